@@ -1,0 +1,51 @@
+"""Clusters for the pinwheel (Mathieu et al. 2019, section 6.2)."""
+
+from functools import partial
+
+import pyro
+import pyro.distributions as dist
+import torch
+
+from pyro_decomp import VAE, AggregateELBO, Experiment, InclusiveKL
+from pyro_decomp.data import pinwheel
+from pyro_decomp.networks import MLPDecoder, MLPEncoder
+
+LOCS = torch.tensor([[0.0, 1.0], [0.0, -1.0], [1.0, 0.0], [-1.0, 0.0]])
+VARIANCE = 0.03
+
+
+def prior():
+    """Four equal Gaussian clusters, one for each arm of the pinwheel."""
+    clusters = dist.Categorical(logits=torch.zeros(4))
+    components = dist.Normal(LOCS, VARIANCE**0.5).to_event(1)
+    return pyro.sample("z", dist.MixtureSameFamily(clusters, components))
+
+
+def experiment(
+    alpha: float = 1.0, beta: float = 1.0, epochs: int = 500, lr: float = 1e-3, hidden: int = 100
+) -> Experiment:
+    """The published settings, with alpha and beta at 1.
+
+    Args:
+        alpha: Weight of KL(p(z) || q(z)): how well the encodings match the clusters.
+        beta: Weight of KL(q(z|x) || p(z)): how much the encodings overlap.
+        epochs: Passes over the 400 points, each one step.
+        lr: Learning rate of Adam with AMSGrad.
+        hidden: Units of the hidden layer of each network.
+    """
+    data = pinwheel(seed=0)
+    vae = VAE(
+        prior,
+        encoder=MLPEncoder(data.shape[1], 2, hidden=(hidden,)),
+        decoder=MLPDecoder(2, data.shape[1], hidden=(hidden,)),
+        size=len(data),
+    )
+    return Experiment(
+        vae.model,
+        vae.guide,
+        data=data,
+        test_data=pinwheel(seed=1),
+        elbo=AggregateELBO(beta=beta, alpha=alpha, divergence=InclusiveKL()),
+        epochs=epochs,
+        optimizer=partial(torch.optim.Adam, lr=lr, amsgrad=True),
+    )

@@ -1,0 +1,53 @@
+"""Structured latent spaces: variational autoencoders whose priors are Pyro programs.
+
+Names are imported when they are first asked for, so that ``import pyro_decomp`` loads no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyro_decomp.divergences import InclusiveKL
+    from pyro_decomp.elbo import AggregateELBO, TermsELBO
+    from pyro_decomp.evaluation import evaluate
+    from pyro_decomp.experiment import Experiment
+    from pyro_decomp.run import load
+    from pyro_decomp.training import train
+    from pyro_decomp.vae import VAE
+
+    __version__: str
+
+__all__ = [
+    "VAE",
+    "AggregateELBO",
+    "Experiment",
+    "InclusiveKL",
+    "TermsELBO",
+    "__version__",
+    "evaluate",
+    "load",
+    "train",
+]
+
+_HOMES = {
+    "VAE": "vae",
+    "AggregateELBO": "elbo",
+    "Experiment": "experiment",
+    "InclusiveKL": "divergences",
+    "TermsELBO": "elbo",
+    "evaluate": "evaluation",
+    "load": "run",
+    "train": "training",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("pyro-decomp")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,5 @@
+"""``python -m pyro_decomp`` is ``pyro-decomp``."""
+
+from pyro_decomp.cli import main
+
+main()

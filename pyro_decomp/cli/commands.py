@@ -1,0 +1,194 @@
+"""The commands: train, evaluate, plot."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import pyro_decomp
+from pyro_decomp.cli.failures import INTERRUPTED, one_line, tell, told_in_one_line
+from pyro_decomp.cli.file_help import FileCommand
+from pyro_decomp.experiment_file import ExperimentFile
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pyro_decomp.run import Run
+
+# What needs torch, or more of rich than help does, is imported once a command has work to do.
+# ruff: noqa: PLC0415
+
+app = typer.Typer(
+    help="Learn structured latent spaces with variational autoencoders that are Pyro programs.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # typer's boxes take longer to import than all else in --help
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as train makes it.")]
+Device = Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1, mps, ...")]
+Seed = Annotated[
+    int,
+    typer.Option(
+        min=0, max=2**32 - 1, help="Of every random draw; the same seed gives the same bits."
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")]
+ShowTraceback = Annotated[bool, typer.Option("--traceback", help="Show where an error is from.")]
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(pyro_decomp.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Hold the options of the program itself."""
+
+
+@app.command(cls=FileCommand)
+def train(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="Python with a function `experiment`; FILE --help lists its parameters.",
+        ),
+    ],
+    *,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A parameter of the file; repeat for more."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The run folder; runs/NAME by default for NAME.py."),
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in DIR.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the run in DIR.")] = False,
+    quiet: Quiet = False,
+    show_traceback: ShowTraceback = False,
+) -> None:
+    """Train what a file describes, and draw it."""
+    if resume and force:
+        raise typer.BadParameter("expected one of --resume and --force, got both")
+    folder = out or Path("runs") / file.stem
+    with told_in_one_line(show_traceback=show_traceback, folder=folder):
+        source = ExperimentFile.read(file, seed=seed)
+        arguments = source.parse(settings or [])
+
+        from rich.console import Console
+
+        from pyro_decomp import training
+        from pyro_decomp.display import progress_reporter
+        from pyro_decomp.state import set_seed
+
+        console = Console(quiet=quiet)
+        set_seed(seed)
+        experiment = source.build(arguments)
+        try:
+            with progress_reporter(console) as report:
+                run = training.train(
+                    experiment,
+                    folder,
+                    seed=seed,
+                    device=device,
+                    resume=resume,
+                    force=force,
+                    source=source,
+                    arguments=arguments,
+                    report=report,
+                )
+        except training.Interrupted as interruption:
+            words = ["pyro-decomp", "train", str(file)]
+            words += [word for setting in settings or [] for word in ("--set", setting)]
+            words += ["--out", str(folder), "--seed", str(seed), "--device", device, "--resume"]
+            typer.echo(
+                f"interrupted at step {interruption.step}; the run so far is in {folder}\n"
+                f"go on with: {shlex.join(words)}",
+                err=True,
+            )
+            raise typer.Exit(INTERRUPTED) from None
+        _draw_if_possible(run)
+        _report_end(console, run)
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    *,
+    seed: Seed = 0,
+    importance_samples: Annotated[
+        int, typer.Option(min=1, metavar="K", help="Draws per datum for log p(x).")
+    ] = 1000,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+    show_traceback: ShowTraceback = False,
+) -> None:
+    """Measure a run on its data and its test data."""
+    with told_in_one_line(show_traceback=show_traceback, folder=run):
+        from rich.console import Console
+
+        from pyro_decomp import evaluation
+        from pyro_decomp.display import metrics_table
+        from pyro_decomp.run import load
+
+        console = Console(quiet=quiet)
+        loaded = load(run, device=device)
+        metrics = evaluation.evaluate(loaded, seed=seed, num_importance_samples=importance_samples)
+        path = evaluation.write_metrics(loaded, metrics)
+        console.print(metrics_table(metrics))
+        _say(console, f"written to {path}")
+
+
+@app.command()
+def plot(run: RunFolder, *, quiet: Quiet = False, show_traceback: ShowTraceback = False) -> None:
+    """Draw a run's pictures again."""
+    with told_in_one_line(show_traceback=show_traceback, folder=run):
+        from rich.console import Console
+
+        from pyro_decomp.pictures import draw
+        from pyro_decomp.run import load
+
+        for path in draw(load(run)):
+            _say(Console(quiet=quiet), str(path))
+
+
+def _draw_if_possible(run: "Run") -> None:
+    """Draw a run whose training is done and safe: failing at it is worth a warning only."""
+    try:
+        from pyro_decomp.pictures import draw
+
+        draw(run)
+    except Exception as error:
+        tell("warning", "yellow", f"the run is whole, but could not be drawn: {one_line(error)}")
+
+
+def _report_end(console: "Console", run: "Run") -> None:
+    from pyro_decomp.display import terms_table
+
+    columns = {name: run.history[name] for name in run.history if name not in ("step", "epoch")}
+    terms = {name: column[-1] for name, column in columns.items()}
+    console.print(terms_table(f"After step {run.step}", terms))
+    folder = shlex.quote(str(run.path))
+    _say(console, f"The run is in {run.path}. Next:")
+    _say(console, f"  pyro-decomp evaluate {folder}\n  pyro-decomp plot {folder}")
+
+
+def _say(console: "Console", text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

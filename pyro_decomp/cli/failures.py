@@ -1,0 +1,88 @@
+"""What went wrong, in one line, and the exit status that says so."""
+
+import textwrap
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+
+from pyro_decomp.errors import DecompError
+from pyro_decomp.user_code import place_raised
+
+FAILED = 1
+INTERRUPTED = 130
+MESSAGE_WIDTH = 400  # characters of an error that is not ours
+PACKAGE = Path(__file__).parent.parent
+
+
+@contextmanager
+def told_in_one_line(*, show_traceback: bool = False, folder: Path | None = None) -> Iterator[None]:
+    """Turn errors into one line and an exit status, and warnings into one line each.
+
+    Args:
+        show_traceback: Let errors through as they are.
+        folder: The run folder, named when the system does not say what it could not write.
+
+    Raises:
+        typer.Exit: With 1 for an error, 130 for Ctrl-C.
+    """
+    with warnings.catch_warnings():
+        warnings.showwarning = _tell_warning
+        try:
+            yield
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except (BrokenPipeError, typer.Exit):
+            raise  # the reader has gone away: typer ends quietly
+        except Exception as error:
+            if show_traceback:
+                raise
+            fail(_sentence(error, folder))
+
+
+def fail(sentence: str, status: int = FAILED) -> NoReturn:
+    """Print an error and end.
+
+    Raises:
+        typer.Exit: Always.
+    """
+    tell("error", "red", sentence)
+    raise typer.Exit(status)
+
+
+def tell(kind: str, colour: str, sentence: str) -> None:
+    """Print ``kind: sentence`` as one line on the standard error stream."""
+    label = typer.style(f"{kind}:", fg=colour, bold=True)
+    typer.echo(f"{label} {' '.join(sentence.split())}", err=True)
+
+
+def one_line(error: Exception) -> str:
+    """Give an error's type and message as one line of bounded length."""
+    message = textwrap.shorten(str(error), MESSAGE_WIDTH, placeholder=" ...")
+    return f"{type(error).__name__}: {message}".removesuffix(": ")
+
+
+def _sentence(error: Exception, folder: Path | None) -> str:
+    if isinstance(error, DecompError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        place = error.filename or folder
+        return f"{place}: {error.strerror}" if place else error.strerror
+    return f"{one_line(error)} ({_place(error)}); --traceback shows the whole trace"
+
+
+def _place(error: Exception) -> str:
+    """Name the innermost line of the experiment file, else of the package, else of all."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(PACKAGE)]
+    frame = (ours or frames)[-1]
+    return place_raised(error) or f"{Path(frame.filename).name}:{frame.lineno}"
+
+
+def _tell_warning(message: Warning | str, *_place: object, **_stream: object) -> None:
+    tell("warning", "yellow", str(message))

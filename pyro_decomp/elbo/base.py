@@ -1,0 +1,213 @@
+"""The base of every objective: traces in, named terms and one loss out."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.infer import ELBO
+from pyro.infer.elbo import ELBOModule
+from pyro.infer.inspect import get_dependencies
+from pyro.infer.util import torch_item
+from pyro.util import warn_if_nan
+from torch import Tensor, nn
+
+from pyro_decomp import preflight
+from pyro_decomp.errors import ModelError
+from pyro_decomp.traces import TracePair, sample_sites
+
+Program = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One evaluation of an objective on one batch; scalars in nats per datum, with gradients.
+
+    Attributes:
+        terms: Every term, unweighted, by name.
+        objective: What is maximised, the weighted sum of the terms.
+        elbo: The plain evidence lower bound of the same batch, all weights neutral.
+        num_data: N, the full size of the data plate.
+        pairs: The traces behind it, one pair a particle.
+    """
+
+    terms: Mapping[str, Tensor]
+    objective: Tensor
+    elbo: Tensor
+    num_data: int
+    pairs: tuple[TracePair, ...]
+
+    @property
+    def loss(self) -> Tensor:
+        """What Pyro's SVI minimises: -N times the objective."""
+        return -self.num_data * self.objective
+
+
+class TermsELBO(ELBO):
+    r"""An objective that is a weighted sum of named terms, in nats per datum.
+
+    A subclass supplies :meth:`terms` and :meth:`weights`; tracing, particles, plates, the sign and
+    Pyro's three loss functions are derived from them here and nowhere else. The plain ELBO,
+
+    .. math:: E_q[log p(x|z)] - KL(q(z|x) || p(z)) - KL(q(g) || p(g)) / N,
+
+    with g the latent sites outside the data plate if there are any, is always among the terms.
+
+    It works in Pyro's ``SVI(model, guide, optim, loss=elbo)``, as a module
+    ``elbo(model, guide)(x)`` with a torch optimiser, and in :func:`pyro_decomp.train`. Losses have
+    Pyro's scale, a sum over the N data; :meth:`evaluate` has everything per datum.
+
+    Args:
+        num_particles: Samples of the guide that the estimate averages.
+        analytic_kl: Use the closed form of KL(q(z|x) || p(z)) where torch or Pyro register one,
+            as ``TraceMeanField_ELBO`` does; False estimates it from the samples, as ``Trace_ELBO``
+            does. :attr:`kl_methods` tells which was used.
+
+    Attributes:
+        kl_methods: Latent site to "analytic" or "Monte Carlo", as of the last evaluation.
+    """
+
+    def __init__(self, *, num_particles: int = 1, analytic_kl: bool = True) -> None:
+        if num_particles < 1:
+            raise ValueError(f"num_particles: expected at least 1, got {num_particles}")
+        super().__init__(num_particles=num_particles)
+        self.analytic_kl = analytic_kl
+        self.kl_methods: dict[str, str] = {}
+        self._checked: tuple[str, ...] | None = None
+        self._guide_dependencies: dict[str, set[str]] = {}
+
+    @abstractmethod
+    def weights(self) -> dict[str, float | Tensor]:
+        """The weight of every term in the objective that is maximised; 0 only logs it."""
+
+    def terms(self, traces: TracePair) -> dict[str, Tensor]:
+        """Named, unweighted scalars in nats per datum; a subclass adds its own to these.
+
+        ``log_likelihood``
+            E_q[log p(x|z)], summed over all observed sites.
+        ``kl``
+            KL(q(z|x) || p(z)), summed over the latent sites of a datum.
+        ``global_kl``
+            KL(q(g) || p(g)) / N; only if there are latent sites outside the data plate.
+        """
+        log_likelihoods = (traces.log_prob(name) for name in traces.observed)
+        terms = {
+            "log_likelihood": _total(
+                value.mean() if value.dim() else value / traces.num_data
+                for value in log_likelihoods
+            ),
+            "kl": _total(traces.kl(name).mean() for name in traces.latents),
+        }
+        if traces.global_latents:
+            global_kl = _total(traces.kl(name) for name in traces.global_latents)
+            terms["global_kl"] = global_kl / traces.num_data
+        return terms
+
+    def evaluate(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Estimate:
+        """Run the guide and the model once a particle and weigh the terms.
+
+        Raises:
+            ModelError: The pair or the batch is not something the objective can score.
+        """
+        pairs = []
+        totals: dict[str, Tensor] = {}
+        for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
+            pair = TracePair(
+                model_trace,
+                guide_trace,
+                lambda: model(*args, **kwargs),
+                use_analytic_kl=self.analytic_kl,
+                guide_dependencies=self._guide_dependencies,
+            )
+            pairs.append(pair)
+            for name, value in self.terms(pair).items():
+                totals[name] = totals[name] + value if name in totals else value
+        terms = {name: value / self.num_particles for name, value in totals.items()}
+        self.kl_methods = pairs[-1].kl_methods
+        weights = self.weights()
+        objective = _total(weights[name] * value for name, value in terms.items())
+        elbo = terms["log_likelihood"] - terms["kl"] - terms.get("global_kl", 0.0)
+        return Estimate(terms, objective, elbo, pairs[-1].num_data, tuple(pairs))
+
+    def differentiable_loss(
+        self, model: Program, guide: Program, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """-N times the objective, with gradients."""
+        return self.evaluate(model, guide, *args, **kwargs).loss
+
+    def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+        """-N times the objective, without gradients."""
+        with torch.no_grad():
+            loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        warn_if_nan(loss, "loss")
+        return float(torch_item(loss))
+
+    def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+        """-N times the objective; adds its gradients to every parameter's ``grad``."""
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        if loss.requires_grad:
+            loss.backward(retain_graph=self.retain_graph)  # type: ignore[no-untyped-call]
+        warn_if_nan(loss, "loss")
+        return float(torch_item(loss))
+
+    def __call__(self, model: Program, guide: Program) -> ELBOModule:
+        """The objective as a module whose ``forward(x)`` is the loss.
+
+        Its parameters include those of the modules that ``model`` and ``guide`` are methods of.
+        """
+        return _OwningELBOModule(model, guide, self)
+
+    def _get_trace(
+        self, model: Program, guide: Program, args: Any, kwargs: Any
+    ) -> tuple[poutine.Trace, poutine.Trace]:
+        try:
+            guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+            model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(
+                *args, **kwargs
+            )
+        except ValueError as error:
+            if "Shape mismatch inside plate" not in str(error):
+                raise
+            raise ModelError(
+                f"{str(error)[0].lower()}{str(error)[1:]}: declare the dimensions of one datum as "
+                "event dimensions with .to_event(), so that only the data are a batch"
+            ) from error
+        signature = tuple(s["name"] for t in (guide_trace, model_trace) for s in sample_sites(t))
+        if signature != self._checked:
+            preflight.check(model_trace, guide_trace)
+            self._guide_dependencies = _dependencies(guide, guide_trace, args, kwargs)
+            self._checked = signature
+        return model_trace, guide_trace
+
+
+def _total(values: Iterable[Tensor]) -> Tensor:
+    return sum(values, torch.zeros(()))
+
+
+def _dependencies(
+    guide: Program, trace: poutine.Trace, args: Any, kwargs: Any
+) -> dict[str, set[str]]:
+    """For each latent site of the guide, the other latent sites that its distribution depends on.
+
+    The guide is run once more to find out, without touching the random state; a guide of one site
+    needs no run.
+    """
+    names = [site["name"] for site in sample_sites(trace)]
+    if len(names) < 2:
+        return {name: set() for name in names}
+    with torch.random.fork_rng():
+        found = get_dependencies(guide, args, kwargs)["prior_dependencies"]
+    return {name: set(found[name]) & set(names) - {name} for name in names}
+
+
+class _OwningELBOModule(ELBOModule):  # type: ignore[misc]
+    """Pyro's module, which also owns the modules that bound methods belong to."""
+
+    def __init__(self, model: Program, guide: Program, elbo: ELBO) -> None:
+        super().__init__(model, guide, elbo)
+        owners = (getattr(program, "__self__", None) for program in (model, guide))
+        self.owners = nn.ModuleList(
+            dict.fromkeys(owner for owner in owners if isinstance(owner, nn.Module))
+        )

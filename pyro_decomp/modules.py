@@ -1,0 +1,46 @@
+"""Which networks a Pyro program uses."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+
+def find_modules(programs: Iterable[Callable[..., Any] | nn.Module]) -> list[nn.Module]:
+    """The outermost modules that programs are, are methods of, or close over.
+
+    A program that is a plain function is searched through the variables that it names, and through
+    the functions among those; a module kept only inside a container is not found.
+
+    Args:
+        programs: Models, guides, and modules themselves.
+
+    Returns:
+        Each module once, in the order found; none is a part of another.
+    """
+    found = dict.fromkeys(module for program in programs for module in _search(program, set()))
+    parts = {id(part) for module in found for part in module.modules() if part is not module}
+    return [module for module in found if id(module) not in parts]
+
+
+def _search(thing: Any, seen: set[int]) -> Iterator[nn.Module]:
+    if id(thing) in seen:
+        return
+    seen.add(id(thing))
+    if isinstance(thing, nn.Module):
+        yield thing
+        neighbours = [value for value in vars(thing).values() if inspect.isroutine(value)]
+    elif isinstance(thing, partial):
+        neighbours = [thing.func, *thing.args, *thing.keywords.values()]
+    elif inspect.ismethod(thing):
+        neighbours = [thing.__self__, thing.__func__]
+    elif inspect.isfunction(thing):
+        variables = inspect.getclosurevars(thing)
+        neighbours = [*variables.nonlocals.values(), *variables.globals.values()]
+        neighbours += [wrapped for wrapped in (getattr(thing, "__wrapped__", None),) if wrapped]
+    else:
+        return
+    for neighbour in neighbours:
+        yield from _search(neighbour, seen)

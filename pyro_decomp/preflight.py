@@ -1,0 +1,160 @@
+"""Is this model and guide pair, with this batch, something an objective can score?
+
+Each check is one sentence that names the site and the fix. They read the traces of a run that is
+made anyway, so they draw no random numbers of their own.
+"""
+
+from pyro import poutine
+from torch import Tensor
+
+from pyro_decomp.errors import ModelError
+from pyro_decomp.traces import Site, data_plate, sample_sites
+
+
+def check(model: poutine.Trace, guide: poutine.Trace) -> None:
+    """Check one guide trace and the model trace replayed against it.
+
+    Raises:
+        ModelError: There is no data plate; a site is on one side only, not in the plate, or has
+            the wrong event dimensions; a guide site cannot be drawn with gradients; a value lies
+            outside the support of the distribution that scores it.
+    """
+    plate = data_plate(model)
+    _check_matching(model, guide)
+    for trace, role in ((guide, "guide"), (model, "model")):
+        for site in sample_sites(trace):
+            _check_shapes(site, role)
+    drawn = {site["name"]: site for site in sample_sites(guide)}
+    for site in sample_sites(model):
+        if site["name"] in drawn:
+            _check_latent(site, drawn[site["name"]], plate.name)
+        _check_support(site)
+    observed = [site for site in sample_sites(model) if site["is_observed"]]
+    if not any(frame.name == plate.name for s in observed for frame in s["cond_indep_stack"]):
+        raise ModelError(
+            f"no site of the model is observed inside the data plate '{plate.name}': expected the "
+            "likelihood there, as in pyro.sample('x', ..., obs=x)"
+        )
+
+
+def check_plate_size(model: poutine.Trace, num_data: int) -> None:
+    """Check that the data plate was opened with the size of the whole data set.
+
+    Raises:
+        ModelError: It was opened with another size.
+    """
+    plate = data_plate(model)
+    if plate.full_size != num_data:
+        raise ModelError(
+            f"the data plate '{plate.name}' was opened with size {plate.full_size}, expected "
+            f"{num_data}, the size of the whole data set"
+        )
+
+
+def _check_matching(model: poutine.Trace, guide: poutine.Trace) -> None:
+    latent = {s["name"]: s for s in sample_sites(model) if not s["is_observed"]}
+    observed = {s["name"] for s in sample_sites(model) if s["is_observed"]}
+    drawn = {s["name"]: s for s in sample_sites(guide) if not s["is_observed"]}
+    for name, site in drawn.items():
+        auxiliary = site["infer"].get("is_auxiliary")
+        if name in observed:
+            raise ModelError(
+                f"site '{name}' is drawn in the guide but observed in the model: remove it from "
+                "the guide, or its obs= from the model"
+            )
+        if name not in latent and not auxiliary:
+            raise ModelError(
+                f"the guide's site '{name}' is not in the model: expected one of {_names(latent)}"
+            )
+    for name, site in latent.items():
+        if name in drawn:
+            continue
+        if site["fn"].has_enumerate_support:
+            raise ModelError(
+                f"the model's discrete site '{name}' is absent from the guide: sum it out in the "
+                "prior, for instance with pyro.distributions.MixtureSameFamily"
+            )
+        raise ModelError(
+            f"the model's latent site '{name}' is absent from the guide: expected "
+            f"pyro.sample('{name}', ...) there too"
+        )
+
+
+def _check_shapes(site: Site, role: str) -> None:
+    name, fn, value = site["name"], site["fn"], site["value"]
+    depth = max((-f.dim for f in site["cond_indep_stack"] if f.vectorized), default=0)
+    batch, event = tuple(fn.batch_shape), tuple(fn.event_shape)
+    if len(batch) > depth and any(size > 1 for size in batch[: len(batch) - depth]):
+        extra = len(batch) - depth
+        raise ModelError(
+            f"the {role}'s site '{name}' has batch shape {batch} but its plates account for "
+            f"{depth} dimension(s): declare the other {extra} as event dimensions with "
+            f".to_event({extra})"
+        )
+    if isinstance(value, Tensor) and tuple(value.shape) != batch + event:
+        raise ModelError(
+            f"the {role}'s site '{name}' has values of shape {tuple(value.shape)}, expected "
+            f"{batch + event} (batch {batch}, event {event})"
+        )
+
+
+def _check_latent(model_site: Site, guide_site: Site, plate: str) -> None:
+    name, p, q = model_site["name"], model_site["fn"], guide_site["fn"]
+    if p.event_shape != q.event_shape:
+        raise ModelError(
+            f"site '{name}' has event shape {tuple(q.event_shape)} in the guide but "
+            f"{tuple(p.event_shape)} in the model: expected the same in both; adjust .to_event()"
+        )
+    inside = [
+        any(frame.name == plate for frame in site["cond_indep_stack"])
+        for site in (model_site, guide_site)
+    ]
+    if inside[0] != inside[1]:
+        where, other = ("model", "guide") if inside[0] else ("guide", "model")
+        raise ModelError(
+            f"site '{name}' is inside the data plate '{plate}' in the {where} but not in the "
+            f"{other}: open pyro.plate('{plate}', N, subsample=x) around it in both"
+        )
+    if not q.has_rsample:
+        if q.has_enumerate_support:
+            fix = "sum it out in the prior, for instance with pyro.distributions.MixtureSameFamily"
+        else:
+            fix = "use a family with rsample, such as Normal or Laplace"
+        raise ModelError(
+            f"the guide's site '{name}' ({family(q)}) cannot be drawn with gradients: {fix}"
+        )
+
+
+def _check_support(site: Site) -> None:
+    fn, value = site["fn"], site["value"]
+    if not isinstance(value, Tensor) or site["mask"] is False:
+        return
+    try:
+        valid = fn.support.check(value)
+    except NotImplementedError:
+        return
+    if bool(valid.all()):
+        return
+    where = "data" if site["is_observed"] else "guide's draws"
+    fix = (
+        "rescale the data or choose a likelihood with that support"
+        if site["is_observed"]
+        else "choose a guide family with the prior's support"
+    )
+    if site["is_observed"] and "Bernoulli" in family(fn):
+        fix = "make the data 0 or 1, or use ContinuousBernoulli (for [0, 1]) or Normal"
+    raise ModelError(
+        f"the {where} for site '{site['name']}' range from {value.min():.4g} to {value.max():.4g}, "
+        f"outside the support of {family(fn)}, {fn.support}: {fix}"
+    )
+
+
+def family(fn: object) -> str:
+    """The name of a distribution's family, without its wrappers."""
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return type(fn).__name__
+
+
+def _names(sites: dict[str, Site]) -> str:
+    return ", ".join(repr(name) for name in sites) or "none"

@@ -1,0 +1,118 @@
+"""The prior of a model: the program run only as far as its last latent site."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.poutine.indep_messenger import CondIndepStackFrame
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+Site = dict[str, Any]
+
+
+class PriorProgram:
+    """The model run only as far as its last latent site: the prior, without a decoder pass.
+
+    Args:
+        program: The model with its arguments bound.
+        sites: Names of the local latent sites.
+        data_plate: The frame of the data plate.
+        fixed: Values of the sites that are not drawn, such as global latents.
+    """
+
+    def __init__(
+        self,
+        program: Callable[[], Any],
+        sites: list[str],
+        data_plate: CondIndepStackFrame,
+        fixed: dict[str, Tensor],
+    ) -> None:
+        self._program = program
+        self._sites = sites
+        self._plate = data_plate
+        self._fixed = fixed
+
+    def draw(self, num_samples: int | None = None) -> tuple[dict[str, Tensor], Tensor]:
+        """Samples of every site and their joint log density.
+
+        Args:
+            num_samples: How many, S; None for as many as the batch has data, one run of the prior.
+
+        Returns:
+            Values with S entries along the data dimension, and log p(z), ``[S]``, in nats. A
+            learned prior's parameters receive gradients through both where its sampler allows.
+        """
+        total = self._plate.size if num_samples is None else num_samples
+        runs = [self._run({}) for _ in range(-(-total // self._plate.size))]
+        values = {
+            name: self._join([values[name] for values, _ in runs], name, total)
+            for name in self._sites
+        }
+        return values, torch.cat([log_prob for _, log_prob in runs])[:total]
+
+    def log_prob(self, z: dict[str, Tensor]) -> Tensor:
+        """log p(z), ``[S]``, in nats, of S given values along the data dimension of every site."""
+        size = self._plate.size
+        axes = {name: self._axis(name) for name in self._sites}
+        total = z[self._sites[0]].shape[axes[self._sites[0]]]
+        index = torch.arange(-(-total // size) * size, device=z[self._sites[0]].device) % total
+        blocks = [
+            {name: z[name].index_select(axes[name], rows) for name in self._sites}
+            for rows in index.split(size)
+        ]
+        return torch.cat([self._run(block)[1] for block in blocks])[:total]
+
+    def _axis(self, name: str) -> int:
+        if not hasattr(self, "_event_dims"):
+            self._run({})
+        return int(self._plate.dim) - self._event_dims[name]
+
+    def _join(self, values: list[Tensor], name: str, total: int) -> Tensor:
+        if len(values) == 1 and total == self._plate.size:
+            return values[0]
+        return torch.cat(values, self._axis(name)).narrow(self._axis(name), 0, total)
+
+    def _run(self, z: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        recorder = _UntilLast(self._sites, self._fixed | z)
+        with suppress(_LastSiteReached), poutine.block(), recorder:
+            self._program()
+        found = recorder.sites
+        self._event_dims = {name: len(site["fn"].event_shape) for name, site in found.items()}
+        log_prob: Tensor = sum(
+            site["fn"]
+            .log_prob(site["value"])
+            .movedim(self._plate.dim, 0)
+            .reshape(self._plate.size, -1)
+            .sum(-1)
+            for site in found.values()
+        )
+        return {name: site["value"] for name, site in found.items()}, log_prob
+
+
+class _LastSiteReached(Exception):  # noqa: N818 - a way out, not an error
+    pass
+
+
+class _UntilLast(Messenger):
+    """Gives the named sites their values, records them, and leaves the program after the last."""
+
+    def __init__(self, names: list[str], values: dict[str, Tensor]) -> None:
+        super().__init__()
+        self._waiting = set(names)
+        self._values = values
+        self.sites: dict[str, Site] = {}
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] in self._values:
+            msg["value"] = self._values[msg["name"]]
+            msg["done"] = True
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if msg["name"] in self._waiting:
+            self.sites[msg["name"]] = dict(msg)
+            self._waiting.discard(msg["name"])
+            if not self._waiting:
+                raise _LastSiteReached

@@ -1,0 +1,156 @@
+"""A trained run, and getting one back from its folder."""
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_decomp.errors import RunError
+from pyro_decomp.experiment import Experiment, Program
+from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.run_folder import History, RunFolder
+from pyro_decomp.state import State, prepare, random_state, set_random_state, set_seed
+
+
+@dataclass
+class Run:
+    """A trained experiment with its record.
+
+    Attributes:
+        folder: Its files.
+        experiment: Model, guide, data and objective, the networks in evaluation mode.
+        state: The networks and parameters that were trained.
+        history: One array a column of ``history.csv``.
+        step: Steps trained.
+    """
+
+    folder: RunFolder
+    experiment: Experiment
+    state: State
+    history: dict[str, np.ndarray]
+    step: int
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.folder.path
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The contents of ``config.json``."""
+        return self.folder.read_config()
+
+    @property
+    def model(self) -> Program:
+        """The generative model, a Pyro program of a batch of data."""
+        return self.experiment.model
+
+    @property
+    def guide(self) -> Program:
+        """The guide, a Pyro program of a batch of data."""
+        return self.experiment.guide
+
+    @property
+    def data(self) -> Tensor:
+        """The training data."""
+        data: Tensor = self.experiment.data
+        return data
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    device: torch.device | str = "cpu",
+    experiment: Experiment | None = None,
+) -> Run:
+    """Get a run back: model, guide, data and history as they were at its last checkpoint.
+
+    The experiment file's text, kept in the run, is executed; nothing is trained or unpickled, and
+    the random generators are left as they were.
+
+    Args:
+        path: The run folder.
+        device: Where to put it.
+        experiment: The experiment, for a run that was trained from Python rather than a file.
+
+    Raises:
+        RunError: There is no run, no checkpoint yet, or they cannot be read.
+        ExperimentError: The run's experiment no longer runs.
+    """
+    folder = RunFolder(path)
+    config = folder.read_config()
+    checkpoint = folder.read_checkpoint(device)
+    if checkpoint is None:
+        raise RunError(f"{folder.path}: the run has no checkpoint yet")
+    generators = random_state()
+    try:
+        if experiment is None:
+            experiment = _rebuild(folder, config)
+        state = prepare(experiment, device)
+        state.load_tensors(checkpoint)
+    except (RuntimeError, KeyError) as error:
+        raise RunError(
+            f"{folder.checkpoint_path} does not fit the run's experiment: {error}"
+        ) from error
+    finally:
+        set_random_state(generators)
+    step = int(checkpoint["step"])
+    return finish(folder, experiment, state, folder.read_history(step), step)
+
+
+def finish(
+    folder: RunFolder, experiment: Experiment, state: State, history: History, step: int
+) -> Run:
+    """A run from its parts, ready for use: networks in evaluation mode."""
+    state.train(False)
+    columns = {name: np.asarray(column) for name, column in history.items()}
+    return Run(folder, experiment, state, columns, step)
+
+
+def describe(
+    experiment: Experiment,
+    seed: int,
+    device: torch.device | str,
+    source: ExperimentFile | None,
+    arguments: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What ``config.json`` records of a run."""
+    packages = ("pyro-decomp", "torch", "pyro-ppl", "numpy")
+    return {
+        "arguments": {name: _plain(value) for name, value in arguments.items()},
+        "seed": seed,
+        "device": str(device),
+        "total_steps": experiment.total_steps,
+        "num_data": len(experiment.data),
+        "versions": {"python": platform.python_version()}
+        | {package: version(package) for package in packages},
+        "source_file": None if source is None else str(source.path.resolve()),
+        "source_sha256": None if source is None else source.sha256,
+        "source": None if source is None else source.source,
+    }
+
+
+def _rebuild(folder: RunFolder, config: Mapping[str, Any]) -> Experiment:
+    if config.get("source") is None:
+        raise RunError(
+            f"{folder.path} was trained from Python, not from a file: give "
+            "load(path, experiment=...) with its experiment"
+        )
+    seed = int(config["seed"])
+    source = ExperimentFile.from_source(config["source"], config["source_file"], seed=seed)
+    set_seed(seed)
+    return source.build(config["arguments"])
+
+
+def _plain(value: Any) -> Any:
+    """A value in JSON's types."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

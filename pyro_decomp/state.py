@@ -1,0 +1,141 @@
+"""All that training changes: networks, parameters, optimiser and random generators."""
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+
+from pyro_decomp import preflight
+from pyro_decomp.errors import ExperimentError
+from pyro_decomp.experiment import Experiment
+from pyro_decomp.modules import find_modules
+
+
+@dataclass
+class State:
+    """The live objects of one experiment.
+
+    Attributes:
+        modules: The networks that the model and guide use.
+        parameters: Every tensor that is trained, by name, unconstrained.
+        kl_methods: Latent site to "analytic" or "Monte Carlo".
+    """
+
+    modules: list[nn.Module]
+    parameters: dict[str, Tensor]
+    kl_methods: dict[str, str]
+
+    def tensors(self) -> dict[str, Any]:
+        """Networks (parameters and buffers) and other parameters, as ``torch.save`` takes them."""
+        in_modules = {id(p) for module in self.modules for p in module.parameters()}
+        return {
+            "modules": [module.state_dict() for module in self.modules],
+            "parameters": {
+                name: parameter.detach()
+                for name, parameter in self.parameters.items()
+                if id(parameter) not in in_modules
+            },
+        }
+
+    def load_tensors(self, tensors: dict[str, Any]) -> None:
+        """Put back what :meth:`tensors` gave.
+
+        Raises:
+            RuntimeError, KeyError: The experiment has other networks or parameters.
+        """
+        for module, values in zip(self.modules, tensors["modules"], strict=True):
+            module.load_state_dict(values)
+        with torch.no_grad():
+            for name, value in tensors["parameters"].items():
+                self.parameters[name].copy_(value)
+
+    def train(self, mode: bool) -> None:
+        """Set every network to training or evaluation."""
+        for module in self.modules:
+            module.train(mode)
+
+
+def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State:
+    """Move an experiment to a device, check it on its first batch, and find all that is trained.
+
+    Random generators and buffers are as before afterwards, whatever the check drew or updated.
+
+    Raises:
+        ModelError: The model, guide and data do not fit together.
+        ExperimentError: Nothing can be trained, or a network cannot be found.
+    """
+    modules = find_modules([experiment.model, experiment.guide, *experiment.modules])
+    for module in modules:
+        module.to(device)
+    experiment.data = experiment.data.to(device)
+    if experiment.test_data is not None:
+        experiment.test_data = experiment.test_data.to(device)
+    before = [{k: v.clone() for k, v in module.state_dict().items()} for module in modules]
+    generators = random_state()
+    batch = experiment.data[: experiment.batch_size or len(experiment.data)]
+    with torch.no_grad(), poutine.trace(param_only=True) as capture:
+        estimate = experiment.elbo.evaluate(experiment.model, experiment.guide, batch)
+    preflight.check_plate_size(estimate.pairs[0].model, len(experiment.data))
+    set_random_state(generators)
+    for module, values in zip(modules, before, strict=True):
+        module.load_state_dict(values)
+    traced = {
+        name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()
+    }
+    return State(modules, _trained(modules, traced), experiment.elbo.kl_methods)
+
+
+def _trained(modules: list[nn.Module], traced: dict[str, Tensor]) -> dict[str, Tensor]:
+    parameters = {
+        f"{index}.{name}" if len(modules) > 1 else name: parameter
+        for index, module in enumerate(modules)
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad
+    }
+    known = {id(p) for module in modules for p in module.parameters()}
+    for name, parameter in sorted(traced.items()):
+        if id(parameter) in known:
+            continue
+        if "$$$" in name:
+            raise ExperimentError(
+                f"the network that pyro.module registers as '{name.split('$$$')[0]}' cannot be "
+                "found from the model or guide: give Experiment(modules=[...]) with it"
+            )
+        parameters[name] = parameter
+    if not parameters:
+        raise ExperimentError(
+            "the model and guide have no parameters to train: expected networks, as in "
+            "VAE(prior, encoder, decoder, size=N), or pyro.param"
+        )
+    return parameters
+
+
+def random_state() -> dict[str, Any]:
+    """The state of every global random generator, in types that load without unpickling."""
+    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
+        "python": random.getstate(),
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Put back what :func:`random_state` gave."""
+    torch.set_rng_state(state["torch"].cpu())
+    if torch.cuda.is_available() and state["cuda"]:
+        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
+    kind, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    random.setstate(state["python"])
+
+
+def set_seed(seed: int) -> None:
+    """Seed every global random generator."""
+    pyro.set_rng_seed(seed)

@@ -1,0 +1,314 @@
+"""The one training loop: optimiser, checks, checkpoints and history."""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_decomp.elbo import Estimate
+from pyro_decomp.errors import NonFiniteError, RunError
+from pyro_decomp.experiment import Experiment
+from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.run import Run, describe, finish
+from pyro_decomp.run_folder import History, RunFolder
+from pyro_decomp.seeds import derive
+from pyro_decomp.state import State, prepare, random_state, set_random_state, set_seed
+from pyro_decomp.traces import sample_sites
+
+TRAINING_STREAM, BATCH_STREAM = 1, 2
+MAX_HISTORY_ROWS = 10_000
+CHECKPOINT_SHARE = 50  # a checkpoint is written when this many times its cost has gone by
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        step: Steps done.
+        total_steps: Steps of the whole run.
+        epoch: The epoch that the step was in, from 1.
+        values: ``objective``, ``elbo`` and every term, in nats per datum.
+        steps_per_second: Since this call of :func:`train` began.
+        seconds_left: At that rate.
+    """
+
+    step: int
+    total_steps: int
+    epoch: int
+    values: Mapping[str, float]
+    steps_per_second: float
+    seconds_left: float
+
+
+class Interrupted(Exception):  # noqa: N818 - the user's wish, not an error
+    """Training was stopped by Ctrl-C or SIGTERM, after writing a checkpoint.
+
+    Attributes:
+        step: The step of the checkpoint.
+        out: The run folder.
+    """
+
+    def __init__(self, step: int, out: Path) -> None:
+        super().__init__(f"interrupted at step {step}; the run is in {out}")
+        self.step = step
+        self.out = out
+
+
+def train(
+    experiment: Experiment,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    resume: bool = False,
+    force: bool = False,
+    source: ExperimentFile | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> Run:
+    """Train an experiment into a run folder.
+
+    The same experiment and seed give the same bits on the same processor, also when the run was
+    killed and resumed.
+
+    Args:
+        experiment: What to train.
+        out: The run folder.
+        seed: Of batches and noise; the initial parameters are the experiment's own.
+        device: Where to train.
+        resume: Continue the run in ``out`` from its last checkpoint; start it if there is none.
+        force: Replace the run in ``out``.
+        source: The file that the experiment came from, kept in the run so that it can be loaded.
+        arguments: What the file's ``experiment`` was called with.
+        report: Called after every step that is logged.
+
+    Returns:
+        The trained run, its networks in evaluation mode.
+
+    Raises:
+        ModelError: The model, guide and data do not fit together.
+        NonFiniteError: A term or gradient became infinite or not a number; the last checkpoint is
+            from before.
+        RunError: The folder cannot be used as asked.
+        Interrupted: The user stopped the run.
+    """
+    folder = RunFolder(out)
+    if resume and force:
+        raise RunError("expected one of --resume and --force, got both")
+    config = describe(experiment, seed, device, source, arguments or {})
+    checkpoint = _saved(folder, config, device) if resume else None
+    state = prepare(experiment, device)
+    optimizer = experiment.optimizer(state.parameters.values())
+    if not (resume and folder.config_path.exists()):
+        folder.open_new(config, force=force)
+    loop = _Loop(experiment, state, optimizer, folder, seed)
+    if checkpoint is None:
+        set_seed(derive(seed, TRAINING_STREAM))
+        loop.save()
+    else:
+        loop.restore(checkpoint)
+    loop.run(report or (lambda progress: None))
+    return finish(folder, experiment, state, loop.history, loop.step)
+
+
+def _saved(
+    folder: RunFolder, config: dict[str, Any], device: torch.device | str
+) -> dict[str, Any] | None:
+    """The checkpoint to continue from, None if there is none yet, checked to be of the same run."""
+    if not folder.config_path.exists():
+        return None
+    before = folder.read_config()
+    for key in ("arguments", "seed", "source_sha256"):
+        if before.get(key) != config[key]:
+            what = "a different experiment file" if key == "source_sha256" else (
+                f"{key} {before.get(key)}, not {config[key]}"
+            )
+            raise RunError(
+                f"{folder.path} cannot be resumed: it was started with {what}; use the same, or "
+                "train into another folder with --out"
+            )
+    return folder.read_checkpoint(device)
+
+
+class _Loop:
+    """One run in progress: everything that a checkpoint holds, and the steps that change it."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        state: State,
+        optimizer: torch.optim.Optimizer,
+        folder: RunFolder,
+        seed: int,
+    ) -> None:
+        self.experiment = experiment
+        self.state = state
+        self.optimizer = optimizer
+        self.folder = folder
+        self.seed = seed
+        self.step = 0
+        self.history: History = {}
+        self._log_every = -(-experiment.total_steps // MAX_HISTORY_ROWS)
+        self._saved_at = time.monotonic()
+        self._save_cost = 0.0
+
+    def save(self) -> None:
+        """Write history and checkpoint."""
+        start = time.monotonic()
+        checkpoint = {
+            "step": self.step,
+            "optimizer": self.optimizer.state_dict(),
+            "random": random_state(),
+            **self.state.tensors(),
+        }
+        self.folder.write_checkpoint(checkpoint, self.history)
+        self._saved_at = time.monotonic()
+        self._save_cost = self._saved_at - start
+
+    def restore(self, checkpoint: Mapping[str, Any]) -> None:
+        """Put everything back as it was when the checkpoint was written."""
+        try:
+            self.state.load_tensors(dict(checkpoint))
+            self.optimizer.load_state_dict(checkpoint["optimizer"])
+            set_random_state(checkpoint["random"])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise RunError(
+                f"{self.folder.checkpoint_path} does not fit this experiment: {error}"
+            ) from error
+        self.step = int(checkpoint["step"])
+        self.history = self.folder.read_history(self.step)
+
+    def run(self, report: Callable[[Progress], None]) -> None:
+        """Train to the end."""
+        total, per_epoch = self.experiment.total_steps, self.experiment.steps_per_epoch
+        self.state.train(True)
+        first, start = self.step, time.monotonic()
+        if first == total:
+            return
+        with _stop_requests() as stop:
+            for batch in self._batches():
+                values = self._take_step(batch)
+                self.step += 1
+                epoch = (self.step - 1) // per_epoch + 1
+                if self.step % self._log_every == 0 or self.step in (1, total):
+                    self._log({"step": self.step, "epoch": epoch, **values})
+                    rate = (self.step - first) / (time.monotonic() - start)
+                    left = (total - self.step) / rate
+                    report(Progress(self.step, total, epoch, values, rate, left))
+                if stop.is_set():
+                    self.save()
+                    raise Interrupted(self.step, self.folder.path)
+                if self._checkpoint_is_due():
+                    self.save()
+        self.save()
+
+    def _checkpoint_is_due(self) -> bool:
+        return time.monotonic() - self._saved_at > max(1.0, CHECKPOINT_SHARE * self._save_cost)
+
+    def _batches(self) -> Iterator[Tensor]:
+        """The batches that are still to come; a permutation is a function of seed and epoch."""
+        data = self.experiment.data
+        size, per_epoch = self.experiment.batch_size or len(data), self.experiment.steps_per_epoch
+        for epoch in range(self.step // per_epoch, self.experiment.epochs):
+            if per_epoch == 1:
+                yield data
+                continue
+            generator = torch.Generator().manual_seed(derive(self.seed, BATCH_STREAM, epoch))
+            order = torch.randperm(len(data), generator=generator).to(data.device)
+            for index in range(self.step % per_epoch, per_epoch):
+                yield data[order[index * size : (index + 1) * size]]
+
+    def _take_step(self, batch: Tensor) -> dict[str, float]:
+        estimate = self.experiment.elbo.evaluate(
+            self.experiment.model, self.experiment.guide, batch
+        )
+        named = {"objective": estimate.objective, "elbo": estimate.elbo, **estimate.terms}
+        values = dict(
+            zip(named, torch.stack([v.detach() for v in named.values()]).tolist(), strict=True)
+        )
+        if not all(map(math.isfinite, values.values())):
+            raise NonFiniteError(_blame_terms(estimate, values, self.step + 1))
+        self.optimizer.zero_grad()
+        (-estimate.objective).backward()  # type: ignore[no-untyped-call]
+        self._check_gradients()
+        self.optimizer.step()
+        return values
+
+    def _check_gradients(self) -> None:
+        gradients = {n: p.grad for n, p in self.state.parameters.items() if p.grad is not None}
+        limit = self.experiment.clip_grad_norm
+        norm = torch.nn.utils.get_total_norm(gradients.values())
+        if not math.isfinite(norm.item()):
+            culprits = [n for n, g in gradients.items() if not bool(g.isfinite().all())]
+            raise NonFiniteError(
+                f"step {self.step + 1}: the gradient of {', '.join(culprits) or 'the parameters'} "
+                "is not finite; the last checkpoint is kept (try a smaller learning rate, or "
+                "clip_grad_norm)"
+            )
+        if limit is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.state.parameters.values(), limit, norm)
+
+    def _log(self, row: dict[str, float]) -> None:
+        rows = len(self.history.get("step", ()))
+        for name in row:
+            self.history.setdefault(name, [math.nan] * rows)
+        for name, column in self.history.items():
+            column.append(row.get(name, math.nan))
+
+
+def _blame_terms(estimate: Estimate, values: Mapping[str, float], step: int) -> str:
+    """Which terms, and which sites' log densities, are not finite."""
+    terms = [n for n in estimate.terms if not math.isfinite(values[n])]
+    sites = []
+    with torch.no_grad():
+        for pair in estimate.pairs:
+            for trace, role in ((pair.guide, "guide"), (pair.model, "model")):
+                for site in sample_sites(trace):
+                    value = site["value"]
+                    finite = value.isfinite().all() if isinstance(value, Tensor) else True
+                    if not finite or not _log_prob_is_finite(site):
+                        sites.append(f"'{site['name']}' ({role})")
+    named = ", ".join(f"{n} = {values[n]}" for n in terms or ["objective"])
+    where = f", at site {', '.join(dict.fromkeys(sites))}" if sites else ""
+    return (
+        f"step {step}: {named}{where}; the last checkpoint is kept (try a smaller learning rate, or "
+        "a likelihood whose scale cannot vanish)"
+    )
+
+
+def _log_prob_is_finite(site: Mapping[str, Any]) -> bool:
+    try:
+        return bool(site["fn"].log_prob(site["value"]).isfinite().all())
+    except ValueError:  # the distribution's own validation: the value is outside its support
+        return False
+
+
+@contextmanager
+def _stop_requests() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets; a second one interrupts at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def request(number: int, frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, request) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

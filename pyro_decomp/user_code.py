@@ -1,0 +1,95 @@
+"""Running code of the user's: its neighbours importable, what it raises named by file and line."""
+
+import inspect
+import itertools
+import linecache
+import sys
+import traceback
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pyro_decomp.errors import DecompError, ExperimentError
+
+MODULE_PREFIX = "_experiment_"
+_executions = itertools.count()
+
+
+def execute(source: str, path: Path, seed: int | None = None) -> types.ModuleType:
+    """Run the text of a module, under a name of its own so that its classes can be pickled.
+
+    Args:
+        source: The text.
+        path: Where it is from.
+        seed: Sets every random generator first; None leaves them alone.
+
+    Raises:
+        ExperimentError: The text is not Python, or it raises.
+    """
+    filename = str(path.absolute())
+    try:
+        code = compile(source, filename, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        reason = getattr(error, "msg", error)
+        raise ExperimentError(f"{path}:{line}: expected Python, got {reason}") from error
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    module = types.ModuleType(f"{MODULE_PREFIX}{next(_executions)}_{path.stem}")
+    module.__file__ = filename
+    sys.modules[module.__name__] = module
+    if seed is not None:
+        import pyro  # noqa: PLC0415 (torch takes seconds)
+
+        pyro.set_rng_seed(seed)
+    try:
+        with running("the file", path):
+            exec(code, module.__dict__)
+    except BaseException:
+        del sys.modules[module.__name__]
+        raise
+    return module
+
+
+@contextmanager
+def running(what: str, path: Path) -> Iterator[None]:
+    """Let a file's neighbours be imported, and say where in the file something was raised.
+
+    Args:
+        what: What runs, for messages.
+        path: The file that it is from.
+
+    Raises:
+        ExperimentError: What runs raised anything but a `DecompError`, which is passed on.
+    """
+    folder = str(path.absolute().parent)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    except DecompError:
+        raise
+    except (Exception, SystemExit) as error:
+        place = place_raised(error) or path
+        message = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+        raise ExperimentError(f"{place}: {what} raised {message}") from error
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)
+
+
+def place_raised(error: BaseException) -> str | None:
+    """Name the innermost line of an experiment file through which an error passed, if it did."""
+    place = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__", "").startswith(MODULE_PREFIX):
+            path = Path(frame.f_code.co_filename)
+            is_below = path.is_relative_to(Path.cwd())
+            place = f"{path.relative_to(Path.cwd()) if is_below else path}:{line}"
+    return place
+
+
+def place_of(function: Callable[..., Any], path: Path) -> str:
+    """Name a file and, where it can be told, the line at which a function of it begins."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f"{path}:{code.co_firstlineno}" if code else f"{path}"

@@ -1,0 +1,92 @@
+"""A model and a guide from a prior program, an encoder and a decoder."""
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+from pyro.distributions import Distribution, constraints
+from pyro.poutine.runtime import am_i_wrapped, effectful
+from torch import Tensor, nn
+
+
+class VAE(nn.Module):
+    r"""A variational autoencoder whose prior is a Pyro program.
+
+    :meth:`model` is p(z) p(x|z) and :meth:`guide` is q(z|x), both inside the data plate, ready for
+    any objective of this package or Pyro's. Parameters live in the module alone, never in Pyro's
+    global store, so that two of them in one process share nothing.
+
+    Args:
+        prior: A program that samples the latent site and returns what the decoder takes. It may be
+            a function or a module; it is run inside the data plate, so it says nothing of N or B.
+        encoder: ``encoder(x)`` is the distribution q(z|x); its batch shape is that of the data.
+        decoder: ``decoder(z)`` is the distribution p(x|z).
+        size: N, the size of the whole data set, with which the data plate is opened.
+        latent: Name of the prior's latent site.
+        observed: Name of the site of the data.
+
+    Example:
+        >>> import pyro, torch, pyro.distributions as dist
+        >>> from pyro_decomp.networks import MLPDecoder, MLPEncoder
+        >>> def prior():
+        ...     return pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        >>> vae = VAE(prior, MLPEncoder(3, 2), MLPDecoder(2, 3), size=10)
+        >>> pyro.poutine.trace(vae.model).get_trace(torch.randn(5, 3)).nodes["z"]["value"].shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(
+        self,
+        prior: Callable[[], Any],
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        size: int,
+        latent: str = "z",
+        observed: str = "x",
+    ) -> None:
+        super().__init__()
+        if size < 1:
+            raise ValueError(f"size: expected the size of the whole data set, got {size}")
+        self.prior = prior
+        self.encoder = encoder
+        self.decoder = decoder
+        self.size = size
+        self.latent = latent
+        self.observed = observed
+
+    def model(self, x: Tensor) -> None:
+        """Sample the prior and observe the data: p(z) p(x|z)."""
+        if isinstance(self.prior, nn.Module):
+            _declare_parameters("prior", self.prior)
+        _declare_parameters("decoder", self.decoder)
+        with pyro.plate("data", self.size, subsample=x):
+            z = self.prior()
+            px_z: Distribution = self.decoder(z)
+            pyro.sample(self.observed, px_z, obs=x)
+
+    def guide(self, x: Tensor) -> None:
+        """Sample the encoding: q(z|x)."""
+        _declare_parameters("encoder", self.encoder)
+        qz_x: Distribution = self.encoder(x)
+        with pyro.plate("data", self.size, subsample=x):
+            pyro.sample(self.latent, qz_x)
+
+
+def _declare_parameters(prefix: str, module: nn.Module) -> None:
+    """Let handlers such as SVI's see a module's parameters, as Pyro's local parameters do.
+
+    Unlike ``pyro.module`` it neither stores nor looks up anything by name.
+    """
+    if not am_i_wrapped():
+        return
+    for name, parameter in module.named_parameters():
+        if not hasattr(parameter, "unconstrained"):
+            parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]
+        _parameter(parameter, constraint=constraints.real, name=f"{prefix}.{name}")
+
+
+@effectful(type="param")  # type: ignore[untyped-decorator]
+def _parameter(parameter: Tensor, *, constraint: constraints.Constraint) -> Tensor:
+    return parameter

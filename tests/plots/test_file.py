@@ -1,0 +1,118 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from pyro_decomp import plots
+
+AXIS = np.linspace(-2.0, 2.0, 21)
+LOG_DENSITY = -(AXIS[None] ** 2 + AXIS[:, None] ** 2)
+STEPS = np.arange(200)
+FIGURES = {
+    "terms": lambda: plots.terms_over_steps({"step": STEPS, "kl": np.exp(-STEPS) + STEPS % 7}),
+    "points": lambda: plots.reconstructions(np.eye(2), np.ones((2, 2))),
+    "images": lambda: plots.reconstructions(np.ones((3, 1, 4, 5)), np.zeros((3, 1, 4, 5))),
+    "vectors": lambda: plots.reconstructions(np.eye(3), np.ones((3, 3))),
+    "density": lambda: plots.aggregate_density(AXIS, AXIS, LOG_DENSITY, LOG_DENSITY),
+    "encodings": lambda: plots.encodings(
+        np.eye(2), np.stack([np.eye(2)] * 2), AXIS, AXIS, LOG_DENSITY, labels=[0, 1]
+    ),
+    "grid": lambda: plots.density_grid([[plots.DensityPanel("q", AXIS, AXIS, LOG_DENSITY)] * 2]),
+}
+
+
+@pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
+def test_the_same_figure_has_the_same_bytes(make, tmp_path):
+    figure = make()
+    plots.save(figure, tmp_path / "first.png", dpi=60)
+    plots.save(figure, tmp_path / "second.png", dpi=60)
+    plots.save(make(), str(tmp_path / "anew.png"), dpi=60)
+    first = (tmp_path / "first.png").read_bytes()
+    assert first == (tmp_path / "second.png").read_bytes()
+    assert first == (tmp_path / "anew.png").read_bytes()
+    assert b"Software" not in first
+
+
+@pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
+def test_nothing_is_clipped_at_the_border(make):
+    """Every word, tick label and axis lies inside the picture."""
+    figure = make()
+    figure.draw_without_rendering()
+    box = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    assert min(box.x0, box.y0, width - box.x1, height - box.y1) >= 0
+
+
+def test_size_is_inches_times_dpi(tmp_path):
+    plots.save(Figure(figsize=(3, 2)), tmp_path / "figure.png", dpi=50)
+    assert matplotlib.image.imread(tmp_path / "figure.png").shape[:2] == (100, 150)
+
+
+def test_a_picture_is_replaced(tmp_path):
+    path = tmp_path / "figure.png"
+    path.write_bytes(b"old")
+    plots.save(FIGURES["points"](), path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert [file.name for file in tmp_path.iterdir()] == ["figure.png"]
+
+
+@pytest.mark.parametrize("failing", ["write_bytes", "replace"])
+def test_a_failing_save_leaves_what_was_there(failing, tmp_path, monkeypatch):
+    def full(self, data):
+        if failing == "write_bytes":
+            with self.open("wb") as file:
+                file.write(bytes(data)[:100])
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "figure.png"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(Path, failing, full)
+    with pytest.raises(OSError, match="No space left"):
+        plots.save(Figure(), path)
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["figure.png"]
+
+
+def test_a_figure_that_cannot_be_drawn_leaves_no_file(tmp_path):
+    figure = Figure()
+    figure.text(0.5, 0.5, r"$\nosuchcommand$")
+    with pytest.raises(ValueError, match="nosuchcommand"):
+        plots.save(figure, tmp_path / "figure.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_does_not_exist(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        plots.save(Figure(), tmp_path / "nowhere" / "figure.png")
+
+
+def test_only_png(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"expected a file name ending in \.png, got 'figure\.pdf'"
+    ):
+        plots.save(Figure(), tmp_path / "figure.pdf")
+
+
+def test_pyplot_is_neither_imported_nor_used(tmp_path):
+    """In a process of its own, since other code may import pyplot."""
+    program = (
+        "import sys, numpy as np\n"
+        "from pyro_decomp.plots import reconstructions, save\n"
+        "save(reconstructions(np.eye(2), np.eye(2)), sys.argv[1])\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+        "import matplotlib.pyplot as plt\n"
+        "assert plt.get_fignums() == []\n"
+    )
+    subprocess.run([sys.executable, "-c", program, tmp_path / "figure.png"], check=True)
+
+
+@pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
+def test_no_figure_stays_open(make):
+    import matplotlib.pyplot as plt
+
+    make()
+    assert plt.get_fignums() == []

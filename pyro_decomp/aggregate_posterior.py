@@ -5,7 +5,7 @@ way back instead of being kept.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -109,6 +109,13 @@ class AggregatePosterior:
         return torch.cat(
             [checkpoint(log_sum_exp, *block, use_reentrant=False) for block in blocks]
         )
+
+
+def log_prob_over(parts: Sequence[AggregatePosterior], z: Mapping[str, Tensor]) -> Tensor:
+    """log q(z_s), ``[S]``, of the mixture over the data of several batches, in nats."""
+    sizes = [len(part) for part in parts]
+    log_probs = [part.log_prob(z) + math.log(n) for part, n in zip(parts, sizes, strict=True)]
+    return torch.stack(log_probs).logsumexp(0) - math.log(sum(sizes))
 
 
 class _GaussianLogSumExp(torch.autograd.Function):

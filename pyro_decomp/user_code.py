@@ -4,6 +4,7 @@ import inspect
 import itertools
 import linecache
 import sys
+import textwrap
 import traceback
 import types
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 from pyro_decomp.errors import DecompError, ExperimentError
 
+MESSAGE_WIDTH = 400  # characters
 MODULE_PREFIX = "_experiment_"
 _executions = itertools.count()
 
@@ -71,8 +73,7 @@ def running(what: str, path: Path) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         place = place_raised(error) or path
-        message = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
-        raise ExperimentError(f"{place}: {what} raised {message}") from error
+        raise ExperimentError(f"{place}: {what} raised {one_line(error)}") from error
     finally:
         if folder in sys.path:
             sys.path.remove(folder)
@@ -87,6 +88,16 @@ def place_raised(error: BaseException) -> str | None:
             is_below = path.is_relative_to(Path.cwd())
             place = f"{path.relative_to(Path.cwd()) if is_below else path}:{line}"
     return place
+
+
+def one_line(error: BaseException) -> str:
+    """Give an error's type and message as one line of bounded length.
+
+    The shapes of all sites, which Pyro appends to an error's message, are left out.
+    """
+    message = str(error).partition("\nTrace Shapes:")[0]
+    text = f"{type(error).__name__}: {message}".strip().removesuffix(":")
+    return textwrap.shorten(text, MESSAGE_WIDTH, placeholder=" ...")
 
 
 def place_of(function: Callable[..., Any], path: Path) -> str:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import pyro_decomp
-from pyro_decomp.cli.failures import INTERRUPTED, one_line, tell, told_in_one_line
+from pyro_decomp.cli.failures import INTERRUPTED, tell, told_in_one_line
 from pyro_decomp.cli.file_help import FileCommand
+from pyro_decomp.errors import DecompError
 from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.user_code import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,6 +101,7 @@ def train(
         from pyro_decomp.state import set_seed
 
         console = Console(quiet=quiet)
+        _check_device(device)
         set_seed(seed)
         experiment = source.build(arguments)
         try:
@@ -149,6 +152,7 @@ def evaluate(
         from pyro_decomp.run import load
 
         console = Console(quiet=quiet)
+        _check_device(device)
         loaded = load(run, device=device)
         metrics = evaluation.evaluate(loaded, seed=seed, num_importance_samples=importance_samples)
         path = evaluation.write_metrics(loaded, metrics)
@@ -167,6 +171,17 @@ def plot(run: RunFolder, *, quiet: Quiet = False, show_traceback: ShowTraceback 
 
         for path in draw(load(run)):
             _say(Console(quiet=quiet), str(path))
+
+
+def _check_device(name: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (AssertionError, RuntimeError) as error:  # torch built without it; no such device
+        raise DecompError(
+            f"--device: expected a device that torch can use here, such as cpu, got {name!r}"
+        ) from error
 
 
 def _draw_if_possible(run: "Run") -> None:

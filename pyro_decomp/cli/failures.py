@@ -1,21 +1,19 @@
 """What went wrong, in one line, and the exit status that says so."""
 
-import textwrap
+import sys
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 import typer
 
 from pyro_decomp.errors import DecompError
-from pyro_decomp.user_code import place_raised
+from pyro_decomp.user_code import one_line, place_raised
 
 FAILED = 1
 INTERRUPTED = 130
-MESSAGE_WIDTH = 400  # characters of an error that is not ours
 PACKAGE = Path(__file__).parent.parent
 
 
@@ -37,34 +35,19 @@ def told_in_one_line(*, show_traceback: bool = False, folder: Path | None = None
         except KeyboardInterrupt:
             typer.echo("interrupted", err=True)
             raise typer.Exit(INTERRUPTED) from None
-        except (BrokenPipeError, typer.Exit):
-            raise  # the reader has gone away: typer ends quietly
+        except (typer.Exit, BrokenPipeError):  # typer ends quietly when the reader has gone away
+            raise
         except Exception as error:
             if show_traceback:
                 raise
-            fail(_sentence(error, folder))
-
-
-def fail(sentence: str, status: int = FAILED) -> NoReturn:
-    """Print an error and end.
-
-    Raises:
-        typer.Exit: Always.
-    """
-    tell("error", "red", sentence)
-    raise typer.Exit(status)
+            tell("error", "red", _sentence(error, folder))
+            raise typer.Exit(FAILED) from None
 
 
 def tell(kind: str, colour: str, sentence: str) -> None:
     """Print ``kind: sentence`` as one line on the standard error stream."""
     label = typer.style(f"{kind}:", fg=colour, bold=True)
-    typer.echo(f"{label} {' '.join(sentence.split())}", err=True)
-
-
-def one_line(error: Exception) -> str:
-    """Give an error's type and message as one line of bounded length."""
-    message = textwrap.shorten(str(error), MESSAGE_WIDTH, placeholder=" ...")
-    return f"{type(error).__name__}: {message}".removesuffix(": ")
+    typer.echo(f"{label} {' '.join(sentence.split())}", file=sys.stderr)
 
 
 def _sentence(error: Exception, folder: Path | None) -> str:

@@ -1,7 +1,7 @@
 """The base of every objective: traces in, named terms and one loss out."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,23 +105,32 @@ class TermsELBO(ELBO):
             terms["global_kl"] = global_kl / traces.num_data
         return terms
 
-    def evaluate(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Estimate:
-        """Run the guide and the model once a particle and weigh the terms.
+    def trace_pairs(
+        self, model: Program, guide: Program, *args: Any, **kwargs: Any
+    ) -> Iterator[TracePair]:
+        """Run the guide and the model once a particle.
 
         Raises:
             ModelError: The pair or the batch is not something the objective can score.
         """
-        pairs = []
-        totals: dict[str, Tensor] = {}
         for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
-            pair = TracePair(
+            yield TracePair(
                 model_trace,
                 guide_trace,
                 lambda: model(*args, **kwargs),
                 use_analytic_kl=self.analytic_kl,
                 guide_dependencies=self._guide_dependencies,
             )
-            pairs.append(pair)
+
+    def evaluate(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Estimate:
+        """Run the guide and the model once a particle and weigh the terms.
+
+        Raises:
+            ModelError: The pair or the batch is not something the objective can score.
+        """
+        pairs = tuple(self.trace_pairs(model, guide, *args, **kwargs))
+        totals: dict[str, Tensor] = {}
+        for pair in pairs:
             for name, value in self.terms(pair).items():
                 totals[name] = totals[name] + value if name in totals else value
         terms = {name: value / self.num_particles for name, value in totals.items()}
@@ -129,7 +138,7 @@ class TermsELBO(ELBO):
         weights = self.weights()
         objective = _total(weights[name] * value for name, value in terms.items())
         elbo = terms["log_likelihood"] - terms["kl"] - terms.get("global_kl", 0.0)
-        return Estimate(terms, objective, elbo, pairs[-1].num_data, tuple(pairs))
+        return Estimate(terms, objective, elbo, pairs[-1].num_data, pairs)
 
     def differentiable_loss(
         self, model: Program, guide: Program, *args: Any, **kwargs: Any

@@ -7,11 +7,11 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from pyro_decomp.plots.style import STYLE
+from pyro_decomp.plots.style import DPI, STYLE
 
 
 @mpl.rc_context(STYLE)
-def save(figure: Figure, path: str | os.PathLike[str], dpi: int = 150) -> None:
+def save(figure: Figure, path: str | os.PathLike[str], dpi: int = DPI) -> None:
     """Write a figure as PNG: wholly or not at all, and the same bytes for the same figure.
 
     Args:

@@ -21,8 +21,8 @@ STYLE: dict[Any, Any] = {
     "axes.linewidth": 0.6,
     "axes.titlepad": 4.0,
     "axes.titlesize": 8,
-    "figure.constrained_layout.h_pad": 0.03,
-    "figure.constrained_layout.w_pad": 0.03,
+    "figure.constrained_layout.h_pad": 0.04,
+    "figure.constrained_layout.w_pad": 0.04,
     "figure.facecolor": "white",
     "font.size": 8,
     "image.cmap": "viridis",
@@ -34,6 +34,10 @@ STYLE: dict[Any, Any] = {
     "savefig.facecolor": "white",
     "savefig.transparent": False,
 }
+
+#: Figures are laid out at the resolution in which they are saved unless told otherwise: the
+#: width of words depends on it.
+DPI = 150
 
 DATA = "#0072B2"
 RECONSTRUCTION = "#D55E00"
@@ -60,6 +64,7 @@ def styled(make: Callable[P, Figure]) -> Callable[P, Figure]:
             figure = make(*args, **kwargs)
             if engine := figure.get_layout_engine():
                 engine.execute(figure)
+                engine.execute(figure)  # tick labels follow from the first sizes of the axes
             figure.set_layout_engine("none")
         return figure
 
@@ -68,7 +73,7 @@ def styled(make: Callable[P, Figure]) -> Callable[P, Figure]:
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of ``width`` x ``height`` inches, drawn by Agg and unknown to pyplot."""
-    figure = Figure(figsize=(width, height), layout="compressed")
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="compressed")
     FigureCanvasAgg(figure)
     return figure
 

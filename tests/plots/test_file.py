@@ -13,7 +13,9 @@ AXIS = np.linspace(-2.0, 2.0, 21)
 LOG_DENSITY = -(AXIS[None] ** 2 + AXIS[:, None] ** 2)
 STEPS = np.arange(200)
 FIGURES = {
-    "terms": lambda: plots.terms_over_steps({"step": STEPS, "kl": np.exp(-STEPS) + STEPS % 7}),
+    "terms": lambda: plots.terms_over_steps(
+        {"step": STEPS, "elbo": -1000.0 - STEPS % 7, "kl": 0.01 * (STEPS % 7)}
+    ),
     "points": lambda: plots.reconstructions(np.eye(2), np.ones((2, 2))),
     "images": lambda: plots.reconstructions(np.ones((3, 1, 4, 5)), np.zeros((3, 1, 4, 5))),
     "vectors": lambda: plots.reconstructions(np.eye(3), np.ones((3, 3))),

@@ -19,7 +19,7 @@ def test_the_style_is_in_force_only_inside():
 
     @styled
     def labelled():
-        figure = new_figure(2, 1)
+        figure = new_figure(2.0, 1.0)
         figure.add_subplot().set_xlabel("x")
         return figure
 
@@ -31,7 +31,7 @@ def test_the_style_is_in_force_only_inside():
 def test_a_figure_is_laid_out_once():
     @styled
     def labelled():
-        figure = new_figure(2, 1)
+        figure = new_figure(2.0, 1.0)
         figure.add_subplot().set_ylabel("a long label\nin two lines")
         return figure
 

@@ -1,0 +1,73 @@
+"""A sparse prior for pictures of clothes (Mathieu et al. 2019, section 6.3)."""
+
+from functools import partial
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import nn
+
+from pyro_decomp import VAE, AggregateELBO, Experiment
+from pyro_decomp.data import fashion_mnist
+from pyro_decomp.networks import ConvDecoder32, ConvEncoder32
+
+
+class SparsePrior(nn.Module):
+    """Each dimension is off, N(0, sigma_0^2), with probability gamma, and else on, N(0, 1)."""
+
+    def __init__(self, gamma: float, variance: float, latent_dim: int):
+        super().__init__()
+        scale = torch.tensor([variance**0.5, 1.0])
+        self.register_buffer("probs", torch.tensor([gamma, 1 - gamma]).expand(latent_dim, 2))
+        self.register_buffer("scale", scale.expand(latent_dim, 2))
+
+    def forward(self):
+        """Sample z."""
+        off_on = dist.Normal(torch.zeros_like(self.scale), self.scale)
+        z = dist.MixtureSameFamily(dist.Categorical(self.probs), off_on).to_event(1)
+        return pyro.sample("z", z)
+
+
+def experiment(
+    gamma: float = 0.8,
+    variance: float = 0.05,
+    beta: float = 1.0,
+    latent_dim: int = 50,
+    epochs: int = 80,
+    batch_size: int = 500,
+    lr: float = 5e-4,
+    limit: int | None = None,
+    root: str | None = None,
+    download: bool = False,
+) -> Experiment:
+    """The published settings, without the divergence (alpha = 0).
+
+    Args:
+        gamma: Prior probability that a dimension is off.
+        variance: sigma_0^2, the variance of a dimension that is off.
+        beta: Weight of KL(q(z|x) || p(z)).
+        latent_dim: Dimensions of z.
+        epochs: Passes over the data.
+        batch_size: Pictures a step.
+        lr: Learning rate of Adam.
+        limit: Use only so many pictures, for a quick look.
+        root: Folder of the data; by default ./data, or where Debian's package puts it.
+        download: Download the data (30 MB) into the folder if they are not there.
+    """
+    data = fashion_mnist(root, limit=limit, download=download)
+    vae = VAE(
+        SparsePrior(gamma, variance, latent_dim),
+        encoder=ConvEncoder32(latent_dim),
+        decoder=ConvDecoder32(latent_dim, scale=0.1),
+        size=len(data),
+    )
+    return Experiment(
+        vae.model,
+        vae.guide,
+        data=data,
+        test_data=fashion_mnist(root, train=False, limit=limit, download=download),
+        elbo=AggregateELBO(beta=beta),
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=partial(torch.optim.Adam, lr=lr),
+    )

@@ -1,0 +1,134 @@
+"""What a trained run is worth: its terms, its overlap and its match to the prior."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_decomp.aggregate_posterior import AggregatePosterior, log_prob_over
+from pyro_decomp.likelihood import importance_weighted_log_prob
+from pyro_decomp.run import Run
+from pyro_decomp.state import set_seed
+from pyro_decomp.traces import TracePair
+
+BATCH_ELEMENTS = 2**21  # elements of data encoded at once
+MAX_SAMPLES = 10_000  # samples of q(z), and of p(z), that are scored
+MAX_IMPORTANCE_DATA = 400
+
+
+def evaluate(
+    run: Run, *, seed: int = 0, num_importance_samples: int = 1000
+) -> dict[str, dict[str, float]]:
+    r"""Measure a run on its training data, and on its test data if it has some.
+
+    All in nats per datum, over the whole set, with S(X) the standard error over data or samples:
+
+    ``elbo``, ``log_likelihood``, ``kl``, ...
+        The plain ELBO and its terms.
+    ``divergence``
+        KL(p || q), its q(z) over the whole set; 10,000 draws from the prior.
+    ``mutual_information``
+        I(x; z) = E[log q(z|x) - log q(z)] under the empirical distribution of the set, at most
+        log N; of up to 10,000 samples.
+    ``effective_sharing``
+        exp(log N - I(x; z)): how many of the N data share a code, between 1 and N. No unit.
+    ``importance_weighted_log_px``
+        log p(x) by importance weighting, over the first 400 data.
+
+    Args:
+        run: The run.
+        seed: Of every draw; the global random generators are left as they were.
+        num_importance_samples: K, draws per datum for log p(x).
+
+    Returns:
+        ``{"train": {...}, "test": {...}}``; ``test`` only if there are test data.
+
+    Raises:
+        ModelError: The guide's sites depend on one another, so that q(z) cannot be scored.
+    """
+    metrics = {}
+    sets = {"train": run.data, "test": run.experiment.test_data}
+    for name, x in sets.items():
+        if x is not None:
+            with seeded(seed), torch.no_grad():
+                metrics[name] = _measure(run, x, num_importance_samples)
+    return metrics
+
+
+def write_metrics(run: Run, metrics: Mapping[str, Any]) -> Path:
+    """Write ``metrics.json`` into the run's folder and return its path."""
+    return run.folder.write_metrics(metrics)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's generators inside, and put them back after."""
+    with torch.random.fork_rng():
+        set_seed(seed)
+        yield
+
+
+def encode(run: Run, x: Tensor) -> Iterator[TracePair]:
+    """Run guide and model over data, a batch at a time; see :class:`TracePair` for what is in it."""
+    rows = max(1, BATCH_ELEMENTS // x[0].numel())
+    for batch in x.to(run.data.device).split(rows):
+        yield from run.experiment.elbo.trace_pairs(run.model, run.guide, batch)
+
+
+def _measure(run: Run, x: Tensor, num_importance_samples: int) -> dict[str, float]:
+    pairs = list(encode(run, x))
+    metrics = _elbo_terms(run, x)
+    encodings = [pair.aggregate_posterior for pair in pairs]
+    metrics |= _divergence(pairs[0], encodings)
+    metrics |= _overlap(pairs, encodings)
+    log_px = importance_weighted_log_prob(
+        run.experiment.elbo,
+        run.model,
+        run.guide,
+        x[:MAX_IMPORTANCE_DATA],
+        num_importance_samples,
+    )
+    return metrics | _mean("importance_weighted_log_px", log_px)
+
+
+def _elbo_terms(run: Run, x: Tensor) -> dict[str, float]:
+    repeats = -(-MAX_SAMPLES // len(x))
+    totals: dict[str, float] = {}
+    for _ in range(repeats):
+        for pair in encode(run, x):
+            terms = super(type(run.experiment.elbo), run.experiment.elbo).terms(pair)
+            for name, value in terms.items():
+                share = pair.batch_size / len(x) / repeats
+                totals[name] = totals.get(name, 0.0) + share * value.item()
+    elbo = totals["log_likelihood"] - totals["kl"] - totals.get("global_kl", 0.0)
+    return {"elbo": elbo, **totals}
+
+
+def _divergence(pair: TracePair, encodings: Sequence[AggregatePosterior]) -> dict[str, float]:
+    z, log_pz = pair.prior.draw(MAX_SAMPLES)
+    return _mean("divergence", log_pz - log_prob_over(encodings, z))
+
+
+def _overlap(
+    pairs: Sequence[TracePair], encodings: Sequence[AggregatePosterior]
+) -> dict[str, float]:
+    num_data = sum(map(len, encodings))
+    differences = []
+    for pair in pairs:
+        z = {name: pair.guide.nodes[name]["value"] for name in pair.latents}
+        log_qz_x = sum(pair.log_prob(name, guide=True) for name in pair.latents)
+        differences.append(log_qz_x - log_prob_over(encodings, z))
+        if sum(map(len, differences)) >= MAX_SAMPLES:
+            break
+    metrics = _mean("mutual_information", torch.cat(differences)[:MAX_SAMPLES])
+    sharing = math.exp(math.log(num_data) - metrics["mutual_information"])
+    return metrics | {"effective_sharing": sharing}
+
+
+def _mean(name: str, values: Tensor) -> dict[str, float]:
+    standard_error = values.std() / len(values) ** 0.5
+    return {name: values.mean().item(), f"{name}_standard_error": standard_error.item()}

@@ -1,0 +1,102 @@
+"""The pictures of a run, drawn from its encodings."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_decomp import plots
+from pyro_decomp.aggregate_posterior import log_prob_over
+from pyro_decomp.evaluation import encode, seeded
+from pyro_decomp.run import Run
+from pyro_decomp.traces import TracePair
+
+GRID = 200
+MAX_DATA = 2000
+
+
+def draw(run: Run, *, seed: int = 0) -> list[Path]:
+    """Draw a run's pictures into ``plots/``: terms, reconstructions, and of 2-D codes the density.
+
+    Args:
+        run: The run.
+        seed: Of the samples that are drawn.
+
+    Returns:
+        The files, in the order of drawing.
+    """
+    figures = {"terms": plots.terms_over_steps(run.history)} if run.history else {}
+    with seeded(seed), torch.no_grad():
+        pairs = list(encode(run, run.data[:MAX_DATA]))
+        x, reconstruction = _reconstruct(pairs)
+        figures["reconstructions"] = plots.reconstructions(x, reconstruction)
+        if _latent_dim(pairs[0]) == 2:
+            grid, log_qz, log_pz = density_on_grid(pairs)
+            figures["aggregate_posterior"] = plots.aggregate_density(grid, grid, log_qz, log_pz)
+            loc, covariance = _moments(pairs)
+            figures["encodings"] = plots.encodings(loc, covariance, grid, grid, log_pz)
+    run.folder.plots_path.mkdir(exist_ok=True)
+    paths = []
+    for name, figure in figures.items():
+        paths.append(run.folder.plots_path / f"{name}.png")
+        plots.save(figure, paths[-1])
+    return paths
+
+
+def density_on_grid(
+    pairs: list[TracePair], limit: float | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """log q(z), exact over the data, and log p(z) on a square grid of a 2-D latent space.
+
+    Args:
+        pairs: Encodings of the data.
+        limit: The grid covers [-limit, limit] squared; None finds one that holds the codes and the
+            prior.
+
+    Returns:
+        The axis ``[G]``, log q(z) and log p(z), each ``[G, G]`` with rows along the second latent.
+    """
+    (name,) = pairs[0].latents
+    if limit is None:
+        codes = torch.cat([pair.guide.nodes[name]["value"] for pair in pairs])
+        prior = pairs[0].prior.draw(1000)[0][name]
+        limit = 1.1 * float(torch.cat([codes, prior]).abs().quantile(0.999))
+    axis = torch.linspace(-limit, limit, GRID, device=pairs[0].guide.nodes[name]["value"].device)
+    rows, columns = torch.meshgrid(axis, axis, indexing="ij")
+    z = {name: torch.stack([columns, rows], -1).view(-1, 2)}
+    log_qz = log_prob_over([pair.aggregate_posterior for pair in pairs], z)
+    log_pz = pairs[0].prior.log_prob(z)
+    return tuple(t.cpu().numpy() for t in (axis, log_qz.view(GRID, GRID), log_pz.view(GRID, GRID)))
+
+
+def _latent_dim(pair: TracePair) -> int | None:
+    """The size of the latent space where it is one site of one event dimension."""
+    if len(pair.latents) != 1:
+        return None
+    fn = pair.guide.nodes[pair.latents[0]]["fn"]
+    return fn.event_shape[0] if len(fn.event_shape) == 1 and len(fn.batch_shape) == 1 else None
+
+
+def _reconstruct(pairs: list[TracePair]) -> tuple[Tensor, Tensor]:
+    """Data and the means of their likelihood given a sampled code, from the first observed site."""
+    sites = [pair.model.nodes[pair.observed[0]] for pair in pairs]
+    return (
+        torch.cat([site["value"] for site in sites]).cpu(),
+        torch.cat([site["fn"].mean for site in sites]).cpu(),
+    )
+
+
+def _moments(pairs: list[TracePair]) -> tuple[Tensor, Tensor]:
+    """Mean ``[n, 2]`` and covariance ``[n, 2, 2]`` of every encoding."""
+    fns = [pair.guide.nodes[pair.latents[0]]["fn"] for pair in pairs]
+    covariances = [getattr(fn, "covariance_matrix", None) for fn in fns]
+    return (
+        torch.cat([fn.mean for fn in fns]).cpu(),
+        torch.cat(
+            [
+                fn.variance.diag_embed() if covariance is None else covariance
+                for fn, covariance in zip(fns, covariances, strict=True)
+            ]
+        ).cpu(),
+    )

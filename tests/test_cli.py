@@ -1,0 +1,271 @@
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pyro_decomp.cli import main
+
+SOURCE = '''"""A line of four points."""
+
+import pyro
+import pyro.distributions as dist
+import torch
+
+from pyro_decomp import AggregateELBO, Experiment
+
+DATA = torch.arange(4.0)[:, None]
+
+
+def model(x):
+    with pyro.plate("data", 4, subsample=x):
+        z = pyro.sample("z", dist.Normal(torch.zeros(1), 1).to_event(1))
+        pyro.sample("x", dist.Normal(z, 1).to_event(1), obs=x)
+
+
+def experiment(alpha: float = 0.0, epochs: int = 3, fail: str = "never"):
+    """Describe it.
+
+    Args:
+        alpha: The match to the prior.
+    """
+    network = torch.nn.Linear(1, 1)
+
+    def guide(x):
+        if fail == "model":
+            raise RuntimeError(f"no\\nway")
+        with pyro.plate("data", 4, subsample=x):
+            pyro.sample("z", dist.Normal(network(x), 1).to_event(1))
+
+    if fail == "interrupt":
+        raise KeyboardInterrupt
+    if fail == "build":
+        raise RuntimeError("no way")
+    if fail == "return":
+        return network
+    elbo = AggregateELBO(alpha=alpha)
+    return Experiment(model, guide, data=DATA, elbo=elbo, epochs=epochs)
+'''
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An experiment file in the current folder, by its name alone."""
+    monkeypatch.chdir(tmp_path)
+    Path("trial.py").write_text(SOURCE)
+    return Path("trial.py")
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    return caught.value.code
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "pyro_decomp", *words]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--help"], ["train", "evaluate", "plot", "--version"]),
+        (["train", "--help"], ["FILE", "--set", "--out", "--seed", "--device", "--resume"]),
+        (["evaluate", "--help"], ["RUN", "--seed", "--importance-samples", "--device"]),
+        (["plot", "--help"], ["RUN"]),
+        (["--version"], ["0."]),
+    ],
+)
+def test_help(words: list[str], expected: list[str], capsys: Capture) -> None:
+    assert run(*words) == 0
+    out, err = capsys.readouterr()
+    assert not err
+    for word in expected:
+        assert word in out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["trial.py", "--help"], ["--help", "trial.py"], ["--seed", "3", "--help", "trial.py"]],
+    ids=" ".join,
+)
+def test_help_on_a_file_lists_its_parameters(words: list[str], capsys: Capture) -> None:
+    assert run("train", *words) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    after = lines[lines.index("Parameters of trial.py, each --set KEY=VALUE:") :]
+    assert after[1:] == [
+        "A line of four points.",
+        "",
+        "alpha <float> The match to the prior. [default: 0.0]",
+        "epochs <int> [default: 3]",
+        "fail <str> [default: never]",
+    ]
+
+
+def test_help_needs_no_torch() -> None:
+    code = "import sys, pyro_decomp.cli as cli\ntry: cli.main(['train', '--help'])\nfinally: "
+    code += "print(sorted({'torch', 'numpy', 'matplotlib', 'pyro'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train"], "Missing argument 'FILE'"),
+        (["train", "trial.py", "--sed", "3"], "No such option: --sed"),
+        (["train", "trial.py", "--seed", "-1"], "--seed"),
+        (["train", "trial.py", "--seed", "x"], "--seed"),
+        (["train", "trial.py", "--resume", "--force"], "expected one of --resume and --force"),
+        (["evaluate", "run", "--importance-samples", "0"], "--importance-samples"),
+        (["trian", "trial.py"], "Did you mean 'train'"),
+    ],
+)
+def test_words_that_make_no_command(words: list[str], message: str, capsys: Capture) -> None:
+    assert run(*words) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert not out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "absent.py"], r"absent\.py: expected a Python file, found no such file"),
+        (["train", "absent.py", "--help"], r"absent\.py: expected a Python file, found no such"),
+        (["train", "broken.py"], r"broken\.py:1: expected Python, got '\(' was never closed"),
+        (["train", "trial.py", "--set", "alpah=1"], r".* no parameter `alpah` \(did you mean `alp"),
+        (["train", "trial.py", "--set", "alpha=x"], r"trial\.py: `alpha`: expected float, got 'x'"),
+        (["train", "trial.py", "--set", "fail=build"], r"trial\.py:35: .* raised RuntimeError: no"),
+        (["train", "trial.py", "--set", "fail=return"], r"trial\.py:18: .* an Experiment, got Lin"),
+        (["train", "trial.py", "--set", "epochs=0"], r"epochs: expected a positive whole number"),
+        (["train", "trial.py", "--out", "full"], r"full holds files but no run: .*"),
+        (["train", "trial.py", "--out", "trial.py"], r"trial\.py: .*got a file"),
+        (["train", "trial.py", "--out", "trial.py/run"], r"trial\.py/run.*: Not a directory$"),
+        (["train", "trial.py", "--device", "abacus"], r"--device: expected a .* got 'abacus'"),
+        (["train", "trial.py", "--device", "cuda:99"], r"--device: expected a .* got 'cuda:99'"),
+        (["evaluate", "absent"], r"absent: expected a run folder"),
+        (["plot", "full"], r"full: expected a run folder"),
+    ],
+)
+def test_an_error_is_one_line(words: list[str], message: str, capsys: Capture) -> None:
+    Path("broken.py").write_text("x = (")
+    Path("full").mkdir()
+    Path("full/thesis.txt").touch()
+    before = sorted(Path().rglob("*"))
+    assert run(*words) == 1
+    out, err = capsys.readouterr()
+    assert re.match(f"error: {message}", err)
+    assert err.count("\n") == 1
+    assert not out
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_an_error_of_the_model_names_the_line_of_the_file(capsys: Capture) -> None:
+    assert run("train", "trial.py", "--set", "fail=model") == 1
+    assert capsys.readouterr().err == (
+        "error: RuntimeError: no way (trial.py:28); --traceback shows the whole trace\n"
+    )
+
+
+def test_the_whole_trace_can_be_asked_for() -> None:
+    with pytest.raises(RuntimeError, match=r"^no\nway"):
+        main(["train", "trial.py", "--set", "fail=model", "--traceback"])
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_one_line(file: Path, capsys: Capture) -> None:
+    file.write_text("import warnings\nwarnings.warn('take\\ncare')\n")
+    assert run("train", "trial.py") == 1
+    warning, error = capsys.readouterr().err.splitlines()
+    assert warning == "warning: take care"
+    assert error.startswith("error: trial.py: expected a function `experiment`")
+
+
+def test_an_interruption_before_training(capsys: Capture) -> None:
+    assert run("train", "trial.py", "--set", "fail=interrupt") == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_reader_that_goes_away_is_no_error(file: Path) -> None:
+    file.write_text("def experiment(): ...")
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "pyro_decomp", "train", "trial.py", "--help"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert done.stderr == b""
+
+
+def test_train_shows_progress_terms_and_what_to_do_next(capsys: Capture) -> None:
+    assert run("train", "trial.py", "--set", "alpha=2", "--seed", "3") == 0
+    out, err = capsys.readouterr()
+    assert not err
+    lines = out.splitlines()
+    assert lines[0].startswith("step 1/3  objective ")
+    assert lines[1].startswith("step 3/3  objective ")
+    terms = dict(line.split() for line in lines[4 : lines.index("The run is in runs/trial. Next:")])
+    assert terms.keys() >= {"objective", "elbo", "kl"}
+    assert f"objective {terms['objective']}  elbo {terms['elbo']}" in lines[1]
+    assert lines[-2:] == ["  pyro-decomp evaluate runs/trial", "  pyro-decomp plot runs/trial"]
+    config = json.loads(Path("runs/trial/config.json").read_text())
+    assert config["arguments"] == {"alpha": 2.0}
+    assert config["seed"] == 3
+
+
+def test_a_run_can_be_measured_and_drawn(capsys: Capture) -> None:
+    assert run("train", "trial.py", "--out", "out", "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+    assert run("evaluate", "out", "--importance-samples", "10") == 0
+    out, _ = capsys.readouterr()
+    assert out.split()[0] == "train"
+    assert "elbo" in out
+    assert out.splitlines()[-1] == "written to out/metrics.json"
+    assert run("plot", "out") == 0
+    for picture in capsys.readouterr().out.splitlines():
+        assert Path(picture).stat().st_size > 0
+
+
+def test_a_run_that_cannot_be_drawn_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyro_decomp.pictures", None)
+    assert run("train", "trial.py") == 0
+    out, err = capsys.readouterr()
+    assert re.match("warning: the run is whole, but could not be drawn: ModuleNotFoundError", err)
+    assert err.count("\n") == 1
+    assert "The run is in runs/trial" in out
+
+
+def test_a_run_is_kept_unless_told_otherwise(capsys: Capture) -> None:
+    assert run("train", "trial.py", "--quiet") == 0
+    checkpoint = Path("runs/trial/checkpoint.pt").read_bytes()
+    assert run("train", "trial.py", "--seed", "1") == 1
+    assert re.match("error: runs/trial already holds a run: .*--force", capsys.readouterr().err)
+    assert Path("runs/trial/checkpoint.pt").read_bytes() == checkpoint
+    assert run("train", "trial.py", "--seed", "1", "--force") == 0
+    assert Path("runs/trial/checkpoint.pt").read_bytes() != checkpoint
+
+
+def test_ctrl_c_says_how_to_go_on(capsys: Capture) -> None:
+    words = ["train", "trial.py", "--set", "epochs=1000000", "--out", "my run"]
+    process = start(*words)
+    assert process.stdout
+    assert process.stdout.readline().startswith("step 1/1000000")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    first, second = err.splitlines()
+    step = re.fullmatch(r"interrupted at step (\d+); the run so far is in my run", first)
+    assert step
+    command = shlex.split(second.removeprefix("go on with: "))
+    assert command == ["pyro-decomp", *words, "--seed", "0", "--device", "cpu", "--resume"]
+    assert "step" in Path("my run/history.csv").read_text()

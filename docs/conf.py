@@ -22,8 +22,9 @@ html_title = f"pyro-decomp {version}"
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
-nb_execution_mode = "force"  # a tutorial that fails, fails the build
-nb_execution_raise_on_error = True
+# A tutorial that fails is a warning that shows its traceback: sphinx-build -W fails on it.
+nb_execution_mode = "force"
+nb_execution_show_tb = True
 nb_execution_in_temp = True
 nb_execution_timeout = 120
 nb_merge_streams = True

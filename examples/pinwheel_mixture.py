@@ -47,5 +47,5 @@ def experiment(
         test_data=pinwheel(seed=1),
         elbo=AggregateELBO(beta=beta, alpha=alpha, divergence=InclusiveKL()),
         epochs=epochs,
-        optimizer=partial(torch.optim.Adam, lr=lr, amsgrad=True),
+        optimizer=partial(torch.optim.Adam, lr=lr, amsgrad=True, fused=True),
     )

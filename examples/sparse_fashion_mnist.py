@@ -29,6 +29,7 @@ class SparsePrior(nn.Module):
 
 
 def experiment(
+    *,
     gamma: float = 0.8,
     variance: float = 0.05,
     beta: float = 1.0,
@@ -69,5 +70,5 @@ def experiment(
         elbo=AggregateELBO(beta=beta),
         epochs=epochs,
         batch_size=batch_size,
-        optimizer=partial(torch.optim.Adam, lr=lr),
+        optimizer=partial(torch.optim.Adam, lr=lr, fused=True),
     )

@@ -1,4 +1,4 @@
-r"""The aggregate posterior q(z) = (1/M) \sum_j q(z|x_j): every quantity over pairs goes through here.
+r"""The aggregate posterior q(z) = (1/M) \sum_j q(z|x_j): all that needs pairs of data is here.
 
 Memory grows as M x D, not M x M x D: pairs are formed a block at a time, and formed again on the
 way back instead of being kept.
@@ -19,7 +19,7 @@ BLOCK = 2**18  # pairs (times event size, for a family without a fast path) held
 
 
 def pairwise_log_prob(qz_x: Distribution, z: Tensor, dim: int = -1) -> Float[Tensor, "s m"]:
-    r"""log q(z_s|x_j) for every sample s and datum j, summed over all other batch dimensions.
+    r"""Log q(z_s|x_j) for every sample s and datum j, summed over all other batch dimensions.
 
     Args:
         qz_x: The encodings; data lie along batch dimension ``dim``, of size M.
@@ -38,7 +38,7 @@ def pairwise_log_prob(qz_x: Distribution, z: Tensor, dim: int = -1) -> Float[Ten
 def diagonal_gaussian(
     qz_x: Distribution, dim: int = -1
 ) -> tuple[Float[Tensor, "m d"], Float[Tensor, "m d"]] | None:
-    """Location and scale of a factorised Gaussian, flattened to ``[M, D]``; None for other families."""
+    """Location and scale, ``[M, D]``, of a factorised Gaussian; None for other families."""
     base: Any = qz_x
     while isinstance(base, Independent):
         base = base.base_dist
@@ -68,7 +68,7 @@ class AggregatePosterior:
         return int(fn.batch_shape[self.dim])
 
     def log_prob(self, z: Mapping[str, Tensor]) -> Float[Tensor, " s"]:
-        r"""log q(z_s) = logsumexp_j log q(z_s|x_j) - log M for S samples, in nats.
+        r"""Log q(z_s) = logsumexp_j log q(z_s|x_j) - log M for S samples, in nats.
 
         Exact when the encodings are those of the whole data set. Over a minibatch, q(z_s) is
         unbiased for samples that are independent of the batch, and its logarithm is biased low
@@ -106,13 +106,11 @@ class AggregatePosterior:
         if rows >= num_samples:
             return log_sum_exp(*(z[name] for name in axes))
         blocks = zip(*(z[name].split(rows, axis) for name, axis in axes.items()), strict=True)
-        return torch.cat(
-            [checkpoint(log_sum_exp, *block, use_reentrant=False) for block in blocks]
-        )
+        return torch.cat([checkpoint(log_sum_exp, *block, use_reentrant=False) for block in blocks])
 
 
 def log_prob_over(parts: Sequence[AggregatePosterior], z: Mapping[str, Tensor]) -> Tensor:
-    """log q(z_s), ``[S]``, of the mixture over the data of several batches, in nats."""
+    """Log q(z_s), ``[S]``, of the mixture over the data of several batches, in nats."""
     sizes = [len(part) for part in parts]
     log_probs = [part.log_prob(z) + math.log(n) for part, n in zip(parts, sizes, strict=True)]
     return torch.stack(log_probs).logsumexp(0) - math.log(sum(sizes))
@@ -122,7 +120,8 @@ class _GaussianLogSumExp(torch.autograd.Function):
     r"""L_s = log \sum_j \prod_d Normal(z_sd; loc_jd, scale_jd), a block of samples at a time.
 
     With r = (z_s - loc_j)/scale_j and w_sj = Normal_sj / exp(L_s):
-    dL/dz_s = -\sum_j w r/scale, dL/dloc_j = \sum_s w r/scale, dL/dscale_j = \sum_s w (r^2 - 1)/scale.
+    dL/dz_s = -\sum_j w r/scale, dL/dloc_j = \sum_s w r/scale and
+    dL/dscale_j = \sum_s w (r^2 - 1)/scale.
     """
 
     @staticmethod
@@ -139,7 +138,7 @@ class _GaussianLogSumExp(torch.autograd.Function):
         ctx.save_for_backward(*inputs, output)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         z, loc, scale, out = ctx.saved_tensors
         loc_t, inverse_t = loc.T.contiguous(), scale.T.reciprocal().contiguous()
@@ -163,7 +162,7 @@ class _GaussianLogSumExp(torch.autograd.Function):
 def _gaussian_pairs(
     z: Tensor, loc: Tensor, scale: Tensor
 ) -> Iterator[tuple[slice, Float[Tensor, "rows m"]]]:
-    """log Normal(z_s; loc_j, scale_j) summed over dimensions, a block of rows at a time.
+    """Log Normal(z_s; loc_j, scale_j) summed over dimensions, a block of rows at a time.
 
     Each block is written over the one before.
     """
@@ -182,7 +181,7 @@ def _gaussian_pairs(
 
 
 def _exp(x: Tensor) -> Tensor:
-    """exp in place, for x <= 0, floored far below rounding: denormal numbers are many times slower."""
+    """Exp in place for x <= 0, floored far below rounding: denormal numbers are slow."""
     return x.clamp_min_(-60.0 if x.dtype == torch.float32 else -600.0).exp_()
 
 

@@ -2,7 +2,7 @@
 
 
 class DecompError(Exception):
-    """Something that the user can mend: one sentence, naming what was wrong and what would be right."""
+    """Something that the user can mend: one sentence of what was wrong and what would be right."""
 
 
 class DataError(DecompError, ValueError):

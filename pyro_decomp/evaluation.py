@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from pyro_decomp.aggregate_posterior import AggregatePosterior, log_prob_over
+from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.likelihood import importance_weighted_log_prob
 from pyro_decomp.run import Run
-from pyro_decomp.state import set_seed
+from pyro_decomp.state import random_state, set_random_state, set_seed
 from pyro_decomp.traces import TracePair
 
 BATCH_ELEMENTS = 2**21  # elements of data encoded at once
@@ -66,14 +67,17 @@ def write_metrics(run: Run, metrics: Mapping[str, Any]) -> Path:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's generators inside, and put them back after."""
-    with torch.random.fork_rng():
-        set_seed(seed)
+    """Seed every global random generator inside, and put them back after."""
+    before = random_state()
+    set_seed(seed)
+    try:
         yield
+    finally:
+        set_random_state(before)
 
 
 def encode(run: Run, x: Tensor) -> Iterator[TracePair]:
-    """Run guide and model over data, a batch at a time; see :class:`TracePair` for what is in it."""
+    """Run guide and model over data, a batch at a time; :class:`TracePair` says what is in it."""
     rows = max(1, BATCH_ELEMENTS // x[0].numel())
     for batch in x.to(run.data.device).split(rows):
         yield from run.experiment.elbo.trace_pairs(run.model, run.guide, batch)
@@ -100,8 +104,7 @@ def _elbo_terms(run: Run, x: Tensor) -> dict[str, float]:
     totals: dict[str, float] = {}
     for _ in range(repeats):
         for pair in encode(run, x):
-            terms = super(type(run.experiment.elbo), run.experiment.elbo).terms(pair)
-            for name, value in terms.items():
+            for name, value in TermsELBO.terms(run.experiment.elbo, pair).items():
                 share = pair.batch_size / len(x) / repeats
                 totals[name] = totals.get(name, 0.0) + share * value.item()
     elbo = totals["log_likelihood"] - totals["kl"] - totals.get("global_kl", 0.0)

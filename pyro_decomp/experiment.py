@@ -30,7 +30,7 @@ class Experiment:
         test_data: Held-out data for evaluation, of the same kinds; none by default.
         epochs: Passes over the data.
         batch_size: Data per step; None takes the whole data set at once.
-        optimizer: Builds the optimiser from the parameters; Adam with learning rate 1e-3 by default.
+        optimizer: Builds the optimiser from the parameters; by default Adam with rate 1e-3.
         clip_grad_norm: Largest Euclidean norm of the whole gradient; None never clips.
         modules: Networks that ``model`` and ``guide`` use but that cannot be found by looking at
             them (they are neither modules, nor methods of one, nor do they close over one).
@@ -43,7 +43,7 @@ class Experiment:
     test_data: Any = None
     epochs: int = 100
     batch_size: int | None = None
-    optimizer: OptimizerFactory = field(default=partial(torch.optim.Adam, lr=1e-3))
+    optimizer: OptimizerFactory = field(default=partial(torch.optim.Adam, lr=1e-3, fused=True))
     clip_grad_norm: float | None = None
     modules: Sequence[nn.Module] = ()
 

@@ -21,7 +21,7 @@ def importance_weighted_log_prob(
     x: Float[Tensor, "n ..."],
     num_samples: int = 1000,
 ) -> Float[Tensor, " n"]:
-    r"""log (1/K) \sum_k p(x, z_k) / q(z_k|x) with z_k ~ q(z|x), per datum, in nats.
+    r"""Log (1/K) \sum_k p(x, z_k) / q(z_k|x) with z_k ~ q(z|x), per datum, in nats.
 
     A lower bound on log p(x) in expectation, tighter as K grows (Burda, Grosse & Salakhutdinov,
     "Importance Weighted Autoencoders", 2016, eq. 8, https://arxiv.org/abs/1509.00519). Latent sites
@@ -44,7 +44,7 @@ def importance_weighted_log_prob(
         )
 
 
-def _block(
+def _block(  # noqa: PLR0917
     elbo: TermsELBO,
     model: Callable[..., Any],
     guide: Callable[..., Any],

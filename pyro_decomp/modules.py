@@ -29,6 +29,7 @@ def _search(thing: Any, seen: set[int]) -> Iterator[nn.Module]:
     if id(thing) in seen:
         return
     seen.add(id(thing))
+    neighbours: list[Any]
     if isinstance(thing, nn.Module):
         yield thing
         neighbours = [value for value in vars(thing).values() if inspect.isroutine(value)]

@@ -47,7 +47,7 @@ def draw(run: Run, *, seed: int = 0) -> list[Path]:
 def density_on_grid(
     pairs: list[TracePair], limit: float | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """log q(z), exact over the data, and log p(z) on a square grid of a 2-D latent space.
+    """Log q(z), exact over the data, and log p(z) on a square grid of a 2-D latent space.
 
     Args:
         pairs: Encodings of the data.
@@ -67,7 +67,8 @@ def density_on_grid(
     z = {name: torch.stack([columns, rows], -1).view(-1, 2)}
     log_qz = log_prob_over([pair.aggregate_posterior for pair in pairs], z)
     log_pz = pairs[0].prior.log_prob(z)
-    return tuple(t.cpu().numpy() for t in (axis, log_qz.view(GRID, GRID), log_pz.view(GRID, GRID)))
+    log_qz, log_pz = (log_prob.view(GRID, GRID).cpu() for log_prob in (log_qz, log_pz))
+    return axis.cpu().numpy(), log_qz.numpy(), log_pz.numpy()
 
 
 def _latent_dim(pair: TracePair) -> int | None:

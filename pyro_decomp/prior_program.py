@@ -54,7 +54,7 @@ class PriorProgram:
         return values, torch.cat([log_prob for _, log_prob in runs])[:total]
 
     def log_prob(self, z: dict[str, Tensor]) -> Tensor:
-        """log p(z), ``[S]``, in nats, of S given values along the data dimension of every site."""
+        """Log p(z), ``[S]``, in nats, of S given values along the data dimension of every site."""
         size = self._plate.size
         axes = {name: self._axis(name) for name in self._sites}
         total = z[self._sites[0]].shape[axes[self._sites[0]]]

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 import pickle
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ History = dict[str, list[float]]
 
 
 class RunFolder:
-    """A run's folder: ``config.json``, ``history.csv``, ``checkpoint.pt``, ``metrics.json``, ``plots/``."""
+    """``config.json``, ``history.csv``, ``checkpoint.pt``, ``metrics.json`` and ``plots/``."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -48,9 +49,7 @@ class RunFolder:
                 )
             self._remove_run()
         elif self.path.exists() and any(self.path.iterdir()):
-            raise RunError(
-                f"{self.path} holds files but no run: choose another folder with --out"
-            )
+            raise RunError(f"{self.path} holds files but no run: choose another folder with --out")
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.config_path, json.dumps(config, indent=2).encode() + b"\n")
 
@@ -89,8 +88,8 @@ class RunFolder:
             checkpoint = torch.load(self.checkpoint_path, map_location=device, weights_only=True)
         except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
             raise RunError(
-                f"{self.checkpoint_path} cannot be read: it is truncated or corrupt; restore it, or "
-                "train again with --force"
+                f"{self.checkpoint_path} cannot be read: it is truncated or corrupt; restore it, "
+                "or train again with --force"
             ) from error
         if not isinstance(checkpoint, dict) or "step" not in checkpoint:
             raise RunError(f"{self.checkpoint_path}: expected a checkpoint of a run")
@@ -154,7 +153,9 @@ def _csv(history: History) -> bytes:
     writer.writerow(history)
     for row in zip(*history.values(), strict=True):
         writer.writerow(
-            [int(v) if name in ("step", "epoch") else "" if v != v else repr(v)
-             for name, v in zip(history, row, strict=True)]
+            [
+                int(v) if name in ("step", "epoch") else "" if math.isnan(v) else repr(v)
+                for name, v in zip(history, row, strict=True)
+            ]
         )
     return out.getvalue().encode()

@@ -84,14 +84,12 @@ def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State
     set_random_state(generators)
     for module, values in zip(modules, before, strict=True):
         module.load_state_dict(values)
-    traced = {
-        name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()
-    }
+    traced = {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}
     return State(modules, _trained(modules, traced), experiment.elbo.kl_methods)
 
 
 def _trained(modules: list[nn.Module], traced: dict[str, Tensor]) -> dict[str, Tensor]:
-    parameters = {
+    parameters: dict[str, Tensor] = {
         f"{index}.{name}" if len(modules) > 1 else name: parameter
         for index, module in enumerate(modules)
         for name, parameter in module.named_parameters()
@@ -117,7 +115,8 @@ def _trained(modules: list[nn.Module], traced: dict[str, Tensor]) -> dict[str, T
 
 def random_state() -> dict[str, Any]:
     """The state of every global random generator, in types that load without unpickling."""
-    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    state: tuple[Any, ...] = np.random.get_state(legacy=True)  # type: ignore[assignment]
+    kind, keys, position, has_gauss, cached = state
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],

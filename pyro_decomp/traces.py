@@ -113,8 +113,8 @@ class TracePair:
             parents = self.guide_dependencies.get(name, set())
             if parents:
                 raise ModelError(
-                    f"the guide's site '{name}' depends on {', '.join(map(repr, sorted(parents)))}: "
-                    "terms of the aggregate posterior need latent sites that are independent given "
+                    f"the guide's site '{name}' depends on "
+                    f"{', '.join(map(repr, sorted(parents)))}: terms of the aggregate posterior need latent sites that are independent given "
                     "the datum, so make the guide mean-field or set the weight of that term to 0"
                 )
         qz_x = {name: self.guide.nodes[name]["fn"] for name in self.latents}
@@ -137,7 +137,7 @@ class TracePair:
         return log_prob.movedim(self.data_plate.dim, 0).reshape(self.batch_size, -1).sum(-1)
 
     def _order_agrees(self, name: str) -> bool:
-        """Whether every latent drawn before this one in the model is drawn before it in the guide."""
+        """Whether all latents drawn before this one in the model are so in the guide too."""
         latents = [*self.global_latents, *self.latents]
         model_order = [site["name"] for site in sample_sites(self.model) if site["name"] in latents]
         guide_order = [site["name"] for site in sample_sites(self.guide)]

@@ -25,6 +25,7 @@ from pyro_decomp.traces import sample_sites
 
 TRAINING_STREAM, BATCH_STREAM = 1, 2
 MAX_HISTORY_ROWS = 10_000
+SMALL_BATCH = 2**14  # elements of a batch
 CHECKPOINT_SHARE = 50  # a checkpoint is written when this many times its cost has gone by
 
 
@@ -129,8 +130,10 @@ def _saved(
     before = folder.read_config()
     for key in ("arguments", "seed", "source_sha256"):
         if before.get(key) != config[key]:
-            what = "a different experiment file" if key == "source_sha256" else (
-                f"{key} {before.get(key)}, not {config[key]}"
+            what = (
+                "a different experiment file"
+                if key == "source_sha256"
+                else (f"{key} {before.get(key)}, not {config[key]}")
             )
             raise RunError(
                 f"{folder.path} cannot be resumed: it was started with {what}; use the same, or "
@@ -194,7 +197,7 @@ class _Loop:
         first, start = self.step, time.monotonic()
         if first == total:
             return
-        with _stop_requests() as stop:
+        with _stop_requests() as stop, _threads(self.experiment):
             for batch in self._batches():
                 values = self._take_step(batch)
                 self.step += 1
@@ -238,7 +241,7 @@ class _Loop:
         if not all(map(math.isfinite, values.values())):
             raise NonFiniteError(_blame_terms(estimate, values, self.step + 1))
         self.optimizer.zero_grad()
-        (-estimate.objective).backward()  # type: ignore[no-untyped-call]
+        (-estimate.objective).backward()
         self._check_gradients()
         self.optimizer.step()
         return values
@@ -280,8 +283,8 @@ def _blame_terms(estimate: Estimate, values: Mapping[str, float], step: int) -> 
     named = ", ".join(f"{n} = {values[n]}" for n in terms or ["objective"])
     where = f", at site {', '.join(dict.fromkeys(sites))}" if sites else ""
     return (
-        f"step {step}: {named}{where}; the last checkpoint is kept (try a smaller learning rate, or "
-        "a likelihood whose scale cannot vanish)"
+        f"step {step}: {named}{where}; the last checkpoint is kept (try a smaller "
+        "learning rate, or a likelihood whose scale cannot vanish)"
     )
 
 
@@ -290,6 +293,19 @@ def _log_prob_is_finite(site: Mapping[str, Any]) -> bool:
         return bool(site["fn"].log_prob(site["value"]).isfinite().all())
     except ValueError:  # the distribution's own validation: the value is outside its support
         return False
+
+
+@contextmanager
+def _threads(experiment: Experiment) -> Iterator[None]:
+    """One thread for batches so small that two would wait for one another more than work."""
+    before = torch.get_num_threads()
+    batch_size = min(experiment.batch_size or len(experiment.data), len(experiment.data))
+    if batch_size * experiment.data[0].numel() <= SMALL_BATCH:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyro
 from pyro.distributions import Distribution, constraints
-from pyro.poutine.runtime import am_i_wrapped, effectful
+from pyro.poutine.runtime import _PYRO_STACK, effectful
 from torch import Tensor, nn
 
 
@@ -75,11 +75,12 @@ class VAE(nn.Module):
 
 
 def _declare_parameters(prefix: str, module: nn.Module) -> None:
-    """Let handlers such as SVI's see a module's parameters, as Pyro's local parameters do.
+    """Let a trace that collects parameters, such as SVI's, see those of a module.
 
-    Unlike ``pyro.module`` it neither stores nor looks up anything by name.
+    Unlike ``pyro.module`` it neither stores nor looks up anything by name, and it costs nothing
+    where nobody collects.
     """
-    if not am_i_wrapped():
+    if not any(getattr(handler, "param_only", False) for handler in _PYRO_STACK):
         return
     for name, parameter in module.named_parameters():
         if not hasattr(parameter, "unconstrained"):
@@ -87,6 +88,6 @@ def _declare_parameters(prefix: str, module: nn.Module) -> None:
         _parameter(parameter, constraint=constraints.real, name=f"{prefix}.{name}")
 
 
-@effectful(type="param")  # type: ignore[untyped-decorator]
+@effectful(type="param")
 def _parameter(parameter: Tensor, *, constraint: constraints.Constraint) -> Tensor:
     return parameter

@@ -157,7 +157,7 @@ class TermsELBO(ELBO):
         """-N times the objective; adds its gradients to every parameter's ``grad``."""
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
         if loss.requires_grad:
-            loss.backward(retain_graph=self.retain_graph)  # type: ignore[no-untyped-call]
+            loss.backward(retain_graph=self.retain_graph)
         warn_if_nan(loss, "loss")
         return float(torch_item(loss))
 
@@ -211,7 +211,7 @@ def _dependencies(
     return {name: set(found[name]) & set(names) - {name} for name in names}
 
 
-class _OwningELBOModule(ELBOModule):  # type: ignore[misc]
+class _OwningELBOModule(ELBOModule):
     """Pyro's module, which also owns the modules that bound methods belong to."""
 
     def __init__(self, model: Program, guide: Program, elbo: ELBO) -> None:

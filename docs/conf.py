@@ -1,3 +1,4 @@
+import re
 from importlib.metadata import version as version_of
 
 from numpy.typing import ArrayLike
@@ -38,7 +39,10 @@ ARRAY_LIKE = stringify_annotation(ArrayLike, "smart")
 
 def shorten(*event):
     signature, returns = event[-2:]
-    return signature and signature.replace(ARRAY_LIKE, "ArrayLike"), returns
+    if signature:
+        signature = signature.replace(ARRAY_LIKE, "ArrayLike")
+        signature = re.sub(r"<class '([\w.]+)'>", r"\1", signature)  # in a default: Python again
+    return signature, returns
 
 
 def setup(app):

@@ -5,6 +5,7 @@ way back instead of being kept.
 """
 
 import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -42,7 +43,7 @@ def diagonal_gaussian(
     base: Any = qz_x
     while isinstance(base, Independent):
         base = base.base_dist
-    if not isinstance(base, Normal):
+    if type(base) is not Normal:  # a subclass may have a density of its own
         return None
     shape = qz_x.shape()
     axis = dim - len(qz_x.event_shape)
@@ -127,7 +128,7 @@ class _GaussianLogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(z: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
         out = torch.empty_like(z[:, 0])
-        for rows, pairs in _gaussian_pairs(z, loc, scale):
+        for rows, pairs, _ in _gaussian_pairs(z, loc, scale):
             largest = pairs.amax(1)
             terms = _exp(pairs.sub_(largest[:, None])).sum(1)
             torch.add(terms.log_(), largest, out=out[rows])
@@ -144,10 +145,8 @@ class _GaussianLogSumExp(torch.autograd.Function):
         loc_t, inverse_t = loc.T.contiguous(), scale.T.reciprocal().contiguous()
         grad_z = torch.empty_like(z)
         grad_loc, grad_scale = torch.zeros_like(loc_t), torch.zeros_like(loc_t)
-        weighted = residual = torch.empty(0)
-        for rows, pairs in _gaussian_pairs(z, loc, scale):
-            if residual.shape != pairs.shape:
-                weighted, residual = torch.empty_like(pairs), torch.empty_like(pairs)
+        for rows, pairs, residual in _gaussian_pairs(z, loc, scale):
+            weighted = _workspace("weighted", pairs.shape, pairs)
             weight = _exp(pairs.sub_(out[rows, None])).mul_(grad[rows, None])
             total_weight = weight.sum(0)
             for d in range(z.shape[1]):
@@ -161,23 +160,39 @@ class _GaussianLogSumExp(torch.autograd.Function):
 
 def _gaussian_pairs(
     z: Tensor, loc: Tensor, scale: Tensor
-) -> Iterator[tuple[slice, Float[Tensor, "rows m"]]]:
-    """Log Normal(z_s; loc_j, scale_j) summed over dimensions, a block of rows at a time.
+) -> Iterator[tuple[slice, Float[Tensor, "rows m"], Float[Tensor, "rows m"]]]:
+    """Sum over dimensions of log Normal(z_s; loc_j, scale_j), a block of rows at a time.
 
-    Each block is written over the one before.
+    Each block is written over the one before. With it comes free space of the same shape.
     """
     loc_t, inverse_t = loc.T.contiguous(), scale.T.reciprocal().contiguous()
     constant = inverse_t.log().sum(0).sub_(0.5 * len(loc_t) * math.log(2 * math.pi))
     height = min(max(1, BLOCK // len(loc)), len(z))
-    scratch = torch.empty(2, height, len(loc), dtype=z.dtype, device=z.device)
     for start in range(0, len(z), height):
         rows = slice(start, min(start + height, len(z)))
-        pairs, residual = scratch[:, : rows.stop - start]
+        shape = torch.Size([rows.stop - start, len(loc)])
+        pairs, residual = (_workspace(name, shape, z) for name in ("pairs", "residual"))
         pairs.copy_(constant.expand_as(pairs))
         for d in range(len(loc_t)):
             torch.sub(z[rows, d, None], loc_t[d], out=residual).mul_(inverse_t[d])
             pairs.addcmul_(residual, residual, value=-0.5)
-        yield rows, pairs
+        yield rows, pairs, residual
+
+
+def _workspace(name: str, shape: torch.Size, like: Tensor) -> Tensor:
+    """Uninitialised memory that the next call of the same name gives again.
+
+    Fresh memory for every block would cost more in page faults than the arithmetic on it. At most
+    a block of each name, type and device is kept, a thread.
+    """
+    kept: dict[str, Tensor] = _kept.__dict__
+    key = f"{name} {like.dtype} {like.device}"
+    if key not in kept or kept[key].numel() < shape.numel():
+        kept[key] = torch.empty(shape.numel(), dtype=like.dtype, device=like.device)
+    return kept[key][: shape.numel()].view(shape)
+
+
+_kept = threading.local()
 
 
 def _exp(x: Tensor) -> Tensor:

@@ -77,10 +77,10 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def encode(run: Run, x: Tensor) -> Iterator[TracePair]:
-    """Run guide and model over data, a batch at a time; :class:`TracePair` says what is in it."""
+    """Run guide and model once over data, a batch at a time; see :class:`TracePair`."""
     rows = max(1, BATCH_ELEMENTS // x[0].numel())
     for batch in x.to(run.data.device).split(rows):
-        yield from run.experiment.elbo.trace_pairs(run.model, run.guide, batch)
+        yield next(run.experiment.elbo.trace_pairs(run.model, run.guide, batch))
 
 
 def _measure(run: Run, x: Tensor, num_importance_samples: int) -> dict[str, float]:

@@ -66,6 +66,6 @@ def _log_weight(pair: TracePair) -> Tensor:
         log_prob = pair.log_prob(name)
         if log_prob.dim():
             total = total + log_prob
-    for name in pair.latents:
+    for name in (*pair.latents, *pair.auxiliaries):
         total = total - pair.log_prob(name, guide=True)
     return total

@@ -11,8 +11,8 @@ from torch import nn
 def find_modules(programs: Iterable[Callable[..., Any] | nn.Module]) -> list[nn.Module]:
     """The outermost modules that programs are, are methods of, or close over.
 
-    A program that is a plain function is searched through the variables that it names, and through
-    the functions among those; a module kept only inside a container is not found.
+    A function is searched through the variables that it names, an object and a module through
+    their attributes; a module kept only inside a container is not found.
 
     Args:
         programs: Models, guides, and modules themselves.
@@ -32,15 +32,19 @@ def _search(thing: Any, seen: set[int]) -> Iterator[nn.Module]:
     neighbours: list[Any]
     if isinstance(thing, nn.Module):
         yield thing
-        neighbours = [value for value in vars(thing).values() if inspect.isroutine(value)]
+        neighbours = [value for part in thing.modules() for value in vars(part).values()]
     elif isinstance(thing, partial):
         neighbours = [thing.func, *thing.args, *thing.keywords.values()]
     elif inspect.ismethod(thing):
-        neighbours = [thing.__self__, thing.__func__]
+        owner = thing.__self__
+        neighbours = [owner, thing.__func__, *getattr(owner, "__dict__", {}).values()]
     elif inspect.isfunction(thing):
         variables = inspect.getclosurevars(thing)
         neighbours = [*variables.nonlocals.values(), *variables.globals.values()]
-        neighbours += [wrapped for wrapped in (getattr(thing, "__wrapped__", None),) if wrapped]
+        neighbours += [*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values()]
+        neighbours += [getattr(thing, "__wrapped__", None)]
+    elif callable(thing) and not isinstance(thing, type):
+        neighbours = list(getattr(thing, "__dict__", {}).values())
     else:
         return
     for neighbour in neighbours:

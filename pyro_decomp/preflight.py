@@ -5,6 +5,8 @@ made anyway, so they draw no random numbers of their own.
 """
 
 from pyro import poutine
+from pyro.distributions import Distribution, Independent, MaskedDistribution
+from pyro.distributions.torch_distribution import ExpandedDistribution
 from torch import Tensor
 
 from pyro_decomp.errors import ModelError
@@ -16,8 +18,8 @@ def check(model: poutine.Trace, guide: poutine.Trace) -> None:
 
     Raises:
         ModelError: There is no data plate; a site is on one side only, not in the plate, or has
-            the wrong event dimensions; a guide site cannot be drawn with gradients; a value lies
-            outside the support of the distribution that scores it.
+            the wrong event dimensions; a guide site is observed or cannot be drawn with gradients;
+            a value lies outside the support of the distribution that scores it.
     """
     plate = data_plate(model)
     _check_matching(model, guide)
@@ -25,6 +27,8 @@ def check(model: poutine.Trace, guide: poutine.Trace) -> None:
         for site in sample_sites(trace):
             _check_shapes(site, role)
     drawn = {site["name"]: site for site in sample_sites(guide)}
+    for site in drawn.values():
+        _check_gradients(site)
     for site in sample_sites(model):
         if site["name"] in drawn:
             _check_latent(site, drawn[site["name"]], plate.name)
@@ -54,8 +58,13 @@ def check_plate_size(model: poutine.Trace, num_data: int) -> None:
 def _check_matching(model: poutine.Trace, guide: poutine.Trace) -> None:
     latent = {s["name"]: s for s in sample_sites(model) if not s["is_observed"]}
     observed = {s["name"] for s in sample_sites(model) if s["is_observed"]}
-    drawn = {s["name"]: s for s in sample_sites(guide) if not s["is_observed"]}
+    drawn = {s["name"]: s for s in sample_sites(guide)}
     for name, site in drawn.items():
+        if site["is_observed"]:
+            raise ModelError(
+                f"the guide's site '{name}' is observed, which no objective scores: observe it in "
+                "the model instead"
+            )
         auxiliary = site["infer"].get("is_auxiliary")
         if name in observed:
             raise ModelError(
@@ -105,16 +114,25 @@ def _check_latent(model_site: Site, guide_site: Site, plate: str) -> None:
             f"site '{name}' has event shape {tuple(q.event_shape)} in the guide but "
             f"{tuple(p.event_shape)} in the model: expected the same in both; adjust .to_event()"
         )
-    inside = [
-        any(frame.name == plate for frame in site["cond_indep_stack"])
+    sizes = [
+        next((frame.full_size for frame in site["cond_indep_stack"] if frame.name == plate), None)
         for site in (model_site, guide_site)
     ]
-    if inside[0] != inside[1]:
-        where, other = ("model", "guide") if inside[0] else ("guide", "model")
+    if None in sizes and sizes != [None, None]:
+        where, other = ("model", "guide") if sizes[1] is None else ("guide", "model")
         raise ModelError(
             f"site '{name}' is inside the data plate '{plate}' in the {where} but not in the "
             f"{other}: open pyro.plate('{plate}', N, subsample=x) around it in both"
         )
+    if sizes[0] != sizes[1]:
+        raise ModelError(
+            f"the data plate '{plate}' around site '{name}' was opened with size {sizes[1]} in the "
+            f"guide but {sizes[0]} in the model: expected the size of the whole data set in both"
+        )
+
+
+def _check_gradients(site: Site) -> None:
+    name, q = site["name"], site["fn"]
     if not q.has_rsample:
         if q.has_enumerate_support:
             fix = "sum it out in the prior, for instance with pyro.distributions.MixtureSameFamily"
@@ -133,6 +151,8 @@ def _check_support(site: Site) -> None:
         valid = fn.support.check(value)
     except NotImplementedError:
         return
+    if isinstance(site["mask"], Tensor):
+        valid = valid | ~site["mask"]
     if bool(valid.all()):
         return
     where = "data" if site["is_observed"] else "guide's draws"
@@ -141,7 +161,7 @@ def _check_support(site: Site) -> None:
         if site["is_observed"]
         else "choose a guide family with the prior's support"
     )
-    if site["is_observed"] and "Bernoulli" in family(fn):
+    if site["is_observed"] and family(fn) == "Bernoulli":
         fix = "make the data 0 or 1, or use ContinuousBernoulli (for [0, 1]) or Normal"
     raise ModelError(
         f"the {where} for site '{site['name']}' range from {value.min():.4g} to {value.max():.4g}, "
@@ -149,9 +169,9 @@ def _check_support(site: Site) -> None:
     )
 
 
-def family(fn: object) -> str:
+def family(fn: Distribution) -> str:
     """The name of a distribution's family, without its wrappers."""
-    while hasattr(fn, "base_dist"):
+    while isinstance(fn, Independent | MaskedDistribution | ExpandedDistribution):
         fn = fn.base_dist
     return type(fn).__name__
 

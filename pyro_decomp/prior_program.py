@@ -21,6 +21,10 @@ class PriorProgram:
         sites: Names of the local latent sites.
         data_plate: The frame of the data plate.
         fixed: Values of the sites that are not drawn, such as global latents.
+
+    Attributes:
+        without_gradient: Sites of the last draw whose distribution is learned, or depends on what
+            is, but whose sampler passes no gradients.
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class PriorProgram:
         self._sites = sites
         self._plate = data_plate
         self._fixed = fixed
+        self.without_gradient: list[str] = []
 
     def draw(self, num_samples: int | None = None) -> tuple[dict[str, Tensor], Tensor]:
         """Samples of every site and their joint log density.
@@ -81,15 +86,18 @@ class PriorProgram:
             self._program()
         found = recorder.sites
         self._event_dims = {name: len(site["fn"].event_shape) for name, site in found.items()}
+        values = {name: site["value"] for name, site in found.items()}
+        log_probs = {name: found[name]["fn"].log_prob(value) for name, value in values.items()}
+        self.without_gradient = [
+            name
+            for name, value in values.items()
+            if log_probs[name].requires_grad and not value.requires_grad
+        ]
         log_prob: Tensor = sum(
-            site["fn"]
-            .log_prob(site["value"])
-            .movedim(self._plate.dim, 0)
-            .reshape(self._plate.size, -1)
-            .sum(-1)
-            for site in found.values()
+            each.movedim(self._plate.dim, 0).reshape(self._plate.size, -1).sum(-1)
+            for each in log_probs.values()
         )
-        return {name: site["value"] for name, site in found.items()}, log_prob
+        return values, log_prob
 
 
 class _LastSiteReached(Exception):  # noqa: N818 - a way out, not an error

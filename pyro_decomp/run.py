@@ -86,7 +86,7 @@ def load(
     """
     folder = RunFolder(path)
     config = folder.read_config()
-    checkpoint = folder.read_checkpoint(device)
+    checkpoint = folder.read_checkpoint()
     if checkpoint is None:
         raise RunError(f"{folder.path}: the run has no checkpoint yet")
     generators = random_state()
@@ -94,15 +94,17 @@ def load(
         if experiment is None:
             experiment = _rebuild(folder, config)
         state = prepare(experiment, device)
+    finally:
+        set_random_state(generators)
+    try:
         state.load_tensors(checkpoint)
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, KeyError, ValueError) as error:
         raise RunError(
             f"{folder.checkpoint_path} does not fit the run's experiment: {error}"
         ) from error
-    finally:
-        set_random_state(generators)
     step = int(checkpoint["step"])
-    return finish(folder, experiment, state, folder.read_history(step), step)
+    history = folder.read_history(step, checkpoint["rows"])
+    return finish(folder, experiment, state, history, step)
 
 
 def finish(

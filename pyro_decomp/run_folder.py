@@ -1,11 +1,16 @@
 """The files of a run: what is in them, and how they are written so that none is ever half there."""
 
+import copy
 import csv
 import io
 import json
 import math
 import os
 import pickle
+import struct
+import sys
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +21,9 @@ import torch
 from pyro_decomp.errors import RunError
 
 History = dict[str, list[float]]
+
+CONFIG_KEYS = {"arguments", "seed", "source", "source_file", "source_sha256"}
+PICTURES = ("terms", "reconstructions", "aggregate_posterior", "encodings")
 
 
 class RunFolder:
@@ -37,7 +45,8 @@ class RunFolder:
             force: Take the place of the run that is there.
 
         Raises:
-            RunError: There is a run and ``force`` is False, or a folder that is no run.
+            RunError: There is a run and ``force`` is False, or a folder that is no run, or a
+                ``config.json`` that is no run's.
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path}: expected a folder for the run, got a file")
@@ -47,8 +56,9 @@ class RunFolder:
                     f"{self.path} already holds a run: continue it with --resume, replace it with "
                     "--force, or choose another folder with --out"
                 )
+            self.read_config()
             self._remove_run()
-        elif self.path.exists() and any(self.path.iterdir()):
+        elif self.path.exists() and set(self.path.iterdir()) - {_temporary(self.config_path)}:
             raise RunError(f"{self.path} holds files but no run: choose another folder with --out")
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.config_path, json.dumps(config, indent=2).encode() + b"\n")
@@ -65,7 +75,7 @@ class RunFolder:
             config = json.loads(self.config_path.read_text())
         except (ValueError, OSError) as error:
             raise RunError(f"{self.config_path}: expected JSON, got {error}") from error
-        if not isinstance(config, dict) or "arguments" not in config:
+        if not isinstance(config, dict) or not config.keys() >= CONFIG_KEYS:
             raise RunError(f"{self.config_path}: expected the configuration of a run")
         return config
 
@@ -73,11 +83,11 @@ class RunFolder:
         """Write the history and then the checkpoint, each whole or not at all."""
         write_atomically(self.history_path, _csv(history))
         buffer = io.BytesIO()
-        torch.save(dict(checkpoint), buffer)
+        torch.save(_interned(dict(checkpoint)), buffer)
         write_atomically(self.checkpoint_path, buffer.getvalue())
 
-    def read_checkpoint(self, device: torch.device | str = "cpu") -> dict[str, Any] | None:
-        """The last checkpoint, tensors and plain values only; None if none was written yet.
+    def read_checkpoint(self) -> dict[str, Any] | None:
+        """The last checkpoint, tensors in main memory and plain values; None if there is none yet.
 
         Raises:
             RunError: It is truncated, corrupt or not a checkpoint.
@@ -85,8 +95,9 @@ class RunFolder:
         if not self.checkpoint_path.exists():
             return None
         try:
-            checkpoint = torch.load(self.checkpoint_path, map_location=device, weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+            _check_sums(self.checkpoint_path)
+            checkpoint = torch.load(self.checkpoint_path, map_location="cpu", weights_only=True)
+        except (*_DAMAGED, RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
             raise RunError(
                 f"{self.checkpoint_path} cannot be read: it is truncated or corrupt; restore it, "
                 "or train again with --force"
@@ -95,27 +106,34 @@ class RunFolder:
             raise RunError(f"{self.checkpoint_path}: expected a checkpoint of a run")
         return checkpoint
 
-    def read_history(self, until_step: int) -> History:
+    def read_history(self, until_step: int, num_rows: int) -> History:
         """The rows of ``history.csv`` up to a step, column by column.
 
         Raises:
-            RunError: The file is missing or is not a table of numbers.
+            RunError: The file is missing, is not a table of numbers, or has not so many rows.
         """
         if until_step == 0:
             return {}
         try:
             with self.history_path.open(newline="") as file:
-                rows = list(csv.DictReader(file))
-            columns = list(rows[0])
-            rows = [row for row in rows if int(row["step"]) <= until_step]
-            return {
-                name: [float(row[name]) if row[name] else np.nan for row in rows]
-                for name in columns
+                names, *rows = csv.reader(file)
+            step = names.index("step")
+            rows = [row for row in rows if int(row[step]) <= until_step]
+            columns = list(zip(*rows, strict=True))
+            history = {
+                name: [float(value) if value else np.nan for value in column]
+                for name, column in zip(names, columns, strict=True)
             }
-        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        except (OSError, ValueError, IndexError, csv.Error) as error:
             raise RunError(
                 f"{self.history_path}: expected a table with a row a step, got {error!r}"
             ) from error
+        if len(rows) != num_rows:
+            raise RunError(
+                f"{self.history_path}: expected {num_rows} rows up to step {until_step}, "
+                f"got {len(rows)}"
+            )
+        return history
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> Path:
         """Write ``metrics.json``."""
@@ -123,19 +141,16 @@ class RunFolder:
         return self.metrics_path
 
     def _remove_run(self) -> None:
-        for path in (
-            self.checkpoint_path,
-            self.history_path,
-            self.metrics_path,
-            *self.plots_path.glob("*.png"),
-            self.config_path,
-        ):
+        """Remove all but ``config.json``, which the next run writes over."""
+        files = [self.checkpoint_path, self.history_path, self.metrics_path]
+        pictures = [self.plots_path / f"{name}.png" for name in PICTURES]
+        for path in (*files, *map(_temporary, files), *pictures):
             path.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that at any instant either the old or the new content is there, whole."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = _temporary(path)
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -145,6 +160,39 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
+
+
+_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, NotImplementedError)
+
+
+def _check_sums(path: Path) -> None:
+    """Compare every record with its checksum, which ``torch.load`` does not."""
+    with zipfile.ZipFile(path) as records:
+        damaged = records.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(damaged)
+
+
+def _interned(value: Any) -> Any:
+    """The same values with equal strings one object.
+
+    Pickle writes an object that it has seen as a reference, but an equal one in full: without
+    this, what was loaded and saved again would differ in bytes.
+    """
+    if type(value) is str:
+        return sys.intern(value)
+    if isinstance(value, list | tuple):
+        return type(value)(map(_interned, value))
+    if isinstance(value, dict):
+        interned = copy.copy(value)  # keeps the versions that a module notes on its state
+        interned.clear()
+        interned.update((_interned(k), _interned(v)) for k, v in value.items())
+        return interned
+    return value
 
 
 def _csv(history: History) -> bytes:

@@ -46,13 +46,16 @@ class State:
         """Put back what :meth:`tensors` gave.
 
         Raises:
-            RuntimeError, KeyError: The experiment has other networks or parameters.
+            ValueError, RuntimeError, KeyError: The experiment has other networks or parameters.
         """
+        mine = self.tensors()["parameters"]
+        shapes = [{n: tuple(p.shape) for n, p in d.items()} for d in (mine, tensors["parameters"])]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"expected parameters {shapes[0]}, got {shapes[1]}")
         for module, values in zip(self.modules, tensors["modules"], strict=True):
             module.load_state_dict(values)
-        with torch.no_grad():
-            for name, value in tensors["parameters"].items():
-                self.parameters[name].copy_(value)
+        for name, value in tensors["parameters"].items():
+            mine[name].copy_(value)
 
     def train(self, mode: bool) -> None:
         """Set every network to training or evaluation."""
@@ -89,13 +92,13 @@ def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State
 
 
 def _trained(modules: list[nn.Module], traced: dict[str, Tensor]) -> dict[str, Tensor]:
-    parameters: dict[str, Tensor] = {
-        f"{index}.{name}" if len(modules) > 1 else name: parameter
-        for index, module in enumerate(modules)
-        for name, parameter in module.named_parameters()
-        if parameter.requires_grad
-    }
-    known = {id(p) for module in modules for p in module.parameters()}
+    parameters: dict[str, Tensor] = {}
+    known: set[int] = set()
+    for index, module in enumerate(modules):
+        for name, weight in module.named_parameters():
+            if weight.requires_grad and id(weight) not in known:
+                parameters[f"{index}.{name}" if len(modules) > 1 else name] = weight
+            known.add(id(weight))
     for name, parameter in sorted(traced.items()):
         if id(parameter) in known:
             continue

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.distributions import Distribution
+from pyro.distributions import Delta, Distribution, Independent
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.subsample_messenger import _Subsample
@@ -23,18 +23,30 @@ Site = dict[str, Any]
 
 
 def sample_sites(trace: poutine.Trace) -> Iterator[Site]:
-    """The random sites of a trace, without the subsampling that plates record."""
+    """The random sites of a trace: neither subsampling by plates nor ``pyro.deterministic``."""
     for site in trace.nodes.values():
-        if site["type"] == "sample" and type(site["fn"]) is not _Subsample:
+        if site["type"] != "sample" or type(site["fn"]) is _Subsample:
+            continue
+        if not site["infer"].get("_deterministic"):
             yield site
 
 
 def analytic_kl(q: Distribution, p: Distribution) -> Tensor | None:
-    """KL(q || p) where torch or Pyro register a closed form for the pair, else None."""
+    """KL(q || p) where torch or Pyro register a closed form for the pair, else None.
+
+    None for a Delta too: Pyro's closed form leaves out its ``log_density``, and log q - log p at
+    its only value is exact.
+    """
+    base: Any = q
+    while isinstance(base, Independent):
+        base = base.base_dist
+    if isinstance(base, Delta):
+        return None
     try:
-        return torch.distributions.kl_divergence(q, p)
+        kl = torch.distributions.kl_divergence(q, p)
     except NotImplementedError:
         return None
+    return kl if isinstance(kl, Tensor) else None  # a number where both are masked out
 
 
 class TracePair:
@@ -52,6 +64,8 @@ class TracePair:
         num_data: N, the full size of the data plate.
         latents: Latent sites inside the data plate, in the guide's order.
         global_latents: Latent sites outside it.
+        auxiliaries: Sites of the guide alone that it marks as auxiliary, inside the data plate.
+        global_auxiliaries: The same outside it.
         observed: The model's observed sites.
         kl_methods: For each latent site whose KL was asked for, "analytic" or "Monte Carlo".
     """
@@ -74,8 +88,12 @@ class TracePair:
         self.batch_size = int(self.data_plate.size)
         self.num_data = int(self.data_plate.full_size or self.data_plate.size)
         drawn = [site for site in sample_sites(guide) if not site["is_observed"]]
-        self.latents = [site["name"] for site in drawn if self._in_data_plate(site)]
-        self.global_latents = [site["name"] for site in drawn if not self._in_data_plate(site)]
+        local = [site["name"] for site in drawn if self._in_data_plate(site)]
+        outside = [site["name"] for site in drawn if not self._in_data_plate(site)]
+        self.latents = [name for name in local if name in model.nodes]
+        self.global_latents = [name for name in outside if name in model.nodes]
+        self.auxiliaries = [name for name in local if name not in model.nodes]
+        self.global_auxiliaries = [name for name in outside if name not in model.nodes]
         self.observed = [site["name"] for site in sample_sites(model) if site["is_observed"]]
         fixed = {name: guide.nodes[name]["value"] for name in self.global_latents}
         self.prior = PriorProgram(program, self.latents, self.data_plate, fixed)
@@ -90,8 +108,11 @@ class TracePair:
         """KL(q(z|x) || p(z)) of one latent site per datum, ``[B]``.
 
         Analytic where a closed form is registered and the site's prior depends on nothing drawn
-        after it in the guide; else the one-sample estimate log q - log p.
+        after it in the guide; else the one-sample estimate log q - log p, which for an auxiliary
+        site is log q. A scalar for a site outside the data plate.
         """
+        if name not in self.model.nodes:
+            return self.log_prob(name, guide=True)
         q, p = self.guide.nodes[name], self.model.nodes[name]
         if self.use_analytic_kl and self._order_agrees(name):
             kl = analytic_kl(q["fn"], p["fn"])
@@ -106,16 +127,24 @@ class TracePair:
         """q(z) over this batch.
 
         Raises:
-            ModelError: A latent site of the guide depends on another one, so that q(z|x_j) at
-                another datum's sample is not the product of the traced distributions.
+            ModelError: No latent site is inside the data plate; or one depends in the guide on
+                another one of the same datum, so that q(z|x_j) at another datum's sample is not
+                the product of the traced distributions.
         """
+        if not self.latents:
+            raise ModelError(
+                f"no latent site is inside the data plate '{self.data_plate.name}': terms of the "
+                "aggregate posterior need one there; set their weight to 0 to do without"
+            )
         for name in self.latents:
-            parents = self.guide_dependencies.get(name, set())
+            outside = {*self.global_latents, *self.global_auxiliaries}
+            parents = self.guide_dependencies.get(name, set()) - outside
             if parents:
+                named = ", ".join(map(repr, sorted(parents)))
                 raise ModelError(
-                    f"the guide's site '{name}' depends on "
-                    f"{', '.join(map(repr, sorted(parents)))}: terms of the aggregate posterior need latent sites that are independent given "
-                    "the datum, so make the guide mean-field or set the weight of that term to 0"
+                    f"the guide's site '{name}' depends on {named}: terms of the aggregate "
+                    "posterior need latent sites that are independent given the datum, so make the "
+                    "guide mean-field or set the weight of that term to 0"
                 )
         qz_x = {name: self.guide.nodes[name]["fn"] for name in self.latents}
         return AggregatePosterior(qz_x, self.data_plate.dim)

@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyro
 import torch
 from torch import Tensor
 
@@ -106,7 +108,7 @@ def train(
     if resume and force:
         raise RunError("expected one of --resume and --force, got both")
     config = describe(experiment, seed, device, source, arguments or {})
-    checkpoint = _saved(folder, config, device) if resume else None
+    checkpoint = _saved(folder, config) if resume else None
     state = prepare(experiment, device)
     optimizer = experiment.optimizer(state.parameters.values())
     if not (resume and folder.config_path.exists()):
@@ -121,14 +123,12 @@ def train(
     return finish(folder, experiment, state, loop.history, loop.step)
 
 
-def _saved(
-    folder: RunFolder, config: dict[str, Any], device: torch.device | str
-) -> dict[str, Any] | None:
+def _saved(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any] | None:
     """The checkpoint to continue from, None if there is none yet, checked to be of the same run."""
     if not folder.config_path.exists():
         return None
     before = folder.read_config()
-    for key in ("arguments", "seed", "source_sha256"):
+    for key in ("arguments", "seed", "source_sha256", "num_data", "total_steps"):
         if before.get(key) != config[key]:
             what = (
                 "a different experiment file"
@@ -139,7 +139,7 @@ def _saved(
                 f"{folder.path} cannot be resumed: it was started with {what}; use the same, or "
                 "train into another folder with --out"
             )
-    return folder.read_checkpoint(device)
+    return folder.read_checkpoint()
 
 
 class _Loop:
@@ -165,10 +165,21 @@ class _Loop:
         self._save_cost = 0.0
 
     def save(self) -> None:
-        """Write history and checkpoint."""
+        """Write history and checkpoint.
+
+        Raises:
+            NonFiniteError: A parameter became infinite or not a number; nothing is written.
+        """
         start = time.monotonic()
+        culprits = [n for n, p in self.state.parameters.items() if not bool(p.isfinite().all())]
+        if culprits:
+            raise NonFiniteError(
+                f"step {self.step}: {', '.join(culprits)} is not finite; the last checkpoint is "
+                "kept (try a smaller learning rate)"
+            )
         checkpoint = {
             "step": self.step,
+            "rows": len(self.history.get("step", ())),
             "optimizer": self.optimizer.state_dict(),
             "random": random_state(),
             **self.state.tensors(),
@@ -188,7 +199,7 @@ class _Loop:
                 f"{self.folder.checkpoint_path} does not fit this experiment: {error}"
             ) from error
         self.step = int(checkpoint["step"])
-        self.history = self.folder.read_history(self.step)
+        self.history = self.folder.read_history(self.step, checkpoint["rows"])
 
     def run(self, report: Callable[[Progress], None]) -> None:
         """Train to the end."""
@@ -231,20 +242,34 @@ class _Loop:
                 yield data[order[index * size : (index + 1) * size]]
 
     def _take_step(self, batch: Tensor) -> dict[str, float]:
-        estimate = self.experiment.elbo.evaluate(
-            self.experiment.model, self.experiment.guide, batch
-        )
-        named = {"objective": estimate.objective, "elbo": estimate.elbo, **estimate.terms}
-        values = dict(
-            zip(named, torch.stack([v.detach() for v in named.values()]).tolist(), strict=True)
-        )
-        if not all(map(math.isfinite, values.values())):
-            raise NonFiniteError(_blame_terms(estimate, values, self.step + 1))
+        estimate, values = self._estimate(batch)
         self.optimizer.zero_grad()
         (-estimate.objective).backward()
         self._check_gradients()
         self.optimizer.step()
         return values
+
+    def _estimate(self, batch: Tensor) -> tuple[Estimate, dict[str, float]]:
+        """The objective on a batch, and its values by name, all finite."""
+        evaluate = partial(
+            self.experiment.elbo.evaluate, self.experiment.model, self.experiment.guide, batch
+        )
+        refused = None
+        try:
+            estimate = evaluate()
+        except ValueError as error:  # a distribution may refuse what is not finite: ask its terms
+            refused = error
+            with pyro.validation_enabled(False):
+                estimate = evaluate()
+        named = {"objective": estimate.objective, "elbo": estimate.elbo, **estimate.terms}
+        values = dict(
+            zip(named, torch.stack([v.detach() for v in named.values()]).tolist(), strict=True)
+        )
+        if not all(map(math.isfinite, values.values())):
+            raise NonFiniteError(_blame_terms(estimate, values, self.step + 1)) from refused
+        if refused is not None:
+            raise refused
+        return estimate, values
 
     def _check_gradients(self) -> None:
         gradients = {n: p.grad for n, p in self.state.parameters.items() if p.grad is not None}

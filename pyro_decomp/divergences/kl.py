@@ -32,10 +32,10 @@ class InclusiveKL(Divergence):
             ModelError: The prior is learned but its sampler passes no gradients.
         """
         z, log_pz = prior.draw(self.num_samples)
-        if log_pz.requires_grad and not any(value.requires_grad for value in z.values()):
+        if prior.without_gradient:
+            names = ", ".join(map(repr, prior.without_gradient))
             raise ModelError(
-                f"the prior of {', '.join(map(repr, z))} is learned but cannot be drawn with "
-                "gradients, so KL(p || q) cannot train it: use a family with rsample, fix its "
-                "parameters, or set alpha=0"
+                f"the prior of {names} is learned but cannot be drawn with gradients, so "
+                "KL(p || q) cannot train it: use a family with rsample, fix its parameters, or set alpha=0"
             )
         return (log_pz - qz.log_prob(z)).mean()

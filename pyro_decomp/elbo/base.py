@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pyro
 import torch
 from pyro import poutine
 from pyro.infer import ELBO
 from pyro.infer.elbo import ELBOModule
-from pyro.infer.inspect import get_dependencies
+from pyro.infer.inspect import TrackProvenance
 from pyro.infer.util import torch_item
+from pyro.ops.provenance import get_provenance
 from pyro.util import warn_if_nan
 from torch import Tensor, nn
 
@@ -75,7 +77,7 @@ class TermsELBO(ELBO):
         super().__init__(num_particles=num_particles)
         self.analytic_kl = analytic_kl
         self.kl_methods: dict[str, str] = {}
-        self._checked: tuple[str, ...] | None = None
+        self._checked: tuple[Program, Program, tuple[str, ...]] | None = None
         self._guide_dependencies: dict[str, set[str]] = {}
 
     @abstractmethod
@@ -98,10 +100,11 @@ class TermsELBO(ELBO):
                 value.mean() if value.dim() else value / traces.num_data
                 for value in log_likelihoods
             ),
-            "kl": _total(traces.kl(name).mean() for name in traces.latents),
+            "kl": _total(traces.kl(name).mean() for name in (*traces.latents, *traces.auxiliaries)),
         }
-        if traces.global_latents:
-            global_kl = _total(traces.kl(name) for name in traces.global_latents)
+        outside = (*traces.global_latents, *traces.global_auxiliaries)
+        if outside:
+            global_kl = _total(traces.kl(name) for name in outside)
             terms["global_kl"] = global_kl / traces.num_data
         return terms
 
@@ -179,15 +182,16 @@ class TermsELBO(ELBO):
         except ValueError as error:
             if "Shape mismatch inside plate" not in str(error):
                 raise
+            found = str(error).splitlines()[0]  # a table of all shapes follows
             raise ModelError(
-                f"{str(error)[0].lower()}{str(error)[1:]}: declare the dimensions of one datum as "
+                f"{found[0].lower()}{found[1:]}: declare the dimensions of one datum as "
                 "event dimensions with .to_event(), so that only the data are a batch"
             ) from error
-        signature = tuple(s["name"] for t in (guide_trace, model_trace) for s in sample_sites(t))
-        if signature != self._checked:
+        names = tuple(s["name"] for t in (guide_trace, model_trace) for s in sample_sites(t))
+        if self._checked != (model, guide, names):
             preflight.check(model_trace, guide_trace)
             self._guide_dependencies = _dependencies(guide, guide_trace, args, kwargs)
-            self._checked = signature
+            self._checked = (model, guide, names)
         return model_trace, guide_trace
 
 
@@ -203,12 +207,17 @@ def _dependencies(
     The guide is run once more to find out, without touching the random state; a guide of one site
     needs no run.
     """
-    names = [site["name"] for site in sample_sites(trace)]
+    names = {site["name"] for site in sample_sites(trace)}
     if len(names) < 2:
         return {name: set() for name in names}
-    with torch.random.fork_rng():
-        found = get_dependencies(guide, args, kwargs)["prior_dependencies"]
-    return {name: set(found[name]) & set(names) - {name} for name in names}
+    with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False):
+        with TrackProvenance():
+            tracked = poutine.trace(guide).get_trace(*args, **kwargs)
+        return {
+            site["name"]: (names & get_provenance(site["fn"].log_prob(site["value"])))
+            - {site["name"]}
+            for site in sample_sites(tracked)
+        }
 
 
 class _OwningELBOModule(ELBOModule):

@@ -1,0 +1,74 @@
+"""What README and the documentation tell people to write does what they say."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro
+import pytest
+
+from pyro_decomp import train
+from pyro_decomp.data import pinwheel
+from pyro_decomp.experiment_file import ExperimentFile
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
+
+
+def test_the_python_of_readme(tmp_path: Path) -> None:
+    written: dict[str, Any] = {}
+    for block in blocks("README.md", "python"):
+        exec(block, written)
+    assert train(written["experiment"](epochs=2), tmp_path / "run").step == 2
+    first = written["svi"].step(pinwheel())
+    for _ in range(100):
+        last = written["svi"].step(pinwheel())
+    assert last < first
+
+
+def test_the_python_of_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = ROOT / "examples" / "pinwheel_mixture.py"
+    source = ExperimentFile.read(path, seed=0)
+    experiment = source.build({"epochs": 2})
+    monkeypatch.chdir(tmp_path)
+    train(experiment, "runs/pinwheel_mixture", source=source, arguments={"epochs": 2})
+    written: dict[str, Any] = {}
+    for block in blocks("docs/run_folder.md", "python"):
+        exec(block, written)
+    assert written["run"].step == 2
+    assert written["metrics"].keys() == {"train", "test"}
+
+
+def test_three_lines_train_the_example_on_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "examples" / "pinwheel_mixture.py").read_text()
+    (diff,) = blocks("docs/your_own_data.md", "diff")
+    lines = diff.splitlines()
+    changes = list(zip(lines[::2], lines[1::2], strict=True))
+    assert len(changes) == 3
+    for old, new in changes:
+        assert (old[0], new[0]) == ("-", "+")
+        assert text.count(f"{old[1:]}\n") == 1
+        text = text.replace(f"{old[1:]}\n", f"{new[1:]}\n")
+    table = np.random.default_rng(0).normal(size=(30, 5))
+    np.savetxt(tmp_path / "table.csv", table, delimiter=",", header="a,b,c,d,e", comments="")
+    monkeypatch.chdir(tmp_path)
+    pyro.set_rng_seed(0)
+    source = ExperimentFile.from_source(text, tmp_path / "my_experiment.py", seed=0)
+    run = train(source.build({"epochs": 2}), "runs/my_experiment")
+    assert run.step == 2
+    np.testing.assert_allclose(run.data, table, rtol=1e-6)
+
+
+def test_programs_without_vae(tmp_path: Path) -> None:
+    source = ExperimentFile.read(ROOT / "docs" / "own_programs.py", seed=0)
+    arguments = {"epochs": 100}
+    run = train(source.build(arguments), tmp_path / "run", source=source, arguments=arguments)
+    elbo = run.history["elbo"]
+    assert elbo[-10:].mean() > elbo[:10].mean() + 1
+    assert set(run.state.parameters) >= {"scale"}

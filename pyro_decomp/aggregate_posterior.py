@@ -188,7 +188,8 @@ def _workspace(name: str, shape: torch.Size, like: Tensor) -> Tensor:
     kept: dict[str, Tensor] = _kept.__dict__
     key = f"{name} {like.dtype} {like.device}"
     if key not in kept or kept[key].numel() < shape.numel():
-        kept[key] = torch.empty(shape.numel(), dtype=like.dtype, device=like.device)
+        with torch.inference_mode(False):  # else training could not write to it later
+            kept[key] = torch.empty(shape.numel(), dtype=like.dtype, device=like.device)
     return kept[key][: shape.numel()].view(shape)
 
 

@@ -38,7 +38,9 @@ def evaluate(
     ``effective_sharing``
         exp(log N - I(x; z)): how many of the N data share a code, between 1 and N. No unit.
     ``importance_weighted_log_px``
-        log p(x) by importance weighting, over the first 400 data.
+        log p(x) by importance weighting, over up to 400 data.
+
+    Where not all of the set is used, what is used is spread evenly over it.
 
     Args:
         run: The run.
@@ -83,6 +85,11 @@ def encode(run: Run, x: Tensor) -> Iterator[TracePair]:
         yield next(run.experiment.elbo.trace_pairs(run.model, run.guide, batch))
 
 
+def spread(x: Tensor, limit: int) -> Tensor:
+    """At most so many data, spread evenly over the set, which may be in some order."""
+    return x[:: -(-len(x) // limit)]
+
+
 def _measure(run: Run, x: Tensor, num_importance_samples: int) -> dict[str, float]:
     pairs = list(encode(run, x))
     metrics = _elbo_terms(run, x)
@@ -93,7 +100,7 @@ def _measure(run: Run, x: Tensor, num_importance_samples: int) -> dict[str, floa
         run.experiment.elbo,
         run.model,
         run.guide,
-        x[:MAX_IMPORTANCE_DATA],
+        spread(x, MAX_IMPORTANCE_DATA),
         num_importance_samples,
     )
     return metrics | _mean("importance_weighted_log_px", log_px)
@@ -120,16 +127,23 @@ def _overlap(
     pairs: Sequence[TracePair], encodings: Sequence[AggregatePosterior]
 ) -> dict[str, float]:
     num_data = sum(map(len, encodings))
+    stride = -(-num_data // MAX_SAMPLES)
     differences = []
     for pair in pairs:
-        z = {name: pair.guide.nodes[name]["value"] for name in pair.latents}
-        log_qz_x = sum(pair.log_prob(name, guide=True) for name in pair.latents)
-        differences.append(log_qz_x - log_prob_over(encodings, z))
-        if sum(map(len, differences)) >= MAX_SAMPLES:
-            break
-    metrics = _mean("mutual_information", torch.cat(differences)[:MAX_SAMPLES])
+        z = {name: _every(stride, pair, name) for name in pair.latents}
+        log_qz_x = torch.stack([pair.log_prob(name, guide=True) for name in pair.latents]).sum(0)
+        differences.append(log_qz_x[::stride] - log_prob_over(encodings, z))
+    metrics = _mean("mutual_information", torch.cat(differences))
     sharing = math.exp(math.log(num_data) - metrics["mutual_information"])
     return metrics | {"effective_sharing": sharing}
+
+
+def _every(stride: int, pair: TracePair, name: str) -> Tensor:
+    """Every so many-th datum's sample of a latent site."""
+    site = pair.guide.nodes[name]
+    axis = pair.data_plate.dim - len(site["fn"].event_shape)
+    value: Tensor = site["value"]
+    return value.movedim(axis, 0)[::stride].movedim(0, axis)
 
 
 def _mean(name: str, values: Tensor) -> dict[str, float]:

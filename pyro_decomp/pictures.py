@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pyro_decomp import plots
 from pyro_decomp.aggregate_posterior import log_prob_over
-from pyro_decomp.evaluation import encode, seeded
+from pyro_decomp.evaluation import encode, seeded, spread
 from pyro_decomp.run import Run
 from pyro_decomp.traces import TracePair
 
@@ -28,7 +28,7 @@ def draw(run: Run, *, seed: int = 0) -> list[Path]:
     """
     figures = {"terms": plots.terms_over_steps(run.history)} if run.history else {}
     with seeded(seed), torch.no_grad():
-        pairs = list(encode(run, run.data[:MAX_DATA]))
+        pairs = list(encode(run, spread(run.data, MAX_DATA)))
         x, reconstruction = _reconstruct(pairs)
         figures["reconstructions"] = plots.reconstructions(x, reconstruction)
         if _latent_dim(pairs[0]) == 2:

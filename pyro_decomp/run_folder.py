@@ -23,7 +23,19 @@ from pyro_decomp.errors import RunError
 History = dict[str, list[float]]
 
 CONFIG_KEYS = {"arguments", "seed", "source", "source_file", "source_sha256"}
+CHECKPOINT_KEYS = {"step", "rows", "modules", "parameters", "optimizer", "random"}
 PICTURES = ("terms", "reconstructions", "aggregate_posterior", "encodings")
+
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    pickle.UnpicklingError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    EOFError,
+)
 
 
 class RunFolder:
@@ -97,12 +109,12 @@ class RunFolder:
         try:
             _check_sums(self.checkpoint_path)
             checkpoint = torch.load(self.checkpoint_path, map_location="cpu", weights_only=True)
-        except (*_DAMAGED, RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
+        except _DAMAGED as error:
             raise RunError(
                 f"{self.checkpoint_path} cannot be read: it is truncated or corrupt; restore it, "
                 "or train again with --force"
             ) from error
-        if not isinstance(checkpoint, dict) or "step" not in checkpoint:
+        if not isinstance(checkpoint, dict) or not checkpoint.keys() >= CHECKPOINT_KEYS:
             raise RunError(f"{self.checkpoint_path}: expected a checkpoint of a run")
         return checkpoint
 
@@ -164,9 +176,6 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.tmp")
-
-
-_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, NotImplementedError)
 
 
 def _check_sums(path: Path) -> None:

@@ -36,6 +36,7 @@ class InclusiveKL(Divergence):
             names = ", ".join(map(repr, prior.without_gradient))
             raise ModelError(
                 f"the prior of {names} is learned but cannot be drawn with gradients, so "
-                "KL(p || q) cannot train it: use a family with rsample, fix its parameters, or set alpha=0"
+                "KL(p || q) cannot train it: use a family with rsample, fix its parameters, or set "
+                "alpha=0"
             )
         return (log_pz - qz.log_prob(z)).mean()

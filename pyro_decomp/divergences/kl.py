@@ -2,10 +2,9 @@
 
 from torch import Tensor
 
-from pyro_decomp.aggregate_posterior import AggregatePosterior
 from pyro_decomp.divergences.base import Divergence
 from pyro_decomp.errors import ModelError
-from pyro_decomp.prior_program import PriorProgram
+from pyro_decomp.traces import TracePair
 
 
 class InclusiveKL(Divergence):
@@ -25,12 +24,13 @@ class InclusiveKL(Divergence):
             raise ValueError(f"num_samples: expected at least 1 or None, got {num_samples}")
         self.num_samples = num_samples
 
-    def __call__(self, qz: AggregatePosterior, prior: PriorProgram) -> Tensor:
+    def __call__(self, traces: TracePair) -> Tensor:
         """Estimate KL(p || q), in nats.
 
         Raises:
             ModelError: The prior is learned but its sampler passes no gradients.
         """
+        prior = traces.prior
         z, log_pz = prior.draw(self.num_samples)
         if prior.without_gradient:
             names = ", ".join(map(repr, prior.without_gradient))
@@ -39,4 +39,4 @@ class InclusiveKL(Divergence):
                 "KL(p || q) cannot train it: use a family with rsample, fix its parameters, or set "
                 "alpha=0"
             )
-        return (log_pz - qz.log_prob(z)).mean()
+        return (log_pz - traces.aggregate_posterior.log_prob(z)).mean()

@@ -65,5 +65,5 @@ class AggregateELBO(TermsELBO):
         """The terms of the ELBO and the divergence of this batch's q(z) from the prior."""
         terms = super().terms(traces)
         if isinstance(self.alpha, Tensor) or self.alpha != 0:
-            terms["divergence"] = self.divergence(traces.aggregate_posterior, traces.prior)
+            terms["divergence"] = self.divergence(traces)
         return terms

@@ -1,19 +1,22 @@
 """What a run trains: a model, a guide, data and an objective, with how long and how fast."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from pyro.infer import Trace_ELBO
+from torch import Tensor, nn
 
+from pyro_decomp.auxiliary import Auxiliary, OptimizerFactory, OwnsAuxiliaries
 from pyro_decomp.data import as_tensor
+from pyro_decomp.divergences.base import Divergence, WeightedSum
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.errors import ExperimentError
+from pyro_decomp.schedules import Schedule
 
 Program = Callable[..., Any]
-OptimizerFactory = Callable[[Iterable[torch.Tensor]], torch.optim.Optimizer]
 
 
 @dataclass
@@ -34,6 +37,9 @@ class Experiment:
         clip_grad_norm: Largest Euclidean norm of the whole gradient; None never clips.
         modules: Networks that ``model`` and ``guide`` use but that cannot be found by looking at
             them (they are neither modules, nor methods of one, nor do they close over one).
+        schedules: Name of a numeric attribute of ``elbo`` to the schedule that sets it before every
+            step; see :mod:`pyro_decomp.schedules`. A run, trained or loaded, keeps the value of its
+            last step, so that it is evaluated with the objective that it ended on.
     """
 
     model: Program
@@ -46,6 +52,7 @@ class Experiment:
     optimizer: OptimizerFactory = field(default=partial(torch.optim.Adam, lr=1e-3, fused=True))
     clip_grad_norm: float | None = None
     modules: Sequence[nn.Module] = ()
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.data = as_tensor(self.data)
@@ -74,6 +81,8 @@ class Experiment:
             raise ExperimentError(
                 f"clip_grad_norm: expected a positive number, got {self.clip_grad_norm!r}"
             )
+        for name, schedule in self.schedules.items():
+            self._check_schedule(name, schedule)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -85,3 +94,58 @@ class Experiment:
     def total_steps(self) -> int:
         """Optimiser steps of the whole run."""
         return self.epochs * self.steps_per_epoch
+
+    @property
+    def auxiliaries(self) -> dict[str, Auxiliary]:
+        """The networks that the objective and its divergences train beside themselves, by name.
+
+        Of several of one name, the second is called ``<name>_2``, and so on.
+        """
+        found: dict[str, Auxiliary] = {}
+        for auxiliary in _auxiliaries(self.elbo):
+            if auxiliary in found.values():
+                continue
+            same = sum(each.name == auxiliary.name for each in found.values())
+            found[f"{auxiliary.name}_{same + 1}" if same else auxiliary.name] = auxiliary
+        return found
+
+    def apply_schedules(self, step: int) -> dict[str, float]:
+        """Set the objective's attributes as they are at a step, from 1, and return the values."""
+        values = {n: s.value(step, self.total_steps) for n, s in self.schedules.items()}
+        for name, value in values.items():
+            before = getattr(self.elbo, name)
+            after = torch.full_like(before, value) if isinstance(before, Tensor) else value
+            setattr(self.elbo, name, after)
+        return values
+
+    def _check_schedule(self, name: str, schedule: Schedule) -> None:
+        common = vars(Trace_ELBO())  # numbers that every ELBO has, such as num_particles
+        own = {n: value for n, value in vars(self.elbo).items() if n not in common}
+        weights = [n for n, value in own.items() if not n.startswith("_") and _is_number(value)]
+        if name not in weights:
+            valid = f"one of {', '.join(weights)}" if weights else "none, as it has no weights"
+            raise ExperimentError(
+                f"schedules: expected {valid} (the weights of {type(self.elbo).__name__}), got "
+                f"{name!r}"
+            )
+        if not isinstance(schedule, Schedule):
+            raise ExperimentError(
+                f"schedules[{name!r}]: expected a schedule such as Linear(0.0, 1.0, until=0.5), "
+                f"got {schedule!r}"
+            )
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value.dim() == 0 and value.is_floating_point()
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _auxiliaries(thing: TermsELBO | Divergence) -> Iterator[Auxiliary]:
+    """Those of an objective or divergence, and of the divergences that it is made of."""
+    if isinstance(thing, OwnsAuxiliaries):
+        yield from thing.auxiliaries
+    summands = [part for _, part in thing.parts] if isinstance(thing, WeightedSum) else []
+    for part in (*summands, *vars(thing).values()):
+        if isinstance(part, Divergence):
+            yield from _auxiliaries(part)

@@ -4,8 +4,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import pyro
 import torch
 from pyro import poutine
+from pyro.infer.inspect import TrackProvenance
+from pyro.ops.provenance import get_provenance
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
@@ -69,6 +72,18 @@ class PriorProgram:
             for rows in index.split(size)
         ]
         return torch.cat([self._run(block)[1] for block in blocks])[:total]
+
+    def dependencies(self, z: dict[str, Tensor]) -> dict[str, set[str]]:
+        """For each site, the others that its distribution depends on, seen at the values ``z``."""
+        recorder = _UntilLast(self._sites, self._fixed | z)
+        with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False):
+            with suppress(_LastSiteReached), poutine.block(), TrackProvenance(), recorder:
+                self._program()
+            used = {
+                name: get_provenance(site["fn"].log_prob(site["value"]))
+                for name, site in recorder.sites.items()
+            }
+        return {name: (used[name] & set(self._sites)) - {name} for name in used}
 
     def _axis(self, name: str) -> int:
         if not hasattr(self, "_event_dims"):

@@ -110,8 +110,9 @@ def load(
 def finish(
     folder: RunFolder, experiment: Experiment, state: State, history: History, step: int
 ) -> Run:
-    """A run from its parts, ready for use: networks in evaluation mode."""
+    """A run from its parts, ready for use: networks in evaluation mode, weights of that step."""
     state.train(False)
+    experiment.apply_schedules(step)
     columns = {name: np.asarray(column) for name, column in history.items()}
     return Run(folder, experiment, state, columns, step)
 

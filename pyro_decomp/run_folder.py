@@ -23,7 +23,7 @@ from pyro_decomp.errors import RunError
 History = dict[str, list[float]]
 
 CONFIG_KEYS = {"arguments", "seed", "source", "source_file", "source_sha256"}
-CHECKPOINT_KEYS = {"step", "rows", "modules", "parameters", "optimizer", "random"}
+CHECKPOINT_KEYS = {"step", "rows", "modules", "parameters", "optimizer", "auxiliaries", "random"}
 PICTURES = ("terms", "reconstructions", "aggregate_posterior", "encodings")
 
 _DAMAGED = (

@@ -21,8 +21,9 @@ class State:
     """The live objects of one experiment.
 
     Attributes:
-        modules: The networks that the model and guide use.
-        parameters: Every tensor that is trained, by name, unconstrained.
+        modules: The networks that the model and guide use, and then the auxiliary ones.
+        parameters: Every tensor that the objective trains, by name, unconstrained; an auxiliary
+            network's are not among them.
         kl_methods: Latent site to "analytic" or "Monte Carlo".
     """
 
@@ -72,7 +73,11 @@ def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State
         ModelError: The model, guide and data do not fit together.
         ExperimentError: Nothing can be trained, or a network cannot be found.
     """
-    modules = find_modules([experiment.model, experiment.guide, *experiment.modules])
+    experiment.apply_schedules(1)
+    networks = find_modules([experiment.model, experiment.guide, *experiment.modules])
+    auxiliaries = [auxiliary.module for auxiliary in experiment.auxiliaries.values()]
+    networks = [network for network in networks if network not in auxiliaries]
+    modules = [*networks, *auxiliaries]
     for module in modules:
         module.to(device)
     experiment.data = experiment.data.to(device)
@@ -88,12 +93,16 @@ def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State
     for module, values in zip(modules, before, strict=True):
         module.load_state_dict(values)
     traced = {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}
-    return State(modules, _trained(modules, traced), experiment.elbo.kl_methods)
+    others = {id(p) for module in auxiliaries for p in module.parameters()}
+    return State(modules, _trained(networks, traced, others), experiment.elbo.kl_methods)
 
 
-def _trained(modules: list[nn.Module], traced: dict[str, Tensor]) -> dict[str, Tensor]:
+def _trained(
+    modules: list[nn.Module], traced: dict[str, Tensor], others: set[int]
+) -> dict[str, Tensor]:
+    """What the objective trains: all but the parameters, by identity, of others."""
     parameters: dict[str, Tensor] = {}
-    known: set[int] = set()
+    known = set(others)
     for index, module in enumerate(modules):
         for name, weight in module.named_parameters():
             if weight.requires_grad and id(weight) not in known:

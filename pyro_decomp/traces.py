@@ -77,11 +77,13 @@ class TracePair:
         guide: poutine.Trace,
         program: Callable[[], Any],
         *,
+        guide_program: Callable[..., Any] | None = None,
         use_analytic_kl: bool = True,
         guide_dependencies: Mapping[str, set[str]] = MappingProxyType({}),
     ) -> None:
         self.model = model
         self.guide = guide
+        self.guide_program = guide_program
         self.use_analytic_kl = use_analytic_kl
         self.guide_dependencies = guide_dependencies
         self.kl_methods: dict[str, str] = {}
@@ -147,7 +149,26 @@ class TracePair:
                     "posterior need latent sites that are independent given the datum, so make the "
                     "guide mean-field or set the weight of that term to 0"
                 )
-        qz_x = {name: self.guide.nodes[name]["fn"] for name in self.latents}
+        return self._mixture(self.guide)
+
+    def encodings(self, *args: Any) -> AggregatePosterior:
+        """q(z) over other data: the guide run on these arguments, its global latents held fixed.
+
+        Raises:
+            ModelError: As :attr:`aggregate_posterior`.
+        """
+        if self.guide_program is None:
+            raise TypeError("encodings of other data: expected a TracePair with a guide_program")
+        _ = self.aggregate_posterior  # its errors
+        fixed = poutine.Trace()
+        outside = (*self.global_latents, *self.global_auxiliaries)
+        fixed.nodes.update({name: self.guide.nodes[name] for name in outside})
+        with poutine.block(), poutine.trace() as captured, poutine.replay(trace=fixed):
+            self.guide_program(*args)
+        return self._mixture(captured.trace)
+
+    def _mixture(self, guide: poutine.Trace) -> AggregatePosterior:
+        qz_x = {name: guide.nodes[name]["fn"] for name in self.latents}
         return AggregatePosterior(qz_x, self.data_plate.dim)
 
     def codes(self) -> Float[Tensor, "b d"]:

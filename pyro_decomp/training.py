@@ -4,10 +4,12 @@ import math
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +17,19 @@ import pyro
 import torch
 from torch import Tensor
 
+from pyro_decomp.auxiliary import guide_codes
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.errors import NonFiniteError, RunError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.run import Run, describe, finish
 from pyro_decomp.run_folder import History, RunFolder
+from pyro_decomp.schedules import UnfinishedScheduleWarning
 from pyro_decomp.seeds import derive
 from pyro_decomp.state import State, prepare, random_state, set_random_state, set_seed
 from pyro_decomp.traces import sample_sites
 
-TRAINING_STREAM, BATCH_STREAM = 1, 2
+TRAINING_STREAM, BATCH_STREAM, AUXILIARY_STREAM = 1, 2, 3
 MAX_HISTORY_ROWS = 10_000
 SMALL_BATCH = 2**14  # elements of a batch
 CHECKPOINT_SHARE = 50  # a checkpoint is written when this many times its cost has gone by
@@ -39,7 +43,8 @@ class Progress:
         step: Steps done.
         total_steps: Steps of the whole run.
         epoch: The epoch that the step was in, from 1.
-        values: ``objective``, ``elbo`` and every term, in nats per datum.
+        values: ``objective``, ``elbo`` and every term, in nats per datum; then what schedules set,
+            and the losses of auxiliary networks.
         steps_per_second: Since this call of :func:`train` began.
         seconds_left: At that rate.
     """
@@ -109,6 +114,7 @@ def train(
         raise RunError("expected one of --resume and --force, got both")
     config = describe(experiment, seed, device, source, arguments or {})
     checkpoint = _saved(folder, config) if resume else None
+    _warn_of_unfinished_schedules(experiment)
     state = prepare(experiment, device)
     optimizer = experiment.optimizer(state.parameters.values())
     if not (resume and folder.config_path.exists()):
@@ -142,6 +148,18 @@ def _saved(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any] | None:
     return folder.read_checkpoint()
 
 
+def _warn_of_unfinished_schedules(experiment: Experiment) -> None:
+    total = experiment.total_steps
+    for name, schedule in experiment.schedules.items():
+        if schedule.last_step(total) > total:
+            warnings.warn(
+                f"the schedule of {name} ends at step {schedule.last_step(total):.0f}, but the run "
+                f"at step {total}, where {name} is {schedule.value(total, total):.4g}",
+                UnfinishedScheduleWarning,
+                stacklevel=3,
+            )
+
+
 class _Loop:
     """One run in progress: everything that a checkpoint holds, and the steps that change it."""
 
@@ -156,6 +174,11 @@ class _Loop:
         self.experiment = experiment
         self.state = state
         self.optimizer = optimizer
+        self.auxiliaries = experiment.auxiliaries
+        self.auxiliary_optimizers = {
+            n: auxiliary.optimizer(auxiliary.module.parameters())
+            for n, auxiliary in self.auxiliaries.items()
+        }
         self.folder = folder
         self.seed = seed
         self.step = 0
@@ -171,7 +194,10 @@ class _Loop:
             NonFiniteError: A parameter became infinite or not a number; nothing is written.
         """
         start = time.monotonic()
-        culprits = [n for n, p in self.state.parameters.items() if not bool(p.isfinite().all())]
+        trained = dict(self.state.parameters)
+        for name in self.auxiliaries:
+            trained |= self._auxiliary_parameters(name)
+        culprits = [n for n, p in trained.items() if not bool(p.isfinite().all())]
         if culprits:
             raise NonFiniteError(
                 f"step {self.step}: {', '.join(culprits)} is not finite; the last checkpoint is "
@@ -181,6 +207,7 @@ class _Loop:
             "step": self.step,
             "rows": len(self.history.get("step", ())),
             "optimizer": self.optimizer.state_dict(),
+            "auxiliaries": {n: o.state_dict() for n, o in self.auxiliary_optimizers.items()},
             "random": random_state(),
             **self.state.tensors(),
         }
@@ -193,6 +220,8 @@ class _Loop:
         try:
             self.state.load_tensors(dict(checkpoint))
             self.optimizer.load_state_dict(checkpoint["optimizer"])
+            for name, optimizer in self.auxiliary_optimizers.items():
+                optimizer.load_state_dict(checkpoint["auxiliaries"][name])
             set_random_state(checkpoint["random"])
         except (RuntimeError, KeyError, ValueError) as error:
             raise RunError(
@@ -209,8 +238,9 @@ class _Loop:
         if first == total:
             return
         with _stop_requests() as stop, _threads(self.experiment):
-            for batch in self._batches():
-                values = self._take_step(batch)
+            others = self._batches(AUXILIARY_STREAM) if self.auxiliaries else repeat(None)
+            for batch, other in zip(self._batches(BATCH_STREAM), others, strict=False):
+                values = self._take_step(batch, other)
                 self.step += 1
                 epoch = (self.step - 1) // per_epoch + 1
                 if self.step % self._log_every == 0 or self.step in (1, total):
@@ -228,26 +258,51 @@ class _Loop:
     def _checkpoint_is_due(self) -> bool:
         return time.monotonic() - self._saved_at > max(1.0, CHECKPOINT_SHARE * self._save_cost)
 
-    def _batches(self) -> Iterator[Tensor]:
-        """The batches that are still to come; a permutation is a function of seed and epoch."""
+    def _batches(self, stream: int) -> Iterator[Tensor]:
+        """The batches still to come; a permutation is a function of seed, stream and epoch."""
         data = self.experiment.data
         size, per_epoch = self.experiment.batch_size or len(data), self.experiment.steps_per_epoch
         for epoch in range(self.step // per_epoch, self.experiment.epochs):
             if per_epoch == 1:
                 yield data
                 continue
-            generator = torch.Generator().manual_seed(derive(self.seed, BATCH_STREAM, epoch))
+            generator = torch.Generator().manual_seed(derive(self.seed, stream, epoch))
             order = torch.randperm(len(data), generator=generator).to(data.device)
             for index in range(self.step % per_epoch, per_epoch):
                 yield data[order[index * size : (index + 1) * size]]
 
-    def _take_step(self, batch: Tensor) -> dict[str, float]:
+    def _take_step(self, batch: Tensor, other: Tensor | None) -> dict[str, float]:
+        weights = self.experiment.apply_schedules(self.step + 1)
         estimate, values = self._estimate(batch)
         self.optimizer.zero_grad()
         (-estimate.objective).backward()
-        self._check_gradients()
+        self._check_gradients(self.state.parameters, self.experiment.clip_grad_norm)
         self.optimizer.step()
-        return values
+        losses = {} if other is None else self._train_auxiliaries(estimate, other)
+        return values | weights | losses
+
+    def _train_auxiliaries(self, estimate: Estimate, other: Tensor) -> dict[str, float]:
+        """One step of every auxiliary network, on this batch's codes and an independent batch."""
+        losses = {}
+        codes = cache(partial(guide_codes, self.experiment.guide, other))
+        for name, auxiliary in self.auxiliaries.items():
+            optimizer = self.auxiliary_optimizers[name]
+            loss = auxiliary.loss(estimate.pairs[0], codes)
+            losses[f"{name}_loss"] = loss.item()
+            if not math.isfinite(losses[f"{name}_loss"]):
+                raise NonFiniteError(
+                    f"step {self.step + 1}: {name}_loss = {loss.item()}; the last checkpoint is "
+                    "kept (try a smaller learning rate of its optimiser)"
+                )
+            optimizer.zero_grad()
+            loss.backward()
+            self._check_gradients(self._auxiliary_parameters(name), None)
+            optimizer.step()
+        return losses
+
+    def _auxiliary_parameters(self, name: str) -> dict[str, Tensor]:
+        weights = self.auxiliaries[name].module.named_parameters()
+        return {f"{name}.{n}": weight for n, weight in weights}
 
     def _estimate(self, batch: Tensor) -> tuple[Estimate, dict[str, float]]:
         """The objective on a batch, and its values by name, all finite."""
@@ -271,9 +326,8 @@ class _Loop:
             raise refused
         return estimate, values
 
-    def _check_gradients(self) -> None:
-        gradients = {n: p.grad for n, p in self.state.parameters.items() if p.grad is not None}
-        limit = self.experiment.clip_grad_norm
+    def _check_gradients(self, parameters: Mapping[str, Tensor], limit: float | None) -> None:
+        gradients = {n: p.grad for n, p in parameters.items() if p.grad is not None}
         norm = torch.nn.utils.get_total_norm(gradients.values())
         if not math.isfinite(norm.item()):
             culprits = [n for n, g in gradients.items() if not bool(g.isfinite().all())]
@@ -283,7 +337,7 @@ class _Loop:
                 "clip_grad_norm)"
             )
         if limit is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.state.parameters.values(), limit, norm)
+            torch.nn.utils.clip_grads_with_norm_(parameters.values(), limit, norm)
 
     def _log(self, row: dict[str, float]) -> None:
         rows = len(self.history.get("step", ()))

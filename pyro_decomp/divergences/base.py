@@ -3,15 +3,22 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from pyro_decomp.errors import ModelError
+from pyro_decomp.prior_program import PriorProgram
 from pyro_decomp.traces import TracePair
+
+Weight = int | float | Tensor
 
 
 class Divergence(ABC):
     """D(q(z), p(z)): a scalar from the batch's encodings and the prior program.
 
-    Divergences add, and take weights: ``InclusiveKL() + 10 * MMD()`` is a divergence.
+    Divergences add, and take weights: ``InclusiveKL() + 10 * MMD()`` is a divergence. A weight is
+    a number, or a scalar tensor if it is to be learned or changed in place.
     """
 
     @abstractmethod
@@ -20,37 +27,119 @@ class Divergence(ABC):
 
         Args:
             traces: One guide trace and the model trace. Take from it what is needed: samples
-                (``codes()``, ``prior_codes()``), densities (``aggregate_posterior``, ``prior``),
-                or the encodings' distributions.
+                (:func:`samples`), densities (``aggregate_posterior``, ``prior``), or the
+                encodings' distributions.
         """
 
     def __add__(self, other: "Divergence") -> "WeightedSum":
-        return WeightedSum([*_parts(self), *_parts(other)])
+        if not isinstance(other, Divergence):
+            return NotImplemented
+        return WeightedSum([(1.0, self), (1.0, other)])
 
-    def __rmul__(self, weight: float) -> "WeightedSum":
-        return WeightedSum([(weight * w, part) for w, part in _parts(self)])
+    def __radd__(self, zero: int) -> "Divergence":
+        return self if zero == 0 else NotImplemented  # what sum() starts from
+
+    def __mul__(self, weight: Weight) -> "WeightedSum":
+        if not isinstance(weight, Weight):
+            return NotImplemented
+        return WeightedSum([(weight, self)])
+
+    __rmul__ = __mul__
 
 
 class WeightedSum(Divergence):
     r"""\sum_k w_k D_k(q(z), p(z)), in the sum of their units.
 
+    A part whose weight is the number 0 is not computed, and draws nothing.
+
     Args:
         parts: Weight and divergence, each.
+
+    Attributes:
+        parts: The same; a sum among them was taken apart, unless tensors are to be multiplied.
     """
 
-    def __init__(self, parts: Sequence[tuple[float, Divergence]]) -> None:
-        self.parts = list(parts)
+    def __init__(self, parts: Sequence[tuple[Weight, Divergence]]) -> None:
+        for weight, part in parts:
+            if not isinstance(part, Divergence):
+                raise TypeError(f"parts: expected a Divergence such as InclusiveKL(), got {part!r}")
+            if isinstance(weight, Tensor) and weight.dim() != 0:
+                raise ValueError(
+                    f"parts: expected a scalar weight, got shape {tuple(weight.shape)}"
+                )
+        self.parts = [pair for weight, part in parts for pair in _flattened(weight, part)]
 
     def __call__(self, traces: TracePair) -> Tensor:
         """Estimate the weighted sum."""
-        return sum(
-            (w * part(traces) for w, part in self.parts[1:]),
-            self.parts[0][0] * self.parts[0][1](traces),
+        needed = ((w, part) for w, part in self.parts if isinstance(w, Tensor) or w != 0)
+        return sum((weight * part(traces) for weight, part in needed), torch.zeros(()))
+
+
+def samples(
+    traces: TracePair, num_samples: int | None, divergence: str
+) -> tuple[Float[Tensor, "b d"], Float[Tensor, "s d"]]:
+    """The codes of the batch, a sample of q(z), beside a sample of the prior; one row a draw.
+
+    The prior's draws carry gradients only where it is learned.
+
+    Args:
+        traces: One guide trace and the model trace.
+        num_samples: S, draws from the prior; None for as many as the batch has data.
+        divergence: What they are for, as errors are to name it.
+
+    Raises:
+        ModelError: No latent site is inside the data plate; the batch has one datum alone; the
+            prior is learned but its sampler passes no gradients.
+    """
+    if not traces.latents:
+        raise ModelError(
+            f"no latent site is inside the data plate '{traces.data_plate.name}': {divergence} "
+            "needs one there; set its weight to 0 to do without"
+        )
+    if traces.batch_size < 2:
+        raise ModelError(
+            f"{divergence}: expected at least 2 data in a batch, got 1: choose a batch size that "
+            "does not leave a single datum over"
+        )
+    drawn = traces.prior_codes(num_samples)
+    require_gradients(traces.prior, divergence)
+    return traces.codes(), drawn
+
+
+def require_gradients(prior: PriorProgram, divergence: str) -> None:
+    """Refuse a learned prior whose last draw passes no gradients to what is learned.
+
+    Raises:
+        ModelError: A site of it is of that kind.
+    """
+    if prior.without_gradient:
+        names = ", ".join(map(repr, prior.without_gradient))
+        raise ModelError(
+            f"the prior of {names} is learned but cannot be drawn with gradients, so {divergence} "
+            "cannot train it: use a family with rsample, fix its parameters, use a divergence of "
+            "densities such as ExclusiveKL(), or set its weight to 0 (alpha=0)"
         )
 
 
-def _parts(divergence: Divergence) -> Iterator[tuple[float, Divergence]]:
-    if isinstance(divergence, WeightedSum):
-        yield from divergence.parts
-    else:
-        yield 1.0, divergence
+def positive_or_none(name: str, value: int | None, least: int = 1) -> int | None:
+    """Check a number of samples, of which None stands for as many as the batch has data.
+
+    Raises:
+        ValueError: It is less than ``least``.
+    """
+    if value is not None and value < least:
+        raise ValueError(f"{name}: expected at least {least} or None, got {value}")
+    return value
+
+
+def _flattened(weight: Weight, divergence: Divergence) -> Iterator[tuple[Weight, Divergence]]:
+    """The parts of a sum; the sum itself if a tensor would be multiplied now instead of later."""
+    parts = divergence.parts if isinstance(divergence, WeightedSum) else []
+    if parts and not isinstance(weight, Tensor):
+        if weight == 1:
+            yield from parts
+            return
+        if not any(isinstance(w, Tensor) for w, _ in parts):
+            yield from ((weight * w, part) for w, part in parts)
+            return
+    yield weight, divergence

@@ -1,8 +1,12 @@
 """Kullback-Leibler divergences between the aggregate posterior and the prior."""
 
+from pyro.distributions import Delta
 from torch import Tensor
 
-from pyro_decomp.divergences.base import Divergence
+from pyro_decomp.aggregate_posterior import Estimator, Exact, pair_weights
+from pyro_decomp.aggregate_posterior.estimators import check_estimator
+from pyro_decomp.aggregate_posterior.families import data_rows, stripped
+from pyro_decomp.divergences.base import Divergence, positive_or_none, require_gradients
 from pyro_decomp.errors import ModelError
 from pyro_decomp.traces import TracePair
 
@@ -20,9 +24,7 @@ class InclusiveKL(Divergence):
     """
 
     def __init__(self, num_samples: int | None = None) -> None:
-        if num_samples is not None and num_samples < 1:
-            raise ValueError(f"num_samples: expected at least 1 or None, got {num_samples}")
-        self.num_samples = num_samples
+        self.num_samples = positive_or_none("num_samples", num_samples)
 
     def __call__(self, traces: TracePair) -> Tensor:
         """Estimate KL(p || q), in nats.
@@ -30,13 +32,63 @@ class InclusiveKL(Divergence):
         Raises:
             ModelError: The prior is learned but its sampler passes no gradients.
         """
-        prior = traces.prior
-        z, log_pz = prior.draw(self.num_samples)
-        if prior.without_gradient:
-            names = ", ".join(map(repr, prior.without_gradient))
-            raise ModelError(
-                f"the prior of {names} is learned but cannot be drawn with gradients, so "
-                "KL(p || q) cannot train it: use a family with rsample, fix its parameters, or set "
-                "alpha=0"
-            )
+        z, log_pz = traces.prior.draw(self.num_samples)
+        require_gradients(traces.prior, "KL(p || q)")
         return (log_pz - traces.aggregate_posterior.log_prob(z)).mean()
+
+
+class ExclusiveKL(Divergence):
+    r"""KL(q(z) || p(z)) in nats, which keeps q(z) from where the prior is small.
+
+    .. math:: (1/B) \sum_i log q(z_i) - log p(z_i),  z_i ~ q(z|x_i)
+
+    with log q(z_i) over the batch by one of the estimators in
+    :mod:`pyro_decomp.aggregate_posterior.estimators`, and densities alone of the prior: a learned
+    prior needs no reparametrised sampler. Together with the mutual information of data and codes it
+    is the KL of the ELBO: KL(q(z|x) || p(z)) = MI + KL(q(z) || p(z)) in the mean over data
+    (Hoffman & Johnson, "ELBO surgery", 2016). In AggregateELBO, ``alpha=0`` is the plain ELBO.
+
+    Unbiased with ``Exact`` over all data, and with "stratified_averaged" (the default) when the
+    batch is the data set. On a minibatch the stratified estimators are unbiased for q(z_i), so that
+    its logarithm, and the divergence, are biased low; "batch" counts a code's own encoding 1/B
+    instead of 1/N, and is biased up by as much as log(N/B) where encodings do not overlap;
+    "weighted" is too small by about log N, and only its gradient has meaning. Scales and masks of
+    the user's own handlers do not apply.
+
+    Args:
+        estimator: Of log q(z): "stratified_averaged", "stratified", "weighted", "batch", or
+            :class:`Exact` with the whole data set.
+
+    Raises:
+        ValueError: ``estimator`` is none of these.
+    """
+
+    def __init__(self, estimator: Estimator = "stratified_averaged") -> None:
+        check_estimator(estimator)
+        self.estimator = estimator
+
+    def __call__(self, traces: TracePair) -> Tensor:
+        """Estimate KL(q || p), in nats.
+
+        Raises:
+            ModelError: No latent site is inside the data plate; latent sites depend on one another
+                in the guide; one of them is a Delta, which has no density.
+        """
+        q = traces.aggregate_posterior
+        for name, fn in q.qz_x.items():
+            if isinstance(stripped(fn), Delta):
+                raise ModelError(
+                    f"the guide's site '{name}' is a Delta, of which q(z) has no density: use a "
+                    "divergence of samples such as MMD(), or a guide with spread"
+                )
+        z = {name: traces.guide.nodes[name]["value"] for name in traces.latents}
+        if isinstance(self.estimator, Exact):
+            log_qz = traces.encodings(*self.estimator.args).log_prob(z)
+        else:
+            weights = pair_weights(self.estimator, traces.num_data, traces.batch_size)
+            log_qz = q.log_prob(z, weights)
+        log_pz = sum(
+            data_rows(traces.model.nodes[name]["fn"].log_prob(value), traces.data_plate.dim).sum(-1)
+            for name, value in z.items()
+        )
+        return (log_qz - log_pz).mean()

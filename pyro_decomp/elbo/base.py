@@ -121,6 +121,7 @@ class TermsELBO(ELBO):
                 model_trace,
                 guide_trace,
                 lambda: model(*args, **kwargs),
+                guide_program=guide,
                 use_analytic_kl=self.analytic_kl,
                 guide_dependencies=self._guide_dependencies,
             )
@@ -212,7 +213,9 @@ def _dependencies(
         return {name: set() for name in names}
     with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False):
         with TrackProvenance():
-            tracked = poutine.trace(guide).get_trace(*args, **kwargs)
+            # The same values again: not every family can draw while dependence is tracked.
+            replayed = poutine.replay(guide, trace=trace)
+            tracked = poutine.trace(replayed).get_trace(*args, **kwargs)
         return {
             site["name"]: (names & get_provenance(site["fn"].log_prob(site["value"])))
             - {site["name"]}

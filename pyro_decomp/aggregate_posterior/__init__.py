@@ -1,0 +1,26 @@
+r"""The aggregate posterior q(z) = (1/M) \sum_j q(z|x_j): all that needs pairs of data is here.
+
+Memory grows as M x D, not M x M x D: pairs are formed a block at a time, and formed again on the
+way back instead of being kept.
+"""
+
+from pyro_decomp.aggregate_posterior.estimators import Estimator, Exact, PairWeights, pair_weights
+from pyro_decomp.aggregate_posterior.families import diagonal_gaussian
+from pyro_decomp.aggregate_posterior.mixture import (
+    AggregatePosterior,
+    LogDensities,
+    log_prob_over,
+)
+from pyro_decomp.aggregate_posterior.pairs import pairwise_log_prob
+
+__all__ = [
+    "AggregatePosterior",
+    "Estimator",
+    "Exact",
+    "LogDensities",
+    "PairWeights",
+    "diagonal_gaussian",
+    "log_prob_over",
+    "pair_weights",
+    "pairwise_log_prob",
+]

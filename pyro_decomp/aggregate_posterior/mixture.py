@@ -1,0 +1,134 @@
+"""The aggregate posterior as a mixture: what may be asked of it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+import torch
+from jaxtyping import Float
+from pyro.distributions import Distribution
+from torch import Tensor
+
+from pyro_decomp.aggregate_posterior import pairs
+from pyro_decomp.aggregate_posterior.estimators import PairWeights
+from pyro_decomp.aggregate_posterior.families import data_rows, diagonal_gaussian, marginals
+from pyro_decomp.aggregate_posterior.gaussian import GaussianMixture
+from pyro_decomp.aggregate_posterior.gaussian_marginals import GaussianMarginals
+
+
+@dataclass(frozen=True)
+class LogDensities:
+    """Log densities of the aggregate posterior at S samples, in nats.
+
+    Attributes:
+        joint: Log q(z_s) of all sites, ``[S]``.
+        sites: Log q of every site by itself, ``[S]`` each.
+        dimensions: Log q of every dimension by itself, ``[S, D]`` for a site of D dimensions.
+    """
+
+    joint: Float[Tensor, " s"]
+    sites: Mapping[str, Float[Tensor, " s"]]
+    dimensions: Mapping[str, Float[Tensor, "s _"]]
+
+
+class AggregatePosterior:
+    r"""q(z) = \sum_j w_j q(z|x_j), by default the equal mixture of the encodings of M data.
+
+    Args:
+        qz_x: Latent site name to the distribution of its encodings. The sites are taken to be
+            independent given the datum.
+        dim: The data plate's (negative) batch dimension in each of them.
+    """
+
+    def __init__(self, qz_x: Mapping[str, Distribution], dim: int = -1) -> None:
+        self.qz_x = dict(qz_x)
+        self.dim = dim
+
+    def __len__(self) -> int:
+        """The number M of mixture components, one a datum."""
+        fn = next(iter(self.qz_x.values()))
+        return int(fn.batch_shape[self.dim])
+
+    def log_prob(
+        self, z: Mapping[str, Tensor], weights: PairWeights | None = None
+    ) -> Float[Tensor, " s"]:
+        r"""Log q(z_s) = logsumexp_j log w_sj + log q(z_s|x_j) for S samples, in nats.
+
+        With equal weights it is exact when the encodings are those of the whole data set. Over a
+        minibatch, q(z_s) is then unbiased for samples that are independent of the batch, and its
+        logarithm is biased low (Jensen).
+
+        Args:
+            z: Values of every site, each with S entries along the data dimension.
+            weights: The weights of pairs; 1/M by default. Those of an estimator that sets a
+                datum's own encoding apart need z to be the batch's own samples, in its order.
+        """
+        return self._score(z, weights, split=False)[0]
+
+    def log_densities(
+        self, z: Mapping[str, Tensor], weights: PairWeights | None = None
+    ) -> LogDensities:
+        """Log q(z_s), and that of every site and every dimension by itself, from one pass.
+
+        Takes the arguments of :meth:`log_prob`, whose bias each of them shares.
+
+        Raises:
+            ModelError: The marginals of a site's family are not known.
+        """
+        scores = self._score(z, weights, split=True)
+        names, sizes = list(self.qz_x), self._sizes()
+        joint, dimensions = scores[0], scores[-sum(sizes) :].T.split(sizes, 1)
+        sites = scores[1 : 1 + len(names)] if len(names) > 1 else [joint]
+        return LogDensities(
+            joint,
+            dict(zip(names, sites, strict=True)),
+            dict(zip(names, dimensions, strict=True)),
+        )
+
+    def _score(
+        self, z: Mapping[str, Tensor], weights: PairWeights | None, *, split: bool
+    ) -> Float[Tensor, "k s"]:
+        """A row for the joint and, if split, one for each site (if several) and dimension."""
+        weights = weights or PairWeights(-math.log(len(self)))
+        axes = [self.dim - len(fn.event_shape) for fn in self.qz_x.values()]
+        values = [z[name] for name in self.qz_x]
+        num_samples = values[0].shape[axes[0]]
+        if not weights.uniform and num_samples != len(self):
+            raise ValueError(
+                f"z: expected a sample for each of the {len(self)} data, as weights that set a "
+                f"datum's own encoding apart need, got {num_samples}"
+            )
+        gaussians = [diagonal_gaussian(fn, self.dim) for fn in self.qz_x.values()]
+        if any(gaussian is None for gaussian in gaussians):
+            sites = [
+                pairs.Site(fn, axis, marginals(name, fn) if split else None)
+                for (name, fn), axis in zip(self.qz_x.items(), axes, strict=True)
+            ]
+            return pairs.log_densities(sites, values, weights)
+        locs, scales = zip(*(gaussian for gaussian in gaussians if gaussian), strict=True)
+        points = [data_rows(value, axis) for value, axis in zip(values, axes, strict=True)]
+        joined = (torch.cat(tensors, -1).T.contiguous() for tensors in (points, locs, scales))
+        scores: Tensor
+        if split:
+            ranges = self._ranges() if len(values) > 1 else ()
+            scores = GaussianMarginals.apply(*joined, weights, ranges)
+        else:
+            scores = GaussianMixture.apply(*joined, weights)[None]
+        return scores
+
+    def _sizes(self) -> list[int]:
+        """Dimensions of one datum at each site."""
+        return [fn.shape().numel() // len(self) for fn in self.qz_x.values()]
+
+    def _ranges(self) -> tuple[slice, ...]:
+        """Where each site's dimensions are among those of all."""
+        ends = accumulate(self._sizes(), initial=0)
+        return tuple(slice(start, stop) for start, stop in pairwise(ends))
+
+
+def log_prob_over(parts: Sequence[AggregatePosterior], z: Mapping[str, Tensor]) -> Tensor:
+    """Log q(z_s), ``[S]``, of the mixture over the data of several batches, in nats."""
+    sizes = [len(part) for part in parts]
+    log_probs = [part.log_prob(z) + math.log(n) for part, n in zip(parts, sizes, strict=True)]
+    return torch.stack(log_probs).logsumexp(0) - math.log(sum(sizes))

@@ -1,0 +1,94 @@
+"""Mixtures of encodings of any family, scored over pairs a block of samples at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from pyro.distributions import Distribution
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from pyro_decomp.aggregate_posterior.blocks import BLOCK
+from pyro_decomp.aggregate_posterior.estimators import PairWeights
+from pyro_decomp.aggregate_posterior.families import is_factorised
+
+
+def pairwise_log_prob(qz_x: Distribution, z: Tensor, dim: int = -1) -> Float[Tensor, "s m"]:
+    r"""Log q(z_s|x_j) for every sample s and datum j, summed over all other batch dimensions.
+
+    Args:
+        qz_x: The encodings; data lie along batch dimension ``dim``, of size M.
+        z: Samples, shaped as one draw of ``qz_x`` but with any number S along that dimension.
+        dim: The data plate's (negative) batch dimension.
+
+    Returns:
+        ``[S, M]``, in nats.
+    """
+    pairs = _pairs(qz_x, z, dim - len(qz_x.event_shape))
+    return pairs.sum(0) if len(pairs) > 1 else pairs[0]
+
+
+@dataclass(frozen=True)
+class Site:
+    """The encodings at one latent site.
+
+    Attributes:
+        fn: Their distribution.
+        axis: The data's (negative) dimension in its draws.
+        single: The distribution of each dimension by itself, if that is wanted.
+    """
+
+    fn: Distribution
+    axis: int
+    single: Distribution | None = None
+
+    def pairs(self, z: Tensor) -> tuple[Float[Tensor, "s m"], Float[Tensor, "d s m"] | None]:
+        """Log densities over pairs of the whole site and, if wanted, of each dimension."""
+        single = None if self.single is None else _pairs(self.single, z, self.axis)
+        if single is not None and is_factorised(self.fn):
+            return single.sum(0), single
+        return _pairs(self.fn, z, self.axis).sum(0), single
+
+
+def log_densities(
+    sites: Sequence[Site], values: Sequence[Tensor], weights: PairWeights
+) -> Float[Tensor, "k s"]:
+    """Log densities of the mixture: jointly, then of each site if they are several, then single.
+
+    Only the joint one is given where the sites' ``single`` is not set.
+    """
+
+    def score(first: int, *block: Tensor) -> Tensor:
+        scored = [site.pairs(z) for site, z in zip(sites, block, strict=True)]
+        each = torch.stack([pairs for pairs, _ in scored])
+        wanted = [each.sum(0, keepdim=True)]
+        singles = [single for _, single in scored if single is not None]
+        if singles and len(sites) > 1:
+            wanted.append(each)
+        pairs = weights.add_(torch.cat([*wanted, *singles]), first)
+        return pairs.logsumexp(-1) + weights.other
+
+    total = values[0].shape[sites[0].axis]
+    height = max(1, BLOCK // sum(site.fn.shape().numel() for site in sites))
+    if height >= total:
+        return score(0, *values)
+    blocks = zip(
+        range(0, total, height),
+        *(z.split(height, site.axis) for site, z in zip(sites, values, strict=True)),
+        strict=True,
+    )
+    return torch.cat(
+        [
+            checkpoint(score, *block, use_reentrant=False, preserve_rng_state=False)
+            for block in blocks
+        ],
+        1,
+    )
+
+
+def _pairs(fn: Distribution, z: Tensor, axis: int) -> Float[Tensor, "k s m"]:
+    """Log density of every sample under every datum, for all other batch dimensions of ``fn``."""
+    log_prob = fn.log_prob(z.movedim(axis, 0).unsqueeze(axis))
+    pairs = log_prob.movedim((0, axis + len(fn.event_shape)), (-2, -1))
+    return pairs.reshape(-1, *pairs.shape[-2:])

@@ -1,0 +1,147 @@
+"""Penalties on the covariance of the aggregate posterior, which is to be the identity."""
+
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float
+from pyro.distributions import Delta, Distribution
+from torch import Tensor
+
+from pyro_decomp.aggregate_posterior.families import data_rows, is_factorised, stripped
+from pyro_decomp.divergences.base import Divergence, Weight
+from pyro_decomp.errors import ModelError
+from pyro_decomp.traces import TracePair
+
+Kind = Literal["I", "II"]
+
+
+def covariance(loc: Float[Tensor, "b d"], *, num_data: int | None = None) -> Float[Tensor, "d d"]:
+    """Covariance over N data of what was seen of a batch of B, drawn without replacement.
+
+    Unbiased: the sum of squares is divided by B - 1 and multiplied by (N - 1)/N. That is the data's
+    own covariance at B = N, and the usual sample covariance for an endless supply of data.
+
+    Args:
+        loc: One row a datum, at least two.
+        num_data: N, at least B; None for an endless supply.
+
+    Raises:
+        ValueError: There are fewer than two rows.
+    """
+    if len(loc) < 2:
+        raise ValueError(f"loc: expected at least 2 rows, got {len(loc)}")
+    centred = loc - loc.mean(0)
+    of_all = 1.0 if num_data is None else (num_data - 1) / num_data
+    return centred.mT @ centred * (of_all / (len(loc) - 1))
+
+
+def off_diagonal_penalty(covariance: Float[Tensor, "d d"]) -> Float[Tensor, ""]:
+    r"""Squared covariances between dimensions: \sum_{i != j} C_ij^2."""
+    return (covariance - covariance.diagonal().diag()).square().sum()
+
+
+def diagonal_penalty(covariance: Float[Tensor, "d d"]) -> Float[Tensor, ""]:
+    r"""Squared distances of the variances from one: \sum_i (C_ii - 1)^2."""
+    return (covariance.diagonal() - 1).square().sum()
+
+
+def code_covariance(traces: TracePair, kind: Kind) -> Float[Tensor, "d d"]:
+    r"""The covariance C of the encodings of all latent sites, estimated from the batch.
+
+    ``I``
+        C = Cov_x[loc(x)], of the encodings' means.
+    ``II``
+        C = E_x[\Sigma(x)] + Cov_x[loc(x)], which is the covariance of q(z): each encoding's own
+        covariance \Sigma(x), a diagonal matrix for a factorised guide, is added to that of the
+        means.
+
+    Unbiased over batches (see :func:`covariance`), and exact when the batch is the data set.
+    Dimensions are in the order of :meth:`TracePair.codes`.
+
+    Raises:
+        ModelError: A site's family has no mean or covariance that is known; latent sites depend on
+            one another in the guide; the batch has one datum alone.
+    """
+    if traces.batch_size < 2:
+        raise ModelError(
+            "a covariance over data: expected at least 2 data in a batch, got 1: choose a batch "
+            "size that does not leave a single datum over"
+        )
+    sites, dim = traces.aggregate_posterior.qz_x, traces.aggregate_posterior.dim
+    try:
+        locs = [data_rows(fn.mean.expand(fn.shape()), _axis(fn, dim)) for fn in sites.values()]
+        total = covariance(torch.cat(locs, -1), num_data=traces.num_data)
+        if kind == "II":
+            total = total + torch.block_diag(*(_mean_covariance(fn, dim) for fn in sites.values()))
+    except NotImplementedError as error:
+        names = (f"'{name}' ({type(stripped(fn)).__name__})" for name, fn in sites.items())
+        raise ModelError(
+            f"the covariance of the encodings of {', '.join(names)} is not known: expected a "
+            "factorised family with a mean and a variance, such as Normal, or a MultivariateNormal"
+        ) from error
+    return total
+
+
+class CovariancePenalty(Divergence):
+    r"""The distance of the covariance C of q(z) from the identity, entry by entry squared.
+
+    .. math:: \lambda_{od} \sum_{i \ne j} C_{ij}^2 + \lambda_d \sum_i (C_{ii} - 1)^2
+
+    with C as :func:`code_covariance` has it for kinds I and II: Kumar, Sattigeri & Balakrishnan,
+    "Variational Inference of Disentangled Latent Concepts from Unlabeled Observations", 2018,
+    eq. 6 and 7 (https://arxiv.org/abs/1711.00848). :class:`DIPELBO` logs the two sums apart.
+
+    It sees second moments alone, and supposes a prior of identity covariance, whatever the model's
+    prior is. No sample of either is drawn. C is estimated without bias, its square is biased up by
+    its variance, the more the smaller the batch. The unit is that of z to the fourth power; not
+    nats. With both weights 0 it is 0.
+
+    Args:
+        kind: "I" for the encodings' means, "II" for q(z) itself.
+        lambda_od: Weight of the squared covariances.
+        lambda_d: Weight of the squared distances of the variances from one.
+
+    Raises:
+        ValueError: ``kind`` is neither.
+    """
+
+    def __init__(self, kind: Kind, *, lambda_od: Weight = 1.0, lambda_d: Weight = 1.0) -> None:
+        self.kind = checked_kind(kind)
+        self.lambda_od = lambda_od
+        self.lambda_d = lambda_d
+
+    def __call__(self, traces: TracePair) -> Tensor:
+        """Estimate the penalty, in the unit of z to the fourth power.
+
+        Raises:
+            ModelError: The covariance of the encodings is not known or not defined.
+        """
+        c = code_covariance(traces, self.kind)
+        return self.lambda_od * off_diagonal_penalty(c) + self.lambda_d * diagonal_penalty(c)
+
+
+def checked_kind(kind: Kind) -> Kind:
+    """The kind, if it is one.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if kind not in get_args(Kind):
+        raise ValueError(f"kind: expected 'I' or 'II', got {kind!r}")
+    return kind
+
+
+def _mean_covariance(fn: Distribution, dim: int) -> Float[Tensor, "d d"]:
+    """The encodings' own covariance, in the mean over the data along batch dimension ``dim``."""
+    base: Any = stripped(fn)
+    if is_factorised(fn) or isinstance(base, Delta):
+        return data_rows(fn.variance.expand(fn.shape()), _axis(fn, dim)).mean(0).diag()
+    if not hasattr(base, "covariance_matrix"):
+        raise NotImplementedError
+    outer = len(fn.event_shape) - len(base.event_shape)
+    blocks = base.covariance_matrix.movedim(dim - outer - 2, 0).mean(0)
+    return torch.block_diag(*blocks.reshape(-1, *blocks.shape[-2:]))
+
+
+def _axis(fn: Distribution, dim: int) -> int:
+    return dim - len(fn.event_shape)

@@ -1,0 +1,143 @@
+"""U-statistics: means over pairs of points of two samples, in memory that does not grow with them.
+
+Pairs are formed a block at a time. Value and gradient come from the same pass, so nothing of a
+block is kept and none is formed twice.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+BLOCK = 2**17  # pairs held at once
+
+
+@dataclass(frozen=True)
+class Radial:
+    """A function f(r^2) of squared distances, and what is to be known of it.
+
+    Attributes:
+        value_and_slope: Takes squared distances; gives f and its derivative by r^2.
+        length: A distance within which f is smooth: as a function of r it continues analytically
+            to imaginary parts below this. One number, or one for each leading dimension; None if
+            unknown.
+    """
+
+    value_and_slope: Callable[[Tensor], tuple[Tensor, Tensor]]
+    length: float | Tensor | None = None
+
+
+def u_statistic(
+    x: Float[Tensor, "*d b e"], y: Float[Tensor, "*d s e"], radial: Radial
+) -> Float[Tensor, ""]:
+    r"""Mean of f over pairs within x and within y, less twice the mean over pairs across.
+
+    .. math::
+        \frac{1}{B(B-1)} \sum_{i \ne j} f(|x_i - x_j|^2)
+        + \frac{1}{S(S-1)} \sum_{i \ne j} f(|y_i - y_j|^2)
+        - \frac{2}{BS} \sum_{i,j} f(|x_i - y_j|^2)
+
+    Each unordered pair is formed once. Summed over leading dimensions. Differentiable once.
+    """
+    shift = y.detach().mean(-2, keepdim=True)  # distances between large numbers are inexact
+    value: Tensor = _UStatistic.apply(x - shift, y - shift, radial, (wanted(x), wanted(y)))[0]
+    return value
+
+
+def squared_distances(
+    x: Float[Tensor, "*d b e"], y: Float[Tensor, "*d s e"]
+) -> Float[Tensor, "*d b s"]:
+    """|x_i - y_j|^2 of all pairs, a new tensor."""
+    if x.shape[-1] == 1:
+        return (x - y.mT).square()
+    squares = x.square().sum(-1)[..., :, None] + y.square().sum(-1)[..., None, :]
+    with torch.autocast(x.device.type, enabled=False):
+        return squares.sub_(x @ y.mT, alpha=2).clamp_min_(0)
+
+
+class OnePass(torch.autograd.Function):
+    """A scalar whose gradients by x and y, where these are wanted, are formed along with it."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+        """Keep the gradients."""
+        ctx.save_for_backward(*output[1:])
+        ctx.mark_non_differentiable(*(grad for grad in output[1:] if grad is not None))
+        ctx.num_others = len(inputs) - 2
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        """Scale them."""
+        scaled = [None if kept is None else grad * kept for kept in ctx.saved_tensors]
+        return (*scaled, *(None,) * ctx.num_others)
+
+
+class _UStatistic(OnePass):
+    @staticmethod
+    def forward(
+        x: Tensor, y: Tensor, radial: Radial, wants: tuple[bool, bool]
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        grad_x, grad_y = (
+            torch.zeros_like(z) if want else None for z, want in zip((x, y), wants, strict=True)
+        )
+        b, s = x.shape[-2], y.shape[-2]
+        value = (
+            _weighted_sum(x, x, radial, 2 / (b * (b - 1)), (grad_x, grad_x), within=True)
+            + _weighted_sum(y, y, radial, 2 / (s * (s - 1)), (grad_y, grad_y), within=True)
+            + _weighted_sum(x, y, radial, -2 / (b * s), (grad_x, grad_y))
+        )
+        return value.to(x.dtype), grad_x, grad_y
+
+
+def _weighted_sum(
+    x: Tensor,
+    y: Tensor,
+    radial: Radial,
+    weight: float,
+    grads: tuple[Tensor | None, Tensor | None],
+    *,
+    within: bool = False,
+) -> Tensor:
+    r"""The sum of weight f(|x_i - y_j|^2) over pairs, those with i < j if within one sample.
+
+    Adds to the gradients where these are given. With f' the slope, that by x_i is
+    2 weight \sum_j f'_ij (x_i - y_j), and the same for y_j.
+    """
+    total = torch.zeros((), dtype=sum_dtype(x), device=x.device)
+    grad_x, grad_y = grads
+    start = 0
+    while start < x.shape[-2]:
+        first = start if within else 0
+        others = x[..., 0, 0].numel() * (y.shape[-2] - first)
+        rows = slice(start, start + max(1, BLOCK // others))
+        start = rows.stop
+        x_, y_ = x[..., rows, :], y[..., first:, :]
+        value, slope = radial.value_and_slope(squared_distances(x_, y_))
+        if within:
+            value, slope = value.triu(1), slope.triu(1)
+        total = total + value.sum()
+        with torch.autocast(x.device.type, enabled=False):
+            if grad_x is not None:
+                push = slope.sum(-1, keepdim=True) * x_ - slope @ y_
+                grad_x[..., rows, :].add_(push, alpha=2 * weight)
+            if grad_y is not None:
+                push = slope.sum(-2)[..., None] * y_ - slope.mT @ x_
+                grad_y[..., first:, :].add_(push, alpha=2 * weight)
+    return weight * total
+
+
+def wanted(z: Tensor) -> bool:
+    """Whether gradients by z will be asked for."""
+    return z.requires_grad and torch.is_grad_enabled()
+
+
+def sum_dtype(x: Tensor) -> torch.dtype:
+    """Double precision, where the device has it."""
+    return x.dtype if x.device.type == "mps" else torch.float64

@@ -1,0 +1,74 @@
+"""The objective that holds the KL at a capacity."""
+
+import math
+
+from torch import Tensor
+
+from pyro_decomp.elbo.base import TermsELBO
+from pyro_decomp.traces import TracePair
+
+
+class CapacityELBO(TermsELBO):
+    r"""The capacity objective: the KL is held at C nats, whichever side it comes from.
+
+    .. math::
+        L_{gamma,C} = E_{q(z|x)}[log p(x|z)] - gamma |E_x KL(q(z|x) || p(z)) - C|
+
+    Burgess et al., "Understanding disentangling in beta-VAE", 2018, section 5
+    (https://arxiv.org/abs/1804.03599). The absolute value is that of the batch's *mean* KL, so that
+    data may differ in how many nats they take; the mean of the data's absolute values would hold
+    every datum at C. C is raised while training:
+    ``Experiment(schedules={"capacity": Capacity(25.0, until=100_000)})``.
+
+    With ``capacity=0`` it is the beta-VAE of weight ``gamma``, and with ``gamma=1`` too the plain
+    ELBO, as long as the mean KL is not negative, which the closed form never is. Where the KL is
+    above C, its gradient is the beta-VAE's of weight ``gamma``; below C, that of weight ``-gamma``.
+
+    Terms: those of :class:`TermsELBO`, whose ``kl`` has weight 0 here, and ``capacity_gap``,
+    abs(KL - C) in nats per datum. The gap of a minibatch is biased up as an estimate of the whole
+    data set's (Jensen), the more the nearer the KL is to C; with several particles it is the mean
+    of each one's gap.
+
+    Args:
+        gamma: Weight of the gap, at least 0.
+        capacity: C, in nats per datum, at least 0; the default is where the paper's schedule ends.
+        num_particles: Samples of the guide that the estimate averages.
+        analytic_kl: Use the closed form of the KL where there is one.
+
+    Raises:
+        ValueError: A weight is negative or not a number.
+
+    Example:
+        >>> CapacityELBO(gamma=100.0).weights()["capacity_gap"]
+        -100.0
+    """
+
+    def __init__(
+        self,
+        gamma: float | Tensor = 1000.0,
+        capacity: float | Tensor = 25.0,
+        *,
+        num_particles: int = 1,
+        analytic_kl: bool = True,
+    ) -> None:
+        super().__init__(num_particles=num_particles, analytic_kl=analytic_kl)
+        for name, value in (("gamma", gamma), ("capacity", capacity)):
+            if not 0 <= float(value) < math.inf:
+                raise ValueError(f"{name}: expected a number from 0, got {value!r}")
+        self.gamma = gamma
+        self.capacity = capacity
+
+    def weights(self) -> dict[str, float | Tensor]:
+        """1, 0, -1 and -gamma."""
+        return {
+            "log_likelihood": 1.0,
+            "kl": 0.0,
+            "global_kl": -1.0,
+            "capacity_gap": -self.gamma,
+        }
+
+    def terms(self, traces: TracePair) -> dict[str, Tensor]:
+        """The terms of the ELBO and the distance of this batch's mean KL from the capacity."""
+        terms = super().terms(traces)
+        terms["capacity_gap"] = (terms["kl"] - self.capacity).abs()
+        return terms

@@ -1,0 +1,134 @@
+"""The KL to the prior in parts, and the base of the objectives that weigh these apart."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from pyro import poutine
+from pyro.distributions import Distribution
+from torch import Tensor
+
+from pyro_decomp.aggregate_posterior import Estimator, Exact, LogDensities, pair_weights
+from pyro_decomp.aggregate_posterior.estimators import check_estimator
+from pyro_decomp.aggregate_posterior.families import data_rows, is_factorised, stripped
+from pyro_decomp.elbo.base import TermsELBO
+from pyro_decomp.errors import ModelError
+from pyro_decomp.traces import TracePair
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    r"""The parts of log q(z|x) - log p(z), which they add up to; scalars in nats per datum.
+
+    Attributes:
+        mutual_information: E[log q(z|x) - log q(z)], between a datum and its code.
+        between: E[log q(z) - \sum_s log q(z_s)], the total correlation of the latent sites.
+        within: \sum_s E[log q(z_s) - \sum_d log q(z_sd)], that of the dimensions of each site.
+        dimensionwise_kl: \sum_sd E[log q(z_sd) - log p(z_sd)].
+    """
+
+    mutual_information: Tensor
+    between: Tensor
+    within: Tensor
+    dimensionwise_kl: Tensor
+
+
+class DecomposedELBO(TermsELBO):
+    """An objective that weighs the parts of the KL apart.
+
+    Args:
+        estimator: Of log q(z) and its marginals.
+        num_particles: Samples of the guide that the estimate averages.
+        analytic_kl: Use the closed form of the KL where there is one.
+    """
+
+    def __init__(
+        self, estimator: Estimator, *, num_particles: int = 1, analytic_kl: bool = True
+    ) -> None:
+        super().__init__(num_particles=num_particles, analytic_kl=analytic_kl)
+        check_estimator(estimator)
+        self.estimator = estimator
+        self._prior_checked: object = object()
+
+    def is_plain(self) -> bool:
+        """Whether the parts all count once, as they do in the KL, and need not be computed."""
+        return all(
+            not isinstance(weight, Tensor) and weight == 0
+            for name, weight in self.weights().items()
+            if name not in {"log_likelihood", "kl", "global_kl"}
+        )
+
+    def decomposition(self, traces: TracePair) -> Decomposition:
+        """Split the KL of this batch's samples into its parts.
+
+        Raises:
+            ModelError: The prior does not factorise over dimensions, the guide's sites depend on
+                one another, or the marginals of their family are not known.
+        """
+        log_q = log_densities(traces, self.estimator)
+        self._check_prior(traces)
+        log_pz = _sum_over_sites(traces.model, traces)
+        log_qz_x = _sum_over_sites(traces.guide, traces)
+        sites = sum(log_q.sites.values())
+        dimensions = sum(each.sum(-1) for each in log_q.dimensions.values())
+        return Decomposition(
+            mutual_information=(log_qz_x - log_q.joint).mean(),
+            between=(log_q.joint - sites).mean(),
+            within=(sites - dimensions).mean(),
+            dimensionwise_kl=(dimensions - log_pz).mean(),
+        )
+
+    def _check_prior(self, traces: TracePair) -> None:
+        """Once for each model and guide: p(z) must be the product of the p(z_sd)."""
+        if self._prior_checked is self._checked:
+            return
+        if len(traces.latents) > 1:
+            _check_independent(traces.prior.dependencies(_values(traces)))
+        for name in traces.latents:
+            _check_factorised(name, traces.model.nodes[name]["fn"], traces.batch_size)
+        self._prior_checked = self._checked
+
+
+def log_densities(traces: TracePair, estimator: Estimator) -> LogDensities:
+    """Log q(z_i) at the batch's own samples, of its sites and of its dimensions."""
+    z = _values(traces)
+    if isinstance(estimator, Exact):
+        return traces.encodings(*estimator.args).log_densities(z)
+    weights = pair_weights(estimator, traces.num_data, traces.batch_size)
+    return traces.aggregate_posterior.log_densities(z, weights)
+
+
+def _values(traces: TracePair) -> dict[str, Tensor]:
+    return {name: traces.guide.nodes[name]["value"] for name in traces.latents}
+
+
+def _sum_over_sites(trace: poutine.Trace, traces: TracePair) -> Float[Tensor, " b"]:
+    """Log density of the latents of each datum under one of the traces."""
+    nodes = (trace.nodes[name] for name in traces.latents)
+    axis = traces.data_plate.dim
+    return sum(data_rows(node["fn"].log_prob(node["value"]), axis).sum(-1) for node in nodes)
+
+
+INSTEAD = (
+    "so KL(q(z|x) || p(z)) splits no further than into the mutual information and "
+    "KL(q(z) || p(z)): use AggregateELBO with a divergence, or FactorELBO for the total "
+    "correlation alone"
+)
+
+
+def _check_factorised(name: str, pz: Distribution, batch_size: int) -> None:
+    base = stripped(pz)
+    if not is_factorised(pz) and pz.shape().numel() > batch_size:
+        raise ModelError(
+            f"site '{name}': its prior, {type(base).__name__}, is not a product over dimensions, "
+            f"{INSTEAD}"
+        )
+
+
+def _check_independent(dependencies: dict[str, set[str]]) -> None:
+    for name, parents in dependencies.items():
+        if parents:
+            named = ", ".join(map(repr, sorted(parents)))
+            raise ModelError(
+                f"site '{name}': its prior depends on {named} and so is not a product over "
+                f"dimensions, {INSTEAD}"
+            )

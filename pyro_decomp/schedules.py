@@ -1,0 +1,205 @@
+"""The weights of an objective as functions of how far a run has come."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+
+class UnfinishedScheduleWarning(UserWarning):
+    """The run ends before a schedule does."""
+
+
+class Schedule(ABC):
+    """A number for every step of a run: a pure function, so a resumed run needs no state of it.
+
+    ``Experiment(schedules={"beta": Linear(0.0, 1.0, until=0.5)})`` sets the objective's attribute
+    ``beta`` before every step.
+    """
+
+    @abstractmethod
+    def value(self, step: int, total_steps: int, *, since: float = 0.0) -> float:
+        """The value at a step.
+
+        Args:
+            step: The step that is being taken, from 1, as in the run's history; 0 is before it.
+            total_steps: Steps of the whole run.
+            since: The step at which the schedule begins.
+        """
+
+    @abstractmethod
+    def last_step(self, total_steps: int) -> float:
+        """The step from which on the value stays as it is."""
+
+    def then(self, following: "Schedule") -> "Sequence":
+        """This schedule until its end, and from there ``following``.
+
+        Example:
+            >>> hold = Constant(0.0, until=10).then(Linear(0.0, 1.0, until=30))
+            >>> [hold.value(step, 100) for step in (10, 20, 30, 99)]
+            [0.0, 0.5, 1.0, 1.0]
+        """
+        return Sequence(self, following)
+
+
+@dataclass(frozen=True)
+class Sequence(Schedule):
+    """One schedule until its end and then another, which begins there.
+
+    Args:
+        first: What comes first.
+        following: What comes after; its ``until`` counts from the beginning of the run too.
+    """
+
+    first: Schedule
+    following: Schedule
+
+    def value(self, step: int, total_steps: int, *, since: float = 0.0) -> float:
+        """The value at a step; see :meth:`Schedule.value`."""
+        end = self.first.last_step(total_steps)
+        if step <= end:
+            return self.first.value(step, total_steps, since=since)
+        return self.following.value(step, total_steps, since=end)
+
+    def last_step(self, total_steps: int) -> float:
+        """The step from which on the value stays as it is."""
+        return max(self.first.last_step(total_steps), self.following.last_step(total_steps))
+
+
+@dataclass(frozen=True)
+class Ramp(Schedule):
+    r"""From ``start`` at step 0 to ``end`` at step ``until``, and ``end`` ever after.
+
+    .. math:: v(t) = (1 - w) start + w end,  w = shape(t / until)
+
+    Args:
+        start: The value before the first step.
+        end: The value at ``until``, and after it.
+        until: Where it ends: a whole number counts steps, a fraction in (0, 1] is that part of the
+            run (1.0 is the whole run; 1 is the first step).
+
+    Raises:
+        ValueError: A value is not finite, or ``until`` is neither of the two.
+    """
+
+    start: float
+    end: float
+    until: int | float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("start", "end"):
+            value = getattr(self, name)
+            if not (_is_whole(value) or isinstance(value, float)) or not math.isfinite(value):
+                raise ValueError(f"{name}: expected a finite number, got {value!r}")
+        in_steps = _is_whole(self.until)
+        as_fraction = isinstance(self.until, float)
+        if not ((in_steps and self.until >= 1) or (as_fraction and 0 < self.until <= 1)):
+            raise ValueError(
+                "until: expected a whole number of steps from 1 or a fraction of the run in "
+                f"(0, 1], got {self.until!r}"
+            )
+
+    @abstractmethod
+    def shape(self, progress: float) -> float:
+        """How far from ``start`` to ``end``, 0 to 1, at a progress in [0, 1]."""
+
+    def value(self, step: int, total_steps: int, *, since: float = 0.0) -> float:
+        """The value at a step; see :meth:`Schedule.value`."""
+        end = self.last_step(total_steps)
+        way = self.shape(1.0 if step >= end else max(0.0, (step - since) / (end - since)))
+        return float((1.0 - way) * self.start + way * self.end)
+
+    def last_step(self, total_steps: int) -> float:
+        """The step from which on the value stays as it is."""
+        return self.until * total_steps if isinstance(self.until, float) else float(self.until)
+
+
+class Constant(Ramp):
+    """The same value at every step.
+
+    Args:
+        value: The value.
+        until: Where it ends, for :meth:`Schedule.then`; see :class:`Ramp`.
+    """
+
+    def __init__(self, value: float, until: int | float = 1.0) -> None:
+        super().__init__(value, value, until)
+
+    def shape(self, progress: float) -> float:
+        """1."""
+        return 1.0
+
+
+class Linear(Ramp):
+    """In a straight line, w = progress; arguments of :class:`Ramp`.
+
+    Example:
+        >>> warm_up = Linear(0.0, 4.0, until=0.5)
+        >>> [warm_up.value(step, total_steps=100) for step in (1, 25, 50, 100)]
+        [0.08, 2.0, 4.0, 4.0]
+    """
+
+    def shape(self, progress: float) -> float:
+        """The progress itself."""
+        return progress
+
+
+class Cosine(Ramp):
+    """Along half a cosine, flat at both ends, w = (1 - cos(pi progress)) / 2; as :class:`Ramp`."""
+
+    def shape(self, progress: float) -> float:
+        """Half a cosine."""
+        return 0.5 - 0.5 * math.cos(math.pi * progress)
+
+
+@dataclass(frozen=True)
+class Cyclical(Ramp):
+    """From ``start`` to ``end`` again and again, and ``end`` after the last cycle.
+
+    Each cycle rises in a straight line for a share ``ramp`` of its length and stays at ``end`` for
+    the rest. Fu et al., "Cyclical Annealing Schedule: A Simple Approach to Mitigating KL
+    Vanishing", 2019, with M = 4 and R = 0.5 as there (https://arxiv.org/abs/1903.10145).
+
+    Args:
+        start: The value at the beginning of every cycle.
+        end: The value that every cycle reaches.
+        until: Where the last cycle ends; see :class:`Ramp`.
+        cycles: M, how many.
+        ramp: R, the share of a cycle in which the value changes, in (0, 1].
+    """
+
+    cycles: int = 4
+    ramp: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not _is_whole(self.cycles) or self.cycles < 1:
+            raise ValueError(f"cycles: expected a positive whole number, got {self.cycles!r}")
+        if not 0 < self.ramp <= 1:
+            raise ValueError(f"ramp: expected a share in (0, 1], got {self.ramp!r}")
+
+    def shape(self, progress: float) -> float:
+        """The rise within the cycle that this progress is in."""
+        if progress >= 1:
+            return 1.0
+        within = round(progress * self.cycles, 9) % 1.0  # else a cycle may begin a step late
+        return min(1.0, within / self.ramp)
+
+
+class Capacity(Linear):
+    """From 0 nats in a straight line to ``maximum``, and flat after it.
+
+    For the ``capacity`` of :class:`~pyro_decomp.elbo.CapacityELBO`. Burgess et al., "Understanding
+    disentangling in beta-VAE", 2018, section 5, raise it to 25 nats over 100,000 steps
+    (https://arxiv.org/abs/1804.03599).
+
+    Args:
+        maximum: The capacity at ``until``, in nats per datum.
+        until: Where it is reached; see :class:`Ramp`.
+    """
+
+    def __init__(self, maximum: float, until: int | float = 1.0) -> None:
+        super().__init__(0.0, maximum, until)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,138 @@
+"""Sums and weights of divergences, and what is refused before a sample is compared."""
+
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor
+
+from pyro_decomp.divergences.base import Divergence, WeightedSum
+from pyro_decomp.divergences.kl import InclusiveKL
+from pyro_decomp.divergences.mmd import MMD, DimensionwiseMMD
+from pyro_decomp.divergences.transport import EnergyDistance, SlicedWasserstein
+from pyro_decomp.elbo import AggregateELBO
+from pyro_decomp.errors import ModelError
+from pyro_decomp.traces import TracePair
+from tests.divergences.sites import encoded, evaluate, traced
+
+OF_SAMPLES = [MMD(), DimensionwiseMMD(), EnergyDistance(), SlicedWasserstein(4)]
+
+
+class Constant(Divergence):
+    """Always the same, and counts how often it was asked."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+        self.asked = 0
+
+    def __call__(self, traces: TracePair) -> Tensor:
+        self.asked += 1
+        return torch.tensor(self.value)
+
+
+@pytest.fixture
+def pair() -> TracePair:
+    return traced(*encoded(dist.Normal(torch.randn(8, 2).double(), 0.3).to_event(1)))
+
+
+def test_divergences_add_and_take_weights(pair: TracePair) -> None:
+    a, b, c = Constant(1.0), Constant(10.0), Constant(100.0)
+    assert (a + b)(pair) == 11
+    assert (2 * a + b * 3 + c)(pair) == 132
+    assert (0.5 * (a + 2 * (b + c)))(pair) == 110.5
+    assert sum([a, b, c])(pair) == 111
+
+
+def test_sums_are_taken_apart() -> None:
+    a, b, c = Constant(1.0), Constant(10.0), Constant(100.0)
+    whole = WeightedSum([(2.0, a + 3 * b), (1.0, 0.5 * c + a)])
+    assert whole.parts == [(2.0, a), (6.0, b), (0.5, c), (1.0, a)]
+
+
+def test_a_part_of_weight_zero_is_not_computed(pair: TracePair) -> None:
+    a, b = Constant(1.0), Constant(10.0)
+    assert (0 * a + b)(pair) == 10
+    assert a.asked == 0
+    assert (0.0 * (a + b))(pair) == 0
+    assert (torch.zeros(()) * a + b)(pair) == 10  # a tensor may be changed, or learned
+    assert a.asked == 1
+
+
+def test_weights_may_be_tensors(pair: TracePair) -> None:
+    weight = torch.tensor(2.0, requires_grad=True)
+    a, b = Constant(1.0), Constant(10.0)
+    for whole in (weight * (a + 3 * b), (a + 3 * b) * weight):
+        value = whole(pair)
+        assert value == 62
+        assert torch.autograd.grad(value, weight) == (torch.tensor(31.0),)
+    total = a + 2 * (weight * b)
+    for expected in (41, 101):  # every value has a graph of its own
+        assert total(pair) == expected
+        assert torch.autograd.grad(total(pair), weight) == (torch.tensor(20.0),)
+        with torch.no_grad():
+            weight.fill_(5.0)
+
+
+def test_a_sum_gives_what_its_parts_do(pair: TracePair) -> None:
+    state = torch.get_rng_state()
+    value = (InclusiveKL() + 10 * MMD() + 0.1 * EnergyDistance())(pair)
+    torch.set_rng_state(state)
+    parts = [InclusiveKL()(pair), MMD()(pair), EnergyDistance()(pair)]
+    assert torch.allclose(value, parts[0] + 10 * parts[1] + 0.1 * parts[2], rtol=1e-12)
+
+
+def test_what_is_no_divergence_is_refused() -> None:
+    a = Constant(1.0)
+    for wrong in (lambda: a + 3, lambda: 1 + a, lambda: a * "2", lambda: a * a):
+        with pytest.raises(TypeError):
+            wrong()
+    with pytest.raises(ValueError, match=r"expected a scalar weight, got shape \(2,\)"):
+        a * torch.ones(2)
+
+
+@pytest.mark.parametrize("divergence", OF_SAMPLES, ids=lambda d: type(d).__name__)
+def test_a_learned_prior_without_reparametrisation_is_refused(divergence: Divergence) -> None:
+    locs = torch.randn(2, 2, dtype=torch.double, requires_grad=True)
+    prior = dist.MixtureSameFamily(
+        dist.Categorical(torch.ones(2).double()), dist.Normal(locs, 0.5).to_event(1)
+    )
+    programs = encoded(dist.Normal(torch.zeros(9, 2).double(), 1.0).to_event(1), prior)
+    message = f"'z' is learned but cannot be drawn with gradients, so {type(divergence).__name__}"
+    with pytest.raises(ModelError, match=f"{message} cannot train it: .* ExclusiveKL"):
+        evaluate(divergence, *programs)
+    with torch.no_grad():  # evaluation needs no gradient
+        assert evaluate(divergence, *programs).isfinite()
+
+
+@pytest.mark.parametrize("divergence", OF_SAMPLES, ids=lambda d: type(d).__name__)
+def test_a_fixed_prior_of_any_kind_is_accepted(divergence: Divergence) -> None:
+    prior = dist.MixtureSameFamily(
+        dist.Categorical(torch.ones(2).double()),
+        dist.Normal(torch.tensor([[-9.0, -9.0], [9.0, 9.0]]).double(), 0.5).to_event(1),
+    )
+    loc = torch.zeros(9, 2, dtype=torch.double, requires_grad=True)
+    encodings = dist.Normal(loc, 1.0).to_event(1)
+    far = evaluate(divergence, *encoded(encodings, prior))
+    near = evaluate(divergence, *encoded(encodings))
+    assert far > near + 0.5
+    (gradient,) = torch.autograd.grad(far, loc)
+    assert (gradient != 0).all()
+
+
+@pytest.mark.parametrize("divergence", OF_SAMPLES, ids=lambda d: type(d).__name__)
+def test_the_number_of_draws_counts(divergence: Divergence) -> None:
+    programs = encoded(dist.Normal(torch.randn(9, 2).double(), 1.0).to_event(1))
+    settings = {k: v for k, v in vars(divergence).items() if k != "num_samples"}
+    values = []
+    for num_samples in (None, 30):
+        torch.manual_seed(3)
+        values.append(evaluate(type(divergence)(**settings, num_samples=num_samples), *programs))
+    assert values[0] != values[1]
+
+
+def test_sums_train_as_an_objective() -> None:
+    loc = torch.full((9, 2), 2.0, dtype=torch.double, requires_grad=True)
+    programs = encoded(dist.Normal(loc, 1.0).to_event(1))
+    objective = AggregateELBO(beta=0, alpha=2.0, divergence=MMD() + 0.5 * SlicedWasserstein(8))
+    estimate = objective.evaluate(*programs)
+    expected = estimate.terms["log_likelihood"] - 2 * estimate.terms["divergence"]
+    assert torch.allclose(estimate.objective, expected)

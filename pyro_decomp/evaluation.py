@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from pyro_decomp.traces import TracePair
 
 BATCH_ELEMENTS = 2**21  # elements of data encoded at once
 MAX_SAMPLES = 10_000  # samples of q(z), and of p(z), that are scored
-MAX_IMPORTANCE_DATA = 400
+MIN_IMPORTANCE_DATA, MAX_IMPORTANCE_DATA = 25, 400
+IMPORTANCE_ELEMENTS = 2**26  # elements of data decoded for log p(x), if that leaves enough data
 
 
 def evaluate(
@@ -34,11 +36,12 @@ def evaluate(
         KL(p || q), its q(z) over the whole set; 10,000 draws from the prior.
     ``mutual_information``
         I(x; z) = E[log q(z|x) - log q(z)] under the empirical distribution of the set, at most
-        log N; of up to 10,000 samples.
+        log N; of some 10,000 samples.
     ``effective_sharing``
         exp(log N - I(x; z)): how many of the N data share a code, between 1 and N. No unit.
     ``importance_weighted_log_px``
-        log p(x) by importance weighting, over up to 400 data.
+        log p(x) by importance weighting, over ``importance_weighted_data`` data spread evenly over
+        the set: 400, or fewer where they are large.
 
     Where not all of the set is used, what is used is spread evenly over it.
 
@@ -95,15 +98,14 @@ def _measure(run: Run, x: Tensor, num_importance_samples: int) -> dict[str, floa
     metrics = _elbo_terms(run, x)
     encodings = [pair.aggregate_posterior for pair in pairs]
     metrics |= _divergence(pairs[0], encodings)
-    metrics |= _overlap(pairs, encodings)
+    metrics |= _overlap(run, x, encodings)
+    affordable = IMPORTANCE_ELEMENTS // (num_importance_samples * x[0].numel())
+    some = spread(x, min(max(affordable, MIN_IMPORTANCE_DATA), MAX_IMPORTANCE_DATA))
     log_px = importance_weighted_log_prob(
-        run.experiment.elbo,
-        run.model,
-        run.guide,
-        spread(x, MAX_IMPORTANCE_DATA),
-        num_importance_samples,
+        run.experiment.elbo, run.model, run.guide, some, num_importance_samples
     )
-    return metrics | _mean("importance_weighted_log_px", log_px)
+    metrics |= _mean("importance_weighted_log_px", log_px)
+    return metrics | {"importance_weighted_data": len(some)}
 
 
 def _elbo_terms(run: Run, x: Tensor) -> dict[str, float]:
@@ -123,18 +125,15 @@ def _divergence(pair: TracePair, encodings: Sequence[AggregatePosterior]) -> dic
     return _mean("divergence", log_pz - log_prob_over(encodings, z))
 
 
-def _overlap(
-    pairs: Sequence[TracePair], encodings: Sequence[AggregatePosterior]
-) -> dict[str, float]:
-    num_data = sum(map(len, encodings))
-    stride = -(-num_data // MAX_SAMPLES)
+def _overlap(run: Run, x: Tensor, encodings: Sequence[AggregatePosterior]) -> dict[str, float]:
+    stride, repeats = -(-len(x) // MAX_SAMPLES), -(-MAX_SAMPLES // len(x))
     differences = []
-    for pair in pairs:
+    for pair in chain.from_iterable(encode(run, x) for _ in range(repeats)):
         z = {name: _every(stride, pair, name) for name in pair.latents}
         log_qz_x = torch.stack([pair.log_prob(name, guide=True) for name in pair.latents]).sum(0)
         differences.append(log_qz_x[::stride] - log_prob_over(encodings, z))
     metrics = _mean("mutual_information", torch.cat(differences))
-    sharing = math.exp(math.log(num_data) - metrics["mutual_information"])
+    sharing = math.exp(math.log(len(x)) - max(0.0, metrics["mutual_information"]))
     return metrics | {"effective_sharing": sharing}
 
 

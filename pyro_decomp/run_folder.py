@@ -131,8 +131,13 @@ class RunFolder:
                 names, *rows = csv.reader(file)
             step = names.index("step")
             rows = [row for row in rows if int(row[step]) <= until_step]
+            if len(rows) != num_rows:
+                raise RunError(
+                    f"{self.history_path}: expected {num_rows} rows up to step {until_step}, "
+                    f"got {len(rows)}"
+                )
             columns = list(zip(*rows, strict=True))
-            history = {
+            return {
                 name: [float(value) if value else np.nan for value in column]
                 for name, column in zip(names, columns, strict=True)
             }
@@ -140,12 +145,6 @@ class RunFolder:
             raise RunError(
                 f"{self.history_path}: expected a table with a row a step, got {error!r}"
             ) from error
-        if len(rows) != num_rows:
-            raise RunError(
-                f"{self.history_path}: expected {num_rows} rows up to step {until_step}, "
-                f"got {len(rows)}"
-            )
-        return history
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> Path:
         """Write ``metrics.json``."""

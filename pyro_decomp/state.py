@@ -1,6 +1,8 @@
 """All that training changes: networks, parameters, optimiser and random generators."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +10,7 @@ import numpy as np
 import pyro
 import torch
 from pyro import poutine
+from pyro.params.param_store import ParamStoreDict
 from torch import Tensor, nn
 
 from pyro_decomp import preflight
@@ -66,7 +69,8 @@ class State:
 def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State:
     """Move an experiment to a device, check it on its first batch, and find all that is trained.
 
-    Random generators and buffers are as before afterwards, whatever the check drew or updated.
+    Random generators and buffers are as before afterwards, whatever the check drew or updated. What
+    the programs keep in Pyro's global store is from here on the experiment's own.
 
     Raises:
         ModelError: The model, guide and data do not fit together.
@@ -81,14 +85,34 @@ def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State
     before = [{k: v.clone() for k, v in module.state_dict().items()} for module in modules]
     generators = random_state()
     batch = experiment.data[: experiment.batch_size or len(experiment.data)]
-    with torch.no_grad(), poutine.trace(param_only=True) as capture:
+    store = ParamStoreDict()
+    with torch.no_grad(), poutine.trace(param_only=True) as capture, _own_store(store):
         estimate = experiment.elbo.evaluate(experiment.model, experiment.guide, batch)
     preflight.check_plate_size(estimate.pairs[0].model, len(experiment.data))
     set_random_state(generators)
     for module, values in zip(modules, before, strict=True):
-        module.load_state_dict(values)
+        module.load_state_dict(values, strict=False)  # an AutoGuide makes its parameters late
+    if len(store):
+        experiment.model = _own_store(store)(experiment.model)
+        experiment.guide = _own_store(store)(experiment.guide)
     traced = {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}
     return State(modules, _trained(modules, traced), experiment.elbo.kl_methods)
+
+
+@contextmanager
+def _own_store(store: ParamStoreDict) -> Iterator[None]:
+    """Let ``pyro.param`` use this store; the global one mixes up experiments that share names.
+
+    Unlike Pyro's ``scope`` it keeps the link from a parameter's value to its unconstrained tensor.
+    """
+    current = pyro.get_param_store()
+    outside = dict(vars(current))
+    vars(current).update(vars(store))
+    try:
+        yield
+    finally:
+        vars(store).update(vars(current))
+        vars(current).update(outside)
 
 
 def _trained(modules: list[nn.Module], traced: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -254,11 +254,12 @@ class _Loop:
         evaluate = partial(
             self.experiment.elbo.evaluate, self.experiment.model, self.experiment.guide, batch
         )
-        refused = None
+        refused, noise = None, torch.get_rng_state()
         try:
             estimate = evaluate()
         except ValueError as error:  # a distribution may refuse what is not finite: ask its terms
             refused = error
+            torch.set_rng_state(noise)
             with pyro.validation_enabled(False):
                 estimate = evaluate()
         named = {"objective": estimate.objective, "elbo": estimate.elbo, **estimate.terms}

@@ -1,6 +1,5 @@
 """A model and a guide from a prior program, an encoder and a decoder."""
 
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -83,9 +82,9 @@ def _declare_parameters(prefix: str, module: nn.Module) -> None:
     if not any(getattr(handler, "param_only", False) for handler in _PYRO_STACK):
         return
     for name, parameter in module.named_parameters():
-        if not hasattr(parameter, "unconstrained"):
-            parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]
-        _parameter(parameter, constraint=constraints.real, name=f"{prefix}.{name}")
+        declared = parameter.detach()  # an attribute on the parameter could not be pickled
+        declared.unconstrained = lambda it=parameter: it  # type: ignore[attr-defined]
+        _parameter(declared, constraint=constraints.real, name=f"{prefix}.{name}")
 
 
 @effectful(type="param")

@@ -158,3 +158,9 @@ def test_the_size_is_checked(size: int) -> None:
         ValueError, match=f"size: expected the size of the whole data set, got {size}"
     ):
         VAE(normal_prior, nn.Identity(), nn.Identity(), size=size)
+
+
+def test_pyros_own_elbo_sees_the_parameters_outside_svi(x: Tensor) -> None:
+    vae = made()
+    Trace_ELBO().loss_and_grads(vae.model, vae.guide, x)
+    assert all(parameter.grad is not None for parameter in vae.parameters())

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pyro_decomp import preflight
 from pyro_decomp.errors import ModelError
-from pyro_decomp.traces import TracePair, sample_sites
+from pyro_decomp.traces import SampleTrace, TracePair, sample_sites
 
 Program = Callable[..., Any]
 
@@ -175,10 +175,9 @@ class TermsELBO(ELBO):
         self, model: Program, guide: Program, args: Any, kwargs: Any
     ) -> tuple[poutine.Trace, poutine.Trace]:
         try:
-            guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
-            model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(
-                *args, **kwargs
-            )
+            guide_trace = SampleTrace()(guide).get_trace(*args, **kwargs)
+            replayed = poutine.replay(model, trace=guide_trace)
+            model_trace = SampleTrace()(replayed).get_trace(*args, **kwargs)
         except ValueError as error:
             if "Shape mismatch inside plate" not in str(error):
                 raise

@@ -18,7 +18,8 @@ from pyro_decomp.state import random_state, set_random_state, set_seed
 from pyro_decomp.traces import TracePair
 
 BATCH_ELEMENTS = 2**21  # elements of data encoded at once
-MAX_SAMPLES = 10_000  # samples of q(z), and of p(z), that are scored
+MIN_SAMPLES, MAX_SAMPLES = 1000, 10_000  # samples of q(z), and of p(z), that are scored
+PAIR_ELEMENTS = 2**32  # dimensions times pairs of sample and datum, if that leaves enough samples
 MIN_IMPORTANCE_DATA, MAX_IMPORTANCE_DATA = 25, 400
 IMPORTANCE_ELEMENTS = 2**26  # elements of data decoded for log p(x), if that leaves enough data
 
@@ -33,10 +34,11 @@ def evaluate(
     ``elbo``, ``log_likelihood``, ``kl``, ...
         The plain ELBO and its terms.
     ``divergence``
-        KL(p || q), its q(z) over the whole set; 10,000 draws from the prior.
+        KL(p || q), its q(z) over the whole set; 10,000 draws from the prior, or fewer
+        where the set is large, but no fewer than 1,000.
     ``mutual_information``
         I(x; z) = E[log q(z|x) - log q(z)] under the empirical distribution of the set, at most
-        log N; of some 10,000 samples.
+        log N; of about as many samples.
     ``effective_sharing``
         exp(log N - I(x; z)): how many of the N data share a code, between 1 and N. No unit.
     ``importance_weighted_log_px``
@@ -97,8 +99,10 @@ def _measure(run: Run, x: Tensor, num_importance_samples: int) -> dict[str, floa
     pairs = list(encode(run, x))
     metrics = _elbo_terms(run, x)
     encodings = [pair.aggregate_posterior for pair in pairs]
-    metrics |= _divergence(pairs[0], encodings)
-    metrics |= _overlap(run, x, encodings)
+    affordable = PAIR_ELEMENTS // sum(pair.codes().numel() for pair in pairs)
+    num_samples = min(max(affordable, MIN_SAMPLES), MAX_SAMPLES)
+    metrics |= _divergence(pairs[0], encodings, num_samples)
+    metrics |= _overlap(run, x, encodings, num_samples)
     affordable = IMPORTANCE_ELEMENTS // (num_importance_samples * x[0].numel())
     some = spread(x, min(max(affordable, MIN_IMPORTANCE_DATA), MAX_IMPORTANCE_DATA))
     log_px = importance_weighted_log_prob(
@@ -120,13 +124,17 @@ def _elbo_terms(run: Run, x: Tensor) -> dict[str, float]:
     return {"elbo": elbo, **totals}
 
 
-def _divergence(pair: TracePair, encodings: Sequence[AggregatePosterior]) -> dict[str, float]:
-    z, log_pz = pair.prior.draw(MAX_SAMPLES)
+def _divergence(
+    pair: TracePair, encodings: Sequence[AggregatePosterior], num_samples: int
+) -> dict[str, float]:
+    z, log_pz = pair.prior.draw(num_samples)
     return _mean("divergence", log_pz - log_prob_over(encodings, z))
 
 
-def _overlap(run: Run, x: Tensor, encodings: Sequence[AggregatePosterior]) -> dict[str, float]:
-    stride, repeats = -(-len(x) // MAX_SAMPLES), -(-MAX_SAMPLES // len(x))
+def _overlap(
+    run: Run, x: Tensor, encodings: Sequence[AggregatePosterior], num_samples: int
+) -> dict[str, float]:
+    stride, repeats = -(-len(x) // num_samples), -(-num_samples // len(x))
     differences = []
     for pair in chain.from_iterable(encode(run, x) for _ in range(repeats)):
         z = {name: _every(stride, pair, name) for name in pair.latents}

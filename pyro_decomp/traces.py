@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from pyro import poutine
 from pyro.distributions import Delta, Distribution, Independent
 from pyro.distributions.util import scale_and_mask
@@ -158,6 +159,15 @@ class TracePair:
                 )
         qz_x = {name: self.guide.nodes[name]["fn"] for name in self.latents}
         return AggregatePosterior(qz_x, self.data_plate.dim)
+
+    def codes(self) -> Float[Tensor, "b d"]:
+        """This batch's own samples of all latent sites, one row a datum, flattened and joined."""
+        return self._joined({name: self.guide.nodes[name]["value"] for name in self.latents})
+
+    def _joined(self, z: Mapping[str, Tensor]) -> Tensor:
+        axes = {n: self.data_plate.dim - len(self.guide.nodes[n]["fn"].event_shape) for n in z}
+        rows = [z[name].movedim(axes[name], 0) for name in self.latents]
+        return torch.cat([row.reshape(len(row), -1) for row in rows], -1)
 
     def _in_data_plate(self, site: Site) -> bool:
         return any(frame.name == self.data_plate.name for frame in site["cond_indep_stack"])

@@ -22,9 +22,15 @@ STANDARD_ERRORS = 4.3  # a chance of 1 in 58,000 that a right estimate is refuse
 WEIGHT, NOISE = 1.5, 0.8
 SLOPE, SHIFT, SCALE = 0.4, 0.1, 0.6
 DATA = torch.linspace(-3, 3, 30, dtype=torch.double)[:, None]
-TEST = torch.linspace(-1, 2, 7, dtype=torch.double)[:, None]
+TEST = torch.linspace(-1, 2, 50, dtype=torch.double)[:, None]
 Z = torch.linspace(-12, 12, 40_001, dtype=torch.double)
 STEP = float(Z[1] - Z[0])
+
+
+@pytest.fixture(autouse=True)
+def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fifth of the samples, for speed; the standard errors tell how far off that may be."""
+    monkeypatch.setattr(evaluation, "MAX_SAMPLES", 2000)
 
 
 def build(
@@ -35,7 +41,7 @@ def build(
     test_data: Tensor | None = None,
     elbo: AggregateELBO | None = None,
 ) -> Run:
-    """z ~ N(0, 1), x|z ~ N(1.5 z, 0.8^2) and, unless told otherwise, z|x ~ N(0.4 x + 0.1, 0.6^2)."""
+    """z ~ N(0, 1), x|z ~ N(1.5 z, 0.8^2), and z|x ~ N(0.4 x + 0.1, 0.6^2) if not told otherwise."""
     layer = nn.Linear(1, 1, dtype=torch.double)
     with torch.no_grad():
         layer.weight.fill_(SLOPE)
@@ -68,6 +74,10 @@ class Exact:
         squares = (x - WEIGHT * loc) ** 2 + WEIGHT**2 * SCALE**2
         constant = -math.log(NOISE * math.sqrt(2 * math.pi))
         self.log_likelihood = (constant - squares / (2 * NOISE**2)).mean().item()
+        # of a square of a Normal with mean m and variance v: 4 m^2 v + 2 v^2
+        mean, variance = x - WEIGHT * loc, (WEIGHT * SCALE) ** 2
+        spread = 4 * mean**2 * variance + 2 * variance**2
+        self.log_likelihood_variance = (spread / (4 * NOISE**4)).mean().item()
         self.kl = (0.5 * (SCALE**2 + loc**2 - 1) - math.log(SCALE)).mean().item()
         qz_x = normal(Z, loc, SCALE)
         qz, pz = qz_x.mean(0), normal(Z, 0.0, 1.0)
@@ -82,7 +92,7 @@ class Exact:
 
 def assert_close(metrics: dict[str, float], name: str, expected: float) -> None:
     error = metrics[f"{name}_standard_error"]
-    assert 0 < error < 0.05
+    assert 0 < error < 0.1
     assert abs(metrics[name] - expected) < STANDARD_ERRORS * error
 
 
@@ -91,20 +101,20 @@ def test_every_number_of_a_linear_gaussian_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_elements: int
 ) -> None:
     monkeypatch.setattr(evaluation, "BATCH_ELEMENTS", batch_elements)
-    metrics = evaluate(build(tmp_path, test_data=TEST), num_importance_samples=4000)
+    metrics = evaluate(build(tmp_path, test_data=TEST), num_importance_samples=2000)
     for name, x in (("train", DATA), ("test", TEST)):
         found, exact = metrics[name], Exact(x)
         assert found["kl"] == pytest.approx(exact.kl, rel=1e-9)
-        # a log likelihood of one sample varies by less than 6 in data of this range, over 10,000
-        assert found["log_likelihood"] == pytest.approx(exact.log_likelihood, abs=0.06 * 4.3)
+        error = math.sqrt(exact.log_likelihood_variance / 2000)
+        assert abs(found["log_likelihood"] - exact.log_likelihood) < STANDARD_ERRORS * error < 0.2
         assert found["elbo"] == pytest.approx(found["log_likelihood"] - found["kl"], rel=1e-9)
         assert_close(found, "mutual_information", exact.mutual_information)
         assert_close(found, "divergence", exact.divergence)
         sharing = len(x) * math.exp(-found["mutual_information"])
         assert found["effective_sharing"] == pytest.approx(sharing)
-        variance = exact.weight_variance / 4000
+        variance = exact.weight_variance / 2000
         bound = STANDARD_ERRORS * math.sqrt(variance / len(x)) + variance
-        assert abs(found["importance_weighted_log_px"] - exact.log_px) < bound < 0.02
+        assert abs(found["importance_weighted_log_px"] - exact.log_px) < bound < 0.03
         assert found["importance_weighted_data"] == len(x)
         assert found["elbo"] < found["importance_weighted_log_px"]
 
@@ -141,7 +151,7 @@ def test_encodings_that_are_one_tell_nothing_about_the_data(tmp_path: Path, loc:
     assert metrics["effective_sharing"] == pytest.approx(len(DATA))
     # KL(N(0, 1) || N(loc, 1))
     assert metrics["divergence"] == pytest.approx(
-        loc**2 / 2, abs=STANDARD_ERRORS * loc / 100 + 1e-9
+        loc**2 / 2, abs=STANDARD_ERRORS * loc / 2000**0.5 + 1e-9
     )
 
 

@@ -129,3 +129,22 @@ def test_intervals(script: ModuleType) -> None:
     assert script.mean_with_interval([1.0, 2.0, 3.0, 4.0, 5.0]) == "3.0 ± 2.0"
     assert script.mean_with_interval([0.5, 0.5]) == "0.500 ± 0.000"
     assert script.mean_with_interval([2.0]) == "2"
+
+
+@pytest.mark.slow
+def test_overlap_grows_with_beta_and_the_match_with_alpha(
+    script: ModuleType, tmp_path: Path
+) -> None:
+    assert start(script, tmp_path).exit_code == 0
+    rows = read(tmp_path / "figure3.csv")
+    betas, alphas = rows[:4], rows[4:]
+    assert [(row["beta"], row["alpha"]) for row in betas] == [(b, 0) for b in (0.01, 0.5, 1, 1.2)]
+    assert [(row["beta"], row["alpha"]) for row in alphas] == [(0, a) for a in (1, 3, 5, 8)]
+    sharing = [row["effective_sharing"] for row in betas]
+    assert sharing == sorted(sharing)
+    assert sharing[2] > 10 * sharing[0]
+    divergence = [row["divergence"] for row in alphas]
+    assert divergence == sorted(divergence, reverse=True)
+    assert divergence[-1] < 0.2 * divergence[0]
+    for row in alphas[1:]:  # with alpha of 3 or more
+        assert row["smallest_mode_share"] > 0.23

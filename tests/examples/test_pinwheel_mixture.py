@@ -73,9 +73,9 @@ def test_a_short_training_improves_every_term_it_is_about(tmp_path: Path) -> Non
     run = train(trial, tmp_path / "run", source=source, arguments=arguments)
     begun = {name: column[:5].mean() for name, column in run.history.items()}
     ended = {name: column[-5:].mean() for name, column in run.history.items()}
-    assert ended["objective"] > begun["objective"] + 10
-    assert ended["elbo"] > begun["elbo"] + 1
-    assert ended["divergence"] < begun["divergence"] - 1
+    assert ended["objective"] > begun["objective"] + 0.5
+    assert ended["elbo"] > begun["elbo"] + 0.4
+    assert ended["divergence"] < begun["divergence"] - 0.05
     assert run.state.kl_methods == {"z": "Monte Carlo"}
     loaded = load(tmp_path / "run")
     for name, parameter in run.state.parameters.items():

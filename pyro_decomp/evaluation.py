@@ -1,9 +1,8 @@
 """What a trained run is worth: its terms, its overlap and its match to the prior."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +95,18 @@ def spread(x: Tensor, limit: int) -> Tensor:
 
 
 def _measure(run: Run, x: Tensor, num_importance_samples: int) -> dict[str, float]:
-    pairs = list(encode(run, x))
-    metrics = _elbo_terms(run, x)
-    encodings = [pair.aggregate_posterior for pair in pairs]
-    affordable = PAIR_ELEMENTS // sum(pair.codes().numel() for pair in pairs)
+    first = next(encode(run, x))
+    affordable = PAIR_ELEMENTS // (len(x) * first.codes().shape[1])
     num_samples = min(max(affordable, MIN_SAMPLES), MAX_SAMPLES)
-    metrics |= _divergence(pairs[0], encodings, num_samples)
-    metrics |= _overlap(run, x, encodings, num_samples)
+    terms, encodings, samples = _encodings(run, x, num_samples)
+    elbo = terms["log_likelihood"] - terms["kl"] - terms.get("global_kl", 0.0)
+    metrics = {"elbo": elbo, **terms}
+    z, log_pz = first.prior.draw(num_samples)
+    metrics |= _mean("divergence", log_pz - log_prob_over(encodings, z))
+    differences = [log_qz_x - log_prob_over(encodings, z) for z, log_qz_x in samples]
+    metrics |= _mean("mutual_information", torch.cat(differences))
+    information = max(0.0, metrics["mutual_information"])
+    metrics["effective_sharing"] = math.exp(math.log(len(x)) - information)
     affordable = IMPORTANCE_ELEMENTS // (num_importance_samples * x[0].numel())
     some = spread(x, min(max(affordable, MIN_IMPORTANCE_DATA), MAX_IMPORTANCE_DATA))
     log_px = importance_weighted_log_prob(
@@ -112,37 +116,27 @@ def _measure(run: Run, x: Tensor, num_importance_samples: int) -> dict[str, floa
     return metrics | {"importance_weighted_data": len(some)}
 
 
-def _elbo_terms(run: Run, x: Tensor) -> dict[str, float]:
-    repeats = -(-MAX_SAMPLES // len(x))
-    totals: dict[str, float] = {}
-    for _ in range(repeats):
-        for pair in encode(run, x):
-            for name, value in TermsELBO.terms(run.experiment.elbo, pair).items():
-                share = pair.batch_size / len(x) / repeats
-                totals[name] = totals.get(name, 0.0) + share * value.item()
-    elbo = totals["log_likelihood"] - totals["kl"] - totals.get("global_kl", 0.0)
-    return {"elbo": elbo, **totals}
+def _encodings(
+    run: Run, x: Tensor, num_samples: int
+) -> tuple[dict[str, float], list[AggregatePosterior], list[tuple[dict[str, Tensor], Tensor]]]:
+    """In as few passes as give so many samples: the ELBO's terms, q(z|x), and samples.
 
-
-def _divergence(
-    pair: TracePair, encodings: Sequence[AggregatePosterior], num_samples: int
-) -> dict[str, float]:
-    z, log_pz = pair.prior.draw(num_samples)
-    return _mean("divergence", log_pz - log_prob_over(encodings, z))
-
-
-def _overlap(
-    run: Run, x: Tensor, encodings: Sequence[AggregatePosterior], num_samples: int
-) -> dict[str, float]:
+    The samples are of data spread evenly over the set, each batch's with their log q(z|x).
+    """
     stride, repeats = -(-len(x) // num_samples), -(-num_samples // len(x))
-    differences = []
-    for pair in chain.from_iterable(encode(run, x) for _ in range(repeats)):
-        z = {name: _every(stride, pair, name) for name in pair.latents}
-        log_qz_x = torch.stack([pair.log_prob(name, guide=True) for name in pair.latents]).sum(0)
-        differences.append(log_qz_x[::stride] - log_prob_over(encodings, z))
-    metrics = _mean("mutual_information", torch.cat(differences))
-    sharing = math.exp(math.log(len(x)) - max(0.0, metrics["mutual_information"]))
-    return metrics | {"effective_sharing": sharing}
+    terms: dict[str, float] = {}
+    encodings, samples = [], []
+    for repeat in range(repeats):
+        for pair in encode(run, x):
+            share = pair.batch_size / len(x) / repeats
+            for name, value in TermsELBO.terms(run.experiment.elbo, pair).items():
+                terms[name] = terms.get(name, 0.0) + share * value.item()
+            if repeat == 0:
+                encodings.append(pair.aggregate_posterior)
+            z = {name: _every(stride, pair, name) for name in pair.latents}
+            log_probs = [pair.log_prob(name, guide=True)[::stride] for name in pair.latents]
+            samples.append((z, torch.stack(log_probs).sum(0)))
+    return terms, encodings, samples
 
 
 def _every(stride: int, pair: TracePair, name: str) -> Tensor:
@@ -150,7 +144,7 @@ def _every(stride: int, pair: TracePair, name: str) -> Tensor:
     site = pair.guide.nodes[name]
     axis = pair.data_plate.dim - len(site["fn"].event_shape)
     value: Tensor = site["value"]
-    return value.movedim(axis, 0)[::stride].movedim(0, axis)
+    return value.movedim(axis, 0)[::stride].movedim(0, axis).clone()  # not a view of them all
 
 
 def _mean(name: str, values: Tensor) -> dict[str, float]:

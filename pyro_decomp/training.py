@@ -221,7 +221,7 @@ class _Loop:
                 if stop.is_set():
                     self.save()
                     raise Interrupted(self.step, self.folder.path)
-                if self._checkpoint_is_due():
+                if self.step < total and self._checkpoint_is_due():
                     self.save()
         self.save()
 

@@ -96,7 +96,7 @@ def assert_close(metrics: dict[str, float], name: str, expected: float) -> None:
     assert abs(metrics[name] - expected) < STANDARD_ERRORS * error
 
 
-@pytest.mark.parametrize("batch_elements", [10**6, 8], ids=["one batch", "a last smaller batch"])
+@pytest.mark.parametrize("batch_elements", [10**6, 16], ids=["one batch", "a last smaller batch"])
 def test_every_number_of_a_linear_gaussian_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_elements: int
 ) -> None:

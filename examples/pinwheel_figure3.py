@@ -23,10 +23,10 @@ from pyro_decomp import evaluate, plots, train
 from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
 from pyro_decomp.evaluation import encode, seeded
 from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.interruption import Interrupted
 from pyro_decomp.run import Run
 from pyro_decomp.run_folder import write_atomically
-from pyro_decomp.state import set_seed
-from pyro_decomp.training import Interrupted
+from pyro_decomp.seeds import set_seed
 
 EXPERIMENT = Path(__file__).with_name("pinwheel_mixture.py")
 Weights = tuple[float, float]  # beta, alpha

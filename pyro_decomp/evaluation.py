@@ -1,6 +1,7 @@
 """What a trained run is worth: its terms, its overlap and its match to the prior."""
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,10 @@ from torch import Tensor
 
 from pyro_decomp.aggregate_posterior import AggregatePosterior, log_prob_over
 from pyro_decomp.elbo import TermsELBO
+from pyro_decomp.errors import ModelError
 from pyro_decomp.likelihood import importance_weighted_log_prob
 from pyro_decomp.run import Run
-from pyro_decomp.state import random_state, set_random_state, set_seed
+from pyro_decomp.seeds import random_state, set_random_state, set_seed
 from pyro_decomp.traces import TracePair
 
 BATCH_ELEMENTS = 2**21  # elements of data encoded at once
@@ -28,7 +30,9 @@ def evaluate(
 ) -> dict[str, dict[str, float]]:
     r"""Measure a run on its training data, and on its test data if it has some.
 
-    All in nats per datum, over the whole set, with S(X) the standard error over data or samples:
+    All in nats per datum, over the whole set, with standard errors over the data (of log p(x)) or
+    the samples (of the others). Where the guide's sites depend on one another, q(z) cannot be
+    scored: a warning says so, and what needs it is left out.
 
     ``elbo``, ``log_likelihood``, ``kl``, ...
         The plain ELBO and its terms.
@@ -42,7 +46,7 @@ def evaluate(
         exp(log N - I(x; z)): how many of the N data share a code, between 1 and N. No unit.
     ``importance_weighted_log_px``
         log p(x) by importance weighting, over ``importance_weighted_data`` data spread evenly over
-        the set: 400, or fewer where they are large.
+        the set: 400, or fewer where they are large, so it may lie below ``elbo`` by chance.
 
     Where not all of the set is used, what is used is spread evenly over it.
 
@@ -53,9 +57,6 @@ def evaluate(
 
     Returns:
         ``{"train": {...}, "test": {...}}``; ``test`` only if there are test data.
-
-    Raises:
-        ModelError: The guide's sites depend on one another, so that q(z) cannot be scored.
     """
     metrics = {}
     sets = {"train": run.data, "test": run.experiment.test_data}
@@ -91,7 +92,8 @@ def encode(run: Run, x: Tensor) -> Iterator[TracePair]:
 
 def spread(x: Tensor, limit: int) -> Tensor:
     """At most so many data, spread evenly over the set, which may be in some order."""
-    return x[:: -(-len(x) // limit)]
+    kept = min(len(x), limit)
+    return x[torch.arange(kept, device=x.device) * len(x) // kept]
 
 
 def _measure(run: Run, x: Tensor, num_importance_samples: int) -> dict[str, float]:
@@ -101,12 +103,13 @@ def _measure(run: Run, x: Tensor, num_importance_samples: int) -> dict[str, floa
     terms, encodings, samples = _encodings(run, x, num_samples)
     elbo = terms["log_likelihood"] - terms["kl"] - terms.get("global_kl", 0.0)
     metrics = {"elbo": elbo, **terms}
-    z, log_pz = first.prior.draw(num_samples)
-    metrics |= _mean("divergence", log_pz - log_prob_over(encodings, z))
-    differences = [log_qz_x - log_prob_over(encodings, z) for z, log_qz_x in samples]
-    metrics |= _mean("mutual_information", torch.cat(differences))
-    information = max(0.0, metrics["mutual_information"])
-    metrics["effective_sharing"] = math.exp(math.log(len(x)) - information)
+    if encodings:
+        z, log_pz = first.prior.draw(num_samples)
+        metrics |= _mean("divergence", log_pz - log_prob_over(encodings, z))
+        differences = [log_qz_x - log_prob_over(encodings, z) for z, log_qz_x in samples]
+        metrics |= _mean("mutual_information", torch.cat(differences))
+        information = max(0.0, metrics["mutual_information"])
+        metrics["effective_sharing"] = math.exp(math.log(len(x)) - information)
     affordable = IMPORTANCE_ELEMENTS // (num_importance_samples * x[0].numel())
     some = spread(x, min(max(affordable, MIN_IMPORTANCE_DATA), MAX_IMPORTANCE_DATA))
     log_px = importance_weighted_log_prob(
@@ -121,8 +124,10 @@ def _encodings(
 ) -> tuple[dict[str, float], list[AggregatePosterior], list[tuple[dict[str, Tensor], Tensor]]]:
     """In as few passes as give so many samples: the ELBO's terms, q(z|x), and samples.
 
+    No encodings where q(z) cannot be scored.
     The samples are of data spread evenly over the set, each batch's with their log q(z|x).
     """
+    scored = _can_be_scored(next(encode(run, x)))
     stride, repeats = -(-len(x) // num_samples), -(-num_samples // len(x))
     terms: dict[str, float] = {}
     encodings, samples = [], []
@@ -131,12 +136,27 @@ def _encodings(
             share = pair.batch_size / len(x) / repeats
             for name, value in TermsELBO.terms(run.experiment.elbo, pair).items():
                 terms[name] = terms.get(name, 0.0) + share * value.item()
+            if not scored:
+                continue
             if repeat == 0:
                 encodings.append(pair.aggregate_posterior)
             z = {name: _every(stride, pair, name) for name in pair.latents}
             log_probs = [pair.log_prob(name, guide=True)[::stride] for name in pair.latents]
             samples.append((z, torch.stack(log_probs).sum(0)))
     return terms, encodings, samples
+
+
+def _can_be_scored(pair: TracePair) -> bool:
+    try:
+        return len(pair.aggregate_posterior) > 0
+    except ModelError as error:
+        reason = str(error).partition(":")[0]
+        warnings.warn(
+            f"{reason}, so q(z) cannot be scored: divergence, mutual_information and "
+            "effective_sharing are left out",
+            stacklevel=2,
+        )
+        return False
 
 
 def _every(stride: int, pair: TracePair, name: str) -> Tensor:

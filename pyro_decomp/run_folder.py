@@ -86,7 +86,10 @@ class RunFolder:
         try:
             config = json.loads(self.config_path.read_text())
         except (ValueError, OSError) as error:
-            raise RunError(f"{self.config_path}: expected JSON, got {error}") from error
+            raise RunError(
+                f"{self.config_path}: expected JSON, got {error}; restore it, or choose another "
+                "folder with --out"
+            ) from error
         if not isinstance(config, dict) or not config.keys() >= CONFIG_KEYS:
             raise RunError(f"{self.config_path}: expected the configuration of a run")
         return config

@@ -1,6 +1,7 @@
 """log q(z) equals its definition, written naively, for every family, shape and block size."""
 
 import math
+import threading
 from collections.abc import Callable
 
 import pyro.distributions as dist
@@ -235,6 +236,7 @@ def test_no_tensor_holds_all_pairs_of_all_dimensions(
     family: type[dist.TorchDistribution], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aggregate_posterior, "BLOCK", 4096)
+    monkeypatch.setattr(aggregate_posterior, "_kept", threading.local())
     many, wide = 256, 8
     loc = torch.randn(many, wide).requires_grad_()
     z = {"z": torch.randn(many, wide).requires_grad_()}

@@ -107,7 +107,7 @@ def test_a_grid_that_is_not_given_holds_the_codes_and_the_prior(tmp_path: Path) 
 def test_a_large_set_in_some_order_is_drawn_from_all_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "MAX_DATA", 6)
+    monkeypatch.setattr(pictures, "MAX_DRAWN", 6)
     drawn: list[Tensor] = []
 
     def record(x: Tensor, reconstruction: Tensor) -> Any:

@@ -14,7 +14,7 @@ from pyro_decomp import AggregateELBO, Experiment, load, train
 from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.run import Run
-from pyro_decomp.state import set_seed
+from pyro_decomp.seeds import set_seed
 
 SOURCE = """
 import pyro

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from pyro_decomp import AggregateELBO, Experiment
 from pyro_decomp.errors import ExperimentError, ModelError
-from pyro_decomp.state import prepare, random_state, set_random_state, set_seed
+from pyro_decomp.seeds import random_state, set_random_state, set_seed
+from pyro_decomp.state import prepare
 
 DATA = torch.linspace(-1, 1, 6)[:, None]
 
@@ -222,3 +223,10 @@ def test_training_mode_reaches_every_network() -> None:
     state.train(True)
     assert first.training
     assert second.training
+
+
+def test_an_expanded_buffer_is_refused_in_one_sentence() -> None:
+    net = nn.Linear(1, 1)
+    net.register_buffer("probs", torch.ones(1).expand(3))
+    with pytest.raises(ExperimentError, match=r"buffer 'probs' is an expanded view.*\.clone\(\)"):
+        prepare(experiment(net))

@@ -22,7 +22,7 @@ from pyro_decomp.cli import main
 from pyro_decomp.errors import DataError, DecompError, ExperimentError, RunError
 from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.run import Run
-from pyro_decomp.state import set_seed
+from pyro_decomp.seeds import set_seed
 
 # PAUSE makes a step long without making it costly; the file, and so the run, stays the same.
 SOURCE = """
@@ -60,7 +60,7 @@ import os, signal, sys, time
 import torch
 from pyro_decomp import train, training
 from pyro_decomp.experiment_file import ExperimentFile
-from pyro_decomp.state import set_seed
+from pyro_decomp.seeds import set_seed
 
 file, whole, killed, seed = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 delays = [float(word) for word in sys.argv[5:]]

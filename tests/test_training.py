@@ -17,9 +17,11 @@ from torch import Tensor, nn
 
 from pyro_decomp import AggregateELBO, Experiment, load, train
 from pyro_decomp import training as training_module
-from pyro_decomp.errors import NonFiniteError, RunError
-from pyro_decomp.state import prepare, set_seed
-from pyro_decomp.training import Interrupted, Progress
+from pyro_decomp.errors import ExperimentError, ModelError, NonFiniteError, RunError
+from pyro_decomp.interruption import Interrupted
+from pyro_decomp.seeds import set_seed
+from pyro_decomp.state import prepare
+from pyro_decomp.training import Progress
 
 DATA = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
 STEPS = 4 * 3  # epochs of batches of 8, 8 and 4
@@ -398,3 +400,82 @@ def test_training_in_another_thread_gives_the_same_bytes(
     with ThreadPoolExecutor(1) as pool:
         pool.submit(train, build(), tmp_path / "run", seed=3).result()
     assert files(tmp_path / "run") == whole
+
+
+def two_sites(**options: Any) -> Experiment:
+    """Two latent sites, whose dependence is looked for, with ``pyro.module`` and BatchNorm."""
+    set_seed(7)
+    encoder = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    decoder = nn.Linear(2, 2)
+
+    def model(x: Tensor) -> None:
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", len(DATA), subsample=x):
+            a = pyro.sample("a", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+            b = pyro.sample("b", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(decoder(torch.cat([a, b], -1)), 1.0).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        pyro.module("encoder", encoder)
+        with pyro.plate("data", len(DATA), subsample=x):
+            loc = encoder(x)
+            pyro.sample("a", dist.Normal(loc, 1.0).to_event(1))
+            pyro.sample("b", dist.Normal(-loc, 1.0).to_event(1))
+
+    defaults = {"data": DATA, "elbo": AggregateELBO(), "epochs": 4, "batch_size": 8}
+    return Experiment(model, guide, modules=[encoder, decoder], **defaults | options)
+
+
+def test_looking_for_dependence_between_sites_leaves_batch_statistics_alone(
+    tmp_path: Path,
+) -> None:
+    run = train(two_sites(), tmp_path / "whole")
+    (norm,) = (m for m in run.state.modules[0].modules() if isinstance(m, nn.BatchNorm1d))
+    assert norm.num_batches_tracked == STEPS
+    with pytest.raises(Killed):
+        train(two_sites(), tmp_path / "killed", report=kill_at(5))
+    train(two_sites(), tmp_path / "killed", resume=True)
+    assert files(tmp_path / "killed") == files(tmp_path / "whole")
+
+
+def test_other_data_of_the_same_size_are_not_resumed(tmp_path: Path) -> None:
+    train(build(epochs=1), tmp_path)
+    before = files(tmp_path)
+    with pytest.raises(RunError, match="was started with different data"):
+        train(build(epochs=1, data=DATA + 1), tmp_path, resume=True)
+    assert files(tmp_path) == before
+
+
+def test_an_optimiser_that_cannot_be_made_is_one_sentence_and_leaves_no_folder(
+    tmp_path: Path,
+) -> None:
+    optimizer = lambda parameters: torch.optim.Adam(parameters, lr=-1.0)  # noqa: E731
+    with pytest.raises(ExperimentError, match="optimiser cannot be made: Invalid learning rate"):
+        train(build(optimizer=optimizer), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_learned_prior_without_gradients_leaves_no_folder(tmp_path: Path) -> None:
+    locs = nn.Parameter(torch.tensor([[-1.0], [1.0]]))
+
+    def model(x: Tensor) -> None:
+        clusters = dist.Normal(pyro.param("locs", locs), 1.0).to_event(1)
+        mixture = dist.MixtureSameFamily(dist.Categorical(torch.ones(2)), clusters)
+        with pyro.plate("data", len(DATA), subsample=x):
+            z = pyro.sample("z", mixture)
+            pyro.sample("x", dist.Normal(z.expand(-1, 2), 1.0).to_event(1), obs=x)
+
+    experiment = build()
+    experiment.model = model
+    with pytest.raises(ModelError, match="'z' is learned but cannot be drawn with gradients"):
+        train(experiment, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_weight_that_becomes_nan_is_blamed(tmp_path: Path) -> None:
+    class Weighted(AggregateELBO):
+        def weights(self) -> dict[str, float | Tensor]:
+            return super().weights() | {"kl": math.nan}
+
+    with pytest.raises(NonFiniteError, match="every term finite, so a weight is not"):
+        train(build(elbo=Weighted()), tmp_path)

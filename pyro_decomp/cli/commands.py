@@ -99,7 +99,8 @@ def train(
 
         from pyro_decomp import training
         from pyro_decomp.display import progress_reporter
-        from pyro_decomp.state import set_seed
+        from pyro_decomp.interruption import Interrupted
+        from pyro_decomp.seeds import set_seed
 
         console = Console(quiet=quiet)
         _check_device(device)
@@ -119,7 +120,7 @@ def train(
                     arguments=arguments,
                     report=report,
                 )
-        except training.Interrupted as interruption:
+        except Interrupted as interruption:
             words = ["pyro-decomp", "train", str(file)]
             words += [word for setting in settings or [] for word in ("--set", setting)]
             words += ["--out", str(folder), "--seed", str(seed), "--device", device, "--resume"]

@@ -49,7 +49,7 @@ def test_the_likelihood_and_the_kl_are_those_of_the_model_by_hand(programs: Prog
 
 def test_weights_do_not_reach_into_the_terms(programs: Programs) -> None:
     expected = terms(AggregateELBO(beta=1.0, alpha=1.0), programs)
-    for beta, alpha in [(0.0, 1.0), (0.5, 8.0), (2.0, -1.0)]:
+    for beta, alpha in [(0.0, 1.0), (0.5, 8.0), (2.0, 0.1)]:
         assert terms(AggregateELBO(beta=beta, alpha=alpha), programs) == expected
 
 
@@ -88,3 +88,10 @@ def test_a_wrong_divergence_is_refused() -> None:
         AggregateELBO(divergence="mmd")
     with pytest.raises(TypeError, match="expected a Divergence"):
         AggregateELBO(divergence=InclusiveKL)
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), -1.0])
+@pytest.mark.parametrize("name", ["alpha", "beta"])
+def test_weights_are_finite_and_not_negative(name: str, weight: float) -> None:
+    with pytest.raises(ValueError, match=f"{name}: expected a finite number of at least 0"):
+        AggregateELBO(**{name: weight})

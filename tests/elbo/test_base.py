@@ -12,7 +12,7 @@ from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pyro_decomp.elbo import TermsELBO
+from pyro_decomp.elbo import AggregateELBO, TermsELBO
 from pyro_decomp.errors import ModelError
 from pyro_decomp.traces import TracePair
 from tests.elbo.objectives import OBJECTIVES, Objective
@@ -333,3 +333,28 @@ def test_a_term_of_ones_own_is_four_lines() -> None:
     estimate = Entropic().evaluate(programs.model, programs.guide, programs.x)
     expected = estimate.elbo.item() + 0.5 * estimate.terms["spread"].item()
     assert estimate.objective.item() == pytest.approx(expected)
+
+
+def test_a_term_without_a_weight_is_one_sentence() -> None:
+    class Forgetful(AggregateELBO):
+        def terms(self, traces: TracePair) -> dict[str, Tensor]:
+            return super().terms(traces) | {"entropy": torch.zeros(())}
+
+    programs = vae(mixture_prior)
+    with pytest.raises(TypeError, match=r"Forgetful.weights\(\): expected a weight .* entropy"):
+        Forgetful().loss(programs.model, programs.guide, programs.x)
+
+
+def test_the_module_owns_networks_that_plain_functions_close_over() -> None:
+    net = torch.nn.Linear(2, 2)
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x), subsample=x):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(net(z), 1.0).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x), subsample=x):
+            pyro.sample("z", dist.Normal(x, 1.0).to_event(1))
+
+    assert set(AggregateELBO()(model, guide).parameters()) == set(net.parameters())

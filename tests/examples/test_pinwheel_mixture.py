@@ -10,7 +10,8 @@ from pyro_decomp.data import pinwheel
 from pyro_decomp.elbo import AggregateELBO
 from pyro_decomp.evaluation import encode
 from pyro_decomp.experiment_file import ExperimentFile
-from pyro_decomp.state import prepare, set_seed
+from pyro_decomp.seeds import set_seed
+from pyro_decomp.state import prepare
 
 FILE = Path(__file__).parents[2] / "examples" / "pinwheel_mixture.py"
 

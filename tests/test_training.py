@@ -430,7 +430,8 @@ def test_looking_for_dependence_between_sites_leaves_batch_statistics_alone(
     tmp_path: Path,
 ) -> None:
     run = train(two_sites(), tmp_path / "whole")
-    (norm,) = (m for m in run.state.modules[0].modules() if isinstance(m, nn.BatchNorm1d))
+    parts = [part for module in run.state.modules for part in module.modules()]
+    (norm,) = (part for part in parts if isinstance(part, nn.BatchNorm1d))
     assert norm.num_batches_tracked == STEPS
     with pytest.raises(Killed):
         train(two_sites(), tmp_path / "killed", report=kill_at(5))

@@ -18,8 +18,8 @@ class SparsePrior(nn.Module):
     def __init__(self, gamma: float, variance: float, latent_dim: int):
         super().__init__()
         scale = torch.tensor([variance**0.5, 1.0])
-        self.register_buffer("probs", torch.tensor([gamma, 1 - gamma]).expand(latent_dim, 2))
-        self.register_buffer("scale", scale.expand(latent_dim, 2))
+        self.register_buffer("probs", torch.tensor([gamma, 1 - gamma]).repeat(latent_dim, 1))
+        self.register_buffer("scale", scale.repeat(latent_dim, 1))
 
     def forward(self):
         """Sample z."""

@@ -1,7 +1,8 @@
 """What a trained run is worth: its terms, its overlap and its match to the prior."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,17 @@ from torch import Tensor
 
 from pyro_decomp.aggregate_posterior import AggregatePosterior, log_prob_over
 from pyro_decomp.elbo import TermsELBO
+from pyro_decomp.errors import ModelError
 from pyro_decomp.likelihood import importance_weighted_log_prob
 from pyro_decomp.run import Run
-from pyro_decomp.state import random_state, set_random_state, set_seed
+from pyro_decomp.seeds import random_state, set_random_state, set_seed
 from pyro_decomp.traces import TracePair
 
 BATCH_ELEMENTS = 2**21  # elements of data encoded at once
-MAX_SAMPLES = 10_000  # samples of q(z), and of p(z), that are scored
-MAX_IMPORTANCE_DATA = 400
+MIN_SAMPLES, MAX_SAMPLES = 1000, 10_000  # samples of q(z), and of p(z), that are scored
+PAIR_ELEMENTS = 2**32  # dimensions times pairs of sample and datum, if that leaves enough samples
+MIN_IMPORTANCE_DATA, MAX_IMPORTANCE_DATA = 25, 400
+IMPORTANCE_ELEMENTS = 2**26  # elements of data decoded for log p(x), if that leaves enough data
 
 
 def evaluate(
@@ -26,19 +30,23 @@ def evaluate(
 ) -> dict[str, dict[str, float]]:
     r"""Measure a run on its training data, and on its test data if it has some.
 
-    All in nats per datum, over the whole set, with S(X) the standard error over data or samples:
+    All in nats per datum, over the whole set, with standard errors over the data (of log p(x)) or
+    the samples (of the others). Where the guide's sites depend on one another, q(z) cannot be
+    scored: a warning says so, and what needs it is left out.
 
     ``elbo``, ``log_likelihood``, ``kl``, ...
         The plain ELBO and its terms.
     ``divergence``
-        KL(p || q), its q(z) over the whole set; 10,000 draws from the prior.
+        KL(p || q), its q(z) over the whole set; 10,000 draws from the prior, or fewer
+        where the set is large, but no fewer than 1,000.
     ``mutual_information``
         I(x; z) = E[log q(z|x) - log q(z)] under the empirical distribution of the set, at most
-        log N; of up to 10,000 samples.
+        log N; of about as many samples.
     ``effective_sharing``
         exp(log N - I(x; z)): how many of the N data share a code, between 1 and N. No unit.
     ``importance_weighted_log_px``
-        log p(x) by importance weighting, over up to 400 data.
+        log p(x) by importance weighting, over ``importance_weighted_data`` data spread evenly over
+        the set: 400, or fewer where they are large, so it may lie below ``elbo`` by chance.
 
     Where not all of the set is used, what is used is spread evenly over it.
 
@@ -49,9 +57,6 @@ def evaluate(
 
     Returns:
         ``{"train": {...}, "test": {...}}``; ``test`` only if there are test data.
-
-    Raises:
-        ModelError: The guide's sites depend on one another, so that q(z) cannot be scored.
     """
     metrics = {}
     sets = {"train": run.data, "test": run.experiment.test_data}
@@ -87,55 +92,71 @@ def encode(run: Run, x: Tensor) -> Iterator[TracePair]:
 
 def spread(x: Tensor, limit: int) -> Tensor:
     """At most so many data, spread evenly over the set, which may be in some order."""
-    return x[:: -(-len(x) // limit)]
+    kept = min(len(x), limit)
+    return x[torch.arange(kept, device=x.device) * len(x) // kept]
 
 
 def _measure(run: Run, x: Tensor, num_importance_samples: int) -> dict[str, float]:
-    pairs = list(encode(run, x))
-    metrics = _elbo_terms(run, x)
-    encodings = [pair.aggregate_posterior for pair in pairs]
-    metrics |= _divergence(pairs[0], encodings)
-    metrics |= _overlap(pairs, encodings)
+    first = next(encode(run, x))
+    affordable = PAIR_ELEMENTS // (len(x) * first.codes().shape[1])
+    num_samples = min(max(affordable, MIN_SAMPLES), MAX_SAMPLES)
+    terms, encodings, samples = _encodings(run, x, num_samples)
+    elbo = terms["log_likelihood"] - terms["kl"] - terms.get("global_kl", 0.0)
+    metrics = {"elbo": elbo, **terms}
+    if encodings:
+        z, log_pz = first.prior.draw(num_samples)
+        metrics |= _mean("divergence", log_pz - log_prob_over(encodings, z))
+        differences = [log_qz_x - log_prob_over(encodings, z) for z, log_qz_x in samples]
+        metrics |= _mean("mutual_information", torch.cat(differences))
+        information = max(0.0, metrics["mutual_information"])
+        metrics["effective_sharing"] = math.exp(math.log(len(x)) - information)
+    affordable = IMPORTANCE_ELEMENTS // (num_importance_samples * x[0].numel())
+    some = spread(x, min(max(affordable, MIN_IMPORTANCE_DATA), MAX_IMPORTANCE_DATA))
     log_px = importance_weighted_log_prob(
-        run.experiment.elbo,
-        run.model,
-        run.guide,
-        spread(x, MAX_IMPORTANCE_DATA),
-        num_importance_samples,
+        run.experiment.elbo, run.model, run.guide, some, num_importance_samples
     )
-    return metrics | _mean("importance_weighted_log_px", log_px)
+    metrics |= _mean("importance_weighted_log_px", log_px)
+    return metrics | {"importance_weighted_data": len(some)}
 
 
-def _elbo_terms(run: Run, x: Tensor) -> dict[str, float]:
-    repeats = -(-MAX_SAMPLES // len(x))
-    totals: dict[str, float] = {}
-    for _ in range(repeats):
+def _encodings(
+    run: Run, x: Tensor, num_samples: int
+) -> tuple[dict[str, float], list[AggregatePosterior], list[tuple[dict[str, Tensor], Tensor]]]:
+    """In as few passes as give so many samples: the ELBO's terms, q(z|x), and samples.
+
+    No encodings where q(z) cannot be scored.
+    The samples are of data spread evenly over the set, each batch's with their log q(z|x).
+    """
+    scored = _can_be_scored(next(encode(run, x)))
+    stride, repeats = -(-len(x) // num_samples), -(-num_samples // len(x))
+    terms: dict[str, float] = {}
+    encodings, samples = [], []
+    for repeat in range(repeats):
         for pair in encode(run, x):
+            share = pair.batch_size / len(x) / repeats
             for name, value in TermsELBO.terms(run.experiment.elbo, pair).items():
-                share = pair.batch_size / len(x) / repeats
-                totals[name] = totals.get(name, 0.0) + share * value.item()
-    elbo = totals["log_likelihood"] - totals["kl"] - totals.get("global_kl", 0.0)
-    return {"elbo": elbo, **totals}
+                terms[name] = terms.get(name, 0.0) + share * value.item()
+            if not scored:
+                continue
+            if repeat == 0:
+                encodings.append(pair.aggregate_posterior)
+            z = {name: _every(stride, pair, name) for name in pair.latents}
+            log_probs = [pair.log_prob(name, guide=True)[::stride] for name in pair.latents]
+            samples.append((z, torch.stack(log_probs).sum(0)))
+    return terms, encodings, samples
 
 
-def _divergence(pair: TracePair, encodings: Sequence[AggregatePosterior]) -> dict[str, float]:
-    z, log_pz = pair.prior.draw(MAX_SAMPLES)
-    return _mean("divergence", log_pz - log_prob_over(encodings, z))
-
-
-def _overlap(
-    pairs: Sequence[TracePair], encodings: Sequence[AggregatePosterior]
-) -> dict[str, float]:
-    num_data = sum(map(len, encodings))
-    stride = -(-num_data // MAX_SAMPLES)
-    differences = []
-    for pair in pairs:
-        z = {name: _every(stride, pair, name) for name in pair.latents}
-        log_qz_x = torch.stack([pair.log_prob(name, guide=True) for name in pair.latents]).sum(0)
-        differences.append(log_qz_x[::stride] - log_prob_over(encodings, z))
-    metrics = _mean("mutual_information", torch.cat(differences))
-    sharing = math.exp(math.log(num_data) - metrics["mutual_information"])
-    return metrics | {"effective_sharing": sharing}
+def _can_be_scored(pair: TracePair) -> bool:
+    try:
+        return len(pair.aggregate_posterior) > 0
+    except ModelError as error:
+        reason = str(error).partition(":")[0]
+        warnings.warn(
+            f"{reason}, so q(z) cannot be scored: divergence, mutual_information and "
+            "effective_sharing are left out",
+            stacklevel=2,
+        )
+        return False
 
 
 def _every(stride: int, pair: TracePair, name: str) -> Tensor:
@@ -143,7 +164,7 @@ def _every(stride: int, pair: TracePair, name: str) -> Tensor:
     site = pair.guide.nodes[name]
     axis = pair.data_plate.dim - len(site["fn"].event_shape)
     value: Tensor = site["value"]
-    return value.movedim(axis, 0)[::stride].movedim(0, axis)
+    return value.movedim(axis, 0)[::stride].movedim(0, axis).clone()  # not a view of them all
 
 
 def _mean(name: str, values: Tensor) -> dict[str, float]:

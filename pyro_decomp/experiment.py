@@ -75,7 +75,9 @@ class Experiment:
             )
         for name in ("epochs", "batch_size"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if name == "batch_size" and value is None:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ExperimentError(f"{name}: expected a positive whole number, got {value!r}")
         if self.clip_grad_norm is not None and not self.clip_grad_norm > 0:
             raise ExperimentError(

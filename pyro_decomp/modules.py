@@ -1,11 +1,14 @@
-"""Which networks a Pyro program uses."""
+"""Which networks a Pyro program uses, and running one without leaving a trace in them."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from torch import nn
+
+from pyro_decomp.seeds import random_state, set_random_state
 
 
 def find_modules(programs: Iterable[Callable[..., Any] | nn.Module]) -> list[nn.Module]:
@@ -23,6 +26,24 @@ def find_modules(programs: Iterable[Callable[..., Any] | nn.Module]) -> list[nn.
     found = dict.fromkeys(module for program in programs for module in _search(program, set()))
     parts = {id(part) for module in found for part in module.modules() if part is not module}
     return [module for module in found if id(module) not in parts]
+
+
+@contextmanager
+def undisturbed(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Put back buffers, such as BatchNorm's statistics, and every random generator afterwards."""
+    generators = random_state()
+    parts = {part: None for module in modules for part in module.modules()}
+    buffers = [(part, dict(part.named_buffers(recurse=False))) for part in parts]
+    for part, originals in buffers:
+        for name, buffer in originals.items():
+            setattr(part, name, buffer.clone())  # autograd may still need the original as it is
+    try:
+        yield
+    finally:
+        set_random_state(generators)
+        for part, originals in buffers:
+            for name, buffer in originals.items():
+                setattr(part, name, buffer)
 
 
 def _search(thing: Any, seen: set[int]) -> Iterator[nn.Module]:

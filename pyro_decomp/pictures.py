@@ -1,5 +1,6 @@
 """The pictures of a run, drawn from its encodings."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,13 @@ import torch
 from torch import Tensor
 
 from pyro_decomp import plots
-from pyro_decomp.aggregate_posterior import log_prob_over
+from pyro_decomp.aggregate_posterior import AggregatePosterior, log_prob_over
 from pyro_decomp.evaluation import encode, seeded, spread
 from pyro_decomp.run import Run
 from pyro_decomp.traces import TracePair
 
 GRID = 200
-MAX_DATA = 2000
+MAX_DRAWN = 2000  # data whose encodings and reconstructions are drawn; the density is of all
 
 
 def draw(run: Run, *, seed: int = 0) -> list[Path]:
@@ -28,11 +29,12 @@ def draw(run: Run, *, seed: int = 0) -> list[Path]:
     """
     figures = {"terms": plots.terms_over_steps(run.history)} if run.history else {}
     with seeded(seed), torch.no_grad():
-        pairs = list(encode(run, spread(run.data, MAX_DATA)))
+        pairs = list(encode(run, spread(run.data, MAX_DRAWN)))
         x, reconstruction = _reconstruct(pairs)
         figures["reconstructions"] = plots.reconstructions(x, reconstruction)
         if _latent_dim(pairs[0]) == 2:
-            grid, log_qz, log_pz = density_on_grid(pairs)
+            encodings = [pair.aggregate_posterior for pair in encode(run, run.data)]
+            grid, log_qz, log_pz = density_on_grid(pairs, encodings=encodings)
             figures["aggregate_posterior"] = plots.aggregate_density(grid, grid, log_qz, log_pz)
             loc, covariance = _moments(pairs)
             figures["encodings"] = plots.encodings(loc, covariance, grid, grid, log_pz)
@@ -45,12 +47,15 @@ def draw(run: Run, *, seed: int = 0) -> list[Path]:
 
 
 def density_on_grid(
-    pairs: list[TracePair], limit: float | None = None
+    pairs: list[TracePair],
+    limit: float | None = None,
+    encodings: Sequence[AggregatePosterior] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Log q(z), exact over the data, and log p(z) on a square grid of a 2-D latent space.
 
     Args:
         pairs: Encodings of the data.
+        encodings: Those of all data, where ``pairs`` are only some of them.
         limit: The grid covers [-limit, limit] squared; None finds one that holds the codes and the
             prior.
 
@@ -65,7 +70,7 @@ def density_on_grid(
     axis = torch.linspace(-limit, limit, GRID, device=pairs[0].guide.nodes[name]["value"].device)
     rows, columns = torch.meshgrid(axis, axis, indexing="ij")
     z = {name: torch.stack([columns, rows], -1).view(-1, 2)}
-    log_qz = log_prob_over([pair.aggregate_posterior for pair in pairs], z)
+    log_qz = log_prob_over(encodings or [pair.aggregate_posterior for pair in pairs], z)
     log_pz = pairs[0].prior.log_prob(z)
     log_qz, log_pz = (log_prob.view(GRID, GRID).cpu() for log_prob in (log_qz, log_pz))
     return axis.cpu().numpy(), log_qz.numpy(), log_pz.numpy()

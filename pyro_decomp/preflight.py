@@ -23,15 +23,14 @@ def check(model: poutine.Trace, guide: poutine.Trace) -> None:
     """
     plate = data_plate(model)
     _check_matching(model, guide)
+    for site in sample_sites(guide):
+        _check_gradients(site)
+        if site["name"] in model.nodes:
+            _check_latent(model.nodes[site["name"]], site, plate.name)
     for trace, role in ((guide, "guide"), (model, "model")):
         for site in sample_sites(trace):
             _check_shapes(site, role)
-    drawn = {site["name"]: site for site in sample_sites(guide)}
-    for site in drawn.values():
-        _check_gradients(site)
     for site in sample_sites(model):
-        if site["name"] in drawn:
-            _check_latent(site, drawn[site["name"]], plate.name)
         _check_support(site)
     observed = [site for site in sample_sites(model) if site["is_observed"]]
     if not any(frame.name == plate.name for s in observed for frame in s["cond_indep_stack"]):
@@ -95,9 +94,10 @@ def _check_shapes(site: Site, role: str) -> None:
     batch, event = tuple(fn.batch_shape), tuple(fn.event_shape)
     if len(batch) > depth and any(size > 1 for size in batch[: len(batch) - depth]):
         extra = len(batch) - depth
+        plate = "" if depth else "open the data plate around it, or "
         raise ModelError(
             f"the {role}'s site '{name}' has batch shape {batch} but its plates account for "
-            f"{depth} dimension(s): declare the other {extra} as event dimensions with "
+            f"{depth} dimension(s): {plate}declare the other {extra} as event dimensions with "
             f".to_event({extra})"
         )
     if isinstance(value, Tensor) and tuple(value.shape) != batch + event:
@@ -109,11 +109,6 @@ def _check_shapes(site: Site, role: str) -> None:
 
 def _check_latent(model_site: Site, guide_site: Site, plate: str) -> None:
     name, p, q = model_site["name"], model_site["fn"], guide_site["fn"]
-    if p.event_shape != q.event_shape:
-        raise ModelError(
-            f"site '{name}' has event shape {tuple(q.event_shape)} in the guide but "
-            f"{tuple(p.event_shape)} in the model: expected the same in both; adjust .to_event()"
-        )
     sizes = [
         next((frame.full_size for frame in site["cond_indep_stack"] if frame.name == plate), None)
         for site in (model_site, guide_site)
@@ -128,6 +123,11 @@ def _check_latent(model_site: Site, guide_site: Site, plate: str) -> None:
         raise ModelError(
             f"the data plate '{plate}' around site '{name}' was opened with size {sizes[1]} in the "
             f"guide but {sizes[0]} in the model: expected the size of the whole data set in both"
+        )
+    if p.event_shape != q.event_shape:
+        raise ModelError(
+            f"site '{name}' has event shape {tuple(q.event_shape)} in the guide but "
+            f"{tuple(p.event_shape)} in the model: expected the same in both; adjust .to_event()"
         )
 
 
@@ -145,14 +145,12 @@ def _check_gradients(site: Site) -> None:
 
 def _check_support(site: Site) -> None:
     fn, value = site["fn"], site["value"]
-    if not isinstance(value, Tensor) or site["mask"] is False:
+    if not isinstance(value, Tensor):
         return
     try:
         valid = fn.support.check(value)
     except NotImplementedError:
         return
-    if isinstance(site["mask"], Tensor):
-        valid = valid | ~site["mask"]
     if bool(valid.all()):
         return
     where = "data" if site["is_observed"] else "guide's draws"
@@ -163,6 +161,8 @@ def _check_support(site: Site) -> None:
     )
     if site["is_observed"] and family(fn) == "Bernoulli":
         fix = "make the data 0 or 1, or use ContinuousBernoulli (for [0, 1]) or Normal"
+    if site["mask"] is not None:
+        fix += "; values that are masked out must lie in it too"
     raise ModelError(
         f"the {where} for site '{site['name']}' range from {value.min():.4g} to {value.max():.4g}, "
         f"outside the support of {family(fn)}, {fn.support}: {fix}"

@@ -103,11 +103,12 @@ class PriorProgram:
         self._event_dims = {name: len(site["fn"].event_shape) for name, site in found.items()}
         values = {name: site["value"] for name, site in found.items()}
         log_probs = {name: found[name]["fn"].log_prob(value) for name, value in values.items()}
-        self.without_gradient = [
-            name
-            for name, value in values.items()
-            if log_probs[name].requires_grad and not value.requires_grad
-        ]
+        if not z:
+            self.without_gradient = [
+                name
+                for name, value in values.items()
+                if log_probs[name].requires_grad and not value.requires_grad
+            ]
         log_prob: Tensor = sum(
             each.movedim(self._plate.dim, 0).reshape(self._plate.size, -1).sum(-1)
             for each in log_probs.values()

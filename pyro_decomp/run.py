@@ -1,5 +1,6 @@
 """A trained run, and getting one back from its folder."""
 
+import hashlib
 import os
 import platform
 from collections.abc import Mapping
@@ -16,7 +17,8 @@ from pyro_decomp.errors import RunError
 from pyro_decomp.experiment import Experiment, Program
 from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.run_folder import History, RunFolder
-from pyro_decomp.state import State, prepare, random_state, set_random_state, set_seed
+from pyro_decomp.seeds import random_state, set_random_state, set_seed
+from pyro_decomp.state import State, prepare
 
 
 @dataclass
@@ -132,6 +134,7 @@ def describe(
         "device": str(device),
         "total_steps": experiment.total_steps,
         "num_data": len(experiment.data),
+        "data_blake2b": _digest(experiment.data),
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in packages},
         "source_file": None if source is None else str(source.path.resolve()),
@@ -150,6 +153,12 @@ def _rebuild(folder: RunFolder, config: Mapping[str, Any]) -> Experiment:
     source = ExperimentFile.from_source(config["source"], config["source_file"], seed=seed)
     set_seed(seed)
     return source.build(config["arguments"])
+
+
+def _digest(data: Tensor) -> str:
+    return hashlib.blake2b(
+        data.detach().cpu().contiguous().numpy().data, digest_size=16
+    ).hexdigest()
 
 
 def _plain(value: Any) -> Any:

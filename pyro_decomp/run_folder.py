@@ -86,7 +86,10 @@ class RunFolder:
         try:
             config = json.loads(self.config_path.read_text())
         except (ValueError, OSError) as error:
-            raise RunError(f"{self.config_path}: expected JSON, got {error}") from error
+            raise RunError(
+                f"{self.config_path}: expected JSON, got {error}; restore it, or choose another "
+                "folder with --out"
+            ) from error
         if not isinstance(config, dict) or not config.keys() >= CONFIG_KEYS:
             raise RunError(f"{self.config_path}: expected the configuration of a run")
         return config
@@ -131,8 +134,13 @@ class RunFolder:
                 names, *rows = csv.reader(file)
             step = names.index("step")
             rows = [row for row in rows if int(row[step]) <= until_step]
+            if len(rows) != num_rows:
+                raise RunError(
+                    f"{self.history_path}: expected {num_rows} rows up to step {until_step}, "
+                    f"got {len(rows)}"
+                )
             columns = list(zip(*rows, strict=True))
-            history = {
+            return {
                 name: [float(value) if value else np.nan for value in column]
                 for name, column in zip(names, columns, strict=True)
             }
@@ -140,12 +148,6 @@ class RunFolder:
             raise RunError(
                 f"{self.history_path}: expected a table with a row a step, got {error!r}"
             ) from error
-        if len(rows) != num_rows:
-            raise RunError(
-                f"{self.history_path}: expected {num_rows} rows up to step {until_step}, "
-                f"got {len(rows)}"
-            )
-        return history
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> Path:
         """Write ``metrics.json``."""

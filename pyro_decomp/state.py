@@ -1,19 +1,20 @@
 """All that training changes: networks, parameters, optimiser and random generators."""
 
-import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyro
 import torch
 from pyro import poutine
+from pyro.params.param_store import ParamStoreDict
 from torch import Tensor, nn
 
 from pyro_decomp import preflight
 from pyro_decomp.errors import ExperimentError
 from pyro_decomp.experiment import Experiment
-from pyro_decomp.modules import find_modules
+from pyro_decomp.modules import find_modules, undisturbed
 
 
 @dataclass
@@ -67,7 +68,8 @@ class State:
 def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State:
     """Move an experiment to a device, check it on its first batch, and find all that is trained.
 
-    Random generators and buffers are as before afterwards, whatever the check drew or updated.
+    Random generators and buffers are as before afterwards, whatever the check drew or updated. What
+    the programs keep in Pyro's global store is from here on the experiment's own.
 
     Raises:
         ModelError: The model, guide and data do not fit together.
@@ -83,18 +85,44 @@ def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State
     experiment.data = experiment.data.to(device)
     if experiment.test_data is not None:
         experiment.test_data = experiment.test_data.to(device)
-    before = [{k: v.clone() for k, v in module.state_dict().items()} for module in modules]
-    generators = random_state()
+    _check_buffers(modules)
     batch = experiment.data[: experiment.batch_size or len(experiment.data)]
-    with torch.no_grad(), poutine.trace(param_only=True) as capture:
+    store = ParamStoreDict()
+    with undisturbed(modules), poutine.trace(param_only=True) as capture, _own_store(store):
         estimate = experiment.elbo.evaluate(experiment.model, experiment.guide, batch)
     preflight.check_plate_size(estimate.pairs[0].model, len(experiment.data))
-    set_random_state(generators)
-    for module, values in zip(modules, before, strict=True):
-        module.load_state_dict(values)
+    if len(store):
+        experiment.model = _own_store(store)(experiment.model)
+        experiment.guide = _own_store(store)(experiment.guide)
     traced = {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}
     others = {id(p) for module in auxiliaries for p in module.parameters()}
     return State(modules, _trained(networks, traced, others), experiment.elbo.kl_methods)
+
+
+@contextmanager
+def _own_store(store: ParamStoreDict) -> Iterator[None]:
+    """Let ``pyro.param`` use this store; the global one mixes up experiments that share names.
+
+    Unlike Pyro's ``scope`` it keeps the link from a parameter's value to its unconstrained tensor.
+    """
+    current = pyro.get_param_store()
+    outside = dict(vars(current))
+    vars(current).update(vars(store))
+    try:
+        yield
+    finally:
+        vars(store).update(vars(current))
+        vars(current).update(outside)
+
+
+def _check_buffers(modules: list[nn.Module]) -> None:
+    for module in modules:
+        for name, buffer in module.named_buffers():
+            if any(n > 1 and not s for n, s in zip(buffer.shape, buffer.stride(), strict=True)):
+                raise ExperimentError(
+                    f"the network buffer '{name}' is an expanded view, which no checkpoint can be "
+                    "read into: register it with .clone()"
+                )
 
 
 def _trained(
@@ -123,30 +151,3 @@ def _trained(
             "VAE(prior, encoder, decoder, size=N), or pyro.param"
         )
     return parameters
-
-
-def random_state() -> dict[str, Any]:
-    """The state of every global random generator, in types that load without unpickling."""
-    state: tuple[Any, ...] = np.random.get_state(legacy=True)  # type: ignore[assignment]
-    kind, keys, position, has_gauss, cached = state
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
-        "python": random.getstate(),
-    }
-
-
-def set_random_state(state: dict[str, Any]) -> None:
-    """Put back what :func:`random_state` gave."""
-    torch.set_rng_state(state["torch"].cpu())
-    if torch.cuda.is_available() and state["cuda"]:
-        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
-    kind, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
-    random.setstate(state["python"])
-
-
-def set_seed(seed: int) -> None:
-    """Seed every global random generator."""
-    pyro.set_rng_seed(seed)

@@ -12,6 +12,7 @@ from pyro.distributions import Delta, Distribution, Independent
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.subsample_messenger import _Subsample
+from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor
 
 from pyro_decomp.aggregate_posterior import AggregatePosterior
@@ -21,6 +22,15 @@ from pyro_decomp.prior_program import PriorProgram
 DATA_PLATE = "data"
 
 Site = dict[str, Any]
+
+
+class SampleTrace(TraceMessenger):
+    """A trace of sample sites; parameters pass through it to whoever records them outside."""
+
+    records_parameters = False
+
+    def _pyro_post_param(self, msg: Any) -> None:
+        pass
 
 
 def sample_sites(trace: poutine.Trace) -> Iterator[Site]:

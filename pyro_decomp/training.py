@@ -1,8 +1,6 @@
 """The one training loop: optimiser, checks, checkpoints and history."""
 
 import math
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -18,18 +16,20 @@ import torch
 from torch import Tensor
 
 from pyro_decomp.auxiliary import guide_codes
+from pyro_decomp.blame import blame_terms
 from pyro_decomp.elbo import Estimate
-from pyro_decomp.errors import NonFiniteError, RunError
+from pyro_decomp.errors import ExperimentError, NonFiniteError, RunError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.interruption import Interrupted, stop_requests
 from pyro_decomp.run import Run, describe, finish
 from pyro_decomp.run_folder import History, RunFolder
 from pyro_decomp.schedules import UnfinishedScheduleWarning
-from pyro_decomp.seeds import derive
-from pyro_decomp.state import State, prepare, random_state, set_random_state, set_seed
-from pyro_decomp.traces import sample_sites
+from pyro_decomp.seeds import derive, random_state, set_random_state, set_seed
+from pyro_decomp.state import State, prepare
 
 TRAINING_STREAM, BATCH_STREAM, AUXILIARY_STREAM = 1, 2, 3
+OTHER = {"source_sha256": "a different experiment file", "data_blake2b": "different data"}
 MAX_HISTORY_ROWS = 10_000
 SMALL_BATCH = 2**14  # elements of a batch
 CHECKPOINT_SHARE = 50  # a checkpoint is written when this many times its cost has gone by
@@ -55,20 +55,6 @@ class Progress:
     values: Mapping[str, float]
     steps_per_second: float
     seconds_left: float
-
-
-class Interrupted(Exception):  # noqa: N818 - the user's wish, not an error
-    """Training was stopped by Ctrl-C or SIGTERM, after writing a checkpoint.
-
-    Attributes:
-        step: The step of the checkpoint.
-        out: The run folder.
-    """
-
-    def __init__(self, step: int, out: Path) -> None:
-        super().__init__(f"interrupted at step {step}; the run is in {out}")
-        self.step = step
-        self.out = out
 
 
 def train(
@@ -116,7 +102,10 @@ def train(
     checkpoint = _saved(folder, config) if resume else None
     _warn_of_unfinished_schedules(experiment)
     state = prepare(experiment, device)
-    optimizer = experiment.optimizer(state.parameters.values())
+    try:
+        optimizer = experiment.optimizer(state.parameters.values())
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ExperimentError(f"the optimiser cannot be made: {error}") from error
     if not (resume and folder.config_path.exists()):
         folder.open_new(config, force=force)
     loop = _Loop(experiment, state, optimizer, folder, seed)
@@ -134,13 +123,9 @@ def _saved(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any] | None:
     if not folder.config_path.exists():
         return None
     before = folder.read_config()
-    for key in ("arguments", "seed", "source_sha256", "num_data", "total_steps"):
+    for key in ("arguments", "seed", "source_sha256", "num_data", "total_steps", "data_blake2b"):
         if before.get(key) != config[key]:
-            what = (
-                "a different experiment file"
-                if key == "source_sha256"
-                else (f"{key} {before.get(key)}, not {config[key]}")
-            )
+            what = OTHER.get(key, f"{key} {before.get(key)}, not {config[key]}")
             raise RunError(
                 f"{folder.path} cannot be resumed: it was started with {what}; use the same, or "
                 "train into another folder with --out"
@@ -237,7 +222,7 @@ class _Loop:
         first, start = self.step, time.monotonic()
         if first == total:
             return
-        with _stop_requests() as stop, _threads(self.experiment):
+        with stop_requests() as stop, _threads(self.experiment):
             others = self._batches(AUXILIARY_STREAM) if self.auxiliaries else repeat(None)
             for batch, other in zip(self._batches(BATCH_STREAM), others, strict=False):
                 values = self._take_step(batch, other)
@@ -251,9 +236,8 @@ class _Loop:
                 if stop.is_set():
                     self.save()
                     raise Interrupted(self.step, self.folder.path)
-                if self._checkpoint_is_due():
+                if self.step == total or self._checkpoint_is_due():
                     self.save()
-        self.save()
 
     def _checkpoint_is_due(self) -> bool:
         return time.monotonic() - self._saved_at > max(1.0, CHECKPOINT_SHARE * self._save_cost)
@@ -309,11 +293,12 @@ class _Loop:
         evaluate = partial(
             self.experiment.elbo.evaluate, self.experiment.model, self.experiment.guide, batch
         )
-        refused = None
+        refused, noise = None, torch.get_rng_state()
         try:
             estimate = evaluate()
         except ValueError as error:  # a distribution may refuse what is not finite: ask its terms
             refused = error
+            torch.set_rng_state(noise)
             with pyro.validation_enabled(False):
                 estimate = evaluate()
         named = {"objective": estimate.objective, "elbo": estimate.elbo, **estimate.terms}
@@ -321,7 +306,7 @@ class _Loop:
             zip(named, torch.stack([v.detach() for v in named.values()]).tolist(), strict=True)
         )
         if not all(map(math.isfinite, values.values())):
-            raise NonFiniteError(_blame_terms(estimate, values, self.step + 1)) from refused
+            raise NonFiniteError(blame_terms(estimate, values, self.step + 1)) from refused
         if refused is not None:
             raise refused
         return estimate, values
@@ -347,33 +332,6 @@ class _Loop:
             column.append(row.get(name, math.nan))
 
 
-def _blame_terms(estimate: Estimate, values: Mapping[str, float], step: int) -> str:
-    """Which terms, and which sites' log densities, are not finite."""
-    terms = [n for n in estimate.terms if not math.isfinite(values[n])]
-    sites = []
-    with torch.no_grad():
-        for pair in estimate.pairs:
-            for trace, role in ((pair.guide, "guide"), (pair.model, "model")):
-                for site in sample_sites(trace):
-                    value = site["value"]
-                    finite = value.isfinite().all() if isinstance(value, Tensor) else True
-                    if not finite or not _log_prob_is_finite(site):
-                        sites.append(f"'{site['name']}' ({role})")
-    named = ", ".join(f"{n} = {values[n]}" for n in terms or ["objective"])
-    where = f", at site {', '.join(dict.fromkeys(sites))}" if sites else ""
-    return (
-        f"step {step}: {named}{where}; the last checkpoint is kept (try a smaller "
-        "learning rate, or a likelihood whose scale cannot vanish)"
-    )
-
-
-def _log_prob_is_finite(site: Mapping[str, Any]) -> bool:
-    try:
-        return bool(site["fn"].log_prob(site["value"]).isfinite().all())
-    except ValueError:  # the distribution's own validation: the value is outside its support
-        return False
-
-
 @contextmanager
 def _threads(experiment: Experiment) -> Iterator[None]:
     """One thread for batches so small that two would wait for one another more than work."""
@@ -385,25 +343,3 @@ def _threads(experiment: Experiment) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _stop_requests() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets; a second one interrupts at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def request(number: int, frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, request) for number in numbers}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,12 +1,12 @@
 """A model and a guide from a prior program, an encoder and a decoder."""
 
-import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pyro
 from pyro.distributions import Distribution, constraints
 from pyro.poutine.runtime import _PYRO_STACK, effectful
+from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
 
 
@@ -75,17 +75,20 @@ class VAE(nn.Module):
 
 
 def _declare_parameters(prefix: str, module: nn.Module) -> None:
-    """Let a trace that collects parameters, such as SVI's, see those of a module.
+    """Let a trace that records parameters, such as SVI's, see those of a module.
 
     Unlike ``pyro.module`` it neither stores nor looks up anything by name, and it costs nothing
-    where nobody collects.
+    where nobody records.
     """
-    if not any(getattr(handler, "param_only", False) for handler in _PYRO_STACK):
+    if not any(
+        isinstance(handler, TraceMessenger) and getattr(handler, "records_parameters", True)
+        for handler in _PYRO_STACK
+    ):
         return
     for name, parameter in module.named_parameters():
-        if not hasattr(parameter, "unconstrained"):
-            parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]
-        _parameter(parameter, constraint=constraints.real, name=f"{prefix}.{name}")
+        declared = parameter.detach()  # an attribute on the parameter could not be pickled
+        declared.unconstrained = lambda it=parameter: it  # type: ignore[attr-defined]
+        _parameter(declared, constraint=constraints.real, name=f"{prefix}.{name}")
 
 
 @effectful(type="param")

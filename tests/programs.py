@@ -103,7 +103,9 @@ def parameters() -> Programs:
 
     def model(x: Tensor) -> None:
         weight = pyro.param("weight", start.T.clone())
-        scale = pyro.param("noise", torch.tensor(0.7).double(), constraint=dist.constraints.positive)
+        scale = pyro.param(
+            "noise", torch.tensor(0.7).double(), constraint=dist.constraints.positive
+        )
         with pyro.plate("data", N, subsample=x):
             z = normal_prior()
             pyro.sample("x", dist.Normal(z @ weight, scale).to_event(1), obs=x)
@@ -165,7 +167,9 @@ def hierarchy(guide_order: str) -> Programs:
 
     def guide(x: Tensor) -> None:
         encoding = pyro.param("encoding", weights.clone())
-        scale = pyro.param("scale", torch.tensor(0.4).double(), constraint=dist.constraints.positive)
+        scale = pyro.param(
+            "scale", torch.tensor(0.4).double(), constraint=dist.constraints.positive
+        )
         names = ("z1", "z2") if guide_order != "reverse" else ("z2", "z1")
         with pyro.plate("data", N, subsample=x):
             parent = pyro.sample(names[0], dist.Normal(x @ encoding[0], scale).to_event(1))
@@ -178,18 +182,18 @@ def hierarchy(guide_order: str) -> Programs:
 
 
 def nested_plates() -> Programs:
-    """Three latents a datum, in a plate of their own inside the data plate."""
+    """Four latents a datum, in a plate of their own inside the data plate."""
     encoding = torch.randn(D, 4, dtype=torch.double)
 
     def model(x: Tensor) -> None:
-        with pyro.plate("parts", 4, dim=-2), pyro.plate("data", N, subsample=x, dim=-1):
-            part = pyro.sample("part", dist.Normal(torch.zeros(()).double(), 1.0))
-        with pyro.plate("data", N, subsample=x, dim=-1):
+        with pyro.plate("data", N, subsample=x):
+            with pyro.plate("parts", 4):
+                part = pyro.sample("part", dist.Normal(torch.zeros(()).double(), 1.0))
             pyro.sample("x", dist.Normal(part.T @ encoding.T, 0.8).to_event(1), obs=x)
 
     def guide(x: Tensor) -> None:
         weight = pyro.param("encoding", encoding.clone())
-        with pyro.plate("parts", 4, dim=-2), pyro.plate("data", N, subsample=x, dim=-1):
+        with pyro.plate("data", N, subsample=x), pyro.plate("parts", 4):
             pyro.sample("part", dist.Normal((x @ weight).T, 0.5))
 
     return Programs(model, guide, batch())
@@ -227,7 +231,7 @@ def scaled() -> Programs:
 
 
 def masked() -> Programs:
-    """A mask of the user's over data, with values in the masked rows outside the support."""
+    """A mask of the user's that leaves out every third datum."""
     plain = functions()
     kept = torch.arange(B) % 3 != 0
 

@@ -212,7 +212,9 @@ def test_train_shows_progress_terms_and_what_to_do_next(capsys: Capture) -> None
     lines = out.splitlines()
     assert lines[0].startswith("step 1/3  objective ")
     assert lines[1].startswith("step 3/3  objective ")
-    terms = dict(line.split() for line in lines[4 : lines.index("The run is in runs/trial. Next:")])
+    assert lines[-4] == "KL to the prior: z analytic"
+    assert lines[-3] == "The run is in runs/trial. Next:"
+    terms = dict(line.split() for line in lines[4:-4])
     assert terms.keys() >= {"objective", "elbo", "kl"}
     assert f"objective {terms['objective']}  elbo {terms['elbo']}" in lines[1]
     assert lines[-2:] == ["  pyro-decomp evaluate runs/trial", "  pyro-decomp plot runs/trial"]

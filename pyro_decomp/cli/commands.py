@@ -1,5 +1,6 @@
 """The commands: train, evaluate, plot."""
 
+import gc
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -98,12 +99,14 @@ def train(
 
         from pyro_decomp import training
         from pyro_decomp.display import progress_reporter
-        from pyro_decomp.state import set_seed
+        from pyro_decomp.interruption import Interrupted
+        from pyro_decomp.seeds import set_seed
 
         console = Console(quiet=quiet)
         _check_device(device)
         set_seed(seed)
         experiment = source.build(arguments)
+        gc.freeze()  # else Ctrl-C waits a second while all that is imported is gone through
         try:
             with progress_reporter(console) as report:
                 run = training.train(
@@ -117,7 +120,7 @@ def train(
                     arguments=arguments,
                     report=report,
                 )
-        except training.Interrupted as interruption:
+        except Interrupted as interruption:
             words = ["pyro-decomp", "train", str(file)]
             words += [word for setting in settings or [] for word in ("--set", setting)]
             words += ["--out", str(folder), "--seed", str(seed), "--device", device, "--resume"]
@@ -200,6 +203,8 @@ def _report_end(console: "Console", run: "Run") -> None:
     columns = {name: run.history[name] for name in run.history if name not in ("step", "epoch")}
     terms = {name: column[-1] for name, column in columns.items()}
     console.print(terms_table(f"After step {run.step}", terms))
+    methods = ", ".join(f"{site} {method}" for site, method in run.state.kl_methods.items())
+    _say(console, f"KL to the prior: {methods}")
     folder = shlex.quote(str(run.path))
     _say(console, f"The run is in {run.path}. Next:")
     _say(console, f"  pyro-decomp evaluate {folder}\n  pyro-decomp plot {folder}")

@@ -1,5 +1,7 @@
 """The decomposition objective."""
 
+import math
+
 from torch import Tensor
 
 from pyro_decomp.divergences import Divergence, InclusiveKL
@@ -44,6 +46,9 @@ class AggregateELBO(TermsELBO):
         analytic_kl: bool = True,
     ) -> None:
         super().__init__(num_particles=num_particles, analytic_kl=analytic_kl)
+        for name, weight in (("beta", beta), ("alpha", alpha)):
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ValueError(f"{name}: expected a finite number of at least 0, got {weight}")
         self.beta = beta
         self.alpha = alpha
         self.divergence = InclusiveKL() if divergence is None else divergence

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from pyro_decomp import preflight
 from pyro_decomp.errors import ModelError
-from pyro_decomp.traces import TracePair, sample_sites
+from pyro_decomp.modules import find_modules, undisturbed
+from pyro_decomp.traces import SampleTrace, TracePair, sample_sites
 
 Program = Callable[..., Any]
 
@@ -140,6 +141,11 @@ class TermsELBO(ELBO):
         terms = {name: value / self.num_particles for name, value in totals.items()}
         self.kl_methods = pairs[-1].kl_methods
         weights = self.weights()
+        if missing := terms.keys() - weights.keys():
+            raise TypeError(
+                f"{type(self).__name__}.weights(): expected a weight for every term, got none for "
+                f"{', '.join(sorted(missing))} (0 only logs it)"
+            )
         objective = _total(weights[name] * value for name, value in terms.items())
         elbo = terms["log_likelihood"] - terms["kl"] - terms.get("global_kl", 0.0)
         return Estimate(terms, objective, elbo, pairs[-1].num_data, pairs)
@@ -168,7 +174,8 @@ class TermsELBO(ELBO):
     def __call__(self, model: Program, guide: Program) -> ELBOModule:
         """The objective as a module whose ``forward(x)`` is the loss.
 
-        Its parameters include those of the modules that ``model`` and ``guide`` are methods of.
+        Its parameters include those of the modules that ``model`` and ``guide`` are methods of or
+        close over.
         """
         return _OwningELBOModule(model, guide, self)
 
@@ -176,10 +183,9 @@ class TermsELBO(ELBO):
         self, model: Program, guide: Program, args: Any, kwargs: Any
     ) -> tuple[poutine.Trace, poutine.Trace]:
         try:
-            guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
-            model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(
-                *args, **kwargs
-            )
+            guide_trace = SampleTrace()(guide).get_trace(*args, **kwargs)
+            replayed = poutine.replay(model, trace=guide_trace)
+            model_trace = SampleTrace()(replayed).get_trace(*args, **kwargs)
         except ValueError as error:
             if "Shape mismatch inside plate" not in str(error):
                 raise
@@ -205,13 +211,13 @@ def _dependencies(
 ) -> dict[str, set[str]]:
     """For each latent site of the guide, the other latent sites that its distribution depends on.
 
-    The guide is run once more to find out, without touching the random state; a guide of one site
-    needs no run.
+    The guide is run once more to find out, without touching random generators or buffers; a guide
+    of one site needs no run.
     """
     names = {site["name"] for site in sample_sites(trace)}
     if len(names) < 2:
         return {name: set() for name in names}
-    with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False):
+    with undisturbed(find_modules([guide])), torch.no_grad(), pyro.validation_enabled(False):
         with TrackProvenance():
             # The same values again: not every family can draw while dependence is tracked.
             replayed = poutine.replay(guide, trace=trace)
@@ -224,11 +230,8 @@ def _dependencies(
 
 
 class _OwningELBOModule(ELBOModule):
-    """Pyro's module, which also owns the modules that bound methods belong to."""
+    """Pyro's module, which also owns the networks that its programs use."""
 
     def __init__(self, model: Program, guide: Program, elbo: ELBO) -> None:
         super().__init__(model, guide, elbo)
-        owners = (getattr(program, "__self__", None) for program in (model, guide))
-        self.owners = nn.ModuleList(
-            dict.fromkeys(owner for owner in owners if isinstance(owner, nn.Module))
-        )
+        self.networks = nn.ModuleList(find_modules([model, guide]))

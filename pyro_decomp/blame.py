@@ -1,0 +1,43 @@
+"""What made an objective infinite or not a number."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_decomp.elbo import Estimate
+from pyro_decomp.traces import sample_sites
+
+
+def blame_terms(estimate: Estimate, values: Mapping[str, float], step: int) -> str:
+    """Which terms, and which sites' log densities, are not finite."""
+    terms = [n for n in estimate.terms if not math.isfinite(values[n])]
+    sites = []
+    with torch.no_grad():
+        for pair in estimate.pairs:
+            for trace, role in ((pair.guide, "guide"), (pair.model, "model")):
+                for site in sample_sites(trace):
+                    value = site["value"]
+                    finite = value.isfinite().all() if isinstance(value, Tensor) else True
+                    if not finite or not _log_prob_is_finite(site):
+                        sites.append(f"'{site['name']}' ({role})")
+    if not terms:
+        objective = values["objective"]
+        return (
+            f"step {step}: the objective is {objective} but every term finite, so a weight is not"
+        )
+    named = ", ".join(f"{name} = {values[name]}" for name in terms)
+    where = f", at site {', '.join(dict.fromkeys(sites))}" if sites else ""
+    return (
+        f"step {step}: {named}{where}; the last checkpoint is kept (try a smaller "
+        "learning rate, or a likelihood whose scale cannot vanish)"
+    )
+
+
+def _log_prob_is_finite(site: Mapping[str, Any]) -> bool:
+    try:
+        return bool(site["fn"].log_prob(site["value"]).isfinite().all())
+    except ValueError:  # the distribution's own validation: the value is outside its support
+        return False

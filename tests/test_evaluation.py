@@ -1,0 +1,260 @@
+import json
+import math
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pyro_decomp import AggregateELBO, Experiment, evaluate, evaluation, likelihood
+from pyro_decomp.evaluation import spread, write_metrics
+from pyro_decomp.run import Run, finish
+from pyro_decomp.run_folder import RunFolder
+from pyro_decomp.state import prepare
+
+STANDARD_ERRORS = 4.3  # a chance of 1 in 58,000 that a right estimate is refused
+WEIGHT, NOISE = 1.5, 0.8
+SLOPE, SHIFT, SCALE = 0.4, 0.1, 0.6
+DATA = torch.linspace(-3, 3, 30, dtype=torch.double)[:, None]
+TEST = torch.linspace(-1, 2, 50, dtype=torch.double)[:, None]
+Z = torch.linspace(-12, 12, 40_001, dtype=torch.double)
+STEP = float(Z[1] - Z[0])
+
+
+@pytest.fixture(autouse=True)
+def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fifth of the samples, for speed; the standard errors tell how far off that may be."""
+    monkeypatch.setattr(evaluation, "MAX_SAMPLES", 2000)
+
+
+def build(
+    folder: Path,
+    encode: Callable[[Tensor], tuple[Tensor, Any]] | None = None,
+    *,
+    data: Tensor = DATA,
+    test_data: Tensor | None = None,
+    elbo: AggregateELBO | None = None,
+) -> Run:
+    """z ~ N(0, 1), x|z ~ N(1.5 z, 0.8^2), and z|x ~ N(0.4 x + 0.1, 0.6^2) if not told otherwise."""
+    layer = nn.Linear(1, 1, dtype=torch.double)
+    with torch.no_grad():
+        layer.weight.fill_(SLOPE)
+        layer.bias.fill_(SHIFT)
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(data), subsample=x):
+            z = pyro.sample("z", dist.Normal(torch.zeros(1, dtype=torch.double), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(WEIGHT * z, NOISE).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        loc, scale = encode(x) if encode else (layer(x), SCALE)
+        with pyro.plate("data", len(data), subsample=x):
+            pyro.sample("z", dist.Normal(loc + 0 * layer(x), scale).to_event(1))
+
+    elbo = elbo or AggregateELBO()
+    trial = Experiment(model, guide, data=data, test_data=test_data, elbo=elbo)
+    return finish(RunFolder(folder), trial, prepare(trial), {}, 0)
+
+
+def normal(z: Tensor, loc: Tensor | float, scale: float) -> Tensor:
+    return torch.exp(-0.5 * ((z - loc) / scale) ** 2) / (scale * math.sqrt(2 * math.pi))
+
+
+class Exact:
+    """Every number of the default run in closed form, or by quadrature over z."""
+
+    def __init__(self, x: Tensor) -> None:
+        loc = SLOPE * x + SHIFT
+        squares = (x - WEIGHT * loc) ** 2 + WEIGHT**2 * SCALE**2
+        constant = -math.log(NOISE * math.sqrt(2 * math.pi))
+        self.log_likelihood = (constant - squares / (2 * NOISE**2)).mean().item()
+        # of a square of a Normal with mean m and variance v: 4 m^2 v + 2 v^2
+        mean, variance = x - WEIGHT * loc, (WEIGHT * SCALE) ** 2
+        spread = 4 * mean**2 * variance + 2 * variance**2
+        self.log_likelihood_variance = (spread / (4 * NOISE**4)).mean().item()
+        self.kl = (0.5 * (SCALE**2 + loc**2 - 1) - math.log(SCALE)).mean().item()
+        qz_x = normal(Z, loc, SCALE)
+        qz, pz = qz_x.mean(0), normal(Z, 0.0, 1.0)
+        ratio = torch.where(qz_x > 0, (qz_x / qz).log(), 0.0)
+        self.mutual_information = ((qz_x * ratio).sum(1) * STEP).mean().item()
+        self.divergence = ((pz * (pz / qz).log()).nan_to_num(0.0).sum() * STEP).item()
+        self.log_px = normal(x, 0.0, math.hypot(WEIGHT, NOISE)).log().mean().item()
+        posterior = normal(x, WEIGHT * Z, NOISE) * pz / normal(x, 0.0, math.hypot(WEIGHT, NOISE))
+        chi_squared = (posterior**2 / qz_x).nan_to_num(0.0).sum(1) * STEP - 1
+        self.weight_variance = chi_squared.mean().item()
+
+
+def assert_close(metrics: dict[str, float], name: str, expected: float) -> None:
+    error = metrics[f"{name}_standard_error"]
+    assert 0 < error < 0.1
+    assert abs(metrics[name] - expected) < STANDARD_ERRORS * error
+
+
+@pytest.mark.parametrize("batch_elements", [10**6, 16], ids=["one batch", "a last smaller batch"])
+def test_every_number_of_a_linear_gaussian_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_elements: int
+) -> None:
+    monkeypatch.setattr(evaluation, "BATCH_ELEMENTS", batch_elements)
+    metrics = evaluate(build(tmp_path, test_data=TEST), num_importance_samples=2000)
+    for name, x in (("train", DATA), ("test", TEST)):
+        found, exact = metrics[name], Exact(x)
+        assert found["kl"] == pytest.approx(exact.kl, rel=1e-9)
+        error = math.sqrt(exact.log_likelihood_variance / 2000)
+        assert abs(found["log_likelihood"] - exact.log_likelihood) < STANDARD_ERRORS * error < 0.2
+        assert found["elbo"] == pytest.approx(found["log_likelihood"] - found["kl"], rel=1e-9)
+        assert_close(found, "mutual_information", exact.mutual_information)
+        assert_close(found, "divergence", exact.divergence)
+        sharing = len(x) * math.exp(-found["mutual_information"])
+        assert found["effective_sharing"] == pytest.approx(sharing)
+        variance = exact.weight_variance / 2000
+        bound = STANDARD_ERRORS * math.sqrt(variance / len(x)) + variance
+        assert abs(found["importance_weighted_log_px"] - exact.log_px) < bound < 0.03
+        assert found["importance_weighted_data"] == len(x)
+        assert found["elbo"] < found["importance_weighted_log_px"]
+
+
+def test_batches_of_copies_give_the_same_log_px_in_the_order_of_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(likelihood, "ROW_ELEMENTS", 70)
+    run = build(tmp_path)
+    trial = run.experiment
+    with torch.no_grad():
+        found = likelihood.importance_weighted_log_prob(
+            trial.elbo, run.model, run.guide, DATA, num_samples=2001
+        )
+    exact = normal(DATA, 0.0, math.hypot(WEIGHT, NOISE)).log().squeeze(1)
+    assert found.shape == (len(DATA),)
+    assert (found - exact).abs().max().item() < 0.25
+    with pytest.raises(ValueError, match="num_samples: expected at least 1, got 0"):
+        likelihood.importance_weighted_log_prob(trial.elbo, run.model, run.guide, DATA, 0)
+
+
+def test_encodings_that_do_not_meet_tell_all_about_the_data(tmp_path: Path) -> None:
+    run = build(tmp_path, lambda x: (10 * x, 1e-2))
+    metrics = evaluate(run, num_importance_samples=2)["train"]
+    assert metrics["mutual_information"] == pytest.approx(math.log(len(DATA)), abs=1e-9)
+    assert metrics["effective_sharing"] == pytest.approx(1.0, abs=1e-7)
+
+
+@pytest.mark.parametrize("loc", [0.0, 3.0])
+def test_encodings_that_are_one_tell_nothing_about_the_data(tmp_path: Path, loc: float) -> None:
+    run = build(tmp_path, lambda x: (torch.full_like(x, loc), 1.0))
+    metrics = evaluate(run, num_importance_samples=2)["train"]
+    assert metrics["mutual_information"] == pytest.approx(0.0, abs=1e-9)
+    assert metrics["effective_sharing"] == pytest.approx(len(DATA))
+    # KL(N(0, 1) || N(loc, 1))
+    assert metrics["divergence"] == pytest.approx(
+        loc**2 / 2, abs=STANDARD_ERRORS * loc / 2000**0.5 + 1e-9
+    )
+
+
+def test_encodings_in_pairs_are_shared_by_two(tmp_path: Path) -> None:
+    run = build(
+        tmp_path, lambda x: (100 * (x.double() * 29 / 6 + 14.5).round().div(2).floor(), 1.0)
+    )
+    metrics = evaluate(run, num_importance_samples=2)["train"]
+    assert metrics["effective_sharing"] == pytest.approx(2.0, abs=1e-6)
+
+
+def test_the_metrics_do_not_depend_on_the_weights_nor_the_particles(tmp_path: Path) -> None:
+    plain = evaluate(build(tmp_path), num_importance_samples=5)
+    for elbo in (AggregateELBO(beta=4.0, alpha=2.0), AggregateELBO(num_particles=3)):
+        assert evaluate(build(tmp_path, elbo=elbo), num_importance_samples=5) == plain
+
+
+def test_an_objective_of_the_users_own_is_measured_by_the_plain_terms(tmp_path: Path) -> None:
+    class Mine(AggregateELBO):
+        def terms(self, traces: Any) -> dict[str, Tensor]:
+            return super().terms(traces) | {"mine": torch.tensor(1.0)}
+
+        def weights(self) -> Any:
+            return super().weights() | {"mine": 7.0}
+
+    mine = evaluate(build(tmp_path, elbo=Mine(alpha=1.0)), num_importance_samples=5)
+    assert mine == evaluate(build(tmp_path), num_importance_samples=5)
+
+
+def test_the_same_seed_gives_the_same_numbers_and_generators_are_left_alone(tmp_path: Path) -> None:
+    run = build(tmp_path)
+
+    def draws() -> Any:
+        return torch.rand(3).tolist(), np.random.rand(), random.random()
+
+    pyro.set_rng_seed(0)
+    expected = draws()
+    pyro.set_rng_seed(0)
+    first = evaluate(run, num_importance_samples=5)
+    assert draws() == expected
+    assert evaluate(run, num_importance_samples=5) == first
+    other = evaluate(run, seed=1, num_importance_samples=5)
+    assert other["train"]["kl"] == first["train"]["kl"]
+    for name in ("divergence", "mutual_information", "importance_weighted_log_px"):
+        assert other["train"][name] != first["train"][name]
+
+
+def test_a_large_set_in_some_order_is_sampled_all_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "MAX_SAMPLES", 12)
+    monkeypatch.setattr(evaluation, "BATCH_ELEMENTS", 7)
+    seen: list[Tensor] = []
+    score = evaluation.log_prob_over
+
+    def record(parts: Any, z: Any) -> Tensor:
+        seen.append(z["z"])
+        return score(parts, z)
+
+    monkeypatch.setattr(evaluation, "log_prob_over", record)
+    run = build(tmp_path, lambda x: (x, 1e-3))
+    metrics = evaluate(run, num_importance_samples=2)["train"]
+    z = torch.cat(seen[1:])  # the first are draws from the prior
+    assert 8 <= len(z) <= 16
+    assert z.min().item() < -2
+    assert z.max().item() > 2
+    assert metrics["mutual_information"] == pytest.approx(math.log(30), abs=1e-6)
+
+
+@pytest.mark.parametrize(("size", "limit"), [(10, 10), (10, 400), (11, 10), (1000, 400), (3, 1)])
+def test_spread(size: int, limit: int) -> None:
+    chosen = spread(torch.arange(size), limit)
+    assert len(chosen) == min(size, limit)
+    gaps = torch.cat([chosen, torch.tensor([size])]).diff()
+    assert gaps.max() - gaps.min() <= 1
+
+
+def test_metrics_are_written_as_json(tmp_path: Path) -> None:
+    run = build(tmp_path)
+    metrics = evaluate(run, num_importance_samples=2)
+    path = write_metrics(run, metrics)
+    assert path == tmp_path / "metrics.json"
+    assert json.loads(path.read_text()) == metrics
+
+
+def test_a_guide_of_dependent_sites_is_measured_as_far_as_it_can_be(tmp_path: Path) -> None:
+    layer = nn.Linear(1, 1, dtype=torch.double)
+
+    def model(x: Tensor) -> None:
+        zero = torch.zeros(1, dtype=torch.double)
+        with pyro.plate("data", len(DATA), subsample=x):
+            a = pyro.sample("a", dist.Normal(zero, 1.0).to_event(1))
+            b = pyro.sample("b", dist.Normal(a, 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(b, NOISE).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(DATA), subsample=x):
+            a = pyro.sample("a", dist.Normal(layer(x), 1.0).to_event(1))
+            pyro.sample("b", dist.Normal(a, 1.0).to_event(1))
+
+    experiment = Experiment(model, guide, data=DATA, elbo=AggregateELBO())
+    run = finish(RunFolder(tmp_path), experiment, prepare(experiment), {}, 0)
+    with pytest.warns(UserWarning, match="'b' depends on 'a', so q\\(z\\) cannot be scored"):
+        metrics = evaluate(run, num_importance_samples=10)["train"]
+    assert metrics.keys() >= {"elbo", "kl", "importance_weighted_log_px"}
+    assert not metrics.keys() & {"divergence", "mutual_information", "effective_sharing"}

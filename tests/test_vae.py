@@ -1,0 +1,166 @@
+"""A model and a guide from parts: what SVI sees of them, and what they share (nothing)."""
+
+import copy
+import io
+import pickle
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import SVI, Trace_ELBO
+from torch import Tensor, nn
+
+from pyro_decomp import VAE, AggregateELBO
+from pyro_decomp.networks import MLPDecoder, MLPEncoder
+from tests.programs import LearnedPrior, normal_prior
+from tests.statistics import assert_mean
+
+N, B, D, K = 20, 6, 3, 2
+
+
+def made(prior: object = normal_prior, **names: str) -> VAE:
+    encoder, decoder = MLPEncoder(D, K, (5,)).double(), MLPDecoder(K, D, (5,)).double()
+    return VAE(prior, encoder, decoder, size=N, **names)
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.randn(B, D, dtype=torch.double)
+
+
+def step(vae: VAE, x: Tensor) -> float:
+    optimizer = pyro.optim.Adam({"lr": 0.1})
+    return SVI(vae.model, vae.guide, optimizer, loss=Trace_ELBO()).step(x)
+
+
+def values(vae: VAE) -> dict[str, Tensor]:
+    return copy.deepcopy(vae.state_dict())
+
+
+def test_two_of_them_in_one_process_share_nothing(x: Tensor) -> None:
+    first, second = made(LearnedPrior()), made(LearnedPrior())
+    before = values(first), values(second)
+    step(first, x)
+    assert not any(torch.equal(value, before[0][name]) for name, value in values(first).items())
+    assert all(torch.equal(value, before[1][name]) for name, value in values(second).items())
+    step(second, x)
+    assert not any(torch.equal(value, before[1][name]) for name, value in values(second).items())
+    assert not list(pyro.get_param_store().keys())
+
+
+def test_the_order_of_training_does_not_matter(x: Tensor) -> None:
+    start = made()
+    alone, after = copy.deepcopy(start), copy.deepcopy(start)
+    pyro.set_rng_seed(1)
+    step(alone, x)
+    step(made(), x)
+    pyro.set_rng_seed(1)
+    step(after, x)
+    for name, value in values(alone).items():
+        assert torch.equal(value, values(after)[name])
+
+
+def test_the_traces_have_the_plate_the_sites_and_every_parameter(x: Tensor) -> None:
+    vae = made(LearnedPrior())
+    guide = pyro.poutine.trace(vae.guide).get_trace(x)
+    model = pyro.poutine.trace(pyro.poutine.replay(vae.model, guide)).get_trace(x)
+    for site in (guide.nodes["z"], model.nodes["z"], model.nodes["x"]):
+        (frame,) = site["cond_indep_stack"]
+        assert (frame.name, frame.size, frame.full_size) == ("data", B, N)
+        assert site["fn"].batch_shape == (B,)
+    with pyro.poutine.trace(param_only=True) as captured:
+        vae.guide(x)
+        vae.model(x)
+    seen = {name: site["value"].unconstrained() for name, site in captured.trace.nodes.items()}
+    assert {name: id(p) for name, p in seen.items()} == {
+        n: id(p) for n, p in vae.named_parameters()
+    }
+    assert model.nodes["x"]["value"] is x
+    torch.testing.assert_close(
+        model.log_prob_sum(),
+        (N / B)
+        * (
+            dist.Normal(vae.prior.loc, 1.0).log_prob(guide.nodes["z"]["value"]).sum()
+            + vae.decoder(guide.nodes["z"]["value"]).log_prob(x).sum()
+        ),
+    )
+
+
+def test_names_of_the_sites_are_the_users(x: Tensor) -> None:
+    def prior() -> Tensor:
+        return pyro.sample("code", dist.Normal(torch.zeros(K).double(), 1.0).to_event(1))
+
+    vae = made(prior, latent="code", observed="pixels")
+    (pair,) = AggregateELBO().trace_pairs(vae.model, vae.guide, x)
+    assert (pair.latents, pair.observed) == (["code"], ["pixels"])
+
+
+def test_what_the_prior_returns_is_what_is_decoded(x: Tensor) -> None:
+    class Identity(nn.Module):
+        def forward(self, z: Tensor) -> dist.TorchDistribution:
+            return dist.Normal(z, 1.0).to_event(1)
+
+    def prior() -> Tensor:
+        z = normal_prior()
+        return 100 + torch.cat([z, z[:, :1]], -1)
+
+    vae = VAE(prior, MLPEncoder(D, K).double(), Identity(), size=N)
+    trace = pyro.poutine.trace(pyro.poutine.uncondition(vae.model)).get_trace(x)
+    draws = trace.nodes["x"]["value"]
+    assert_mean(draws.flatten(), 100.0)
+
+
+def test_frozen_parameters_stay(x: Tensor) -> None:
+    vae = made(LearnedPrior())
+    vae.prior.loc.requires_grad_(False)
+    before = values(vae)
+    optimizer = torch.optim.Adam([p for p in vae.parameters() if p.requires_grad])
+    loss = AggregateELBO()(vae.model, vae.guide)(x)
+    loss.backward()
+    optimizer.step()
+    assert torch.equal(vae.prior.loc, before["prior.loc"])
+
+
+def test_the_state_makes_the_round_trip(x: Tensor) -> None:
+    trained, fresh = made(LearnedPrior()), made(LearnedPrior())
+    step(trained, x)
+    file = io.BytesIO()
+    torch.save(trained.state_dict(), file)
+    file.seek(0)
+    fresh.load_state_dict(torch.load(file, weights_only=True))
+    assert_same_loss(trained, fresh, x)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))])
+def test_a_trained_one_can_be_copied(duplicate: object, x: Tensor) -> None:
+    vae = made(LearnedPrior())
+    step(vae, x)
+    other = duplicate(vae)
+    assert_same_loss(vae, other, x)
+    before = values(vae)
+    step(other, x)
+    assert all(torch.equal(value, before[name]) for name, value in values(vae).items())
+    assert not torch.equal(other.prior.loc, vae.prior.loc)
+
+
+def assert_same_loss(one: VAE, other: VAE, x: Tensor) -> None:
+    losses = []
+    for vae in (one, other):
+        pyro.set_rng_seed(1)
+        losses.append(AggregateELBO(alpha=1.0).loss(vae.model, vae.guide, x))
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_the_size_is_checked(size: int) -> None:
+    with pytest.raises(
+        ValueError, match=f"size: expected the size of the whole data set, got {size}"
+    ):
+        VAE(normal_prior, nn.Identity(), nn.Identity(), size=size)
+
+
+def test_pyros_own_elbo_sees_the_parameters_outside_svi(x: Tensor) -> None:
+    vae = made()
+    Trace_ELBO().loss_and_grads(vae.model, vae.guide, x)
+    assert all(parameter.grad is not None for parameter in vae.parameters())

@@ -7,8 +7,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pyro_decomp.divergences import InclusiveKL
-    from pyro_decomp.elbo import AggregateELBO, TermsELBO
+    from pyro_decomp.annealing import anneal
+    from pyro_decomp.divergences import (
+        MMD,
+        AdversarialDivergence,
+        CovariancePenalty,
+        DimensionwiseMMD,
+        EnergyDistance,
+        ExclusiveKL,
+        InclusiveKL,
+        SlicedWasserstein,
+    )
+    from pyro_decomp.elbo import (
+        DIPELBO,
+        AggregateELBO,
+        AnnealedPriorELBO,
+        BetaELBO,
+        CapacityELBO,
+        EntropyRegularizedELBO,
+        FactorELBO,
+        GroupedTotalCorrelationELBO,
+        InfoELBO,
+        TermsELBO,
+        TotalCorrelationELBO,
+        WassersteinELBO,
+    )
     from pyro_decomp.evaluation import evaluate
     from pyro_decomp.experiment import Experiment
     from pyro_decomp.run import load
@@ -18,23 +41,59 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "DIPELBO",
+    "MMD",
     "VAE",
+    "AdversarialDivergence",
     "AggregateELBO",
+    "AnnealedPriorELBO",
+    "BetaELBO",
+    "CapacityELBO",
+    "CovariancePenalty",
+    "DimensionwiseMMD",
+    "EnergyDistance",
+    "EntropyRegularizedELBO",
+    "ExclusiveKL",
     "Experiment",
+    "FactorELBO",
+    "GroupedTotalCorrelationELBO",
     "InclusiveKL",
+    "InfoELBO",
+    "SlicedWasserstein",
     "TermsELBO",
+    "TotalCorrelationELBO",
+    "WassersteinELBO",
     "__version__",
+    "anneal",
     "evaluate",
     "load",
     "train",
 ]
 
 _HOMES = {
-    "VAE": "vae",
+    "AdversarialDivergence": "divergences",
     "AggregateELBO": "elbo",
+    "AnnealedPriorELBO": "elbo",
+    "BetaELBO": "elbo",
+    "CapacityELBO": "elbo",
+    "CovariancePenalty": "divergences",
+    "DIPELBO": "elbo",
+    "DimensionwiseMMD": "divergences",
+    "EnergyDistance": "divergences",
+    "EntropyRegularizedELBO": "elbo",
+    "ExclusiveKL": "divergences",
     "Experiment": "experiment",
+    "FactorELBO": "elbo",
+    "GroupedTotalCorrelationELBO": "elbo",
     "InclusiveKL": "divergences",
+    "InfoELBO": "elbo",
+    "MMD": "divergences",
+    "SlicedWasserstein": "divergences",
     "TermsELBO": "elbo",
+    "TotalCorrelationELBO": "elbo",
+    "VAE": "vae",
+    "WassersteinELBO": "elbo",
+    "anneal": "annealing",
     "evaluate": "evaluation",
     "load": "run",
     "train": "training",

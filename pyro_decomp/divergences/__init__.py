@@ -1,6 +1,33 @@
 """Divergences D(q(z), p(z)) between the aggregate posterior and the prior."""
 
-from pyro_decomp.divergences.base import Divergence
-from pyro_decomp.divergences.kl import InclusiveKL
+from pyro_decomp.divergences.adversarial import AdversarialDivergence
+from pyro_decomp.divergences.base import Divergence, WeightedSum
+from pyro_decomp.divergences.kernels import RBF, InverseMultiquadratic
+from pyro_decomp.divergences.kl import ExclusiveKL, InclusiveKL
+from pyro_decomp.divergences.mmd import MMD, DimensionwiseMMD, dimensionwise_mmd, mmd
+from pyro_decomp.divergences.moments import CovariancePenalty
+from pyro_decomp.divergences.transport import (
+    EnergyDistance,
+    SlicedWasserstein,
+    energy_distance,
+    sliced_wasserstein,
+)
 
-__all__ = ["Divergence", "InclusiveKL"]
+__all__ = [
+    "MMD",
+    "RBF",
+    "AdversarialDivergence",
+    "CovariancePenalty",
+    "DimensionwiseMMD",
+    "Divergence",
+    "EnergyDistance",
+    "ExclusiveKL",
+    "InclusiveKL",
+    "InverseMultiquadratic",
+    "SlicedWasserstein",
+    "WeightedSum",
+    "dimensionwise_mmd",
+    "energy_distance",
+    "mmd",
+    "sliced_wasserstein",
+]

@@ -1,6 +1,31 @@
 """Objectives: ELBO subclasses for Pyro's SVI, for torch and for our trainer."""
 
 from pyro_decomp.elbo.aggregate import AggregateELBO
+from pyro_decomp.elbo.annealed import AnnealedPriorELBO
 from pyro_decomp.elbo.base import Estimate, TermsELBO
+from pyro_decomp.elbo.beta import BetaELBO
+from pyro_decomp.elbo.capacity import CapacityELBO
+from pyro_decomp.elbo.dip import DIPELBO
+from pyro_decomp.elbo.entropy import EntropyRegularizedELBO
+from pyro_decomp.elbo.factor import FactorELBO, permute_dims
+from pyro_decomp.elbo.grouped import GroupedTotalCorrelationELBO
+from pyro_decomp.elbo.info import InfoELBO
+from pyro_decomp.elbo.total_correlation import TotalCorrelationELBO
+from pyro_decomp.elbo.wasserstein import WassersteinELBO
 
-__all__ = ["AggregateELBO", "Estimate", "TermsELBO"]
+__all__ = [
+    "DIPELBO",
+    "AggregateELBO",
+    "AnnealedPriorELBO",
+    "BetaELBO",
+    "CapacityELBO",
+    "EntropyRegularizedELBO",
+    "Estimate",
+    "FactorELBO",
+    "GroupedTotalCorrelationELBO",
+    "InfoELBO",
+    "TermsELBO",
+    "TotalCorrelationELBO",
+    "WassersteinELBO",
+    "permute_dims",
+]

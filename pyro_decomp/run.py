@@ -5,6 +5,7 @@ import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,6 @@ def describe(
     arguments: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What ``config.json`` records of a run."""
-    packages = ("pyro-decomp", "torch", "pyro-ppl", "numpy")
     return {
         "arguments": {name: _plain(value) for name, value in arguments.items()},
         "seed": seed,
@@ -135,8 +135,7 @@ def describe(
         "total_steps": experiment.total_steps,
         "num_data": len(experiment.data),
         "data_blake2b": _digest(experiment.data),
-        "versions": {"python": platform.python_version()}
-        | {package: version(package) for package in packages},
+        "versions": _versions(),
         "source_file": None if source is None else str(source.path.resolve()),
         "source_sha256": None if source is None else source.sha256,
         "source": None if source is None else source.source,
@@ -153,6 +152,12 @@ def _rebuild(folder: RunFolder, config: Mapping[str, Any]) -> Experiment:
     source = ExperimentFile.from_source(config["source"], config["source_file"], seed=seed)
     set_seed(seed)
     return source.build(config["arguments"])
+
+
+@cache
+def _versions() -> dict[str, str]:
+    packages = ("pyro-decomp", "torch", "pyro-ppl", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
 def _digest(data: Tensor) -> str:

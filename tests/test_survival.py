@@ -273,6 +273,8 @@ def unprivileged() -> Iterator[None]:
 
 def test_a_folder_that_cannot_be_written_is_left_as_it_was() -> None:
     source, trial = build()
+    train(trial, "before", source=source)  # nobody may not read what is imported late
+    source, trial = build()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "run"
         folder.mkdir()

@@ -112,12 +112,12 @@ def main() -> None:
     errors = []
     for index, case in enumerate(CASES):
         ours, theirs = [], []
-        repeats = options.repeats if case.baseline else 1
-        for repeat in range(repeats + 1):
-            times = seconds(case.ours, case), case.baseline and seconds(case.baseline, case)
-            if repeat:  # the first is a warm-up
-                ours.append(times[0])
-                theirs.append(times[1])
+        for repeat in range(options.repeats + 1 if case.baseline else 1):
+            ours.append(seconds(case.ours, case))
+            if case.baseline:
+                theirs.append(seconds(case.baseline, case))
+            if repeat == 0 and case.baseline:  # a warm-up
+                ours, theirs = [], []
         cells = [f"{1e3 * statistics.median(ours):.1f}", "", ""]
         memory = [f"{peak_growth_alone(index, 'ours', options.threads):.0f}", ""]
         if case.baseline:

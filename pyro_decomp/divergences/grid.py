@@ -98,7 +98,7 @@ def grid_for(x: Float[Tensor, "d b 1"], y: Float[Tensor, "d s 1"], radial: Radia
     return Grid(low - ORDER // 2 * spacing, spacing, size)
 
 
-def u_statistic_on(
+def u_statistic(
     grid: Grid, x: Float[Tensor, "d b 1"], y: Float[Tensor, "d s 1"], radial: Radial
 ) -> Float[Tensor, ""]:
     """The same as :func:`pyro_decomp.divergences.pairs.u_statistic`, summed over the D lines."""

@@ -47,7 +47,7 @@ class InverseMultiquadratic(Kernel):
         InverseMultiquadratic(scales=(0.5, 1.0))
     """
 
-    scales: Sequence[float] = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+    scales: Sequence[int | float] = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
     def __post_init__(self) -> None:
         if not self.scales or not all(0 < scale < float("inf") for scale in self.scales):

@@ -30,11 +30,13 @@ class InclusiveKL(Divergence):
         """Estimate KL(p || q), in nats.
 
         Raises:
-            ModelError: The prior is learned but its sampler passes no gradients.
+            ModelError: No latent site is inside the data plate; latent sites depend on one another
+                in the guide; the prior is learned but its sampler passes no gradients.
         """
+        q = traces.aggregate_posterior
         z, log_pz = traces.prior.draw(self.num_samples)
         require_gradients(traces.prior, "KL(p || q)")
-        return (log_pz - traces.aggregate_posterior.log_prob(z)).mean()
+        return (log_pz - q.log_prob(z)).mean()
 
 
 class ExclusiveKL(Divergence):

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor
 
+from pyro_decomp.divergences import grid
 from pyro_decomp.divergences.base import Divergence, positive_or_none, samples
-from pyro_decomp.divergences.grid import POINTS, grid_for, u_statistic_on
 from pyro_decomp.divergences.kernels import InverseMultiquadratic, Kernel, fitted
 from pyro_decomp.divergences.pairs import u_statistic
 from pyro_decomp.traces import TracePair
@@ -41,6 +41,7 @@ def mmd(
 
     Example:
         >>> import torch
+        >>> from pyro_decomp.divergences import RBF
         >>> x = torch.tensor([[0.0], [1.0]])
         >>> round(mmd(x, x + 9, RBF(bandwidth=1.0)).item(), 4)  # 2 exp(-1/2)
         1.2131
@@ -58,6 +59,7 @@ def dimensionwise_mmd(
     With the two kernels of ours, sums over pairs become a convolution on a grid: exact to 1e-11 of
     the kernel's scale, in time that grows as B + S. Kernels of your own form all pairs, as happens
     where few points lie far apart (there pairs are cheaper) and inside ``vmap`` or ``make_fx``.
+    On a GPU, sums on the grid are in no fixed order: the last bits may differ from run to run.
 
     Args:
         x: Codes, one a row, at least two.
@@ -69,7 +71,7 @@ def dimensionwise_mmd(
         ValueError: A sample has fewer than two rows, or the rows differ in length.
     """
     _check(x, y)
-    width = max(1, POINTS // (len(x) + len(y)))
+    width = max(1, grid.POINTS // (len(x) + len(y)))
     kernel = InverseMultiquadratic() if kernel is None else kernel
     lines = zip(x.T[..., None].split(width), y.T[..., None].split(width), strict=True)
     return sum((_over_lines(a, b, kernel) for a, b in lines), x.new_zeros(()))
@@ -81,8 +83,9 @@ class MMD(Divergence):
     .. math:: E k(z, z') + E k(y, y') - 2 E k(z, y),  z, z' ~ q(z),  y, y' ~ p(z)
 
     by the U-statistic of :func:`mmd` between the batch's own codes and draws of the prior. Unbiased
-    for the q(z) that the batch is drawn from (data without replacement as if independent), so that
-    it can be negative near equality. No unit; weights of 10 to 1000 are usual beside nats.
+    for the q(z) of the distribution that data come from (of N given data it leaves out pairs of
+    codes of one datum, a share of 1/N), so that it can be negative near equality. No unit; weights
+    of 10 to 1000 are usual beside nats.
 
     With AggregateELBO and ``alpha=0``, or as a part of weight 0, it is left out: the plain ELBO.
     Tolstikhin et al., "Wasserstein Auto-Encoders", 2018, section 4
@@ -138,8 +141,8 @@ class DimensionwiseMMD(MMD):
 
 def _over_lines(x: Tensor, y: Tensor, kernel: AnyKernel) -> Tensor:
     radial = fitted(kernel, x, y)
-    grid = grid_for(x, y, radial)
-    return u_statistic(x, y, radial) if grid is None else u_statistic_on(grid, x, y, radial)
+    nodes = grid.grid_for(x, y, radial)
+    return u_statistic(x, y, radial) if nodes is None else grid.u_statistic(nodes, x, y, radial)
 
 
 def _check(x: Tensor, y: Tensor) -> None:

@@ -129,8 +129,8 @@ class EnergyDistance(Divergence):
     .. math:: 2 E|z - y| - E|z - z'| - E|y - y'|,  z, z' ~ q(z),  y, y' ~ p(z)
 
     by the U-statistic of :func:`energy_distance`. It has no scale to choose, and is zero only at
-    q = p. Unbiased for the q(z) that the batch is drawn from, so that it can be negative near
-    equality. As a part of weight 0 it is left out: the plain ELBO.
+    q = p. Unbiased in the same sense as :class:`MMD`, so that it can be negative near equality. As
+    a part of weight 0 it is left out: the plain ELBO.
 
     Args:
         num_samples: S, draws from the prior, at least 2; None for as many as the batch has data.

@@ -110,8 +110,8 @@ def _sum_over_sites(trace: poutine.Trace, traces: TracePair) -> Float[Tensor, " 
 
 INSTEAD = (
     "so KL(q(z|x) || p(z)) splits no further than into the mutual information and "
-    "KL(q(z) || p(z)): use AggregateELBO with a divergence, or FactorELBO for the total "
-    "correlation alone"
+    "KL(q(z) || p(z)): use AggregateELBO with ExclusiveKL() for these, or FactorELBO for the "
+    "total correlation alone"
 )
 
 

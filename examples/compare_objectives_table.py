@@ -19,7 +19,7 @@ from pyro_decomp.evaluation import encode, evaluate, seeded
 from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.run import Run
 from pyro_decomp.run_folder import write_atomically
-from pyro_decomp.state import set_seed
+from pyro_decomp.seeds import set_seed
 from pyro_decomp.traces import TracePair
 from pyro_decomp.training import Interrupted, train
 

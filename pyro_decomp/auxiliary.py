@@ -35,6 +35,13 @@ class Auxiliary:
     loss: AuxiliaryLoss
     optimizer: OptimizerFactory
 
+    def __post_init__(self) -> None:
+        if not callable(self.optimizer):
+            raise TypeError(
+                f"optimizer: expected a callable that takes the parameters of the {self.name}, got "
+                f"{self.optimizer!r}"
+            )
+
 
 @runtime_checkable
 class OwnsAuxiliaries(Protocol):

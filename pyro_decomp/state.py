@@ -90,6 +90,8 @@ def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State
     store = ParamStoreDict()
     with undisturbed(modules), poutine.trace(param_only=True) as capture, _own_store(store):
         estimate = experiment.elbo.evaluate(experiment.model, experiment.guide, batch)
+        if rest := len(experiment.data) % len(batch):  # the last, smaller batch
+            experiment.elbo.evaluate(experiment.model, experiment.guide, experiment.data[-rest:])
     preflight.check_plate_size(estimate.pairs[0].model, len(experiment.data))
     if len(store):
         experiment.model = _own_store(store)(experiment.model)

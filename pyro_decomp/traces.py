@@ -157,7 +157,7 @@ class TracePair:
                 raise ModelError(
                     f"the guide's site '{name}' depends on {named}: terms of the aggregate "
                     "posterior need latent sites that are independent given the datum, so make the "
-                    "guide mean-field or set the weight of that term to 0"
+                    "guide mean-field or leave that term out"
                 )
         return self._mixture(self.guide)
 

@@ -289,7 +289,7 @@ class _Loop:
         return {f"{name}.{n}": weight for n, weight in weights}
 
     def _estimate(self, batch: Tensor) -> tuple[Estimate, dict[str, float]]:
-        """The objective on a batch, and its values by name, all finite."""
+        """The objective on a batch, finite, and all values by name."""
         evaluate = partial(
             self.experiment.elbo.evaluate, self.experiment.model, self.experiment.guide, batch
         )
@@ -305,7 +305,7 @@ class _Loop:
         values = dict(
             zip(named, torch.stack([v.detach() for v in named.values()]).tolist(), strict=True)
         )
-        if not all(map(math.isfinite, values.values())):
+        if not math.isfinite(values["objective"]):
             raise NonFiniteError(blame_terms(estimate, values, self.step + 1)) from refused
         if refused is not None:
             raise refused

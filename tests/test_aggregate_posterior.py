@@ -9,13 +9,25 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyro_decomp import aggregate_posterior
-from pyro_decomp.aggregate_posterior import AggregatePosterior, diagonal_gaussian, log_prob_over
+from pyro_decomp.aggregate_posterior import (
+    AggregatePosterior,
+    blocks,
+    diagonal_gaussian,
+    gaussian,
+    gaussian_marginals,
+    log_prob_over,
+    pairs,
+)
 from tests.statistics import assert_mean
 
 M, S, D = 7, 11, 3  # encodings, samples, length of a latent
 
 Sites = dict[str, Callable[[dict[str, Tensor]], dist.Distribution]]
+
+
+def set_block(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    for module in (gaussian, gaussian_marginals, pairs):
+        monkeypatch.setattr(module, "BLOCK", size)
 
 
 def positive(x: Tensor) -> Tensor:
@@ -61,7 +73,7 @@ every_family = pytest.mark.parametrize("sites", FAMILIES.values(), ids=FAMILIES)
 @pytest.fixture(params=[None, 1, 50], ids=["one block", "a row a block", "blocks of two rows"])
 def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param is not None:
-        monkeypatch.setattr(aggregate_posterior, "BLOCK", request.param)
+        set_block(monkeypatch, request.param)
 
 
 def parameters(dtype: torch.dtype = torch.double) -> dict[str, Tensor]:
@@ -235,8 +247,8 @@ def test_it_trains_after_inference_mode() -> None:
 def test_no_tensor_holds_all_pairs_of_all_dimensions(
     family: type[dist.TorchDistribution], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aggregate_posterior, "BLOCK", 4096)
-    monkeypatch.setattr(aggregate_posterior, "_kept", threading.local())
+    set_block(monkeypatch, 4096)
+    monkeypatch.setattr(blocks, "_kept", threading.local())
     many, wide = 256, 8
     loc = torch.randn(many, wide).requires_grad_()
     z = {"z": torch.randn(many, wide).requires_grad_()}

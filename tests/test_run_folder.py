@@ -35,6 +35,7 @@ def checkpoint(step: int = 5, rows: int = 3) -> dict[str, Any]:
         "modules": [torch.nn.BatchNorm1d(3).state_dict()],
         "parameters": {"a": parameter.detach()},
         "optimizer": optimizer.state_dict(),
+        "auxiliaries": {},
         "random": {"torch": torch.get_rng_state(), "python": (3, tuple(range(625)), None)},
     }
 

@@ -9,13 +9,23 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from pyro_decomp import VAE, AggregateELBO, Experiment, TermsELBO, load, train
+from pyro_decomp import (
+    VAE,
+    AggregateELBO,
+    CovariancePenalty,
+    Experiment,
+    InclusiveKL,
+    TermsELBO,
+    load,
+    train,
+)
 from pyro_decomp.elbo.capacity import CapacityELBO
 from pyro_decomp.errors import ExperimentError
+from pyro_decomp.interruption import Interrupted
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
 from pyro_decomp.schedules import Capacity, Constant, Cosine, Cyclical, Linear, Schedule
 from pyro_decomp.schedules import UnfinishedScheduleWarning as Unfinished
-from pyro_decomp.training import Interrupted, Progress
+from pyro_decomp.training import Progress
 
 EPOCHS, STEPS = 4, 12  # three batches an epoch, the last one smaller
 SCHEDULES = {"beta": Linear(0.5, 2.0, until=0.5), "alpha": Cosine(0.0, 1.0, until=10)}
@@ -123,7 +133,7 @@ def test_the_first_step_is_checked_before_the_run(tmp_path: Path) -> None:
 
     schedules = {"alpha": Linear(0.0, 12.0)}
     train(experiment(schedules, Recording()), tmp_path / "run")
-    assert seen == [1.0, *range(1, STEPS + 1)]
+    assert seen == [1.0, 1.0, *range(1, STEPS + 1)]  # a whole batch and a smaller one are checked
 
 
 @pytest.mark.parametrize(
@@ -163,3 +173,18 @@ def test_a_run_that_ends_with_its_schedule_says_nothing(tmp_path: Path, until: f
 def test_what_is_refused(schedules: dict[str, Any], match: str) -> None:
     with pytest.raises(ExperimentError, match=match):
         experiment(schedules)
+
+
+def test_weights_within_a_divergence_can_be_scheduled(tmp_path: Path) -> None:
+    divergence = InclusiveKL() + 2.0 * CovariancePenalty("I")
+    schedules = {
+        "divergence.1": Linear(0.0, 4.0, until=1.0),
+        "divergence.1.lambda_d": Linear(1.0, 3.0, until=1.0),
+    }
+    elbo = AggregateELBO(alpha=1.0, divergence=divergence)
+    run = train(experiment(schedules, elbo), tmp_path / "run")
+    assert run.history["divergence.1"][-1] == 4.0
+    assert divergence.parts[1][0] == 4.0
+    assert divergence.parts[1][1].lambda_d == 3.0
+    with pytest.raises(ExperimentError, match=r"expected one of .*divergence\.0.*got 'divergence"):
+        experiment({"divergence": Linear(0.0, 1.0, until=1.0)}, elbo)

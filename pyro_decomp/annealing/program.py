@@ -20,7 +20,8 @@ def anneal(program: Program, beta: Power) -> "AnnealedProgram":
     .. math:: \prod_i f_\beta(z_i | z_{<i}) = p(z)^\beta / \prod_i F_{\beta,i}(z_{<i}),
 
     and this is the annealed joint only where no F_i depends on earlier sites. A Normal whose
-    location depends on its parents passes; one whose scale does is refused.
+    location depends on its parents passes; one whose scale does is refused. Dependence is followed
+    through tensors: a scale chosen by Python's ``if`` on a sampled value is not seen.
 
     Args:
         program: A function or module that samples latent sites; observed and deterministic sites

@@ -1,11 +1,10 @@
 """The decomposition objective."""
 
-import math
-
 from torch import Tensor
 
 from pyro_decomp.divergences import Divergence, InclusiveKL
 from pyro_decomp.elbo.base import TermsELBO
+from pyro_decomp.elbo.weights import checked_weight
 from pyro_decomp.traces import TracePair
 
 
@@ -46,11 +45,8 @@ class AggregateELBO(TermsELBO):
         analytic_kl: bool = True,
     ) -> None:
         super().__init__(num_particles=num_particles, analytic_kl=analytic_kl)
-        for name, weight in (("beta", beta), ("alpha", alpha)):
-            if not (math.isfinite(weight) and weight >= 0):
-                raise ValueError(f"{name}: expected a finite number of at least 0, got {weight}")
-        self.beta = beta
-        self.alpha = alpha
+        self.beta = checked_weight("beta", beta)
+        self.alpha = checked_weight("alpha", alpha)
         self.divergence = InclusiveKL() if divergence is None else divergence
         if not isinstance(self.divergence, Divergence):
             raise TypeError(

@@ -109,6 +109,10 @@ class TermsELBO(ELBO):
             terms["global_kl"] = global_kl / traces.num_data
         return terms
 
+    def of_means(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Add terms that are functions of other terms' means over batch and particles."""
+        return terms
+
     def trace_pairs(
         self, model: Program, guide: Program, *args: Any, **kwargs: Any
     ) -> Iterator[TracePair]:
@@ -138,7 +142,7 @@ class TermsELBO(ELBO):
         for pair in pairs:
             for name, value in self.terms(pair).items():
                 totals[name] = totals[name] + value if name in totals else value
-        terms = {name: value / self.num_particles for name, value in totals.items()}
+        terms = self.of_means({name: value / self.num_particles for name, value in totals.items()})
         self.kl_methods = pairs[-1].kl_methods
         weights = self.weights()
         if missing := terms.keys() - weights.keys():
@@ -146,7 +150,7 @@ class TermsELBO(ELBO):
                 f"{type(self).__name__}.weights(): expected a weight for every term, got none for "
                 f"{', '.join(sorted(missing))} (0 only logs it)"
             )
-        objective = _total(weights[name] * value for name, value in terms.items())
+        objective = _total(weights[n] * value for n, value in terms.items() if _counts(weights[n]))
         elbo = terms["log_likelihood"] - terms["kl"] - terms.get("global_kl", 0.0)
         return Estimate(terms, objective, elbo, pairs[-1].num_data, pairs)
 
@@ -200,6 +204,11 @@ class TermsELBO(ELBO):
             self._guide_dependencies = _dependencies(guide, guide_trace, args, kwargs)
             self._checked = (model, guide, names)
         return model_trace, guide_trace
+
+
+def _counts(weight: float | Tensor) -> bool:
+    """Whether a term is optimised; one of weight 0 is only logged, and may be infinite."""
+    return isinstance(weight, Tensor) or weight != 0
 
 
 def _total(values: Iterable[Tensor]) -> Tensor:

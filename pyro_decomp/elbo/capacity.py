@@ -5,7 +5,6 @@ import math
 from torch import Tensor
 
 from pyro_decomp.elbo.base import TermsELBO
-from pyro_decomp.traces import TracePair
 
 
 class CapacityELBO(TermsELBO):
@@ -67,8 +66,6 @@ class CapacityELBO(TermsELBO):
             "capacity_gap": -self.gamma,
         }
 
-    def terms(self, traces: TracePair) -> dict[str, Tensor]:
-        """The terms of the ELBO and the distance of this batch's mean KL from the capacity."""
-        terms = super().terms(traces)
-        terms["capacity_gap"] = (terms["kl"] - self.capacity).abs()
-        return terms
+    def of_means(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Add the distance of the mean KL, over batch and particles, from the capacity."""
+        return terms | {"capacity_gap": (terms["kl"] - self.capacity).abs()}

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from pyro import poutine
 from pyro.distributions import Distribution
@@ -68,8 +69,8 @@ class DecomposedELBO(TermsELBO):
         self._check_prior(traces)
         log_pz = _sum_over_sites(traces.model, traces)
         log_qz_x = _sum_over_sites(traces.guide, traces)
-        sites = sum(log_q.sites.values())
-        dimensions = sum(each.sum(-1) for each in log_q.dimensions.values())
+        sites = torch.stack(list(log_q.sites.values())).sum(0)
+        dimensions = torch.stack([each.sum(-1) for each in log_q.dimensions.values()]).sum(0)
         return Decomposition(
             mutual_information=(log_qz_x - log_q.joint).mean(),
             between=(log_q.joint - sites).mean(),
@@ -105,7 +106,8 @@ def _sum_over_sites(trace: poutine.Trace, traces: TracePair) -> Float[Tensor, " 
     """Log density of the latents of each datum under one of the traces."""
     nodes = (trace.nodes[name] for name in traces.latents)
     axis = traces.data_plate.dim
-    return sum(data_rows(node["fn"].log_prob(node["value"]), axis).sum(-1) for node in nodes)
+    log_probs = [node["fn"].log_prob(node["value"]) for node in nodes]
+    return torch.stack([data_rows(each, axis).sum(-1) for each in log_probs]).sum(0)
 
 
 INSTEAD = (

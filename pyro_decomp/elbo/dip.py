@@ -10,6 +10,7 @@ from pyro_decomp.divergences.moments import (
     off_diagonal_penalty,
 )
 from pyro_decomp.elbo.base import TermsELBO
+from pyro_decomp.elbo.weights import checked_weight
 from pyro_decomp.traces import TracePair
 
 
@@ -59,8 +60,8 @@ class DIPELBO(TermsELBO):
     ) -> None:
         super().__init__(num_particles=num_particles, analytic_kl=analytic_kl)
         self.kind = checked_kind(kind)
-        self.lambda_od = lambda_od
-        self.lambda_d = lambda_d
+        self.lambda_od = checked_weight("lambda_od", lambda_od)
+        self.lambda_d = checked_weight("lambda_d", lambda_d)
 
     def weights(self) -> dict[str, float | Tensor]:
         """1, -1, -1, -lambda_od and -lambda_d."""
@@ -78,8 +79,12 @@ class DIPELBO(TermsELBO):
         Raises:
             ModelError: The covariance of the encodings is not known or not defined.
         """
+        terms = super().terms(traces)
+        weights = (self.lambda_od, self.lambda_d)
+        if all(not isinstance(weight, Tensor) and weight == 0 for weight in weights):
+            return terms
         covariance = code_covariance(traces, self.kind)
-        return super().terms(traces) | {
+        return terms | {
             "off_diagonal": off_diagonal_penalty(covariance),
             "diagonal": diagonal_penalty(covariance),
         }

@@ -49,7 +49,9 @@ def test_without_capacity_it_is_the_beta_vae(name: str) -> None:
 @pytest.mark.parametrize(("capacity", "beta"), [(0.1, 7.0), (1e3, -7.0)])
 def test_gradients_are_the_beta_vaes_on_either_side(capacity: float, beta: float) -> None:
     programs, gradients = vae(), []
-    for elbo in (CapacityELBO(gamma=7.0, capacity=capacity), AggregateELBO(beta=beta)):
+    below = AggregateELBO()
+    below.beta = beta  # negative below the capacity, where the KL is to grow
+    for elbo in (CapacityELBO(gamma=7.0, capacity=capacity), below):
         pyro.set_rng_seed(1)
         parameters = list(programs.parameters().values())
         estimate = elbo.evaluate(programs.model, programs.guide, programs.x)
@@ -72,3 +74,10 @@ def test_every_argument_changes_the_loss() -> None:
 def test_what_is_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name}: expected a number from 0, got {value}"):
         CapacityELBO(**{name: value})
+
+
+def test_the_gap_is_that_of_the_mean_over_particles_too() -> None:
+    programs = vae()
+    elbo = CapacityELBO(capacity=1.0, num_particles=50, analytic_kl=False)
+    terms = elbo.evaluate(programs.model, programs.guide, programs.x).terms
+    torch.testing.assert_close(terms["capacity_gap"], (terms["kl"] - 1.0).abs())

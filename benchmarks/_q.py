@@ -51,7 +51,6 @@ class Case(NamedTuple):
 CASES = [
     Case("TC terms", 64, 10, total_correlation, straightforward.total_correlation),
     Case("TC terms", 2048, 10, total_correlation, straightforward.total_correlation),
-
     Case("inclusive KL", 400, 2, inclusive_kl, straightforward.inclusive_kl),
     Case("inclusive KL", 4096, 2, inclusive_kl, straightforward.inclusive_kl),
 ]

@@ -81,7 +81,7 @@ class GeneralizedNormal(TorchDistribution):
         return -(distance**self.power) - self._log_volume()
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Samples with gradients: |z - m| / a is the r-th root of a Gamma(1/r) variable."""
+        """Samples with gradients: abs(z - m) / a is the r-th root of a Gamma(1/r) variable."""
         shape = self._extended_shape(torch.Size(sample_shape))
         concentration = (1 / self.power).expand(shape)
         radius = torch._standard_gamma(concentration) ** concentration

@@ -70,7 +70,7 @@ class InverseMultiquadratic(Kernel):
 
 @dataclass(frozen=True)
 class RBF(Kernel):
-    r"""The Gaussian kernel k(x, y) = exp(-|x - y|^2 / (2 h^2)).
+    r"""The Gaussian kernel k(x, y) = exp(-r^2 / (2 h^2)), r the distance of x and y.
 
     Without a bandwidth, h is the median distance between the points of both samples together
     (Gretton et al., "A Kernel Two-Sample Test", 2012, section 8,

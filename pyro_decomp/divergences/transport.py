@@ -59,8 +59,8 @@ def energy_distance(x: Float[Tensor, "b d"], y: Float[Tensor, "s d"]) -> Float[T
 
     .. math:: 2 E|x - y| - E|x - x'| - E|y - y'|
 
-    with |.| the Euclidean norm; means over distinct pairs. It is :func:`mmd` with the kernel
-    -|x - y|. Székely & Rizzo, "Energy Statistics", 2013
+    with the Euclidean norm; means over distinct pairs. It is :func:`mmd` with the kernel
+    -sqrt(r^2). Székely & Rizzo, "Energy Statistics", 2013
     (https://doi.org/10.1016/j.jspi.2013.03.018). Unbiased, and so negative about as often as not
     where the two distributions are equal; in the unit of the codes.
 

@@ -25,9 +25,10 @@ Sources: Chen et al. 2018, "Isolating Sources of Disentanglement in Variational 
 (https://arxiv.org/abs/1802.04942), eq. 3 for "weighted" and appendix C for "stratified";
 "stratified_averaged" is its mean over all choices of the one datum that C singles out.
 
-The *logarithm* of an unbiased estimate is still biased low (Jensen), by about 0.4 nats at B = 8,
-N = 64 for 10-D encodings that share 3 nats with the data (docs/estimators.md); it vanishes as B grows to N. Public code often puts 1/N in the first column instead of on
-the diagonal, which makes the estimate several times too large.
+The *logarithm* of an unbiased estimate is still biased low (Jensen): by about 0.4 nats at B = 8,
+N = 64 for 10-D encodings that share 3 nats with the data (docs/estimators.md has a table). It
+vanishes as B grows to N. Public code often puts 1/N in the first column instead of on the
+diagonal, which makes the estimate several times too large.
 """
 
 import math

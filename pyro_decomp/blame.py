@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pyro_decomp.elbo import Estimate
-from pyro_decomp.traces import sample_sites
+from pyro_decomp.sites import sample_sites
 
 
 def blame_terms(estimate: Estimate, values: Mapping[str, float], step: int) -> str:

@@ -10,7 +10,7 @@ from pyro.distributions.torch_distribution import ExpandedDistribution
 from torch import Tensor
 
 from pyro_decomp.errors import ModelError
-from pyro_decomp.traces import Site, data_plate, sample_sites
+from pyro_decomp.sites import Site, data_plate, sample_sites
 
 
 def check(model: poutine.Trace, guide: poutine.Trace) -> None:
@@ -23,8 +23,11 @@ def check(model: poutine.Trace, guide: poutine.Trace) -> None:
     """
     plate = data_plate(model)
     _check_matching(model, guide)
+    for site in sample_sites(model):
+        if site["name"] not in guide.nodes:
+            _check_summed_out(site, plate.name)
     for site in sample_sites(guide):
-        _check_gradients(site)
+        _check_gradients(site, plate.name)
         if site["name"] in model.nodes:
             _check_latent(model.nodes[site["name"]], site, plate.name)
     for trace, role in ((guide, "guide"), (model, "model")):
@@ -60,15 +63,17 @@ def _check_matching(model: poutine.Trace, guide: poutine.Trace) -> None:
     drawn = {s["name"]: s for s in sample_sites(guide)}
     for name, site in drawn.items():
         if site["is_observed"]:
-            raise ModelError(
-                f"the guide's site '{name}' is observed, which no objective scores: observe it in "
-                "the model instead"
-            )
+            if name not in observed:
+                raise ModelError(
+                    f"the guide's site '{name}' is observed but not in the model: expected the "
+                    "same label observed in both"
+                )
+            continue
         auxiliary = site["infer"].get("is_auxiliary")
         if name in observed:
             raise ModelError(
-                f"site '{name}' is drawn in the guide but observed in the model: remove it from "
-                "the guide, or its obs= from the model"
+                f"site '{name}' is drawn in the guide but observed in the model: observe it in the "
+                "guide too, remove it there, or remove its obs= from the model"
             )
         if name not in latent and not auxiliary:
             raise ModelError(
@@ -78,10 +83,7 @@ def _check_matching(model: poutine.Trace, guide: poutine.Trace) -> None:
         if name in drawn:
             continue
         if site["fn"].has_enumerate_support:
-            raise ModelError(
-                f"the model's discrete site '{name}' is absent from the guide: sum it out in the "
-                "prior, for instance with pyro.distributions.MixtureSameFamily"
-            )
+            continue
         raise ModelError(
             f"the model's latent site '{name}' is absent from the guide: expected "
             f"pyro.sample('{name}', ...) there too"
@@ -131,15 +133,34 @@ def _check_latent(model_site: Site, guide_site: Site, plate: str) -> None:
         )
 
 
-def _check_gradients(site: Site) -> None:
+def _check_gradients(site: Site, plate: str) -> None:
     name, q = site["name"], site["fn"]
-    if not q.has_rsample:
-        if q.has_enumerate_support:
-            fix = "sum it out in the prior, for instance with pyro.distributions.MixtureSameFamily"
-        else:
-            fix = "use a family with rsample, such as Normal or Laplace"
+    if q.has_rsample or site["is_observed"]:
+        return
+    if not q.has_enumerate_support:
         raise ModelError(
-            f"the guide's site '{name}' ({family(q)}) cannot be drawn with gradients: {fix}"
+            f"the guide's site '{name}' ({family(q)}) cannot be drawn with gradients: use a family "
+            "with rsample, such as Normal or Laplace; or a discrete one with finitely many values, "
+            "such as Categorical, whose dimensions are not declared with .to_event()"
+        )
+    plates = [frame.name for frame in site["cond_indep_stack"] if frame.vectorized]
+    if plates != [plate]:
+        where = ", ".join(map(repr, plates)) or "no plate"
+        raise ModelError(
+            f"the guide's discrete site '{name}' is in {where}: expected it in the data plate "
+            f"'{plate}' alone, where the objective can sum over its values"
+        )
+
+
+def _check_summed_out(site: Site, plate: str) -> None:
+    """A discrete site of the model alone is summed out of each datum's density."""
+    if site["is_observed"] or not site["fn"].has_enumerate_support:
+        return
+    if plate not in [frame.name for frame in site["cond_indep_stack"]]:
+        raise ModelError(
+            f"the model's discrete site '{site['name']}' is absent from the guide and outside the "
+            f"data plate '{plate}', so that it cannot be summed out of each datum: move it into "
+            "the plate, or make it continuous"
         )
 
 

@@ -13,7 +13,8 @@ from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-Site = dict[str, Any]
+from pyro_decomp.enumeration import NOTHING, Enumeration, Factor, log_marginal
+from pyro_decomp.sites import Site, plate_dims
 
 
 class PriorProgram:
@@ -24,6 +25,7 @@ class PriorProgram:
         sites: Names of the local latent sites.
         data_plate: The frame of the data plate.
         fixed: Values of the sites that are not drawn, such as global latents.
+        enumeration: Which of the model's discrete sites the density is summed over.
 
     Attributes:
         without_gradient: Sites of the last draw whose distribution is learned, or depends on what
@@ -36,11 +38,13 @@ class PriorProgram:
         sites: list[str],
         data_plate: CondIndepStackFrame,
         fixed: dict[str, Tensor],
+        enumeration: Enumeration = NOTHING,
     ) -> None:
         self._program = program
         self._sites = sites
         self._plate = data_plate
         self._fixed = fixed
+        self._enumeration = enumeration
         self.without_gradient: list[str] = []
 
     def draw(self, num_samples: int | None = None) -> tuple[dict[str, Tensor], Tensor]:
@@ -96,24 +100,34 @@ class PriorProgram:
         return torch.cat(values, self._axis(name)).narrow(self._axis(name), 0, total)
 
     def _run(self, z: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-        recorder = _UntilLast(self._sites, self._fixed | z)
-        with suppress(_LastSiteReached), poutine.block(), recorder:
-            self._program()
-        found = recorder.sites
-        self._event_dims = {name: len(site["fn"].event_shape) for name, site in found.items()}
-        values = {name: site["value"] for name, site in found.items()}
-        log_probs = {name: found[name]["fn"].log_prob(value) for name, value in values.items()}
+        """Draw, or score at ``z``: the values of every site and their joint log density."""
+        found = self._record(self._program, z)
+        factors = {name: _factor(site) for name, site in found.items()}
+        values = {name: found[name]["value"] for name in self._sites}
+        self._event_dims = {name: len(found[name]["fn"].event_shape) for name in self._sites}
         if not z:
             self.without_gradient = [
                 name
-                for name, value in values.items()
-                if log_probs[name].requires_grad and not value.requires_grad
+                for name, factor in factors.items()
+                if factor.log_prob.requires_grad and not found[name]["value"].requires_grad
             ]
-        log_prob: Tensor = sum(
-            each.movedim(self._plate.dim, 0).reshape(self._plate.size, -1).sum(-1)
-            for each in log_probs.values()
-        )
-        return values, log_prob
+        if discrete := [name for name in found if name in self._enumeration.model]:
+            found = self._record(self._enumeration.wrapped_model(self._program), values)
+            factors = {name: _factor(site) for name, site in found.items()}
+        summed_out = [found[name] for name in discrete]
+        data_dim, num_plates = int(self._plate.dim), max(-min(f.dims) for f in factors.values())
+        return values, log_marginal(factors.values(), summed_out, data_dim, num_plates)
+
+    def _record(self, program: Callable[[], Any], z: dict[str, Tensor]) -> dict[str, Site]:
+        """The sites, and the discrete ones that are summed out, in the program's order."""
+        recorder = _UntilLast(self._sites, self._fixed | z, self._enumeration.model)
+        with suppress(_LastSiteReached), poutine.block(), recorder:
+            program()
+        return recorder.sites
+
+
+def _factor(site: Site) -> Factor:
+    return Factor(site["fn"].log_prob(site["value"]), plate_dims(site), site["name"])
 
 
 class _LastSiteReached(Exception):  # noqa: N818 - a way out, not an error
@@ -123,9 +137,15 @@ class _LastSiteReached(Exception):  # noqa: N818 - a way out, not an error
 class _UntilLast(Messenger):
     """Gives the named sites their values, records them, and leaves the program after the last."""
 
-    def __init__(self, names: list[str], values: dict[str, Tensor]) -> None:
+    def __init__(
+        self,
+        names: list[str],
+        values: dict[str, Tensor],
+        others: frozenset[str] = frozenset(),
+    ) -> None:
         super().__init__()
         self._waiting = set(names)
+        self._others = others
         self._values = values
         self.sites: dict[str, Site] = {}
 
@@ -135,7 +155,7 @@ class _UntilLast(Messenger):
             msg["done"] = True
 
     def _pyro_post_sample(self, msg: Any) -> None:
-        if msg["name"] in self._waiting:
+        if msg["name"] in self._waiting or msg["name"] in self._others:
             self.sites[msg["name"]] = dict(msg)
             self._waiting.discard(msg["name"])
             if not self._waiting:

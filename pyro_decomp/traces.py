@@ -1,70 +1,57 @@
 """What an objective may ask of one run of the guide and the model: terms per datum, unscaled."""
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import product
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from pyro import poutine
-from pyro.distributions import Delta, Distribution, Independent
 from pyro.distributions.util import scale_and_mask
-from pyro.poutine.indep_messenger import CondIndepStackFrame
-from pyro.poutine.subsample_messenger import _Subsample
-from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor
 
-from pyro_decomp.aggregate_posterior import AggregatePosterior
+from pyro_decomp.aggregate_posterior import AggregatePosterior, StructuredPosterior
+from pyro_decomp.enumeration import (
+    NOTHING,
+    Enumeration,
+    enumerated_dim,
+    factor,
+    log_marginal,
+    per_datum,
+    varies_along,
+)
 from pyro_decomp.errors import ModelError
+from pyro_decomp.guide_density import GuideDensity
 from pyro_decomp.prior_program import PriorProgram
+from pyro_decomp.sites import Site, analytic_kl, data_plate, sample_sites
 
-DATA_PLATE = "data"
-
-Site = dict[str, Any]
-
-
-class SampleTrace(TraceMessenger):
-    """A trace of sample sites; parameters pass through it to whoever records them outside."""
-
-    records_parameters = False
-
-    def _pyro_post_param(self, msg: Any) -> None:
-        pass
+Program = Callable[..., Any]
 
 
-def sample_sites(trace: poutine.Trace) -> Iterator[Site]:
-    """The random sites of a trace: neither subsampling by plates nor ``pyro.deterministic``."""
-    for site in trace.nodes.values():
-        if site["type"] != "sample" or type(site["fn"]) is _Subsample:
-            continue
-        if not site["infer"].get("_deterministic"):
-            yield site
+@dataclass(frozen=True)
+class OwnSamples:
+    """The batch's own samples of q(z|x), for one choice of the guide's discrete sites.
 
-
-def analytic_kl(q: Distribution, p: Distribution) -> Tensor | None:
-    """KL(q || p) where torch or Pyro register a closed form for the pair, else None.
-
-    None for a Delta too: Pyro's closed form leaves out its ``log_density``, and log q - log p at
-    its only value is exact.
+    Attributes:
+        z: Values of all latent sites of a datum.
+        log_qz_x: Their joint log density under the encodings, ``[B]``.
+        log_pz: That under the prior, ``[B]``.
     """
-    base: Any = q
-    while isinstance(base, Independent):
-        base = base.base_dist
-    if isinstance(base, Delta):
-        return None
-    try:
-        kl = torch.distributions.kl_divergence(q, p)
-    except NotImplementedError:
-        return None
-    return kl if isinstance(kl, Tensor) else None  # a number where both are masked out
+
+    z: Mapping[str, Tensor]
+    log_qz_x: Float[Tensor, " b"]
+    log_pz: Float[Tensor, " b"]
 
 
 class TracePair:
     """One guide trace and the model trace replayed against it.
 
     Everything is per datum, in nats, and free of the plate's N/B: a vector with one entry for each
-    of the B data in the batch. A scale that the user's own handlers set stays in.
+    of the B data in the batch. A scale that the user's own handlers set stays in. Where discrete
+    sites of the guide have all of their values, what is given is the expectation over them.
 
     Attributes:
         model: The model's trace.
@@ -78,6 +65,8 @@ class TracePair:
         auxiliaries: Sites of the guide alone that it marks as auxiliary, inside the data plate.
         global_auxiliaries: The same outside it.
         observed: The model's observed sites.
+        labels: Sites that are observed in the guide too.
+        summed_out: Discrete sites of the model alone.
         kl_methods: For each latent site whose KL was asked for, "analytic" or "Monte Carlo".
     """
 
@@ -87,9 +76,11 @@ class TracePair:
         guide: poutine.Trace,
         program: Callable[[], Any],
         *,
-        guide_program: Callable[..., Any] | None = None,
+        guide_program: Program | None = None,
+        guide_arguments: tuple[tuple[Any, ...], Mapping[str, Any]] = ((), MappingProxyType({})),
         use_analytic_kl: bool = True,
         guide_dependencies: Mapping[str, set[str]] = MappingProxyType({}),
+        enumeration: Enumeration = NOTHING,
     ) -> None:
         self.model = model
         self.guide = guide
@@ -100,6 +91,8 @@ class TracePair:
         self.data_plate = data_plate(model)
         self.batch_size = int(self.data_plate.size)
         self.num_data = int(self.data_plate.full_size or self.data_plate.size)
+        self._guide_arguments = guide_arguments
+        self._enumeration = enumeration
         drawn = [site for site in sample_sites(guide) if not site["is_observed"]]
         local = [site["name"] for site in drawn if self._in_data_plate(site)]
         outside = [site["name"] for site in drawn if not self._in_data_plate(site)]
@@ -108,14 +101,26 @@ class TracePair:
         self.auxiliaries = [name for name in local if name not in model.nodes]
         self.global_auxiliaries = [name for name in outside if name not in model.nodes]
         self.observed = [site["name"] for site in sample_sites(model) if site["is_observed"]]
+        self.labels = [
+            s["name"] for s in sample_sites(guide) if s["is_observed"] and self._in_data_plate(s)
+        ]
+        self.summed_out = [n for n in model.nodes if n in enumeration.model]
         fixed = {name: guide.nodes[name]["value"] for name in self.global_latents}
-        self.prior = PriorProgram(program, self.latents, self.data_plate, fixed)
+        self.prior = PriorProgram(program, self.latents, self.data_plate, fixed, enumeration)
 
     def log_prob(self, name: str, *, guide: bool = False) -> Tensor:
-        """The site's log density per datum, ``[B]``; a scalar for a site outside the data plate."""
-        site = (self.guide if guide else self.model).nodes[name]
-        log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
-        return self._per_datum(log_prob, site)
+        """The site's log density per datum, ``[B]``; a scalar for a site outside the data plate.
+
+        Raises:
+            ModelError: The site's density depends on a discrete site that is summed out.
+        """
+        if not guide and name in self.entangled:
+            summed = ", ".join(map(repr, self.summed_out))
+            raise ModelError(
+                f"site '{name}' has no density of its own, as it depends on {summed}, which is "
+                "summed out: expected a mixture inside one site, such as MixtureSameFamily"
+            )
+        return self.expectation(self._log_prob(name, guide=guide))
 
     def kl(self, name: str) -> Tensor:
         """KL(q(z|x) || p(z)) of one latent site per datum, ``[B]``.
@@ -123,45 +128,136 @@ class TracePair:
         Analytic where a closed form is registered and the site's prior depends on nothing drawn
         after it in the guide; else the one-sample estimate log q - log p, which for an auxiliary
         site is log q. A scalar for a site outside the data plate.
+
+        Raises:
+            ModelError: The site's prior depends on a discrete site that is summed out.
         """
         if name not in self.model.nodes:
             return self.log_prob(name, guide=True)
         q, p = self.guide.nodes[name], self.model.nodes[name]
-        if self.use_analytic_kl and self._order_agrees(name):
+        if self.use_analytic_kl and name not in self.entangled and self._order_agrees(name):
             kl = analytic_kl(q["fn"], p["fn"])
             if kl is not None:
                 self.kl_methods[name] = "analytic"
-                return self._per_datum(kl, q)
+                return self.per_datum(kl, q)
         self.kl_methods[name] = "Monte Carlo"
         return self.log_prob(name, guide=True) - self.log_prob(name)
 
+    def total_kl(self) -> Tensor:
+        """KL(q(z|x) || p(z)) of all latent sites of a datum, ``[B]``.
+
+        The prior is summed over the discrete sites that the model alone has.
+        """
+        names = [n for n in (*self.latents, *self.auxiliaries) if n not in self.entangled]
+        total = _total(self.kl(name) for name in names)
+        entangled = [name for name in self.latents if name in self.entangled]
+        if not entangled:
+            return total
+        self.kl_methods |= dict.fromkeys(entangled, "Monte Carlo")
+        log_q = _total(self.log_prob(name, guide=True) for name in entangled)
+        return total + log_q - self.expectation(self._entangled_log_prob(observed=False))
+
+    def log_likelihood(self) -> Tensor:
+        """Log p(x|z) of all observed sites of a datum, ``[B]``.
+
+        Where some depend on discrete sites that the model alone has, log p(x, z) - log p(z), each
+        summed over these.
+        """
+        local = [n for n in self.observed if self._in_data_plate(self.model.nodes[n])]
+        names = [name for name in local if name not in self.entangled]
+        total = _total(self.log_prob(name) for name in names)
+        if len(names) == len(local):
+            return total
+        joint = self._entangled_log_prob(observed=True)
+        return total + self.expectation(joint - self._entangled_log_prob(observed=False))
+
+    def global_log_likelihood(self) -> Tensor:
+        """Log density of the observed sites outside the data plate, a scalar."""
+        outside = [n for n in self.observed if not self._in_data_plate(self.model.nodes[n])]
+        return _total(self.log_prob(name) for name in outside)
+
+    def log_prior(self) -> Tensor:
+        """Log p(z) of all latent sites of a datum, ``[B]``."""
+        return self.expectation(self._log_prior())
+
+    def log_posterior(self) -> Tensor:
+        """Log q(z|x) of all latent and auxiliary sites of a datum, ``[B]``."""
+        names = (*self.latents, *self.auxiliaries)
+        return _total(self.log_prob(name, guide=True) for name in names)
+
+    def supervision(self) -> Tensor:
+        """Log q(y|x) of the labels, sites that are observed in the guide too, ``[B]``."""
+        return _total(self.log_prob(name, guide=True) for name in self.labels)
+
+    def expectation(self, value: Tensor) -> Tensor:
+        """Over the guide's discrete sites, of what has their values along dimensions to the left.
+
+        Args:
+            value: ``[..., B]``; a scalar is left as it is.
+        """
+        if self._log_weights is None or value.dim() == 0:
+            return value
+        weights = self._log_weights.exp()
+        shape = torch.broadcast_shapes(weights.shape, value.shape)
+        weights, value = weights.expand(shape), value.expand(shape)
+        weighted = weights * value.masked_fill(weights == 0, 0.0)
+        return weighted.flatten(0, -2).sum(0)
+
+    def per_datum(self, value: Tensor, site: Site) -> Tensor:
+        """Of a quantity of a site: summed over plates, without N/B, in expectation; ``[B]``."""
+        return self.expectation(self._per_datum(value, site))
+
+    def over_own_samples(self, f: Callable[[OwnSamples], Tensor]) -> Tensor:
+        """The expectation over the guide's discrete sites of ``f`` at the batch's own samples.
+
+        Args:
+            f: Gives ``[..., B]``.
+
+        Returns:
+            ``[..., B]``.
+        """
+        log_qz_x = _total(self._log_prob(name, guide=True) for name in self.latents)
+        log_pz = self._log_prior()
+        if self._log_weights is None:
+            z = {name: self.guide.nodes[name]["value"] for name in self.latents}
+            return f(OwnSamples(z, log_qz_x, log_pz))
+        shape = self._log_weights.shape
+        per_choice, total = partial(torch.broadcast_to, size=shape), torch.zeros(())
+        log_qz_x, log_pz = per_choice(log_qz_x), per_choice(log_pz)
+        for choice in product(*map(range, shape[:-1])):
+            z = {name: self._chosen(name, choice) for name in self.latents}
+            value = f(OwnSamples(z, log_qz_x[choice], log_pz[choice]))
+            total = total + self._log_weights[choice].exp() * value
+        return total
+
     @cached_property
-    def aggregate_posterior(self) -> AggregatePosterior:
+    def aggregate_posterior(self) -> AggregatePosterior | StructuredPosterior:
         """q(z) over this batch.
 
+        Where latent sites depend on one another in the guide, q(z|x_j) at another datum's sample is
+        not the product of the traced distributions, and the guide is asked for it anew.
+
         Raises:
-            ModelError: No latent site is inside the data plate; or one depends in the guide on
-                another one of the same datum, so that q(z|x_j) at another datum's sample is not
-                the product of the traced distributions.
+            ModelError: No latent site is inside the data plate; or the guide draws auxiliary sites,
+                so that its density is not known.
         """
         if not self.latents:
             raise ModelError(
                 f"no latent site is inside the data plate '{self.data_plate.name}': terms of the "
                 "aggregate posterior need one there; set their weight to 0 to do without"
             )
-        for name in self.latents:
-            outside = {*self.global_latents, *self.global_auxiliaries}
-            parents = self.guide_dependencies.get(name, set()) - outside
-            if parents:
-                named = ", ".join(map(repr, sorted(parents)))
-                raise ModelError(
-                    f"the guide's site '{name}' depends on {named}: terms of the aggregate "
-                    "posterior need latent sites that are independent given the datum, so make the "
-                    "guide mean-field or leave that term out"
-                )
+        if self.is_structured:
+            args, kwargs = self._guide_arguments
+            return self._structured(self.batch_size, *args, **kwargs)
         return self._mixture(self.guide)
 
-    def encodings(self, *args: Any) -> AggregatePosterior:
+    @property
+    def is_structured(self) -> bool:
+        """Whether some latent site depends in the guide on another of the same datum."""
+        outside = {*self.global_latents, *self.global_auxiliaries}
+        return any(self.guide_dependencies.get(name, set()) - outside for name in self.latents)
+
+    def encodings(self, *args: Any) -> AggregatePosterior | StructuredPosterior:
         """q(z) over other data: the guide run on these arguments, its global latents held fixed.
 
         Raises:
@@ -169,6 +265,8 @@ class TracePair:
         """
         if self.guide_program is None:
             raise TypeError("encodings of other data: expected a TracePair with a guide_program")
+        if self.is_structured:
+            return self._structured(None, *args)
         _ = self.aggregate_posterior  # its errors
         fixed = poutine.Trace()
         outside = (*self.global_latents, *self.global_auxiliaries)
@@ -177,25 +275,139 @@ class TracePair:
             self.guide_program(*args)
         return self._mixture(captured.trace)
 
-    def _mixture(self, guide: poutine.Trace) -> AggregatePosterior:
-        qz_x = {name: guide.nodes[name]["fn"] for name in self.latents}
-        return AggregatePosterior(qz_x, self.data_plate.dim)
-
     def codes(self) -> Float[Tensor, "b d"]:
-        """This batch's own samples of all latent sites, one row a datum, flattened and joined."""
+        """This batch's own samples of all latent sites, one row a datum, flattened and joined.
+
+        Raises:
+            ModelError: Some of them are discrete, and have all of their values instead of one.
+        """
+        if discrete := [n for n in self.latents if n in self._enumeration.guide]:
+            named = ", ".join(map(repr, discrete))
+            raise ModelError(
+                f"the guide's site {named} is discrete and summed over, so that a datum has no one "
+                "code to sample: use a divergence of densities, InclusiveKL() or ExclusiveKL(), or "
+                "set the weight of this term to 0"
+            )
         return self._joined({name: self.guide.nodes[name]["value"] for name in self.latents})
 
     def prior_codes(self, num_samples: int | None = None) -> Float[Tensor, "s d"]:
         """Samples of the prior, laid out as :meth:`codes`; as many as the batch has by default."""
         return self._joined(self.prior.draw(num_samples)[0])
 
+    @cached_property
+    def entangled(self) -> set[str]:
+        """The model's sites whose density depends on a discrete site that is summed out."""
+        dims = [enumerated_dim(self.model.nodes[name]) for name in self.summed_out]
+        if not self.summed_out:
+            return set()
+        return {
+            site["name"]
+            for site in sample_sites(self.model)
+            if site["name"] not in self.summed_out
+            if any(varies_along(self._raw_log_prob(site), dim) for dim in dims if dim)
+        }
+
+    @property
+    def conditioned_on(self) -> list[str]:
+        """Labels of a datum, discrete or observed in the guide too, before its last latent site."""
+        names = list(self.model.nodes)
+        last = max(map(names.index, self.latents), default=0)
+        sites = {name: self.model.nodes[name] for name in self.observed}
+        return [
+            name
+            for name, site in sites.items()
+            if names.index(name) < last and self._in_data_plate(site)
+            if name in self.labels or site["fn"].has_enumerate_support
+        ]
+
+    def _entangled_log_prob(self, *, observed: bool) -> Tensor:
+        """Log p of the entangled latents, or of these and the entangled data; ``[..., B]``."""
+        names = [n for n in self.entangled if observed or n not in self.observed]
+        return self._summed_out(sorted(names, key=list(self.model.nodes).index))
+
+    def _summed_out(self, names: list[str]) -> Tensor:
+        plate_scale = self.num_data / self.batch_size
+        discrete = [self.model.nodes[name] for name in self.summed_out]
+        # A datum whose discrete site is masked out has it all the same: it sums to one.
+        factors = [factor(site, plate_scale, is_masked=False) for site in discrete]
+        factors += [factor(self.model.nodes[name], plate_scale) for name in names]
+        return log_marginal(
+            factors, discrete, int(self.data_plate.dim), self._enumeration.num_plates
+        )
+
+    def _log_prior(self) -> Tensor:
+        """Log p(z) for every choice of the guide's discrete sites, ``[..., B]``."""
+        names = [name for name in self.latents if name not in self.entangled]
+        total = _total(self._log_prob(name, guide=False) for name in names)
+        if len(names) == len(self.latents):
+            return total
+        return total + self._entangled_log_prob(observed=False)
+
+    @cached_property
+    def _log_weights(self) -> Tensor | None:
+        """Log q of the guide's discrete sites, for every choice of their values: ``[..., B]``."""
+        if not self._enumeration.guide:
+            return None
+        discrete = [s for s in sample_sites(self.guide) if s["name"] in self._enumeration.guide]
+        plates = int(self.data_plate.dim), self._enumeration.num_plates
+        # A datum whose site is masked out has it all the same, and its values sum to one.
+        return _total(per_datum(self._raw_log_prob(site), *plates) for site in discrete)
+
+    def _chosen(self, name: str, choice: tuple[int, ...]) -> Tensor:
+        """A latent site's values for one choice of the guide's discrete sites."""
+        site = self.guide.nodes[name]
+        value, event_dim = site["value"], len(site["fn"].event_shape)
+        plates = self._enumeration.num_plates
+        shape = [1] * plates
+        shape[self.data_plate.dim] = self.batch_size
+        extra = value.dim() - event_dim - plates
+        value = value[(None,) * (len(choice) - extra)] if extra < len(choice) else value
+        for index in choice:
+            value = value[min(index, len(value) - 1)]
+        batch = torch.broadcast_shapes(value.shape[: value.dim() - event_dim], tuple(shape))
+        return value.expand(*batch, *value.shape[value.dim() - event_dim :])
+
+    def _structured(self, size: int | None, *args: Any, **kwargs: Any) -> StructuredPosterior:
+        if self.guide_program is None:
+            raise TypeError("encodings of pairs: expected a TracePair with a guide_program")
+        if self.auxiliaries:
+            named = ", ".join(map(repr, self.auxiliaries))
+            raise ModelError(
+                f"the guide's auxiliary site {named} has no density in the model, so that q(z|x) "
+                "cannot be scored at other data's samples: leave out terms of the aggregate "
+                "posterior, or use a divergence of samples such as MMD()"
+            )
+        outside = (*self.global_latents, *self.global_auxiliaries)
+        density = GuideDensity(
+            partial(self.guide_program, *args, **kwargs),
+            {n: self.data_plate.dim - self._event_dim(n) for n in self.latents},
+            {name: self.guide.nodes[name]["value"] for name in outside},
+            self.data_plate,
+        )
+        return StructuredPosterior(density, density.axes, size or density.num_data())
+
+    def _event_dim(self, name: str) -> int:
+        return len(self.guide.nodes[name]["fn"].event_shape)
+
+    def _mixture(self, guide: poutine.Trace) -> AggregatePosterior:
+        qz_x = {name: guide.nodes[name]["fn"] for name in self.latents}
+        return AggregatePosterior(qz_x, self.data_plate.dim)
+
     def _joined(self, z: Mapping[str, Tensor]) -> Tensor:
-        axes = {n: self.data_plate.dim - len(self.guide.nodes[n]["fn"].event_shape) for n in z}
-        rows = [z[name].movedim(axes[name], 0) for name in self.latents]
+        rows = [z[n].movedim(self.data_plate.dim - self._event_dim(n), 0) for n in self.latents]
         return torch.cat([row.reshape(len(row), -1) for row in rows], -1)
 
     def _in_data_plate(self, site: Site) -> bool:
         return any(frame.name == self.data_plate.name for frame in site["cond_indep_stack"])
+
+    def _raw_log_prob(self, site: Site) -> Tensor:
+        log_prob: Tensor = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+        return log_prob
+
+    def _log_prob(self, name: str, *, guide: bool) -> Tensor:
+        """For every choice of the guide's discrete sites, ``[..., B]``."""
+        site = (self.guide if guide else self.model).nodes[name]
+        return self._per_datum(self._raw_log_prob(site), site)
 
     def _per_datum(self, log_prob: Tensor, site: Site) -> Tensor:
         scale = site["scale"]
@@ -206,9 +418,8 @@ class TracePair:
             log_prob = scale_and_mask(log_prob, scale / plate_scale, site["mask"])
         elif site["mask"] is not None:
             log_prob = scale_and_mask(log_prob, 1.0, site["mask"])
-        if log_prob.dim() == 1:
-            return log_prob
-        return log_prob.movedim(self.data_plate.dim, 0).reshape(self.batch_size, -1).sum(-1)
+        num_plates = self._enumeration.num_plates if self._enumeration else log_prob.dim()
+        return per_datum(log_prob, int(self.data_plate.dim), num_plates)
 
     def _order_agrees(self, name: str) -> bool:
         """Whether all latents drawn before this one in the model are so in the guide too."""
@@ -219,20 +430,5 @@ class TracePair:
         return before.issuperset(model_order[: model_order.index(name)])
 
 
-def data_plate(model: poutine.Trace) -> CondIndepStackFrame:
-    """The frame of the data plate: the one named "data", or else the only plate there is.
-
-    Raises:
-        ModelError: There is no such plate, or several and none named "data".
-    """
-    frames = {f.name: f for site in sample_sites(model) for f in site["cond_indep_stack"]}
-    how = 'open pyro.plate("data", N, subsample=x) with the size N of the whole data set'
-    if not frames:
-        raise ModelError(f"the model has no data plate: {how}")
-    if DATA_PLATE not in frames and len(frames) > 1:
-        names = ", ".join(repr(name) for name in frames)
-        raise ModelError(f"the model has the plates {names} and none is named 'data': {how}")
-    frame = frames.get(DATA_PLATE) or next(iter(frames.values()))
-    if frame.dim is None:
-        raise ModelError(f"the data plate '{frame.name}' is a sequential loop: {how}")
-    return frame
+def _total(values: Iterable[Tensor]) -> Tensor:
+    return sum(values, torch.zeros(()))

@@ -1,6 +1,6 @@
 """A model and a guide from a prior program, an encoder and a decoder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyro
@@ -20,10 +20,13 @@ class VAE(nn.Module):
     Args:
         prior: A program that samples the latent site and returns what the decoder takes. It may be
             a function or a module; it is run inside the data plate, so it says nothing of N or B.
-        encoder: ``encoder(x)`` is the distribution q(z|x); its batch shape is that of the data.
-        decoder: ``decoder(z)`` is the distribution p(x|z).
+        encoder: ``encoder(x)`` is the distribution q(z|x), its batch shape that of the data; or a
+            dictionary of one for each latent site, by name; or nothing, and then the encoder is a
+            program itself, run inside the data plate, which samples the latent sites.
+        decoder: ``decoder(z)`` is the distribution p(x|z), of what the prior returns; a tuple is
+            given as several arguments.
         size: N, the size of the whole data set, with which the data plate is opened.
-        latent: Name of the prior's latent site.
+        latent: Name of the prior's latent site, where the encoder gives one distribution.
         observed: Name of the site of the data.
 
     Example:
@@ -63,15 +66,19 @@ class VAE(nn.Module):
         _declare_parameters("decoder", self.decoder)
         with pyro.plate("data", self.size, subsample=x):
             z = self.prior()
-            px_z: Distribution = self.decoder(z)
+            px_z: Distribution = self.decoder(*z) if isinstance(z, tuple) else self.decoder(z)
             pyro.sample(self.observed, px_z, obs=x)
 
     def guide(self, x: Tensor) -> None:
         """Sample the encoding: q(z|x)."""
         _declare_parameters("encoder", self.encoder)
-        qz_x: Distribution = self.encoder(x)
         with pyro.plate("data", self.size, subsample=x):
-            pyro.sample(self.latent, qz_x)
+            qz_x: Distribution | Mapping[str, Distribution] | None = self.encoder(x)
+            if isinstance(qz_x, Mapping):
+                for name, fn in qz_x.items():
+                    pyro.sample(name, fn)
+            elif isinstance(qz_x, Distribution):
+                pyro.sample(self.latent, qz_x)
 
 
 def _declare_parameters(prefix: str, module: nn.Module) -> None:

@@ -12,7 +12,8 @@ from torch.distributions import kl_divergence
 
 from pyro_decomp import AggregateELBO
 from pyro_decomp.errors import ModelError
-from pyro_decomp.traces import TracePair, analytic_kl, data_plate, sample_sites
+from pyro_decomp.sites import analytic_kl, data_plate, sample_sites
+from pyro_decomp.traces import TracePair
 from tests.programs import PROGRAMS, B, N, Programs, functions, hierarchy, vae
 
 

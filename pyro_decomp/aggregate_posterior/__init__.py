@@ -6,12 +6,10 @@ way back instead of being kept.
 
 from pyro_decomp.aggregate_posterior.estimators import Estimator, Exact, PairWeights, pair_weights
 from pyro_decomp.aggregate_posterior.families import diagonal_gaussian
-from pyro_decomp.aggregate_posterior.mixture import (
-    AggregatePosterior,
-    LogDensities,
-    log_prob_over,
-)
+from pyro_decomp.aggregate_posterior.mixture import AggregatePosterior, LogDensities
+from pyro_decomp.aggregate_posterior.over_batches import log_prob_over
 from pyro_decomp.aggregate_posterior.pairs import pairwise_log_prob
+from pyro_decomp.aggregate_posterior.structured import StructuredPosterior
 
 __all__ = [
     "AggregatePosterior",
@@ -19,6 +17,7 @@ __all__ = [
     "Exact",
     "LogDensities",
     "PairWeights",
+    "StructuredPosterior",
     "diagonal_gaussian",
     "log_prob_over",
     "pair_weights",

@@ -1,7 +1,7 @@
 """The aggregate posterior as a mixture: what may be asked of it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -125,10 +125,3 @@ class AggregatePosterior:
         """Where each site's dimensions are among those of all."""
         ends = accumulate(self._sizes(), initial=0)
         return tuple(slice(start, stop) for start, stop in pairwise(ends))
-
-
-def log_prob_over(parts: Sequence[AggregatePosterior], z: Mapping[str, Tensor]) -> Tensor:
-    """Log q(z_s), ``[S]``, of the mixture over the data of several batches, in nats."""
-    sizes = [len(part) for part in parts]
-    log_probs = [part.log_prob(z) + math.log(n) for part, n in zip(parts, sizes, strict=True)]
-    return torch.stack(log_probs).logsumexp(0) - math.log(sum(sizes))

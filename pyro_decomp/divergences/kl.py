@@ -5,7 +5,7 @@ from torch import Tensor
 
 from pyro_decomp.aggregate_posterior import Estimator, Exact, pair_weights
 from pyro_decomp.aggregate_posterior.estimators import check_estimator
-from pyro_decomp.aggregate_posterior.families import data_rows, stripped
+from pyro_decomp.aggregate_posterior.families import stripped
 from pyro_decomp.divergences.base import Divergence, positive_or_none, require_gradients
 from pyro_decomp.errors import ModelError
 from pyro_decomp.traces import TracePair
@@ -34,6 +34,7 @@ class InclusiveKL(Divergence):
                 in the guide; the prior is learned but its sampler passes no gradients.
         """
         q = traces.aggregate_posterior
+        require_prior(traces, "KL(p || q)")
         z, log_pz = traces.prior.draw(self.num_samples)
         require_gradients(traces.prior, "KL(p || q)")
         return (log_pz - q.log_prob(z)).mean()
@@ -76,21 +77,31 @@ class ExclusiveKL(Divergence):
             ModelError: No latent site is inside the data plate; latent sites depend on one another
                 in the guide; one of them is a Delta, which has no density.
         """
-        q = traces.aggregate_posterior
-        for name, fn in q.qz_x.items():
-            if isinstance(stripped(fn), Delta):
+        require_prior(traces, "KL(q || p)")
+        for name in traces.latents:
+            if isinstance(stripped(traces.guide.nodes[name]["fn"]), Delta):
                 raise ModelError(
                     f"the guide's site '{name}' is a Delta, of which q(z) has no density: use a "
                     "divergence of samples such as MMD(), or a guide with spread"
                 )
-        z = {name: traces.guide.nodes[name]["value"] for name in traces.latents}
         if isinstance(self.estimator, Exact):
-            log_qz = traces.encodings(*self.estimator.args).log_prob(z)
+            q, weights = traces.encodings(*self.estimator.args), None
         else:
+            q = traces.aggregate_posterior
             weights = pair_weights(self.estimator, traces.num_data, traces.batch_size)
-            log_qz = q.log_prob(z, weights)
-        log_pz = sum(
-            data_rows(traces.model.nodes[name]["fn"].log_prob(value), traces.data_plate.dim).sum(-1)
-            for name, value in z.items()
+        return traces.over_own_samples(lambda own: q.log_prob(own.z, weights) - own.log_pz).mean()
+
+
+def require_prior(traces: TracePair, divergence: str) -> None:
+    """Refuse a model that gives p(z) for known labels only.
+
+    Raises:
+        ModelError: A label is observed before the last latent site is drawn.
+    """
+    if traces.conditioned_on:
+        names = ", ".join(map(repr, traces.conditioned_on))
+        raise ModelError(
+            f"the model's latent sites are drawn after the observed label {names}, so that it "
+            f"gives p(z) given the label and not the p(z) that {divergence} needs: use a "
+            "divergence of samples such as MMD(), or set its weight to 0 (alpha=0)"
         )
-        return (log_qz - log_pz).mean()

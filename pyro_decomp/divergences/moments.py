@@ -7,6 +7,7 @@ from jaxtyping import Float
 from pyro.distributions import Delta, Distribution
 from torch import Tensor
 
+from pyro_decomp.aggregate_posterior import StructuredPosterior
 from pyro_decomp.aggregate_posterior.families import data_rows, is_factorised, stripped
 from pyro_decomp.divergences.base import Divergence, Weight
 from pyro_decomp.errors import ModelError
@@ -67,8 +68,17 @@ def code_covariance(traces: TracePair, kind: Kind) -> Float[Tensor, "d d"]:
             "a covariance over data: expected at least 2 data in a batch, got 1: choose a batch "
             "size that does not leave a single datum over"
         )
-    sites, dim = traces.aggregate_posterior.qz_x, traces.aggregate_posterior.dim
+    q = traces.aggregate_posterior
+    if isinstance(q, StructuredPosterior):
+        named = ", ".join(map(repr, traces.latents))
+        raise ModelError(
+            f"the guide's sites {named} depend on one another, so that the covariance of the "
+            "encodings is not known: expected latent sites that are independent given the datum"
+        )
+    sites, dim = q.qz_x, q.dim
     try:
+        if any(fn.has_enumerate_support for fn in sites.values()):
+            raise NotImplementedError  # the values of a discrete site are names, not numbers
         locs = [data_rows(fn.mean.expand(fn.shape()), _axis(fn, dim)) for fn in sites.values()]
         total = covariance(torch.cat(locs, -1), num_data=traces.num_data)
         if kind == "II":

@@ -8,7 +8,8 @@ from torch import Tensor
 from pyro_decomp.annealing.parents import anneal_site, check_normalizers
 from pyro_decomp.elbo.base import Program, TermsELBO
 from pyro_decomp.elbo.entropy import analytic_entropy
-from pyro_decomp.traces import TracePair, analytic_kl
+from pyro_decomp.sites import analytic_kl
+from pyro_decomp.traces import TracePair
 
 
 class AnnealedPriorELBO(TermsELBO):
@@ -117,13 +118,13 @@ class AnnealedPriorELBO(TermsELBO):
         """KL(q || f_beta), H[q] and log F_beta of one site, each per datum, ``[B]``."""
         q, p = traces.guide.nodes[name], traces.model.nodes[name]
         f, log_normalizer = anneal_site(name, p["fn"], self.beta)
-        log_f = traces._per_datum(log_normalizer, p)
+        log_f = traces.per_datum(log_normalizer, p)
         kl, entropy = None, None
         if traces.kl_methods[name] == "analytic":
             kl, entropy = analytic_kl(q["fn"], f), analytic_entropy(traces, name)
         if kl is not None and entropy is not None:
             self.entropy_methods[name] = "analytic"
-            return traces._per_datum(kl, q), entropy, log_f
+            return traces.per_datum(kl, q), entropy, log_f
         self.entropy_methods[name] = "Monte Carlo"
         log_q = traces.log_prob(name, guide=True)
         return log_q - self.beta * traces.log_prob(name) + log_f, -log_q, log_f

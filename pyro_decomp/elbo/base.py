@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyro
@@ -17,9 +17,12 @@ from pyro.util import warn_if_nan
 from torch import Tensor, nn
 
 from pyro_decomp import preflight
+from pyro_decomp.enumeration import Enumeration
 from pyro_decomp.errors import ModelError
 from pyro_decomp.modules import find_modules, undisturbed
-from pyro_decomp.traces import SampleTrace, TracePair, sample_sites
+from pyro_decomp.seeds import random_state, set_random_state
+from pyro_decomp.sites import SampleTrace, sample_sites
+from pyro_decomp.traces import TracePair
 
 Program = Callable[..., Any]
 
@@ -77,9 +80,9 @@ class TermsELBO(ELBO):
             raise ValueError(f"num_particles: expected at least 1, got {num_particles}")
         super().__init__(num_particles=num_particles)
         self.analytic_kl = analytic_kl
+        self.supervision: float | Tensor = 1.0
         self.kl_methods: dict[str, str] = {}
-        self._checked: tuple[Program, Program, tuple[str, ...]] | None = None
-        self._guide_dependencies: dict[str, set[str]] = {}
+        self._structure: _Structure | None = None
 
     @abstractmethod
     def weights(self) -> dict[str, float | Tensor]:
@@ -95,18 +98,17 @@ class TermsELBO(ELBO):
         ``global_kl``
             KL(q(g) || p(g)) / N; only if there are latent sites outside the data plate.
         """
-        log_likelihoods = (traces.log_prob(name) for name in traces.observed)
         terms = {
-            "log_likelihood": _total(
-                value.mean() if value.dim() else value / traces.num_data
-                for value in log_likelihoods
-            ),
-            "kl": _total(traces.kl(name).mean() for name in (*traces.latents, *traces.auxiliaries)),
+            "log_likelihood": traces.log_likelihood().mean()
+            + traces.global_log_likelihood() / traces.num_data,
+            "kl": traces.total_kl().mean(),
         }
         outside = (*traces.global_latents, *traces.global_auxiliaries)
         if outside:
             global_kl = _total(traces.kl(name) for name in outside)
             terms["global_kl"] = global_kl / traces.num_data
+        if traces.labels:
+            terms["supervision"] = traces.supervision().mean()
         return terms
 
     def of_means(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -121,14 +123,30 @@ class TermsELBO(ELBO):
         Raises:
             ModelError: The pair or the batch is not something the objective can score.
         """
-        for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
+        yield from self._pairs(model, guide, args, kwargs, is_drawn=False)
+
+    def drawn_pair(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> TracePair:
+        """Run the guide and the model once, the guide's discrete sites drawn and not summed over.
+
+        Raises:
+            ModelError: The pair or the batch is not something the objective can score.
+        """
+        return next(self._pairs(model, guide, args, kwargs, is_drawn=True))
+
+    def _pairs(
+        self, model: Program, guide: Program, args: Any, kwargs: Any, *, is_drawn: bool
+    ) -> Iterator[TracePair]:
+        for _ in range(self.num_particles):
+            structure, model_trace, guide_trace = self._run(model, guide, args, kwargs, is_drawn)
             yield TracePair(
                 model_trace,
                 guide_trace,
                 lambda: model(*args, **kwargs),
                 guide_program=guide,
+                guide_arguments=(args, kwargs),
                 use_analytic_kl=self.analytic_kl,
-                guide_dependencies=self._guide_dependencies,
+                guide_dependencies=structure.guide_dependencies,
+                enumeration=structure.enumeration,
             )
 
     def evaluate(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Estimate:
@@ -144,7 +162,7 @@ class TermsELBO(ELBO):
                 totals[name] = totals[name] + value if name in totals else value
         terms = self.of_means({name: value / self.num_particles for name, value in totals.items()})
         self.kl_methods = pairs[-1].kl_methods
-        weights = self.weights()
+        weights = {"supervision": self.supervision} | self.weights()
         if missing := terms.keys() - weights.keys():
             raise TypeError(
                 f"{type(self).__name__}.weights(): expected a weight for every term, got none for "
@@ -186,24 +204,106 @@ class TermsELBO(ELBO):
     def _get_trace(
         self, model: Program, guide: Program, args: Any, kwargs: Any
     ) -> tuple[poutine.Trace, poutine.Trace]:
-        try:
-            guide_trace = SampleTrace()(guide).get_trace(*args, **kwargs)
-            replayed = poutine.replay(model, trace=guide_trace)
-            model_trace = SampleTrace()(replayed).get_trace(*args, **kwargs)
-        except ValueError as error:
-            if "Shape mismatch inside plate" not in str(error):
-                raise
-            found = str(error).splitlines()[0]  # a table of all shapes follows
-            raise ModelError(
-                f"{found[0].lower()}{found[1:]}: declare the dimensions of one datum as "
-                "event dimensions with .to_event(), so that only the data are a batch"
-            ) from error
-        names = tuple(s["name"] for t in (guide_trace, model_trace) for s in sample_sites(t))
-        if self._checked != (model, guide, names):
-            preflight.check(model_trace, guide_trace)
-            self._guide_dependencies = _dependencies(guide, guide_trace, args, kwargs)
-            self._checked = (model, guide, names)
-        return model_trace, guide_trace
+        _, *traces = self._run(model, guide, args, kwargs, is_drawn=False)
+        return traces[0], traces[1]
+
+    def _run(
+        self, model: Program, guide: Program, args: Any, kwargs: Any, is_drawn: bool
+    ) -> tuple["_Structure", poutine.Trace, poutine.Trace]:
+        """The structure of the two programs, checked when it is first seen, and their traces."""
+        known = self._structure
+        if known is None or (known.model, known.guide) != (model, guide):
+            known = None
+        if known is None or not known.enumeration:
+            before = random_state() if known is None else None
+            traces = _trace(model, guide, args, kwargs)
+            if known is None or known.names != _names(*traces):
+                known = self._structure = _Structure.of(model, guide, traces, args, kwargs)
+            if not known.enumeration:
+                return known, *traces
+            if before is not None:  # what was drawn is not used
+                set_random_state(before)
+        if is_drawn:
+            known = replace(known, enumeration=known.enumeration.without_guide())
+        traces = _trace_enumerated(known, args, kwargs)
+        if known.names != _names(*traces):
+            self._structure = None
+            return self._run(model, guide, args, kwargs, is_drawn)
+        return known, *traces
+
+
+@dataclass(frozen=True)
+class _Structure:
+    """What is known of two programs from one run of both.
+
+    Attributes:
+        model: The model.
+        guide: The guide.
+        names: Their sites.
+        guide_dependencies: Latent site of the guide to the others that it depends on.
+        enumeration: The discrete sites that are summed over.
+    """
+
+    model: Program
+    guide: Program
+    names: tuple[str, ...]
+    guide_dependencies: dict[str, set[str]]
+    enumeration: Enumeration
+
+    @classmethod
+    def of(
+        cls,
+        model: Program,
+        guide: Program,
+        traces: tuple[poutine.Trace, poutine.Trace],
+        args: Any,
+        kwargs: Any,
+    ) -> "_Structure":
+        model_trace, guide_trace = traces
+        preflight.check(model_trace, guide_trace)
+        dependencies = _dependencies(guide, guide_trace, args, kwargs)
+        enumeration = Enumeration.of(model_trace, guide_trace)
+        return cls(model, guide, _names(*traces), dependencies, enumeration)
+
+
+def _trace(
+    model: Program, guide: Program, args: Any, kwargs: Any
+) -> tuple[poutine.Trace, poutine.Trace]:
+    try:
+        guide_trace = SampleTrace()(guide).get_trace(*args, **kwargs)
+        replayed = poutine.replay(model, trace=guide_trace)
+        return SampleTrace()(replayed).get_trace(*args, **kwargs), guide_trace
+    except ValueError as error:
+        if "Shape mismatch inside plate" not in str(error):
+            raise
+        found = str(error).splitlines()[0]  # a table of all shapes follows
+        raise ModelError(
+            f"{found[0].lower()}{found[1:]}: declare the dimensions of one datum as "
+            "event dimensions with .to_event(), so that only the data are a batch"
+        ) from error
+
+
+def _trace_enumerated(
+    structure: "_Structure", args: Any, kwargs: Any
+) -> tuple[poutine.Trace, poutine.Trace]:
+    enumeration = structure.enumeration
+    try:
+        model, guide = enumeration.wrapped(structure.model, structure.guide)
+        return _trace(model, guide, args, kwargs)
+    except (RuntimeError, ValueError, IndexError) as error:
+        if isinstance(error, ModelError) or not enumeration:
+            raise
+        names = ", ".join(map(repr, sorted(enumeration.guide | enumeration.model)))
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"the programs cannot be run with all values of {names} at once: {reason} (each "
+            "discrete site has its values along a dimension to the left of the plates; expected "
+            "code that broadcasts over it, such as Vindex(locs)[c] or torch.broadcast_tensors)"
+        ) from error
+
+
+def _names(model: poutine.Trace, guide: poutine.Trace) -> tuple[str, ...]:
+    return tuple(site["name"] for trace in (guide, model) for site in sample_sites(trace))
 
 
 def _counts(weight: float | Tensor) -> bool:

@@ -1,19 +1,20 @@
 """The KL to the prior in parts, and the base of the objectives that weigh these apart."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
-from pyro import poutine
 from pyro.distributions import Distribution
 from torch import Tensor
 
 from pyro_decomp.aggregate_posterior import Estimator, Exact, LogDensities, pair_weights
 from pyro_decomp.aggregate_posterior.estimators import check_estimator
-from pyro_decomp.aggregate_posterior.families import data_rows, is_factorised, stripped
+from pyro_decomp.aggregate_posterior.families import is_factorised, stripped
 from pyro_decomp.elbo.base import TermsELBO
 from pyro_decomp.errors import ModelError
-from pyro_decomp.traces import TracePair
+from pyro_decomp.traces import OwnSamples, TracePair
 
 
 @dataclass(frozen=True)
@@ -65,49 +66,57 @@ class DecomposedELBO(TermsELBO):
             ModelError: The prior does not factorise over dimensions, the guide's sites depend on
                 one another, or the marginals of their family are not known.
         """
-        log_q = log_densities(traces, self.estimator)
+        q = encodings(traces, self.estimator)
         self._check_prior(traces)
-        log_pz = _sum_over_sites(traces.model, traces)
-        log_qz_x = _sum_over_sites(traces.guide, traces)
-        sites = torch.stack(list(log_q.sites.values())).sum(0)
-        dimensions = torch.stack([each.sum(-1) for each in log_q.dimensions.values()]).sum(0)
-        return Decomposition(
-            mutual_information=(log_qz_x - log_q.joint).mean(),
-            between=(log_q.joint - sites).mean(),
-            within=(sites - dimensions).mean(),
-            dimensionwise_kl=(dimensions - log_pz).mean(),
-        )
+
+        def parts(own: OwnSamples) -> Float[Tensor, "4 b"]:
+            log_q = q(own.z)
+            sites = torch.stack(list(log_q.sites.values())).sum(0)
+            dimensions = torch.stack([each.sum(-1) for each in log_q.dimensions.values()]).sum(0)
+            return torch.stack(
+                [
+                    own.log_qz_x - log_q.joint,
+                    log_q.joint - sites,
+                    sites - dimensions,
+                    dimensions - own.log_pz,
+                ]
+            )
+
+        return Decomposition(*traces.over_own_samples(parts).mean(-1))
 
     def _check_prior(self, traces: TracePair) -> None:
         """Once for each model and guide: p(z) must be the product of the p(z_sd)."""
-        if self._prior_checked is self._checked:
+        if self._prior_checked is self._structure:
             return
+        if traces.conditioned_on:
+            named = ", ".join(map(repr, traces.conditioned_on))
+            raise ModelError(
+                f"the prior depends on the observed label {named}, so that the model gives p(z) "
+                f"given the label and not p(z): use FactorELBO for the total correlation alone"
+            )
+        for name in traces.latents:
+            if name in traces.entangled:
+                summed = ", ".join(map(repr, traces.summed_out))
+                raise ModelError(
+                    f"site '{name}': its prior is a mixture over {summed} and so is not a product "
+                    f"over dimensions, {INSTEAD}"
+                )
         if len(traces.latents) > 1:
-            _check_independent(traces.prior.dependencies(_values(traces)))
+            values = {name: traces.guide.nodes[name]["value"] for name in traces.latents}
+            _check_independent(traces.prior.dependencies(values))
         for name in traces.latents:
             _check_factorised(name, traces.model.nodes[name]["fn"], traces.batch_size)
-        self._prior_checked = self._checked
+        self._prior_checked = self._structure
 
 
-def log_densities(traces: TracePair, estimator: Estimator) -> LogDensities:
-    """Log q(z_i) at the batch's own samples, of its sites and of its dimensions."""
-    z = _values(traces)
+def encodings(
+    traces: TracePair, estimator: Estimator
+) -> Callable[[Mapping[str, Tensor]], LogDensities]:
+    """Log q(z_i) at samples of the batch's own, of its sites and of its dimensions."""
     if isinstance(estimator, Exact):
-        return traces.encodings(*estimator.args).log_densities(z)
+        return traces.encodings(*estimator.args).log_densities
     weights = pair_weights(estimator, traces.num_data, traces.batch_size)
-    return traces.aggregate_posterior.log_densities(z, weights)
-
-
-def _values(traces: TracePair) -> dict[str, Tensor]:
-    return {name: traces.guide.nodes[name]["value"] for name in traces.latents}
-
-
-def _sum_over_sites(trace: poutine.Trace, traces: TracePair) -> Float[Tensor, " b"]:
-    """Log density of the latents of each datum under one of the traces."""
-    nodes = (trace.nodes[name] for name in traces.latents)
-    axis = traces.data_plate.dim
-    log_probs = [node["fn"].log_prob(node["value"]) for node in nodes]
-    return torch.stack([data_rows(each, axis).sum(-1) for each in log_probs]).sum(0)
+    return partial(traces.aggregate_posterior.log_densities, weights=weights)
 
 
 INSTEAD = (

@@ -90,14 +90,14 @@ def analytic_entropy(traces: TracePair, name: str) -> Tensor | None:
         entropy = site["fn"].entropy()
     except NotImplementedError:
         return None
-    return traces._per_datum(entropy, site)
+    return traces.per_datum(entropy, site)
 
 
 def half_log_det(traces: TracePair, name: str) -> Tensor:
     """Log|S(x)| / 2 of one Gaussian site per datum, ``[B]``."""
     site = traces.guide.nodes[name]
     constant = site["fn"].event_shape.numel() * ENTROPY_OF_UNIT_NORMAL
-    return traces._per_datum(site["fn"].entropy() - constant, site)
+    return traces.per_datum(site["fn"].entropy() - constant, site)
 
 
 def is_gaussian(q: Distribution) -> bool:

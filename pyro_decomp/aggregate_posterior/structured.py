@@ -1,0 +1,104 @@
+"""The aggregate posterior of a guide whose latent sites depend on one another."""
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from pyro_decomp.aggregate_posterior.estimators import PairWeights
+from pyro_decomp.aggregate_posterior.mixture import LogDensities
+from pyro_decomp.errors import ModelError
+
+BLOCK = 2**20  # pairs times dimensions that the guide is run for at once
+
+
+class StructuredPosterior:
+    r"""q(z) = \sum_j w_j q(z|x_j) where q(z|x) is not a product over the latent sites.
+
+    With q(z|x) = q(z_1|x) q(z_2|z_1, x), a datum's density at another's sample needs the encoder of
+    z_2 at this datum and that z_1. The guide is run for all pairs at once, through
+    ``torch.func.vmap`` over samples: what depends on x alone is computed once, what depends on z
+    too once a pair.
+
+    Args:
+        density: Log q(z|x_j) for every datum, ``[M]``, of one value of every site, in the order of
+            ``axes`` and without the data's dimension.
+        axes: Latent site to the data's (negative) dimension in its values.
+        size: M, the number of data.
+    """
+
+    def __init__(self, density: Callable[..., Tensor], axes: Mapping[str, int], size: int) -> None:
+        self._density = density
+        self._axes = dict(axes)
+        self._size = size
+
+    def __len__(self) -> int:
+        """The number M of mixture components, one a datum."""
+        return self._size
+
+    def log_prob(
+        self, z: Mapping[str, Tensor], weights: PairWeights | None = None
+    ) -> Float[Tensor, " s"]:
+        """Log q(z_s) for S samples, in nats; see :meth:`AggregatePosterior.log_prob`.
+
+        Raises:
+            ModelError: The guide cannot be run for pairs of samples and data.
+        """
+        weights = weights or PairWeights(-math.log(len(self)))
+        axes = self._axes
+        values = [z[name] for name in axes]
+        total = values[0].shape[next(iter(axes.values()))]
+        if not weights.uniform and total != len(self):
+            raise ValueError(
+                f"z: expected a sample for each of the {len(self)} data, as weights that set a "
+                f"datum's own encoding apart need, got {total}"
+            )
+
+        def score(first: int, *block: Tensor) -> Tensor:
+            pairs = self._pairs(block)
+            return weights.add_(pairs, first).logsumexp(-1) + weights.other
+
+        elements = sum(value.numel() // total for value in values) * len(self)
+        height = max(1, BLOCK // elements)
+        if height >= total:
+            return score(0, *values)
+        blocks = zip(
+            range(0, total, height),
+            *(v.split(height, axis) for v, axis in zip(values, axes.values(), strict=True)),
+            strict=True,
+        )
+        return torch.cat(
+            [
+                checkpoint(score, *block, use_reentrant=False, preserve_rng_state=False)
+                for block in blocks
+            ]
+        )
+
+    def log_densities(
+        self, z: Mapping[str, Tensor], weights: PairWeights | None = None
+    ) -> LogDensities:
+        """Not known.
+
+        Raises:
+            ModelError: Always: the marginals of sites that depend on others have no closed form.
+        """
+        named = ", ".join(map(repr, self._axes))
+        raise ModelError(
+            f"the guide's sites {named} depend on one another, so that the marginals of q(z) are "
+            "not known: use AggregateELBO with InclusiveKL() or ExclusiveKL(), FactorELBO for the "
+            "total correlation by a discriminator, or a guide whose sites are independent given "
+            "the datum"
+        )
+
+    def _pairs(self, block: tuple[Tensor, ...]) -> Float[Tensor, "s m"]:
+        try:
+            return torch.func.vmap(self._density, tuple(self._axes.values()))(*block)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise ModelError(
+                "the guide's latent sites depend on one another, and it cannot be run for pairs of "
+                f"samples and data through torch.func.vmap: {reason}"
+            ) from error

@@ -1,0 +1,78 @@
+"""The random sites of a trace, and what one of them says by itself."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.distributions import Delta, Distribution, Independent
+from pyro.poutine.indep_messenger import CondIndepStackFrame
+from pyro.poutine.subsample_messenger import _Subsample
+from pyro.poutine.trace_messenger import TraceMessenger
+from torch import Tensor
+
+from pyro_decomp.errors import ModelError
+
+DATA_PLATE = "data"
+
+Site = dict[str, Any]
+
+
+class SampleTrace(TraceMessenger):
+    """A trace of sample sites; parameters pass through it to whoever records them outside."""
+
+    records_parameters = False
+
+    def _pyro_post_param(self, msg: Any) -> None:
+        pass
+
+
+def sample_sites(trace: poutine.Trace) -> Iterator[Site]:
+    """The random sites of a trace: neither subsampling by plates nor ``pyro.deterministic``."""
+    for site in trace.nodes.values():
+        if site["type"] != "sample" or type(site["fn"]) is _Subsample:
+            continue
+        if not site["infer"].get("_deterministic"):
+            yield site
+
+
+def data_plate(model: poutine.Trace) -> CondIndepStackFrame:
+    """The frame of the data plate: the one named "data", or else the only plate there is.
+
+    Raises:
+        ModelError: There is no such plate, or several and none named "data".
+    """
+    frames = {f.name: f for site in sample_sites(model) for f in site["cond_indep_stack"]}
+    how = 'open pyro.plate("data", N, subsample=x) with the size N of the whole data set'
+    if not frames:
+        raise ModelError(f"the model has no data plate: {how}")
+    if DATA_PLATE not in frames and len(frames) > 1:
+        names = ", ".join(repr(name) for name in frames)
+        raise ModelError(f"the model has the plates {names} and none is named 'data': {how}")
+    frame = frames.get(DATA_PLATE) or next(iter(frames.values()))
+    if frame.dim is None:
+        raise ModelError(f"the data plate '{frame.name}' is a sequential loop: {how}")
+    return frame
+
+
+def plate_dims(site: Site) -> set[int]:
+    """The (negative) batch dimensions that plates take at a site."""
+    return {frame.dim for frame in site["cond_indep_stack"] if frame.vectorized}
+
+
+def analytic_kl(q: Distribution, p: Distribution) -> Tensor | None:
+    """KL(q || p) where torch or Pyro register a closed form for the pair, else None.
+
+    None for a Delta too: Pyro's closed form leaves out its ``log_density``, and log q - log p at
+    its only value is exact.
+    """
+    base: Any = q
+    while isinstance(base, Independent):
+        base = base.base_dist
+    if isinstance(base, Delta):
+        return None
+    try:
+        kl = torch.distributions.kl_divergence(q, p)
+    except NotImplementedError:
+        return None
+    return kl if isinstance(kl, Tensor) else None  # a number where both are masked out

@@ -69,7 +69,11 @@ class Enumeration:
     def wrapped_model(self, model: Program) -> Program:
         """The model by itself, with the sites that it alone has given all of their values."""
         leftmost = EnumMessenger(first_available_dim=-1 - self.num_plates)
-        return leftmost(_marked(model, self.model)) if self.model else model
+        return leftmost(self.marked_model(model)) if self.model else model
+
+    def marked_model(self, model: Program) -> Program:
+        """The model, with the sites that it alone has marked for Pyro's handlers."""
+        return _marked(model, self.model)
 
 
 NOTHING = Enumeration()

@@ -1,6 +1,8 @@
 """Random generators: independent streams from one seed, and the state of them all."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -47,3 +49,14 @@ def set_random_state(state: dict[str, Any]) -> None:
 def set_seed(seed: int) -> None:
     """Seed every global random generator."""
     pyro.set_rng_seed(seed)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed every global random generator inside, and put them back after."""
+    before = random_state()
+    set_seed(seed)
+    try:
+        yield
+    finally:
+        set_random_state(before)

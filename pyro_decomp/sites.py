@@ -9,6 +9,7 @@ from pyro.distributions import Delta, Distribution, Independent
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.subsample_messenger import _Subsample
 from pyro.poutine.trace_messenger import TraceMessenger
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyro_decomp.errors import ModelError
@@ -34,6 +35,12 @@ def sample_sites(trace: poutine.Trace) -> Iterator[Site]:
             continue
         if not site["infer"].get("_deterministic"):
             yield site
+
+
+def is_latent(msg: Any) -> bool:
+    """Whether a site is drawn: neither observed nor a plate's indices nor deterministic."""
+    fixed = msg["is_observed"] or site_is_subsample(msg) or msg["infer"].get("_deterministic")
+    return not fixed
 
 
 def data_plate(model: poutine.Trace) -> CondIndepStackFrame:

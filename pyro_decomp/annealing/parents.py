@@ -11,12 +11,12 @@ from pyro.ops.provenance import get_provenance
 from pyro.poutine.indep_messenger import IndepMessenger
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import _PYRO_STACK
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from pyro_decomp.annealing.registry import Annealed, Power, annealed_with_normalizer
 from pyro_decomp.errors import ModelError
+from pyro_decomp.sites import is_latent
 
 
 def check_normalizers(
@@ -137,9 +137,3 @@ class _BroadcastEachAlone(TorchFunctionMode):
             shape = torch.broadcast_shapes(*(tensor.shape for tensor in tensors))
             return tuple(tensor.expand(shape) for tensor in tensors)
         return func(*args, **(kwargs or {}))
-
-
-def is_latent(msg: Any) -> bool:
-    """Whether a site is drawn: neither observed nor a plate's indices nor deterministic."""
-    fixed = msg["is_observed"] or site_is_subsample(msg) or msg["infer"].get("_deterministic")
-    return not fixed

@@ -6,8 +6,9 @@ from typing import Any
 from pyro.poutine.messenger import Messenger
 from torch import nn
 
-from pyro_decomp.annealing.parents import anneal_site, check_normalizers, is_latent
+from pyro_decomp.annealing.parents import anneal_site, check_normalizers
 from pyro_decomp.annealing.registry import Power
+from pyro_decomp.sites import is_latent
 
 Program = Callable[..., Any]
 

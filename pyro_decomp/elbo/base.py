@@ -5,21 +5,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pyro
 import torch
 from pyro import poutine
 from pyro.infer import ELBO
 from pyro.infer.elbo import ELBOModule
-from pyro.infer.inspect import TrackProvenance
 from pyro.infer.util import torch_item
-from pyro.ops.provenance import get_provenance
 from pyro.util import warn_if_nan
 from torch import Tensor, nn
 
 from pyro_decomp import preflight
+from pyro_decomp.dependence import dependencies
 from pyro_decomp.enumeration import Enumeration
 from pyro_decomp.errors import ModelError
-from pyro_decomp.modules import find_modules, undisturbed
+from pyro_decomp.modules import find_modules
 from pyro_decomp.seeds import random_state, set_random_state
 from pyro_decomp.sites import SampleTrace, sample_sites
 from pyro_decomp.traces import TracePair
@@ -261,9 +259,9 @@ class _Structure:
     ) -> "_Structure":
         model_trace, guide_trace = traces
         preflight.check(model_trace, guide_trace)
-        dependencies = _dependencies(guide, guide_trace, args, kwargs)
+        parents = dependencies(guide, guide_trace, *args, **kwargs)
         enumeration = Enumeration.of(model_trace, guide_trace)
-        return cls(model, guide, _names(*traces), dependencies, enumeration)
+        return cls(model, guide, _names(*traces), parents, enumeration)
 
 
 def _trace(
@@ -313,29 +311,6 @@ def _counts(weight: float | Tensor) -> bool:
 
 def _total(values: Iterable[Tensor]) -> Tensor:
     return sum(values, torch.zeros(()))
-
-
-def _dependencies(
-    guide: Program, trace: poutine.Trace, args: Any, kwargs: Any
-) -> dict[str, set[str]]:
-    """For each latent site of the guide, the other latent sites that its distribution depends on.
-
-    The guide is run once more to find out, without touching random generators or buffers; a guide
-    of one site needs no run.
-    """
-    names = {site["name"] for site in sample_sites(trace)}
-    if len(names) < 2:
-        return {name: set() for name in names}
-    with undisturbed(find_modules([guide])), torch.no_grad(), pyro.validation_enabled(False):
-        with TrackProvenance():
-            # The same values again: not every family can draw while dependence is tracked.
-            replayed = poutine.replay(guide, trace=trace)
-            tracked = poutine.trace(replayed).get_trace(*args, **kwargs)
-        return {
-            site["name"]: (names & get_provenance(site["fn"].log_prob(site["value"])))
-            - {site["name"]}
-            for site in sample_sites(tracked)
-        }
 
 
 class _OwningELBOModule(ELBOModule):

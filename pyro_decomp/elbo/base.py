@@ -69,8 +69,17 @@ class TermsELBO(ELBO):
             as ``TraceMeanField_ELBO`` does; False estimates it from the samples, as ``Trace_ELBO``
             does. :attr:`kl_methods` tells which was used.
 
+    Discrete sites are never drawn: those of the model alone are summed out, those of the guide are
+    summed over, and weights apply to what is left. Where the model and the guide both observe a
+    site, a label, for some of the data or all (``obs=``, with ``obs_mask=`` for some), the encoder
+    is trained on it too: the objective has :attr:`supervision` times E[log q(y|x)] beside the plain
+    ELBO, the mean over all data of the batch, as in Siddharth et al., "Learning Disentangled
+    Representations with Semi-Supervised Deep Generative Models", 2017, eq. 4
+    (https://arxiv.org/abs/1706.00400).
+
     Attributes:
         kl_methods: Latent site to "analytic" or "Monte Carlo", as of the last evaluation.
+        supervision: Weight of the labels' log q(y|x); 1 unless it is set.
     """
 
     def __init__(self, *, num_particles: int = 1, analytic_kl: bool = True) -> None:
@@ -95,6 +104,8 @@ class TermsELBO(ELBO):
             KL(q(z|x) || p(z)), summed over the latent sites of a datum.
         ``global_kl``
             KL(q(g) || p(g)) / N; only if there are latent sites outside the data plate.
+        ``supervision``
+            E[log q(y|x)] of labels, 0 for data without; only if the guide observes a site.
         """
         terms = {
             "log_likelihood": traces.log_likelihood().mean()

@@ -1,0 +1,92 @@
+"""Many small images in one: the tiles of contact sheets and traversals."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
+from numpy.typing import ArrayLike
+
+from pyro_decomp.plots.style import thin_ticks
+
+Tiles = Float[np.ndarray, "rows columns h w c"]
+
+#: Inches across one tile.
+TILE = 0.45
+
+#: The gap between tiles, as a share of their width.
+GAP = 0.05
+
+
+def channels_last(
+    name: str, values: ArrayLike, leading: int
+) -> Float[np.ndarray, "*leading h w c"]:
+    """Images [..., h, w], [..., 1, h, w] or [..., 3, h, w] with their channels put last."""
+    images = np.asarray(values, dtype=np.float64)
+    if images.size and images.ndim == leading + 2:
+        return images[..., None]
+    if images.size and images.ndim == leading + 3 and images.shape[leading] in (1, 3):
+        return np.moveaxis(images, leading, -1)
+    raise ValueError(
+        f"{name}: expected at least one image (h, w), (1, h, w) or (3, h, w) after {leading} "
+        f"leading axes, got shape {images.shape}"
+    )
+
+
+def intensities(images: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """Images scaled to [0, 1], unless they lie within already; what is not finite stays so."""
+    shown = images[np.isfinite(images)]
+    low, high = (shown.min(), shown.max()) if len(shown) else (0.0, 1.0)
+    if low >= 0 and high <= 1:
+        return images
+    return (images - low) / ((high - low) or 1.0)
+
+
+def gap(size: int) -> int:
+    """Pixels between tiles of this width."""
+    return max(1, round(GAP * size))
+
+
+def mosaic(tiles: Tiles, above: int = 0) -> Float[np.ndarray, "height width c"]:
+    """All tiles in one image; gaps, and ``above`` more pixels over every row, are white."""
+    rows, columns, h, w, channels = tiles.shape
+    between = gap(w)
+    whole = np.ones((rows, above + h + between, columns, w + between, channels))
+    whole[:, above : above + h, :, :w] = np.where(
+        np.isfinite(tiles), np.clip(tiles, 0.0, 1.0), 1.0
+    ).swapaxes(1, 2)
+    flat = whole.reshape(rows * (above + h + between), columns * (w + between), channels)
+    return flat[:-between, :-between]
+
+
+def mosaic_size(rows: int, columns: int, h: int, w: int) -> tuple[float, float]:
+    """Width and height in inches of a mosaic whose tiles are :data:`TILE` wide."""
+    pixel = TILE / w
+    return pixel * (columns * (w + gap(w)) - gap(w)), pixel * (rows * (h + gap(w)) - gap(w))
+
+
+def draw_mosaic(
+    axes: Axes, tiles: Tiles, rows: Sequence[str] = (), headings: Sequence[str] = ()
+) -> AxesImage:
+    """Draw tiles in [0, 1] with a label left of each row and a heading over each column.
+
+    The labels may be fewer than the rows and columns: the rest have none.
+    """
+    image = show(axes, mosaic(tiles))
+    h, w = tiles.shape[2:4]
+    axes.set_yticks([(h - 1) / 2 + i * (h + gap(w)) for i in range(len(rows))], list(rows))
+    axes.set_xticks([(w - 1) / 2 + i * (w + gap(w)) for i in range(len(headings))], list(headings))
+    axes.tick_params(length=0, bottom=False, labelbottom=False, labeltop=True)
+    return image
+
+
+def show(axes: Axes, picture: Float[np.ndarray, "height width c"]) -> AxesImage:
+    """Show an image in [0, 1] without a frame or ticks."""
+    thin_ticks(axes)
+    shown = picture if picture.shape[-1] == 3 else picture[..., 0]
+    image = axes.imshow(shown, cmap="gray", vmin=0.0, vmax=1.0)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    return image

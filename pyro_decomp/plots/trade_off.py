@@ -1,0 +1,99 @@
+"""What one quantity costs in another, method by method."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from pyro_decomp.plots.latents import named
+from pyro_decomp.plots.style import CATEGORIES, new_figure, round_ticks, styled, thin_ticks
+
+MARKERS = "osD^vP<>Xp"
+
+
+@dataclass(frozen=True)
+class TradeOff:
+    """One method's curve in :func:`trade_offs`, its points in the order of its weight.
+
+    Attributes:
+        name: The method.
+        x: The first quantity at each weight [points].
+        y: The second quantity at each weight [points].
+        lower: The lower edge of the band about ``y`` [points]; no band without both edges.
+        upper: The upper edge [points].
+        weights: What to write at each point, such as the weight's value.
+    """
+
+    name: str
+    x: ArrayLike
+    y: ArrayLike
+    lower: ArrayLike | None = None
+    upper: ArrayLike | None = None
+    weights: Sequence[str] | None = None
+
+
+@styled
+def trade_offs(curves: Sequence[TradeOff], x_label: str, y_label: str) -> Figure:
+    """Two quantities against each other as a weight changes, a curve with its band a method.
+
+    Args:
+        curves: At most ten methods.
+        x_label: The first quantity, with its unit.
+        y_label: The second quantity, with its unit.
+
+    Raises:
+        ValueError: If there is no curve or more than ten, arrays of one curve differ in length or
+            are not finite, one edge of a band is without the other, or the edges are not about y.
+    """
+    if not 1 <= len(curves) <= len(CATEGORIES):
+        raise ValueError(f"curves: expected from 1 to {len(CATEGORIES)} curves, got {len(curves)}")
+    figure = new_figure(4.2, 3.0)
+    axes = figure.add_subplot()
+    thin_ticks(axes)
+    for curve, colour, marker in zip(curves, CATEGORIES, MARKERS, strict=False):
+        x = _points(curve, "x", curve.x, None)
+        y = _points(curve, "y", curve.y, len(x))
+        if curve.lower is not None and curve.upper is not None:
+            low = _points(curve, "lower", curve.lower, len(x))
+            high = _points(curve, "upper", curve.upper, len(x))
+            if (low > y).any() or (high < y).any():
+                raise ValueError(f"{curve.name}: expected lower <= y <= upper, got a y outside")
+            across = np.argsort(x, kind="stable")
+            axes.fill_between(
+                x[across], low[across], high[across], color=colour, alpha=0.18, linewidth=0
+            )
+        elif curve.lower is not None or curve.upper is not None:
+            raise ValueError(f"{curve.name}: expected both lower and upper, got one of them")
+        axes.plot(
+            x, y, color=colour, marker=marker, markersize=3.5, linewidth=1.2, label=curve.name
+        )
+        if curve.weights is not None:
+            words = named(f"{curve.name}: weights", curve.weights, len(x))
+            for word, x_i, y_i in zip(words, x, y, strict=True):
+                axes.annotate(
+                    word, (x_i, y_i), xytext=(2.5, 2.5), textcoords="offset points", fontsize=6,
+                    color="#404040",
+                )  # fmt: skip
+    axes.margins(0.08)
+    axes.xaxis.set_major_locator(round_ticks(6))
+    axes.yaxis.set_major_locator(round_ticks(6))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def _points(
+    curve: TradeOff, field: str, values: ArrayLike, size: int | None
+) -> Float[np.ndarray, " points"]:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not len(array) or len(array) != (size or len(array)):
+        expected = "(n,) with n >= 1" if size is None else f"({size},)"
+        raise ValueError(f"{curve.name}: {field}: expected shape {expected}, got {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{curve.name}: {field}: expected finite numbers, got some that are not")
+    return array

@@ -164,3 +164,57 @@ def test_pyros_own_elbo_sees_the_parameters_outside_svi(x: Tensor) -> None:
     vae = made()
     Trace_ELBO().loss_and_grads(vae.model, vae.guide, x)
     assert all(parameter.grad is not None for parameter in vae.parameters())
+
+
+def pair_prior() -> tuple[Tensor, Tensor]:
+    zeros = torch.zeros(K, dtype=torch.double)
+    u = pyro.sample("u", dist.Normal(zeros, 1.0).to_event(1))
+    return u, pyro.sample("v", dist.Normal(u, 0.5).to_event(1))
+
+
+class SumDecoder(nn.Module):
+    """Takes what the prior returns as several arguments."""
+
+    def forward(self, u: Tensor, v: Tensor) -> dist.TorchDistribution:
+        return dist.Normal((u + 2 * v).sum(-1, keepdim=True).expand(-1, D), 1.0).to_event(1)
+
+
+class Heads(nn.Module):
+    """One distribution for each of two sites."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loc = nn.Linear(D, 2 * K, dtype=torch.double)
+
+    def forward(self, x: Tensor) -> dict[str, dist.TorchDistribution]:
+        u, v = self.loc(x).chunk(2, -1)
+        return {"u": dist.Normal(u, 0.3).to_event(1), "v": dist.Normal(v, 0.3).to_event(1)}
+
+
+class BottomUp(Heads):
+    """A program, which draws the second site first and the other given it."""
+
+    def forward(self, x: Tensor) -> None:  # type: ignore[override]
+        u, v = self.loc(x).chunk(2, -1)
+        v = pyro.sample("v", dist.Normal(v, 0.3).to_event(1))
+        pyro.sample("u", dist.Normal(u + v, 0.3).to_event(1))
+
+
+@pytest.mark.parametrize("encoder", [Heads, BottomUp])
+def test_an_encoder_of_several_sites(encoder: type[Heads], x: Tensor) -> None:
+    vae = VAE(pair_prior, encoder(), SumDecoder(), size=N)
+    guide = pyro.poutine.trace(vae.guide).get_trace(x)
+    model = pyro.poutine.trace(pyro.poutine.replay(vae.model, trace=guide)).get_trace(x)
+    u, v = guide.nodes["u"]["value"], guide.nodes["v"]["value"]
+    assert u.shape == v.shape == (B, K)
+    torch.testing.assert_close(model.nodes["x"]["fn"].mean[:, 0], (u + 2 * v).sum(-1))
+    expected = vae.encoder.loc(x)[:, :K] + (v if encoder is BottomUp else 0)
+    torch.testing.assert_close(guide.nodes["u"]["fn"].mean, expected)
+    before = values(vae)
+    step(vae, x)
+    assert not torch.equal(vae.encoder.loc.weight, before["encoder.loc.weight"])
+    elbo = AggregateELBO(0.5, 2.0)
+    pyro.set_rng_seed(0)
+    loss = elbo.differentiable_loss(vae.model, vae.guide, x)
+    (gradient,) = torch.autograd.grad(loss, [vae.encoder.loc.weight])
+    assert gradient.abs().min() > 0

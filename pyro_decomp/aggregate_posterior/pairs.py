@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from pyro_decomp.aggregate_posterior.blocks import BLOCK
 from pyro_decomp.aggregate_posterior.estimators import PairWeights
 from pyro_decomp.aggregate_posterior.families import is_factorised
+from pyro_decomp.aggregate_posterior.transformed import is_flow, log_prob_of_pairs
 
 
 def pairwise_log_prob(qz_x: Distribution, z: Tensor, dim: int = -1) -> Float[Tensor, "s m"]:
@@ -89,6 +90,7 @@ def log_densities(
 
 def _pairs(fn: Distribution, z: Tensor, axis: int) -> Float[Tensor, "k s m"]:
     """Log density of every sample under every datum, for all other batch dimensions of ``fn``."""
-    log_prob = fn.log_prob(z.movedim(axis, 0).unsqueeze(axis))
+    samples = z.movedim(axis, 0).unsqueeze(axis)
+    log_prob = log_prob_of_pairs(fn, samples) if is_flow(fn) else fn.log_prob(samples)
     pairs = log_prob.movedim((0, axis + len(fn.event_shape)), (-2, -1))
     return pairs.reshape(-1, *pairs.shape[-2:])

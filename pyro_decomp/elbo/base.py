@@ -63,12 +63,6 @@ class TermsELBO(ELBO):
     ``elbo(model, guide)(x)`` with a torch optimiser, and in :func:`pyro_decomp.train`. Losses have
     Pyro's scale, a sum over the N data; :meth:`evaluate` has everything per datum.
 
-    Args:
-        num_particles: Samples of the guide that the estimate averages.
-        analytic_kl: Use the closed form of KL(q(z|x) || p(z)) where torch or Pyro register one,
-            as ``TraceMeanField_ELBO`` does; False estimates it from the samples, as ``Trace_ELBO``
-            does. :attr:`kl_methods` tells which was used.
-
     Discrete sites are never drawn: those of the model alone are summed out, those of the guide are
     summed over, and weights apply to what is left. Where the model and the guide both observe a
     site, a label, for some of the data or all (``obs=``, with ``obs_mask=`` for some), the encoder
@@ -76,6 +70,12 @@ class TermsELBO(ELBO):
     ELBO, the mean over all data of the batch, as in Siddharth et al., "Learning Disentangled
     Representations with Semi-Supervised Deep Generative Models", 2017, eq. 4
     (https://arxiv.org/abs/1706.00400).
+
+    Args:
+        num_particles: Samples of the guide that the estimate averages.
+        analytic_kl: Use the closed form of KL(q(z|x) || p(z)) where torch or Pyro register one,
+            as ``TraceMeanField_ELBO`` does; False estimates it from the samples, as ``Trace_ELBO``
+            does. :attr:`kl_methods` tells which was used.
 
     Attributes:
         kl_methods: Latent site to "analytic" or "Monte Carlo", as of the last evaluation.

@@ -85,7 +85,7 @@ class GeneralizedNormal(TorchDistribution):
         shape = self._extended_shape(torch.Size(sample_shape))
         concentration = (1 / self.power).expand(shape)
         radius = torch._standard_gamma(concentration) ** concentration
-        sign = 2.0 * torch.randint(2, shape, device=radius.device) - 1
+        sign = 2 * torch.randint(2, shape, device=radius.device).to(radius) - 1
         return self.loc + self.scale * sign * radius
 
     def cdf(self, value: Tensor) -> Tensor:

@@ -1,0 +1,39 @@
+"""Ready-made priors: short Pyro programs, to be used as they are or copied and changed.
+
+Each is a module that samples its site and returns what the decoder takes. It is run inside the
+data plate by :class:`~pyro_decomp.VAE`, so it says nothing of data or batch. What is fixed is a
+buffer, what is learned a parameter.
+"""
+
+from pyro_decomp.priors.flow import AutoregressiveFlow, FactorisedFlow
+from pyro_decomp.priors.gaussian_mixture import EnumeratedGaussianMixture, GaussianMixture
+from pyro_decomp.priors.hierarchical import BottomUpEncoder, Hierarchical, TopDownEncoder
+from pyro_decomp.priors.laplace import Laplace
+from pyro_decomp.priors.nested_clusters import EnumeratedNestedClusters, NestedClusters
+from pyro_decomp.priors.normal import AnisotropicNormal, IsotropicNormal
+from pyro_decomp.priors.sphere import UniformSphere, VonMisesFisher
+from pyro_decomp.priors.spike_and_slab import SpikeAndSlab
+from pyro_decomp.priors.student_t import StudentT
+from pyro_decomp.priors.subspaces import IndependentSubspaces
+from pyro_decomp.priors.vamp import VampPrior
+
+__all__ = [
+    "AnisotropicNormal",
+    "AutoregressiveFlow",
+    "BottomUpEncoder",
+    "EnumeratedGaussianMixture",
+    "EnumeratedNestedClusters",
+    "FactorisedFlow",
+    "GaussianMixture",
+    "Hierarchical",
+    "IndependentSubspaces",
+    "IsotropicNormal",
+    "Laplace",
+    "NestedClusters",
+    "SpikeAndSlab",
+    "StudentT",
+    "TopDownEncoder",
+    "UniformSphere",
+    "VampPrior",
+    "VonMisesFisher",
+]

@@ -1,0 +1,120 @@
+"""Normal priors whose dimensions are independent: of equal scale, or of a scale each."""
+
+import pyro
+import pyro.distributions as dist
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class IsotropicNormal(nn.Module):
+    r"""The standard Normal.
+
+    .. math:: p(z) = \mathcal{N}(z; 0, I)
+
+    A product over dimensions, as TotalCorrelationELBO needs; drawn with gradients. No rotation of
+    z changes it, so beta-VAE under it cannot tell one set of axes from another (Mathieu et al.
+    2019, Theorem 2).
+
+    Args:
+        latent_dim: D, the length of z.
+        name: Of the site.
+
+    Reference:
+        Kingma & Welling, Auto-encoding variational Bayes, 2014, https://arxiv.org/abs/1312.6114.
+
+    >>> IsotropicNormal(2)().shape
+    torch.Size([2])
+    """
+
+    def __init__(self, latent_dim: int, *, name: str = "z") -> None:
+        super().__init__()
+        self.name = name
+        self.loc = nn.Buffer(torch.zeros(latent_dim))
+
+    def forward(self) -> Tensor:
+        """Sample z, ``[D]``."""
+        return pyro.sample(self.name, dist.Normal(self.loc, 1.0).to_event(1))
+
+
+class AnisotropicNormal(nn.Module):
+    r"""A Normal with a scale for each dimension.
+
+    .. math:: p(z) = \prod_d \mathcal{N}(z_d; 0, s_d^2)
+
+    Where the scales differ, a rotation changes it, which ties the codes to the axes. A learned one
+    keeps the mean variance that it starts with, since a common factor of all scales is for the
+    decoder to choose:
+
+    .. math:: s_d^2 = v D \, \mathrm{softmax}(a)_d, \quad v = \mathrm{mean}_d(s_d^2)
+
+    A product over dimensions, as TotalCorrelationELBO needs; drawn with gradients.
+
+    Args:
+        scale: s, positive, ``[D]``.
+        learned: Whether s is learned, from where it is.
+        name: Of the site.
+
+    Raises:
+        ValueError: A scale is not positive.
+
+    Reference:
+        Mathieu et al., Disentangling disentanglement in variational autoencoders, 2019,
+        section 6.1, https://arxiv.org/abs/1812.02833.
+
+    >>> prior = AnisotropicNormal(torch.tensor([2.0, 1.0, 0.5]), learned=True)
+    >>> prior().shape
+    torch.Size([3])
+    """
+
+    def __init__(
+        self, scale: Float[Tensor, " d"], *, learned: bool = False, name: str = "z"
+    ) -> None:
+        super().__init__()
+        if not (scale > 0).all():
+            raise ValueError(f"scale: expected positive numbers, got {scale.min():.4g}")
+        self.name = name
+        self.mean_variance = nn.Buffer(scale.square().mean())
+        log_variance = scale.square().log()
+        self.log_variance = nn.Parameter(log_variance) if learned else nn.Buffer(log_variance)
+
+    @classmethod
+    def from_data(
+        cls,
+        x: Float[Tensor, "n ..."],
+        latent_dim: int,
+        *,
+        learned: bool = False,
+        name: str = "z",
+    ) -> "AnisotropicNormal":
+        """Scales of the largest principal components of the data, divided to mean variance 1.
+
+        The data are centred first, which the paper's public code does not do.
+
+        Args:
+            x: The data, one row a datum.
+            latent_dim: D.
+            learned: Whether they are learned, from there.
+            name: Of the site.
+
+        Raises:
+            ValueError: The data vary in fewer than ``latent_dim`` directions.
+        """
+        rows = x.flatten(1).double()
+        rows = rows - rows.mean(0)
+        squares = rows.T @ rows if rows.shape[1] <= len(rows) else rows @ rows.T
+        variance = torch.linalg.eigvalsh(squares).flip(0)
+        rank = int((variance > variance[0] * 1e-12).sum())
+        if latent_dim > rank:
+            raise ValueError(
+                f"latent_dim: expected at most {rank}, the directions in which the data vary, "
+                f"got {latent_dim}"
+            )
+        variance = variance[:latent_dim] / variance[:latent_dim].mean()
+        return cls(variance.sqrt().to(x), learned=learned, name=name)
+
+    def forward(self) -> Tensor:
+        """Sample z, ``[D]``."""
+        latent_dim = len(self.log_variance)
+        variance = self.mean_variance * latent_dim * self.log_variance.softmax(0)
+        return pyro.sample(self.name, dist.Normal(0.0, variance.sqrt()).to_event(1))

@@ -100,7 +100,12 @@ def test_an_enumerated_mixture_is_one_of_the_same_family(elbo: partial[TermsELBO
     assert_same(elbo(), elbo(), enumerated, summed)
 
 
-def test_a_mixture_in_a_plate_is_one_of_the_same_family() -> None:
+@pytest.mark.parametrize(
+    "elbo",
+    [partial(BetaELBO, 4.0), partial(TotalCorrelationELBO, 0.5, 3.0, 0.7)],
+    ids=["beta", "total correlation"],
+)
+def test_a_mixture_in_a_plate_is_one_of_the_same_family(elbo: partial[TermsELBO]) -> None:
     """Spikes and slabs per dimension, where the prior is a product over dimensions."""
     programs = spikes()
 
@@ -116,7 +121,7 @@ def test_a_mixture_in_a_plate_is_one_of_the_same_family() -> None:
 
     programs.parameters()
     twin = Programs(summed, programs.guide, programs.x)
-    assert_same(BetaELBO(4.0), BetaELBO(4.0), programs, twin)
+    assert_same(elbo(), elbo(), programs, twin)
 
 
 def test_weights_apply_after_summing_out_a_component_that_the_decoder_sees() -> None:

@@ -14,6 +14,7 @@ from pyro_decomp.aggregate_posterior.estimators import check_estimator
 from pyro_decomp.aggregate_posterior.families import is_factorised, stripped
 from pyro_decomp.elbo.base import TermsELBO
 from pyro_decomp.errors import ModelError
+from pyro_decomp.sites import plate_dims
 from pyro_decomp.traces import OwnSamples, TracePair
 
 
@@ -95,7 +96,7 @@ class DecomposedELBO(TermsELBO):
                 f"given the label and not p(z): use FactorELBO for the total correlation alone"
             )
         for name in traces.latents:
-            if name in traces.entangled:
+            if name in traces.entangled and not _is_mixed_by_dimension(traces, name):
                 summed = ", ".join(map(repr, traces.summed_out))
                 raise ModelError(
                     f"site '{name}': its prior is a mixture over {summed} and so is not a product "
@@ -124,6 +125,15 @@ INSTEAD = (
     "KL(q(z) || p(z)): use AggregateELBO with ExclusiveKL() for these, or FactorELBO for the "
     "total correlation alone"
 )
+
+
+def _is_mixed_by_dimension(traces: TracePair, name: str) -> bool:
+    """Whether each dimension of a site has discrete sites of its own that are summed out."""
+    site = traces.model.nodes[name]
+    summed_out = (traces.model.nodes[each] for each in traces.summed_out)
+    return site["fn"].event_shape.numel() == 1 and all(
+        plate_dims(each) >= plate_dims(site) for each in summed_out
+    )
 
 
 def _check_factorised(name: str, pz: Distribution, batch_size: int) -> None:

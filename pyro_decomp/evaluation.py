@@ -10,13 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_decomp.aggregate_posterior import AggregatePosterior, log_prob_over
+from pyro_decomp.aggregate_posterior import AggregatePosterior, StructuredPosterior, log_prob_over
+from pyro_decomp.data.batches import AnyData, Batch, Data
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.errors import ModelError
 from pyro_decomp.likelihood import importance_weighted_log_prob
 from pyro_decomp.run import Run
 from pyro_decomp.seeds import random_state, set_random_state, set_seed
 from pyro_decomp.traces import TracePair
+
+Encodings = AggregatePosterior | StructuredPosterior
 
 BATCH_ELEMENTS = 2**21  # elements of data encoded at once
 MIN_SAMPLES, MAX_SAMPLES = 1000, 10_000  # samples of q(z), and of p(z), that are scored
@@ -31,8 +34,8 @@ def evaluate(
     r"""Measure a run on its training data, and on its test data if it has some.
 
     All in nats per datum, over the whole set, with standard errors over the data (of log p(x)) or
-    the samples (of the others). Where the guide's sites depend on one another, q(z) cannot be
-    scored: a warning says so, and what needs it is left out.
+    the samples (of the others). Where q(z) cannot be scored, as of a guide with auxiliary sites, a
+    warning says so, and what needs it is left out.
 
     ``elbo``, ``log_likelihood``, ``kl``, ...
         The plain ELBO and its terms.
@@ -83,24 +86,28 @@ def seeded(seed: int) -> Iterator[None]:
         set_random_state(before)
 
 
-def encode(run: Run, x: Tensor) -> Iterator[TracePair]:
+def encode(run: Run, x: AnyData) -> Iterator[TracePair]:
     """Run guide and model once over data, a batch at a time; see :class:`TracePair`."""
-    rows = max(1, BATCH_ELEMENTS // x[0].numel())
-    for batch in x.to(run.data.device).split(rows):
-        yield next(run.experiment.elbo.trace_pairs(run.model, run.guide, batch))
+    data = Data.of(x).to(run.data.device)
+    rows = max(1, BATCH_ELEMENTS // data.datum_size)
+    for batch in data.split(rows):
+        yield next(run.experiment.elbo.trace_pairs(run.model, run.guide, *batch))
 
 
-def spread(x: Tensor, limit: int) -> Tensor:
+def spread(x: AnyData, limit: int) -> Tensor | Batch:
     """At most so many data, spread evenly over the set, which may be in some order."""
-    kept = min(len(x), limit)
-    return x[torch.arange(kept, device=x.device) * len(x) // kept]
+    data = Data.of(x)
+    kept = min(len(data), limit)
+    some = data[torch.arange(kept, device=data.device) * len(data) // kept]
+    return some if len(some) > 1 else some[0]
 
 
-def _measure(run: Run, x: Tensor, num_importance_samples: int) -> dict[str, float]:
-    first = next(encode(run, x))
-    affordable = PAIR_ELEMENTS // (len(x) * first.codes().shape[1])
+def _measure(run: Run, x: AnyData, num_importance_samples: int) -> dict[str, float]:
+    data = Data.of(x)
+    first = next(encode(run, data))
+    affordable = PAIR_ELEMENTS // (len(data) * first.codes().shape[1])
     num_samples = min(max(affordable, MIN_SAMPLES), MAX_SAMPLES)
-    terms, encodings, samples = _encodings(run, x, num_samples)
+    terms, encodings, samples = _encodings(run, data, num_samples)
     elbo = terms["log_likelihood"] - terms["kl"] - terms.get("global_kl", 0.0)
     metrics = {"elbo": elbo, **terms}
     if encodings:
@@ -109,19 +116,19 @@ def _measure(run: Run, x: Tensor, num_importance_samples: int) -> dict[str, floa
         differences = [log_qz_x - log_prob_over(encodings, z) for z, log_qz_x in samples]
         metrics |= _mean("mutual_information", torch.cat(differences))
         information = max(0.0, metrics["mutual_information"])
-        metrics["effective_sharing"] = math.exp(math.log(len(x)) - information)
-    affordable = IMPORTANCE_ELEMENTS // (num_importance_samples * x[0].numel())
-    some = spread(x, min(max(affordable, MIN_IMPORTANCE_DATA), MAX_IMPORTANCE_DATA))
+        metrics["effective_sharing"] = math.exp(math.log(len(data)) - information)
+    affordable = IMPORTANCE_ELEMENTS // (num_importance_samples * data.datum_size)
+    some = spread(data, min(max(affordable, MIN_IMPORTANCE_DATA), MAX_IMPORTANCE_DATA))
     log_px = importance_weighted_log_prob(
         run.experiment.elbo, run.model, run.guide, some, num_importance_samples
     )
     metrics |= _mean("importance_weighted_log_px", log_px)
-    return metrics | {"importance_weighted_data": len(some)}
+    return metrics | {"importance_weighted_data": len(log_px)}
 
 
 def _encodings(
-    run: Run, x: Tensor, num_samples: int
-) -> tuple[dict[str, float], list[AggregatePosterior], list[tuple[dict[str, Tensor], Tensor]]]:
+    run: Run, x: Data, num_samples: int
+) -> tuple[dict[str, float], list[Encodings], list[tuple[dict[str, Tensor], Tensor]]]:
     """In as few passes as give so many samples: the ELBO's terms, q(z|x), and samples.
 
     No encodings where q(z) cannot be scored.
@@ -130,7 +137,8 @@ def _encodings(
     scored = _can_be_scored(next(encode(run, x)))
     stride, repeats = -(-len(x) // num_samples), -(-num_samples // len(x))
     terms: dict[str, float] = {}
-    encodings, samples = [], []
+    encodings: list[Encodings] = []
+    samples = []
     for repeat in range(repeats):
         for pair in encode(run, x):
             share = pair.batch_size / len(x) / repeats
@@ -148,7 +156,8 @@ def _encodings(
 
 def _can_be_scored(pair: TracePair) -> bool:
     try:
-        return len(pair.aggregate_posterior) > 0
+        encodings = pair.aggregate_posterior
+        encodings.log_prob({name: _every(len(encodings), pair, name) for name in pair.latents})
     except ModelError as error:
         reason = str(error).partition(":")[0]
         warnings.warn(
@@ -157,6 +166,7 @@ def _can_be_scored(pair: TracePair) -> bool:
             stacklevel=2,
         )
         return False
+    return True
 
 
 def _every(stride: int, pair: TracePair, name: str) -> Tensor:

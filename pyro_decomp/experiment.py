@@ -10,7 +10,7 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 
 from pyro_decomp.auxiliary import Auxiliary, OptimizerFactory, OwnsAuxiliaries
-from pyro_decomp.data import as_tensor
+from pyro_decomp.data.splits import read_splits
 from pyro_decomp.divergences.base import Divergence, WeightedSum
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.errors import ExperimentError
@@ -27,8 +27,11 @@ class Experiment:
         model: A Pyro program ``model(x)`` that opens one data plate with the size of the whole data
             set, ``pyro.plate("data", N, subsample=x)``.
         guide: A Pyro program ``guide(x)`` with the same plate and latent sites.
-        data: What to train on: an array, a tensor, a path to ``.npy``, ``.npz`` or ``.csv``, or a
-            torch ``Dataset``; its first axis is the data.
+        data: What to train on: an array, a tensor, a path to ``.npy``, ``.npz``, ``.csv`` or
+            ``.parquet``, or a torch ``Dataset``; its first axis is the data. A tuple of several of
+            equal length, such as ``(x, labels)``, gives the programs as many arguments,
+            ``model(x, labels)``; the first is what is reconstructed, and beside it whole numbers
+            and truth values keep their type. See :func:`pyro_decomp.data.as_data`.
         elbo: The objective.
         test_data: Held-out data for evaluation, of the same kinds; none by default.
         epochs: Passes over the data.
@@ -40,6 +43,21 @@ class Experiment:
         schedules: Name of a numeric attribute of ``elbo`` to the schedule that sets it before every
             step; see :mod:`pyro_decomp.schedules`. A run, trained or loaded, keeps the value of its
             last step, so that it is evaluated with the objective that it ended on.
+        factors: Ground-truth factors of the data, whole numbers, a row a datum and a column a
+            factor, in anything that can be data; or the names of the columns of ``data`` that hold
+            them, if that is the path of a table, whose other columns are then x. They are for
+            evaluation and pictures; the programs never see them.
+        test_factors: Those of the test data; where ``factors`` are columns, the same ones of its
+            table.
+        factor_names: A name for each factor; by default those of the columns, if they have any.
+
+    Attributes:
+        data: One tensor where there is one, :class:`~pyro_decomp.data.Stored` where it is too large
+            for memory, :class:`~pyro_decomp.data.Data` where there are several.
+        test_data: The same, or None.
+        factors: int64 ``[N, k]``, or None.
+        test_factors: The same of the test data.
+        factor_names: One for each of the k factors.
     """
 
     model: Program
@@ -53,16 +71,18 @@ class Experiment:
     clip_grad_norm: float | None = None
     modules: Sequence[nn.Module] = ()
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    factors: Any = None
+    test_factors: Any = None
+    factor_names: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        self.data = as_tensor(self.data)
-        if self.test_data is not None:
-            self.test_data = as_tensor(self.test_data)
-            if self.test_data.shape[1:] != self.data.shape[1:]:
-                raise ExperimentError(
-                    f"test_data: expected data of shape {tuple(self.data.shape[1:])} like the "
-                    f"training data, got {tuple(self.test_data.shape[1:])}"
-                )
+        splits = read_splits(
+            self.data, self.test_data, self.factors, self.test_factors, self.factor_names
+        )
+        self.data = splits.data.unwrapped
+        self.test_data = None if splits.test_data is None else splits.test_data.unwrapped
+        self.factors, self.test_factors = splits.factors, splits.test_factors
+        self.factor_names = splits.factor_names
         for name in ("model", "guide", "optimizer"):
             if not callable(getattr(self, name)):
                 raise ExperimentError(

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from pyro_decomp import plots
-from pyro_decomp.aggregate_posterior import AggregatePosterior, log_prob_over
-from pyro_decomp.evaluation import encode, seeded, spread
+from pyro_decomp.aggregate_posterior import log_prob_over
+from pyro_decomp.data.batches import Data
+from pyro_decomp.evaluation import Encodings, encode, seeded, spread
 from pyro_decomp.run import Run
 from pyro_decomp.traces import TracePair
 
@@ -29,8 +30,9 @@ def draw(run: Run, *, seed: int = 0) -> list[Path]:
     """
     figures = {"terms": plots.terms_over_steps(run.history)} if run.history else {}
     with seeded(seed), torch.no_grad():
-        pairs = list(encode(run, spread(run.data, MAX_DRAWN)))
-        x, reconstruction = _reconstruct(pairs)
+        some = Data.of(spread(run.data, MAX_DRAWN))
+        pairs = list(encode(run, some))
+        x, reconstruction = _reconstruct(pairs, some)
         figures["reconstructions"] = plots.reconstructions(x, reconstruction)
         if _latent_dim(pairs[0]) == 2:
             encodings = [pair.aggregate_posterior for pair in encode(run, run.data)]
@@ -49,7 +51,7 @@ def draw(run: Run, *, seed: int = 0) -> list[Path]:
 def density_on_grid(
     pairs: list[TracePair],
     limit: float | None = None,
-    encodings: Sequence[AggregatePosterior] | None = None,
+    encodings: Sequence[Encodings] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Log q(z), exact over the data, and log p(z) on a square grid of a 2-D latent space.
 
@@ -84,9 +86,15 @@ def _latent_dim(pair: TracePair) -> int | None:
     return fn.event_shape[0] if len(fn.event_shape) == 1 and len(fn.batch_shape) == 1 else None
 
 
-def _reconstruct(pairs: list[TracePair]) -> tuple[Tensor, Tensor]:
-    """Data and the means of their likelihood given a sampled code, from the first observed site."""
-    sites = [pair.model.nodes[pair.observed[0]] for pair in pairs]
+def _reconstruct(pairs: list[TracePair], data: Data) -> tuple[Tensor, Tensor]:
+    """Data and the means of their likelihood given a sampled code, of the first tensor of data.
+
+    Its site is the one that observes its values, or else the first observed one.
+    """
+    first = pairs[0]
+    x = data.tensors[0][: first.batch_size]
+    names = [n for n in first.observed if torch.equal(first.model.nodes[n]["value"], x)]
+    sites = [pair.model.nodes[(names or first.observed)[0]] for pair in pairs]
     return (
         torch.cat([site["value"] for site in sites]).cpu(),
         torch.cat([site["fn"].mean for site in sites]).cpu(),

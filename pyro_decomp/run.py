@@ -14,6 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_decomp.data.batches import Data
+from pyro_decomp.data.checks import blocks
+from pyro_decomp.data.stored import Stored
 from pyro_decomp.errors import RunError
 from pyro_decomp.experiment import Experiment, Program
 from pyro_decomp.experiment_file import ExperimentFile
@@ -61,9 +64,13 @@ class Run:
         return self.experiment.guide
 
     @property
-    def data(self) -> Tensor:
-        """The training data."""
-        data: Tensor = self.experiment.data
+    def data(self) -> Tensor | Stored | Data:
+        """The training data: a tensor, :class:`Stored` if it is too large for memory.
+
+        Of several tensors, the :class:`Data` that they make up, whose slices are batches: the
+        programs are run as ``run.guide(*run.data[:10])``.
+        """
+        data: Tensor | Stored | Data = self.experiment.data
         return data
 
 
@@ -134,7 +141,7 @@ def describe(
         "device": str(device),
         "total_steps": experiment.total_steps,
         "num_data": len(experiment.data),
-        "data_blake2b": _digest(experiment.data),
+        "data_blake2b": _digest(Data.of(experiment.data)),
         "versions": _versions(),
         "source_file": None if source is None else str(source.path.resolve()),
         "source_sha256": None if source is None else source.sha256,
@@ -160,10 +167,15 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
-def _digest(data: Tensor) -> str:
-    return hashlib.blake2b(
-        data.detach().cpu().contiguous().numpy().data, digest_size=16
-    ).hexdigest()
+def _digest(data: Data) -> str:
+    """Of the values that batches are made of, however they are stored; types tell tensors apart."""
+    digest = hashlib.blake2b(digest_size=16)
+    for index, tensor in enumerate(data.tensors):
+        if index:
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        for block in blocks(tensor):
+            digest.update(block.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def _plain(value: Any) -> Any:

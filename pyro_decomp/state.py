@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyro
@@ -12,6 +13,7 @@ from pyro.params.param_store import ParamStoreDict
 from torch import Tensor, nn
 
 from pyro_decomp import preflight
+from pyro_decomp.data.batches import Data
 from pyro_decomp.errors import ExperimentError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.modules import find_modules, undisturbed
@@ -86,13 +88,15 @@ def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State
     if experiment.test_data is not None:
         experiment.test_data = experiment.test_data.to(device)
     _check_buffers(modules)
-    batch = experiment.data[: experiment.batch_size or len(experiment.data)]
+    data = Data.of(experiment.data)
+    evaluate = partial(experiment.elbo.evaluate, experiment.model, experiment.guide)
+    size = min(experiment.batch_size or len(data), len(data))
     store = ParamStoreDict()
     with undisturbed(modules), poutine.trace(param_only=True) as capture, _own_store(store):
-        estimate = experiment.elbo.evaluate(experiment.model, experiment.guide, batch)
-        if rest := len(experiment.data) % len(batch):  # the last, smaller batch
-            experiment.elbo.evaluate(experiment.model, experiment.guide, experiment.data[-rest:])
-    preflight.check_plate_size(estimate.pairs[0].model, len(experiment.data))
+        estimate = evaluate(*data[:size])
+        if rest := len(data) % size:  # the last, smaller batch
+            evaluate(*data[-rest:])
+    preflight.check_plate_size(estimate.pairs[0].model, len(data))
     if len(store):
         experiment.model = _own_store(store)(experiment.model)
         experiment.guide = _own_store(store)(experiment.guide)

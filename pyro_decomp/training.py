@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pyro_decomp.auxiliary import guide_codes
 from pyro_decomp.blame import blame_terms
+from pyro_decomp.data.batches import Batch, Data
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.errors import ExperimentError, NonFiniteError, RunError
 from pyro_decomp.experiment import Experiment
@@ -242,20 +243,18 @@ class _Loop:
     def _checkpoint_is_due(self) -> bool:
         return time.monotonic() - self._saved_at > max(1.0, CHECKPOINT_SHARE * self._save_cost)
 
-    def _batches(self, stream: int) -> Iterator[Tensor]:
+    def _batches(self, stream: int) -> Iterator[Batch]:
         """The batches still to come; a permutation is a function of seed, stream and epoch."""
-        data = self.experiment.data
-        size, per_epoch = self.experiment.batch_size or len(data), self.experiment.steps_per_epoch
+        data, per_epoch = Data.of(self.experiment.data), self.experiment.steps_per_epoch
+        size = self.experiment.batch_size or len(data)
+        if per_epoch == 1:
+            yield from repeat(data[:], self.experiment.epochs - self.step)
+            return
         for epoch in range(self.step // per_epoch, self.experiment.epochs):
-            if per_epoch == 1:
-                yield data
-                continue
-            generator = torch.Generator().manual_seed(derive(self.seed, stream, epoch))
-            order = torch.randperm(len(data), generator=generator).to(data.device)
-            for index in range(self.step % per_epoch, per_epoch):
-                yield data[order[index * size : (index + 1) * size]]
+            order = derive(self.seed, stream, epoch)
+            yield from data.shuffled(size, seed=order, first=self.step % per_epoch)
 
-    def _take_step(self, batch: Tensor, other: Tensor | None) -> dict[str, float]:
+    def _take_step(self, batch: Batch, other: Batch | None) -> dict[str, float]:
         weights = self.experiment.apply_schedules(self.step + 1)
         estimate, values = self._estimate(batch)
         self.optimizer.zero_grad()
@@ -265,10 +264,10 @@ class _Loop:
         losses = {} if other is None else self._train_auxiliaries(estimate, other)
         return values | weights | losses
 
-    def _train_auxiliaries(self, estimate: Estimate, other: Tensor) -> dict[str, float]:
+    def _train_auxiliaries(self, estimate: Estimate, other: Batch) -> dict[str, float]:
         """One step of every auxiliary network, on this batch's codes and an independent batch."""
         losses = {}
-        codes = cache(partial(guide_codes, self.experiment.guide, other))
+        codes = cache(partial(guide_codes, self.experiment.guide, *other))
         for name, auxiliary in self.auxiliaries.items():
             optimizer = self.auxiliary_optimizers[name]
             loss = auxiliary.loss(estimate.pairs[0], codes)
@@ -288,10 +287,10 @@ class _Loop:
         weights = self.auxiliaries[name].module.named_parameters()
         return {f"{name}.{n}": weight for n, weight in weights}
 
-    def _estimate(self, batch: Tensor) -> tuple[Estimate, dict[str, float]]:
+    def _estimate(self, batch: Batch) -> tuple[Estimate, dict[str, float]]:
         """The objective on a batch, finite, and all values by name."""
         evaluate = partial(
-            self.experiment.elbo.evaluate, self.experiment.model, self.experiment.guide, batch
+            self.experiment.elbo.evaluate, self.experiment.model, self.experiment.guide, *batch
         )
         refused, noise = None, torch.get_rng_state()
         try:
@@ -335,9 +334,9 @@ class _Loop:
 @contextmanager
 def _threads(experiment: Experiment) -> Iterator[None]:
     """One thread for batches so small that two would wait for one another more than work."""
-    before = torch.get_num_threads()
-    batch_size = min(experiment.batch_size or len(experiment.data), len(experiment.data))
-    if batch_size * experiment.data[0].numel() <= SMALL_BATCH:
+    before, data = torch.get_num_threads(), Data.of(experiment.data)
+    batch_size = min(experiment.batch_size or len(data), len(data))
+    if batch_size * data.datum_size <= SMALL_BATCH:
         torch.set_num_threads(1)
     try:
         yield

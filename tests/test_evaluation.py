@@ -237,7 +237,13 @@ def test_metrics_are_written_as_json(tmp_path: Path) -> None:
     assert json.loads(path.read_text()) == metrics
 
 
-def test_a_guide_of_dependent_sites_is_measured_as_far_as_it_can_be(tmp_path: Path) -> None:
+def run_of(folder: Path, model: Callable[[Tensor], None], guide: Callable[[Tensor], None]) -> Run:
+    trial = Experiment(model, guide, data=DATA, elbo=AggregateELBO())
+    return finish(RunFolder(folder), trial, prepare(trial), {}, 0)
+
+
+def test_a_guide_of_dependent_sites_is_measured_over_all_of_them(tmp_path: Path) -> None:
+    """b hangs on a alike in model and guide, so that all about x and the prior is in a."""
     layer = nn.Linear(1, 1, dtype=torch.double)
 
     def model(x: Tensor) -> None:
@@ -249,12 +255,34 @@ def test_a_guide_of_dependent_sites_is_measured_as_far_as_it_can_be(tmp_path: Pa
 
     def guide(x: Tensor) -> None:
         with pyro.plate("data", len(DATA), subsample=x):
-            a = pyro.sample("a", dist.Normal(layer(x), 1.0).to_event(1))
+            a = pyro.sample("a", dist.Normal(layer(x), SCALE).to_event(1))
             pyro.sample("b", dist.Normal(a, 1.0).to_event(1))
 
-    experiment = Experiment(model, guide, data=DATA, elbo=AggregateELBO())
-    run = finish(RunFolder(tmp_path), experiment, prepare(experiment), {}, 0)
-    with pytest.warns(UserWarning, match="'b' depends on 'a', so q\\(z\\) cannot be scored"):
-        metrics = evaluate(run, num_importance_samples=10)["train"]
+    metrics = evaluate(run_of(tmp_path, model, guide), num_importance_samples=10)["train"]
+    with torch.no_grad():
+        qz_x, pz = normal(Z, layer(DATA), SCALE), normal(Z, 0.0, 1.0)
+    qz = qz_x.mean(0)
+    information = torch.where(qz_x > 0, qz_x * (qz_x / qz).log(), 0.0).sum(1).mean() * STEP
+    divergence = (pz * (pz / qz).log()).nan_to_num(0.0).sum() * STEP
+    assert_close(metrics, "mutual_information", information.item())
+    assert_close(metrics, "divergence", divergence.item())
+
+
+def test_a_guide_with_auxiliary_sites_is_measured_as_far_as_it_can_be(tmp_path: Path) -> None:
+    layer = nn.Linear(1, 1, dtype=torch.double)
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(DATA), subsample=x):
+            z = pyro.sample("z", dist.Normal(torch.zeros(1, dtype=torch.double), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z, NOISE).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(DATA), subsample=x):
+            normal = dist.Normal(layer(x), 1.0).to_event(1)
+            u = pyro.sample("u", normal, infer={"is_auxiliary": True})
+            pyro.sample("z", dist.Normal(u, 1.0).to_event(1))
+
+    with pytest.warns(UserWarning, match=r"auxiliary site 'u' .* so q\(z\) cannot be scored"):
+        metrics = evaluate(run_of(tmp_path, model, guide), num_importance_samples=10)["train"]
     assert metrics.keys() >= {"elbo", "kl", "importance_weighted_log_px"}
     assert not metrics.keys() & {"divergence", "mutual_information", "effective_sharing"}

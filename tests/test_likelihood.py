@@ -114,6 +114,24 @@ def test_a_datum_does_not_depend_on_those_beside_it(x: Tensor, weight: Tensor) -
     torch.testing.assert_close(whole[3:5], model.estimate(x[3:5], 5))
 
 
+@pytest.mark.usefixtures("block")
+def test_programs_of_several_tensors_get_the_rows_of_each(x: Tensor, weight: Tensor) -> None:
+    """x - shift is what the linear model says, with a shift of each datum's own class."""
+    linear = LinearGaussian(weight)
+    shifts, classes = torch.randn(4, D).double(), torch.arange(len(x)) % 4
+
+    def model(x: Tensor, classes: Tensor) -> None:
+        linear.model(x - shifts[classes])
+
+    def guide(x: Tensor, classes: Tensor) -> None:
+        linear.guide(x - shifts[classes])
+
+    data = (x, classes)
+    found = importance_weighted_log_prob(AggregateELBO(), model, guide, data, 5)
+    expected = linear.log_px(x - shifts[classes])
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+
 def test_an_auxiliary_site_is_divided_out() -> None:
     """x|z ~ N(log z, 1) with log z ~ N(0, 1); the guide draws log z as an auxiliary."""
 

@@ -1,4 +1,4 @@
-"""The commands: train, evaluate, plot."""
+"""The commands: train, evaluate, plot, metrics."""
 
 import gc
 import shlex
@@ -10,6 +10,7 @@ import typer
 import pyro_decomp
 from pyro_decomp.cli.failures import INTERRUPTED, tell, told_in_one_line
 from pyro_decomp.cli.file_help import FileCommand
+from pyro_decomp.cli.metrics import score_files
 from pyro_decomp.errors import DecompError
 from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.user_code import one_line
@@ -174,6 +175,9 @@ def plot(run: RunFolder, *, quiet: Quiet = False, show_traceback: ShowTraceback 
 
         for path in draw(load(run)):
             _say(Console(quiet=quiet), str(path))
+
+
+app.command("metrics")(score_files)
 
 
 def _check_device(name: str) -> None:

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
-from pyro_decomp.data.files import Columns, read_array
+from pyro_decomp.data.checks import checked
+from pyro_decomp.data.files import read_array
+from pyro_decomp.data.image_folder import image_folder
+from pyro_decomp.data.tables import Columns
 from pyro_decomp.errors import DataError
 
 
@@ -21,19 +24,21 @@ def as_tensor(
     """Data as one contiguous floating-point tensor whose first axis is the data.
 
     A float64 *tensor* stays float64; everything else becomes float32. Values are never rescaled:
-    images of unsigned bytes come out in [0, 255]. Memory is shared with ``data`` where nothing had
-    to change.
+    bytes in an array come out in [0, 255]. Memory is shared with ``data`` where nothing had to
+    change.
 
     Args:
         data: A tensor; an array, or what numpy makes into one, such as nested lists; a table with
             ``to_numpy()``, as pandas has; a map-style torch ``Dataset``, whose items are ``x`` or
-            ``(x, ...)`` and are read once, without their labels; or the path of a file:
+            ``(x, ...)`` and are read once, without their labels; the path of a folder of images of
+            one size, as :func:`image_folder` reads it; or the path of a file:
 
             - ``.npy``;
             - ``.npz`` with one array, or several of which ``key`` chooses;
-            - ``.csv`` with commas and an optional header, which is a first line without a number.
+            - ``.csv`` with commas and an optional header, which is a first line without a number;
+            - ``.parquet``, if pyarrow is installed.
         key: Which array of a ``.npz`` file.
-        columns: Which columns of a ``.csv`` file, by name or by position from 0; all by default.
+        columns: Which columns of a table in a file, by name or by position from 0; all by default.
 
     Raises:
         DataError: The data is missing, damaged, empty, ragged, a single number, not numbers, or
@@ -43,33 +48,61 @@ def as_tensor(
     tensor([[1., 2.],
             [3., 4.]])
     """
-    source = "data"
+    return read_tensor(data, key=key, columns=columns)
+
+
+def read_tensor(
+    data: object,
+    source: str = "data",
+    *,
+    key: str | None = None,
+    columns: Columns | None = None,
+    keep_integers: bool = False,
+) -> Tensor:
+    """As :func:`as_tensor`, for the readers of this package.
+
+    Args:
+        data: What to read.
+        source: What messages call it, unless it is a path.
+        key: Which array of a ``.npz`` file.
+        columns: Which columns of a table in a file.
+        keep_integers: Leave whole numbers and truth values of their type, as labels need.
+
+    Raises:
+        DataError: As for :func:`as_tensor`.
+    """
     if isinstance(data, str | PathLike):
         source = str(data)
-        tensor = _from_array(read_array(Path(data), key=key, columns=columns), source)
+        tensor = _from_path(Path(data), key, columns, keep_integers)
     elif key is not None or columns is not None:
-        raise DataError(f"data: expected a path with key or columns, got {type(data).__name__}")
+        raise DataError(f"{source}: expected a path with key or columns, got {type(data).__name__}")
     elif isinstance(data, TensorDataset):
         tensor = data.tensors[0]
     elif isinstance(data, Dataset) and not isinstance(data, IterableDataset):
-        tensor = _from_dataset(data)
+        tensor = _from_dataset(data, source)
     else:
-        tensor = _from_value(data, source)
-    return _checked(_floating(tensor, source), source)
+        tensor = _from_value(data, source, keep_integers)
+    return checked(_typed(tensor, source, keep_integers), source)
 
 
-def _from_dataset(data: Dataset[Any]) -> Tensor:
+def _from_path(path: Path, key: str | None, columns: Columns | None, keep_integers: bool) -> Tensor:
+    if path.is_dir() and key is None and columns is None:
+        return image_folder(path)
+    return _from_array(read_array(path, key=key, columns=columns), str(path), keep_integers)
+
+
+def _from_dataset(data: Dataset[Any], source: str) -> Tensor:
     size = len(data)  # type: ignore[arg-type]
     if size == 0:
-        raise DataError("data: expected at least one datum, got an empty data set")
+        raise DataError(f"{source}: expected at least one datum, got an empty data set")
     stacked = torch.empty(0)
     for index in range(size):
         source = f"item {index} of the data set"
         item = data[index]
         value = _from_value(item[0] if isinstance(item, tuple) else item, source)
-        value = _floating(value, source)
+        value = _typed(value, source)
         if index == 0:
-            stacked = torch.empty(size, *value.shape)
+            stacked = torch.empty(size, *value.shape, dtype=torch.float32)
         if value.shape != stacked.shape[1:]:
             expected = tuple(stacked.shape[1:])
             raise DataError(f"{source}: expected shape {expected}, got {tuple(value.shape)}")
@@ -77,14 +110,15 @@ def _from_dataset(data: Dataset[Any]) -> Tensor:
     return stacked
 
 
-def _from_value(data: object, source: str) -> Tensor:
+def _from_value(data: object, source: str, keep_integers: bool = False) -> Tensor:
     if isinstance(data, Tensor):
         return data
     if isinstance(data, list | tuple) and data and all(isinstance(row, Tensor) for row in data):
         shapes = {tuple(row.shape) for row in data}
         if len(shapes) > 1:
             raise DataError(f"{source}: expected rows of one shape, got {sorted(shapes)}")
-        return torch.stack([_floating(row, source).float() for row in data])
+        rows = torch.stack([_typed(row, source, keep_integers) for row in data])
+        return rows.float() if rows.is_floating_point() else rows
     to_numpy = getattr(data, "to_numpy", None)
     try:
         array = np.asarray(to_numpy() if callable(to_numpy) else data)
@@ -95,34 +129,24 @@ def _from_value(data: object, source: str) -> Tensor:
             f"{source}: expected a tensor, an array, a map-style Dataset or a path, "
             f"got {type(data).__name__}"
         )
-    return _from_array(array, source)
+    return _from_array(array, source, keep_integers)
 
 
-def _from_array(array: NDArray[Any], source: str) -> Tensor:
+def _from_array(array: NDArray[Any], source: str, keep_integers: bool = False) -> Tensor:
     if array.dtype.kind not in "biuf":
         raise DataError(f"{source}: expected real numbers, got values of type {array.dtype}")
+    dtype: np.dtype[Any] = np.dtype(np.float32)
+    if keep_integers and array.dtype.kind != "f":
+        is_wide = array.dtype.kind == "u" and array.dtype.itemsize > 1  # torch hardly knows these
+        dtype = np.dtype(np.int64) if is_wide else array.dtype.newbyteorder("=")
     with np.errstate(over="ignore"):
-        return torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
+        return torch.from_numpy(np.require(array, dtype, ["C", "W"]))
 
 
-def _floating(tensor: Tensor, source: str) -> Tensor:
+def _typed(tensor: Tensor, source: str, keep_integers: bool = False) -> Tensor:
     if tensor.is_complex():
         raise DataError(f"{source}: expected real numbers, got values of type {tensor.dtype}")
+    if keep_integers and not tensor.is_floating_point():
+        return tensor.contiguous()
     dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
     return tensor.detach().to(dtype).contiguous()
-
-
-def _checked(tensor: Tensor, source: str) -> Tensor:
-    if tensor.dim() == 0:
-        raise DataError(f"{source}: expected a row for each datum, got a single number")
-    if tensor.numel() == 0:
-        raise DataError(f"{source}: expected at least one value, got shape {tuple(tensor.shape)}")
-    finite = tensor.isfinite()
-    if not finite.all():
-        bad = (~finite).flatten(start_dim=1).any(1) if tensor.dim() > 1 else ~finite
-        raise DataError(
-            f"{source}: expected finite numbers in {str(tensor.dtype).removeprefix('torch.')}, "
-            f"got NaN or infinity in {int(bad.sum())} of {len(bad)} rows, "
-            f"the first of them row {int(bad.nonzero()[0])}"
-        )
-    return tensor

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pyro_decomp.data import as_tensor
 from pyro_decomp.errors import DataError
@@ -79,7 +80,7 @@ BAD = {
         "x.txt",
         lambda p: p.write_text("1,2"),
         {},
-        r"expected a file ending in \.npy, \.npz, \.csv, got '\.txt'",
+        r"expected a file ending in \.npy, \.npz, \.csv, \.parquet, got '\.txt'",
     ),
     "key of npy": ("x.npy", lambda p: npy(p, ROWS), {"key": "a"}, "key: .* no keys, got 'a'"),
     "columns of npy": ("x.npy", lambda p: npy(p, ROWS), {"columns": [0]}, r"columns: .* got \[0\]"),
@@ -189,7 +190,13 @@ def test_a_bad_file_is_one_sentence_that_names_it(
     assert text.startswith((f"{path}: ", "key: ", "columns: "))
 
 
-def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
-    (tmp_path / "x.npy").mkdir()
-    with pytest.raises(DataError, match="expected an existing file"):
-        as_tensor(tmp_path / "x.npy")
+def test_a_folder_is_one_of_images(tmp_path: Path) -> None:
+    folder = tmp_path / "x.npy"
+    folder.mkdir()
+    with pytest.raises(DataError, match=r"expected images ending in .* got none"):
+        as_tensor(folder)
+    levels = np.arange(2 * 4 * 5, dtype=np.uint8).reshape(2, 4, 5)
+    for index, image in enumerate(levels):
+        Image.fromarray(image).save(folder / f"{index}.png")
+    expected = torch.from_numpy(levels)[:, None].expand(2, 3, 4, 5) / 255.0
+    assert torch.equal(as_tensor(folder), expected)

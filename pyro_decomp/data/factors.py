@@ -1,0 +1,123 @@
+"""Ground-truth factors of a user's own data: whole numbers, one column a factor."""
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pyro_decomp.data.arrays import as_tensor, read_tensor
+from pyro_decomp.data.files import TABLES, npz_keys, read_array, table_columns
+from pyro_decomp.data.tables import Columns, positions
+from pyro_decomp.errors import DataError
+
+
+def as_factors(
+    factors: object, names: Sequence[str] | None = None, *, source: str = "factors"
+) -> tuple[Int[Tensor, "data factors"], tuple[str, ...]]:
+    """Factors as one tensor of int64, and the name of each.
+
+    Args:
+        factors: Whole numbers in anything that :func:`as_tensor` takes, one row a datum; a single
+            factor may be without its second axis.
+        names: One a factor; by default those of the table's columns if it has any, or else
+            ``factor 0`` and so on.
+        source: What messages call them.
+
+    Raises:
+        DataError: They cannot be read, are not whole numbers, or have other names than columns.
+
+    >>> as_factors([3, 1, 2], ["shape"])
+    (tensor([[3],
+            [1],
+            [2]]), ('shape',))
+    """
+    if isinstance(factors, str | PathLike) and Path(factors).suffix.lower() in TABLES:
+        found = table_columns(Path(factors))[0]
+        values = torch.from_numpy(read_array(Path(factors), key=None, columns=None))
+    else:
+        columns = getattr(factors, "columns", None)
+        found = None if columns is None else [str(name) for name in columns]
+        values = read_tensor(factors, source, keep_integers=True)
+    if values.dim() == 1:
+        values = values[:, None]
+    if values.dim() != 2:
+        raise DataError(
+            f"{source}: expected a column for each factor, got shape {tuple(values.shape)}"
+        )
+    chosen = tuple(names or found or (f"factor {k}" for k in range(values.shape[1])))
+    if len(chosen) != values.shape[1]:
+        raise DataError(
+            f"factor_names: expected a name for each of {values.shape[1]} factors, got "
+            f"{len(chosen)}: {', '.join(chosen)}"
+        )
+    return _whole(values, chosen, source), chosen
+
+
+def read_with_factors(
+    path: str | PathLike[str],
+    factors: Columns,
+    *,
+    columns: Columns | None = None,
+    key: str | None = None,
+) -> tuple[Float[Tensor, "data ..."], Int[Tensor, "data factors"]]:
+    """Data and their ground-truth factors from one file.
+
+    Args:
+        path: A ``.csv`` or ``.parquet`` table, or a ``.npz`` file.
+        factors: Columns of the table, by name or by position from 0; or keys of the ``.npz`` file,
+            each an array with one or several factors.
+        columns: The table's columns that are data; by default all that are not factors.
+        key: The array of the ``.npz`` file that is data; needed only if more than one is left.
+
+    Returns:
+        The data as :func:`as_tensor` gives them, and the factors as int64, in the order asked for.
+
+    Raises:
+        DataError: The file cannot be read, does not hold what was asked for, or the factors are not
+            whole numbers.
+    """
+    path = Path(path)
+    if not factors:
+        raise DataError(f"{path}: expected at least one factor to be named, got none")
+    if path.suffix.lower() == ".npz":
+        return _from_npz(path, [str(name) for name in factors], key)
+    header, width = table_columns(path)
+    chosen = positions(path, factors, header, width)
+    left = [column for column in range(width) if column not in chosen]
+    if not left and columns is None:
+        raise DataError(f"{path}: expected a column of data beside the factors, got none")
+    x = as_tensor(path, columns=left if columns is None else columns)
+    values = torch.from_numpy(read_array(path, key=None, columns=chosen))
+    return x, as_factors(values, [str(name) for name in factors], source=str(path))[0]
+
+
+def _from_npz(path: Path, factors: list[str], key: str | None) -> tuple[Tensor, Tensor]:
+    left = [name for name in npz_keys(path) if name not in factors]
+    if key is None and len(left) != 1:
+        raise DataError(
+            f"{path}: expected one array beside the factors, or a key to choose by, "
+            f"got keys: {', '.join(left) or 'none'}"
+        )
+    x = as_tensor(path, key=left[0] if key is None else key)
+    parts = []
+    for name in factors:
+        array = read_tensor(path, key=name, keep_integers=True)
+        parts.append(as_factors(array, source=f"{path}, {name}")[0])
+    lengths = [len(x), *map(len, parts)]
+    if len(set(lengths)) > 1:
+        raise DataError(f"{path}: expected arrays of one length, got lengths {lengths}")
+    return x, torch.cat(parts, dim=1)
+
+
+def _whole(values: Tensor, names: Sequence[str], source: str) -> Tensor:
+    whole = values.long()
+    if (different := whole != values).any():
+        row, k = different.nonzero()[0].tolist()
+        raise DataError(
+            f"{source}: expected whole numbers, got {values[row, k].item():.6g} for {names[k]} in "
+            f"row {row}"
+        )
+    return whole

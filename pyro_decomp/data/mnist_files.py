@@ -1,0 +1,146 @@
+"""MNIST and its successors: their four files, found or downloaded, as tensors."""
+
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from pyro_decomp.data.idx import read_idx
+from pyro_decomp.errors import DataError
+
+DEFAULT_ROOT = Path("data")
+_IMAGES_PER_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class MnistFiles:
+    """Where the files of one such data set are, and how to come by them.
+
+    Attributes:
+        name: For messages.
+        torchvision_name: Of torchvision's class, whose folder and addresses are used.
+        debian_folder: Where a package of Debian's puts the files, if there is one.
+        debian_package: That package.
+    """
+
+    name: str
+    torchvision_name: str
+    debian_folder: Path | None = None
+    debian_package: str | None = None
+
+    def images(
+        self,
+        root: str | PathLike[str] | None,
+        *,
+        train: bool,
+        size: int,
+        limit: int | None,
+        download: bool,
+    ) -> Float[Tensor, "images 1 size size"]:
+        """Grey levels in [0, 1], resized bilinearly from the 28 by 28 pixels of the files.
+
+        Args:
+            root: A folder that holds the files, gzipped or not, or torchvision's root; by default
+                ``data``, then Debian's folder.
+            train: The training images, or else those of the test set.
+            size: Height and width of the result.
+            limit: Take only the first so many images; all if ``None``.
+            download: Let torchvision fetch the files into ``root`` if they are not there.
+
+        Raises:
+            DataError: The files are not there, cannot be fetched, or are damaged.
+        """
+        _check_positive("size", size)
+        path = self._locate("images-idx3-ubyte", root, train=train, download=download)
+        return _resized(_first(read_idx(path, num_dims=3), limit), size)
+
+    def labels(
+        self,
+        root: str | PathLike[str] | None,
+        *,
+        train: bool,
+        limit: int | None,
+        download: bool,
+    ) -> Int[Tensor, " images"]:
+        """The class of each image.
+
+        Args:
+            root: As for the images.
+            train: As for the images.
+            limit: As for the images.
+            download: As for the images.
+
+        Raises:
+            DataError: As for the images.
+        """
+        path = self._locate("labels-idx1-ubyte", root, train=train, download=download)
+        return torch.from_numpy(_first(read_idx(path, num_dims=1), limit).astype(np.int64))
+
+    def _locate(
+        self, kind: str, root: str | PathLike[str] | None, *, train: bool, download: bool
+    ) -> Path:
+        name = f"{'train' if train else 't10k'}-{kind}"
+        roots = [Path(root)] if root is not None else self._default_roots()
+        path = self._find(name, roots)
+        if path is None and download:
+            self._download(roots[0])
+            path = self._find(name, roots)
+        if path is None:
+            package = self.debian_package
+            install = f" or install Debian's package {package}" if package else ""
+            raise DataError(
+                f"expected {name} or {name}.gz of {self.name}, got neither in "
+                f"{' nor '.join(str(folder) for folder in roots)}: let it be downloaded with "
+                f"download=True (`--set download=true`){install}"
+            )
+        return path
+
+    def _default_roots(self) -> list[Path]:
+        return [DEFAULT_ROOT] + ([self.debian_folder] if self.debian_folder else [])
+
+    def _find(self, name: str, roots: list[Path]) -> Path | None:
+        folders = [folder for root in roots for folder in (self._raw(root), root)]
+        paths = [folder / f"{name}{ending}" for folder in folders for ending in ("", ".gz")]
+        return next((path for path in paths if path.is_file()), None)
+
+    def _raw(self, root: Path) -> Path:
+        return root / self.torchvision_name / "raw"
+
+    def _download(self, root: Path) -> None:
+        from torchvision import datasets  # noqa: PLC0415 (slow to import, rarely needed)
+
+        try:
+            getattr(datasets, self.torchvision_name)(str(root), download=True)
+        except (OSError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise DataError(
+                f"{root}: expected to download {self.name} there, got: {reason}"
+            ) from error
+
+
+def _first(values: NDArray[np.uint8], limit: int | None) -> NDArray[np.uint8]:
+    if limit is not None:
+        _check_positive("limit", limit)
+    return values[:limit]
+
+
+def _resized(images: NDArray[np.uint8], size: int) -> Tensor:
+    resized = torch.empty(len(images), 1, size, size)
+    for start in range(0, len(images), _IMAGES_PER_CHUNK):
+        rows = slice(start, start + _IMAGES_PER_CHUNK)
+        chunk = torch.from_numpy(images[rows].astype(np.float32)).unsqueeze(1) / 255.0
+        if chunk.shape[-2:] != (size, size):
+            chunk = interpolate(chunk, (size, size), mode="bilinear", antialias=True)
+        resized[rows] = chunk.clamp_(0.0, 1.0)
+    return resized
+
+
+def _check_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise DataError(f"{name}: expected a positive whole number, got {value}")

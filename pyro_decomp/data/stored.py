@@ -1,0 +1,121 @@
+"""Data that become floating-point tensors a batch at a time, because all at once are too many."""
+
+from abc import ABC, abstractmethod
+from copy import copy
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pyro_decomp.data.checks import checked, refuse_unreadable
+from pyro_decomp.errors import DataError
+
+Rows = Tensor | slice
+"""Which rows: whole numbers from 0, ``[n]``, or a slice."""
+
+
+class Stored(ABC):
+    """Data kept elsewhere than in one floating-point tensor, and read a batch at a time.
+
+    Indexed along its first axis like a tensor, by a number, a slice or a tensor of whole numbers,
+    and each time a new tensor comes out. A subclass supplies :meth:`read`; it may read a file,
+    unpack bits or draw the rows on the spot.
+
+    Args:
+        shape: As of a tensor: the number of data, then the shape of one.
+        dtype: Of the tensors that come out.
+
+    Attributes:
+        shape: As given.
+        dtype: As given.
+        device: Where the tensors that come out are; what is stored stays where it is.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> None:
+        self.shape = torch.Size(shape)
+        self.dtype = dtype
+        self.device = torch.device("cpu")
+
+    @abstractmethod
+    def read(self, rows: Rows) -> Tensor:
+        """These rows, in this order, on the CPU; a tensor of indices is there too."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Rows | int) -> Tensor:
+        if isinstance(rows, int):
+            return self[rows : rows + 1 or None][0]
+        if isinstance(rows, Tensor):
+            rows = rows.cpu()
+        return self.read(rows).to(self.device, self.dtype)
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same data, whose tensors come out on another device."""
+        moved = copy(self)
+        moved.device = torch.device(device)
+        return moved
+
+
+class StoredArray(Stored):
+    """An array in its own type, in memory or on disk, whose batches are float32.
+
+    Bytes take a quarter of the memory of the floats that they become.
+
+    Args:
+        array: Real numbers; the first axis is the data.
+        divisor: What every value is divided by: 255 takes images of bytes to [0, 1].
+        source: What messages call it.
+
+    Raises:
+        DataError: The array is empty, a single number, not numbers, or has a NaN or an infinity.
+
+    >>> images = StoredArray(np.array([[0, 255], [7, 8]], dtype=np.uint8))
+    >>> images[torch.tensor([1, 0, 1])]
+    tensor([[  7.,   8.],
+            [  0., 255.],
+            [  7.,   8.]])
+    """
+
+    def __init__(self, array: NDArray[Any], *, divisor: float = 1.0, source: str = "data") -> None:
+        if array.dtype.kind not in "biuf":
+            raise DataError(f"{source}: expected real numbers, got values of type {array.dtype}")
+        super().__init__(array.shape)
+        if not 0 < abs(divisor) < float("inf"):
+            raise DataError(f"divisor: expected a finite number other than 0, got {divisor}")
+        self._array = np.asarray(array)
+        self._divisor = divisor
+        checked(self, source, may_be_infinite=array.dtype.kind == "f")
+
+    def read(self, rows: Rows) -> Tensor:
+        """These rows, copied."""
+        some = self._array[rows.numpy() if isinstance(rows, Tensor) else rows]
+        with np.errstate(over="ignore"):
+            tensor = torch.from_numpy(np.require(some, np.float32, ["C", "W"]))
+        return tensor if self._divisor == 1.0 else tensor / self._divisor
+
+
+def memory_mapped(path: str | PathLike[str], *, divisor: float = 1.0) -> StoredArray:
+    """A ``.npy`` file as data, of which only the batches in use are in memory.
+
+    An experiment maps a path of 1 GiB or more by itself; this does so at any size. The file must
+    stay as it is while it is in use.
+
+    Args:
+        path: A ``.npy`` file.
+        divisor: What every value is divided by: 255 takes images of bytes to [0, 1].
+
+    Raises:
+        DataError: The file is missing or damaged, or its array cannot be used; all of it is read
+            once, a block at a time, to find NaN and infinity.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".npy":
+        raise DataError(f"{path}: expected a .npy file to be mapped, got {path.suffix!r}")
+    with refuse_unreadable(path):
+        array = np.lib.format.open_memmap(path, mode="r")
+    return StoredArray(array, divisor=divisor, source=str(path))

@@ -1,0 +1,127 @@
+"""Codes and factors as numpy arrays, checked."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+
+from pyro_decomp.errors import DataError
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Ground-truth factors that vary, each counted from 0.
+
+    Attributes:
+        levels: One row a datum, one column a factor; whole numbers from 0 without a gap, in the
+            order of the values they stand for.
+        values: For each factor, the value that each level stands for.
+        columns: Which columns of the given array these are: constant ones are left out.
+    """
+
+    levels: Int[np.ndarray, "n k"]
+    values: tuple[NDArray[Any], ...]
+    columns: tuple[int, ...]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of levels of each factor."""
+        return tuple(len(values) for values in self.values)
+
+    def take(self, rows: Int[np.ndarray, " m"]) -> "Factors":
+        """Some of the rows, with the same levels.
+
+        Args:
+            rows: Their indices.
+        """
+        return Factors(self.levels[rows], self.values, self.columns)
+
+    def numbers(self) -> Float[np.ndarray, "n k"]:
+        """The values that the levels stand for; for words, the levels themselves."""
+        columns = zip(self.levels.T, self.values, strict=True)
+        return np.stack(
+            [levels if values.dtype.kind in "US" else values[levels] for levels, values in columns],
+            axis=1,
+        ).astype(np.float64)
+
+
+def as_codes(
+    codes: object, name: str = "codes", *, num_rows: int | None = None
+) -> Float[np.ndarray, "n d"]:
+    """Codes as a float64 array, one row a datum.
+
+    Args:
+        codes: An array, a tensor, or what numpy makes into an array.
+        name: What errors call it.
+        num_rows: How many rows there must be; None for any number.
+
+    Raises:
+        DataError: The array is not two-dimensional, is empty, has other rows than ``num_rows``, or
+            has values that are not finite real numbers.
+
+    >>> as_codes([[1, 2], [3, 4]]).dtype
+    dtype('float64')
+    """
+    array = _matrix(codes, name, num_rows)
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{name}: expected real numbers, got values of type {array.dtype}")
+    array = array.astype(np.float64)
+    finite = np.isfinite(array).all(1)
+    if not finite.all():
+        raise DataError(
+            f"{name}: expected finite numbers, got NaN or infinity in {np.sum(~finite)} of "
+            f"{len(finite)} rows, the first of them row {np.argmin(finite)}"
+        )
+    return array
+
+
+def as_factors(factors: object, name: str = "factors", *, num_rows: int) -> Factors:
+    """Factors as levels counted from 0, without those that do not vary.
+
+    Args:
+        factors: An array or tensor [n, k] of whole numbers (any values; floating-point whole
+            numbers too) or of strings.
+        name: What errors call it.
+        num_rows: Number of codes.
+
+    Raises:
+        DataError: The array is not two-dimensional, has other rows than there are codes, has values
+            that are not whole numbers, or no column of it varies.
+
+    >>> as_factors([[7, 0], [5, 0], [7, 0]], num_rows=3).levels.tolist()
+    [[1], [0], [1]]
+    """
+    array = _matrix(factors, name, num_rows)
+    if array.dtype.kind not in "biufUS":
+        raise DataError(f"{name}: expected whole numbers, got values of type {array.dtype}")
+    if array.dtype.kind == "f":
+        whole = np.isfinite(array) & (array == np.rint(array))
+        if not whole.all():
+            row, column = np.argwhere(~whole)[0]
+            raise DataError(
+                f"{name}: expected whole numbers, got {array[row, column]} in row {row}, "
+                f"column {column}"
+            )
+    found = [np.unique(column, return_inverse=True) for column in array.T]
+    columns = tuple(k for k, (values, _) in enumerate(found) if len(values) > 1)
+    if not columns:
+        raise DataError(f"{name}: expected a factor that varies, got {array.shape[1]} constant")
+    levels = np.stack([found[k][1].reshape(-1) for k in columns], axis=1).astype(np.int64)
+    return Factors(levels, tuple(found[k][0] for k in columns), columns)
+
+
+def _matrix(value: object, name: str, num_rows: int | None) -> NDArray[Any]:
+    """An array of two axes, neither of them empty."""
+    for method in ("detach", "cpu"):  # a tensor, without importing torch for it
+        value = getattr(value, method)() if hasattr(value, method) else value
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise DataError(f"{name}: expected rows of one length, got a ragged list") from error
+    if array.ndim != 2 or array.size == 0:
+        raise DataError(f"{name}: expected an array [n, columns], got shape {array.shape}")
+    if num_rows is not None and len(array) != num_rows:
+        raise DataError(f"{name}: expected {num_rows} rows, one a code, got {len(array)}")
+    return array

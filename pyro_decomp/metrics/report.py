@@ -1,0 +1,177 @@
+"""Every metric that the given arrays allow, in one call."""
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from pyro_decomp.errors import DataError
+from pyro_decomp.metrics.active_units import active_units
+from pyro_decomp.metrics.arrays import as_codes, as_factors
+from pyro_decomp.metrics.beta_vae import beta_vae_score
+from pyro_decomp.metrics.dci_lasso import dci_lasso
+from pyro_decomp.metrics.dci_trees import dci_trees
+from pyro_decomp.metrics.density_mig import density_mig
+from pyro_decomp.metrics.dependence import wasserstein_dependence
+from pyro_decomp.metrics.divergence_from_prior import divergence_from_prior
+from pyro_decomp.metrics.encodings import gaussian_parameters, sampled
+from pyro_decomp.metrics.explicitness import explicitness
+from pyro_decomp.metrics.factor_vae import factor_vae_score
+from pyro_decomp.metrics.irs import irs
+from pyro_decomp.metrics.mig import mig
+from pyro_decomp.metrics.modularity import modularity
+from pyro_decomp.metrics.overlap import (
+    as_sharing,
+    effective_sharing,
+    index_code_information,
+)
+from pyro_decomp.metrics.sap import sap
+from pyro_decomp.metrics.score import Score
+from pyro_decomp.metrics.sparsity import hoyer_sparsity
+from pyro_decomp.metrics.total_correlation import gaussian_total_correlation
+
+# What each takes, in the order of the report.
+METRICS: Mapping[str, tuple[Callable[..., Score], tuple[str, ...]]] = {
+    "density_mig": (density_mig, ("encodings", "factors")),
+    "mig": (mig, ("codes", "factors")),
+    "factor_vae_score": (factor_vae_score, ("codes", "factors")),
+    "beta_vae_score": (beta_vae_score, ("codes", "factors")),
+    "sap": (sap, ("codes", "factors")),
+    "dci_lasso": (dci_lasso, ("codes", "factors")),
+    "dci_trees": (dci_trees, ("codes", "factors")),
+    "modularity": (modularity, ("codes", "factors")),
+    "explicitness": (explicitness, ("codes", "factors")),
+    "irs": (irs, ("codes", "factors")),
+    "index_code_information": (index_code_information, ("encodings",)),
+    "effective_sharing": (effective_sharing, ("encodings",)),
+    "divergence_from_prior": (divergence_from_prior, ("sampled codes", "prior")),
+    "gaussian_total_correlation": (gaussian_total_correlation, ("codes",)),
+    "wasserstein_dependence": (wasserstein_dependence, ("codes",)),
+    "hoyer_sparsity": (hoyer_sparsity, ("codes",)),
+    "active_units": (active_units, ("codes",)),
+}
+SLOW = frozenset({"dci_trees"})  # minutes: only by name
+WITHOUT_INTERVAL = frozenset({"dci_trees"})
+
+
+def report(
+    codes: object,
+    factors: object = None,
+    *,
+    encodings: Any = None,
+    prior: Any = None,
+    untrained: object = None,
+    only: Collection[str] | None = None,
+    num_resamples: int | None = None,
+    seed: int = 0,
+) -> dict[str, Score]:
+    """Score codes by every metric that the given arrays allow.
+
+    Without ``only``, what cannot be scored on these arrays (sparsity in one dimension, say) is left
+    out with a warning, and so is ``dci_trees``, silently, which takes minutes.
+
+    Args:
+        codes: [n, d], the mean of each encoding; with sampled codes, ``active_units`` says nothing.
+        factors: [n, k] whole numbers, for the metrics of disentanglement.
+        encodings: q(z|x), for those of overlap and ``density_mig``: ``(loc, scale)`` or a
+            distribution, as :func:`.index_code_information` takes it.
+        prior: p(z), for ``divergence_from_prior``: a distribution, a sampler or draws, as that
+            takes it. The distance is that of draws of ``encodings``, or of ``codes`` where there
+            are none: then give sampled ones.
+        untrained: [n, d'], codes of the same data by an encoder that was never trained. Each score
+            of codes gets the value of these beside it, ``details["untrained"]``: what the metric
+            gives for the architecture and the data alone; None where it cannot be had.
+        only: Names of the metrics wanted.
+        num_resamples: Of the intervals; 0 for none, None for each metric's own default.
+        seed: Of all metrics.
+
+    Returns:
+        Scores by name; ``to_json()`` of each gives plain values.
+
+    Raises:
+        DataError: An array cannot be used; ``only`` names no metric, or one that these arrays do
+            not allow.
+
+    Example:
+        >>> import numpy as np
+        >>> v = np.random.default_rng(0).integers(0, 5, [500, 3])
+        >>> scores = report(v, v, only=["mig", "irs"], num_resamples=0)
+        >>> {name: round(score.value, 2) for name, score in scores.items()}
+        {'mig': 0.99, 'irs': 1.0}
+    """
+    num_rows = len(as_codes(codes))
+    if factors is not None:
+        as_factors(factors, num_rows=num_rows)
+    if untrained is not None:
+        as_codes(untrained, "untrained", num_rows=num_rows)
+    if isinstance(encodings, tuple | list):
+        gaussian_parameters(encodings)
+    given = {"codes": codes, "factors": factors, "encodings": encodings, "prior": prior}
+    if only is not None:
+        _check_names(only, given)
+    scores: dict[str, Score] = {}
+    for name, (metric, needs) in METRICS.items():
+        wanted = name in only if only is not None else name not in SLOW and _allows(given, needs)
+        if not wanted:
+            continue
+        arguments: dict[str, Any] = {"seed": seed}
+        if num_resamples is not None and name not in WITHOUT_INTERVAL:
+            arguments["num_resamples"] = num_resamples
+        try:
+            if name == "effective_sharing" and "index_code_information" in scores:
+                score = as_sharing(scores["index_code_information"])  # the same pairs
+            else:
+                score = metric(*_arrays(given, needs, seed), **arguments)
+            if untrained is not None and "codes" in needs:
+                score = _beside(score, metric, {**given, "codes": untrained}, needs, arguments)
+            scores[name] = score
+        except DataError as error:
+            if only is not None or "prior" in needs:
+                raise
+            warnings.warn(f"{name} is left out: {error}", stacklevel=2)
+    return scores
+
+
+def _allows(given: Mapping[str, Any], needs: tuple[str, ...]) -> bool:
+    return all(_given(given, need) is not None for need in needs)
+
+
+def _given(given: Mapping[str, Any], need: str) -> Any:
+    return given["codes"] if need == "sampled codes" else given[need]
+
+
+def _arrays(given: Mapping[str, Any], needs: tuple[str, ...], seed: int) -> list[Any]:
+    return [
+        sampled(given["encodings"], seed)
+        if need == "sampled codes" and given["encodings"] is not None
+        else _given(given, need)
+        for need in needs
+    ]
+
+
+def _beside(
+    score: Score,
+    metric: Callable[..., Score],
+    given: Mapping[str, Any],
+    needs: tuple[str, ...],
+    arguments: Mapping[str, Any],
+) -> Score:
+    """The score with the value of untrained codes among its details."""
+    quick = {key: 0 if key == "num_resamples" else value for key, value in arguments.items()}
+    if score.interval is not None:
+        quick["num_resamples"] = 0
+    try:
+        value = metric(*_arrays(given, needs, arguments["seed"]), **quick).value
+    except DataError:  # what the metric asks of codes, these do not have
+        value = None
+    return dataclasses.replace(score, details={**score.details, "untrained": value})
+
+
+def _check_names(only: Collection[str], given: Mapping[str, Any]) -> None:
+    for name in only:
+        if name not in METRICS:
+            raise DataError(f"only: expected names among {', '.join(METRICS)}, got {name!r}")
+        _, needs = METRICS[name]
+        missing = [need for need in needs if _given(given, need) is None]
+        if missing:
+            raise DataError(f"{name}: expected {' and '.join(missing)}, got none")

@@ -1,0 +1,176 @@
+"""Unsupervised disentanglement ranking: which of several runs learned what the others did."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from pyro_decomp.errors import DataError
+from pyro_decomp.metrics.arrays import as_codes
+from pyro_decomp.metrics.bootstrap import interval
+from pyro_decomp.metrics.run_similarity import (
+    lasso_strength,
+    levels,
+    ranks,
+    relative_strength,
+    standardised,
+)
+from pyro_decomp.metrics.score import Score
+
+Similarity = Literal["spearman", "lasso"]
+
+
+def udr(
+    runs: Sequence[Any],
+    *,
+    kl: Sequence[Any] | None = None,
+    similarity: Similarity = "spearman",
+    kl_threshold: float = 0.01,
+    alpha: float = 0.1,
+    num_resamples: int = 100,
+    seed: int = 0,
+) -> list[Score]:
+    r"""Unsupervised disentanglement ranking of runs that encode the same data.
+
+    .. math::
+        UDR_{ij} = \frac{1}{d_i + d_j} \Big[\sum_b \frac{\max_a R_{ab}^2}{\sum_a R_{ab}}
+        + \sum_a \frac{\max_b R_{ab}^2}{\sum_b R_{ab}}\Big],
+        \quad UDR_j = median_{i \ne j} UDR_{ij}
+
+    over the informative dimensions a of run i and b of run j, with R_ab the strength of their
+    relation: the absolute Spearman correlation, or the absolute coefficient of a in a lasso
+    regression of b on run i (all standardised). 1 where every dimension has one partner, in every
+    other run, up to sign and a monotone map; small where runs are rotated against one another.
+    Duan et al., "Unsupervised Model Selection for Variational Disentangled Representation
+    Learning", 2020, eq. 2-3 (https://arxiv.org/abs/1905.12614). The paper ranks runs of one
+    setting and different seeds, 5 at least; scores compare only among runs of one call.
+
+    Args:
+        runs: Codes of each run, [n, d] each; row i of all of them encodes datum i. Runs may
+            differ in d.
+        kl: For each run, the KL of each dimension from the prior, averaged over the data, in nats
+            [d]. Dimensions of at most ``kl_threshold`` are uninformative. By default, those that
+            do not vary are.
+        similarity: What R is.
+        kl_threshold: In nats.
+        alpha: Weight of the lasso's penalty; unused for "spearman".
+        num_resamples: Of the intervals, over data rows and for these runs alone; 0 for none. They
+            are for the expected score of so many rows: chance correlations of unrelated dimensions
+            lower it, by an amount that falls as 1/sqrt(n).
+        seed: Of the intervals.
+
+    Returns:
+        A score for each run, with ``pairwise``: UDR_ij for every other run i, NaN for itself.
+
+    Raises:
+        DataError: Fewer than two runs, too few rows, or arrays that do not fit together.
+        ValueError: An argument is out of its range.
+    """
+    if similarity not in get_args(Similarity):
+        expected = " or ".join(map(repr, get_args(Similarity)))
+        raise ValueError(f"similarity: expected {expected}, got {similarity!r}")
+    if not alpha > 0:
+        raise ValueError(f"alpha: expected a positive number, got {alpha}")
+    codes = _checked(runs)
+    informative = _informative(codes, kl, kl_threshold)
+    width = max(z.shape[1] for z in codes)
+    padded = np.zeros((len(codes), width, len(codes[0])))
+    used = np.zeros((len(codes), width), dtype=bool)
+    for run, (z, keep) in enumerate(zip(codes, informative, strict=True)):
+        padded[run, : z.shape[1]] = np.where(keep, z, 0.0).T
+        used[run, : z.shape[1]] = keep
+    places = levels(padded)
+
+    def table(rows: Int[np.ndarray, " rows"] | slice) -> Float[np.ndarray, "runs runs"]:
+        values = padded[..., rows] if similarity == "lasso" else ranks(places[..., rows])
+        unit = standardised(values)
+        correlation = np.einsum("ian,jbn->ijab", unit, unit, optimize=True)
+        correlation /= unit.shape[-1]
+        if similarity == "lasso":
+            correlation = lasso_strength(correlation, alpha)
+        return relative_strength(np.abs(correlation), used)
+
+    pairwise = table(slice(None))
+    np.fill_diagonal(pairwise, np.nan)
+    medians = _medians(pairwise)
+    halves: dict[bytes, Float[np.ndarray, " runs"]] = {}
+
+    def of_half(rows: Int[np.ndarray, " half"], run: int) -> float:
+        key = rows[:64].tobytes()  # every run is scored on the same halves
+        if key not in halves:
+            halves[key] = _medians(table(rows))
+        return float(halves[key][run])
+
+    def bounds(run: int) -> tuple[float, float] | None:
+        """Around the value, not corrected for bias: that of |correlation| falls as 1/sqrt(n)."""
+        found = interval(
+            lambda rows: of_half(rows, run),
+            len(codes[0]),
+            value=0.0,
+            num_resamples=num_resamples,
+            seed=seed,
+        )
+        if found is None:
+            return None
+        shift = medians[run] + np.mean([half[run] for half in halves.values()])
+        low, high = np.clip(np.asarray(found) + shift, 0.0, 1.0)
+        return float(low), float(high)
+
+    return [
+        Score(
+            "udr",
+            float(medians[run]),
+            bounds(run),
+            {
+                "run": run,
+                "num_runs": len(codes),
+                "similarity": similarity,
+                **({"alpha": alpha} if similarity == "lasso" else {}),
+                "kl_threshold": None if kl is None else kl_threshold,
+                "num_rows": len(codes[0]),
+                "informative_dims": np.flatnonzero(used[run]),
+                "num_resamples": num_resamples,
+                "seed": seed,
+            },
+            {"pairwise": pairwise[:, run]},
+        )
+        for run in range(len(codes))
+    ]
+
+
+def _checked(runs: Sequence[Any]) -> list[Float[np.ndarray, "n _"]]:
+    if len(runs) < 2:
+        raise DataError(f"runs: expected codes of at least 2 runs, got {len(runs)}")
+    first = as_codes(runs[0], "runs[0]")
+    if len(first) < 4:
+        raise DataError(f"runs: expected at least 4 rows for udr, got {len(first)}")
+    others = [
+        as_codes(codes, f"runs[{run}]", num_rows=len(first))
+        for run, codes in enumerate(runs[1:], start=1)
+    ]
+    return [first, *others]
+
+
+def _informative(
+    codes: list[Float[np.ndarray, "n _"]], kl: Sequence[Any] | None, threshold: float
+) -> list[Bool[np.ndarray, " _"]]:
+    varies = [z.min(0) < z.max(0) for z in codes]
+    if kl is None:
+        return varies
+    if len(kl) != len(codes):
+        raise DataError(f"kl: expected one array for each of {len(codes)} runs, got {len(kl)}")
+    arrays = [np.asarray(values, dtype=np.float64) for values in kl]
+    for run, (values, z) in enumerate(zip(arrays, codes, strict=True)):
+        if values.shape != z.shape[1:]:
+            raise DataError(
+                f"kl[{run}]: expected shape {z.shape[1:]}, one number a dimension, "
+                f"got {values.shape}"
+            )
+    return [keep & (values > threshold) for keep, values in zip(varies, arrays, strict=True)]
+
+
+def _medians(pairwise: Float[np.ndarray, "runs runs"]) -> Float[np.ndarray, " runs"]:
+    """The median over all other runs i of UDR_ij, for each run j."""
+    others = np.where(np.eye(len(pairwise), dtype=bool), np.nan, pairwise)
+    return np.asarray(np.nanmedian(others, axis=0))

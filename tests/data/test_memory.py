@@ -1,0 +1,85 @@
+"""Data that are too large for memory, with too little memory for them."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pyro_decomp import AggregateELBO, Experiment, evaluate, evaluation, train
+from pyro_decomp.data.reading import as_data
+from pyro_decomp.data.stored import memory_mapped
+
+ROWS, COLUMNS = 50_000, 1_000  # 200 MB as float32
+SPARE = 80 * 2**20
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """Let the process allocate no more than so much beside what it has; maps of files are free."""
+    status = Path("/proc/self/status").read_text()
+    held = int(status.partition("VmData:")[2].split()[0]) * 1024
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (held + SPARE, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+@pytest.fixture
+def large_file(tmp_path: Path) -> Path:
+    """Zeros that take no room on the disk, then a row of ones."""
+    path = tmp_path / "x.npy"
+    header = {"descr": "<f4", "fortran_order": False, "shape": (ROWS, COLUMNS)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.seek((ROWS - 1) * COLUMNS * 4, 1)
+        np.ones(COLUMNS, np.float32).tofile(file)
+    return path
+
+
+def test_a_run_on_a_mapped_file_never_holds_it_all(
+    tmp_path: Path, large_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "MIN_SAMPLES", 50)
+    monkeypatch.setattr(evaluation, "MAX_SAMPLES", 50)
+    encoder = nn.Linear(COLUMNS, 1)
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", ROWS, subsample=x):
+            z = pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+            pyro.sample("mean of x", dist.Normal(z, 1.0).to_event(1), obs=x.mean(1, keepdim=True))
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", ROWS, subsample=x):
+            pyro.sample("z", dist.Normal(encoder(x), 1.0).to_event(1))
+
+    torch.optim.Adam(encoder.parameters())  # imports a compiler, once
+    with little_memory():
+        with pytest.raises(MemoryError):
+            np.load(large_file)
+        data = memory_mapped(large_file)
+        assert data[-2:].mean(1).tolist() == [0.0, 1.0]
+        trial = Experiment(model, guide, data, AggregateELBO(), epochs=1, batch_size=1000)
+        run = train(trial, tmp_path / "run")
+        metrics = evaluate(run, num_importance_samples=2)
+    assert run.step == ROWS // 1000
+    assert metrics["train"]["log_likelihood"] < -0.5 * np.log(2 * np.pi)
+
+
+def test_a_file_of_a_gibibyte_is_mapped_without_being_asked(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    header = {"descr": "|u1", "fortran_order": False, "shape": (2**10, 2**20)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + 2**30)
+    with little_memory():
+        (stored,) = as_data(path).tensors
+        assert stored[torch.tensor([1, 1000])].sum().item() == 0.0

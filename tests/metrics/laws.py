@@ -1,0 +1,89 @@
+"""What a metric of codes and factors does on codes whose worth is known: a row a metric."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyro_decomp.metrics import (
+    Score,
+    beta_vae_score,
+    dci_lasso,
+    dci_trees,
+    density_mig,
+    explicitness,
+    factor_vae_score,
+    mig,
+    modularity,
+    sap,
+)
+
+NUM_FACTORS = 6
+NUM_LEVELS = 5
+NUM_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Law:
+    """What to expect of one metric.
+
+    Attributes:
+        score: The metric, of codes and factors.
+        identity: The least that codes equal to the factors score.
+        constant: The most that codes which never vary score.
+        duplicated: Between what the same codes twice over score.
+        rotated: Whether codes rotated into one another score lower; if not, the same to 0.02.
+        tolerance: How far permuted or flipped columns may move the value.
+    """
+
+    score: Callable[[NDArray[np.float64], NDArray[np.int64]], Score]
+    identity: float = 0.9
+    constant: float = 0.2
+    duplicated: tuple[float, float] = (0.9, 1.0)
+    rotated: bool = True
+    tolerance: float = 1e-9
+
+
+def factors() -> NDArray[np.int64]:
+    """Independent uniform factors."""
+    return np.random.default_rng(0).integers(NUM_LEVELS, size=[NUM_ROWS, NUM_FACTORS])
+
+
+def rotation() -> NDArray[np.float64]:
+    """Every two codes turned by 45 degrees."""
+    return np.kron(np.eye(NUM_FACTORS // 2), [[0.5**0.5, -(0.5**0.5)], [0.5**0.5, 0.5**0.5]])
+
+
+LAWS = {
+    "mig": Law(lambda z, v: mig(z, v, num_resamples=0), duplicated=(0.0, 0.1)),
+    "density_mig": Law(
+        lambda z, v: density_mig((z, np.full_like(z, 0.1)), v, num_samples=1000, num_resamples=0),
+        duplicated=(0.0, 0.1),
+        tolerance=0.02,  # other noise
+    ),
+    "factor_vae_score": Law(
+        lambda z, v: factor_vae_score(z, v, num_votes=600, num_held_out=600, num_resamples=0)
+    ),
+    "beta_vae_score": Law(
+        lambda z, v: beta_vae_score(z, v, num_points=600, num_held_out=600, num_resamples=0),
+    ),
+    "sap": Law(
+        lambda z, v: sap(z, v, continuous=range(NUM_FACTORS), num_resamples=0),
+        duplicated=(0.0, 0.1),
+    ),
+    "dci_lasso": Law(lambda z, v: dci_lasso(z, v, num_resamples=0)),
+    "dci_trees": Law(
+        lambda z, v: dci_trees(z[:200], v[:200], num_rounds=2),
+        tolerance=0.02,  # ties between splits
+    ),
+    "modularity": Law(lambda z, v: modularity(z, v, num_resamples=0)),
+    # the mean over five ordered values of what a line can tell: 1, 3/4, 1/2, 3/4, 1
+    "explicitness": Law(
+        lambda z, v: explicitness(z, v, num_resamples=0),
+        identity=0.77,
+        constant=0.5,
+        duplicated=(0.77, 0.83),
+        rotated=False,
+    ),
+}

@@ -1,0 +1,173 @@
+"""Density-based information against quadrature, naive sums and limits."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch import distributions as dist
+
+from pyro_decomp.errors import DataError
+from pyro_decomp.metrics import density_mig
+from pyro_decomp.metrics.density_mig import _log_ratios
+from pyro_decomp.metrics.posteriors import Blocks, GaussianPosterior, Posterior
+from tests.statistics import assert_mean
+
+Family = Callable[[Tensor, Tensor], dist.Distribution]
+FAMILIES: dict[str, Family] = {
+    "Normal": dist.Normal,
+    "Laplace": dist.Laplace,
+    "Gumbel": dist.Gumbel,  # not symmetric
+    "Independent": lambda loc, scale: dist.Independent(dist.Normal(loc, scale), 1),
+    "mixture": lambda loc, scale: dist.MixtureSameFamily(
+        dist.Categorical(torch.ones(*loc.shape, 2)),
+        dist.Normal(torch.stack([loc, loc + 3], -1), scale[..., None]),
+    ),
+}
+
+
+def encoder() -> tuple[np.ndarray, Tensor, Tensor]:
+    """Three values with unequal chances; codes that know much, some and nothing of them."""
+    v = np.repeat([0, 1, 2], [10, 20, 30])[:, None]
+    loc = torch.from_numpy(np.hstack([1.5 * v, 1.0 * v, 0.0 * v]))
+    return v, loc, torch.tensor([0.5, 1.0, 2.0]).double().expand_as(loc)
+
+
+def by_quadrature(v: np.ndarray, posterior: dist.Distribution) -> np.ndarray:
+    """I(z_j; v) in nats, from densities on a fine grid."""
+    grid = torch.linspace(-40, 60, 20_001, dtype=torch.double)
+    weights, densities = [], []
+    for value in np.unique(v):
+        rows = np.flatnonzero(v[:, 0] == value)
+        weights.append(len(rows) / len(v))
+        base = posterior.base_dist if isinstance(posterior, dist.Independent) else posterior
+        columns = []
+        for point in grid.split(2_000):
+            z = point[:, None, None].expand(-1, len(v), 3)
+            columns.append(base.log_prob(z)[:, rows[0]].exp())
+        densities.append(torch.cat(columns))
+    p = torch.tensor(weights).double()
+    joint = torch.stack(densities)
+    marginal = torch.einsum("v,vgd->gd", p, joint)
+    terms = joint * (joint.clamp(min=1e-300) / marginal.clamp(min=1e-300)).log()
+    return (torch.einsum("v,vgd->d", p, terms) * (grid[1] - grid[0])).numpy()
+
+
+@pytest.mark.parametrize("name", ["arrays", *FAMILIES])
+def test_quadrature(name: str) -> None:
+    v, loc, scale = encoder()
+    posterior = FAMILIES.get(name, dist.Normal)(loc, scale)
+    given = (loc, scale) if name == "arrays" else posterior
+    found = [
+        density_mig(given, v, num_samples=600, num_resamples=0, seed=seed).details
+        for seed in range(30)
+    ]
+    values = torch.from_numpy(np.stack([one["mutual_information"][:, 0] for one in found]))
+    expected = by_quadrature(v, posterior)
+    assert_mean(values[:, :2], torch.from_numpy(expected[:2]))
+    assert values[:, 2].abs().max() < 1e-5  # q(z_j|v) = q(z_j): no noise
+    p = np.array([1, 2, 3]) / 6
+    assert np.allclose(found[0]["entropy"], -(p * np.log(p)).sum(), rtol=1e-12)
+
+
+class Given(Posterior):
+    """Densities written down: block by block, of different sizes."""
+
+    family = "given"
+
+    def __init__(self, densities: Tensor) -> None:
+        self.densities = densities
+        _, self.num_dims, self.num_rows = densities.shape
+
+    def relative_densities(self, rows: Tensor, seed: int) -> Iterator[tuple[slice, Blocks]]:
+        for samples in (slice(0, 2), slice(2, len(rows))):
+            cuts = [slice(0, 4), slice(4, self.num_rows)]
+            yield samples, iter([(cut, self.densities[samples, :, cut]) for cut in cuts])
+
+
+def test_naive_sums() -> None:
+    """Every sample, dimension and factor; all axes of different length, so none can be swapped."""
+    s, d, n, k = 5, 3, 11, 2
+    densities = torch.rand(s, d, n)
+    levels = torch.tensor([[0, 1, 0, 1, 2, 2, 0, 1, 0, 2, 1], [0] * 5 + [1] * 6]).T
+    rows = torch.tensor([10, 3, 0, 5, 5])
+    found = _log_ratios(Given(densities), rows, levels, seed=0)
+    assert found.shape == (s, d, k)
+    for i, row in enumerate(rows):
+        for j in range(d):
+            for one in range(k):
+                alike = densities[i, j, levels[:, one] == levels[row, one]].mean()
+                expected = (alike / densities[i, j].mean()).log()
+                assert found[i, j, one] == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_gaussian_densities_are_those_of_the_samples() -> None:
+    """What blocks hold is q(z_j|m)/q(z_j|n), for the codes that the seed draws."""
+    generator = np.random.default_rng(0)
+    loc, scale = generator.normal(size=[2100, 2]), 0.5 + generator.random([2100, 2])
+    rows = torch.arange(9)
+    posterior = GaussianPosterior(loc, scale)
+    z = torch.from_numpy(loc[:9]) + torch.from_numpy(scale[:9]) * torch.randn(
+        9, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64
+    )
+    normal = dist.Normal(torch.from_numpy(loc), torch.from_numpy(scale))
+    pairs = normal.log_prob(z[:, None]) - normal.log_prob(z[:, None])[rows, rows][:, None]
+    seen = torch.zeros(9, 2, 2100)
+    for samples, blocks in posterior.relative_densities(rows, seed=4):
+        for columns, densities in blocks:
+            seen[samples, :, columns] = densities
+    assert torch.allclose(seen.double(), pairs.exp().transpose(1, 2), rtol=1e-4, atol=1e-12)
+
+
+@pytest.mark.parametrize(("shift", "unit"), [(1e4, 1.0), (0.0, 1e-3), (-50.0, 1e5)])
+def test_units_do_not_count(shift: float, unit: float) -> None:
+    v, loc, scale = encoder()
+    given = density_mig((loc, scale), v, num_samples=200)
+    moved = density_mig((shift + unit * loc, unit * scale), v, num_samples=200)
+    assert moved.value == pytest.approx(given.value, abs=1e-4)
+    assert moved.interval == pytest.approx(given.interval, abs=1e-4)
+
+
+def test_data_apart_tell_every_factor() -> None:
+    """Posteriors that never meet: each code knows the datum, and with it all factors."""
+    generator = np.random.default_rng(0)
+    v = generator.integers(3, size=[60, 2])
+    loc = generator.permuted(np.repeat(np.arange(60.0)[:, None], 4, axis=1), axis=0)
+    score = density_mig((loc, np.full([60, 4], 1e-3)), v, num_samples=60, num_resamples=0)
+    expected = np.broadcast_to(score.details["entropy"], [4, 2])
+    assert np.allclose(score.details["mutual_information"], expected, atol=1e-5)
+    assert score.value == pytest.approx(0, abs=1e-5)
+
+
+def test_collapsed_codes_cost_nothing() -> None:
+    v = np.repeat([[0], [1]], 20, axis=0)
+    loc = np.hstack([8.0 * v, np.zeros([40, 3])])
+    score = density_mig((loc, np.ones([40, 4])), v, num_samples=400, num_resamples=0)
+    assert score.value == pytest.approx(1.0, abs=1e-3)
+
+
+def test_the_seed_decides_and_the_global_generator_rests() -> None:
+    v, loc, scale = encoder()
+    posterior = dist.Laplace(loc, scale)
+    state = torch.get_rng_state()
+    values = [density_mig(posterior, v, num_samples=90, seed=seed).value for seed in (0, 0, 1)]
+    assert torch.equal(state, torch.get_rng_state())
+    assert values[0] == values[1] != values[2]
+
+
+def test_what_cannot_be_used() -> None:
+    v, loc, scale = encoder()
+    with pytest.raises(DataError, match=r"scale: expected positive numbers, got 0\.0 in row 1"):
+        density_mig((np.zeros([2, 1]), np.array([[1.0], [0.0]])), [[0], [1]])
+    with pytest.raises(DataError, match=r"scale: expected shape \(60, 3\), got \(60, 1\)"):
+        density_mig((loc, scale[:, :1]), v)
+    with pytest.raises(DataError, match=r"batch shape \[N, d\].*got \(60,\) and \(3,\)"):
+        density_mig(dist.MultivariateNormal(loc, torch.eye(3).double()), v)
+    with pytest.raises(DataError, match="factors: expected 60 rows, one a code, got 59"):
+        density_mig((loc, scale), v[1:])
+    with pytest.raises(ValueError, match="num_samples: expected at least 4, got 3"):
+        density_mig((loc, scale), v, num_samples=3)
+    narrow = np.where(np.arange(60)[:, None] % 2, 1e-60, 1.0)
+    with pytest.raises(DataError, match="densities of similar magnitude, got an overflow"):
+        density_mig((np.zeros([60, 1]), narrow), v)

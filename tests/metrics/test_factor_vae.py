@@ -1,0 +1,99 @@
+"""Kim & Mnih's votes."""
+
+import numpy as np
+import pytest
+
+from pyro_decomp.metrics import beta_vae_score, factor_vae_score
+from pyro_decomp.metrics.factor_vae import _sum_of_squares
+
+SMALL = {"num_votes": 500, "num_held_out": 500}
+
+
+def factors(k: int = 3, levels: int = 4, n: int = 1000) -> np.ndarray:
+    return np.random.default_rng(0).integers(levels, size=[n, k])
+
+
+def test_the_sum_of_squares_is_that_of_the_variance() -> None:
+    z = np.random.default_rng(0).normal(size=[6, 9, 4])
+    assert np.allclose(_sum_of_squares(z.copy()), 9 * z.var(1), rtol=1e-12)
+    assert not _sum_of_squares(np.full([1, 64, 1], 0.1)).any()
+
+
+def test_the_classifier_finds_each_code_its_factor() -> None:
+    v = factors()
+    z = np.hstack([v[:, [2, 0]], np.random.default_rng(1).normal(size=[1000, 1]), v[:, [1, 2]]])
+    v = np.hstack([np.zeros([1000, 1]), v])  # a constant column shifts the others
+    score = factor_vae_score(z, v, **SMALL, num_resamples=0)
+    assert score.value == 1.0
+    assert score.variant["factors"] == (1, 2, 3)
+    assert score.details["classifier"][[0, 1, 3]].tolist() == [3, 1, 2]
+    assert score.details["votes"].sum() == 500
+
+
+def test_a_factor_that_no_code_knows() -> None:
+    """Figure 3 of the paper: Higgins' metric is perfect all the same, this one is not.
+
+    The votes for the third factor go to either code about as often, and are all lost: 2/3.
+    """
+    v = factors()
+    z = v[:, :2] + 1e-3 * np.random.default_rng(1).normal(size=[1000, 2])
+    score = factor_vae_score(z, v, num_votes=2000, num_held_out=2000, num_resamples=0)
+    assert score.value == pytest.approx(2 / 3, abs=4.3 * (2 / 9 / 2000) ** 0.5)
+    higgins = beta_vae_score(z, v, num_points=500, num_held_out=500, num_resamples=0)
+    assert higgins.value > 0.99
+
+
+def test_collapsed_codes_are_pruned_and_recorded() -> None:
+    """A code of 1/1000 the scale whose variance ratio is a little smaller takes votes, unpruned."""
+    v = factors()
+    noise = np.random.default_rng(1).normal(size=[1000, 1])
+    z = np.hstack([v + 0.5 * np.random.default_rng(2).normal(size=v.shape), 1e-3 * v[:, :1],
+                   np.ones([1000, 1]), 0.2 * noise])  # fmt: skip
+    score = factor_vae_score(z, v, **SMALL, num_resamples=0)
+    assert score.variant["pruned"] == [3, 4]
+    assert score.details["classifier"][[3, 4]].tolist() == [-1, -1]
+    everything = factor_vae_score(z, v, **SMALL, num_resamples=0, prune_below=0.0)
+    assert everything.variant["pruned"] == [4]  # a constant has no scale to divide by
+    assert everything.details["votes"][3].sum() > 100
+
+
+def test_codes_of_noise_are_chance() -> None:
+    v = factors(k=5)
+    z = np.random.default_rng(1).normal(size=[1000, 4])
+    score = factor_vae_score(z, v, num_votes=2000, num_held_out=2000, num_resamples=0)
+    assert score.value == pytest.approx(0.2, abs=0.08)
+
+
+def test_an_interval_holds_the_value_of_other_data() -> None:
+    """The pool decides less than the votes do; the interval has both."""
+    scores = []
+    for seed in range(12):
+        generator = np.random.default_rng(seed)
+        v = generator.integers(4, size=[800, 3])
+        z = v + 2.2 * generator.normal(size=v.shape)
+        scores.append(factor_vae_score(z, v, **SMALL, num_resamples=20 if seed == 0 else 0))
+    low, high = scores[0].interval
+    assert low < np.mean([score.value for score in scores]) < high
+    assert high - low > 2 * np.std([score.value for score in scores])
+
+
+def test_the_seed_decides() -> None:
+    v = factors()
+    z = v + 2.0 * np.random.default_rng(1).normal(size=v.shape)
+    values = [
+        factor_vae_score(z, v, **SMALL, seed=seed, num_resamples=0).value for seed in (0, 0, 1)
+    ]
+    assert values[0] == values[1] != values[2]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"votes_of": 1}, "votes_of: expected at least 2, got 1"),
+        ({"num_held_out": 0}, "num_held_out: expected at least 1, got 0"),
+        ({"prune_below": 1.0}, r"prune_below: expected a number from 0 and below 1, got 1\.0"),
+    ],
+)
+def test_arguments_are_checked(argument: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        factor_vae_score(factors(), factors(), **argument)

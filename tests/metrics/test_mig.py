@@ -1,0 +1,48 @@
+"""The gap of histogram information."""
+
+import numpy as np
+import pytest
+
+from pyro_decomp.metrics import mig, mutual_information
+from pyro_decomp.metrics.mig import gaps
+
+
+def test_gaps_by_hand() -> None:
+    information = np.array([[0.1, 0.0, 0.4], [0.6, 0.3, 0.4], [0.2, 0.3, 0.1]])
+    assert np.allclose(gaps(information, np.array([0.8, 0.6, 0.5])), [0.4 / 0.8, 0, 0])
+    assert gaps(np.array([[0.3]]), np.array([0.5])).tolist() == [0.6]  # no rival
+    assert gaps(np.array([[0.0]]), np.array([0.0])).tolist() == [0.0]
+
+
+def test_it_is_the_mean_gap_of_the_information_recorded() -> None:
+    generator = np.random.default_rng(0)
+    v = generator.integers([3, 2, 6], size=[900, 3])
+    z = v @ generator.normal(size=[3, 4]) + generator.normal(size=[900, 4])
+    score = mig(z, v, num_bins=12)
+    information = mutual_information(z, v, num_bins=12)
+    assert np.array_equal(score.details["mutual_information"], information)
+    best = np.sort(information, axis=0)
+    assert score.value == pytest.approx(
+        np.mean((best[-1] - best[-2]) / score.details["entropy"]), abs=1e-12
+    )
+
+
+def test_a_constant_factor_is_left_out_by_name() -> None:
+    v = np.random.default_rng(0).integers([4, 1, 3], size=[300, 3])
+    score = mig(v, v, num_resamples=0)
+    assert score.variant["factors"] == (0, 2)
+    assert score.value == mig(v, v[:, [0, 2]], num_resamples=0).value
+
+
+def test_independent_codes_know_what_the_bias_says() -> None:
+    """The plug-in information of independent variables is about (bins - 1)(levels - 1)/2n."""
+    generator = np.random.default_rng(0)
+    bins, levels, n = 5, 4, 400
+    found = [
+        mutual_information(
+            generator.integers(bins, size=[n, 1]), generator.integers(levels, size=[n, 1])
+        ).item()
+        for _ in range(400)
+    ]
+    expected = (bins - 1) * (levels - 1) / (2 * n)
+    assert np.mean(found) == pytest.approx(expected, abs=4.3 * np.std(found) / 20 + 0.02 * expected)

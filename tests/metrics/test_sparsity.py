@@ -1,0 +1,54 @@
+"""Hoyer sparsity against its definition and known codes."""
+
+import math
+
+import numpy as np
+import pytest
+
+from pyro_decomp.errors import DataError
+from pyro_decomp.metrics import hoyer, hoyer_sparsity
+from tests.metrics.coverage import assert_coverage
+
+
+def test_the_ends_of_the_range() -> None:
+    assert hoyer_sparsity(np.eye(5)).value == pytest.approx(1.0, abs=1e-12)
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(100, 5))
+    assert hoyer(signs) == pytest.approx(np.zeros(100), abs=1e-12)
+
+
+def test_the_formula() -> None:
+    z = np.random.default_rng(0).normal(size=(20, 3)) * [1, 10, 0.1]
+    y = z / z.std(0)
+    rows = [(math.sqrt(3) - sum(abs(r)) / math.sqrt(sum(r * r))) / (math.sqrt(3) - 1) for r in y]
+    assert hoyer_sparsity(z).value == pytest.approx(np.mean(rows), rel=1e-12)
+
+
+def test_the_size_of_a_code_does_not_count() -> None:
+    y = np.array([[3.0, 4.0]])
+    for size in (1e-300, 1e300):
+        assert hoyer(size * y) == pytest.approx(hoyer(y), rel=1e-12)
+
+
+def test_a_constant_dimension_is_left_out() -> None:
+    z = np.random.default_rng(0).normal(size=(20, 3))
+    score = hoyer_sparsity(np.c_[np.full(20, 5.0), z])
+    assert score.value == hoyer_sparsity(z).value
+    assert score.variant["constant_dims"] == [0]
+
+
+def test_a_code_of_zeros_is_left_out_of_the_mean() -> None:
+    z = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, 0.0]])
+    score = hoyer_sparsity(z, num_resamples=0)
+    assert score.value == pytest.approx(1.0)
+    assert score.variant["zero_rows"] == 2
+
+
+def test_two_normals() -> None:
+    """E |y|_1/|y|_2 = 4/pi for a direction that is uniform on the circle."""
+    truth = (math.sqrt(2) - 4 / math.pi) / (math.sqrt(2) - 1)
+    assert_coverage(hoyer_sparsity, lambda rng: (rng.normal(size=(200, 2)),), truth)
+
+
+def test_one_dimension_has_no_sparsity() -> None:
+    with pytest.raises(DataError, match="at least 2 of 1 dimensions to vary for hoyer_sparsity"):
+        hoyer_sparsity(np.arange(5.0)[:, None])

@@ -8,14 +8,13 @@ it was stopped.
 
 import csv
 import io
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import typer
+from intervals import mean_with_interval
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -171,23 +170,6 @@ def table(rows: Sequence[Row]) -> str:
         means = [mean_with_interval([row[name] for row in same]) for name in TABLE.values()]
         lines.append([f"{weight:g}" for weight in weights] + means)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def mean_with_interval(values: Sequence[float]) -> str:
-    """``mean ± half-width`` of the 95 % interval by Student's t; of one value, that value."""
-    if len(values) == 1:
-        return f"{values[0]:.4g}"
-    half_width = t_quantile(len(values) - 1) * float(np.std(values, ddof=1)) / len(values) ** 0.5
-    decimals = 3 if half_width == 0 else min(4, max(0, 1 - math.floor(math.log10(half_width))))
-    return f"{np.mean(values):.{decimals}f} ± {half_width:.{decimals}f}"
-
-
-def t_quantile(degrees: int, level: float = 0.95) -> float:
-    """The t with P(|T| < t) = level: T = sqrt(degrees) tan(A), A's density as cos^(degrees - 1)."""
-    angle = np.linspace(0.0, np.pi / 2, 100_001)
-    density = np.cos(angle) ** (degrees - 1)
-    mass = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
-    return float(degrees**0.5 * np.tan(np.interp(level * mass[-1], mass, angle)))
 
 
 if __name__ == "__main__":

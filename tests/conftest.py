@@ -1,7 +1,10 @@
 """What every test starts from; shape annotations are checked in tests alone."""
 
+import os
 import sys
 from collections.abc import Iterator
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, a process a core
 
 import matplotlib as mpl
 import pyro
@@ -21,8 +24,8 @@ install_import_hook(CHECKED, "beartype.beartype")
 def fresh_state() -> Iterator[None]:
     """One seed, no parameters of another test, and torch's defaults given back.
 
-    The number of threads stays torch's own: it can change the last bits of a sum, and tests compare
-    what they train with what the command line trains in a process of its own.
+    The number of threads is the environment's: it can change the last bits of a sum, and tests
+    compare what they train with what the command line trains in a process of its own.
     """
     pyro.clear_param_store()
     pyro.set_rng_seed(0)

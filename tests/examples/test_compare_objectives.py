@@ -9,7 +9,6 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from scipy import stats
 from typer.testing import CliRunner
 
 from pyro_decomp.experiment_file import ExperimentFile
@@ -98,12 +97,6 @@ def test_the_score_of_a_factor(script: ModuleType) -> None:
     # of -2 f + e, with variances 1, the squared correlation with f is 4 / 5
     assert script.best_r_squared(loc, factor) == pytest.approx(0.8, abs=0.02)
     assert script.best_r_squared(-loc[:, :1], factor) == 0
-
-
-@pytest.mark.parametrize("degrees", [1, 2, 4, 30])
-def test_t_quantile(script: ModuleType, degrees: int) -> None:
-    found = script.mean_with_interval.__globals__["t_quantile"](degrees)
-    assert found == pytest.approx(stats.t.ppf(0.975, degrees), rel=1e-6)
 
 
 def test_a_second_start_trains_only_what_is_missing(

@@ -1,0 +1,78 @@
+"""Perceptrons between vectors."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pyro.distributions as dist
+from torch import Tensor, nn
+
+from pyro_decomp.networks.event_shape import leading_shape
+from pyro_decomp.networks.normal import normal
+
+
+class NormalMLP(nn.Module):
+    r"""A Normal whose location and scale are two linear heads on one perceptron.
+
+    .. math::
+        h = \mathrm{ReLU}(\dots), \quad
+        \mathrm{loc} = A h + a, \quad
+        \mathrm{scale} = \mathrm{softplus}(B h + b) + 10^{-6}
+
+    Args:
+        in_dim: Length of an input.
+        out_dim: Length of the event, ``Normal(loc, scale).to_event(1)``.
+        hidden: Width of each hidden layer.
+
+    Reference:
+        Mathieu et al., Disentangling disentanglement in variational autoencoders, 2019,
+        section 6.2, https://arxiv.org/abs/1812.02833.
+
+    >>> import torch
+    >>> NormalMLP(3, 2)(torch.zeros(7, 3))
+    Independent(Normal(loc: torch.Size([7, 2]), scale: torch.Size([7, 2])), 1)
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, hidden: Sequence[int] = (100,)) -> None:
+        super().__init__()
+        self.in_dim = in_dim
+        widths = [in_dim, *hidden]
+        layers = [[nn.Linear(width, after), nn.ReLU()] for width, after in pairwise(widths)]
+        self.body = nn.Sequential(*[module for layer in layers for module in layer])
+        self.loc = nn.Linear(widths[-1], out_dim)
+        self.scale = nn.Linear(widths[-1], out_dim)
+
+    def forward(self, x: Tensor) -> dist.TorchDistribution:
+        """The distribution for each input, shape ``(..., in_dim)``, with any leading dimensions.
+
+        Raises:
+            ValueError: The input has another length.
+        """
+        leading_shape(x, (self.in_dim,))
+        features = self.body(x)
+        return normal(self.loc(features), self.scale(features))
+
+
+class MLPEncoder(NormalMLP):
+    """q(z|x): a :class:`NormalMLP` from data to latents.
+
+    Args:
+        in_dim: Length of a datum.
+        latent_dim: Length of a latent.
+        hidden: Width of each hidden layer.
+    """
+
+    def __init__(self, in_dim: int, latent_dim: int, hidden: Sequence[int] = (100,)) -> None:
+        super().__init__(in_dim, latent_dim, hidden)
+
+
+class MLPDecoder(NormalMLP):
+    """p(x|z): a :class:`NormalMLP` from latents to data, so the scale of the data is learned too.
+
+    Args:
+        latent_dim: Length of a latent.
+        out_dim: Length of a datum.
+        hidden: Width of each hidden layer.
+    """
+
+    def __init__(self, latent_dim: int, out_dim: int, hidden: Sequence[int] = (100,)) -> None:
+        super().__init__(latent_dim, out_dim, hidden)

@@ -121,8 +121,8 @@ class Factor:
     name: str
 
 
-def factor(site: Site, plate_scale: float, *, is_masked: bool = True) -> Factor:
-    """The log density of a site by itself, unscaled.
+def factor(site: Site, log_prob: Tensor, plate_scale: float, *, is_masked: bool = True) -> Factor:
+    """The log density of a site by itself, which is given, unscaled and as it is masked.
 
     Raises:
         ModelError: A handler of the user's scales it, which a sum over values does not allow.
@@ -132,7 +132,6 @@ def factor(site: Site, plate_scale: float, *, is_masked: bool = True) -> Factor:
             f"site '{site['name']}' has a scale of its own beside a discrete site that is summed "
             "out: expected no poutine.scale there; the objective's weights apply after the sum"
         )
-    log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
     if is_masked:
         log_prob = scale_and_mask(log_prob, 1.0, site["mask"])
     return Factor(log_prob, plate_dims(site), site["name"])
@@ -141,9 +140,9 @@ def factor(site: Site, plate_scale: float, *, is_masked: bool = True) -> Factor:
 def sum_out(factors: Iterable[Factor], sites: Sequence[Site]) -> list[Factor]:
     """The product of densities, summed over all values of discrete sites.
 
-    One site after the other, the last first: the factors that vary with it are multiplied, over
-    those plates too that the site is not in, and summed. A chain of sites costs what its longest
-    link does, not the product of all.
+    One site after the other, those in most plates first and of these the last: the factors that
+    vary with it are multiplied, over those plates too that the site is not in, and summed. A chain
+    of sites costs what its longest link does, not the product of all.
 
     Args:
         factors: The factors, those of ``sites`` among them.
@@ -153,7 +152,8 @@ def sum_out(factors: Iterable[Factor], sites: Sequence[Site]) -> list[Factor]:
         ModelError: Something varies with a site without being in the site's plates.
     """
     remaining = list(factors)
-    for site in reversed(sites):
+    by_plates = sorted(sites, key=lambda site: len(plate_dims(site)))
+    for site in reversed(by_plates):
         dim, plates = enumerated_dim(site), plate_dims(site)
         if dim is None:
             continue

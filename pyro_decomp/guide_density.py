@@ -12,11 +12,14 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_decomp.enumeration import per_datum
+from pyro_decomp.modules import buffers_kept, find_modules
 from pyro_decomp.sites import plate_dims
 
 
 class GuideDensity:
     """Log q(z|x_j) for every datum j of a batch, at any one z: the guide run with that z.
+
+    Buffers of its networks, such as BatchNorm's statistics, stay as they were.
 
     Args:
         program: The guide with its arguments bound.
@@ -36,6 +39,7 @@ class GuideDensity:
         self._program = program
         self._fixed = dict(fixed)
         self._plate = data_plate
+        self._modules = find_modules([program])
 
     def num_data(self) -> int:
         """M, the data of the batch; the guide is run to find out."""
@@ -62,7 +66,8 @@ class GuideDensity:
 
     def _run(self, z: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
         substitution = _Substitution(z, self.axes, self._fixed)
-        with poutine.block(), pyro.validation_enabled(False), substitution:
+        unchanged = buffers_kept(self._modules)
+        with poutine.block(), pyro.validation_enabled(False), unchanged, substitution:
             self._program()
         return substitution.sites
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
 from pyro_decomp.seeds import random_state, set_random_state
@@ -32,18 +33,32 @@ def find_modules(programs: Iterable[Callable[..., Any] | nn.Module]) -> list[nn.
 def undisturbed(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Put back buffers, such as BatchNorm's statistics, and every random generator afterwards."""
     generators = random_state()
+    with buffers_kept(modules):
+        try:
+            yield
+        finally:
+            set_random_state(generators)
+
+
+@contextmanager
+def buffers_kept(modules: Iterable[nn.Module]) -> Iterator[Callable[[], None]]:
+    """Put back buffers afterwards, or what they became if the function that is given is called."""
     parts = {part: None for module in modules for part in module.modules()}
-    buffers = [(part, dict(part.named_buffers(recurse=False))) for part in parts]
-    for part, originals in buffers:
-        for name, buffer in originals.items():
-            setattr(part, name, buffer.clone())  # autograd may still need the original as it is
+    originals = [
+        (part, name, buffer)
+        for part in parts
+        for name, buffer in dict(part.named_buffers(recurse=False)).items()
+    ]
+    accepted: list[bool] = []
+    for part, name, buffer in originals:
+        setattr(part, name, buffer.clone())  # autograd may still need the original as it is
     try:
-        yield
+        yield lambda: accepted.append(True)
     finally:
-        set_random_state(generators)
-        for part, originals in buffers:
-            for name, buffer in originals.items():
-                setattr(part, name, buffer)
+        for part, name, buffer in originals:
+            if accepted and not torch.equal(buffer, getattr(part, name)):
+                buffer.data.copy_(getattr(part, name))
+            setattr(part, name, buffer)
 
 
 def _search(thing: Any, seen: set[int]) -> Iterator[nn.Module]:

@@ -93,6 +93,7 @@ class TracePair:
         self.num_data = int(self.data_plate.full_size or self.data_plate.size)
         self._guide_arguments = guide_arguments
         self._enumeration = enumeration
+        self._log_probs: dict[tuple[int, bool], Tensor] = {}
         drawn = [site for site in sample_sites(guide) if not site["is_observed"]]
         local = [site["name"] for site in drawn if self._in_data_plate(site)]
         outside = [site["name"] for site in drawn if not self._in_data_plate(site)]
@@ -329,8 +330,12 @@ class TracePair:
         plate_scale = self.num_data / self.batch_size
         discrete = [self.model.nodes[name] for name in self.summed_out]
         # A datum whose discrete site is masked out has it all the same: it sums to one.
-        factors = [factor(site, plate_scale, is_masked=False) for site in discrete]
-        factors += [factor(self.model.nodes[name], plate_scale) for name in names]
+        others = [self.model.nodes[name] for name in names]
+        factors = [
+            factor(site, self._raw_log_prob(site), plate_scale, is_masked=False)
+            for site in discrete
+        ]
+        factors += [factor(site, self._raw_log_prob(site), plate_scale) for site in others]
         return log_marginal(
             factors, discrete, int(self.data_plate.dim), self._enumeration.num_plates
         )
@@ -401,8 +406,12 @@ class TracePair:
         return any(frame.name == self.data_plate.name for frame in site["cond_indep_stack"])
 
     def _raw_log_prob(self, site: Site) -> Tensor:
-        log_prob: Tensor = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
-        return log_prob
+        """Computed once, as the likelihood is wanted by itself and with the prior."""
+        key = id(site), torch.is_grad_enabled()
+        if key not in self._log_probs:
+            log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+            self._log_probs[key] = log_prob
+        return self._log_probs[key]
 
     def _log_prob(self, name: str, *, guide: bool) -> Tensor:
         """For every choice of the guide's discrete sites, ``[..., B]``."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 from pyro import poutine
 from pyro.infer import TraceEnum_ELBO, config_enumerate
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
 from pyro_decomp import MMD, AggregateELBO, BetaELBO, EntropyRegularizedELBO, ExclusiveKL
@@ -431,6 +431,55 @@ def test_what_cannot_be_summed_is_refused_in_a_sentence(
     with pytest.raises(ModelError, match=message) as refusal:
         elbo.evaluate(made.model, made.guide, made.x)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_site_in_more_plates_is_summed_out_first() -> None:
+    """Whatever the order of two discrete sites, as Pyro does it."""
+
+    def model(x: Tensor, *, inner_first: bool) -> None:
+        half, share = torch.tensor([0.5, 0.3]).double()
+        with pyro.plate("data", N, subsample=x):
+            parts = pyro.plate("parts", D)
+            if inner_first:
+                with parts:
+                    inner = pyro.sample("inner", dist.Bernoulli(share))
+            outer = pyro.sample("outer", dist.Bernoulli(half))
+            if not inner_first:
+                with parts:
+                    inner = pyro.sample("inner", dist.Bernoulli(share))
+            z = pyro.sample("z", dist.Normal(torch.zeros(()).double(), 1.0))
+            with parts:
+                pyro.sample("x", dist.Normal(z + inner + 2 * outer, 1.0), obs=x.T)
+
+    def mean_field(x: Tensor) -> None:
+        with pyro.plate("data", N, subsample=x):
+            pyro.sample("z", dist.Normal(x.sum(-1), 0.5))
+
+    x = batch()
+    for inner_first in (True, False):
+        program = partial(model, inner_first=inner_first)
+        pyro.set_rng_seed(0)
+        loss = BetaELBO(analytic_kl=False).loss(program, mean_field, x)
+        pyro.set_rng_seed(0)
+        reference = TraceEnum_ELBO(max_plate_nesting=2)
+        expected = reference.loss(config_enumerate(program), mean_field, x)
+        assert loss == pytest.approx(expected, rel=1e-10)
+
+
+def test_buffers_are_updated_once_a_step_from_the_first() -> None:
+    """To find the discrete sites takes a run of its own, which leaves nothing behind."""
+    norm = nn.BatchNorm1d(D).double()
+    programs = mixture()
+
+    def normalised(x: Tensor) -> None:
+        programs.guide(norm(x))
+
+    x, statistics = programs.x, norm.running_mean
+    for step in range(1, 4):
+        BetaELBO().loss(programs.model, normalised, x)
+        assert int(norm.num_batches_tracked) == step
+    assert norm.running_mean is statistics
+    torch.testing.assert_close(statistics, (1 - 0.9**3) * x.mean(0), **CLOSE)
 
 
 def test_every_choice_of_two_sites_of_the_guide() -> None:

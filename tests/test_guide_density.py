@@ -240,3 +240,24 @@ def test_random_numbers_and_buffers_are_left_alone(chain: Chain, x: Tensor) -> N
     state = torch.get_rng_state()
     ExclusiveKL()(pair)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("block", [2**20, 20])
+def test_an_encoder_with_batch_normalisation_sees_each_batch_once(
+    x: Tensor, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(structured, "BLOCK", block)
+    norm, weight = nn.BatchNorm1d(D).double(), torch.randn(D, 2).double().requires_grad_()
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", N, subsample=x):
+            features = norm(x) @ weight
+            z1 = pyro.sample("z1", dist.Normal(features, 1.0).to_event(1))
+            pyro.sample("z2", dist.Normal(features + z1, 1.0).to_event(1))
+
+    elbo, statistics = AggregateELBO(1.0, 1.0, ExclusiveKL()), norm.running_mean
+    for step in range(1, 4):
+        elbo.evaluate(model, guide, x).loss.backward()
+        assert int(norm.num_batches_tracked) == step
+    assert norm.running_mean is statistics
+    torch.testing.assert_close(statistics, (1 - 0.9**3) * x.mean(0), **CLOSE)

@@ -17,7 +17,7 @@ from pyro_decomp import preflight
 from pyro_decomp.dependence import dependencies
 from pyro_decomp.enumeration import Enumeration
 from pyro_decomp.errors import ModelError
-from pyro_decomp.modules import find_modules
+from pyro_decomp.modules import buffers_kept, find_modules
 from pyro_decomp.seeds import random_state, set_random_state
 from pyro_decomp.sites import SampleTrace, sample_sites
 from pyro_decomp.traces import TracePair
@@ -223,15 +223,21 @@ class TermsELBO(ELBO):
         known = self._structure
         if known is None or (known.model, known.guide) != (model, guide):
             known = None
-        if known is None or not known.enumeration:
-            before = random_state() if known is None else None
+        if known is None:
+            before = random_state()
+            with buffers_kept(find_modules([model, guide])) as keep_updates:
+                traces = _trace(model, guide, args, kwargs)
+                known = self._structure = _Structure.of(model, guide, traces, args, kwargs)
+                if not known.enumeration:
+                    keep_updates()
+                    return known, *traces
+            set_random_state(before)  # what was drawn is not used
+        elif not known.enumeration:
             traces = _trace(model, guide, args, kwargs)
-            if known is None or known.names != _names(*traces):
+            if known.names != _names(*traces):
                 known = self._structure = _Structure.of(model, guide, traces, args, kwargs)
             if not known.enumeration:
                 return known, *traces
-            if before is not None:  # what was drawn is not used
-                set_random_state(before)
         if is_drawn:
             known = replace(known, enumeration=known.enumeration.without_guide())
         traces = _trace_enumerated(known, args, kwargs)

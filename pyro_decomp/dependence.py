@@ -1,6 +1,6 @@
 """Which sites of a program depend on which, by Pyro's provenance."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,16 +11,17 @@ from pyro.infer.inspect import TrackProvenance
 from pyro.ops.provenance import get_provenance
 
 from pyro_decomp.modules import find_modules, undisturbed
-from pyro_decomp.sites import is_latent, sample_sites
+from pyro_decomp.sites import sample_sites
 
 
 def dependencies(
     program: Callable[..., Any], trace: poutine.Trace, *args: Any, **kwargs: Any
 ) -> dict[str, set[str]]:
-    """For each random site of a program, the latent sites that its distribution depends on.
+    """For each random site of a program, the others that its distribution depends on.
 
-    Direct parents, seen at the values of the trace. The program is run once more to find out,
-    without touching random generators or buffers; one of fewer than two sites needs no run.
+    Direct parents, observed ones among them, seen at the values of the trace. The program is run
+    once more to find out, without touching random generators or buffers; one of fewer than two
+    sites needs no run.
 
     Args:
         program: The program.
@@ -29,16 +30,26 @@ def dependencies(
         **kwargs: The same, by name.
     """
     sites = list(sample_sites(trace))
-    latent = {site["name"] for site in sites if is_latent(site)}
-    if len(sites) < 2:
-        return {site["name"]: set() for site in sites}
+    names = {site["name"] for site in sites}
+    if len(names) < 2:
+        return {name: set() for name in names}
     run = partial(program, *args, **kwargs)
     with undisturbed(find_modules([program])), torch.no_grad(), pyro.validation_enabled(False):
         with TrackProvenance():
             # The same values again: not every family can draw while dependence is tracked.
             tracked = poutine.trace(poutine.replay(run, trace=trace)).get_trace()
         return {
-            site["name"]: (latent & get_provenance(site["fn"].log_prob(site["value"])))
+            site["name"]: (names & get_provenance(site["fn"].log_prob(site["value"])))
             - {site["name"]}
             for site in sample_sites(tracked)
         }
+
+
+def ancestors(name: str, parents: Mapping[str, set[str]]) -> set[str]:
+    """All that a site depends on, directly or through others."""
+    found: set[str] = set()
+    waiting = {name}
+    while waiting:
+        waiting = set().union(*(parents.get(each, set()) for each in waiting)) - found
+        found |= waiting
+    return found

@@ -75,6 +75,11 @@ def _check_matching(model: poutine.Trace, guide: poutine.Trace) -> None:
                 f"site '{name}' is drawn in the guide but observed in the model: observe it in the "
                 "guide too, remove it there, or remove its obs= from the model"
             )
+        if f"{name}_unobserved" in latent:
+            raise ModelError(
+                f"site '{name}' is observed for some of the data in the model but drawn for all in "
+                "the guide: give its obs= and obs_mask= there too"
+            )
         if name not in latent and not auxiliary:
             raise ModelError(
                 f"the guide's site '{name}' is not in the model: expected one of {_names(latent)}"
@@ -84,6 +89,11 @@ def _check_matching(model: poutine.Trace, guide: poutine.Trace) -> None:
             continue
         if site["fn"].has_enumerate_support:
             continue
+        if getattr(site["fn"].support, "is_discrete", False):
+            raise ModelError(
+                f"the model's discrete site '{name}' is absent from the guide and cannot be summed "
+                "out: expected finitely many values, and a plate in the place of .to_event()"
+            )
         raise ModelError(
             f"the model's latent site '{name}' is absent from the guide: expected "
             f"pyro.sample('{name}', ...) there too"
@@ -182,6 +192,8 @@ def _check_support(site: Site) -> None:
     )
     if site["is_observed"] and family(fn) == "Bernoulli":
         fix = "make the data 0 or 1, or use ContinuousBernoulli (for [0, 1]) or Normal"
+    elif site["is_observed"] and fn.has_enumerate_support:
+        fix = "number the labels from 0; where one is not known, give any of them and an obs_mask="
     if site["mask"] is not None:
         fix += "; values that are masked out must lie in it too"
     raise ModelError(

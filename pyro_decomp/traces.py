@@ -67,6 +67,7 @@ class TracePair:
         observed: The model's observed sites.
         labels: Sites that are observed in the guide too.
         summed_out: Discrete sites of the model alone.
+        conditioned_on: Labels that the model's latent sites depend on.
         kl_methods: For each latent site whose KL was asked for, "analytic" or "Monte Carlo".
     """
 
@@ -80,6 +81,8 @@ class TracePair:
         guide_arguments: tuple[tuple[Any, ...], Mapping[str, Any]] = ((), MappingProxyType({})),
         use_analytic_kl: bool = True,
         guide_dependencies: Mapping[str, set[str]] = MappingProxyType({}),
+        conditioned_on: tuple[str, ...] = (),
+        memory: dict[str, bool] | None = None,
         enumeration: Enumeration = NOTHING,
     ) -> None:
         self.model = model
@@ -87,12 +90,14 @@ class TracePair:
         self.guide_program = guide_program
         self.use_analytic_kl = use_analytic_kl
         self.guide_dependencies = guide_dependencies
+        self.conditioned_on = conditioned_on
         self.kl_methods: dict[str, str] = {}
         self.data_plate = data_plate(model)
         self.batch_size = int(self.data_plate.size)
         self.num_data = int(self.data_plate.full_size or self.data_plate.size)
         self._guide_arguments = guide_arguments
         self._enumeration = enumeration
+        self._memory = {} if memory is None else memory
         self._log_probs: dict[tuple[int, bool], Tensor] = {}
         drawn = [site for site in sample_sites(guide) if not site["is_observed"]]
         local = [site["name"] for site in drawn if self._in_data_plate(site)]
@@ -308,19 +313,6 @@ class TracePair:
             if any(varies_along(self._raw_log_prob(site), dim) for dim in dims if dim)
         }
 
-    @property
-    def conditioned_on(self) -> list[str]:
-        """Labels of a datum, discrete or observed in the guide too, before its last latent site."""
-        names = list(self.model.nodes)
-        last = max(map(names.index, self.latents), default=0)
-        sites = {name: self.model.nodes[name] for name in self.observed}
-        return [
-            name
-            for name, site in sites.items()
-            if names.index(name) < last and self._in_data_plate(site)
-            if name in self.labels or site["fn"].has_enumerate_support
-        ]
-
     def _entangled_log_prob(self, *, observed: bool) -> Tensor:
         """Log p of the entangled latents, or of these and the entangled data; ``[..., B]``."""
         names = [n for n in self.entangled if observed or n not in self.observed]
@@ -389,6 +381,10 @@ class TracePair:
             {name: self.guide.nodes[name]["value"] for name in outside},
             self.data_plate,
         )
+        if "guide broadcasts" not in self._memory:
+            z = [self.guide.nodes[name]["value"] for name in self.latents]
+            self._memory["guide broadcasts"] = not self._enumeration.guide and density.broadcasts(z)
+        density.is_copied = not self._memory["guide broadcasts"]
         return StructuredPosterior(density, density.axes, size or density.num_data())
 
     def _event_dim(self, name: str) -> int:

@@ -508,3 +508,34 @@ def test_every_choice_of_two_sites_of_the_guide() -> None:
         log_p = dist.Normal(table[a, b], 1.0).to_event(1).log_prob(x) - math.log(6)
         expected = expected + (log_q.exp() * (log_p - log_q)).mean()
     torch.testing.assert_close(objective, expected, **CLOSE)
+
+
+def test_labels_that_the_prior_does_not_depend_on_are_no_condition() -> None:
+    """Kingma's M2: y beside z, so that p(z) is what the model gives, labels or not."""
+    labels = torch.arange(B) % COMPONENTS
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", N, subsample=x):
+            c = pyro.sample("c", dist.Categorical(torch.ones(COMPONENTS).double()), obs=labels)
+            z = pyro.sample("z", dist.Normal(torch.zeros(K).double(), 1.0).to_event(1))
+            pyro.sample("x", decoded(z, c[..., None] * 0.1), obs=x)
+
+    (pair,) = BetaELBO().trace_pairs(model, guide, batch())
+    assert pair.conditioned_on == ()
+    for divergence in (InclusiveKL(), ExclusiveKL()):
+        estimate = AggregateELBO(1.0, 1.0, divergence).evaluate(model, guide, batch())
+        assert "divergence" in estimate.terms
+    programs = semi_supervised(in_guide=True)
+    (pair,) = BetaELBO().trace_pairs(programs.model, programs.guide, programs.x)
+    assert pair.conditioned_on == ("c_observed",)
+
+
+def test_programs_with_other_sites_in_every_run_are_refused() -> None:
+    programs, runs = mixture(), iter(range(100))
+
+    def model(x: Tensor) -> None:
+        programs.model(x)
+        pyro.sample(f"y{next(runs)}", dist.Normal(0.0, 1.0), obs=torch.tensor(0.0))
+
+    with pytest.raises(ModelError, match="have other sites in every run"):
+        BetaELBO().evaluate(model, programs.guide, programs.x)

@@ -203,9 +203,58 @@ def test_what_depends_on_the_data_alone_is_computed_once(x: Tensor) -> None:
             pyro.sample("z2", dist.Normal(head(torch.cat([features, z1], -1)), 1.0).to_event(1))
 
     pair = pair_of(guide, x)
+    ExclusiveKL()(pair)  # the first finds out how the guide is to be run
+    del pair.aggregate_posterior
     sizes.clear()
     ExclusiveKL()(pair)
     assert sizes == [B, B * B]
+
+
+def test_what_depends_on_a_code_alone_is_computed_once_a_sample(x: Tensor) -> None:
+    sizes = []
+
+    class Watched(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            y = super().forward(x)
+            sizes.append(torch.func.debug_unwrap(y, recurse=True).numel() // 2)
+            return y
+
+    encoder, head = Watched(D, 2).double(), Watched(2, 2).double()
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", N, subsample=x):
+            z1 = pyro.sample("z1", dist.Normal(encoder(x), 1.0).to_event(1))
+            pyro.sample("z2", dist.Normal(head(z1), 1.0).to_event(1))
+
+    pair = pair_of(guide, x)
+    value = ExclusiveKL()(pair)
+    del pair.aggregate_posterior
+    sizes.clear()
+    torch.testing.assert_close(ExclusiveKL()(pair), value, **CLOSE)
+    assert sizes == [B, B]
+    z = {name: pair.guide.nodes[name]["value"] for name in ("z1", "z2")}
+    first = dist.Normal(encoder(x), 1.0).to_event(1).log_prob(z["z1"][:, None])
+    second = dist.Normal(head(z["z1"]), 1.0).to_event(1).log_prob(z["z2"])
+    expected = first.logsumexp(1) - math.log(B) + second
+    torch.testing.assert_close(pair.aggregate_posterior.log_prob(z), expected, **CLOSE)
+
+
+def test_a_guide_that_mixes_the_data_of_a_batch_is_copied(x: Tensor) -> None:
+    """It gives something else where a value is not there once for every datum."""
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", N, subsample=x):
+            z1 = pyro.sample("z1", dist.Normal(x[:, :2], 1.0).to_event(1))
+            loc = z1 + z1.sum(0) / 10
+            pyro.sample("z2", dist.Normal(loc, 1.0).to_event(1))
+
+    pair = pair_of(guide, x)
+    z = {name: pair.guide.nodes[name]["value"] for name in ("z1", "z2")}
+    first = dist.Normal(x[:, :2], 1.0).to_event(1).log_prob(z["z1"][:, None])
+    loc = z["z1"] * (1 + B / 10)  # a copy for every datum
+    second = dist.Normal(loc, 1.0).to_event(1).log_prob(z["z2"])
+    expected = first.logsumexp(1) - math.log(B) + second
+    torch.testing.assert_close(pair.aggregate_posterior.log_prob(z), expected, **CLOSE)
 
 
 def test_mean_field_guides_keep_the_fast_path(x: Tensor) -> None:
@@ -233,6 +282,27 @@ def test_what_cannot_be_run_for_pairs_is_refused_in_a_sentence(chain: Chain, x: 
         pair_of(chain, x).aggregate_posterior.log_densities({})
     with pytest.raises(ModelError):
         TotalCorrelationELBO(beta=2.0).evaluate(model, chain, x)
+
+
+def after_the_code(layer: nn.Module) -> Callable[[Tensor], None]:
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", N, subsample=x):
+            z1 = pyro.sample("z1", dist.Normal(x[:, :2], 1.0).to_event(1))
+            pyro.sample("z2", dist.Normal(layer(z1), 1.0).to_event(1))
+
+    return guide
+
+
+@pytest.mark.parametrize(
+    ("layer", "hint"),
+    [(nn.Dropout(0.5), "without dropout"), (nn.BatchNorm1d(2).double(), "expected LayerNorm")],
+    ids=["dropout", "batch normalisation"],
+)
+def test_layers_that_pairs_cannot_go_through_are_named(
+    layer: nn.Module, hint: str, x: Tensor
+) -> None:
+    with pytest.raises(ModelError, match=hint):
+        ExclusiveKL()(pair_of(after_the_code(layer), x))
 
 
 def test_random_numbers_and_buffers_are_left_alone(chain: Chain, x: Tensor) -> None:

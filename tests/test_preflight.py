@@ -179,7 +179,25 @@ BROKEN: dict[str, tuple[Program, Program, Tensor, str]] = {
         with_another("count", dist.Poisson(torch.tensor(2.0)), model),
         guide,
         RANDOM,
-        "the model's latent site 'count' is absent from the guide",
+        "the model's discrete site 'count' is absent from the guide and cannot be summed out",
+    ),
+    "several discrete dimensions declared as one event": (
+        with_another("bits", dist.Bernoulli(torch.full((3,), 0.5)).to_event(1), model),
+        guide,
+        RANDOM,
+        "discrete site 'bits' .* cannot be summed out: .* a plate in the place of .to_event",
+    ),
+    "labels in the model alone": (
+        with_another(
+            "c",
+            dist.Categorical(torch.ones(B, 4)),
+            model,
+            obs=torch.zeros(B, dtype=torch.long),
+            obs_mask=torch.arange(B) > 2,
+        ),
+        with_another("c", dist.Categorical(torch.ones(B, 4)), guide),
+        RANDOM,
+        "site 'c' is observed for some of the data in the model but drawn for all in the guide",
     ),
     "drawn in the guide, observed in the model": (
         model,

@@ -98,7 +98,12 @@ class StructuredPosterior:
             return torch.func.vmap(self._density, tuple(self._axes.values()))(*block)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
+            hint = ""
+            if "random" in reason:
+                hint = ": expected a guide that draws its latent sites alone, without dropout"
+            elif "running" in str(error):
+                hint = ": expected LayerNorm in the place of BatchNorm after a latent site"
             raise ModelError(
                 "the guide's latent sites depend on one another, and it cannot be run for pairs of "
-                f"samples and data through torch.func.vmap: {reason}"
+                f"samples and data through torch.func.vmap{hint} ({reason})"
             ) from error

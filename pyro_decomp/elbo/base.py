@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,12 +14,12 @@ from pyro.util import warn_if_nan
 from torch import Tensor, nn
 
 from pyro_decomp import preflight
-from pyro_decomp.dependence import dependencies
+from pyro_decomp.dependence import ancestors, dependencies
 from pyro_decomp.enumeration import Enumeration
 from pyro_decomp.errors import ModelError
 from pyro_decomp.modules import buffers_kept, find_modules
 from pyro_decomp.seeds import random_state, set_random_state
-from pyro_decomp.sites import SampleTrace, sample_sites
+from pyro_decomp.sites import SampleTrace, is_latent, sample_sites
 from pyro_decomp.traces import TracePair
 
 Program = Callable[..., Any]
@@ -155,7 +155,9 @@ class TermsELBO(ELBO):
                 guide_arguments=(args, kwargs),
                 use_analytic_kl=self.analytic_kl,
                 guide_dependencies=structure.guide_dependencies,
+                conditioned_on=structure.conditioned_on,
                 enumeration=structure.enumeration,
+                memory=structure.memory,
             )
 
     def evaluate(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Estimate:
@@ -241,9 +243,16 @@ class TermsELBO(ELBO):
         if is_drawn:
             known = replace(known, enumeration=known.enumeration.without_guide())
         traces = _trace_enumerated(known, args, kwargs)
-        if known.names != _names(*traces):
-            self._structure = None
-            return self._run(model, guide, args, kwargs, is_drawn)
+        if known.names != _names(*traces):  # other sites than before: look again
+            drawn = _trace(model, guide, args, kwargs)
+            known = self._structure = _Structure.of(model, guide, drawn, args, kwargs)
+            traces = _trace_enumerated(known, args, kwargs)
+            if known.names != _names(*traces):
+                changed = {*known.names} ^ {*_names(*traces)}
+                raise ModelError(
+                    f"the programs have other sites in every run ({', '.join(sorted(changed))}): "
+                    "expected the same where discrete sites are summed over"
+                )
         return known, *traces
 
 
@@ -256,14 +265,18 @@ class _Structure:
         guide: The guide.
         names: Their sites.
         guide_dependencies: Latent site of the guide to the others that it depends on.
+        conditioned_on: Labels that latent sites of the model depend on.
         enumeration: The discrete sites that are summed over.
+        memory: What is found out later, once, of the same programs.
     """
 
     model: Program
     guide: Program
     names: tuple[str, ...]
     guide_dependencies: dict[str, set[str]]
+    conditioned_on: tuple[str, ...]
     enumeration: Enumeration
+    memory: dict[str, bool] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -276,9 +289,32 @@ class _Structure:
     ) -> "_Structure":
         model_trace, guide_trace = traces
         preflight.check(model_trace, guide_trace)
-        parents = dependencies(guide, guide_trace, *args, **kwargs)
-        enumeration = Enumeration.of(model_trace, guide_trace)
-        return cls(model, guide, _names(*traces), parents, enumeration)
+        latent = {site["name"] for site in sample_sites(guide_trace) if is_latent(site)}
+        of_guide = dependencies(guide, guide_trace, *args, **kwargs)
+        labels = _labels(model_trace, guide_trace)
+        if labels:
+            replayed = poutine.replay(model, trace=guide_trace)
+            of_model = dependencies(replayed, model_trace, *args, **kwargs)
+            above = set().union(*(ancestors(name, of_model) for name in latent))
+            labels = tuple(name for name in labels if name in above)
+        return cls(
+            model,
+            guide,
+            _names(*traces),
+            {name: parents & latent for name, parents in of_guide.items()},
+            labels,
+            Enumeration.of(model_trace, guide_trace),
+        )
+
+
+def _labels(model: poutine.Trace, guide: poutine.Trace) -> tuple[str, ...]:
+    """Observed sites of the model that are discrete, or observed in the guide too."""
+    in_guide = {site["name"] for site in sample_sites(guide)}
+    return tuple(
+        site["name"]
+        for site in sample_sites(model)
+        if site["is_observed"] and (site["name"] in in_guide or site["fn"].has_enumerate_support)
+    )
 
 
 def _trace(

@@ -122,8 +122,8 @@ def encodings(
 
 INSTEAD = (
     "so KL(q(z|x) || p(z)) splits no further than into the mutual information and "
-    "KL(q(z) || p(z)): use AggregateELBO with ExclusiveKL() for these, or FactorELBO for the "
-    "total correlation alone"
+    "KL(q(z) || p(z)): use AggregateELBO with ExclusiveKL() for these, or, of continuous "
+    "sites, FactorELBO for the total correlation alone"
 )
 
 

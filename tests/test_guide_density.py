@@ -274,7 +274,7 @@ def branching(x: Tensor) -> None:
 
 def test_what_cannot_be_run_for_pairs_is_refused_in_a_sentence(chain: Chain, x: Tensor) -> None:
     with pytest.raises(
-        ModelError, match=r"cannot be run for pairs .* torch\.func\.vmap: "
+        ModelError, match=r"cannot be run for pairs .* torch\.func\.vmap \("
     ) as error:
         ExclusiveKL()(pair_of(branching, x))
     assert "\n" not in str(error.value)

@@ -16,6 +16,7 @@ from pyro_decomp.data.mnist import mnist, mnist_labels
 from pyro_decomp.data.packed import packed
 from pyro_decomp.data.pinwheel import pinwheel, pinwheel_labels
 from pyro_decomp.data.reading import as_data
+from pyro_decomp.data.rendered import Rendered
 from pyro_decomp.data.scenes import scenes
 from pyro_decomp.data.sprites import sprites
 from pyro_decomp.data.stored import Stored, StoredArray, memory_mapped
@@ -25,6 +26,7 @@ __all__ = [
     "Data",
     "FactorGrid",
     "GroundTruth",
+    "Rendered",
     "Stored",
     "StoredArray",
     "as_data",

@@ -1,17 +1,14 @@
 """Images generated from known factors: the grid of all factors, and a function that draws them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyro_decomp.data.factor_grid import FactorGrid
+from pyro_decomp.data.rendered import Render, Rendered
 from pyro_decomp.errors import DataError
-
-Render = Callable[[Int[Tensor, "n factors"]], Float[Tensor, "n channels height width"]]
-
-_IMAGES_PER_CHUNK = 1024
 
 
 class GroundTruth(FactorGrid):
@@ -98,7 +95,7 @@ class GroundTruth(FactorGrid):
         """Images and factors as two tensors.
 
         Four bytes a pixel: the 737,280 images of 64 x 64 of dSprites would be 11 GiB. A subset, a
-        smaller size, or :meth:`images` for a batch at a time needs less.
+        smaller size, or :meth:`stored` for a batch at a time needs less.
 
         Args:
             indices: Which images, in this order; the whole grid by default.
@@ -106,12 +103,25 @@ class GroundTruth(FactorGrid):
         Raises:
             DataError: An index is out of range.
         """
-        factors = self.factors(indices)
-        images = torch.empty(len(factors), *self.image_shape)
-        for start in range(0, len(factors), _IMAGES_PER_CHUNK):
-            rows = slice(start, start + _IMAGES_PER_CHUNK)
-            images[rows] = self._render(factors[rows])
-        return images, factors
+        images = self.stored(self.factors(indices))
+        return images[:], images.factors
+
+    def stored(
+        self, factors: Int[Tensor, "n factors"] | Sequence[Sequence[int]] | None = None
+    ) -> Rendered:
+        """Images to train on that are drawn a batch at a time and never all in memory.
+
+        They come out to the bits that :meth:`materialise` would hold.
+
+        Args:
+            factors: Values of all factors, a row for each image, which may recur; the whole grid by
+                default.
+
+        Raises:
+            DataError: A value is out of range, or a row too long or short.
+        """
+        rows = self.factors() if factors is None else self.checked(factors)
+        return Rendered(rows, self._render, self.image_shape)
 
     def _some_values(self, name: str, chosen: list[int], size: int) -> Tensor:
         if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(range(size)):

@@ -9,10 +9,9 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyro_decomp.data.checks import blocks
 from pyro_decomp.data.ground_truth import GroundTruth
 from pyro_decomp.errors import DataError
-
-_IMAGES_PER_CHUNK = 1024
 
 
 def packed(data: GroundTruth) -> GroundTruth:
@@ -26,15 +25,11 @@ def packed(data: GroundTruth) -> GroundTruth:
     Raises:
         DataError: There are other values.
     """
-    images = (
-        data.images(data.factors(torch.arange(start, min(start + _IMAGES_PER_CHUNK, len(data)))))
-        for start in range(0, len(data), _IMAGES_PER_CHUNK)
-    )
     return from_images(
         data.name,
         dict(zip(data.factor_names, data.factor_sizes, strict=True)),
         data.image_shape,
-        (chunk.numpy() for chunk in images),
+        (images.numpy() for images in blocks(data.stored())),
     )
 
 

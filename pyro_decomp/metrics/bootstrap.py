@@ -36,7 +36,7 @@ def interval(
 
     Args:
         statistic: Maps indices of rows to a number.
-        num_rows: n, at least 4.
+        num_rows: n; fewer than 4 have no interval.
         value: t, where it is known; by default computed from all rows.
         num_resamples: How many halves, at least 2 (100 give the width to 7 %); 0 for no interval.
         seed: Of the halves.
@@ -44,7 +44,7 @@ def interval(
         bounds: Least and largest value there can be.
 
     Returns:
-        The interval, or None with ``num_resamples=0``.
+        The interval, or None with ``num_resamples=0`` or fewer than 4 rows.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -60,6 +60,8 @@ def interval(
     >>> bool(42 < low < 46 and 53 < high < 57)
     True
     """
+    if num_rows < 4:
+        return None
     value = statistic(np.arange(num_rows)) if value is None else value
     halves = [statistic(rows) for rows in half_samples(num_rows, num_resamples, seed)]
     return interval_from_halves(value, halves, level=level, bounds=bounds)

@@ -43,16 +43,14 @@ def wasserstein_dependence(
 
     covariance = np.atleast_2d(np.cov(z, rowvar=False))
     value = statistic(covariance)
-    bounds = None
-    if len(z) >= 4:
-        bounds = interval(
-            lambda rows: statistic(np.atleast_2d(np.cov(z[rows], rowvar=False))),
-            len(z),
-            value=value,
-            num_resamples=num_resamples,
-            seed=seed,
-            bounds=(0.0, 2.0 if normalised else math.inf),
-        )
+    bounds = interval(
+        lambda rows: statistic(np.atleast_2d(np.cov(z[rows], rowvar=False))),
+        len(z),
+        value=value,
+        num_resamples=num_resamples,
+        seed=seed,
+        bounds=(0.0, 2.0 if normalised else math.inf),
+    )
     variant = {
         "normalised": normalised,
         "num_rows": len(z),

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_codes, as_factors
 from pyro_decomp.metrics.bootstrap import interval
 from pyro_decomp.metrics.held_out import held_out_split
@@ -38,7 +39,8 @@ def explicitness(
         The score, with the ``areas`` [k] of the factors.
 
     Raises:
-        DataError: The arrays cannot be used (:mod:`.arrays`), or scikit-learn is not installed.
+        DataError: The arrays cannot be used (:mod:`.arrays`), no value is among both kinds of rows,
+            or scikit-learn is not installed.
         ValueError: ``held_out`` is not between 0 and 1.
 
     Reference:
@@ -60,6 +62,11 @@ def explicitness(
                 ranks.append(np.unique(logits, return_inverse=True)[1])
                 positive.append(is_level[test])
                 factor.append(k)
+    if not ranks:
+        raise DataError(
+            "factors: expected a value among both the rows that train and those that score "
+            "for explicitness, got none"
+        )
     rank, known, of_factor = np.stack(ranks, 1), np.stack(positive, 1), np.array(factor)
 
     def areas(rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, " k"]:

@@ -64,16 +64,14 @@ def irs(
         return Score("irs", 0.0, None, variant, {"matrix": np.zeros((0, levels.shape[1]))})
     matrix, weights = _matrix(z, levels, quantile)
     value = _score(matrix, weights)
-    bounds = None
-    if len(z) >= 4:
-        bounds = interval(
-            lambda rows: _score(*_matrix(z[rows], levels[rows], quantile)),
-            len(z),
-            value=value,
-            num_resamples=num_resamples,
-            seed=seed,
-            bounds=(0.0, 1.0),
-        )
+    bounds = interval(
+        lambda rows: _score(*_matrix(z[rows], levels[rows], quantile)),
+        len(z),
+        value=value,
+        num_resamples=num_resamples,
+        seed=seed,
+        bounds=(0.0, 1.0),
+    )
     return Score("irs", value, bounds, variant, {"matrix": matrix, "weights": weights})
 
 

@@ -60,16 +60,14 @@ def index_code_information(
         torch.manual_seed(seed)
         ratios, size, family = log_ratios(encodings, codes, num_samples)
     value = float(ratios.mean())
-    bounds = None
-    if len(ratios) >= 4:
-        bounds = interval(
-            lambda rows: float(ratios[rows].mean()),
-            len(ratios),
-            value=value,
-            num_resamples=num_resamples,
-            seed=seed,
-            bounds=(0.0, math.log(size)),
-        )
+    bounds = interval(
+        lambda rows: float(ratios[rows].mean()),
+        len(ratios),
+        value=value,
+        num_resamples=num_resamples,
+        seed=seed,
+        bounds=(0.0, math.log(size)),
+    )
     variant = {
         "estimator": "exact q(z) over the data",
         "encodings": family,

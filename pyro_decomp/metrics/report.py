@@ -168,6 +168,8 @@ def _beside(
 
 
 def _check_names(only: Collection[str], given: Mapping[str, Any]) -> None:
+    if not only:
+        raise DataError(f"only: expected names among {', '.join(METRICS)}, got none")
     for name in only:
         if name not in METRICS:
             raise DataError(f"only: expected names among {', '.join(METRICS)}, got {name!r}")

@@ -45,16 +45,14 @@ def hoyer_sparsity(codes: object, *, num_resamples: int = 100, seed: int = 0) ->
     if not used.any():
         raise DataError("codes: expected a code other than zero for hoyer_sparsity, got none")
     value = _mean_hoyer(z)
-    bounds = None
-    if len(z) >= 4:
-        bounds = interval(
-            lambda rows: _mean_hoyer(z[rows]),
-            len(z),
-            value=value,
-            num_resamples=num_resamples,
-            seed=seed,
-            bounds=(0.0, 1.0),
-        )
+    bounds = interval(
+        lambda rows: _mean_hoyer(z[rows]),
+        len(z),
+        value=value,
+        num_resamples=num_resamples,
+        seed=seed,
+        bounds=(0.0, 1.0),
+    )
     variant = {
         "num_rows": len(z),
         "zero_rows": int(np.sum(~used)),

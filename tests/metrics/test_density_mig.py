@@ -36,19 +36,12 @@ def encoder() -> tuple[np.ndarray, Tensor, Tensor]:
 
 def by_quadrature(v: np.ndarray, posterior: dist.Distribution) -> np.ndarray:
     """I(z_j; v) in nats, from densities on a fine grid."""
-    grid = torch.linspace(-40, 60, 20_001, dtype=torch.double)
-    weights, densities = [], []
-    for value in np.unique(v):
-        rows = np.flatnonzero(v[:, 0] == value)
-        weights.append(len(rows) / len(v))
-        base = posterior.base_dist if isinstance(posterior, dist.Independent) else posterior
-        columns = []
-        for point in grid.split(2_000):
-            z = point[:, None, None].expand(-1, len(v), 3)
-            columns.append(base.log_prob(z)[:, rows[0]].exp())
-        densities.append(torch.cat(columns))
-    p = torch.tensor(weights).double()
-    joint = torch.stack(densities)
+    grid = torch.linspace(-40, 60, 5_001, dtype=torch.double)
+    _, first, counts = np.unique(v, return_index=True, return_counts=True)
+    p = torch.from_numpy(counts / len(v))
+    base = posterior.base_dist if isinstance(posterior, dist.Independent) else posterior
+    points = grid[:, None, None].expand(-1, len(v), 3).split(2_000)
+    joint = torch.cat([base.log_prob(z)[:, first].exp() for z in points]).transpose(0, 1)
     marginal = torch.einsum("v,vgd->gd", p, joint)
     terms = joint * (joint.clamp(min=1e-300) / marginal.clamp(min=1e-300)).log()
     return (torch.einsum("v,vgd->d", p, terms) * (grid[1] - grid[0])).numpy()
@@ -61,7 +54,7 @@ def test_quadrature(name: str) -> None:
     given = (loc, scale) if name == "arrays" else posterior
     found = [
         density_mig(given, v, num_samples=600, num_resamples=0, seed=seed).details
-        for seed in range(30)
+        for seed in range(20)
     ]
     values = torch.from_numpy(np.stack([one["mutual_information"][:, 0] for one in found]))
     expected = by_quadrature(v, posterior)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from pyro_decomp.errors import DataError
 from pyro_decomp.metrics import explicitness
 from pyro_decomp.metrics.explicitness import area_under_curve
 
@@ -18,6 +19,11 @@ def test_areas_are_scikit_learns() -> None:
 
 def test_one_kind_alone_has_no_area() -> None:
     assert np.isnan(area_under_curve(np.array([[0], [1]]), np.array([[True], [True]]))).all()
+
+
+def test_values_that_occur_once() -> None:
+    with pytest.raises(DataError, match=r"^factors: expected a value among both .* got none$"):
+        explicitness(np.eye(20), np.arange(20)[:, None])
 
 
 def test_ordered_values_on_a_line() -> None:

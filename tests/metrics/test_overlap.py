@@ -46,7 +46,7 @@ def test_groups_that_share_a_code() -> None:
 def test_unbiased(num_samples: int) -> None:
     values = [
         index_code_information((LOC, SCALE), num_samples=num_samples, num_resamples=0, seed=s).value
-        for s in range(100)
+        for s in range(60)
     ]
     assert_mean(torch.tensor(values, dtype=torch.double), exact(LOC, SCALE))
 

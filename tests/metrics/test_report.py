@@ -100,10 +100,16 @@ def test_what_cannot_be_scored_is_left_out_with_a_warning() -> None:
     assert scores.keys() == CODES_ONLY - {"hoyer_sparsity"}
 
 
+def test_too_few_rows_for_intervals() -> None:
+    scores = report(Z[:3], V[:3], only=["mig", "irs", "hoyer_sparsity", "active_units"])
+    assert [score.interval for score in scores.values()] == [None] * 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"only": ["mug"]}, "only: expected names among density_mig, mig, .* got 'mug'"),
+        ({"only": []}, "only: expected names among density_mig, mig, .* got none"),
         ({"only": ["mig"]}, "mig: expected factors, got none"),
         ({"only": ["density_mig"]}, "density_mig: expected encodings and factors, got none"),
         ({"only": ["divergence_from_prior"]}, "divergence_from_prior: expected prior, got none"),

@@ -96,10 +96,10 @@ def test_labels_are_colours():
 
 def test_many_are_thinned_out_evenly_and_fast():
     loc, covariance = random_encodings(3 * MAXIMUM)
-    start = time.perf_counter()
+    start = time.process_time()
     figure = encodings(loc, covariance)
     figure.canvas.draw()
-    assert time.perf_counter() - start < 1.5
+    assert time.process_time() - start < 1.5
     np.testing.assert_array_equal(ellipses(figure).get_offsets(), loc[::3])
     assert figure.axes[0].get_title() == "2000 of 6000 encodings q(z|x), 2 s.d."
 

@@ -29,12 +29,10 @@ FIGURES = {
 
 @pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
 def test_the_same_figure_has_the_same_bytes(make, tmp_path):
-    figure = make()
-    plots.save(figure, tmp_path / "first.png", dpi=60)
-    plots.save(figure, tmp_path / "second.png", dpi=60)
-    plots.save(make(), str(tmp_path / "anew.png"), dpi=60)
+    """Made anew; test_layout.py saves one figure twice."""
+    plots.save(make(), tmp_path / "first.png", dpi=20)
+    plots.save(make(), str(tmp_path / "anew.png"), dpi=20)
     first = (tmp_path / "first.png").read_bytes()
-    assert first == (tmp_path / "second.png").read_bytes()
     assert first == (tmp_path / "anew.png").read_bytes()
     assert b"Software" not in first
 
@@ -43,7 +41,6 @@ def test_the_same_figure_has_the_same_bytes(make, tmp_path):
 def test_nothing_is_clipped_at_the_border(make):
     """Every word, tick label and axis lies inside the picture."""
     figure = make()
-    figure.draw_without_rendering()
     box = figure.get_tightbbox()
     width, height = figure.get_size_inches()
     assert min(box.x0, box.y0, width - box.x1, height - box.y1) >= 0

@@ -89,5 +89,5 @@ def test_nothing_is_clipped_and_no_tick_labels_overlap(name, d):
 def test_a_figure_saved_twice_has_the_same_bytes(name, tmp_path):
     figure = PICTURES[name](2)
     for file in ("first.png", "second.png"):
-        plots.save(figure, tmp_path / file, dpi=60)
+        plots.save(figure, tmp_path / file, dpi=20)
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()

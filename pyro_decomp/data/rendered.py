@@ -1,0 +1,50 @@
+"""Images drawn from their factors whenever they are read."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pyro_decomp.data.stored import Rows, Stored
+
+Render = Callable[[Int[Tensor, "n factors"]], Float[Tensor, "n channels height width"]]
+
+_IMAGES_PER_CHUNK = 1024  # drawn at once, so that what it takes to draw them stays small
+
+
+class Rendered(Stored):
+    """An image for each row of factors, of which only the batches in use are in memory.
+
+    Args:
+        factors: The values behind each image.
+        render: From some of them to images in float32, the same each time.
+        image_shape: Channels, height and width.
+
+    Attributes:
+        factors: As given.
+
+    >>> images = Rendered(torch.tensor([[0], [1], [2]]), lambda v: v[:, :, None, None] / 2.0,
+    ...                   (1, 1, 1))
+    >>> images[torch.tensor([2, 0])].flatten()
+    tensor([1., 0.])
+    """
+
+    def __init__(
+        self,
+        factors: Int[Tensor, "n factors"],
+        render: Render,
+        image_shape: tuple[int, int, int],
+    ) -> None:
+        super().__init__((len(factors), *image_shape))
+        self.factors = factors
+        self._render = render
+
+    def read(self, rows: Rows) -> Float[Tensor, "rows channels height width"]:
+        """These images, drawn anew."""
+        chosen = self.factors[rows]
+        images = torch.empty(len(chosen), *self.shape[1:])
+        for start in range(0, len(chosen), _IMAGES_PER_CHUNK):
+            chunk = slice(start, start + _IMAGES_PER_CHUNK)
+            images[chunk] = self._render(chosen[chunk])
+        return images

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pyro_decomp.data.arrays import read_tensor
 from pyro_decomp.data.batches import Data
+from pyro_decomp.data.ground_truth import GroundTruth
 from pyro_decomp.data.stored import Stored, memory_mapped
 
 MAPPED_BYTES = 2**30  # a .npy file of this size or more is not read into memory
@@ -22,7 +23,8 @@ def as_data(data: object) -> Data:
               type, as labels and masks need;
             - the path of a ``.npy`` file of 1 GiB or more, which stays on disk: see
               :func:`memory_mapped`;
-            - :class:`Stored` data, whatever they are, taken at their word.
+            - :class:`Stored` data, whatever they are, taken at their word;
+            - a :class:`GroundTruth`, whose images are drawn as they are needed.
 
     Raises:
         DataError: As for :func:`as_tensor`, or the lengths of several differ.
@@ -45,6 +47,8 @@ def as_data(data: object) -> Data:
 def _read(value: object, source: str, *, keep_integers: bool = False) -> Tensor | Stored:
     if isinstance(value, Stored):
         return value
+    if isinstance(value, GroundTruth):
+        return value.stored()
     if isinstance(value, str | PathLike):
         path = Path(value)
         is_large = path.suffix.lower() == ".npy" and path.is_file()

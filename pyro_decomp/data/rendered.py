@@ -1,6 +1,6 @@
 """Images drawn from their factors whenever they are read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float, Int
@@ -10,6 +10,7 @@ from pyro_decomp.data.stored import Rows, Stored
 
 Render = Callable[[Int[Tensor, "n factors"]], Float[Tensor, "n channels height width"]]
 
+_TELLING = 64  # images that tell a rendering from another
 _IMAGES_PER_CHUNK = 1024  # drawn at once, so that what it takes to draw them stays small
 
 
@@ -48,3 +49,8 @@ class Rendered(Stored):
             chunk = slice(start, start + _IMAGES_PER_CHUNK)
             images[chunk] = self._render(chosen[chunk])
         return images
+
+    def telling(self) -> Iterator[Tensor]:
+        """The factors, and some of the images that they give."""
+        yield self.factors
+        yield self.read(torch.linspace(0, len(self) - 1, min(len(self), _TELLING)).long())

@@ -1,6 +1,7 @@
 """Data that become floating-point tensors a batch at a time, because all at once are too many."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from copy import copy
 from os import PathLike
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyro_decomp.data.checks import checked, refuse_unreadable
+from pyro_decomp.data.checks import blocks, checked, refuse_unreadable
 from pyro_decomp.errors import DataError
 
 Rows = Tensor | slice
@@ -43,6 +44,13 @@ class Stored(ABC):
     @abstractmethod
     def read(self, rows: Rows) -> Tensor:
         """These rows, in this order, on the CPU; a tensor of indices is there too."""
+
+    def telling(self) -> Iterator[Tensor]:
+        """Tensors that tell these data from others, by which a run that resumes knows its own.
+
+        All of the data, a block at a time, unless a subclass knows better.
+        """
+        return blocks(self)
 
     def __len__(self) -> int:
         return self.shape[0]

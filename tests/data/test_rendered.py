@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp import AggregateELBO, Experiment, train
-from pyro_decomp.data import GroundTruth, as_data, chen_table, joint_factors
+from pyro_decomp.data import GroundTruth, as_data, chen_table, joint_factors, sprites
+from pyro_decomp.data.rendered import Rendered
 from pyro_decomp.errors import DataError
 
 LARGEST = 3 * 50 - 1
@@ -84,3 +85,26 @@ def test_it_trains_to_the_same_bits_as_the_images_in_memory(tmp_path: Path) -> N
     assert torch.equal(
         trained(TOYS.stored(), "stored"), trained(TOYS.materialise()[0], "materialised")
     )
+
+
+def test_an_experiment_takes_a_ground_truth_as_it_is() -> None:
+    truth = sprites(16).subset(shape=[0], orientation=[0, 5])
+    (images,) = as_data(truth).tensors
+    assert isinstance(images, Rendered)
+    assert torch.equal(images[3:5], truth.images(truth.factors(torch.tensor([3, 4]))))
+
+
+def test_what_tells_a_rendering_from_another() -> None:
+    def told(images: Rendered) -> list[Tensor]:
+        return list(images.telling())
+
+    truth = sprites(16).subset(shape=[0], scale=[0], y=[0])
+    factors, images = told(truth.stored())
+    assert torch.equal(factors, truth.factors())
+    assert len(images) == 64
+    assert all(
+        torch.equal(*pair) for pair in zip(told(truth.stored()), (factors, images), strict=True)
+    )
+    other = sprites(16).subset(shape=[1], scale=[0], y=[0]).stored()  # the same rows of factors
+    assert torch.equal(told(other)[0], factors)
+    assert not torch.equal(told(other)[1], images)

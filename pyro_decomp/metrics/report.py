@@ -61,6 +61,7 @@ def report(
     encodings: Any = None,
     prior: Any = None,
     untrained: object = None,
+    untrained_encodings: Any = None,
     only: Collection[str] | None = None,
     num_resamples: int | None = None,
     seed: int = 0,
@@ -81,6 +82,7 @@ def report(
         untrained: [n, d'], codes of the same data by an encoder that was never trained. Each score
             of codes gets the value of these beside it, ``details["untrained"]``: what the metric
             gives for the architecture and the data alone; None where it cannot be had.
+        untrained_encodings: The encodings of that encoder, for the scores of encodings.
         only: Names of the metrics wanted.
         num_resamples: Of the intervals; 0 for none, None for each metric's own default.
         seed: Of all metrics.
@@ -99,14 +101,10 @@ def report(
         >>> {name: round(score.value, 2) for name, score in scores.items()}
         {'mig': 0.99, 'irs': 1.0}
     """
-    num_rows = len(as_codes(codes))
-    if factors is not None:
-        as_factors(factors, num_rows=num_rows)
-    if untrained is not None:
-        as_codes(untrained, "untrained", num_rows=num_rows)
-    if isinstance(encodings, tuple | list):
-        gaussian_parameters(encodings)
+    _check_arrays(codes, factors, untrained, encodings, untrained_encodings)
     given = {"codes": codes, "factors": factors, "encodings": encodings, "prior": prior}
+    before = {**given, "codes": untrained, "encodings": untrained_encodings}
+    alike = (encodings is None) == (untrained_encodings is None)
     if only is not None:
         _check_names(only, given)
     scores: dict[str, Score] = {}
@@ -122,14 +120,25 @@ def report(
                 score = as_sharing(scores["index_code_information"])  # the same pairs
             else:
                 score = metric(*_arrays(given, needs, seed), **arguments)
-            if untrained is not None and "codes" in needs:
-                score = _beside(score, metric, {**given, "codes": untrained}, needs, arguments)
+            if _allows(before, needs) and ("sampled codes" not in needs or alike):
+                score = _beside(score, metric, before, needs, arguments)
             scores[name] = score
         except DataError as error:
             if only is not None or "prior" in needs:
                 raise
             warnings.warn(f"{name} is left out: {error}", stacklevel=2)
     return scores
+
+
+def _check_arrays(codes: object, factors: object, untrained: object, *encodings: Any) -> None:
+    num_rows = len(as_codes(codes))
+    if factors is not None:
+        as_factors(factors, num_rows=num_rows)
+    if untrained is not None:
+        as_codes(untrained, "untrained", num_rows=num_rows)
+    for each in encodings:
+        if isinstance(each, tuple | list):
+            gaussian_parameters(each)
 
 
 def _allows(given: Mapping[str, Any], needs: tuple[str, ...]) -> bool:

@@ -84,6 +84,17 @@ def test_the_untrained_encoder_beside() -> None:
     assert constant["active_units"].details["untrained"] == 0
 
 
+def test_the_untrained_encodings_beside() -> None:
+    loc, scale = (np.asarray(each) for each in ENCODINGS)
+    wider = loc, 3 * scale
+    names = ["density_mig", "index_code_information", "divergence_from_prior"]
+    arguments = {"prior": Normal(0.0, 1.0), "num_resamples": 0, "only": names}
+    both = report(Z, V, encodings=ENCODINGS, untrained=Z, untrained_encodings=wider, **arguments)
+    alone = report(Z, V, encodings=wider, **arguments)
+    for name in names:
+        assert both[name].details["untrained"] == alone[name].value
+
+
 def test_resamples_and_seed_reach_the_metrics() -> None:
     (score,) = report(Z, V, only=["irs"], num_resamples=7, seed=3).values()
     assert score.to_json() == irs(Z, V, num_resamples=7, seed=3).to_json()

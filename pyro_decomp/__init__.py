@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pyro_decomp.amortization import amortization_gap
     from pyro_decomp.annealing import anneal
     from pyro_decomp.divergences import (
         MMD,
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
     )
     from pyro_decomp.evaluation import evaluate
     from pyro_decomp.experiment import Experiment
+    from pyro_decomp.generation import intervene, sample_prior, traverse
+    from pyro_decomp.latents import codes, log_likelihood, reconstruct
     from pyro_decomp.run import load
+    from pyro_decomp.summary import summarize
     from pyro_decomp.training import train
     from pyro_decomp.vae import VAE
 
@@ -64,10 +68,18 @@ __all__ = [
     "TotalCorrelationELBO",
     "WassersteinELBO",
     "__version__",
+    "amortization_gap",
     "anneal",
+    "codes",
     "evaluate",
+    "intervene",
     "load",
+    "log_likelihood",
+    "reconstruct",
+    "sample_prior",
+    "summarize",
     "train",
+    "traverse",
 ]
 
 _HOMES = {
@@ -93,10 +105,18 @@ _HOMES = {
     "TotalCorrelationELBO": "elbo",
     "VAE": "vae",
     "WassersteinELBO": "elbo",
+    "amortization_gap": "amortization",
     "anneal": "annealing",
+    "codes": "latents",
     "evaluate": "evaluation",
+    "intervene": "generation",
     "load": "run",
+    "log_likelihood": "latents",
+    "reconstruct": "latents",
+    "sample_prior": "generation",
+    "summarize": "summary",
     "train": "training",
+    "traverse": "generation",
 }
 
 

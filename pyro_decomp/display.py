@@ -8,13 +8,14 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from pyro_decomp.summary import SiteSummary, Summary
     from pyro_decomp.training import Progress
 
 LIVE_INTERVAL = 0.125  # seconds between drawings on a terminal
@@ -169,8 +170,37 @@ def terms_table(title: str, terms: Mapping[str, Any]) -> Table:
 
 
 def metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Set out metrics, a row each, with a column for each set of data that they were taken on."""
-    return _table("", metrics)
+    """Set out numbers, a row each, with a column for each set of data that they were taken on.
+
+    A number's standard error stands behind it; what is no number is left out.
+    """
+    error = "_standard_error"
+    columns = {}
+    for heading, values in metrics.items():
+        numbers = {name: v for name, v in values.items() if not isinstance(v, Mapping)}
+        columns[heading] = {
+            name: f"{number_text(value)} \N{PLUS-MINUS SIGN} {numbers[name + error]:.2g}"
+            if name + error in numbers
+            else value
+            for name, value in numbers.items()
+            if not name.endswith(error)
+        }
+    return _table("", columns)
+
+
+def scores_table(title: str, scores: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Set out scores of codes, a row each: value, 95 % interval, and the untrained encoder's."""
+    columns: dict[str, dict[str, Any]] = {"value": {}, "95 % interval": {}, "untrained": {}}
+    for name, score in scores.items():
+        columns["value"][name] = score["value"]
+        if score["interval"] is not None:
+            columns["95 % interval"][name] = " to ".join(map(number_text, score["interval"]))
+        details = score["details"]
+        if details.get("untrained") is not None:
+            columns["untrained"][name] = details["untrained"]
+        if "p_value" in details:
+            columns["value"][f"{name}, p-value"] = details["p_value"]
+    return _table(title, {heading: column for heading, column in columns.items() if column})
 
 
 def _table(title: str, columns: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -184,3 +214,60 @@ def _table(title: str, columns: Mapping[str, Mapping[str, Any]]) -> Table:
     for name in dict.fromkeys(name for column in columns.values() for name in column):
         table.add_row(Text(name), *(number_text(column.get(name)) for column in columns.values()))
     return table
+
+
+def summary_view(summary: "Summary") -> RenderableType:
+    """Set out what an experiment runs: data, objective and parameters, then a row a site."""
+    shapes = ", ".join(_shape_text(shape) for shape in summary.datum_shapes)
+    is_whole = summary.batch_size == summary.num_data
+    steps = "all in each step" if is_whole else f"{summary.batch_size} in each step"
+    counts = ", ".join(f"{name} {count}" for name, count in summary.parameters.items())
+    rows = {
+        "data": f"{summary.num_data} of shape {shapes}, {steps}",
+        "objective": f"{summary.objective}: {_sum_text(summary.weights)}",
+        "divergence": summary.divergence if "divergence" in summary.weights else "",
+        "scheduled": ", ".join(summary.schedules),
+        "parameters": f"{sum(summary.parameters.values())}: {counts}",
+    }
+    facts = Table.grid(padding=(0, 2, 0, 0))
+    for name, text in rows.items():
+        if text:
+            facts.add_row(Text(name), Text(text))
+    return Group(facts, Text(), _sites_table(summary), Text())
+
+
+def _sum_text(weights: Mapping[str, float]) -> str:
+    """Write a weighted sum as one would by hand: ``log_likelihood - 3 kl``."""
+    text = ""
+    for name, weight in weights.items():
+        sign = "-" if weight < 0 else "+"
+        size = "" if abs(weight) == 1 else f"{abs(weight):.4g} "
+        text += f" {sign} {size}{name}"
+    return text.removeprefix(" + ").strip()
+
+
+def _sites_table(summary: "Summary") -> Table:
+    kind = "structured" if summary.is_structured else "mean-field"
+    table = Table(box=None, pad_edge=False)
+    for heading in ("site", "role", "shape", "model", f"guide ({kind})", "KL"):
+        table.add_column(heading, overflow="fold")
+    model = {site.name: site for site in summary.model}
+    guide = {site.name: site for site in summary.guide}
+    for name in dict.fromkeys((*model, *guide)):
+        site = model.get(name) or guide[name]
+        cells = (name, site.role, _shape_text(site.shape), _density_text(model.get(name)))
+        table.add_row(
+            *map(Text, (*cells, _density_text(guide.get(name)), summary.kl.get(name, "")))
+        )
+    return table
+
+
+def _density_text(site: "SiteSummary | None") -> str:
+    if site is None:
+        return ""
+    given = f" given {', '.join(site.depends_on)}" if site.depends_on else ""
+    return f"{site.distribution}{given}"
+
+
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "scalar"

@@ -102,7 +102,7 @@ def load(
     generators = random_state()
     try:
         if experiment is None:
-            experiment = _rebuild(folder, config)
+            experiment = rebuild(folder, config)
         state = prepare(experiment, device)
     finally:
         set_random_state(generators)
@@ -149,7 +149,15 @@ def describe(
     }
 
 
-def _rebuild(folder: RunFolder, config: Mapping[str, Any]) -> Experiment:
+def rebuild(folder: RunFolder, config: Mapping[str, Any]) -> Experiment:
+    """The experiment of a run as it was before training, its file executed with the run's seed.
+
+    The global random generators are seeded.
+
+    Raises:
+        RunError: The run was trained from Python.
+        ExperimentError: Its experiment no longer runs.
+    """
     if config.get("source") is None:
         raise RunError(
             f"{folder.path} was trained from Python, not from a file: give "
@@ -173,7 +181,7 @@ def _digest(data: Data) -> str:
     for index, tensor in enumerate(data.tensors):
         if index:
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        for block in blocks(tensor):
+        for block in tensor.telling() if isinstance(tensor, Stored) else blocks(tensor):
             digest.update(block.detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()
 

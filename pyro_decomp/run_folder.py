@@ -24,7 +24,19 @@ History = dict[str, list[float]]
 
 CONFIG_KEYS = {"arguments", "seed", "source", "source_file", "source_sha256"}
 CHECKPOINT_KEYS = {"step", "rows", "modules", "parameters", "optimizer", "auxiliaries", "random"}
-PICTURES = ("terms", "reconstructions", "aggregate_posterior", "encodings")
+PICTURES = (
+    "terms.png",
+    "reconstructions.png",
+    "prior_samples.png",
+    "aggregate_posterior.png",
+    "encodings.png",
+    "traversals.png",
+    "traversals.gif",
+    "mutual_information.png",
+    "codes_against_factors.png",
+    "code_magnitudes.png",
+    "active_dimensions.png",
+)
 
 _DAMAGED = (
     zipfile.BadZipFile,
@@ -157,7 +169,7 @@ class RunFolder:
     def _remove_run(self) -> None:
         """Remove all but ``config.json``, which the next run writes over."""
         files = [self.checkpoint_path, self.history_path, self.metrics_path]
-        pictures = [self.plots_path / f"{name}.png" for name in PICTURES]
+        pictures = [self.plots_path / name for name in PICTURES]
         for path in (*files, *map(_temporary, files), *pictures):
             path.unlink(missing_ok=True)
 

@@ -68,6 +68,7 @@ def train(
     force: bool = False,
     source: ExperimentFile | None = None,
     arguments: Mapping[str, Any] | None = None,
+    started: Callable[[State], None] | None = None,
     report: Callable[[Progress], None] | None = None,
 ) -> Run:
     """Train an experiment into a run folder.
@@ -84,6 +85,7 @@ def train(
         force: Replace the run in ``out``.
         source: The file that the experiment came from, kept in the run so that it can be loaded.
         arguments: What the file's ``experiment`` was called with.
+        started: Called once all is checked, before the first step, with what will be trained.
         report: Called after every step that is logged.
 
     Returns:
@@ -115,6 +117,8 @@ def train(
         loop.save()
     else:
         loop.restore(checkpoint)
+    if started is not None:
+        started(state)
     loop.run(report or (lambda progress: None))
     return finish(folder, experiment, state, loop.history, loop.step)
 

@@ -77,7 +77,8 @@ def start(*words: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--help"], ["train", "evaluate", "plot", "--version"]),
+        (["--help"], ["train", "inspect", "evaluate", "plot", "--version"]),
+        (["inspect", "--help"], ["FILE", "--set", "--seed"]),
         (["train", "--help"], ["FILE", "--set", "--out", "--seed", "--device", "--resume"]),
         (["evaluate", "--help"], ["RUN", "--seed", "--importance-samples", "--device"]),
         (["plot", "--help"], ["RUN"]),
@@ -152,6 +153,10 @@ def test_words_that_make_no_command(words: list[str], message: str, capsys: Capt
         (["train", "trial.py", "--out", "trial.py/run"], r"trial\.py/run.*: Not a directory$"),
         (["train", "trial.py", "--device", "abacus"], r"--device: expected a .* got 'abacus'"),
         (["train", "trial.py", "--device", "cuda:99"], r"--device: expected a .* got 'cuda:99'"),
+        (["inspect", "absent.py"], r"absent\.py: expected a Python file, found no such file"),
+        (["inspect", "trial.py", "--set", "alpha=x"], r"trial\.py: `alpha`: expected float, got"),
+        (["inspect", "trial.py", "--set", "fail=build"], r"trial\.py:35: .* raised RuntimeError"),
+        (["inspect", "trial.py", "--set", "fail=model"], r"RuntimeError: no way \(trial\.py:28\)"),
         (["evaluate", "absent"], r"absent: expected a run folder"),
         (["plot", "full"], r"full: expected a run folder"),
     ],
@@ -210,17 +215,47 @@ def test_train_shows_progress_terms_and_what_to_do_next(capsys: Capture) -> None
     out, err = capsys.readouterr()
     assert not err
     lines = out.splitlines()
-    assert lines[0].startswith("step 1/3  objective ")
-    assert lines[1].startswith("step 3/3  objective ")
-    assert lines[-4] == "KL to the prior: z analytic"
+    assert lines[1] == "objective   AggregateELBO: log_likelihood - kl - 2 divergence"
+    start = next(index for index, line in enumerate(lines) if line.startswith("step"))
+    assert lines[start].startswith("step 1/3  objective ")
+    assert lines[start + 1].startswith("step 3/3  objective ")
     assert lines[-3] == "The run is in runs/trial. Next:"
-    terms = dict(line.split() for line in lines[4:-4])
+    terms = dict(line.split() for line in lines[start + 4 : -3])
     assert terms.keys() >= {"objective", "elbo", "kl"}
-    assert f"objective {terms['objective']}  elbo {terms['elbo']}" in lines[1]
+    assert f"objective {terms['objective']}  elbo {terms['elbo']}" in lines[start + 1]
     assert lines[-2:] == ["  pyro-decomp evaluate runs/trial", "  pyro-decomp plot runs/trial"]
     config = json.loads(Path("runs/trial/config.json").read_text())
     assert config["arguments"] == {"alpha": 2.0}
     assert config["seed"] == 3
+
+
+def test_inspect_shows_what_train_would_and_makes_nothing(capsys: Capture) -> None:
+    assert run("inspect", "trial.py", "--set", "alpha=2") == 0
+    shown, err = capsys.readouterr()
+    assert not err
+    assert not Path("runs").exists()
+    assert [line.split() for line in shown.splitlines() if line.startswith(("z", "x"))] == [
+        ["z", "latent", "1", "Normal", "Normal", "analytic"],
+        ["x", "observed", "1", "Normal", "given", "z"],
+    ]
+    assert run("train", "trial.py", "--set", "alpha=2") == 0
+    assert capsys.readouterr().out.startswith(shown)
+    assert run("inspect", "trial.py", "--help") == 0
+    assert "Parameters of trial.py, each --set KEY=VALUE" in capsys.readouterr().out
+
+
+def test_training_does_not_depend_on_being_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    for out, quiet in (("loud", []), ("quiet", ["--quiet"])):
+        assert run("train", "trial.py", "--out", out, *quiet) == 0
+    assert Path("loud/history.csv").read_bytes() == Path("quiet/history.csv").read_bytes()
+    capsys.readouterr()
+    monkeypatch.setitem(sys.modules, "pyro_decomp.summary", None)
+    assert run("train", "trial.py", "--out", "unseen") == 0
+    out, err = capsys.readouterr()
+    assert err.startswith("warning: what is trained could not be shown: ModuleNotFoundError")
+    assert "The run is in unseen" in out
 
 
 def test_a_run_can_be_measured_and_drawn(capsys: Capture) -> None:
@@ -261,7 +296,7 @@ def test_ctrl_c_says_how_to_go_on(capsys: Capture) -> None:
     words = ["train", "trial.py", "--set", "epochs=1000000", "--out", "my run"]
     process = start(*words)
     assert process.stdout
-    assert process.stdout.readline().startswith("step 1/1000000")
+    assert any(line.startswith("step 1/1000000") for line in process.stdout)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=10)
     assert process.returncode == 130

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyro_decomp import AggregateELBO, Experiment, evaluate, evaluation, likelihood
+from pyro_decomp import AggregateELBO, Experiment, encoded, evaluate, evaluation, likelihood
+from pyro_decomp.errors import DataError
 from pyro_decomp.evaluation import spread, write_metrics
 from pyro_decomp.run import Run, finish
 from pyro_decomp.run_folder import RunFolder
@@ -83,7 +84,9 @@ class Exact:
         qz, pz = qz_x.mean(0), normal(Z, 0.0, 1.0)
         ratio = torch.where(qz_x > 0, (qz_x / qz).log(), 0.0)
         self.mutual_information = ((qz_x * ratio).sum(1) * STEP).mean().item()
+        self.marginal_kl = ((qz * (qz / pz).log()).nan_to_num(0.0).sum() * STEP).item()
         self.divergence = ((pz * (pz / qz).log()).nan_to_num(0.0).sum() * STEP).item()
+        self.marginal_kl = ((qz * (qz / pz).log()).nan_to_num(0.0).sum() * STEP).item()
         self.log_px = normal(x, 0.0, math.hypot(WEIGHT, NOISE)).log().mean().item()
         posterior = normal(x, WEIGHT * Z, NOISE) * pz / normal(x, 0.0, math.hypot(WEIGHT, NOISE))
         chi_squared = (posterior**2 / qz_x).nan_to_num(0.0).sum(1) * STEP - 1
@@ -100,7 +103,7 @@ def assert_close(metrics: dict[str, float], name: str, expected: float) -> None:
 def test_every_number_of_a_linear_gaussian_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_elements: int
 ) -> None:
-    monkeypatch.setattr(evaluation, "BATCH_ELEMENTS", batch_elements)
+    monkeypatch.setattr(encoded, "BATCH_ELEMENTS", batch_elements)
     metrics = evaluate(build(tmp_path, test_data=TEST), num_importance_samples=2000)
     for name, x in (("train", DATA), ("test", TEST)):
         found, exact = metrics[name], Exact(x)
@@ -110,6 +113,12 @@ def test_every_number_of_a_linear_gaussian_model(
         assert found["elbo"] == pytest.approx(found["log_likelihood"] - found["kl"], rel=1e-9)
         assert_close(found, "mutual_information", exact.mutual_information)
         assert_close(found, "divergence", exact.divergence)
+        assert_close(found, "marginal_kl", exact.marginal_kl)
+        assert_close(found, "dimensionwise_kl", exact.marginal_kl)  # there is one dimension
+        assert found["total_correlation"] == pytest.approx(0.0, abs=1e-12)
+        assert_close(found, "marginal_kl", exact.marginal_kl)
+        assert found["dimensionwise_kl"] == pytest.approx(found["marginal_kl"], abs=1e-9)
+        assert found["total_correlation"] == pytest.approx(0.0, abs=1e-9)  # of one dimension
         sharing = len(x) * math.exp(-found["mutual_information"])
         assert found["effective_sharing"] == pytest.approx(sharing)
         variance = exact.weight_variance / 2000
@@ -199,28 +208,6 @@ def test_the_same_seed_gives_the_same_numbers_and_generators_are_left_alone(tmp_
         assert other["train"][name] != first["train"][name]
 
 
-def test_a_large_set_in_some_order_is_sampled_all_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(evaluation, "MAX_SAMPLES", 12)
-    monkeypatch.setattr(evaluation, "BATCH_ELEMENTS", 7)
-    seen: list[Tensor] = []
-    score = evaluation.log_prob_over
-
-    def record(parts: Any, z: Any) -> Tensor:
-        seen.append(z["z"])
-        return score(parts, z)
-
-    monkeypatch.setattr(evaluation, "log_prob_over", record)
-    run = build(tmp_path, lambda x: (x, 1e-3))
-    metrics = evaluate(run, num_importance_samples=2)["train"]
-    z = torch.cat(seen[1:])  # the first are draws from the prior
-    assert 8 <= len(z) <= 16
-    assert z.min().item() < -2
-    assert z.max().item() > 2
-    assert metrics["mutual_information"] == pytest.approx(math.log(30), abs=1e-6)
-
-
 @pytest.mark.parametrize(("size", "limit"), [(10, 10), (10, 400), (11, 10), (1000, 400), (3, 1)])
 def test_spread(size: int, limit: int) -> None:
     chosen = spread(torch.arange(size), limit)
@@ -242,8 +229,7 @@ def run_of(folder: Path, model: Callable[[Tensor], None], guide: Callable[[Tenso
     return finish(RunFolder(folder), trial, prepare(trial), {}, 0)
 
 
-def test_a_guide_of_dependent_sites_is_measured_over_all_of_them(tmp_path: Path) -> None:
-    """b hangs on a alike in model and guide, so that all about x and the prior is in a."""
+def test_a_guide_of_dependent_sites_is_scored_over_pairs(tmp_path: Path) -> None:
     layer = nn.Linear(1, 1, dtype=torch.double)
 
     def model(x: Tensor) -> None:
@@ -255,34 +241,56 @@ def test_a_guide_of_dependent_sites_is_measured_over_all_of_them(tmp_path: Path)
 
     def guide(x: Tensor) -> None:
         with pyro.plate("data", len(DATA), subsample=x):
-            a = pyro.sample("a", dist.Normal(layer(x), SCALE).to_event(1))
+            a = pyro.sample("a", dist.Normal(100 * x + 0 * layer(x), 1.0).to_event(1))
             pyro.sample("b", dist.Normal(a, 1.0).to_event(1))
 
-    metrics = evaluate(run_of(tmp_path, model, guide), num_importance_samples=10)["train"]
-    with torch.no_grad():
-        qz_x, pz = normal(Z, layer(DATA), SCALE), normal(Z, 0.0, 1.0)
-    qz = qz_x.mean(0)
-    information = torch.where(qz_x > 0, qz_x * (qz_x / qz).log(), 0.0).sum(1).mean() * STEP
-    divergence = (pz * (pz / qz).log()).nan_to_num(0.0).sum() * STEP
-    assert_close(metrics, "mutual_information", information.item())
-    assert_close(metrics, "divergence", divergence.item())
+    experiment = Experiment(model, guide, data=DATA, elbo=AggregateELBO())
+    run = finish(RunFolder(tmp_path), experiment, prepare(experiment), {}, 0)
+    metrics = evaluate(run, num_importance_samples=10, only=["mutual_information", "elbo"])["train"]
+    assert metrics["mutual_information"] == pytest.approx(math.log(len(DATA)), abs=1e-6)
+    left_out = evaluate(run, only=["total_correlation"])["train"]["left_out"]
+    assert "'s sites depend on one another" in left_out["total_correlation"]
 
 
-def test_a_guide_with_auxiliary_sites_is_measured_as_far_as_it_can_be(tmp_path: Path) -> None:
+def test_of_a_prior_given_labels_a_warning_says_what_is_left_out(tmp_path: Path) -> None:
     layer = nn.Linear(1, 1, dtype=torch.double)
+    labels = torch.arange(len(DATA)) % 2
 
-    def model(x: Tensor) -> None:
+    def model(x: Tensor, labels: Tensor) -> None:
+        chances = torch.full((len(x), 2), 0.5, dtype=torch.double)
         with pyro.plate("data", len(DATA), subsample=x):
-            z = pyro.sample("z", dist.Normal(torch.zeros(1, dtype=torch.double), 1.0).to_event(1))
+            y = pyro.sample("y", dist.Categorical(chances), obs=labels)
+            z = pyro.sample("z", dist.Normal(y.double()[:, None], 1.0).to_event(1))
             pyro.sample("x", dist.Normal(z, NOISE).to_event(1), obs=x)
 
-    def guide(x: Tensor) -> None:
+    def guide(x: Tensor, labels: Tensor) -> None:
         with pyro.plate("data", len(DATA), subsample=x):
-            normal = dist.Normal(layer(x), 1.0).to_event(1)
-            u = pyro.sample("u", normal, infer={"is_auxiliary": True})
-            pyro.sample("z", dist.Normal(u, 1.0).to_event(1))
+            pyro.sample("z", dist.Normal(layer(x), 1.0).to_event(1))
 
-    with pytest.warns(UserWarning, match=r"auxiliary site 'u' .* so q\(z\) cannot be scored"):
-        metrics = evaluate(run_of(tmp_path, model, guide), num_importance_samples=10)["train"]
-    assert metrics.keys() >= {"elbo", "kl", "importance_weighted_log_px"}
-    assert not metrics.keys() & {"divergence", "mutual_information", "effective_sharing"}
+    experiment = Experiment(model, guide, data=(DATA, labels), elbo=AggregateELBO(alpha=0.0))
+    run = finish(RunFolder(tmp_path), experiment, prepare(experiment), {}, 0)
+    with pytest.warns(UserWarning, match="divergence, .* left out: .* depends on the label 'y'"):
+        metrics = evaluate(run, only=evaluation.PARTS)["train"]
+    assert metrics.keys() >= {"mutual_information", "total_correlation"}
+    assert not metrics.keys() & {"divergence", "marginal_kl", "dimensionwise_kl"}
+
+
+def test_names_of_nothing_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="only: expected names among elbo, divergence, .*'mug'"):
+        evaluate(build(tmp_path), only=["elbo", "mug"])
+
+
+def test_trees_are_for_those_who_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def record(*args: Any, only: Any, **options: Any) -> Any:
+        asked.append(only)
+        return {}, {}
+
+    monkeypatch.setattr(evaluation, "scores", record)
+    run = build(tmp_path)
+    run.experiment.factors = torch.arange(len(DATA))[:, None] % 3
+    evaluate(run, num_importance_samples=2)
+    evaluate(run, num_importance_samples=2, trees=True)
+    assert asked[1] - asked[0] == {"dci_trees"}
+    assert "mig" in asked[0]

@@ -8,16 +8,20 @@ import pyro.distributions as dist
 import pytest
 import torch
 from matplotlib.image import imread
+from PIL import Image
 from torch import Tensor, nn
 
-from pyro_decomp import VAE, AggregateELBO, Experiment, pictures, train
+from pyro_decomp import VAE, AggregateELBO, Experiment, train
 from pyro_decomp.evaluation import encode
 from pyro_decomp.networks import ConvDecoder32, ConvEncoder32, MLPDecoder, MLPEncoder
-from pyro_decomp.pictures import density_on_grid, draw
+from pyro_decomp.pictures import density_on_grid, draw, scene
 from pyro_decomp.run import Run
 from pyro_decomp.run_folder import PICTURES
 
-FOUR = ["terms.png", "reconstructions.png", "aggregate_posterior.png", "encodings.png"]
+OF_ALL = ["terms.png", "reconstructions.png", "prior_samples.png"]
+OF_THE_PLANE = ["aggregate_posterior.png", "encodings.png"]
+TRAVERSALS = ["traversals.png", "traversals.gif"]
+OF_FACTORS = ["mutual_information.png", "codes_against_factors.png"]
 
 
 def build(
@@ -40,17 +44,21 @@ def build(
 
 
 def names(paths: list[Path]) -> list[str]:
-    assert all(imread(path).shape[-1] == 4 for path in paths)
+    assert all(imread(path).shape[-1] in {3, 4} for path in paths if path.suffix == ".png")
+    for path in paths:
+        if path.suffix == ".gif":
+            with Image.open(path) as animation:
+                assert animation.n_frames > 2
     return [path.name for path in paths]
 
 
 def test_images_and_latents_that_are_not_two_leave_out_the_latent_space(tmp_path: Path) -> None:
     networks = ConvEncoder32(5), ConvDecoder32(5, scale=0.1)
     run = build(tmp_path, 5, data=torch.rand(6, 1, 32, 32), networks=networks)
-    assert names(draw(run)) == FOUR[:2]
+    assert names(draw(run)) == [*OF_ALL, *TRAVERSALS]
 
 
-def test_two_latents_give_four_pictures_and_nothing_else_changes(tmp_path: Path) -> None:
+def test_two_latents_give_the_plane_too_and_nothing_else_changes(tmp_path: Path) -> None:
     run = build(tmp_path)
     parameters = [p.detach().clone() for p in run.state.parameters.values()]
     for module in run.state.modules:
@@ -65,7 +73,9 @@ def test_two_latents_give_four_pictures_and_nothing_else_changes(tmp_path: Path)
     pyro.set_rng_seed(3)
     paths = draw(run)
     assert draws() == expected
-    assert names(paths) == FOUR == [f"{name}.png" for name in PICTURES]
+    drawn = names(paths)
+    assert drawn == [*OF_ALL, *OF_THE_PLANE, *TRAVERSALS]
+    assert set(drawn) < set(PICTURES)
     assert all(path.parent == run.folder.plots_path for path in paths)
     assert [p.training for module in run.state.modules for p in module.modules()] == modes
     for before, after in zip(parameters, run.state.parameters.values(), strict=True):
@@ -75,7 +85,7 @@ def test_two_latents_give_four_pictures_and_nothing_else_changes(tmp_path: Path)
 def test_the_density_is_the_exact_mixture_over_all_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyro_decomp.evaluation.BATCH_ELEMENTS", 3 * 10)  # batches of 10, 10, 4
+    monkeypatch.setattr("pyro_decomp.encoded.BATCH_ELEMENTS", 3 * 10)  # batches of 10, 10, 4
     run = build(tmp_path)
     with torch.no_grad():
         pairs = list(encode(run, run.data))
@@ -107,15 +117,26 @@ def test_a_grid_that_is_not_given_holds_the_codes_and_the_prior(tmp_path: Path) 
 def test_a_large_set_in_some_order_is_drawn_from_all_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "MAX_DRAWN", 6)
-    drawn: list[Tensor] = []
-
-    def record(x: Tensor, reconstruction: Tensor) -> Any:
-        drawn.append(x)
-        raise InterruptedError
-
-    monkeypatch.setattr(pictures.plots, "reconstructions", record)
+    monkeypatch.setattr(scene, "MAX_DRAWN", 6)
     run = build(tmp_path, data=torch.arange(24.0)[:, None].expand(24, 3))
-    with pytest.raises(InterruptedError):
-        draw(run)
-    assert drawn[0][:, 0].tolist() == [0, 4, 8, 12, 16, 20]
+    drawn = scene.Scene(run, 0)
+    (x,) = drawn.data.tensors
+    assert len(x) == 6
+    assert x[:, 0].tolist() == drawn.rows.tolist() == sorted(set(drawn.rows.tolist()))
+    assert drawn.rows.max() - drawn.rows.min() > 12
+
+
+def test_factors_give_pictures_of_codes_against_them(tmp_path: Path) -> None:
+    run = build(tmp_path, data=torch.randn(24, 3))
+    run.experiment.factors = torch.cartesian_prod(torch.arange(4), torch.arange(6))
+    run.experiment.factor_names = ("a", "b")
+    drawn = names(draw(run))
+    assert drawn[: len(OF_ALL) + len(OF_THE_PLANE)] == [*OF_ALL, *OF_THE_PLANE]
+    assert set(drawn) >= {*TRAVERSALS, *OF_FACTORS}
+
+
+def test_one_factor_of_classes_gives_their_mean_codes(tmp_path: Path) -> None:
+    run = build(tmp_path, data=torch.randn(24, 3))
+    run.experiment.factors = torch.arange(24)[:, None] % 3
+    run.experiment.factor_names = ("class",)
+    assert "code_magnitudes.png" in names(draw(run))

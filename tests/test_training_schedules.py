@@ -163,9 +163,15 @@ def test_a_run_that_ends_with_its_schedule_says_nothing(tmp_path: Path, until: f
 @pytest.mark.parametrize(
     ("schedules", "match"),
     [
-        ({"betta": Linear(0.0, 1.0)}, r"one of supervision, beta, alpha \(.*AggregateELBO\), got 'betta'"),
+        (
+            {"betta": Linear(0.0, 1.0)},
+            r"one of supervision, beta, alpha \(.*AggregateELBO\), got 'betta'",
+        ),
         ({"divergence": Linear(0.0, 1.0)}, "one of supervision, beta, alpha .* got 'divergence'"),
-        ({"num_particles": Linear(1.0, 2.0)}, "one of supervision, beta, alpha .* got 'num_particles'"),
+        (
+            {"num_particles": Linear(1.0, 2.0)},
+            "one of supervision, beta, alpha .* got 'num_particles'",
+        ),
         ({"analytic_kl": Linear(0.0, 1.0)}, "one of supervision, beta, alpha .* got 'analytic_kl'"),
         ({"beta": 2.0}, r"schedules\['beta'\]: expected a schedule .* got 2.0"),
     ],

@@ -1,9 +1,10 @@
-"""The commands: train, evaluate, plot, metrics."""
+"""The commands: train, inspect, evaluate, plot, metrics."""
 
 import gc
 import shlex
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,9 +17,13 @@ from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.user_code import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
 
+    from pyro_decomp.experiment import Experiment
     from pyro_decomp.run import Run
+    from pyro_decomp.state import State
 
 # What needs torch, or more of rich than help does, is imported once a command has work to do.
 # ruff: noqa: PLC0415
@@ -31,6 +36,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+ExperimentPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="Python with a function `experiment`; FILE --help lists its parameters.",
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the file; repeat for more."),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as train makes it.")]
 Device = Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1, mps, ...")]
 Seed = Annotated[
@@ -63,20 +79,9 @@ def program(
 
 @app.command(cls=FileCommand)
 def train(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE",
-            help="Python with a function `experiment`; FILE --help lists its parameters.",
-        ),
-    ],
+    file: ExperimentPath,
     *,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="A parameter of the file; repeat for more."
-        ),
-    ] = None,
+    settings: Settings = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="The run folder; runs/NAME by default for NAME.py."),
@@ -88,7 +93,7 @@ def train(
     quiet: Quiet = False,
     show_traceback: ShowTraceback = False,
 ) -> None:
-    """Train what a file describes, and draw it."""
+    """Show what a file describes, train it, and draw it."""
     if resume and force:
         raise typer.BadParameter("expected one of --resume and --force, got both")
     folder = out or Path("runs") / file.stem
@@ -119,6 +124,7 @@ def train(
                     force=force,
                     source=source,
                     arguments=arguments,
+                    started=partial(_show_summary_if_possible, console, experiment),
                     report=report,
                 )
         except Interrupted as interruption:
@@ -135,6 +141,29 @@ def train(
         _report_end(console, run)
 
 
+@app.command(cls=FileCommand)
+def inspect(
+    file: ExperimentPath,
+    *,
+    settings: Settings = None,
+    seed: Seed = 0,
+    show_traceback: ShowTraceback = False,
+) -> None:
+    """Show what a file describes: its sites, priors, objective and parameters; train nothing."""
+    with told_in_one_line(show_traceback=show_traceback):
+        source = ExperimentFile.read(file, seed=seed)
+        arguments = source.parse(settings or [])
+
+        from rich.console import Console
+
+        from pyro_decomp.seeds import set_seed
+        from pyro_decomp.state import prepare
+
+        set_seed(seed)
+        experiment = source.build(arguments)
+        _show_summary(Console(), experiment, prepare(experiment))
+
+
 @app.command()
 def evaluate(
     run: RunFolder,
@@ -143,6 +172,13 @@ def evaluate(
     importance_samples: Annotated[
         int, typer.Option(min=1, metavar="K", help="Draws per datum for log p(x).")
     ] = 1000,
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="Some of it, such as elbo,divergence,mig; else all."),
+    ] = None,
+    trees: Annotated[
+        bool, typer.Option("--trees", help="Score by boosted trees (dci_trees) too; minutes.")
+    ] = False,
     device: Device = "cpu",
     quiet: Quiet = False,
     show_traceback: ShowTraceback = False,
@@ -152,15 +188,23 @@ def evaluate(
         from rich.console import Console
 
         from pyro_decomp import evaluation
-        from pyro_decomp.display import metrics_table
         from pyro_decomp.run import load
 
         console = Console(quiet=quiet)
         _check_device(device)
+        names = None if only is None else [name.strip() for name in only.split(",")]
+        evaluation.check_names(names or ())
         loaded = load(run, device=device)
-        metrics = evaluation.evaluate(loaded, seed=seed, num_importance_samples=importance_samples)
+        with console.status("measuring"):
+            metrics = evaluation.evaluate(
+                loaded,
+                seed=seed,
+                num_importance_samples=importance_samples,
+                only=names,
+                trees=trees,
+            )
         path = evaluation.write_metrics(loaded, metrics)
-        console.print(metrics_table(metrics))
+        _show_metrics(console, metrics)
         _say(console, f"written to {path}")
 
 
@@ -191,6 +235,23 @@ def _check_device(name: str) -> None:
         ) from error
 
 
+def _show_summary(console: "Console", experiment: "Experiment", state: "State") -> None:
+    from pyro_decomp.display import summary_view
+    from pyro_decomp.summary import summarize
+
+    console.print(summary_view(summarize(experiment, state)))
+
+
+def _show_summary_if_possible(console: "Console", experiment: "Experiment", state: "State") -> None:
+    """Before training, which failing at it does not keep from going on."""
+    if console.quiet:
+        return
+    try:
+        _show_summary(console, experiment, state)
+    except Exception as error:
+        tell("warning", "yellow", f"what is trained could not be shown: {one_line(error)}")
+
+
 def _draw_if_possible(run: "Run") -> None:
     """Draw a run whose training is done and safe: failing at it is worth a warning only."""
     try:
@@ -207,11 +268,21 @@ def _report_end(console: "Console", run: "Run") -> None:
     columns = {name: run.history[name] for name in run.history if name not in ("step", "epoch")}
     terms = {name: column[-1] for name, column in columns.items()}
     console.print(terms_table(f"After step {run.step}", terms))
-    methods = ", ".join(f"{site} {method}" for site, method in run.state.kl_methods.items())
-    _say(console, f"KL to the prior: {methods}")
     folder = shlex.quote(str(run.path))
     _say(console, f"The run is in {run.path}. Next:")
     _say(console, f"  pyro-decomp evaluate {folder}\n  pyro-decomp plot {folder}")
+
+
+def _show_metrics(console: "Console", metrics: "Mapping[str, Mapping[str, Any]]") -> None:
+    from pyro_decomp.display import metrics_table, scores_table
+
+    console.print(metrics_table(metrics))
+    for name, found in metrics.items():
+        if found["scores"]:
+            console.print("", scores_table(f"codes of the {name} data", found["scores"]), sep="\n")
+    left_out = dict.fromkeys(name for found in metrics.values() for name in found["left_out"])
+    if left_out:
+        _say(console, f"left out, and why is in the file: {', '.join(left_out)}")
 
 
 def _say(console: "Console", text: str) -> None:

@@ -1,0 +1,170 @@
+"""The KL to the prior over a whole set of data, in parts, with q(z) exact."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pyro_decomp.aggregate_posterior import AggregatePosterior, LogDensities, log_prob_over
+from pyro_decomp.aggregate_posterior.families import data_rows, marginals
+from pyro_decomp.encoded import Encoded, Encodings
+from pyro_decomp.errors import ModelError
+from pyro_decomp.product_prior import is_product
+from pyro_decomp.traces import TracePair
+
+OF_MARGINALS = ("total_correlation", "dimensionwise_kl")
+OF_PRIOR = ("divergence", "marginal_kl", "dimensionwise_kl")
+PARTS = (
+    "divergence",
+    "mutual_information",
+    "effective_sharing",
+    "marginal_kl",
+    "total_correlation",
+    "dimensionwise_kl",
+)
+
+
+def decomposition(
+    encoded: Encoded, num_prior_samples: int, only: Collection[str] = PARTS
+) -> tuple[dict[str, float], dict[str, str]]:
+    r"""Split KL(q(z|x) || p(z)) of a set of data into what the set's own q(z) says of it.
+
+    .. math::
+        KL(q(z|x) || p(z)) = MI + KL(q(z) || p(z)), \quad KL(q(z) || p(z)) = TC + DWKL
+
+    in expectation over the set. MI is the mutual information of data and codes, TC the total
+    correlation over all dimensions, DWKL the sum of KL(q(z_d) || p(z_d)): Hoffman & Johnson, "ELBO
+    Surgery", 2016, section 2 (http://approximateinference.org/accepted/HoffmanJohnson2016.pdf), and
+    Chen et al., "Isolating Sources of Disentanglement in Variational Autoencoders", 2018, eq. 2
+    (https://arxiv.org/abs/1802.04942).
+
+    Unbiased: q(z) and its marginals are the mixtures over all data of the set, and expectations are
+    means over samples.
+
+    Args:
+        encoded: The set.
+        num_prior_samples: Draws of the prior for ``divergence``.
+        only: Which parts are wanted.
+
+    Returns:
+        The parts in nats with their standard errors: ``mutual_information``, ``marginal_kl``
+        KL(q(z) || p(z)), ``total_correlation``, ``dimensionwise_kl``, ``divergence``
+        KL(p(z) || q(z)); and ``effective_sharing``, exp(log N - MI), without a unit. Then, by name,
+        why others are left out.
+    """
+    left_out = _left_out(encoded, only)
+    wanted = set(only) - left_out.keys()
+    found: dict[str, float] = {}
+    if "divergence" in wanted:
+        z, log_pz = encoded.first.prior.draw(num_prior_samples)
+        found |= mean("divergence", log_pz - log_prob_over(encoded.parts, z))
+    if wanted - {"divergence"}:
+        found |= _of_samples(encoded, is_split=bool(wanted & set(OF_MARGINALS)))
+    kept = {name for name in found if name.removesuffix("_standard_error") in wanted}
+    return {name: value for name, value in found.items() if name in kept}, left_out
+
+
+def mean(name: str, values: Tensor) -> dict[str, float]:
+    """The mean of values under a name, and its standard error."""
+    standard_error = values.std() / len(values) ** 0.5
+    return {name: values.mean().item(), f"{name}_standard_error": standard_error.item()}
+
+
+def log_densities_over(parts: Sequence[Encodings], z: Mapping[str, Tensor]) -> LogDensities:
+    """Log q(z_s), and that of every site and dimension, of the mixture over several batches.
+
+    Raises:
+        ModelError: The marginals of a site's family are not known.
+    """
+    found = [part.log_densities(z) for part in parts]
+    total = sum(map(len, parts))
+    shares = [math.log(len(part) / total) for part in parts]
+
+    def mixed(log_probs: Sequence[Tensor]) -> Tensor:
+        weighted = [log_q + share for log_q, share in zip(log_probs, shares, strict=True)]
+        return torch.stack(weighted).logsumexp(0)
+
+    sites = found[0].sites
+    return LogDensities(
+        mixed([log_q.joint for log_q in found]),
+        {name: mixed([log_q.sites[name] for log_q in found]) for name in sites},
+        {name: mixed([log_q.dimensions[name] for log_q in found]) for name in sites},
+    )
+
+
+def information_of_dimensions(pairs: Sequence[TracePair]) -> dict[str, Float[Tensor, " _"]] | None:
+    r"""I(x; z_d) = E[log q(z_d|x) - log q(z_d)] of every dimension of each latent site, in nats.
+
+    Over these data and their own samples; at most log N.
+
+    Args:
+        pairs: The data, a batch each.
+
+    Returns:
+        None where the marginals of q(z) are not known.
+    """
+    try:
+        parts = [pair.aggregate_posterior for pair in pairs]
+    except ModelError:
+        return None
+    if _why_no_marginals(parts[0]):
+        return None
+    totals: dict[str, Tensor] = {}
+    for pair in pairs:
+        z = {name: pair.guide.nodes[name]["value"] for name in pair.latents}
+        log_qz = log_densities_over(parts, z).dimensions
+        for name, value in z.items():
+            fn = pair.guide.nodes[name]["fn"]
+            axis = int(pair.data_plate.dim) - len(fn.event_shape)
+            own = data_rows(marginals(name, fn).log_prob(value), axis)
+            totals[name] = totals.get(name, 0.0) + (own - log_qz[name]).sum(0)
+    return {name: total.cpu() / sum(map(len, parts)) for name, total in totals.items()}
+
+
+def _left_out(encoded: Encoded, only: Collection[str]) -> dict[str, str]:
+    """What cannot be had, and why."""
+    reasons: dict[str, str] = {}
+    if not is_product(encoded.first):
+        reasons["dimensionwise_kl"] = "the prior is not a product over dimensions"
+    if labels := encoded.first.conditioned_on:
+        named = ", ".join(map(repr, labels))
+        why = f"the prior depends on the label {named}, so that p(z) is not known"
+        reasons |= dict.fromkeys(OF_PRIOR, why)
+    if encoded.parts and (why := _why_no_marginals(encoded.parts[0])):
+        reasons |= dict.fromkeys(OF_MARGINALS, why)
+    if encoded.reason:
+        reasons = dict.fromkeys(PARTS, encoded.reason)
+    return {name: why for name, why in reasons.items() if name in only}
+
+
+def _why_no_marginals(part: Encodings) -> str:
+    if not isinstance(part, AggregatePosterior):
+        return "the guide's sites depend on one another, so that the marginals of q(z) are unknown"
+    try:
+        for name, fn in part.qz_x.items():
+            marginals(name, fn)
+    except ModelError as error:
+        return str(error).partition(": expected")[0]
+    return ""
+
+
+def _of_samples(encoded: Encoded, *, is_split: bool) -> dict[str, float]:
+    blocks = []
+    for some in encoded.samples:
+        if is_split:
+            log_q = log_densities_over(encoded.parts, some.z)
+            joint = log_q.joint
+            product = torch.stack([each.sum(-1) for each in log_q.dimensions.values()]).sum(0)
+        else:
+            joint = log_prob_over(encoded.parts, some.z)
+            product = torch.full_like(joint, math.nan)
+        blocks.append(torch.stack([some.log_qz_x, joint, product, some.log_pz]))
+    log_qz_x, joint, product, log_pz = torch.cat(blocks, 1)
+    found = mean("mutual_information", log_qz_x - joint)
+    information = max(0.0, found["mutual_information"])
+    found["effective_sharing"] = math.exp(math.log(encoded.size) - information)
+    found |= mean("marginal_kl", joint - log_pz)
+    found |= mean("total_correlation", joint - product)
+    return found | mean("dimensionwise_kl", product - log_pz)

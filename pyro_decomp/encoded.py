@@ -1,0 +1,143 @@
+"""A whole data set through guide and model once: terms, encodings, and samples of q(z)."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pyro_decomp.aggregate_posterior import AggregatePosterior, StructuredPosterior
+from pyro_decomp.data.batches import AnyData, Batch, Data
+from pyro_decomp.elbo import TermsELBO
+from pyro_decomp.errors import ModelError
+from pyro_decomp.run import Run
+from pyro_decomp.traces import TracePair
+
+Encodings = AggregatePosterior | StructuredPosterior
+
+BATCH_ELEMENTS = 2**21  # elements of data encoded at once
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Draws of q(z|x), one for each of some data.
+
+    Attributes:
+        z: Values of every latent site of a datum.
+        codes: The same, flattened and joined, a row a datum.
+        log_qz_x: Their joint log density under their own encodings.
+        log_pz: That under the prior; given the labels, where the prior depends on them.
+    """
+
+    z: dict[str, Tensor]
+    codes: Float[Tensor, "s d"]
+    log_qz_x: Float[Tensor, " s"]
+    log_pz: Float[Tensor, " s"]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What one pass over a set of data gives; several, where there are fewer data than samples.
+
+    Attributes:
+        size: N, the number of data.
+        terms: The plain ELBO's terms over the whole set, in nats per datum.
+        first: Guide and model on the first batch.
+        parts: q(z|x) of all data in order, a batch each; none where q(z) cannot be scored.
+        samples: Of data chosen at random, a batch each.
+        reason: Why q(z) cannot be scored; empty where it can be.
+    """
+
+    size: int
+    terms: dict[str, float]
+    first: TracePair
+    parts: list[Encodings]
+    samples: list[Samples]
+    reason: str
+
+    @property
+    def num_samples(self) -> int:
+        """How many samples there are."""
+        return sum(len(some.log_qz_x) for some in self.samples)
+
+
+def encode(run: Run, x: AnyData) -> Iterator[TracePair]:
+    """Run guide and model once over data, a batch at a time; see :class:`TracePair`.
+
+    Discrete sites of the guide are drawn.
+    """
+    data = Data.of(x).to(run.data.device)
+    rows = max(1, BATCH_ELEMENTS // data.datum_size)
+    for batch in data.split(rows):
+        yield run.experiment.elbo.drawn_pair(run.model, run.guide, *batch)
+
+
+def encode_set(run: Run, x: AnyData, num_samples: Callable[[TracePair], int]) -> Encoded:
+    """Encode a whole set, in as few passes as give so many samples.
+
+    Args:
+        run: The run.
+        x: The set.
+        num_samples: How many samples, when it is known what is encoded.
+    """
+    data = Data.of(x)
+    size = len(data)
+    batches = encode(run, data)
+    first = next(batches)
+    reason = _why_not_scored(first)
+    wanted = num_samples(first)
+    repeats = -(-wanted // size)
+    chosen = torch.randperm(size)[: -(-wanted // repeats)].sort().values
+    terms: dict[str, float] = {}
+    parts: list[Encodings] = []
+    samples: list[Samples] = []
+    for repeat in range(repeats):
+        start = 0
+        for pair in encode(run, data) if repeat else chain([first], batches):
+            share = pair.batch_size / size / repeats
+            for name, value in TermsELBO.terms(run.experiment.elbo, pair).items():
+                terms[name] = terms.get(name, 0.0) + share * value.item()
+            if not reason:
+                if repeat == 0:
+                    parts.append(pair.aggregate_posterior)
+                stop = start + pair.batch_size
+                rows = chosen[(chosen >= start) & (chosen < stop)] - start
+                if len(rows):
+                    samples.append(_samples(pair, rows))
+                start = stop
+    return Encoded(size, terms, first, parts, samples, reason)
+
+
+def spread(x: AnyData, limit: int) -> Tensor | Batch:
+    """At most so many data, spread evenly over the set, which may be in some order."""
+    data = Data.of(x)
+    kept = min(len(data), limit)
+    some = data[torch.arange(kept, device=data.device) * len(data) // kept]
+    return some if len(some) > 1 else some[0]
+
+
+def _why_not_scored(pair: TracePair) -> str:
+    try:
+        return "" if len(pair.aggregate_posterior) else "there are no data"
+    except ModelError as error:
+        return str(error).partition(":")[0]
+
+
+def _samples(pair: TracePair, rows: Int[Tensor, " s"]) -> Samples:
+    rows = rows.to(pair.codes().device)
+    log_qz_x = [pair.log_prob(name, guide=True) for name in pair.latents]
+    return Samples(
+        {name: _rows_of(pair, name, rows) for name in pair.latents},
+        pair.codes()[rows],
+        torch.stack(log_qz_x).sum(0)[rows],
+        pair.log_prior()[rows],
+    )
+
+
+def _rows_of(pair: TracePair, name: str, rows: Int[Tensor, " s"]) -> Tensor:
+    """The samples of some data at a latent site."""
+    site = pair.guide.nodes[name]
+    value: Tensor = site["value"]
+    return value.index_select(pair.data_plate.dim - len(site["fn"].event_shape), rows)

@@ -1,0 +1,121 @@
+"""The metrics of codes on a set of a run's data, beside those of the encoder before training."""
+
+import dataclasses
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from pyro_decomp.data.batches import AnyData, Data
+from pyro_decomp.encoded import Encodings
+from pyro_decomp.encoder_of_run import Encoder
+from pyro_decomp.errors import DataError, ModelError
+from pyro_decomp.metrics import Score
+from pyro_decomp.metrics.report import METRICS, WITHOUT_INTERVAL
+from pyro_decomp.run import Run
+
+# The decomposition of a run has these two, for guides of any kind.
+ELSEWHERE = frozenset({"index_code_information", "effective_sharing"})
+SCORES = tuple(name for name in METRICS if name not in ELSEWHERE)
+OF_FACTORS = frozenset(name for name, (_, needs) in METRICS.items() if "factors" in needs)
+
+DENSITIES = 2**30  # of density_mig, if that leaves enough samples
+MIN_DENSITY_SAMPLES, MAX_DENSITY_SAMPLES = 1000, 10_000
+
+
+def scores(
+    run: Run,
+    x: AnyData,
+    factors: Int[Tensor, "n k"] | None = None,
+    *,
+    parts: list[Encodings] | None = None,
+    before: Run | None = None,
+    only: Collection[str] = SCORES,
+    seed: int = 0,
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Score codes of data by the metrics that they allow, see :mod:`pyro_decomp.metrics`.
+
+    Of mean codes of up to 10,000 data, chosen at random. Metrics of factors get all latent sites;
+    a site whose prior is a product of something other than Normals is mapped to Normal first by
+    :func:`pyro_decomp.metrics.normal_scores`, as ``variant["mapped"]`` tells. The others get the
+    continuous sites as they are; ``divergence_from_prior`` gets sampled codes, and ``density_mig``
+    the encodings of all data.
+
+    Args:
+        run: The run.
+        x: The data.
+        factors: Ground truth, a row a datum.
+        parts: q(z|x) of all data, where it is known already.
+        before: The run before it was trained: each score has its value, or None where it cannot be
+            had, under ``details["untrained"]``.
+        only: Which metrics.
+        seed: Of everything random.
+
+    Returns:
+        Scores in JSON's types, and why others are left out, by name.
+    """
+    data = Data.of(x).to(run.data.device)
+    mine = Encoder(run, data, seed, parts)
+    theirs = None if before is None else Encoder(before, data, seed)
+    found: dict[str, dict[str, Any]] = {}
+    left_out: dict[str, str] = {}
+    for name in SCORES:
+        if name not in only:
+            continue
+        if factors is None and name in OF_FACTORS:
+            left_out[name] = "the experiment has no factors of these data"
+            continue
+        try:
+            score = _score(name, mine, factors, seed)
+        except (DataError, ModelError) as error:
+            left_out[name] = str(error)
+            continue
+        if theirs is not None:
+            score = _beside(score, theirs, factors, seed)
+        found[name] = score.to_json()
+    return found, left_out
+
+
+def _score(
+    name: str, encoder: Encoder, factors: Tensor | None, seed: int, **arguments: Any
+) -> Score:
+    metric, _ = METRICS[name]
+    known = None if factors is None else factors.cpu()
+    if name in WITHOUT_INTERVAL:
+        arguments.pop("num_resamples", None)
+    if name == "density_mig":
+        with torch.no_grad():
+            encodings = encoder.encodings
+        arguments["num_samples"] = _affordable(encodings)
+        return metric(encodings, known, seed=seed, **arguments)
+    if name == "divergence_from_prior":
+        return metric(encoder.sampled, encoder.drawn_from_prior, seed=seed, **arguments)
+    noted: dict[str, Any] = {"codes": "mean"}
+    if name in OF_FACTORS:
+        assert known is not None
+        score = metric(encoder.codes, known[encoder.rows], seed=seed, **arguments)
+        noted |= {"mapped": encoder.mapped} if encoder.mapped else {}
+    else:
+        score = metric(encoder.continuous, seed=seed, **arguments)
+    return dataclasses.replace(score, variant={**score.variant, **noted})
+
+
+def _beside(score: Score, encoder: Encoder, factors: Tensor | None, seed: int) -> Score:
+    """The score with the value of an untrained encoder among its details."""
+    quick = {"num_resamples": 0}
+    if score.name == "divergence_from_prior":
+        quick["num_null"] = 1
+    try:
+        value = _score(score.name, encoder, factors, seed, **quick).value
+    except (DataError, ModelError):  # what the metric asks of codes, these do not have
+        value = None
+    return dataclasses.replace(score, details={**score.details, "untrained": value})
+
+
+def _affordable(encodings: Any) -> int:
+    """Samples for ``density_mig``, whose time grows as samples times data times dimensions."""
+    loc = encodings[0] if isinstance(encodings, tuple) else None
+    size = encodings.batch_shape.numel() if loc is None else loc.numel()
+    return min(max(DENSITIES // size, MIN_DENSITY_SAMPLES), MAX_DENSITY_SAMPLES)

@@ -9,6 +9,7 @@ from torch import nn
 
 from pyro_decomp import VAE, AggregateELBO, Experiment
 from pyro_decomp.data import fashion_mnist
+from pyro_decomp.divergences import DimensionwiseMMD
 from pyro_decomp.networks import ConvDecoder32, ConvEncoder32
 
 
@@ -32,6 +33,7 @@ def experiment(
     *,
     gamma: float = 0.8,
     variance: float = 0.05,
+    alpha: float = 1000.0,
     beta: float = 1.0,
     latent_dim: int = 50,
     epochs: int = 80,
@@ -41,11 +43,12 @@ def experiment(
     root: str | None = None,
     download: bool = False,
 ) -> Experiment:
-    """The published settings, without the divergence (alpha = 0).
+    """The published settings, by default those of figure 5.
 
     Args:
         gamma: Prior probability that a dimension is off.
         variance: sigma_0^2, the variance of a dimension that is off.
+        alpha: Weight of D(q(z), p(z)), a squared MMD summed over dimensions; 0 to 1000 in figure 4.
         beta: Weight of KL(q(z|x) || p(z)).
         latent_dim: Dimensions of z.
         epochs: Passes over the data.
@@ -62,12 +65,13 @@ def experiment(
         decoder=ConvDecoder32(latent_dim, scale=0.1),
         size=len(data),
     )
+    vae.to(memory_format=torch.channels_last)  # a step takes a fifth less time on a CPU
     return Experiment(
         vae.model,
         vae.guide,
         data=data,
         test_data=fashion_mnist(root, train=False, limit=limit, download=download),
-        elbo=AggregateELBO(beta=beta),
+        elbo=AggregateELBO(beta=beta, alpha=alpha, divergence=DimensionwiseMMD()),
         epochs=epochs,
         batch_size=batch_size,
         optimizer=partial(torch.optim.Adam, lr=lr, fused=True),

@@ -7,6 +7,7 @@ import torch
 from pyro_decomp import load, train
 from pyro_decomp.data import fashion_mnist
 from pyro_decomp.data.fashion_mnist import DEBIAN_FOLDER
+from pyro_decomp.divergences import DimensionwiseMMD, InverseMultiquadratic
 from pyro_decomp.errors import DataError
 from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.seeds import set_seed
@@ -62,12 +63,14 @@ def test_it_trains_on_real_images(tmp_path: Path) -> None:
 def test_the_defaults_are_the_published_settings() -> None:
     source = ExperimentFile.read(FILE)
     defaults = {parameter.name: parameter.default for parameter in source.parameters}
-    published = {"gamma": 0.8, "variance": 0.05, "beta": 1.0, "latent_dim": 50}
+    published = {"gamma": 0.8, "variance": 0.05, "alpha": 1000.0, "beta": 1.0, "latent_dim": 50}
     published |= {"epochs": 80, "batch_size": 500, "lr": 5e-4}
     assert published.items() <= defaults.items()
     trial = source.build({"limit": 5, "root": str(DEBIAN_FOLDER)})
     assert trial.data.shape == trial.test_data.shape == (5, 1, 32, 32)
-    assert trial.elbo.alpha == 0
+    assert (trial.elbo.alpha, trial.elbo.beta) == (1000.0, 1.0)
+    assert type(trial.elbo.divergence) is DimensionwiseMMD
+    assert trial.elbo.divergence.kernel == InverseMultiquadratic()
     guide = pyro.poutine.trace(trial.guide).get_trace(trial.data)
     model = pyro.poutine.trace(pyro.poutine.replay(trial.model, trace=guide)).get_trace(trial.data)
     assert guide.nodes["z"]["value"].shape == (5, 50)

@@ -62,12 +62,12 @@ class AmortizationGap:
 
     @property
     def approximation_gap(self) -> Float[Tensor, " n"]:
-        """Log p(x) - L[q*]: lost because no Gaussian is the posterior."""
+        """What is lost because no Gaussian is the posterior, log p(x) - L[q*]."""
         return self.log_px - self.elbo_fitted
 
     @property
     def amortization_gap(self) -> Float[Tensor, " n"]:
-        """L[q*] - L[q]: lost because one network encodes all data."""
+        """What is lost because one network encodes all data, L[q*] - L[q]."""
         return self.elbo_fitted - self.elbo
 
 

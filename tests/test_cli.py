@@ -80,7 +80,7 @@ def start(*words: str) -> subprocess.Popen[str]:
         (["--help"], ["train", "inspect", "evaluate", "plot", "--version"]),
         (["inspect", "--help"], ["FILE", "--set", "--seed"]),
         (["train", "--help"], ["FILE", "--set", "--out", "--seed", "--device", "--resume"]),
-        (["evaluate", "--help"], ["RUN", "--seed", "--importance-samples", "--device"]),
+        (["evaluate", "--help"], ["RUN", "--seed", "--only", "--trees", "--device"]),
         (["plot", "--help"], ["RUN"]),
         (["--version"], ["0."]),
     ],
@@ -158,6 +158,7 @@ def test_words_that_make_no_command(words: list[str], message: str, capsys: Capt
         (["inspect", "trial.py", "--set", "fail=build"], r"trial\.py:35: .* raised RuntimeError"),
         (["inspect", "trial.py", "--set", "fail=model"], r"RuntimeError: no way \(trial\.py:28\)"),
         (["evaluate", "absent"], r"absent: expected a run folder"),
+        (["evaluate", "absent", "--only", "mug"], r"only: expected names among .*, got 'mug'$"),
         (["plot", "full"], r"full: expected a run folder"),
     ],
 )
@@ -265,7 +266,14 @@ def test_a_run_can_be_measured_and_drawn(capsys: Capture) -> None:
     out, _ = capsys.readouterr()
     assert out.split()[0] == "train"
     assert "elbo" in out
+    assert "untrained" in out
+    assert "left out, and why is in the file: " in out
     assert out.splitlines()[-1] == "written to out/metrics.json"
+    assert run("evaluate", "out", "--only", "elbo, active_units") == 0
+    assert "divergence" not in capsys.readouterr().out
+    found = json.loads(Path("out/metrics.json").read_text())["train"]
+    assert found.keys() == {"elbo", "log_likelihood", "kl", "scores", "left_out"}
+    assert found["scores"].keys() == {"active_units"}
     assert run("plot", "out") == 0
     for picture in capsys.readouterr().out.splitlines():
         assert Path(picture).stat().st_size > 0

@@ -16,6 +16,7 @@ from pyro_decomp.display import (
     number_text,
     progress_pieces,
     progress_reporter,
+    scores_table,
     terms_table,
 )
 
@@ -158,6 +159,25 @@ def test_metrics_have_a_column_for_each_set_of_data() -> None:
         ["elbo", "-1.500", "-"],
         ["n", "400", "-"],
         ["log_px", "-", "-1.250"],
+    ]
+
+
+def test_a_standard_error_stands_behind_its_number_and_scores_apart() -> None:
+    metrics = {"kl": 2.0, "kl_standard_error": 0.0123, "scores": {"mig": {}}, "left_out": {}}
+    rows = [line.split() for line in shown(metrics_table({"train": metrics}), 80).splitlines()]
+    assert rows == [["train"], ["kl", "2.000", "±", "0.012"]]
+
+
+def test_scores_have_intervals_and_what_an_untrained_encoder_has() -> None:
+    mig = {"value": 0.5, "interval": [0.25, 0.75], "details": {"untrained": 0.125}}
+    far = {"value": 3.0, "interval": None, "details": {"p_value": 0.01, "untrained": None}}
+    table = shown(scores_table("codes", {"mig": mig, "far": far}), 80)
+    assert [line.split() for line in table.splitlines()] == [
+        ["codes"],
+        ["value", "95", "%", "interval", "untrained"],
+        ["mig", "0.5000", "0.2500", "to", "0.7500", "0.1250"],
+        ["far", "3.000", "-", "-"],
+        ["far,", "p-value", "0.01000", "-", "-"],
     ]
 
 

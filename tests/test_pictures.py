@@ -136,7 +136,7 @@ def test_factors_give_pictures_of_codes_against_them(tmp_path: Path) -> None:
 
 
 def test_one_factor_of_classes_gives_their_mean_codes(tmp_path: Path) -> None:
-    run = build(tmp_path, data=torch.randn(24, 3))
+    run = build(tmp_path, 1, data=torch.randn(24, 3))
     run.experiment.factors = torch.arange(24)[:, None] % 3
     run.experiment.factor_names = ("class",)
-    assert "code_magnitudes.png" in names(draw(run))
+    assert names(draw(run))[-2:] == ["code_magnitudes.png", "active_dimensions.png"]

@@ -44,7 +44,9 @@ def test_what_cannot_be_made_is_none() -> None:
     )
     assert of_one_datum(flow.to_event(1)) is None
     assert of_one_datum(dist.Normal(torch.zeros(4, 3), 1.0)) is None  # two plates
-    assert concatenated([dist.Normal(torch.zeros(2), 1.0), dist.Laplace(torch.zeros(2), 1.0)]) is None
+    assert (
+        concatenated([dist.Normal(torch.zeros(2), 1.0), dist.Laplace(torch.zeros(2), 1.0)]) is None
+    )
 
 
 @pytest.mark.parametrize(

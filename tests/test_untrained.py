@@ -32,8 +32,7 @@ def trained(folder: Path, seed: int = 7) -> Run:
     source = ExperimentFile.read(folder / "trial.py", seed=seed)
     set_seed(seed)
     trial = source.build({"hidden": 5})
-    trained = train(trial, folder / "run", seed=seed, source=source, arguments={"hidden": 5})
-    return trained
+    return train(trial, folder / "run", seed=seed, source=source, arguments={"hidden": 5})
 
 
 def test_it_has_the_parameters_that_training_began_with(tmp_path: Path) -> None:

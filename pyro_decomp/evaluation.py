@@ -18,6 +18,7 @@ from pyro_decomp.metrics.report import SLOW
 from pyro_decomp.run import Run
 from pyro_decomp.scores_of_run import OF_FACTORS, SCORES, scores
 from pyro_decomp.seeds import seeded
+from pyro_decomp.threads import few_threads
 from pyro_decomp.traces import TracePair
 from pyro_decomp.untrained import untrained
 
@@ -91,7 +92,7 @@ def evaluate(
     metrics = {}
     for name, (x, factors) in sets.items():
         if x is not None:
-            with seeded(seed), torch.no_grad():
+            with seeded(seed), torch.no_grad(), few_threads(trial):
                 wanted = names - OF_FACTORS if factors is None and only is None else names
                 metrics[name] = _measure(
                     run, Data.of(x), wanted, num_importance_samples, factors, before, seed

@@ -22,7 +22,7 @@ SCORES = tuple(name for name in METRICS if name not in ELSEWHERE)
 OF_FACTORS = frozenset(name for name, (_, needs) in METRICS.items() if "factors" in needs)
 
 DENSITIES = 2**30  # of density_mig, if that leaves enough samples
-MIN_DENSITY_SAMPLES, MAX_DENSITY_SAMPLES = 1000, 10_000
+MIN_DENSITY_SAMPLES, MAX_DENSITY_SAMPLES = 300, 10_000
 
 
 def scores(

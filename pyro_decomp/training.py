@@ -4,7 +4,6 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import repeat
@@ -28,11 +27,11 @@ from pyro_decomp.run_folder import History, RunFolder
 from pyro_decomp.schedules import UnfinishedScheduleWarning
 from pyro_decomp.seeds import derive, random_state, set_random_state, set_seed
 from pyro_decomp.state import State, prepare
+from pyro_decomp.threads import few_threads
 
 TRAINING_STREAM, BATCH_STREAM, AUXILIARY_STREAM = 1, 2, 3
 OTHER = {"source_sha256": "a different experiment file", "data_blake2b": "different data"}
 MAX_HISTORY_ROWS = 10_000
-SMALL_BATCH = 2**14  # elements of a batch
 CHECKPOINT_SHARE = 50  # a checkpoint is written when this many times its cost has gone by
 
 
@@ -227,7 +226,7 @@ class _Loop:
         first, start = self.step, time.monotonic()
         if first == total:
             return
-        with stop_requests() as stop, _threads(self.experiment):
+        with stop_requests() as stop, few_threads(self.experiment):
             others = self._batches(AUXILIARY_STREAM) if self.auxiliaries else repeat(None)
             for batch, other in zip(self._batches(BATCH_STREAM), others, strict=False):
                 values = self._take_step(batch, other)
@@ -333,16 +332,3 @@ class _Loop:
             self.history.setdefault(name, [math.nan] * rows)
         for name, column in self.history.items():
             column.append(row.get(name, math.nan))
-
-
-@contextmanager
-def _threads(experiment: Experiment) -> Iterator[None]:
-    """One thread for batches so small that two would wait for one another more than work."""
-    before, data = torch.get_num_threads(), Data.of(experiment.data)
-    batch_size = min(experiment.batch_size or len(data), len(data))
-    if batch_size * data.datum_size <= SMALL_BATCH:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pyro_decomp import VAE, AggregateELBO, Experiment
-from pyro_decomp.data import fashion_mnist
+from pyro_decomp.data import fashion_mnist, fashion_mnist_labels
 from pyro_decomp.divergences import DimensionwiseMMD
 from pyro_decomp.networks import ConvDecoder32, ConvEncoder32
 
@@ -71,6 +71,9 @@ def experiment(
         vae.guide,
         data=data,
         test_data=fashion_mnist(root, train=False, limit=limit, download=download),
+        factors=fashion_mnist_labels(root, limit=limit),
+        test_factors=fashion_mnist_labels(root, train=False, limit=limit),
+        factor_names=("class",),
         elbo=AggregateELBO(beta=beta, alpha=alpha, divergence=DimensionwiseMMD()),
         epochs=epochs,
         batch_size=batch_size,

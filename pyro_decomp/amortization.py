@@ -7,8 +7,7 @@ from typing import get_args
 import torch
 from jaxtyping import Float, Shaped
 from pyro import poutine
-from pyro.distributions import Delta, Independent, MaskedDistribution
-from pyro.distributions.torch_distribution import ExpandedDistribution
+from pyro.distributions import Delta
 from torch import Tensor
 
 from pyro_decomp.data.batches import AnyData, Batch
@@ -22,7 +21,7 @@ from pyro_decomp.log_joint import LogJoint
 from pyro_decomp.nuts import sample_posteriors
 from pyro_decomp.run import Run
 from pyro_decomp.seeds import seeded
-from pyro_decomp.sites import Site, sample_sites
+from pyro_decomp.sites import Site, sample_sites, unwrapped
 
 MOMENT_DRAWS = 200  # of the guide and of the prior, for their moments
 ROW_ELEMENTS = 2**22  # elements of tiled data held at once
@@ -196,7 +195,5 @@ class _Programs:
 
 
 def _is_joint(site: Site) -> bool:
-    base = site["fn"]
-    while isinstance(base, Independent | MaskedDistribution | ExpandedDistribution):
-        base = base.base_dist
+    base = unwrapped(site["fn"])
     return not isinstance(base, Delta) and base.event_shape.numel() > 1

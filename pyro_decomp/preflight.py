@@ -5,12 +5,11 @@ made anyway, so they draw no random numbers of their own.
 """
 
 from pyro import poutine
-from pyro.distributions import Distribution, Independent, MaskedDistribution
-from pyro.distributions.torch_distribution import ExpandedDistribution
+from pyro.distributions import Distribution
 from torch import Tensor
 
 from pyro_decomp.errors import ModelError
-from pyro_decomp.sites import Site, data_plate, sample_sites
+from pyro_decomp.sites import Site, data_plate, sample_sites, unwrapped
 
 
 def check(model: poutine.Trace, guide: poutine.Trace) -> None:
@@ -204,9 +203,7 @@ def _check_support(site: Site) -> None:
 
 def family(fn: Distribution) -> str:
     """The name of a distribution's family, without its wrappers."""
-    while isinstance(fn, Independent | MaskedDistribution | ExpandedDistribution):
-        fn = fn.base_dist
-    return type(fn).__name__
+    return type(unwrapped(fn)).__name__
 
 
 def _names(sites: dict[str, Site]) -> str:

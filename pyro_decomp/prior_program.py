@@ -14,7 +14,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_decomp.enumeration import NOTHING, Enumeration, Factor, log_marginal
-from pyro_decomp.sites import Site, plate_dims
+from pyro_decomp.sites import LastSiteReached, Site, plate_dims
 
 
 class PriorProgram:
@@ -81,7 +81,7 @@ class PriorProgram:
         """For each site, the others that its distribution depends on, seen at the values ``z``."""
         recorder = _UntilLast(self._sites, self._fixed | z)
         with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False):
-            with suppress(_LastSiteReached), poutine.block(), TrackProvenance(), recorder:
+            with suppress(LastSiteReached), poutine.block(), TrackProvenance(), recorder:
                 self._program()
             used = {
                 name: get_provenance(site["fn"].log_prob(site["value"]))
@@ -121,17 +121,13 @@ class PriorProgram:
     def _record(self, program: Callable[[], Any], z: dict[str, Tensor]) -> dict[str, Site]:
         """The sites, and the discrete ones that are summed out, in the program's order."""
         recorder = _UntilLast(self._sites, self._fixed | z, self._enumeration.model)
-        with suppress(_LastSiteReached), poutine.block(), recorder:
+        with suppress(LastSiteReached), poutine.block(), recorder:
             program()
         return recorder.sites
 
 
 def _factor(site: Site) -> Factor:
     return Factor(site["fn"].log_prob(site["value"]), plate_dims(site), site["name"])
-
-
-class _LastSiteReached(Exception):  # noqa: N818 - a way out, not an error
-    pass
 
 
 class _UntilLast(Messenger):
@@ -159,4 +155,4 @@ class _UntilLast(Messenger):
             self.sites[msg["name"]] = dict(msg)
             self._waiting.discard(msg["name"])
             if not self._waiting:
-                raise _LastSiteReached
+                raise LastSiteReached

@@ -5,12 +5,14 @@ from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.distributions import Delta, Distribution, Independent
+from pyro.distributions import Delta, Distribution, MaskedDistribution
+from pyro.distributions.torch_distribution import ExpandedDistribution
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.subsample_messenger import _Subsample
 from pyro.poutine.trace_messenger import TraceMessenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
+from torch.distributions import Independent
 
 from pyro_decomp.errors import ModelError
 
@@ -65,6 +67,18 @@ def data_plate(model: poutine.Trace) -> CondIndepStackFrame:
 def plate_dims(site: Site) -> set[int]:
     """The (negative) batch dimensions that plates take at a site."""
     return {frame.dim for frame in site["cond_indep_stack"] if frame.vectorized}
+
+
+class LastSiteReached(Exception):  # noqa: N818 - a way out, not an error
+    """What a handler raises to leave a program after the last site that it is run for."""
+
+
+def unwrapped(fn: Distribution) -> Any:
+    """A distribution without what declares, masks or expands its dimensions."""
+    base: Any = fn
+    while isinstance(base, Independent | MaskedDistribution | ExpandedDistribution):
+        base = base.base_dist
+    return base
 
 
 def analytic_kl(q: Distribution, p: Distribution) -> Tensor | None:

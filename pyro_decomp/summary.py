@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pyro import poutine
-from pyro.distributions import Distribution, MaskedDistribution
-from pyro.distributions.torch_distribution import ExpandedDistribution
+from pyro.distributions import Distribution
 from torch.distributions import (
-    Independent,
     MixtureSameFamily,
     TransformedDistribution,
 )
@@ -23,7 +21,7 @@ from pyro_decomp.experiment import Experiment
 from pyro_decomp.inference import global_latents, local_latents
 from pyro_decomp.modules import undisturbed
 from pyro_decomp.parameter_counts import count_parameters
-from pyro_decomp.sites import Site, data_plate, sample_sites
+from pyro_decomp.sites import Site, data_plate, sample_sites, unwrapped
 from pyro_decomp.state import State
 
 Role = Literal["latent", "observed", "global", "auxiliary", "label", "summed out"]
@@ -132,9 +130,7 @@ def describe(fn: Distribution) -> str:
     >>> describe(dist.TransformedDistribution(parts, [dist.transforms.ExpTransform()]))
     'Normal > ExpTransform'
     """
-    base: Any = fn
-    while isinstance(base, Independent | MaskedDistribution | ExpandedDistribution):
-        base = base.base_dist
+    base = unwrapped(fn)
     if isinstance(base, MixtureSameFamily):
         count = base.mixture_distribution.param_shape[-1]
         return f"mixture of {count} {describe(base.component_distribution)}"

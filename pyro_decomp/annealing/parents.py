@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from pyro_decomp.annealing.registry import Annealed, Power, annealed_with_normalizer
 from pyro_decomp.errors import ModelError
-from pyro_decomp.sites import is_latent
+from pyro_decomp.sites import LastSiteReached, is_latent
 
 
 def check_normalizers(
@@ -64,7 +64,7 @@ def normalizer_parents(
         torch.no_grad(),
         pyro.validation_enabled(False),
         _BroadcastEachAlone(),
-        suppress(_LastSiteReached),
+        suppress(LastSiteReached),
         _plates_alone(),
         TrackProvenance(),
         inspector,
@@ -104,11 +104,7 @@ class _Inspector(Messenger):
             self.parents[name] = self._latents & get_provenance(log_f)
         self._latents.add(name)
         if self._sites is not None and self._latents.issuperset(self._sites):
-            raise _LastSiteReached
-
-
-class _LastSiteReached(Exception):  # noqa: N818 - a way out, not an error
-    pass
+            raise LastSiteReached
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from itertools import repeat
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pyro
@@ -111,14 +112,15 @@ def train(
     if not (resume and folder.config_path.exists()):
         folder.open_new(config, force=force)
     loop = _Loop(experiment, state, optimizer, folder, seed)
-    if checkpoint is None:
-        set_seed(derive(seed, TRAINING_STREAM))
-        loop.save()
-    else:
-        loop.restore(checkpoint)
-    if started is not None:
-        started(state)
-    loop.run(report or (lambda progress: None))
+    with stop_requests() as stop:
+        if checkpoint is None:
+            set_seed(derive(seed, TRAINING_STREAM))
+            loop.save()
+        else:
+            loop.restore(checkpoint)
+        if started is not None:
+            started(state)
+        loop.run(report or (lambda progress: None), stop)
     return finish(folder, experiment, state, loop.history, loop.step)
 
 
@@ -219,14 +221,18 @@ class _Loop:
         self.step = int(checkpoint["step"])
         self.history = self.folder.read_history(self.step, checkpoint["rows"])
 
-    def run(self, report: Callable[[Progress], None]) -> None:
-        """Train to the end."""
+    def run(self, report: Callable[[Progress], None], stop: Event) -> None:
+        """Train to the end, or until a stop is asked for.
+
+        Raises:
+            Interrupted: It was; all that was done is saved.
+        """
         total, per_epoch = self.experiment.total_steps, self.experiment.steps_per_epoch
         self.state.train(True)
         first, start = self.step, time.monotonic()
         if first == total:
             return
-        with stop_requests() as stop, few_threads(self.experiment):
+        with few_threads(self.experiment):
             others = self._batches(AUXILIARY_STREAM) if self.auxiliaries else repeat(None)
             for batch, other in zip(self._batches(BATCH_STREAM), others, strict=False):
                 values = self._take_step(batch, other)

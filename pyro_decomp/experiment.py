@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 
 from pyro_decomp.auxiliary import Auxiliary, OptimizerFactory, OwnsAuxiliaries
@@ -14,6 +13,7 @@ from pyro_decomp.data.splits import read_splits
 from pyro_decomp.divergences.base import Divergence, WeightedSum
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.errors import ExperimentError
+from pyro_decomp.objective_weights import objective_weights
 from pyro_decomp.schedules import Schedule
 
 Program = Callable[..., Any]
@@ -135,13 +135,13 @@ class Experiment:
         """Set the objective's attributes as they are at a step, from 1, and return the values."""
         values = {n: s.value(step, self.total_steps) for n, s in self.schedules.items()}
         for name, value in values.items():
-            weight = _weights(self.elbo)[name]
+            weight = objective_weights(self.elbo)[name]
             before = weight.get()
             weight.set(torch.full_like(before, value) if isinstance(before, Tensor) else value)
         return values
 
     def _check_schedule(self, name: str, schedule: Schedule) -> None:
-        weights = _weights(self.elbo)
+        weights = objective_weights(self.elbo)
         if name not in weights:
             valid = f"one of {', '.join(weights)}" if weights else "none, as it has no weights"
             raise ExperimentError(
@@ -153,50 +153,6 @@ class Experiment:
                 f"schedules[{name!r}]: expected a schedule such as Linear(0.0, 1.0, until=0.5), "
                 f"got {schedule!r}"
             )
-
-
-class _Weight(NamedTuple):
-    """A number that a schedule may set."""
-
-    get: Callable[[], Any]
-    set: Callable[[Any], None]
-
-
-def _weights(thing: TermsELBO | Divergence) -> dict[str, _Weight]:
-    """Those of an objective, and as ``divergence.<name>`` those of the divergences that it has.
-
-    In a sum of divergences, ``divergence.0`` is the weight of the first.
-    """
-    common = vars(Trace_ELBO())  # numbers that every ELBO has, such as num_particles
-    found: dict[str, _Weight] = {}
-    for name, value in vars(thing).items():
-        if name in common or name.startswith(("_", "num_")):
-            continue
-        if isinstance(value, Divergence):
-            found |= {f"{name}.{inner}": weight for inner, weight in _weights(value).items()}
-        elif _is_number(value):
-            found[name] = _Weight(partial(getattr, thing, name), partial(setattr, thing, name))
-    if isinstance(thing, WeightedSum):
-        for index, (_, part) in enumerate(thing.parts):
-            found[str(index)] = _weight_of_part(thing, index)
-            found |= {f"{index}.{inner}": weight for inner, weight in _weights(part).items()}
-    return found
-
-
-def _weight_of_part(divergences: WeightedSum, index: int) -> _Weight:
-    def get() -> float | Tensor:
-        return divergences.parts[index][0]
-
-    def put(value: float | Tensor) -> None:
-        divergences.parts[index] = (value, divergences.parts[index][1])
-
-    return _Weight(get, put)
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, Tensor):
-        return value.dim() == 0 and value.is_floating_point()
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _auxiliaries(thing: TermsELBO | Divergence) -> Iterator[Auxiliary]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -28,11 +28,13 @@ class State:
         parameters: Every tensor that the objective trains, by name, unconstrained; an auxiliary
             network's are not among them.
         kl_methods: Latent site to "analytic" or "Monte Carlo".
+        store: What ``pyro.param`` keeps for this experiment.
     """
 
     modules: list[nn.Module]
     parameters: dict[str, Tensor]
     kl_methods: dict[str, str]
+    store: ParamStoreDict = field(default_factory=ParamStoreDict)
 
     def tensors(self) -> dict[str, Any]:
         """Networks (parameters and buffers) and other parameters, as ``torch.save`` takes them."""
@@ -102,7 +104,8 @@ def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State
         experiment.guide = _own_store(store)(experiment.guide)
     traced = {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}
     others = {id(p) for module in auxiliaries for p in module.parameters()}
-    return State(modules, _trained(networks, traced, others), experiment.elbo.kl_methods)
+    trained = _trained(networks, traced, others)
+    return State(modules, trained, experiment.elbo.kl_methods, store)
 
 
 @contextmanager

@@ -21,7 +21,8 @@ from pyro_decomp.run import Run
 from pyro_decomp.run_folder import write_atomically
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.traces import TracePair
-from pyro_decomp.training import Interrupted, train
+from pyro_decomp.interruption import Interrupted
+from pyro_decomp.training import train
 
 EXPERIMENT = Path(__file__).with_name("compare_objectives.py")
 Arguments = dict[str, str | float]

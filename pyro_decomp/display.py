@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from pyro_decomp.loop import Progress
     from pyro_decomp.summary import SiteSummary, Summary
-    from pyro_decomp.training import Progress
 
 LIVE_INTERVAL = 0.125  # seconds between drawings on a terminal
 LINE_INTERVAL = 10.0  # seconds between lines elsewhere

@@ -11,13 +11,25 @@ from pyro_decomp.experiment import Experiment
 SMALL_BATCH = 2**14  # elements of a batch
 
 
+def is_small(experiment: Experiment) -> bool:
+    """Whether a batch is so small that two threads would wait for one another more than work."""
+    data = Data.of(experiment.data)
+    batch_size = min(experiment.batch_size or len(data), len(data))
+    return batch_size * data.datum_size <= SMALL_BATCH
+
+
 @contextmanager
 def few_threads(experiment: Experiment) -> Iterator[None]:
-    """One thread for batches so small that two would wait for one another more than work."""
-    before, data = torch.get_num_threads(), Data.of(experiment.data)
-    batch_size = min(experiment.batch_size or len(data), len(data))
-    if batch_size * data.datum_size <= SMALL_BATCH:
-        torch.set_num_threads(1)
+    """One thread for a small experiment."""
+    with threads(1 if is_small(experiment) else torch.get_num_threads()):
+        yield
+
+
+@contextmanager
+def threads(number: int | None) -> Iterator[None]:
+    """So many threads for torch's operations inside; None for as many as it has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
     try:
         yield
     finally:

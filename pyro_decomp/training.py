@@ -1,61 +1,28 @@
-"""The one training loop: optimiser, checks, checkpoints and history."""
+"""Training an experiment into a run folder."""
 
-import math
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache, partial
-from itertools import repeat
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from threading import Event
 from typing import Any
 
-import pyro
 import torch
-from torch import Tensor
 
-from pyro_decomp.auxiliary import guide_codes
-from pyro_decomp.blame import blame_terms
-from pyro_decomp.data.batches import Batch, Data
-from pyro_decomp.elbo import Estimate
-from pyro_decomp.errors import ExperimentError, NonFiniteError, RunError
+from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.experiment_file import ExperimentFile
-from pyro_decomp.interruption import Interrupted, stop_requests
+from pyro_decomp.interruption import stop_requests
+from pyro_decomp.loop import Loop, Progress
 from pyro_decomp.run import Run, describe, finish
-from pyro_decomp.run_folder import History, RunFolder
+from pyro_decomp.run_folder import RunFolder
 from pyro_decomp.schedules import UnfinishedScheduleWarning
-from pyro_decomp.seeds import derive, random_state, set_random_state, set_seed
+from pyro_decomp.seeds import derive, set_seed
 from pyro_decomp.state import State, prepare
-from pyro_decomp.threads import few_threads
+from pyro_decomp.steps import Execution, choose, resolve
+from pyro_decomp.threads import threads
 
-TRAINING_STREAM, BATCH_STREAM, AUXILIARY_STREAM = 1, 2, 3
+TRAINING_STREAM = 1
 OTHER = {"source_sha256": "a different experiment file", "data_blake2b": "different data"}
-MAX_HISTORY_ROWS = 10_000
-CHECKPOINT_SHARE = 50  # a checkpoint is written when this many times its cost has gone by
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands.
-
-    Attributes:
-        step: Steps done.
-        total_steps: Steps of the whole run.
-        epoch: The epoch that the step was in, from 1.
-        values: ``objective``, ``elbo`` and every term, in nats per datum; then what schedules set,
-            and the losses of auxiliary networks.
-        steps_per_second: Since this call of :func:`train` began.
-        seconds_left: At that rate.
-    """
-
-    step: int
-    total_steps: int
-    epoch: int
-    values: Mapping[str, float]
-    steps_per_second: float
-    seconds_left: float
 
 
 def train(
@@ -64,11 +31,12 @@ def train(
     *,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    execution: Execution | None = None,
     resume: bool = False,
     force: bool = False,
     source: ExperimentFile | None = None,
     arguments: Mapping[str, Any] | None = None,
-    started: Callable[[State], None] | None = None,
+    started: Callable[[State, Execution], None] | None = None,
     report: Callable[[Progress], None] | None = None,
 ) -> Run:
     """Train an experiment into a run folder.
@@ -81,6 +49,7 @@ def train(
         out: The run folder.
         seed: Of batches and noise; the initial parameters are the experiment's own.
         device: Where to train.
+        execution: How steps are computed; a run that is resumed goes on as it began.
         resume: Continue the run in ``out`` from its last checkpoint; start it if there is none.
         force: Replace the run in ``out``.
         source: The file that the experiment came from, kept in the run so that it can be loaded.
@@ -103,23 +72,30 @@ def train(
         raise RunError("expected one of --resume and --force, got both")
     config = describe(experiment, seed, device, source, arguments or {})
     checkpoint = _saved(folder, config) if resume else None
+    execution = execution or Execution()
+    if resume and folder.config_path.exists():
+        execution = _as_before(folder, execution)
     _warn_of_unfinished_schedules(experiment)
     state = prepare(experiment, device)
+    execution = resolve(execution, experiment, state)
     try:
         optimizer = experiment.optimizer(state.parameters.values())
     except (ValueError, TypeError, RuntimeError) as error:
         raise ExperimentError(f"the optimiser cannot be made: {error}") from error
+    state.train(True)
+    with threads(execution.threads):
+        compute, execution = choose(execution, experiment, state)
     if not (resume and folder.config_path.exists()):
-        folder.open_new(config, force=force)
-    loop = _Loop(experiment, state, optimizer, folder, seed)
-    with stop_requests() as stop:
+        folder.open_new(config | {"execution": asdict(execution)}, force=force)
+    loop = Loop(experiment, state, optimizer, folder, seed=seed, compute=compute)
+    with stop_requests() as stop, threads(execution.threads):
         if checkpoint is None:
             set_seed(derive(seed, TRAINING_STREAM))
             loop.save()
         else:
             loop.restore(checkpoint)
         if started is not None:
-            started(state)
+            started(state, execution)
         loop.run(report or (lambda progress: None), stop)
     return finish(folder, experiment, state, loop.history, loop.step)
 
@@ -139,6 +115,17 @@ def _saved(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any] | None:
     return folder.read_checkpoint()
 
 
+def _as_before(folder: RunFolder, asked: Execution) -> Execution:
+    """How the steps of a run were computed that is to go on."""
+    before = Execution.of_config(folder.read_config())
+    if different := asked.differs_from(before):
+        raise RunError(
+            f"{folder.path} cannot be resumed with {', '.join(different)}: it was started with "
+            f"{before}; leave that out, or train into another folder with --out"
+        )
+    return before
+
+
 def _warn_of_unfinished_schedules(experiment: Experiment) -> None:
     total = experiment.total_steps
     for name, schedule in experiment.schedules.items():
@@ -149,192 +136,3 @@ def _warn_of_unfinished_schedules(experiment: Experiment) -> None:
                 UnfinishedScheduleWarning,
                 stacklevel=3,
             )
-
-
-class _Loop:
-    """One run in progress: everything that a checkpoint holds, and the steps that change it."""
-
-    def __init__(
-        self,
-        experiment: Experiment,
-        state: State,
-        optimizer: torch.optim.Optimizer,
-        folder: RunFolder,
-        seed: int,
-    ) -> None:
-        self.experiment = experiment
-        self.state = state
-        self.optimizer = optimizer
-        self.auxiliaries = experiment.auxiliaries
-        self.auxiliary_optimizers = {
-            n: auxiliary.optimizer(auxiliary.module.parameters())
-            for n, auxiliary in self.auxiliaries.items()
-        }
-        self.folder = folder
-        self.seed = seed
-        self.step = 0
-        self.history: History = {}
-        self._log_every = -(-experiment.total_steps // MAX_HISTORY_ROWS)
-        self._saved_at = time.monotonic()
-        self._save_cost = 0.0
-
-    def save(self) -> None:
-        """Write history and checkpoint.
-
-        Raises:
-            NonFiniteError: A parameter became infinite or not a number; nothing is written.
-        """
-        start = time.monotonic()
-        trained = dict(self.state.parameters)
-        for name in self.auxiliaries:
-            trained |= self._auxiliary_parameters(name)
-        culprits = [n for n, p in trained.items() if not bool(p.isfinite().all())]
-        if culprits:
-            raise NonFiniteError(
-                f"step {self.step}: {', '.join(culprits)} is not finite; the last checkpoint is "
-                "kept (try a smaller learning rate)"
-            )
-        checkpoint = {
-            "step": self.step,
-            "rows": len(self.history.get("step", ())),
-            "optimizer": self.optimizer.state_dict(),
-            "auxiliaries": {n: o.state_dict() for n, o in self.auxiliary_optimizers.items()},
-            "random": random_state(),
-            **self.state.tensors(),
-        }
-        self.folder.write_checkpoint(checkpoint, self.history)
-        self._saved_at = time.monotonic()
-        self._save_cost = self._saved_at - start
-
-    def restore(self, checkpoint: Mapping[str, Any]) -> None:
-        """Put everything back as it was when the checkpoint was written."""
-        try:
-            self.state.load_tensors(dict(checkpoint))
-            self.optimizer.load_state_dict(checkpoint["optimizer"])
-            for name, optimizer in self.auxiliary_optimizers.items():
-                optimizer.load_state_dict(checkpoint["auxiliaries"][name])
-            set_random_state(checkpoint["random"])
-        except (RuntimeError, KeyError, ValueError) as error:
-            raise RunError(
-                f"{self.folder.checkpoint_path} does not fit this experiment: {error}"
-            ) from error
-        self.step = int(checkpoint["step"])
-        self.history = self.folder.read_history(self.step, checkpoint["rows"])
-
-    def run(self, report: Callable[[Progress], None], stop: Event) -> None:
-        """Train to the end, or until a stop is asked for.
-
-        Raises:
-            Interrupted: It was; all that was done is saved.
-        """
-        total, per_epoch = self.experiment.total_steps, self.experiment.steps_per_epoch
-        self.state.train(True)
-        first, start = self.step, time.monotonic()
-        if first == total:
-            return
-        with few_threads(self.experiment):
-            others = self._batches(AUXILIARY_STREAM) if self.auxiliaries else repeat(None)
-            for batch, other in zip(self._batches(BATCH_STREAM), others, strict=False):
-                values = self._take_step(batch, other)
-                self.step += 1
-                epoch = (self.step - 1) // per_epoch + 1
-                if self.step % self._log_every == 0 or self.step in (1, total):
-                    self._log({"step": self.step, "epoch": epoch, **values})
-                    rate = (self.step - first) / (time.monotonic() - start)
-                    left = (total - self.step) / rate
-                    report(Progress(self.step, total, epoch, values, rate, left))
-                if stop.is_set():
-                    self.save()
-                    raise Interrupted(self.step, self.folder.path)
-                if self.step == total or self._checkpoint_is_due():
-                    self.save()
-
-    def _checkpoint_is_due(self) -> bool:
-        return time.monotonic() - self._saved_at > max(1.0, CHECKPOINT_SHARE * self._save_cost)
-
-    def _batches(self, stream: int) -> Iterator[Batch]:
-        """The batches still to come; a permutation is a function of seed, stream and epoch."""
-        data, per_epoch = Data.of(self.experiment.data), self.experiment.steps_per_epoch
-        size = self.experiment.batch_size or len(data)
-        if per_epoch == 1:
-            yield from repeat(data[:], self.experiment.epochs - self.step)
-            return
-        for epoch in range(self.step // per_epoch, self.experiment.epochs):
-            order = derive(self.seed, stream, epoch)
-            yield from data.shuffled(size, seed=order, first=self.step % per_epoch)
-
-    def _take_step(self, batch: Batch, other: Batch | None) -> dict[str, float]:
-        weights = self.experiment.apply_schedules(self.step + 1)
-        estimate, values = self._estimate(batch)
-        self.optimizer.zero_grad()
-        (-estimate.objective).backward()
-        self._check_gradients(self.state.parameters, self.experiment.clip_grad_norm)
-        self.optimizer.step()
-        losses = {} if other is None else self._train_auxiliaries(estimate, other)
-        return values | weights | losses
-
-    def _train_auxiliaries(self, estimate: Estimate, other: Batch) -> dict[str, float]:
-        """One step of every auxiliary network, on this batch's codes and an independent batch."""
-        losses = {}
-        codes = cache(partial(guide_codes, self.experiment.guide, *other))
-        for name, auxiliary in self.auxiliaries.items():
-            optimizer = self.auxiliary_optimizers[name]
-            loss = auxiliary.loss(estimate.pairs[0], codes)
-            losses[f"{name}_loss"] = loss.item()
-            if not math.isfinite(losses[f"{name}_loss"]):
-                raise NonFiniteError(
-                    f"step {self.step + 1}: {name}_loss = {loss.item()}; the last checkpoint is "
-                    "kept (try a smaller learning rate of its optimiser)"
-                )
-            optimizer.zero_grad()
-            loss.backward()
-            self._check_gradients(self._auxiliary_parameters(name), None)
-            optimizer.step()
-        return losses
-
-    def _auxiliary_parameters(self, name: str) -> dict[str, Tensor]:
-        weights = self.auxiliaries[name].module.named_parameters()
-        return {f"{name}.{n}": weight for n, weight in weights}
-
-    def _estimate(self, batch: Batch) -> tuple[Estimate, dict[str, float]]:
-        """The objective on a batch, finite, and all values by name."""
-        evaluate = partial(
-            self.experiment.elbo.evaluate, self.experiment.model, self.experiment.guide, *batch
-        )
-        refused, noise = None, torch.get_rng_state()
-        try:
-            estimate = evaluate()
-        except ValueError as error:  # a distribution may refuse what is not finite: ask its terms
-            refused = error
-            torch.set_rng_state(noise)
-            with pyro.validation_enabled(False):
-                estimate = evaluate()
-        named = {"objective": estimate.objective, "elbo": estimate.elbo, **estimate.terms}
-        values = dict(
-            zip(named, torch.stack([v.detach() for v in named.values()]).tolist(), strict=True)
-        )
-        if not math.isfinite(values["objective"]):
-            raise NonFiniteError(blame_terms(estimate, values, self.step + 1)) from refused
-        if refused is not None:
-            raise refused
-        return estimate, values
-
-    def _check_gradients(self, parameters: Mapping[str, Tensor], limit: float | None) -> None:
-        gradients = {n: p.grad for n, p in parameters.items() if p.grad is not None}
-        norm = torch.nn.utils.get_total_norm(gradients.values())
-        if not math.isfinite(norm.item()):
-            culprits = [n for n, g in gradients.items() if not bool(g.isfinite().all())]
-            raise NonFiniteError(
-                f"step {self.step + 1}: the gradient of {', '.join(culprits) or 'the parameters'} "
-                "is not finite; the last checkpoint is kept (try a smaller learning rate, or "
-                "clip_grad_norm)"
-            )
-        if limit is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters.values(), limit, norm)
-
-    def _log(self, row: dict[str, float]) -> None:
-        rows = len(self.history.get("step", ()))
-        for name in row:
-            self.history.setdefault(name, [math.nan] * rows)
-        for name, column in self.history.items():
-            column.append(row.get(name, math.nan))

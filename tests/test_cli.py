@@ -302,7 +302,7 @@ def test_a_run_is_kept_unless_told_otherwise(capsys: Capture) -> None:
 
 def test_ctrl_c_says_how_to_go_on(capsys: Capture) -> None:
     words = ["train", "trial.py", "--set", "epochs=1000000", "--out", "my run"]
-    process = start(*words)
+    process = start(*words, "--steps", "eager")
     assert process.stdout
     assert any(line.startswith("step 1/1000000") for line in process.stdout)
     process.send_signal(signal.SIGINT)

@@ -25,10 +25,10 @@ from pyro_decomp import (
 from pyro_decomp.data.stored import StoredArray, memory_mapped
 from pyro_decomp.errors import RunError
 from pyro_decomp.evaluation import encode, spread
+from pyro_decomp.loop import BATCH_STREAM
 from pyro_decomp.networks import Discriminator
 from pyro_decomp.run import Run
 from pyro_decomp.seeds import derive
-from pyro_decomp.training import BATCH_STREAM
 from tests.test_training import Killed, files, kill_at
 
 N, CLASSES = 20, 3

@@ -58,13 +58,13 @@ SEED = 11
 KILLER = """
 import os, signal, sys, time
 import torch
-from pyro_decomp import train, training
+from pyro_decomp import loop, train
 from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.seeds import set_seed
 
 file, whole, killed, seed = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 delays = [float(word) for word in sys.argv[5:]]
-training._Loop._checkpoint_is_due = lambda loop: loop.step % 2 == 0  # half of it writing files
+loop.Loop._checkpoint_is_due = lambda loop: loop.step % 2 == 0  # half of it writing files
 torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # imports for seconds, once
 
 

@@ -15,13 +15,12 @@ import torch
 from pyro.distributions import constraints
 from torch import Tensor, nn
 
-from pyro_decomp import AggregateELBO, Experiment, load, train
-from pyro_decomp import training as training_module
+from pyro_decomp import AggregateELBO, Experiment, load, loop, train
 from pyro_decomp.errors import ExperimentError, ModelError, NonFiniteError, RunError
 from pyro_decomp.interruption import Interrupted
+from pyro_decomp.loop import Progress
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.state import prepare
-from pyro_decomp.training import Progress
 
 DATA = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
 STEPS = 4 * 3  # epochs of batches of 8, 8 and 4
@@ -87,9 +86,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 @pytest.fixture
 def frequent_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint every fifth step, in place of one in so many seconds."""
-    monkeypatch.setattr(
-        training_module._Loop, "_checkpoint_is_due", lambda loop: loop.step % 5 == 0
-    )
+    monkeypatch.setattr(loop.Loop, "_checkpoint_is_due", lambda loop: loop.step % 5 == 0)
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, whole: dict[str, bytes]) -> None:
@@ -223,7 +220,7 @@ def test_training_improves_the_objective_and_ends_in_evaluation_mode(tmp_path: P
 
 
 def test_long_runs_log_every_so_many_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_module, "MAX_HISTORY_ROWS", 5)
+    monkeypatch.setattr(loop, "MAX_HISTORY_ROWS", 5)
     reports: list[Progress] = []
     run = train(build(), tmp_path / "run", report=reports.append)
     assert run.history["step"].tolist() == [1, 3, 6, 9, 12]

@@ -21,7 +21,7 @@ from pyro_decomp.networks import Discriminator, MLPDecoder, MLPEncoder
 from pyro_decomp.run import Run
 from pyro_decomp.schedules import Linear
 from pyro_decomp.traces import TracePair
-from pyro_decomp.training import Interrupted
+from pyro_decomp.interruption import Interrupted
 from tests.test_training_schedules import interrupt_at
 
 N, BATCH, EPOCHS = 32, 13, 3  # three batches an epoch, the last one smaller

@@ -22,10 +22,10 @@ from pyro_decomp import (
 from pyro_decomp.elbo.capacity import CapacityELBO
 from pyro_decomp.errors import ExperimentError
 from pyro_decomp.interruption import Interrupted
+from pyro_decomp.loop import Progress
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
 from pyro_decomp.schedules import Capacity, Constant, Cosine, Cyclical, Linear, Schedule
 from pyro_decomp.schedules import UnfinishedScheduleWarning as Unfinished
-from pyro_decomp.training import Progress
 
 EPOCHS, STEPS = 4, 12  # three batches an epoch, the last one smaller
 SCHEDULES = {"beta": Linear(0.5, 2.0, until=0.5), "alpha": Cosine(0.0, 1.0, until=10)}

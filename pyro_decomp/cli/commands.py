@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pyro_decomp.experiment import Experiment
     from pyro_decomp.run import Run
     from pyro_decomp.state import State
+    from pyro_decomp.steps import Execution
 
 # What needs torch, or more of rich than help does, is imported once a command has work to do.
 # ruff: noqa: PLC0415
@@ -54,6 +55,21 @@ Seed = Annotated[
     typer.Option(
         min=0, max=2**32 - 1, help="Of every random draw; the same seed gives the same bits."
     ),
+]
+Steps = Annotated[
+    str,
+    typer.Option(
+        metavar="HOW", help="eager, captured, compiled, or auto: what pays, by the run's length."
+    ),
+]
+Precision = Annotated[
+    str, typer.Option(metavar="TYPE", help="Of networks' products: float32, bfloat16 or auto.")
+]
+MemoryFormat = Annotated[
+    str, typer.Option(metavar="ORDER", help="Of images: contiguous, channels_last or auto.")
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="By default one for small batches, else all.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")]
 ShowTraceback = Annotated[bool, typer.Option("--traceback", help="Show where an error is from.")]
@@ -88,6 +104,10 @@ def train(
     ] = None,
     seed: Seed = 0,
     device: Device = "cpu",
+    steps: Steps = "auto",
+    precision: Precision = "auto",
+    memory_format: MemoryFormat = "auto",
+    threads: Threads = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in DIR.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the run in DIR.")] = False,
     quiet: Quiet = False,
@@ -107,9 +127,11 @@ def train(
         from pyro_decomp.display import progress_reporter
         from pyro_decomp.interruption import Interrupted
         from pyro_decomp.seeds import set_seed
+        from pyro_decomp.steps import Execution
 
         console = Console(quiet=quiet)
         _check_device(device)
+        execution = Execution(steps, precision, memory_format, threads)
         set_seed(seed)
         experiment = source.build(arguments)
         gc.freeze()  # else Ctrl-C waits a second while all that is imported is gone through
@@ -120,6 +142,7 @@ def train(
                     folder,
                     seed=seed,
                     device=device,
+                    execution=execution,
                     resume=resume,
                     force=force,
                     source=source,
@@ -242,7 +265,9 @@ def _show_summary(console: "Console", experiment: "Experiment", state: "State") 
     console.print(summary_view(summarize(experiment, state)))
 
 
-def _show_summary_if_possible(console: "Console", experiment: "Experiment", state: "State") -> None:
+def _show_summary_if_possible(
+    console: "Console", experiment: "Experiment", state: "State", execution: "Execution"
+) -> None:
     """Before training, which failing at it does not keep from going on."""
     if console.quiet:
         return
@@ -250,6 +275,7 @@ def _show_summary_if_possible(console: "Console", experiment: "Experiment", stat
         _show_summary(console, experiment, state)
     except Exception as error:
         tell("warning", "yellow", f"what is trained could not be shown: {one_line(error)}")
+    _say(console, f"{execution}\n")
 
 
 def _draw_if_possible(run: "Run") -> None:

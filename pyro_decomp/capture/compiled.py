@@ -1,0 +1,75 @@
+"""A captured graph compiled to machine code by torch's own compiler."""
+
+import copy
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+Program = Callable[..., Sequence[Tensor]]
+
+_log = logging.getLogger(__name__)
+
+
+def compiled(module: GraphModule, inputs: Sequence[Tensor]) -> Program:
+    """The same function as machine code, for inputs of these shapes, types and memory formats.
+
+    Raises:
+        RuntimeError: The compiler failed.
+    """
+    with _quiet():
+        import torch._inductor.config as settings  # noqa: PLC0415 (takes a second)
+
+    # A pool of compiling processes would take longer to start than one graph takes to compile.
+    with settings.patch(compile_threads=1), torch.no_grad(), _quiet():
+        program: Program = torch._inductor.compile(copy.deepcopy(module), list(inputs))
+        program(*inputs)
+    return program
+
+
+@cache
+def why_not(device_type: str) -> str:
+    """What is missing to compile for a device; empty if nothing is. Logged once if something is."""
+    reason = _missing(device_type)
+    if reason:
+        _log.warning("steps are not compiled: %s", reason)
+    return reason
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what torch says of a GPU's tools where there is no GPU."""
+    said_by = logging.getLogger("torch.utils.cpp_extension")
+    before = said_by.level
+    said_by.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        said_by.setLevel(before)
+
+
+def _missing(device_type: str) -> str:
+    if device_type == "cpu":
+        with _quiet():
+            from torch._inductor import cpp_builder, exc  # noqa: PLC0415
+
+        try:
+            cpp_builder.get_cpp_compiler()
+        except (exc.InvalidCxxCompiler, OSError, RuntimeError):
+            return "no C++ compiler was found (g++ or clang++, or name one in CXX)"
+        return ""
+    if device_type == "cuda":
+        from torch.utils._triton import has_triton  # noqa: PLC0415
+
+        return "" if has_triton() else "the package triton, which compiles for a GPU, is missing"
+    return f"there is no compiler for {device_type}"
+
+
+def example_inputs(inputs: Sequence[Tensor]) -> list[Any]:
+    """Inputs that share no memory with the run's, as a trial call must change nothing."""
+    return [tensor.clone() for tensor in inputs]

@@ -1,0 +1,113 @@
+"""One training step, loss to gradients, as a graph of tensors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyro
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from pyro_decomp.capture.random_draws import Draw, lift
+from pyro_decomp.capture.refusal import CaptureError
+from pyro_decomp.capture.simplify import simplify
+from pyro_decomp.capture.substitution import Slots
+from pyro_decomp.elbo import Estimate
+from pyro_decomp.experiment import Experiment
+from pyro_decomp.modules import undisturbed
+from pyro_decomp.precision import in_precision
+from pyro_decomp.state import State
+
+
+@dataclass(frozen=True)
+class StepGraph:
+    """A step of one experiment for one shape of batch.
+
+    Attributes:
+        slots: Where its first inputs are found, in the order trained, frozen, buffers, weights;
+            then come the batch and the draws.
+        module: Takes the inputs; gives the values, the gradients of what is trained, and buffers
+            as they are afterwards.
+        draw: Gives the draws, in the programs' order, from the global generator.
+        names: Of the values: ``objective``, ``elbo`` and every term.
+    """
+
+    slots: Slots
+    module: GraphModule
+    draw: Draw
+    names: tuple[str, ...]
+
+    @property
+    def num_operations(self) -> int:
+        """Operations in the graph."""
+        return sum(node.op == "call_function" for node in self.module.graph.nodes)
+
+
+def named_values(estimate: Estimate) -> dict[str, Tensor]:
+    """What is logged of an estimate, by name."""
+    return {"objective": estimate.objective, "elbo": estimate.elbo, **estimate.terms}
+
+
+def capture(
+    experiment: Experiment,
+    state: State,
+    batch: Sequence[Tensor],
+    weights: Sequence[str] = (),
+    precision: str = "float32",
+) -> StepGraph:
+    """Take down one step. Random generators and buffers are as before afterwards.
+
+    Python runs once: numbers that it computes become constants, and so do choices that it makes.
+    Numbers of the objective that are to change are named in ``weights``.
+
+    Args:
+        experiment: What is trained.
+        state: Its networks and parameters, in training mode.
+        batch: A batch, as the programs take it.
+        weights: Names of the objective's numbers that are inputs.
+        precision: Of the products of networks.
+
+    Raises:
+        CaptureError: The programs let values of tensors decide what they compute, draw what depends
+            on parameters in a way that cannot be taken out, or cannot be traced.
+    """
+    slots = Slots(experiment, state, batch, weights)
+    names: list[str] = []
+
+    def step(*inputs: Tensor) -> list[Tensor]:
+        trained, frozen, buffers, numbers, batch = slots.split(inputs)
+        leaves = [p.detach().requires_grad_() for p in trained]
+        updated = [buffer.clone() for buffer in buffers]
+        with (
+            slots.filled(leaves, frozen, updated, numbers),
+            pyro.validation_enabled(False),
+            in_precision(precision),
+        ):
+            estimate = experiment.elbo.evaluate(experiment.model, experiment.guide, *batch)
+            found = torch.autograd.grad(-estimate.objective, leaves, allow_unused=True)
+        gradients = [
+            torch.zeros_like(leaf) if gradient is None else gradient
+            for leaf, gradient in zip(leaves, found, strict=True)
+        ]
+        values = named_values(estimate)
+        names[:] = values
+        return [torch.stack([value.detach() for value in values.values()]), *gradients, *updated]
+
+    inputs = [*slots.inputs(), *batch]
+    with undisturbed(state.modules):
+        try:
+            traced = make_fx(step)(*inputs)
+            module = make_fx(torch.func.functionalize(traced))(*inputs)
+        except Exception as error:
+            raise CaptureError(_reason(error)) from error
+    draw = lift(module)
+    simplify(module)
+    return StepGraph(slots, module, draw, tuple(names))
+
+
+def _reason(error: Exception) -> str:
+    message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "data-dependent" in str(error) or "_local_scalar_dense" in str(error):
+        return "values of tensors decide what the programs compute"
+    return f"they cannot be traced: {type(error).__name__}: {message}"

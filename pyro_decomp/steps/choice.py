@@ -1,0 +1,119 @@
+"""Which way of computing steps pays, decided before the first step and the same every time."""
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from pyro_decomp.capture import CaptureError
+from pyro_decomp.capture.compiled import why_not
+from pyro_decomp.data.batches import Batch, Data
+from pyro_decomp.errors import ExperimentError
+from pyro_decomp.experiment import Experiment
+from pyro_decomp.state import State
+from pyro_decomp.steps.eager import EagerStep
+from pyro_decomp.steps.execution import Execution
+from pyro_decomp.steps.graph import GraphStep
+from pyro_decomp.threads import is_small
+
+# Seconds, on the 2-core machine that docs/speed.md tells of. Only their ratios matter.
+SAVED_BY_REPLAYING = 12e-6  # an operation and step, of Pyro's handlers and autograd
+SAVED_BY_COMPILING = 22e-6  # an operation and step, of these and of starting operations
+CAPTURING = 2.0, 5e-3  # once, and an operation
+COMPILING = 5.0, 50e-3  # once, and an operation
+MARGIN = 2.0  # what a choice must win more than it costs
+
+
+def resolve(asked: Execution, experiment: Experiment, state: State) -> Execution:
+    """Replace "auto" in everything but ``steps``, and change the networks' memory format."""
+    device = next(iter(state.parameters.values())).device
+    convolutional = any(
+        isinstance(part, nn.Conv2d | nn.ConvTranspose2d)
+        for module in state.modules
+        for part in module.modules()
+    )
+    precision, layout, threads = asked.precision, asked.memory_format, asked.threads
+    if precision == "auto":
+        precision = "bfloat16" if convolutional and _has_bfloat16(device) else "float32"
+    if layout == "auto":
+        layout = "channels_last" if convolutional else "contiguous"
+    if threads is None and device.type == "cpu":
+        threads = 1 if is_small(experiment) else torch.get_num_threads()
+    if layout == "channels_last":
+        for module in state.modules:
+            module.to(memory_format=torch.channels_last)
+    return replace(asked, precision=precision, memory_format=layout, threads=threads)
+
+
+def choose(
+    execution: Execution, experiment: Experiment, state: State
+) -> tuple[EagerStep | GraphStep, Execution]:
+    """What computes the steps, and the execution with "auto" replaced in ``steps`` too.
+
+    Raises:
+        ExperimentError: It asks for captured or compiled steps, which cannot be had.
+    """
+    eager = EagerStep(experiment, state, execution.precision)
+    asked, total = execution.steps, experiment.total_steps
+    if asked == "eager":
+        return eager, execution
+    if asked == "auto" and _what_pays(total, 10**9) == "eager":
+        return eager, replace(execution, steps="eager", why=_too_few(total))
+    step = GraphStep(experiment, state, execution.precision)
+    batch = _first_batch(experiment)
+    reason = _why_not_captured(step, experiment, batch)
+    if reason and asked != "auto":
+        raise ExperimentError(f"steps: expected eager or auto, as {reason}")
+    if reason:
+        return eager, replace(execution, steps="eager", why=reason)
+    missing, why = why_not(next(iter(state.parameters.values())).device.type), ""
+    if asked == "auto":
+        operations = step.captured(batch).num_operations
+        asked, why = _what_pays(total, operations), f"{total} of {operations} operations"
+        if asked == "compiled" and missing:
+            asked, why = "captured", missing
+        elif asked == "eager":
+            return eager, replace(execution, steps="eager", why=_too_few(total))
+    if asked == "compiled":
+        if missing:
+            raise ExperimentError(f"steps: expected eager, captured or auto, as {missing}")
+        step.compile(batch)
+    return step, replace(execution, steps=asked, why=why)
+
+
+def _why_not_captured(step: GraphStep, experiment: Experiment, batch: Batch) -> str:
+    if experiment.auxiliaries:
+        return "the objective trains networks of its own on the programs' traces"
+    try:
+        step.captured(batch)
+    except CaptureError as error:
+        return str(error)
+    return ""
+
+
+def _too_few(total_steps: int) -> str:
+    return f"{total_steps} are too few for capturing to pay"
+
+
+def _what_pays(total_steps: int, operations: int) -> str:
+    """Whether steps of so many operations are to be "eager", "captured" or "compiled"."""
+
+    def wins(saved: float, cost: tuple[float, float]) -> bool:
+        at_most = total_steps * operations * saved
+        return at_most > MARGIN * (cost[0] + operations * cost[1])
+
+    if wins(SAVED_BY_COMPILING, COMPILING):
+        return "compiled"
+    return "captured" if wins(SAVED_BY_REPLAYING, CAPTURING) else "eager"
+
+
+def _first_batch(experiment: Experiment) -> Batch:
+    data = Data.of(experiment.data)
+    return data[: min(experiment.batch_size or len(data), len(data))]
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether products in bfloat16 are faster there: matrix instructions, or a recent GPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()

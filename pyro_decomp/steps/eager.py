@@ -1,0 +1,70 @@
+"""A step by running the programs and autograd."""
+
+import math
+from functools import partial
+
+import pyro
+import torch
+
+from pyro_decomp.blame import blame_terms
+from pyro_decomp.capture.step_graph import named_values
+from pyro_decomp.data.batches import Batch
+from pyro_decomp.elbo import Estimate
+from pyro_decomp.errors import NonFiniteError
+from pyro_decomp.experiment import Experiment
+from pyro_decomp.precision import in_precision
+from pyro_decomp.state import State
+from pyro_decomp.steps.result import StepResult
+
+
+class EagerStep:
+    """Runs the model and the guide for every step.
+
+    Args:
+        experiment: What is trained.
+        state: Its parameters, which receive the gradients.
+        precision: "float32" or "bfloat16".
+    """
+
+    def __init__(self, experiment: Experiment, state: State, precision: str = "float32") -> None:
+        self._experiment = experiment
+        self._state = state
+        self._precision = precision
+
+    def __call__(self, batch: Batch, step: int) -> StepResult:
+        """Compute values and gradients.
+
+        Args:
+            batch: The data.
+            step: The number of this step, for messages.
+
+        Raises:
+            NonFiniteError: The objective is infinite or not a number; it says what made it so.
+        """
+        with in_precision(self._precision):
+            estimate, values = self._estimate(batch, step)
+            for parameter in self._state.parameters.values():
+                parameter.grad = None
+            (-estimate.objective).backward()
+        return StepResult(values, estimate)
+
+    def _estimate(self, batch: Batch, step: int) -> tuple[Estimate, dict[str, float]]:
+        """The objective on a batch, finite, and all values by name."""
+        experiment = self._experiment
+        evaluate = partial(experiment.elbo.evaluate, experiment.model, experiment.guide, *batch)
+        refused, noise = None, torch.get_rng_state()
+        try:
+            estimate = evaluate()
+        except ValueError as error:  # a distribution may refuse what is not finite: ask its terms
+            refused = error
+            torch.set_rng_state(noise)
+            with pyro.validation_enabled(False):
+                estimate = evaluate()
+        named = named_values(estimate)
+        numbers = torch.stack([value.detach() for value in named.values()]).tolist()
+        values = dict(zip(named, numbers, strict=True))
+        if not math.isfinite(values["objective"]):
+            raise NonFiniteError(blame_terms(estimate, values, step)) from refused
+        if refused is not None:
+            raise refused
+        return estimate, values

@@ -1,0 +1,76 @@
+"""How the steps of a run are to be computed."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from pyro_decomp.errors import ExperimentError
+
+CHOICES = {
+    "steps": ("auto", "eager", "captured", "compiled"),
+    "precision": ("auto", "float32", "bfloat16"),
+    "memory_format": ("auto", "contiguous", "channels_last"),
+}
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the steps of a run are computed; the same choice gives the same bits on one machine.
+
+    "auto" chooses by the experiment and the machine, never by the clock, so that it chooses the
+    same again.
+
+    Args:
+        steps: "eager" runs the programs at every step; "captured" takes the arithmetic of a step
+            down once and replays it, to the same bits; "compiled" turns it into machine code, which
+            rounds otherwise. "auto" captures or compiles where the run is long enough to win more
+            than that costs.
+        precision: Of the products in linear layers and convolutions: "float32", or "bfloat16" with
+            sums in 32 bits (:mod:`pyro_decomp.precision`). "auto" takes bfloat16 for convolutional
+            networks on a processor or GPU with instructions for it.
+        memory_format: Of convolutions: "contiguous" or "channels_last". "auto" takes the latter.
+        threads: Of the processor, or None for one for small batches and else as many as torch uses.
+        why: What decided how steps are computed, where that was not asked for.
+
+    Raises:
+        ExperimentError: A value is none of these.
+    """
+
+    steps: str = "auto"
+    precision: str = "auto"
+    memory_format: str = "auto"
+    threads: int | None = None
+    why: str = ""
+
+    def __post_init__(self) -> None:
+        for name, valid in CHOICES.items():
+            value = getattr(self, name)
+            if value not in valid:
+                raise ExperimentError(f"{name}: expected one of {', '.join(valid)}, got {value!r}")
+        if self.threads is not None and self.threads < 1:
+            raise ExperimentError(f"threads: expected at least 1, got {self.threads}")
+
+    @classmethod
+    def of_config(cls, config: Mapping[str, Any]) -> Self:
+        """What ``config.json`` records; runs from before it recorded anything were all eager."""
+        kept = config.get("execution")
+        if kept is None:
+            return cls("eager", "float32", "contiguous")
+        return cls(**{field.name: kept[field.name] for field in fields(cls)})
+
+    def differs_from(self, other: "Execution") -> list[str]:
+        """What this asks for that the other is not, as "name value"; "auto" asks for nothing."""
+        mine, others = asdict(self), asdict(other)
+        return [
+            f"{name} {value}"
+            for name, value in mine.items()
+            if value not in ("auto", None, others[name]) and name != "why"
+        ]
+
+    def __str__(self) -> str:
+        pieces = [f"{self.steps} steps" + (f" ({self.why})" if self.why else ""), self.precision]
+        if self.memory_format == "channels_last":
+            pieces.append("channels last")
+        if self.threads is not None:
+            pieces.append("1 thread" if self.threads == 1 else f"{self.threads} threads")
+        return ", ".join(pieces)

@@ -1,0 +1,18 @@
+"""What a step leaves besides gradients."""
+
+from dataclasses import dataclass
+
+from pyro_decomp.elbo import Estimate
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The values of one step; its gradients are in the parameters.
+
+    Attributes:
+        values: ``objective``, ``elbo`` and every term, in nats per datum.
+        estimate: The traces behind them, where the programs were run.
+    """
+
+    values: dict[str, float]
+    estimate: Estimate | None = None

@@ -17,11 +17,11 @@ from pyro_decomp.divergences.adversarial import AdversarialDivergence
 from pyro_decomp.divergences.base import Divergence
 from pyro_decomp.elbo.factor import FactorELBO
 from pyro_decomp.errors import ModelError, NonFiniteError
+from pyro_decomp.interruption import Interrupted
 from pyro_decomp.networks import Discriminator, MLPDecoder, MLPEncoder
 from pyro_decomp.run import Run
 from pyro_decomp.schedules import Linear
 from pyro_decomp.traces import TracePair
-from pyro_decomp.interruption import Interrupted
 from tests.test_training_schedules import interrupt_at
 
 N, BATCH, EPOCHS = 32, 13, 3  # three batches an epoch, the last one smaller

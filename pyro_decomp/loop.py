@@ -133,8 +133,9 @@ class Loop:
         first, start = self.step, time.monotonic()
         if first == total:
             return
-        others = self._batches(AUXILIARY_STREAM) if self.auxiliaries else repeat(None)
-        for batch, other in zip(self._batches(BATCH_STREAM), others, strict=False):
+        stream = partial(batches, self.experiment, self.seed, step=self.step)
+        others = stream(AUXILIARY_STREAM) if self.auxiliaries else repeat(None)
+        for batch, other in zip(stream(BATCH_STREAM), others, strict=False):
             values = self._take_step(batch, other)
             self.step += 1
             epoch = (self.step - 1) // per_epoch + 1
@@ -151,17 +152,6 @@ class Loop:
 
     def _checkpoint_is_due(self) -> bool:
         return time.monotonic() - self._saved_at > max(1.0, CHECKPOINT_SHARE * self._save_cost)
-
-    def _batches(self, stream: int) -> Iterator[Batch]:
-        """The batches still to come; a permutation is a function of seed, stream and epoch."""
-        data, per_epoch = Data.of(self.experiment.data), self.experiment.steps_per_epoch
-        size = self.experiment.batch_size or len(data)
-        if per_epoch == 1:
-            yield from repeat(data[:], self.experiment.epochs - self.step)
-            return
-        for epoch in range(self.step // per_epoch, self.experiment.epochs):
-            order = derive(self.seed, stream, epoch)
-            yield from data.shuffled(size, seed=order, first=self.step % per_epoch)
 
     def _take_step(self, batch: Batch, other: Batch | None) -> dict[str, float]:
         weights = self.experiment.apply_schedules(self.step + 1)
@@ -215,3 +205,15 @@ class Loop:
             self.history.setdefault(name, [math.nan] * rows)
         for name, column in self.history.items():
             column.append(row.get(name, math.nan))
+
+
+def batches(experiment: Experiment, seed: int, stream: int, step: int = 0) -> Iterator[Batch]:
+    """The batches after a step; a permutation is a function of seed, stream and epoch."""
+    data, per_epoch = Data.of(experiment.data), experiment.steps_per_epoch
+    size = experiment.batch_size or len(data)
+    if per_epoch == 1:
+        yield from repeat(data[:], experiment.epochs - step)
+        return
+    for epoch in range(step // per_epoch, experiment.epochs):
+        first = step % per_epoch if epoch == step // per_epoch else 0
+        yield from data.shuffled(size, seed=derive(seed, stream, epoch), first=first)

@@ -5,20 +5,18 @@ themselves would draw. The graph that is left has no randomness: it can be compi
 several members of an ensemble, each with draws of its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 
 from pyro_decomp.capture.refusal import CaptureError
 
 aten = torch.ops.aten
 
-Draw = Callable[[], list[Tensor]]
 
-
-def lift(module: GraphModule) -> Draw:
+def lift(module: GraphModule) -> GraphModule:
     """Make an input of every random draw, after the others, and give what draws them all.
 
     Draws from a Normal whose parameters the graph computes become its location and scale applied to
@@ -55,6 +53,11 @@ def lift(module: GraphModule) -> Draw:
     return drawn
 
 
+def can_be_lifted(operation: Any) -> bool:
+    """Whether a draw can be taken out also where its arguments depend on what is computed."""
+    return operation in _NORMAL or operation in _FILLING
+
+
 def is_random(node: Node) -> bool:
     """Whether a node draws from a generator."""
     return node.op == "call_function" and torch.Tag.nondeterministic_seeded in getattr(
@@ -66,24 +69,52 @@ def _standardise(module: GraphModule) -> None:
     """Write draws so that no more than their shape depends on what the graph computes."""
     graph = module.graph
     for node in list(graph.nodes):
-        if node.target is aten.empty_like.default:
+        if node.target in _FILLS:
             with graph.inserting_before(node):
-                value = _empty(graph, node)
+                node.update_arg(0, _empty(graph, node))
+        elif node.target in _LIKE:
+            with graph.inserting_before(node):
+                value = graph.call_function(*_LIKE[node.target](_empty(graph, node)))
+            _replace(graph, node, value)
         elif node.target in _NORMAL:
             loc, scale = node.args[:2]
             with graph.inserting_before(node):
                 standard = (_empty(graph, node), 0.0, 1.0)
                 drawn = graph.call_function(aten.normal_functional.default, standard)
+                drawn.meta = dict(node.meta)
                 scaled = graph.call_function(aten.mul.Tensor, (drawn, scale))
                 value = graph.call_function(aten.add.Tensor, (scaled, loc))
-            drawn.meta, scaled.meta, value.meta = (dict(node.meta) for _ in range(3))
-        else:
-            continue
-        node.replace_all_uses_with(value)
-        graph.erase_node(node)
+            _replace(graph, node, value)
+
+
+def _replace(graph: Graph, node: Node, value: Node) -> None:
+    value.meta = dict(node.meta)
+    node.replace_all_uses_with(value)
+    graph.erase_node(node)
 
 
 _NORMAL = {aten.normal.Tensor_Tensor, aten.normal.Tensor_float, aten.normal.float_Tensor}
+_LIKE = {
+    aten.randn_like.default: lambda empty: (aten.normal_functional.default, (empty, 0.0, 1.0)),
+    aten.rand_like.default: lambda empty: (aten.uniform.default, (empty, 0.0, 1.0)),
+}
+# Of the tensor that these are given no more than the shape matters.
+_FILLS = {
+    aten.normal_functional.default,
+    aten.uniform.default,
+    aten.exponential.default,
+    aten.bernoulli.p,
+    aten.random.default,
+}
+# The same as programs call them, before a graph is made free of writing.
+_FILLING = {
+    aten.normal_.default,
+    aten.uniform_.default,
+    aten.exponential_.default,
+    aten.bernoulli_.float,
+    aten.random_.default,
+    *_LIKE,
+}
 
 
 def _empty(graph: Graph, like: Node) -> Node:
@@ -97,7 +128,7 @@ def _empty(graph: Graph, like: Node) -> Node:
     return empty
 
 
-def _program(module: GraphModule, draws: Sequence[Node]) -> Draw:
+def _program(module: GraphModule, draws: Sequence[Node]) -> GraphModule:
     """The draws, with what they need, as a graph without inputs."""
     needed: set[Node] = set()
     waiting = list(draws)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyro_decomp.capture.random_draws import Draw, lift
+from pyro_decomp.capture.random_draws import lift
 from pyro_decomp.capture.refusal import CaptureError
 from pyro_decomp.capture.simplify import simplify
 from pyro_decomp.capture.substitution import Slots
@@ -35,7 +35,7 @@ class StepGraph:
 
     slots: Slots
     module: GraphModule
-    draw: Draw
+    draw: GraphModule
     names: tuple[str, ...]
 
     @property
@@ -102,6 +102,7 @@ def capture(
         except Exception as error:
             raise CaptureError(_reason(error)) from error
     draw = lift(module)
+    simplify(draw)
     simplify(module)
     return StepGraph(slots, module, draw, tuple(names))
 

@@ -1,0 +1,152 @@
+"""The training of one item of work."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pyro_decomp.capture import CaptureError
+from pyro_decomp.ensemble.alone import train_alone
+from pyro_decomp.ensemble.failures import sentence
+from pyro_decomp.ensemble.in_progress import ItemFile
+from pyro_decomp.ensemble.members import Item, Member, Outcome
+from pyro_decomp.ensemble.together import Together
+from pyro_decomp.ensemble.trial import Trial
+from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.interruption import Interrupted, stop_requests
+from pyro_decomp.loop import CHECKPOINT_SHARE
+from pyro_decomp.run_folder import RunFolder
+from pyro_decomp.seeds import seeded
+from pyro_decomp.steps import Execution
+from pyro_decomp.threads import threads
+
+Report = Callable[[int, int], None]
+
+FIRST_SAVE = 5.0  # seconds until an item's state is written for the first time
+TOLERANCE = 1e-3  # of a member's first objective and gradient, between the programs and the batch
+
+
+def train_item(
+    source: ExperimentFile, item: Item, out: Path, *, device: str, report: Report
+) -> list[Outcome]:
+    """Train the members of an item, each into its run folder ``out/members/NAME``.
+
+    A member that turns out not to do the same arithmetic as the others is trained alone.
+
+    Args:
+        source: The experiment file.
+        item: What to train.
+        out: The folder of the sweep.
+        device: Where.
+        report: Called now and then with the steps done, of all members, and the steps in all.
+
+    Raises:
+        Interrupted: The user stopped it; what was done is kept in ``out``.
+    """
+    if not item.together:
+        return [_alone(source, member, out, device, report) for member in item.members]
+    began = time.monotonic()
+    trials, outcomes = [], []
+    for member in item.members:
+        try:
+            trials.append(Trial.of(source, member, device))
+        except Exception as error:
+            outcomes.append(Outcome(member.name, "failed", 0, 0.0, sentence(error)))
+    same, others = _same_arithmetic(trials)
+    file = ItemFile(out, item)
+    if same:
+        try:
+            together = Together(same, is_compiled=item.compiled)
+            same, strangers = _agreeing(together)
+            if strangers:
+                others += strangers
+                together = Together(same, is_compiled=item.compiled)
+        except CaptureError:
+            others, same = [*same, *others], []
+    if same:
+        _train(together, file, report)
+        seconds = (time.monotonic() - began) / len(same)
+        outcomes += [_kept(together, index, out, item, seconds) for index in range(len(same))]
+    outcomes += [_alone(source, trial.member, out, device, report) for trial in others]
+    file.remove()
+    return outcomes
+
+
+def _alone(
+    source: ExperimentFile, member: Member, out: Path, device: str, report: Report
+) -> Outcome:
+    return train_alone(source, member, out / "members" / member.name, device=device, report=report)
+
+
+def _same_arithmetic(trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial]]:
+    """The largest number of members that do the same arithmetic, and the others."""
+    by_key: dict[object, list[Trial]] = defaultdict(list)
+    alone = []
+    for trial in trials:
+        weights = [name for name, value in trial.numbers().items() if value]
+        try:
+            by_key[trial.outline(), trial.signature(weights).digest].append(trial)
+        except Exception:  # it is told of when the member is trained
+            alone.append(trial)
+    largest = max(by_key.values(), key=len, default=[])
+    rest = [trial for found in by_key.values() if found is not largest for trial in found]
+    return largest, [*rest, *alone]
+
+
+def _agreeing(together: Together) -> tuple[list[Trial], list[Trial]]:
+    """Members whose first step comes out of the batch as out of their own programs; and others."""
+    objectives, norms = together.first_values()
+    agreeing: list[Trial] = []
+    others: list[Trial] = []
+    for index, trial in enumerate(together.trials):
+        wanted = _first_step(trial)
+        found = torch.stack([objectives[index], norms[index]]).to(wanted)
+        close = torch.isclose(found, wanted, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+        (agreeing if bool(close.all()) else others).append(trial)
+    return agreeing, others
+
+
+def _first_step(trial: Trial) -> Tensor:
+    """The objective and the norm of its gradient, by the programs themselves."""
+    experiment, parameters = trial.experiment, list(trial.state.parameters.values())
+    with seeded(trial.member.seed):
+        torch.set_rng_state(trial.random["torch"])
+        estimate = experiment.elbo.evaluate(experiment.model, experiment.guide, *trial.first_batch)
+        gradients = torch.autograd.grad(estimate.objective, parameters, allow_unused=True)
+    norm = torch.nn.utils.get_total_norm([g for g in gradients if g is not None])
+    return torch.stack([estimate.objective.detach(), norm])
+
+
+def _train(together: Together, file: ItemFile, report: Report) -> None:
+    if (state := file.read()) is not None:
+        together.load_state_dict(state)
+    size, total = len(together.trials), together.total_steps
+    saved, cost = time.monotonic(), FIRST_SAVE / CHECKPOINT_SHARE
+    with stop_requests() as stop, threads(1):
+        for step in together.take_steps() if together.step < total else ():
+            report(step * size, total * size)
+            now = time.monotonic()
+            if stop.is_set() or now - saved > max(1.0, CHECKPOINT_SHARE * cost):
+                file.write(together.state_dict())
+                saved, cost = time.monotonic(), time.monotonic() - now
+            if stop.is_set():
+                raise Interrupted(step, Path())
+
+
+def _kept(together: Together, index: int, out: Path, item: Item, seconds: float) -> Outcome:
+    """Write a member's run folder."""
+    trial = together.trials[index]
+    folder = RunFolder(out / "members" / trial.member.name)
+    steps = "compiled" if item.compiled else "captured"
+    execution = Execution(steps, "float32", "contiguous", 1, f"with {item.why}")
+    checkpoint = together.checkpoint(index)
+    folder.open_new(trial.config | {"execution": asdict(execution)}, force=True)
+    folder.write_checkpoint(checkpoint, together.history(index))
+    why = together.set_aside.get(index)
+    status = "finished" if why is None else "not finite"
+    message = "" if why is None else why[0]
+    return Outcome(trial.member.name, status, checkpoint["step"], seconds, message)

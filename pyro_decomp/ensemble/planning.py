@@ -1,0 +1,165 @@
+"""Which members train as one computation, and which by themselves."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pyro_decomp.capture import CaptureError
+from pyro_decomp.capture.compiled import why_not
+from pyro_decomp.capture.signature import Signature
+from pyro_decomp.ensemble.in_progress import interrupted
+from pyro_decomp.ensemble.members import Item, Member
+from pyro_decomp.ensemble.trial import ELEMENTWISE, Trial
+from pyro_decomp.errors import DecompError
+from pyro_decomp.experiment_file import ExperimentFile
+
+# Of the largest result of an operation: more members at once, and results leave the cache.
+ELEMENTS = 330_000
+MOST_MEMBERS, FEWEST_MEMBERS = 256, 4
+# Seconds on the 2-core machine that docs/speed.md tells of. Only their ratios matter.
+SAVED_BY_COMPILING = 3e-6  # an operation, member and step
+COMPILING = 5.0, 40e-3  # once a process, and an operation
+
+ASKED = "as was asked for"
+
+
+def plan(
+    source: ExperimentFile,
+    members: Sequence[Member],
+    *,
+    way: str = "auto",
+    num_workers: int = 1,
+    device: str = "cpu",
+    out: Path | None = None,
+) -> list[Item]:
+    """Divide members into items of work.
+
+    Members train together that do the same arithmetic in all but their parameters, numbers of the
+    objective, data and draws; see :mod:`pyro_decomp.capture.signature`. An item has as many of them
+    as keep within a processor's cache.
+
+    Args:
+        source: The experiment file.
+        members: Whom to train.
+        way: "batched" trains together all that can be, "processes" none; "auto" all that gain by
+            it, which convolutional networks on a processor do not.
+        num_workers: Processes that there will be.
+        device: Where members are trained.
+        out: The folder of the sweep, whose interrupted items are taken up again as they were.
+
+    Returns:
+        Items, those that take longest first.
+    """
+    if way == "processes":
+        return [Item((member,), together=False, why=ASKED) for member in members]
+    begun = interrupted(out) if out is not None else []
+    items, by_name = [], {member.name: member for member in members}
+    for names in begun:
+        if all(name in by_name for name in names.members):
+            again = tuple(by_name.pop(name) for name in names.members)
+            items.append(Item(again, together=True, why=names.why, compiled=names.compiled))
+    groups = _groups(source, list(by_name.values()), device)
+    for group in sorted(groups, key=_cost, reverse=True):
+        items += _divided(group, way, num_workers, device)
+    return items
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Members of one signature, or that must train alone."""
+
+    members: list[Member]
+    total_steps: int
+    signature: Signature | None
+    why_alone: str = ""
+
+
+def _cost(group: _Group) -> float:
+    """What a member of it costs, in operations; one that trains alone costs most."""
+    return math.inf if group.signature is None else group.signature.num_operations
+
+
+def _groups(source: ExperimentFile, members: list[Member], device: str) -> Iterator[_Group]:
+    by_outline: dict[Any, list[tuple[Trial, list[Member]]]] = defaultdict(list)
+    for same in _by_arguments(members):
+        try:
+            trial = Trial.of(source, same[0], device)
+        except Exception:  # it is told of when the member is trained
+            yield _Group(same, 0, None, "it fails")
+            continue
+        by_outline[trial.outline()].append((trial, same))
+    for found in by_outline.values():
+        first, _ = found[0]
+        if reason := _why_alone(first):
+            alone = [member for _, same in found for member in same]
+            yield _Group(alone, first.experiment.total_steps, None, reason)
+            continue
+        weights = [name for name, value in first.numbers().items() if value]
+        by_signature: dict[str, _Group] = {}
+        for trial, same in found:
+            steps = trial.experiment.total_steps
+            try:
+                signature = trial.signature(weights)
+            except (CaptureError, DecompError, RuntimeError, ValueError) as error:
+                yield _Group(same, steps, None, f"it cannot be captured: {error}")
+                continue
+            if signature.digest in by_signature:
+                by_signature[signature.digest].members.extend(same)
+            else:
+                by_signature[signature.digest] = _Group(list(same), steps, signature)
+        yield from by_signature.values()
+
+
+def _by_arguments(members: Iterable[Member]) -> list[list[Member]]:
+    found: dict[str, list[Member]] = defaultdict(list)
+    for member in members:
+        found[repr(sorted(member.arguments.items()))].append(member)
+    return list(found.values())
+
+
+def _why_alone(trial: Trial) -> str:
+    if trial.experiment.auxiliaries:
+        return "the objective trains networks of its own on the programs' traces"
+    optimizer = trial.optimizer(list(trial.state.parameters.values()))
+    if type(optimizer) not in ELEMENTWISE:
+        return f"the optimiser {type(optimizer).__name__} is not known to treat numbers one by one"
+    return ""
+
+
+def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Item]:
+    """The items of a group."""
+    why, signature = group.why_alone, group.signature
+    if not why and len(group.members) == 1:
+        why = "no other member does the same arithmetic"
+    on_processor = torch.device(device).type == "cpu"
+    if not why and way == "auto" and on_processor and signature and signature.is_convolutional:
+        why = "a processor does convolutions of many networks at once no faster"
+    if why or signature is None:
+        return [Item((member,), together=False, why=why) for member in group.members]
+    at_once = MOST_MEMBERS
+    if on_processor:
+        at_once = max(FEWEST_MEMBERS, min(MOST_MEMBERS, ELEMENTS // signature.largest))
+    parts = -(-len(group.members) // at_once)
+    parts = min(len(group.members), -(-parts // num_workers) * num_workers)  # an equal load
+    size = -(-len(group.members) // parts)
+    compiled = _compiling_pays(group, num_workers) and not why_not(torch.device(device).type)
+    return [
+        Item(
+            tuple(group.members[start : start + size]),
+            together=True,
+            why=f"{len(group.members)} members do the same arithmetic, {size} at once",
+            compiled=compiled,
+        )
+        for start in range(0, len(group.members), size)
+    ]
+
+
+def _compiling_pays(group: _Group, num_workers: int) -> bool:
+    operations = 2 * group.signature.num_operations if group.signature else 0  # and the gradient's
+    saved = SAVED_BY_COMPILING * operations * group.total_steps * len(group.members) / num_workers
+    return saved > COMPILING[0] + COMPILING[1] * operations

@@ -1,0 +1,241 @@
+"""Members trained as one computation: parameters stacked, everything else each member's own."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from pyro_decomp.capture import capture
+from pyro_decomp.data.batches import Batch
+from pyro_decomp.ensemble.batched_step import BatchedStep
+from pyro_decomp.ensemble.draws import Draws
+from pyro_decomp.ensemble.trial import Trial
+from pyro_decomp.loop import BATCH_STREAM, MAX_HISTORY_ROWS, batches
+from pyro_decomp.run_folder import History
+
+SMALL = 1e-6  # what torch adds to a norm that it divides by
+
+
+class Together:
+    """K members of one outline and signature, and the steps that change them.
+
+    Each has its own parameters, buffers, numbers of the objective, batches and draws, those that it
+    would have alone. A member whose objective or gradient stops being finite is set aside as it was
+    before that step, and cannot reach the others.
+
+    Args:
+        trials: The members.
+        is_compiled: Turn the step into machine code.
+
+    Attributes:
+        step: Steps done.
+        set_aside: Index of a member to why, and its checkpoint.
+
+    Raises:
+        CaptureError: The step cannot be captured, or not for several members at once.
+    """
+
+    def __init__(self, trials: Sequence[Trial], *, is_compiled: bool = False) -> None:
+        self.trials = list(trials)
+        self.step = 0
+        self.set_aside: dict[int, tuple[str, dict[str, Any]]] = {}
+        self._is_compiled = is_compiled
+        self._experiment = trials[0].experiment
+        self._slots = [trial.slots(self._numbers()) for trial in trials]
+        self._trained, self._frozen, self._buffers = (
+            [torch.stack([t.detach() for t in each]) for each in zip(*tensors, strict=True)]
+            for tensors in (
+                [slots.trained for slots in self._slots],
+                [slots.frozen for slots in self._slots],
+                [slots.buffers for slots in self._slots],
+            )
+        )
+        for parameter in self._trained:
+            parameter.requires_grad_()
+        self._optimizer = trials[0].optimizer(self._trained)
+        self._ready: dict[tuple[Any, ...], BatchedStep] = {}
+        self._rows: list[tuple[int, dict[str, Tensor], dict[str, float]]] = []
+        self._log_every = -(-self.total_steps // MAX_HISTORY_ROWS)
+        same_data = len({trial.config["data_blake2b"] for trial in trials}) == 1
+        self._shares_data = same_data and self._experiment.steps_per_epoch == 1
+        first = self._for(self._first_batch())
+        self._draws = Draws(first.graph.draw, [trial.random["torch"] for trial in trials])
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run, the same for all members."""
+        return self._experiment.total_steps
+
+    def take_steps(self) -> Iterator[int]:
+        """Train to the end; gives the number of every step once it is done."""
+        streams = [
+            batches(trial.experiment, trial.member.seed, BATCH_STREAM, self.step)
+            for trial in self.trials
+        ]
+        if self._shares_data:
+            streams = streams[:1]
+        for each in zip(*streams, strict=True):
+            scheduled: dict[str, float] = {}
+            for trial in self.trials if self._experiment.schedules else ():
+                scheduled = trial.experiment.apply_schedules(self.step + 1)
+            values, norms, buffers = self._gradients(self._joined(each))
+            self._set_aside_failing(values, norms)
+            self._clip(norms)
+            self._optimizer.step()
+            self._buffers = buffers
+            self.step += 1
+            if self.step % self._log_every == 0 or self.step in (1, self.total_steps):
+                self._rows.append((self.step, values, scheduled))
+            yield self.step
+            if len(self.set_aside) == len(self.trials):
+                return
+
+    def first_values(self) -> tuple[Tensor, Tensor]:
+        """Objectives and norms of gradients of the first step, ``[K]`` each; changes nothing."""
+        values, norms, _ = self._gradients(self._first_batch())
+        generators = [trial.random["torch"] for trial in self.trials]
+        self._draws = Draws(self._draws.draw, generators)
+        return values["objective"], norms
+
+    def checkpoint(self, index: int) -> dict[str, Any]:
+        """What :func:`pyro_decomp.train` keeps of a member that has come as far as this."""
+        if index in self.set_aside:
+            return self.set_aside[index][1]
+        trial, slots = self.trials[index], self._slots[index]
+        with torch.no_grad():
+            for own, stacked in (
+                *zip(slots.trained, self._trained, strict=True),
+                *zip(slots.buffers, self._buffers, strict=True),
+            ):
+                own.copy_(stacked[index])
+        return {
+            "step": self.step,
+            "rows": len(self._rows),
+            "optimizer": self._optimizer_of(index),
+            "auxiliaries": {},
+            "random": trial.random | {"torch": self._draws.generator(index)},
+            **trial.state.tensors(),
+        }
+
+    def history(self, index: int) -> History:
+        """The columns of a member's ``history.csv``."""
+        columns: History = {"step": [], "epoch": []}
+        for step, values, scheduled in self._rows[: self.checkpoint(index)["rows"]]:
+            epoch = (step - 1) // self._experiment.steps_per_epoch + 1
+            found = {name: value[index].item() for name, value in values.items()}
+            row = {"step": float(step), "epoch": float(epoch), **found, **scheduled}
+            for name in row:
+                columns.setdefault(name, [math.nan] * (len(columns["step"])))
+            for name, column in columns.items():
+                column.append(row.get(name, math.nan))
+        return columns
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that :meth:`load_state_dict` needs to go on from here, as ``torch.save`` takes it."""
+        return {
+            "step": self.step,
+            "trained": [parameter.detach() for parameter in self._trained],
+            "buffers": self._buffers,
+            "optimizer": self._optimizer.state_dict(),
+            "generators": self._draws.generators(),
+            "rows": self._rows,
+            "set_aside": self.set_aside,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what :meth:`state_dict` gave for the same members."""
+        with torch.no_grad():
+            for own, kept in zip(self._trained, state["trained"], strict=True):
+                own.copy_(kept)
+        self._buffers = state["buffers"]
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._draws = Draws(self._draws.draw, state["generators"])
+        self.step, self._rows = state["step"], state["rows"]
+        self.set_aside = state["set_aside"]
+
+    def _first_batch(self) -> Batch:
+        trials = self.trials[:1] if self._shares_data else self.trials
+        return self._joined([trial.first_batch for trial in trials])
+
+    def _joined(self, each: Sequence[Batch]) -> Batch:
+        if self._shares_data:
+            return each[0]
+        return tuple(torch.stack(tensors) for tensors in zip(*each, strict=True))
+
+    def _numbers(self) -> list[str]:
+        """Names of the objective's numbers that are inputs: where one is 0, nothing is weighed."""
+        return [name for name, value in self.trials[0].numbers().items() if value]
+
+    def _inputs(self, batch: Batch, draws: Sequence[Tensor]) -> list[Tensor]:
+        each = [trial.numbers() for trial in self.trials]
+        like = self._trained[0].detach()
+        numbers = [like.new_tensor([values[n] for values in each]) for n in self._numbers()]
+        trained = [parameter.detach() for parameter in self._trained]
+        return [*trained, *self._frozen, *self._buffers, *numbers, *batch, *draws]
+
+    def _for(self, batch: Batch) -> BatchedStep:
+        names = self._numbers()
+        key = (*(tensor.shape for tensor in batch), *names)
+        if key not in self._ready:
+            trial = self.trials[0]
+            one = batch if self._shares_data else [tensor[0] for tensor in batch]
+            graph = capture(trial.experiment, trial.state, one, names)
+            generators = [trial.random["torch"] for trial in self.trials]
+            inputs = self._inputs(batch, Draws(graph.draw, generators).next())
+            self._ready[key] = BatchedStep.of(
+                graph, inputs, shares_data=self._shares_data, is_compiled=self._is_compiled
+            )
+        return self._ready[key]
+
+    def _gradients(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
+        """Values by name and norms of gradients, ``[K]`` each, and buffers as they became."""
+        ready = self._for(batch)
+        values, *rest, norms = ready.run(*self._inputs(batch, self._draws.next()))
+        gradients, buffers = rest[: len(self._trained)], rest[len(self._trained) :]
+        for parameter, gradient in zip(self._trained, gradients, strict=True):
+            parameter.grad = gradient
+        return dict(zip(ready.graph.names, values.unbind(1), strict=True)), norms, buffers
+
+    def _set_aside_failing(self, values: dict[str, Tensor], norms: Tensor) -> None:
+        is_finite = values["objective"].isfinite() & norms.isfinite()
+        if bool(is_finite.all()):
+            return
+        for index in (~is_finite).nonzero().flatten().tolist():
+            if index in self.set_aside:
+                continue
+            found = {name: value[index].item() for name, value in values.items()}
+            wrong = [f"{n} = {value}" for n, value in found.items() if not math.isfinite(value)]
+            what = ", ".join(wrong) or "the gradient is not finite"
+            why = (
+                f"step {self.step + 1}: {what}; kept as it was before (try a smaller learning rate)"
+            )
+            self.set_aside[index] = why, _copied(self.checkpoint(index))
+
+    def _clip(self, norms: Tensor) -> None:
+        limit = self._experiment.clip_grad_norm
+        if limit is None:
+            return
+        factors = (limit / (norms + SMALL)).clamp(max=1.0)
+        for parameter in self._trained:
+            if parameter.grad is not None:
+                parameter.grad *= factors.view(-1, *(1,) * (parameter.dim() - 1))
+
+    def _optimizer_of(self, index: int) -> dict[str, Any]:
+        """The optimiser's state of one member, as it would have it alone."""
+        whole = self._optimizer.state_dict()
+        state = {
+            place: {
+                name: value[index].clone() if isinstance(value, Tensor) and value.dim() else value
+                for name, value in kept.items()
+            }
+            for place, kept in whole["state"].items()
+        }
+        return {"state": state, "param_groups": whole["param_groups"]}
+
+
+def _copied(value: Any) -> Any:
+    """The same with tensors of its own."""
+    return tree_map(lambda each: each.clone() if isinstance(each, Tensor) else each, value)

@@ -1,0 +1,122 @@
+"""A member of an ensemble, made ready to be trained: what is its own, and what it shares."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_decomp.capture.signature import Signature, sign
+from pyro_decomp.capture.substitution import Slots
+from pyro_decomp.data.batches import Batch, Data
+from pyro_decomp.ensemble.members import Member
+from pyro_decomp.experiment import Experiment
+from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.objective_weights import objective_weights
+from pyro_decomp.run import describe
+from pyro_decomp.seeds import derive, random_state, seeded, set_seed
+from pyro_decomp.state import State, prepare
+from pyro_decomp.training import TRAINING_STREAM
+
+# Optimisers that treat every number of a parameter by itself, so that stacked parameters are
+# trained as each would be alone.
+ELEMENTWISE = (
+    torch.optim.SGD,
+    torch.optim.Adam,
+    torch.optim.AdamW,
+    torch.optim.RMSprop,
+    torch.optim.Adagrad,
+    torch.optim.Adadelta,
+    torch.optim.Adamax,
+    torch.optim.NAdam,
+    torch.optim.RAdam,
+)
+
+
+@dataclass
+class Trial:
+    """A member with its experiment, as :func:`pyro_decomp.train` would begin it.
+
+    Attributes:
+        member: Whose.
+        experiment: Its programs, data and objective.
+        state: Its networks and parameters.
+        config: What its ``config.json`` records, but for the execution.
+        random: Its random generators, as they are before the first step.
+    """
+
+    member: Member
+    experiment: Experiment
+    state: State
+    config: dict[str, Any]
+    random: dict[str, Any]
+
+    @classmethod
+    def of(cls, source: ExperimentFile, member: Member, device: str = "cpu") -> "Trial":
+        """Run the experiment file with the member's seed and arguments.
+
+        Raises:
+            DecompError: As :func:`pyro_decomp.train` does, or what the user's file raises.
+        """
+        own = ExperimentFile.from_source(source.source, source.path, seed=member.seed)
+        set_seed(member.seed)
+        experiment = own.build(member.arguments)
+        config = describe(experiment, member.seed, device, own, member.arguments)
+        state = prepare(experiment, device)
+        state.train(True)
+        with seeded(derive(member.seed, TRAINING_STREAM)):
+            random = random_state()
+        return cls(member, experiment, state, config, random)
+
+    @property
+    def first_batch(self) -> Batch:
+        """Data of the shape of its first batch."""
+        data = Data.of(self.experiment.data)
+        return data[: min(self.experiment.batch_size or len(data), len(data))]
+
+    def numbers(self) -> dict[str, float]:
+        """The numbers of its objective."""
+        weights = objective_weights(self.experiment.elbo)
+        return {name: float(weight.get()) for name, weight in weights.items()}
+
+    def optimizer(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+        """Its optimiser, of these parameters in place of its own."""
+        return self.experiment.optimizer(parameters)
+
+    def slots(self, weights: Sequence[str]) -> Slots:
+        """Where its programs find their tensors, these numbers of the objective among them."""
+        return Slots(self.experiment, self.state, self.first_batch, weights)
+
+    def outline(self) -> tuple[Any, ...]:
+        """What members that train together must have in common, before their programs are run.
+
+        Numbers of the objective are told by whether they are 0, where nothing is computed of what
+        they weigh.
+        """
+        experiment = self.experiment
+        optimizer = self.optimizer(list(self.state.parameters.values()))
+        groups = [
+            {name: value for name, value in group.items() if name != "params"}
+            for group in optimizer.param_groups
+        ]
+        return (
+            type(experiment.elbo).__name__,
+            tuple((name, value == 0) for name, value in self.numbers().items()),
+            tuple((name, tuple(p.shape), p.dtype) for name, p in self.state.parameters.items()),
+            tuple(tuple(tensor.shape) for tensor in self.first_batch),
+            (len(experiment.data), experiment.total_steps, experiment.batch_size),
+            experiment.clip_grad_norm,
+            repr(experiment.schedules),
+            (type(optimizer), repr(groups)),
+        )
+
+    def signature(self, weights: Sequence[str]) -> Signature:
+        """What a step of it computes; see :func:`pyro_decomp.capture.signature.sign`.
+
+        Raises:
+            CaptureError: It cannot be captured.
+        """
+        slots = self.slots(weights)
+        with seeded(derive(self.member.seed, TRAINING_STREAM)):
+            return sign(self.experiment, slots, self.first_batch)[0]

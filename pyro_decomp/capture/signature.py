@@ -52,10 +52,11 @@ def sign(
         CaptureError: Values of tensors decide what is computed, or a draw depends on parameters.
     """
     numbers = slots.inputs()[-len(slots.weights) :] if slots.weights else []
-    inputs = [*slots.trained, *slots.frozen, *slots.buffers, *numbers, *batch]
+    buffers = [buffer.clone() for buffer in slots.buffers]
+    inputs = [*slots.trained, *slots.frozen, *buffers, *numbers, *batch]
     recorder = _Recorder(inputs)
     with (
-        slots.filled(slots.trained, slots.frozen, slots.buffers, numbers),
+        slots.filled(slots.trained, slots.frozen, buffers, numbers),
         pyro.validation_enabled(False),
         recorder,
     ):

@@ -111,4 +111,6 @@ def _reason(error: Exception) -> str:
     message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if "data-dependent" in str(error) or "_local_scalar_dense" in str(error):
         return "values of tensors decide what the programs compute"
+    if "mutating a non-functional tensor" in str(error):
+        return "the programs write to a tensor of their own"
     return f"they cannot be traced: {type(error).__name__}: {message}"

@@ -64,7 +64,7 @@ class Slots:
     def inputs(self) -> list[Tensor]:
         """What the programs find there now: trained, frozen, buffers, and the numbers."""
         like = self.trained[0]
-        numbers = [torch.as_tensor(slot.get()).to(like) for slot in self._numbers()]
+        numbers = [torch.as_tensor(n.get(), dtype=like.dtype).to(like) for n in self._numbers()]
         return [t.detach() for t in (*self.trained, *self.frozen, *self.buffers, *numbers)]
 
     def split(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], ...]:
@@ -111,14 +111,10 @@ def _parts(state: State) -> list[nn.Module]:
 def _updated_buffers(
     experiment: Experiment, state: State, batch: Sequence[Tensor]
 ) -> set[tuple[nn.Module, str]]:
-    """Which buffers a run of the programs writes to; all is as before afterwards."""
+    """Which buffers a run of the programs changes; all is as before afterwards."""
     with undisturbed(state.modules), torch.no_grad():
         found = {(part, n): b for part in _parts(state) for n, b in part._buffers.items()}
-        kept = {place: buffer for place, buffer in found.items() if buffer is not None}
-        versions = {place: buffer._version for place, buffer in kept.items()}
+        kept = {place: b.clone() for place, b in found.items() if b is not None}
         experiment.elbo.evaluate(experiment.model, experiment.guide, *batch)
-        return {
-            (part, name)
-            for (part, name), buffer in kept.items()
-            if part._buffers[name] is not buffer or buffer._version != versions[part, name]
-        }
+        now = {(part, n): b for part in _parts(state) for n, b in part._buffers.items()}
+        return {p for p, b in now.items() if b is not None and not torch.equal(b, kept[p])}

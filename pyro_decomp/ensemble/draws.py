@@ -1,37 +1,43 @@
 """Random draws of several members, each from generators of its own, some steps at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
 
 BYTES = 2**22  # of draws that are held at once
+MOST_STEPS = 64  # that are drawn for at once
+
+Draw = Callable[[], Sequence[Tensor]]
 
 
 class Draws:
-    """What a captured step's ``draw`` gives, for each of K members as if it were alone.
+    """What captured steps draw, for each of K members as if it were alone.
+
+    A member's generator is put in the place of the global one for several steps at a time, as that
+    takes longer than most draws.
 
     Args:
-        draw: Gives one step's draws from the global generator.
         generators: The state of each member's generator before its next step.
-
-    Attributes:
-        draw: The same.
     """
 
-    def __init__(self, draw: GraphModule, generators: Sequence[Tensor]) -> None:
-        self.draw = draw
+    def __init__(self, generators: Sequence[Tensor]) -> None:
         self._ahead = list(generators)
         self._behind = list(generators)
+        self._draw: Draw | None = None
         self._held: list[list[Tensor]] = []
         self._used = 0
-        self._at_once = 1
 
-    def next(self) -> list[Tensor]:
-        """The draws of the next step, with a leading K."""
-        if self._used == len(self._held):
-            self._fill()
+    def next(self, draw: Draw, steps: int = 1) -> list[Tensor]:
+        """The draws of the next step, with a leading K.
+
+        Args:
+            draw: Gives one step's draws from the global generator.
+            steps: For how many steps, this one included, it will be the same.
+        """
+        if draw is not self._draw or self._used == len(self._held):
+            self._ahead = self.generators()
+            self._fill(draw, steps)
         drawn = self._held[self._used]
         self._used += 1
         return drawn
@@ -42,24 +48,30 @@ class Draws:
 
     def generator(self, member: int) -> Tensor:
         """The state of one member's."""
-        if self._used == len(self._held):
+        if self._draw is None or self._used == len(self._held):
             return self._ahead[member]
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(self._behind[member])
             for _ in range(self._used):
-                self.draw()
+                self._draw()
             return torch.get_rng_state()
 
-    def _fill(self) -> None:
+    def _fill(self, draw: Draw, steps: int) -> None:
         self._behind = list(self._ahead)
-        steps: list[list[list[Tensor]]] = [[] for _ in range(self._at_once)]
+        self._draw, self._used = draw, 0
+        drawn: list[list[Sequence[Tensor]]] = []
         with torch.random.fork_rng(devices=[]):
             for member, state in enumerate(self._ahead):
                 torch.set_rng_state(state)
-                for step in steps:
-                    step.append(list(self.draw()))
+                of_member = [draw()]
+                if member == 0:
+                    size = sum(t.numel() * t.element_size() for t in of_member[0])
+                    at_once = BYTES // max(1, size * len(self._ahead))
+                    steps = max(1, min(steps, MOST_STEPS, at_once))
+                of_member += [draw() for _ in range(steps - 1)]
+                drawn.append(of_member)
                 self._ahead[member] = torch.get_rng_state()
-        self._held = [[torch.stack(each) for each in zip(*step, strict=True)] for step in steps]
-        self._used = 0
-        bytes_a_step = sum(t.numel() * t.element_size() for t in self._held[0])
-        self._at_once = max(1, min(64, BYTES // max(1, bytes_a_step)))
+        self._held = [
+            [torch.stack(each) for each in zip(*step, strict=True)]
+            for step in zip(*drawn, strict=True)
+        ]

@@ -15,12 +15,12 @@ from pyro_decomp.ensemble.failures import sentence
 from pyro_decomp.ensemble.in_progress import ItemFile
 from pyro_decomp.ensemble.members import Item, Member, Outcome
 from pyro_decomp.ensemble.together import Together
-from pyro_decomp.ensemble.trial import Trial
+from pyro_decomp.ensemble.trial import Trial, own_numbers
 from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.interruption import Interrupted, stop_requests
 from pyro_decomp.loop import CHECKPOINT_SHARE
+from pyro_decomp.modules import undisturbed
 from pyro_decomp.run_folder import RunFolder
-from pyro_decomp.seeds import seeded
 from pyro_decomp.steps import Execution
 from pyro_decomp.threads import threads
 
@@ -86,8 +86,8 @@ def _same_arithmetic(trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial]]
     """The largest number of members that do the same arithmetic, and the others."""
     by_key: dict[object, list[Trial]] = defaultdict(list)
     alone = []
+    weights = own_numbers(trials)
     for trial in trials:
-        weights = [name for name, value in trial.numbers().items() if value]
         try:
             by_key[trial.outline(), trial.signature(weights).digest].append(trial)
         except Exception:  # it is told of when the member is trained
@@ -113,7 +113,7 @@ def _agreeing(together: Together) -> tuple[list[Trial], list[Trial]]:
 def _first_step(trial: Trial) -> Tensor:
     """The objective and the norm of its gradient, by the programs themselves."""
     experiment, parameters = trial.experiment, list(trial.state.parameters.values())
-    with seeded(trial.member.seed):
+    with undisturbed(trial.state.modules):
         torch.set_rng_state(trial.random["torch"])
         estimate = experiment.elbo.evaluate(experiment.model, experiment.guide, *trial.first_batch)
         gradients = torch.autograd.grad(estimate.objective, parameters, allow_unused=True)

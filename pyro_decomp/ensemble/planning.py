@@ -9,14 +9,13 @@ from typing import Any
 
 import torch
 
-from pyro_decomp.capture import CaptureError
 from pyro_decomp.capture.compiled import why_not
 from pyro_decomp.capture.signature import Signature
 from pyro_decomp.ensemble.in_progress import interrupted
 from pyro_decomp.ensemble.members import Item, Member
-from pyro_decomp.ensemble.trial import ELEMENTWISE, Trial
-from pyro_decomp.errors import DecompError
+from pyro_decomp.ensemble.trial import ELEMENTWISE, Trial, own_numbers
 from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.user_code import one_line
 
 # Of the largest result of an operation: more members at once, and results leave the cache.
 ELEMENTS = 330_000
@@ -99,14 +98,14 @@ def _groups(source: ExperimentFile, members: list[Member], device: str) -> Itera
             alone = [member for _, same in found for member in same]
             yield _Group(alone, first.experiment.total_steps, None, reason)
             continue
-        weights = [name for name, value in first.numbers().items() if value]
+        weights = own_numbers([trial for trial, _ in found])
         by_signature: dict[str, _Group] = {}
         for trial, same in found:
             steps = trial.experiment.total_steps
             try:
                 signature = trial.signature(weights)
-            except (CaptureError, DecompError, RuntimeError, ValueError) as error:
-                yield _Group(same, steps, None, f"it cannot be captured: {error}")
+            except Exception as error:  # whatever it is, alone it may do
+                yield _Group(same, steps, None, f"it cannot be captured: {one_line(error)}")
                 continue
             if signature.digest in by_signature:
                 by_signature[signature.digest].members.extend(same)

@@ -12,7 +12,7 @@ from pyro_decomp.capture import capture
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.ensemble.batched_step import BatchedStep
 from pyro_decomp.ensemble.draws import Draws
-from pyro_decomp.ensemble.trial import Trial
+from pyro_decomp.ensemble.trial import Trial, own_numbers
 from pyro_decomp.loop import BATCH_STREAM, MAX_HISTORY_ROWS, batches
 from pyro_decomp.run_folder import History
 
@@ -44,6 +44,7 @@ class Together:
         self.set_aside: dict[int, tuple[str, dict[str, Any]]] = {}
         self._is_compiled = is_compiled
         self._experiment = trials[0].experiment
+        self._own_numbers = own_numbers(trials)
         self._slots = [trial.slots(self._numbers()) for trial in trials]
         self._trained, self._frozen, self._buffers = (
             [torch.stack([t.detach() for t in each]) for each in zip(*tensors, strict=True)]
@@ -61,8 +62,8 @@ class Together:
         self._log_every = -(-self.total_steps // MAX_HISTORY_ROWS)
         same_data = len({trial.config["data_blake2b"] for trial in trials}) == 1
         self._shares_data = same_data and self._experiment.steps_per_epoch == 1
-        first = self._for(self._first_batch())
-        self._draws = Draws(first.graph.draw, [trial.random["torch"] for trial in trials])
+        self._draws = Draws([trial.random["torch"] for trial in trials])
+        self._for(self._first_batch())  # or it is refused
 
     @property
     def total_steps(self) -> int:
@@ -96,8 +97,7 @@ class Together:
     def first_values(self) -> tuple[Tensor, Tensor]:
         """Objectives and norms of gradients of the first step, ``[K]`` each; changes nothing."""
         values, norms, _ = self._gradients(self._first_batch())
-        generators = [trial.random["torch"] for trial in self.trials]
-        self._draws = Draws(self._draws.draw, generators)
+        self._draws = Draws([trial.random["torch"] for trial in self.trials])
         return values["objective"], norms
 
     def checkpoint(self, index: int) -> dict[str, Any]:
@@ -152,7 +152,7 @@ class Together:
                 own.copy_(kept)
         self._buffers = state["buffers"]
         self._optimizer.load_state_dict(state["optimizer"])
-        self._draws = Draws(self._draws.draw, state["generators"])
+        self._draws = Draws(state["generators"])
         self.step, self._rows = state["step"], state["rows"]
         self.set_aside = state["set_aside"]
 
@@ -167,7 +167,8 @@ class Together:
 
     def _numbers(self) -> list[str]:
         """Names of the objective's numbers that are inputs: where one is 0, nothing is weighed."""
-        return [name for name, value in self.trials[0].numbers().items() if value]
+        values = self.trials[0].numbers()
+        return [name for name in self._own_numbers if values[name]]
 
     def _inputs(self, batch: Batch, draws: Sequence[Tensor]) -> list[Tensor]:
         each = [trial.numbers() for trial in self.trials]
@@ -184,7 +185,7 @@ class Together:
             one = batch if self._shares_data else [tensor[0] for tensor in batch]
             graph = capture(trial.experiment, trial.state, one, names)
             generators = [trial.random["torch"] for trial in self.trials]
-            inputs = self._inputs(batch, Draws(graph.draw, generators).next())
+            inputs = self._inputs(batch, Draws(generators).next(graph.draw))
             self._ready[key] = BatchedStep.of(
                 graph, inputs, shares_data=self._shares_data, is_compiled=self._is_compiled
             )
@@ -193,11 +194,19 @@ class Together:
     def _gradients(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
         """Values by name and norms of gradients, ``[K]`` each, and buffers as they became."""
         ready = self._for(batch)
-        values, *rest, norms = ready.run(*self._inputs(batch, self._draws.next()))
+        draws = self._draws.next(ready.graph.draw, self._steps_alike())
+        values, *rest, norms = ready.run(*self._inputs(batch, draws))
         gradients, buffers = rest[: len(self._trained)], rest[len(self._trained) :]
         for parameter, gradient in zip(self._trained, gradients, strict=True):
             parameter.grad = gradient
         return dict(zip(ready.graph.names, values.unbind(1), strict=True)), norms, buffers
+
+    def _steps_alike(self) -> int:
+        """Steps until the last of an epoch, whose batch may be smaller, this one included."""
+        per_epoch = self._experiment.steps_per_epoch
+        if per_epoch == 1:
+            return self.total_steps - self.step
+        return max(1, per_epoch - 1 - self.step % per_epoch)
 
     def _set_aside_failing(self, values: dict[str, Tensor], norms: Tensor) -> None:
         is_finite = values["objective"].isfinite() & norms.isfinite()

@@ -120,3 +120,11 @@ class Trial:
         slots = self.slots(weights)
         with seeded(derive(self.member.seed, TRAINING_STREAM)):
             return sign(self.experiment, slots, self.first_batch)[0]
+
+
+def own_numbers(trials: Sequence[Trial]) -> list[str]:
+    """Numbers of the objective that members have of their own, or that schedules change."""
+    each = [trial.numbers() for trial in trials]
+    names = dict.fromkeys(name for numbers in each for name in numbers)
+    varied = [n for n in names if len({numbers.get(n) for numbers in each}) > 1]
+    return [n for n in names if n in varied or n in trials[0].experiment.schedules]

@@ -156,7 +156,7 @@ class Loop:
     def _take_step(self, batch: Batch, other: Batch | None) -> dict[str, float]:
         weights = self.experiment.apply_schedules(self.step + 1)
         result = self.compute(batch, self.step + 1)
-        self._check_gradients(self.state.parameters, self.experiment.clip_grad_norm)
+        self._check_gradients(self.compute.trained, self.compute.gradients)
         self.optimizer.step()
         losses = {}
         if other is not None and result.estimate is not None:
@@ -178,7 +178,10 @@ class Loop:
                 )
             optimizer.zero_grad()
             loss.backward()
-            self._check_gradients(self._auxiliary_parameters(name), None)
+            weights = self._auxiliary_parameters(name)
+            self._check_gradients(
+                list(weights.values()), partial(_gradients, weights), is_clipped=False
+            )
             optimizer.step()
         return losses
 
@@ -186,18 +189,24 @@ class Loop:
         weights = self.auxiliaries[name].module.named_parameters()
         return {f"{name}.{n}": weight for n, weight in weights}
 
-    def _check_gradients(self, parameters: Mapping[str, Tensor], limit: float | None) -> None:
-        gradients = {n: p.grad for n, p in parameters.items() if p.grad is not None}
-        norm = torch.nn.utils.get_total_norm(gradients.values())
+    def _check_gradients(
+        self,
+        trained: list[Tensor],
+        by_name: Callable[[], Mapping[str, Tensor]],
+        *,
+        is_clipped: bool = True,
+    ) -> None:
+        norm = torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
         if not math.isfinite(norm.item()):
-            culprits = [n for n, g in gradients.items() if not bool(g.isfinite().all())]
+            culprits = [n for n, g in by_name().items() if not bool(g.isfinite().all())]
             raise NonFiniteError(
                 f"step {self.step + 1}: the gradient of {', '.join(culprits) or 'the parameters'} "
                 "is not finite; the last checkpoint is kept (try a smaller learning rate, or "
                 "clip_grad_norm)"
             )
-        if limit is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters.values(), limit, norm)
+        limit = self.experiment.clip_grad_norm
+        if is_clipped and limit is not None:
+            torch.nn.utils.clip_grads_with_norm_(trained, limit, norm)
 
     def _log(self, row: dict[str, float]) -> None:
         rows = len(self.history.get("step", ()))
@@ -217,3 +226,7 @@ def batches(experiment: Experiment, seed: int, stream: int, step: int = 0) -> It
     for epoch in range(step // per_epoch, experiment.epochs):
         first = step % per_epoch if epoch == step // per_epoch else 0
         yield from data.shuffled(size, seed=derive(seed, stream, epoch), first=first)
+
+
+def _gradients(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: p.grad for name, p in parameters.items() if p.grad is not None}

@@ -13,13 +13,13 @@ from pyro_decomp.experiment import Experiment
 from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.interruption import stop_requests
 from pyro_decomp.loop import Loop, Progress
+from pyro_decomp.machine import tuned
 from pyro_decomp.run import Run, describe, finish
 from pyro_decomp.run_folder import RunFolder
 from pyro_decomp.schedules import UnfinishedScheduleWarning
 from pyro_decomp.seeds import derive, set_seed
 from pyro_decomp.state import State, prepare
 from pyro_decomp.steps import Execution, choose, resolve
-from pyro_decomp.threads import threads
 
 TRAINING_STREAM = 1
 OTHER = {"source_sha256": "a different experiment file", "data_blake2b": "different data"}
@@ -83,12 +83,13 @@ def train(
     except (ValueError, TypeError, RuntimeError) as error:
         raise ExperimentError(f"the optimiser cannot be made: {error}") from error
     state.train(True)
-    with threads(execution.threads):
-        compute, execution = choose(execution, experiment, state)
+    with tuned(execution.threads):
+        compute, execution = choose(execution, experiment, state, optimizer)
+        optimizer = experiment.optimizer(compute.trained)
     if not (resume and folder.config_path.exists()):
         folder.open_new(config | {"execution": asdict(execution)}, force=force)
     loop = Loop(experiment, state, optimizer, folder, seed=seed, compute=compute)
-    with stop_requests() as stop, threads(execution.threads):
+    with stop_requests() as stop, tuned(execution.threads):
         if checkpoint is None:
             set_seed(derive(seed, TRAINING_STREAM))
             loop.save()

@@ -19,10 +19,10 @@ from pyro_decomp.ensemble.trial import Trial, own_numbers
 from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.interruption import Interrupted, stop_requests
 from pyro_decomp.loop import CHECKPOINT_SHARE
+from pyro_decomp.machine import tuned
 from pyro_decomp.modules import undisturbed
 from pyro_decomp.run_folder import RunFolder
 from pyro_decomp.steps import Execution
-from pyro_decomp.threads import threads
 
 Report = Callable[[int, int], None]
 
@@ -126,7 +126,7 @@ def _train(together: Together, file: ItemFile, report: Report) -> None:
         together.load_state_dict(state)
     size, total = len(together.trials), together.total_steps
     saved, cost = time.monotonic(), FIRST_SAVE / CHECKPOINT_SHARE
-    with stop_requests() as stop, threads(1):
+    with stop_requests() as stop, tuned(1):
         for step in together.take_steps() if together.step < total else ():
             report(step * size, total * size)
             now = time.monotonic()

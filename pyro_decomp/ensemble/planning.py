@@ -13,8 +13,9 @@ from pyro_decomp.capture.compiled import why_not
 from pyro_decomp.capture.signature import Signature
 from pyro_decomp.ensemble.in_progress import interrupted
 from pyro_decomp.ensemble.members import Item, Member
-from pyro_decomp.ensemble.trial import ELEMENTWISE, Trial, own_numbers
+from pyro_decomp.ensemble.trial import Trial, own_numbers
 from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.optimizers import is_elementwise
 from pyro_decomp.user_code import one_line
 
 # Of the largest result of an operation: more members at once, and results leave the cache.
@@ -125,7 +126,7 @@ def _why_alone(trial: Trial) -> str:
     if trial.experiment.auxiliaries:
         return "the objective trains networks of its own on the programs' traces"
     optimizer = trial.optimizer(list(trial.state.parameters.values()))
-    if type(optimizer) not in ELEMENTWISE:
+    if not is_elementwise(optimizer):
         return f"the optimiser {type(optimizer).__name__} is not known to treat numbers one by one"
     return ""
 

@@ -19,20 +19,6 @@ from pyro_decomp.seeds import derive, random_state, seeded, set_seed
 from pyro_decomp.state import State, prepare
 from pyro_decomp.training import TRAINING_STREAM
 
-# Optimisers that treat every number of a parameter by itself, so that stacked parameters are
-# trained as each would be alone.
-ELEMENTWISE = (
-    torch.optim.SGD,
-    torch.optim.Adam,
-    torch.optim.AdamW,
-    torch.optim.RMSprop,
-    torch.optim.Adagrad,
-    torch.optim.Adadelta,
-    torch.optim.Adamax,
-    torch.optim.NAdam,
-    torch.optim.RAdam,
-)
-
 
 @dataclass
 class Trial:

@@ -14,6 +14,7 @@ from pyro_decomp.state import State
 from pyro_decomp.steps.eager import EagerStep
 from pyro_decomp.steps.execution import Execution
 from pyro_decomp.steps.graph import GraphStep
+from pyro_decomp.steps.one_vector import may_be_joined
 from pyro_decomp.threads import is_small
 
 # Seconds, on the 2-core machine that docs/speed.md tells of. Only their ratios matter.
@@ -27,11 +28,7 @@ MARGIN = 2.0  # what a choice must win more than it costs
 def resolve(asked: Execution, experiment: Experiment, state: State) -> Execution:
     """Replace "auto" in everything but ``steps``, and change the networks' memory format."""
     device = next(iter(state.parameters.values())).device
-    convolutional = any(
-        isinstance(part, nn.Conv2d | nn.ConvTranspose2d)
-        for module in state.modules
-        for part in module.modules()
-    )
+    convolutional = _is_convolutional(state)
     precision, layout, threads = asked.precision, asked.memory_format, asked.threads
     if precision == "auto":
         precision = "bfloat16" if convolutional and _has_bfloat16(device) else "float32"
@@ -46,9 +43,15 @@ def resolve(asked: Execution, experiment: Experiment, state: State) -> Execution
 
 
 def choose(
-    execution: Execution, experiment: Experiment, state: State
+    execution: Execution, experiment: Experiment, state: State, optimizer: torch.optim.Optimizer
 ) -> tuple[EagerStep | GraphStep, Execution]:
     """What computes the steps, and the execution with "auto" replaced in ``steps`` too.
+
+    Args:
+        execution: As :func:`resolve` gave it.
+        experiment: What is trained.
+        state: Its networks and parameters.
+        optimizer: One of the kind that will train them.
 
     Raises:
         ExperimentError: It asks for captured or compiled steps, which cannot be had.
@@ -70,15 +73,22 @@ def choose(
     if asked == "auto":
         operations = step.captured(batch).num_operations
         asked, why = _what_pays(total, operations), f"{total} of {operations} operations"
-        if asked == "compiled" and missing:
+        if asked == "compiled" and _is_convolutional(state):
+            asked, why = "captured", "compiling does not make convolutions faster"
+        elif asked == "compiled" and missing:
             asked, why = "captured", missing
         elif asked == "eager":
             return eager, replace(execution, steps="eager", why=_too_few(total))
     if asked == "compiled":
         if missing:
             raise ExperimentError(f"steps: expected eager, captured or auto, as {missing}")
-        step.compile(batch)
+        step.compile(batch, is_joined=may_be_joined(step.trained, optimizer))
     return step, replace(execution, steps=asked, why=why)
+
+
+def _is_convolutional(state: State) -> bool:
+    parts = (part for module in state.modules for part in module.modules())
+    return any(isinstance(part, nn.Conv2d | nn.ConvTranspose2d) for part in parts)
 
 
 def _why_not_captured(step: GraphStep, experiment: Experiment, batch: Batch) -> str:

@@ -5,6 +5,7 @@ from functools import partial
 
 import pyro
 import torch
+from torch import Tensor
 
 from pyro_decomp.blame import blame_terms
 from pyro_decomp.capture.step_graph import named_values
@@ -30,6 +31,16 @@ class EagerStep:
         self._experiment = experiment
         self._state = state
         self._precision = precision
+
+    @property
+    def trained(self) -> list[Tensor]:
+        """What an optimiser is to train."""
+        return list(self._state.parameters.values())
+
+    def gradients(self) -> dict[str, Tensor]:
+        """The gradients of the last step by the names of the parameters."""
+        named = self._state.parameters.items()
+        return {name: p.grad for name, p in named if p.grad is not None}
 
     def __call__(self, batch: Batch, step: int) -> StepResult:
         """Compute values and gradients.

@@ -12,9 +12,11 @@ from pyro_decomp.capture.compiled import Program, compiled, example_inputs
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import NonFiniteError
 from pyro_decomp.experiment import Experiment
+from pyro_decomp.modules import undisturbed
 from pyro_decomp.objective_weights import objective_weights
 from pyro_decomp.state import State
 from pyro_decomp.steps.eager import EagerStep
+from pyro_decomp.steps.one_vector import OneVector
 from pyro_decomp.steps.result import StepResult
 
 Key = tuple[object, ...]
@@ -49,6 +51,7 @@ class GraphStep:
         self._experiment = experiment
         self._state = state
         self._is_compiled = False
+        self._joined: OneVector | None = None
         self._precision = precision
         self._eager = EagerStep(experiment, state, precision)
         self._ready: dict[Key, _Ready] = {}
@@ -61,14 +64,29 @@ class GraphStep:
         """
         return self._for(batch).graph
 
-    def compile(self, batch: Batch) -> None:
+    @property
+    def trained(self) -> list[Tensor]:
+        """What an optimiser is to train: the parameters, or the vector that they are parts of."""
+        return self._eager.trained if self._joined is None else [self._joined.vector]
+
+    def gradients(self) -> dict[str, Tensor]:
+        """The gradients of the last step by the names of the parameters."""
+        if self._joined is None or self._joined.vector.grad is None:
+            return self._eager.gradients()
+        pieces = self._joined.pieces(self._joined.vector.grad)
+        return dict(zip(self._state.parameters, pieces, strict=True))
+
+    def compile(self, batch: Batch, *, is_joined: bool = False) -> None:
         """From now on run machine code instead of torch's operations one by one.
 
         Args:
             batch: Of the first step, which is compiled now.
+            is_joined: Make the parameters parts of one vector.
         """
         graph = self.captured(batch)
         self._is_compiled = True
+        if is_joined:
+            self._joined = OneVector(self._eager.trained)
         for key, ready in self._ready.items():
             if ready.graph is graph:
                 self._ready[key] = _Ready(graph, self._runner(graph, batch))
@@ -81,20 +99,19 @@ class GraphStep:
             CaptureError: This is the first batch of its shape, and its step cannot be captured.
         """
         ready = self._for(batch)
-        slots = ready.graph.slots
         noise = torch.get_rng_state()
-        numbers, *rest = ready.run(*slots.inputs(), *batch, *ready.graph.draw())
+        numbers, *rest = ready.run(*self._inputs(ready.graph, batch))
         values = dict(zip(ready.graph.names, numbers.tolist(), strict=True))
         if not math.isfinite(values["objective"]):
             torch.set_rng_state(noise)
             self._eager(batch, step)  # says which term and site
             raise NonFiniteError(f"step {step}: the objective is {values['objective']}")
-        gradients, buffers = rest[: len(slots.trained)], rest[len(slots.trained) :]
-        for parameter, gradient in zip(slots.trained, gradients, strict=True):
+        trained = self.trained
+        for parameter, gradient in zip(trained, rest, strict=False):
             parameter.grad = gradient
-        if buffers:
+        if buffers := rest[len(trained) :]:
             with torch.no_grad():
-                torch._foreach_copy_(slots.buffers, list(buffers))
+                torch._foreach_copy_(ready.graph.slots.buffers, list(buffers))
         return StepResult(values)
 
     def _for(self, batch: Batch) -> _Ready:
@@ -111,7 +128,13 @@ class GraphStep:
     def _runner(self, graph: StepGraph, batch: Sequence[Tensor]) -> Program:
         if not self._is_compiled:
             return graph.module
-        before = torch.get_rng_state()
-        inputs = [*graph.slots.inputs(), *batch, *graph.draw()]
-        torch.set_rng_state(before)
-        return compiled(graph.module, example_inputs(inputs))
+        with undisturbed([]):
+            inputs = example_inputs(self._inputs(graph, batch))
+        module = graph.module if self._joined is None else self._joined.joined(graph.module, inputs)
+        return compiled(module, inputs)
+
+    def _inputs(self, graph: StepGraph, batch: Sequence[Tensor]) -> list[Tensor]:
+        inputs = graph.slots.inputs()
+        if self._joined is not None:
+            inputs[: len(graph.slots.trained)] = [self._joined.vector.detach()]
+        return [*inputs, *batch, *graph.draw()]

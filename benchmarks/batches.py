@@ -12,18 +12,17 @@ import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from timing import in_turns, medians
+from training_step import training_step
 
 from pyro_decomp.data.batches import AnyData, Data
 from pyro_decomp.data.stored import StoredArray, memory_mapped
-from pyro_decomp.experiment import Experiment
 from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.seeds import set_seed
-from pyro_decomp.state import prepare
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "sparse_fashion_mnist.py"
 STEP = "a step"
@@ -49,27 +48,14 @@ def main() -> None:
             "with labels": (data, torch.arange(len(data))),
         }
         ways = {name: epoch_of(Data.of(each), size) for name, each in stored.items()}
-        seconds = times({STEP: step_of(experiment)} | ways, repeats)
+        actions = {STEP: training_step(experiment)} | ways
+        turns = in_turns(actions, repeats, warm_up=WARM_UP, clock=time.process_time)
+    seconds = medians(turns)
     epoch = experiment.steps_per_epoch * seconds[STEP]
     print("| pictures | gathering, seconds an epoch | share of an epoch |\n|---|---|---|")
     for name in ways:
         print(f"| {name} | {seconds[name]:.2f} | {seconds[name] / epoch:.2%} |")
     print(f"\nAn epoch of {experiment.steps_per_epoch} steps: {epoch:.0f} seconds.")
-
-
-def step_of(experiment: Experiment) -> Callable[[], None]:
-    """One step of training, on a batch that is there already."""
-    state = prepare(experiment)
-    batch = Data.of(experiment.data)[: experiment.batch_size]
-    optimizer = experiment.optimizer(state.parameters.values())
-
-    def step() -> None:
-        estimate = experiment.elbo.evaluate(experiment.model, experiment.guide, *batch)
-        optimizer.zero_grad()
-        (-estimate.objective).backward()
-        optimizer.step()
-
-    return step
 
 
 def epoch_of(data: Data, size: int) -> Callable[[], None]:
@@ -80,17 +66,6 @@ def epoch_of(data: Data, size: int) -> Callable[[], None]:
             pass
 
     return epoch
-
-
-def times(actions: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
-    """Median processor seconds of each action, over repeats that take turns."""
-    seconds: dict[str, list[float]] = {name: [] for name in actions}
-    for _ in range(WARM_UP + repeats):
-        for name, action in actions.items():
-            start = time.process_time()
-            action()
-            seconds[name].append(time.process_time() - start)
-    return {name: median(column[WARM_UP:]) for name, column in seconds.items()}
 
 
 if __name__ == "__main__":

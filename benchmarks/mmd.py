@@ -13,14 +13,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from unittest import mock
 
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyro_decomp.divergences import grid
-from pyro_decomp.divergences.kernels import RBF
+from pyro_decomp.divergences.kernels import RBF, InverseMultiquadratic
 from pyro_decomp.divergences.mmd import dimensionwise_mmd, mmd
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -45,14 +48,27 @@ def straightforward(x: Tensor, y: Tensor) -> Tensor:
 
 
 def by_pairs(x: Tensor, y: Tensor) -> Tensor:
-    """As where codes are too far apart for a grid, and inside vmap and make_fx."""
+    """As where codes are too far apart for a grid."""
     with mock.patch.object(grid, "MOST_NODES", 0):
         return dimensionwise_mmd(x, y)
+
+
+def captured(x: Tensor, y: Tensor) -> Tensor:
+    """One operator of a graph, which decides between grid and pairs as it is run."""
+    return graph(len(x), len(y), x.shape[1])(x, y)
+
+
+@cache
+def graph(b: int, s: int, dim: int) -> GraphModule:
+    """What make_fx sees."""
+    x, y = torch.randn(b, dim).requires_grad_(), torch.randn(s, dim)
+    return make_fx(lambda x, y: dimensionwise_mmd(x, y, InverseMultiquadratic()))(x, y)
 
 
 CASES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "straightforward": straightforward,
     "dimensionwise_mmd": dimensionwise_mmd,
+    "dimensionwise_mmd, captured": captured,
     "dimensionwise_mmd, by pairs": by_pairs,
     "dimensionwise_mmd, own kernel": lambda x, y: dimensionwise_mmd(x, y, kernel),
     "dimensionwise_mmd, RBF, median": lambda x, y: dimensionwise_mmd(x, y, RBF()),

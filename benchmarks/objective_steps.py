@@ -10,18 +10,14 @@ are medians of one thread's processor seconds.
 
 import argparse
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from statistics import median
 
 import pyro
 import torch
+from timing import in_turns, medians
+from training_step import training_step
 
-from pyro_decomp.auxiliary import guide_codes
-from pyro_decomp.experiment import Experiment
 from pyro_decomp.experiment_file import ExperimentFile
-from pyro_decomp.state import prepare
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "compare_objectives.py"
 SIZES = {"small": (64, 128, 6), "large": (256, 1200, 10)}  # batch, hidden units, latents
@@ -42,50 +38,15 @@ def main() -> None:
     columns = {}
     for size, (batch_size, hidden, latent_dim) in SIZES.items():
         shape = {"batch_size": batch_size, "hidden": hidden, "latent_dim": latent_dim}
-        steps = {name: step_of(source.build(row | shape)) for name, row in chosen.items()}
-        columns[size] = times(steps, repeats)
+        steps = {name: training_step(source.build(row | shape)) for name, row in chosen.items()}
+        turns = in_turns(steps, repeats, warm_up=WARM_UP, clock=time.process_time)
+        columns[size] = medians(turns)
     print(f"| objective | {' | '.join(SIZES)} |\n|---|{'---|' * len(SIZES)}")
     for name in chosen:
         ratios = [f"{column[name] / column[PLAIN]:.2f}" for column in columns.values()]
         print(f"| {name} | {' | '.join(ratios)} |")
     plain = ", ".join(f"{size} {1e3 * column[PLAIN]:.1f} ms" for size, column in columns.items())
     print(f"\nThe plain ELBO's step: {plain}.")
-
-
-def step_of(experiment: Experiment) -> Callable[[], None]:
-    """One step of training."""
-    state = prepare(experiment)
-    batch = experiment.data[: experiment.batch_size]
-    optimizer = experiment.optimizer(state.parameters.values())
-    auxiliaries = [
-        (auxiliary, auxiliary.optimizer(auxiliary.module.parameters()))
-        for auxiliary in experiment.auxiliaries.values()
-    ]
-
-    def step() -> None:
-        estimate = experiment.elbo.evaluate(experiment.model, experiment.guide, batch)
-        optimizer.zero_grad()
-        (-estimate.objective).backward()
-        optimizer.step()
-        for auxiliary, own in auxiliaries:
-            other = partial(guide_codes, experiment.guide, batch)
-            loss = auxiliary.loss(estimate.pairs[0], other)
-            own.zero_grad()
-            loss.backward()
-            own.step()
-
-    return step
-
-
-def times(steps: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
-    """Median processor seconds of a step, over repeats that take turns."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(WARM_UP + repeats):
-        for name, step in steps.items():
-            start = time.process_time()
-            step()
-            seconds[name].append(time.process_time() - start)
-    return {name: median(column[WARM_UP:]) for name, column in seconds.items()}
 
 
 if __name__ == "__main__":

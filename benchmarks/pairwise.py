@@ -1,13 +1,15 @@
-"""Terms of the aggregate posterior, forward and backward, against the straightforward expressions.
+"""Terms of the aggregate posterior, forward and backward, in three ways.
 
     python benchmarks/pairwise.py [--threads 2] [--repeats 7]
 
-Times are medians of runs that take turns with one another, so that only ratios within a table
-mean anything on a shared machine. Memory is how far the peak of a process of its own rises while
-it computes one value and gradient (Linux).
+By the package's C code; by torch in blocks, as where there is no compiler; and by the
+straightforward expressions, which hold all pairs. Times are medians of runs that take turns with
+one another, so that only ratios within a table mean anything on a shared machine. Memory is how far
+the peak of a process of its own rises while it computes one value and gradient (Linux).
 """
 
 import argparse
+import contextlib
 import statistics
 import subprocess
 import sys
@@ -15,13 +17,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import pyro.distributions as dist
 import straightforward
 import torch
 from torch import Tensor
 
-from pyro_decomp.aggregate_posterior import AggregatePosterior, pair_weights
+from pyro_decomp.aggregate_posterior import AggregatePosterior, gaussian_native, pair_weights
 
 
 def total_correlation(z: Tensor, loc: Tensor, scale: Tensor, num_data: int) -> Tensor:
@@ -38,6 +41,9 @@ def inclusive_kl(z: Tensor, loc: Tensor, scale: Tensor, num_data: int) -> Tensor
     return -AggregatePosterior({"z": dist.Normal(loc, scale).to_event(1)}).log_prob({"z": z}).mean()
 
 
+WAYS = ["native", "blocks", "baseline"]
+
+
 class Case(NamedTuple):
     """One line of the table; ``baseline`` is None where it would need too much memory."""
 
@@ -46,6 +52,11 @@ class Case(NamedTuple):
     dim: int
     ours: Callable[..., Tensor]
     baseline: Callable[..., Tensor] | None
+
+    @property
+    def ways(self) -> list[str]:
+        """Which of them this case is computed in."""
+        return WAYS if self.baseline else WAYS[:2]
 
 
 CASES = [
@@ -57,42 +68,67 @@ CASES = [
 ]
 
 
-def gradients(function: Callable[..., Tensor], batch: int, dim: int) -> list[Tensor]:
+def gradients(case: Case, way: str, batch: int | None = None) -> list[Tensor]:
     """The value, and its gradients by location, scale and sample."""
     generator = torch.Generator().manual_seed(0)
-    loc, noise = (torch.randn(batch, dim, generator=generator) for _ in range(2))
-    scale = torch.rand(batch, dim, generator=generator) + 0.1
+    batch = batch or case.batch
+    loc, noise = (torch.randn(batch, case.dim, generator=generator) for _ in range(2))
+    scale = torch.rand(batch, case.dim, generator=generator) + 0.1
     inputs = [x.requires_grad_() for x in (loc + scale * noise, loc, scale)]
-    value = function(*inputs, 5 * batch)
-    value.backward()
+    function = case.baseline if way == "baseline" else case.ours
+    no_code = mock.patch.object(gaussian_native, "compiled", return_value=None)
+    with no_code if way == "blocks" else contextlib.nullcontext():
+        value = function(*inputs, 5 * batch)
+        value.backward()
     return [value.detach(), *(x.grad for x in inputs if x.grad is not None)]
 
 
-def seconds(function: Callable[..., Tensor], case: Case) -> float:
+def seconds(case: Case, way: str) -> float:
     """Of one value and gradient."""
     start = time.perf_counter()
-    gradients(function, case.batch, case.dim)
+    gradients(case, way)
     return time.perf_counter() - start
 
 
-def peak_growth(function: Callable[..., Tensor], case: Case) -> float:
+def peak_growth(case: Case, way: str) -> float:
     """MiB by which this process's peak memory exceeds what it has now, inputs included."""
 
     def status(key: str) -> int:
         text = Path("/proc/self/status").read_text()
         return int(text.split(f"{key}:")[1].split()[0])
 
-    gradients(function, 2, case.dim)  # loads code
+    gradients(case, way, batch=2)  # loads code
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before = status("VmRSS")
-    gradients(function, case.batch, case.dim)
+    gradients(case, way)
     return (status("VmHWM") - before) / 1024
 
 
-def peak_growth_alone(index: int, which: str, threads: int) -> float:
+def peak_growth_alone(index: int, way: str, threads: int) -> float:
     """The same in a process of its own."""
-    command = [sys.executable, __file__, "--memory", str(index), which, "--threads", str(threads)]
+    command = [sys.executable, __file__, "--memory", str(index), way, "--threads", str(threads)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def row(index: int, repeats: int, threads: int) -> tuple[list[str], float]:
+    """One line of the table, and how far values and gradients differ, relative."""
+    case = CASES[index]
+    taken: dict[str, list[float]] = {way: [] for way in case.ways}
+    found = {way: gradients(case, way) for way in case.ways}  # a warm-up
+    for _ in range(repeats if case.baseline else 1):
+        for way, times in taken.items():
+            times.append(seconds(case, way))
+    medians = {way: statistics.median(times) for way, times in taken.items()}
+    cells = [case.name, str(case.batch), str(case.dim)]
+    cells += [f"{1e3 * medians[way]:.2f}" if way in medians else "" for way in WAYS]
+    cells += [
+        f"{medians[way] / medians['native']:.1f}" if way in medians else "" for way in WAYS[1:]
+    ]
+    for way in WAYS:
+        cells.append(f"{peak_growth_alone(index, way, threads):.0f}" if way in medians else "")
+    reference = found[case.ways[-1]]
+    pairs = [pair for way in case.ways[:-1] for pair in zip(found[way], reference, strict=True)]
+    return cells, max(float((a - b).norm() / b.norm()) for a, b in pairs)
 
 
 def main() -> None:
@@ -100,34 +136,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--memory", nargs=2, metavar=("CASE", "WHICH"), help=argparse.SUPPRESS)
+    parser.add_argument("--memory", nargs=2, metavar=("CASE", "WAY"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.memory:
-        case = CASES[int(options.memory[0])]
-        print(peak_growth(getattr(case, options.memory[1]), case))
+        print(peak_growth(CASES[int(options.memory[0])], options.memory[1]))
         return
-    print("| work | B | D | time, ms | straightforward | ratio | memory, MiB | straightforward |")
-    print("|---|---|---|---|---|---|---|---|")
+    titles = ["work", "B", "D", "C, ms", "blocks, ms", "straightforward, ms"]
+    titles += ["blocks / C", "straightforward / C", "C, MiB", "blocks, MiB"]
+    titles.append("straightforward, MiB")
+    print(f"{options.threads} thread(s)\n\n| {' | '.join(titles)} |\n{'|---' * len(titles)}|")
     errors = []
-    for index, case in enumerate(CASES):
-        ours, theirs = [], []
-        for repeat in range(options.repeats + 1 if case.baseline else 1):
-            ours.append(seconds(case.ours, case))
-            if case.baseline:
-                theirs.append(seconds(case.baseline, case))
-            if repeat == 0 and case.baseline:  # a warm-up
-                ours, theirs = [], []
-        cells = [f"{1e3 * statistics.median(ours):.1f}", "", ""]
-        memory = [f"{peak_growth_alone(index, 'ours', options.threads):.0f}", ""]
-        if case.baseline:
-            ratio = statistics.median(theirs) / statistics.median(ours)
-            cells[1:] = [f"{1e3 * statistics.median(theirs):.1f}", f"{ratio:.1f}"]
-            memory[1] = f"{peak_growth_alone(index, 'baseline', options.threads):.0f}"
-            pairs = [gradients(f, case.batch, case.dim) for f in (case.ours, case.baseline)]
-            errors += [float((a - b).norm() / b.norm()) for a, b in zip(*pairs, strict=True)]
-        row = [case.name, str(case.batch), str(case.dim), *cells, *memory]
-        print(f"| {' | '.join(row)} |", flush=True)
+    for index in range(len(CASES)):
+        cells, error = row(index, options.repeats, options.threads)
+        errors.append(error)
+        print(f"| {' | '.join(cells)} |", flush=True)
     print(f"\nvalues and gradients differ by {max(errors):.1e} at most, relative")
 
 

@@ -12,11 +12,11 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
-from statistics import median
 
 import pyro
 import pyro.distributions as dist
 import torch
+from timing import in_turns, medians
 from torch import Tensor, nn
 
 from pyro_decomp import VAE, AggregateELBO, BetaELBO, ExclusiveKL
@@ -103,16 +103,10 @@ def main() -> None:
         "two layers, structured guide, KL(q||p)": step(x, two_layers, structured, ExclusiveKL()),
         "two layers, structured guide, KL(q||p) by loop": step(x, two_layers, structured, ByLoop()),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in rows}
-    for _ in range(repeats + 2):
-        for name, run in rows.items():
-            start = time.process_time()
-            run()
-            seconds[name].append(time.process_time() - start)
-    medians = {name: median(values[2:]) for name, values in seconds.items()}
-    base = medians["isotropic, ELBO"]
+    seconds = medians(in_turns(rows, repeats, warm_up=2, clock=time.process_time))
+    base = seconds["isotropic, ELBO"]
     print(f"B = {B}, {K} latents a layer\n\n| program | ms | ratio |\n|---|---|---|")
-    for name, value in medians.items():
+    for name, value in seconds.items():
         print(f"| {name} | {1e3 * value:.1f} | {value / base:.2f} |")
 
 

@@ -32,6 +32,16 @@ def tuned(num_threads: int | None) -> Iterator[None]:
                 torch.set_flush_denormal(False)
 
 
+def peak_memory() -> int | None:
+    """The most memory that this process ever had resident, in bytes; None where it is not known."""
+    try:
+        import resource  # noqa: PLC0415 (not everywhere)
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
 @cache
 def keep_freed_memory() -> bool:
     """Have the C library keep what is freed for the next tensors; False where it is another's.

@@ -1,6 +1,7 @@
 """A trained run, and getting one back from its folder."""
 
 import hashlib
+import json
 import os
 import platform
 from collections.abc import Mapping
@@ -52,6 +53,12 @@ class Run:
     def config(self) -> dict[str, Any]:
         """The contents of ``config.json``."""
         return self.folder.read_config()
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """The contents of ``resources.json``; empty where the run was not trained to its end."""
+        path = self.folder.resources_path
+        return dict(json.loads(path.read_text())) if path.exists() else {}
 
     @property
     def model(self) -> Program:

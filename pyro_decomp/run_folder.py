@@ -51,7 +51,7 @@ _DAMAGED = (
 
 
 class RunFolder:
-    """``config.json``, ``history.csv``, ``checkpoint.pt``, ``metrics.json`` and ``plots/``."""
+    """The files of a run: configuration, history, checkpoint, metrics, resources and plots."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -59,6 +59,7 @@ class RunFolder:
         self.history_path = self.path / "history.csv"
         self.checkpoint_path = self.path / "checkpoint.pt"
         self.metrics_path = self.path / "metrics.json"
+        self.resources_path = self.path / "resources.json"
         self.plots_path = self.path / "plots"
 
     def open_new(self, config: Mapping[str, Any], *, force: bool = False) -> None:
@@ -166,9 +167,13 @@ class RunFolder:
         write_atomically(self.metrics_path, json.dumps(metrics, indent=2).encode() + b"\n")
         return self.metrics_path
 
+    def write_resources(self, resources: Mapping[str, Any]) -> None:
+        """Write ``resources.json``: what the last stretch of training took."""
+        write_atomically(self.resources_path, json.dumps(resources, indent=2).encode() + b"\n")
+
     def _remove_run(self) -> None:
         """Remove all but ``config.json``, which the next run writes over."""
-        files = [self.checkpoint_path, self.history_path, self.metrics_path]
+        files = [self.checkpoint_path, self.history_path, self.metrics_path, self.resources_path]
         pictures = [self.plots_path / name for name in PICTURES]
         for path in (*files, *map(_temporary, files), *pictures):
             path.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """Training an experiment into a run folder."""
 
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -13,7 +14,7 @@ from pyro_decomp.experiment import Experiment
 from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.interruption import stop_requests
 from pyro_decomp.loop import Loop, Progress
-from pyro_decomp.machine import tuned
+from pyro_decomp.machine import peak_memory, tuned
 from pyro_decomp.run import Run, describe, finish
 from pyro_decomp.run_folder import RunFolder
 from pyro_decomp.schedules import UnfinishedScheduleWarning
@@ -97,7 +98,14 @@ def train(
             loop.restore(checkpoint)
         if started is not None:
             started(state, execution)
+        began, first = time.monotonic(), loop.step
         loop.run(report or (lambda progress: None), stop)
+    if loop.step > first:
+        seconds = time.monotonic() - began
+        peak = peak_memory()
+        folder.write_resources(
+            {"steps": loop.step - first, "seconds": seconds, "peak_resident_bytes": peak}
+        )
     return finish(folder, experiment, state, loop.history, loop.step)
 
 

@@ -13,8 +13,9 @@ from pyro_decomp.aggregate_posterior import (
     AggregatePosterior,
     blocks,
     diagonal_gaussian,
-    gaussian,
+    gaussian_blocks,
     gaussian_marginals,
+    gaussian_native,
     log_prob_over,
     pairs,
 )
@@ -26,7 +27,8 @@ Sites = dict[str, Callable[[dict[str, Tensor]], dist.Distribution]]
 
 
 def set_block(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    for module in (gaussian, gaussian_marginals, pairs):
+    monkeypatch.setattr(gaussian_native, "compiled", lambda _: None)
+    for module in (gaussian_blocks, gaussian_marginals, pairs):
         monkeypatch.setattr(module, "BLOCK", size)
 
 
@@ -70,7 +72,9 @@ FAMILIES: dict[str, Sites] = {
 every_family = pytest.mark.parametrize("sites", FAMILIES.values(), ids=FAMILIES)
 
 
-@pytest.fixture(params=[None, 1, 50], ids=["one block", "a row a block", "blocks of two rows"])
+@pytest.fixture(
+    params=[None, 2**18, 1, 50], ids=["native", "one block", "a row a block", "blocks of two rows"]
+)
 def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param is not None:
         set_block(monkeypatch, request.param)

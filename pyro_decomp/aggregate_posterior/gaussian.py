@@ -1,78 +1,101 @@
-"""A mixture of factorised Gaussians, scored over pairs a block of samples at a time."""
+"""Log densities of a mixture of factorised Gaussians, differentiable once."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from pyro_decomp.aggregate_posterior.blocks import BLOCK, exp_, log_sum_exp, workspace
+from pyro_decomp.aggregate_posterior import gaussian_operator as operator
 from pyro_decomp.aggregate_posterior.estimators import PairWeights
 
 
-class GaussianMixture(torch.autograd.Function):
-    r"""L_s = log \sum_j w_sj \prod_d Normal(z_ds; loc_dj, scale_dj).
+def log_densities(
+    z: Float[Tensor, "*k d s"],
+    loc: Float[Tensor, "*k d m"],
+    scale: Float[Tensor, "*k d m"],
+    weights: PairWeights,
+    ranges: tuple[slice, ...] = (),
+    *,
+    split: bool = False,
+) -> Float[Tensor, "*k j s"]:
+    r"""L_Js = log \sum_m w_sm \prod_{d in J} Normal(z_ds; loc_dm, scale_dm), in nats.
 
-    With r = (z_s - loc_j)/scale_j and v_sj = w_sj Normal_sj / exp(L_s):
-    dL/dz_s = -\sum_j v r/scale, dL/dloc_j = \sum_s v r/scale and
-    dL/dscale_j = \sum_s v (r^2 - 1)/scale.
+    Differentiable once, by z, loc and scale. With r = (z_s - loc_m)/scale_m and
+    v_sm = w_sm Normal_sm / exp(L_s): dL/dz_s = -\sum_m v r/scale, dL/dloc_m = \sum_s v r/scale and
+    dL/dscale_m = \sum_s v (r^2 - 1)/scale. Pairs are formed a block at a time, and formed again
+    for the gradient. The same inputs on the same number of threads give the same bits.
+
+    Args:
+        z: S samples in D dimensions; leading dimensions are mixtures of their own.
+        loc: Location of the M components.
+        scale: Their scale.
+        weights: w_sm; those that set a datum's own encoding apart take S to be M.
+        ranges: Sets J of neighbouring dimensions to be scored too, if ``split``.
+        split: Whether to score, after the set of all dimensions, each of ``ranges`` and each
+            dimension by itself: a row of the result each. If not, there is one row.
     """
+    three = [
+        weights.other if given is None else given
+        for given in (weights.other, weights.own, weights.following)
+    ]
+    ends = [end for joint in ranges for end in (joint.start, joint.stop)] if split else []
+    inputs = (z, loc, scale, three, ends, split)
+    call = operator.forward if torch.compiler.is_compiling() else _LogDensities.apply
+    scores: Tensor = call(*inputs)
+    return scores
+
+
+class _Gradients(torch.autograd.Function):
+    """The gradient, whose own gradient is refused instead of taken to be zero."""
 
     @staticmethod
-    def forward(  # noqa: D102
-        z: Float[Tensor, "d s"],
-        loc: Float[Tensor, "d m"],
-        scale: Float[Tensor, "d m"],
-        weights: PairWeights,
-    ) -> Float[Tensor, " s"]:
-        out = torch.empty_like(z[0])
-        for rows, pairs, _ in _blocks(z, loc, scale.reciprocal(), weights):
-            log_sum_exp(pairs, out[rows])
-        return out.add_(weights.other)
+    def forward(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
+        return operator.backward(*inputs)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: D102
-        *tensors, ctx.weights = inputs
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> None:
+        raise RuntimeError(
+            "log q(z) over pairs: expected to be differentiated once, got a gradient of a gradient"
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Sequence[Any], *args: Any) -> tuple[Any, Any]:
+        tensors = operator.members_first(info, in_dims[:5], args[:5])
+        return _Gradients.apply(*tensors, *args[5:]), (0, 0, 0)
+
+
+class _LogDensities(torch.autograd.Function):
+    """The operator with its gradient, for ``torch.func.grad`` too, which custom operators lack."""
+
+    @staticmethod
+    def forward(*inputs: Any) -> Tensor:
+        return operator.forward(*inputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        *tensors, ctx.weights, ctx.ranges, ctx.split = inputs
         ctx.save_for_backward(*tensors, output)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
-        z, loc, scale, out = ctx.saved_tensors
-        inverse, log_total = scale.reciprocal(), out - ctx.weights.other
-        grad_z = torch.empty_like(z)
-        grad_loc, grad_scale = torch.zeros_like(loc), torch.zeros_like(loc)
-        for rows, pairs, residual in _blocks(z, loc, inverse, ctx.weights):
-            weighted = workspace("weighted", pairs.shape, pairs)
-            share = exp_(pairs.sub_(log_total[rows, None])).mul_(grad[rows, None])
-            total_share = share.sum(0)
-            for d in range(len(z)):
-                torch.sub(z[d, rows, None], loc[d], out=residual).mul_(inverse[d])
-                torch.mul(share, residual, out=weighted)
-                torch.mv(weighted, inverse[d], out=grad_z[d, rows])
-                grad_loc[d] += weighted.sum(0)
-                grad_scale[d] += weighted.mul_(residual).sum(0).sub_(total_share)
-        return grad_z.neg_(), grad_loc.mul_(inverse), grad_scale.mul_(inverse), None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        with_z = ctx.needs_input_grad[0]
+        rest = ctx.weights, ctx.ranges, ctx.split, with_z
+        grad_z, *others = _Gradients.apply(*ctx.saved_tensors, grad, *rest)
+        return grad_z if with_z else None, *others, None, None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Sequence[Any], *args: Any) -> tuple[Tensor, int]:
+        tensors = operator.members_first(info, in_dims[:3], args[:3])
+        return _LogDensities.apply(*tensors, *args[3:]), 0
 
 
-def _blocks(
-    z: Tensor, loc: Tensor, inverse: Tensor, weights: PairWeights
-) -> Iterator[tuple[slice, Float[Tensor, "rows m"], Float[Tensor, "rows m"]]]:
-    """Weighted log densities, summed over dimensions, for some rows of samples at a time.
-
-    Each block is written over the one before. With it comes free space of the same shape.
-    """
-    constant = inverse.log().sum(0).sub_(0.5 * len(loc) * math.log(2 * math.pi))
-    height = max(1, BLOCK // loc.shape[1])
-    for start in range(0, z.shape[1], height):
-        rows = slice(start, min(start + height, z.shape[1]))
-        shape = torch.Size([rows.stop - start, loc.shape[1]])
-        pairs, residual = (workspace(name, shape, z) for name in ("pairs", "residual"))
-        pairs.copy_(constant.expand_as(pairs))
-        for d in range(len(loc)):
-            torch.sub(z[d, rows, None], loc[d], out=residual).mul_(inverse[d])
-            pairs.addcmul_(residual, residual, value=-0.5)
-        yield rows, weights.add_(pairs, start), residual
+torch.library.register_autograd(
+    operator.NAME, _LogDensities.backward, setup_context=_LogDensities.setup_context
+)
+torch.library.register_autograd(operator.BACKWARD, _Gradients.backward)

@@ -1,71 +1,72 @@
-"""A mixture of factorised Gaussians and its marginals, from one pass over pairs."""
+"""A mixture of factorised Gaussians and its marginals, from one pass over pairs, by torch."""
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from pyro_decomp.aggregate_posterior.blocks import BLOCK, exp_, log_sum_exp, workspace
 from pyro_decomp.aggregate_posterior.estimators import PairWeights
+from pyro_decomp.aggregate_posterior.gaussian_blocks import Inputs
 
 
-class GaussianMarginals(torch.autograd.Function):
+def forward(
+    inputs: Inputs,
+    weights: PairWeights,
+    ranges: tuple[slice, ...],
+) -> Float[Tensor, "j s"]:
     r"""L_Js = log \sum_j w_sj \prod_{d in J} Normal(z_ds; loc_dj, scale_dj) for several J.
 
     The sets J are all dimensions, each of ``ranges``, and each dimension by itself, a row each.
-    Gradients are those of :class:`GaussianMixture`, with the v_sj of all rows added up before
-    they meet the residuals, so that ten marginals cost little more than one joint density.
     """
+    joints = (slice(None), *ranges)
+    z, loc, scale = inputs
+    out = z.new_empty(len(joints) + len(z), z.shape[1])
+    for rows, pairs, _ in _blocks(z, loc, scale.reciprocal()):
+        for k, joint in enumerate(joints):
+            log_sum_exp(_summed(pairs[joint], weights, rows.start, k), out[k, rows])
+        log_sum_exp(weights.add_(pairs, rows.start), out[len(joints) :, rows])
+    return out.add_(weights.other)
 
-    @staticmethod
-    def forward(  # noqa: D102
-        z: Float[Tensor, "d s"],
-        loc: Float[Tensor, "d m"],
-        scale: Float[Tensor, "d m"],
-        weights: PairWeights,
-        ranges: tuple[slice, ...],
-    ) -> Float[Tensor, "k s"]:
-        joints = (slice(None), *ranges)
-        out = z.new_empty(len(joints) + len(z), z.shape[1])
-        for rows, pairs, _ in _blocks(z, loc, scale.reciprocal()):
-            for k, joint in enumerate(joints):
-                log_sum_exp(_summed(pairs[joint], weights, rows.start, k), out[k, rows])
-            log_sum_exp(weights.add_(pairs, rows.start), out[len(joints) :, rows])
-        return out.add_(weights.other)
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: D102
-        *tensors, ctx.weights, ctx.ranges = inputs
-        ctx.save_for_backward(*tensors, output)
+def backward(
+    inputs: Inputs,
+    out: Float[Tensor, "j s"],
+    grad: Float[Tensor, "j s"],
+    weights: PairWeights,
+    *,
+    ranges: tuple[slice, ...],
+    with_z: bool,
+) -> tuple[Float[Tensor, "d _"], Float[Tensor, "d m"], Float[Tensor, "d m"]]:
+    """Gradients by z (of no samples unless ``with_z``), loc and scale.
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
-        z, loc, scale, out = ctx.saved_tensors
-        weights, joints = ctx.weights, (slice(None), *ctx.ranges)
-        inverse, log_total = scale.reciprocal(), (out - weights.other)[..., None]
-        grad_z = torch.empty_like(z)
-        grad_loc, grad_scale = torch.zeros_like(loc), torch.zeros_like(loc)
-        for rows, pairs, residual in _blocks(z, loc, inverse):
-            whole, *parts = [
-                exp_(_summed(pairs[joint], weights, rows.start, k).sub_(log_total[k, rows]))
-                .mul_(grad[k, rows, None])
-                for k, joint in enumerate(joints)
-            ]  # fmt: skip
-            single = exp_(weights.add_(pairs, rows.start).sub_(log_total[len(joints) :, rows]))
-            share = torch.addcmul(whole, single, grad[len(joints) :, rows, None], out=pairs)
-            for joint, part in zip(ctx.ranges, parts, strict=True):
-                share[joint] += part
-            grad_scale -= share.sum(1)
-            weighted = share.mul_(residual)
+    Those of :mod:`gaussian_blocks`, with the v_sj of all rows added up before they meet the
+    residuals, so that ten marginals cost little more than one joint density.
+    """
+    joints = (slice(None), *ranges)
+    z, loc, scale = inputs
+    inverse, log_total = scale.reciprocal(), (out - weights.other)[..., None]
+    grad_z = torch.empty_like(z if with_z else z[:, :0])
+    grad_loc, grad_scale = torch.zeros_like(loc), torch.zeros_like(loc)
+    for rows, pairs, residual in _blocks(z, loc, inverse):
+        whole, *parts = [
+            exp_(_summed(pairs[joint], weights, rows.start, k).sub_(log_total[k, rows]))
+            .mul_(grad[k, rows, None])
+            for k, joint in enumerate(joints)
+        ]  # fmt: skip
+        single = exp_(weights.add_(pairs, rows.start).sub_(log_total[len(joints) :, rows]))
+        share = torch.addcmul(whole, single, grad[len(joints) :, rows, None], out=pairs)
+        for joint, part in zip(ranges, parts, strict=True):
+            share[joint] += part
+        grad_scale -= share.sum(1)
+        weighted = share.mul_(residual)
+        if with_z:
             grad_z[:, rows] = torch.bmm(inverse[:, None], weighted.transpose(1, 2))[:, 0]
-            grad_loc += weighted.sum(1)
-            grad_scale += weighted.mul_(residual).sum(1)
-        return grad_z.neg_(), grad_loc.mul_(inverse), grad_scale.mul_(inverse), None, None
+        grad_loc += weighted.sum(1)
+        grad_scale += weighted.mul_(residual).sum(1)
+    return grad_z.neg_(), grad_loc.mul_(inverse), grad_scale.mul_(inverse)
 
 
 def _blocks(

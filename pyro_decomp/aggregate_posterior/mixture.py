@@ -13,8 +13,7 @@ from torch import Tensor
 from pyro_decomp.aggregate_posterior import pairs
 from pyro_decomp.aggregate_posterior.estimators import PairWeights
 from pyro_decomp.aggregate_posterior.families import data_rows, diagonal_gaussian, marginals
-from pyro_decomp.aggregate_posterior.gaussian import GaussianMixture
-from pyro_decomp.aggregate_posterior.gaussian_marginals import GaussianMarginals
+from pyro_decomp.aggregate_posterior.gaussian import log_densities
 
 
 @dataclass(frozen=True)
@@ -108,14 +107,9 @@ class AggregatePosterior:
             return pairs.log_densities(sites, values, weights)
         locs, scales = zip(*(gaussian for gaussian in gaussians if gaussian), strict=True)
         points = [data_rows(value, axis) for value, axis in zip(values, axes, strict=True)]
-        joined = (torch.cat(tensors, -1).T.contiguous() for tensors in (points, locs, scales))
-        scores: Tensor
-        if split:
-            ranges = self._ranges() if len(values) > 1 else ()
-            scores = GaussianMarginals.apply(*joined, weights, ranges)
-        else:
-            scores = GaussianMixture.apply(*joined, weights)[None]
-        return scores
+        z_, loc, scale = (torch.cat(xs, -1).T.contiguous() for xs in (points, locs, scales))
+        ranges = self._ranges() if len(values) > 1 else ()
+        return log_densities(z_, loc, scale, weights, ranges, split=split)
 
     def _sizes(self) -> list[int]:
         """Dimensions of one datum at each site."""

@@ -1,4 +1,4 @@
-"""The commands: train, inspect, evaluate, plot, metrics."""
+"""The commands: train, inspect, evaluate, plot, metrics, sweep, compare."""
 
 import gc
 import shlex
@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import pyro_decomp
+from pyro_decomp.cli.compare import compare_runs
 from pyro_decomp.cli.failures import INTERRUPTED, tell, told_in_one_line
 from pyro_decomp.cli.file_help import FileCommand
 from pyro_decomp.cli.metrics import score_files
-from pyro_decomp.errors import DecompError
+from pyro_decomp.cli.options import (
+    Device,
+    ExperimentPath,
+    Quiet,
+    ShowTraceback,
+    check_device,
+)
+from pyro_decomp.cli.sweep import sweep_file
 from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.user_code import one_line
 
@@ -37,19 +45,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ExperimentPath = Annotated[
-    Path,
-    typer.Argument(
-        metavar="FILE",
-        help="Python with a function `experiment`; FILE --help lists its parameters.",
-    ),
-]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the file; repeat for more."),
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as train makes it.")]
-Device = Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1, mps, ...")]
 Seed = Annotated[
     int,
     typer.Option(
@@ -71,8 +71,6 @@ MemoryFormat = Annotated[
 Threads = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="By default one for small batches, else all.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")]
-ShowTraceback = Annotated[bool, typer.Option("--traceback", help="Show where an error is from.")]
 
 
 def _print_version(is_wanted: bool) -> None:
@@ -130,7 +128,7 @@ def train(
         from pyro_decomp.steps import Execution
 
         console = Console(quiet=quiet)
-        _check_device(device)
+        check_device(device)
         execution = Execution(steps, precision, memory_format, threads)
         set_seed(seed)
         experiment = source.build(arguments)
@@ -214,7 +212,7 @@ def evaluate(
         from pyro_decomp.run import load
 
         console = Console(quiet=quiet)
-        _check_device(device)
+        check_device(device)
         names = None if only is None else [name.strip() for name in only.split(",")]
         evaluation.check_names(names or ())
         loaded = load(run, device=device)
@@ -245,17 +243,8 @@ def plot(run: RunFolder, *, quiet: Quiet = False, show_traceback: ShowTraceback 
 
 
 app.command("metrics")(score_files)
-
-
-def _check_device(name: str) -> None:
-    import torch
-
-    try:
-        torch.empty(0, device=name)
-    except (AssertionError, RuntimeError) as error:  # torch built without it; no such device
-        raise DecompError(
-            f"--device: expected a device that torch can use here, such as cpu, got {name!r}"
-        ) from error
+app.command("sweep", cls=FileCommand)(sweep_file)
+app.command("compare")(compare_runs)
 
 
 def _show_summary(console: "Console", experiment: "Experiment", state: "State") -> None:
@@ -295,6 +284,10 @@ def _report_end(console: "Console", run: "Run") -> None:
     terms = {name: column[-1] for name, column in columns.items()}
     console.print(terms_table(f"After step {run.step}", terms))
     folder = shlex.quote(str(run.path))
+    if took := run.resources:
+        peak = took["peak_resident_bytes"]
+        memory = "" if peak is None else f", {peak / 2**20:.0f} MiB of memory at most"
+        _say(console, f"{took['steps']} steps in {took['seconds']:.1f} s{memory}")
     _say(console, f"The run is in {run.path}. Next:")
     _say(console, f"  pyro-decomp evaluate {folder}\n  pyro-decomp plot {folder}")
 

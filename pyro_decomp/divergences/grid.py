@@ -73,14 +73,23 @@ class Spread:
         return (field.gather(1, self.nodes).view_as(self.weights) * self.weights).sum(-1)
 
 
+class HiddenValuesError(RuntimeError):
+    """Inside a transform (vmap, make_fx, torch.compile) tensors have no values yet."""
+
+
 def grid_for(x: Float[Tensor, "d b 1"], y: Float[Tensor, "d s 1"], radial: Radial) -> Grid | None:
     """A grid that is fine enough for f and holds all points; None where pairs are to be formed.
 
-    That is where they are cheaper, where f is not known to be smooth, where a point is not finite,
-    and inside transforms that hide the values of tensors (vmap, make_fx).
+    That is where they are cheaper, where f is not known to be smooth, and where a point is not
+    finite.
+
+    Raises:
+        HiddenValuesError: Where the points lie is not known.
     """
     if radial.length is None:
         return None
+    if torch.compiler.is_compiling():
+        raise HiddenValuesError
     dtype, device = sum_dtype(x), x.device
     points = torch.cat([x, y], 1)[..., 0].detach().to(dtype)
     low, high = points.amin(1, keepdim=True), points.amax(1, keepdim=True)
@@ -88,8 +97,8 @@ def grid_for(x: Float[Tensor, "d b 1"], y: Float[Tensor, "d s 1"], radial: Radia
     spacing = length / NODES_PER_LENGTH
     try:
         steps = float(((high - low) / spacing).amax())
-    except RuntimeError:
-        return None
+    except RuntimeError as error:
+        raise HiddenValuesError from error
     most = min(MOST_NODES, points.shape[1] ** 2 / PAIRS_PER_NODE)
     needed = 2 * (steps + ORDER + 2)
     if not needed <= most:  # true of nan too
@@ -102,44 +111,49 @@ def u_statistic(
     grid: Grid, x: Float[Tensor, "d b 1"], y: Float[Tensor, "d s 1"], radial: Radial
 ) -> Float[Tensor, ""]:
     """The same as :func:`pyro_decomp.divergences.pairs.u_statistic`, summed over the D lines."""
-    lines = (z[..., 0].to(grid.origin.dtype) for z in (x, y))
-    value: Tensor = _GridUStatistic.apply(*lines, radial, grid, (wanted(x), wanted(y)))[0]
-    return value.to(x.dtype)
+    value: Tensor = _GridUStatistic.apply(x, y, radial, (wanted(x), wanted(y)), grid)[0]
+    return value
+
+
+def value_and_gradients(
+    x: Float[Tensor, "d b 1"],
+    y: Float[Tensor, "d s 1"],
+    radial: Radial,
+    wants: tuple[bool, bool],
+    grid: Grid,
+) -> tuple[Float[Tensor, ""], Float[Tensor, "d b 1"] | None, Float[Tensor, "d s 1"] | None]:
+    """:func:`u_statistic` and its gradients by x and y, where these are wanted."""
+    b, s, n = x.shape[1], y.shape[1], grid.size
+    spreads = [grid.spread(z[..., 0].to(grid.origin.dtype)) for z in (x, y)]
+    spectra = [torch.fft.rfft(spread.mass()) for spread in spreads]
+    offsets = grid.offsets()
+    f, slope = (v[:, 0] for v in radial.value_and_slope(offsets.square()[:, None]))
+    self_pairs = f[:, :1].expand(len(x), 1).sum()
+    response = torch.fft.rfft(f).real * _both_sides(n, f)
+    within_x, within_y, across = (
+        ((p.real * q.real + p.imag * q.imag) * response).sum()
+        for p, q in zip(spectra + spectra[:1], spectra + spectra[1:], strict=True)
+    )
+    value = (
+        (within_x - b * self_pairs) / (b * (b - 1))
+        + (within_y - s * self_pairs) / (s * (s - 1))
+        - 2 / (b * s) * across
+    )
+    response = torch.fft.rfft(2 * offsets * slope)  # of df/dr
+
+    def gradient(own: int, size: int, other: int) -> Tensor:
+        spectrum = spectra[own] / (size - 1) - spectra[1 - own] / other
+        field = torch.fft.irfft(response * spectrum, n=n)
+        return spreads[own].interpolated(field).mul_(2 / size)[..., None].to(x.dtype)
+
+    grad_x = gradient(0, b, s) if wants[0] else None
+    grad_y = gradient(1, s, b) if wants[1] else None
+    return value.to(x.dtype), grad_x, grad_y
 
 
 class _GridUStatistic(OnePass):
     generate_vmap_rule = False
-
-    @staticmethod
-    def forward(
-        x: Tensor, y: Tensor, radial: Radial, grid: Grid, wants: tuple[bool, bool]
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        b, s, n = x.shape[1], y.shape[1], grid.size
-        spreads = [grid.spread(z) for z in (x, y)]
-        spectra = [torch.fft.rfft(spread.mass()) for spread in spreads]
-        offsets = grid.offsets()
-        f, slope = (v[:, 0] for v in radial.value_and_slope(offsets.square()[:, None]))
-        self_pairs = f[:, :1].expand(len(x), 1).sum()
-        response = torch.fft.rfft(f).real * _both_sides(n, f)
-        within_x, within_y, across = (
-            ((p.real * q.real + p.imag * q.imag) * response).sum()
-            for p, q in zip(spectra + spectra[:1], spectra + spectra[1:], strict=True)
-        )
-        value = (
-            (within_x - b * self_pairs) / (b * (b - 1))
-            + (within_y - s * self_pairs) / (s * (s - 1))
-            - 2 / (b * s) * across
-        )
-        response = torch.fft.rfft(2 * offsets * slope)  # of df/dr
-
-        def gradient(own: int, size: int, other: int) -> Tensor:
-            spectrum = spectra[own] / (size - 1) - spectra[1 - own] / other
-            field = torch.fft.irfft(response * spectrum, n=n)
-            return spreads[own].interpolated(field).mul_(2 / size)
-
-        grad_x = gradient(0, b, s) if wants[0] else None
-        grad_y = gradient(1, s, b) if wants[1] else None
-        return value, grad_x, grad_y
+    forward = staticmethod(value_and_gradients)
 
 
 def _both_sides(size: int, like: Tensor) -> Tensor:

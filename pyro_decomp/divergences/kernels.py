@@ -105,8 +105,11 @@ class RBF(Kernel):
         return Radial(value_and_slope, length=2 * bandwidth)
 
 
+AnyKernel = Kernel | Callable[[Tensor], Tensor]
+
+
 def fitted(
-    kernel: Kernel | Callable[[Tensor], Tensor],
+    kernel: AnyKernel,
     x: Float[Tensor, "*d b e"],
     y: Float[Tensor, "*d s e"],
 ) -> Radial:

@@ -1,17 +1,13 @@
 """The maximum mean discrepancy between codes and draws of the prior."""
 
-from collections.abc import Callable
-
 from jaxtyping import Float
 from torch import Tensor
 
-from pyro_decomp.divergences import grid
+from pyro_decomp.divergences import grid, lines
 from pyro_decomp.divergences.base import Divergence, positive_or_none, samples
-from pyro_decomp.divergences.kernels import InverseMultiquadratic, Kernel, fitted
+from pyro_decomp.divergences.kernels import AnyKernel, InverseMultiquadratic, Kernel, fitted
 from pyro_decomp.divergences.pairs import u_statistic
 from pyro_decomp.traces import TracePair
-
-AnyKernel = Kernel | Callable[[Tensor], Tensor]
 
 
 def mmd(
@@ -57,9 +53,9 @@ def dimensionwise_mmd(
     r"""The sum over dimensions of :func:`mmd` between the one-dimensional marginals.
 
     With the two kernels of ours, sums over pairs become a convolution on a grid: exact to 1e-11 of
-    the kernel's scale, in time that grows as B + S. Kernels of your own form all pairs, as happens
-    where few points lie far apart (there pairs are cheaper) and inside ``vmap`` or ``make_fx``.
-    On a GPU, sums on the grid are in no fixed order: the last bits may differ from run to run.
+    the kernel's scale, in time that grows as B + S. Functions of your own form all pairs, as
+    happens where few points lie far apart: there pairs are cheaper. On a GPU, sums on the grid are
+    in no fixed order: the last bits may differ from run to run.
 
     Args:
         x: Codes, one a row, at least two.
@@ -73,8 +69,8 @@ def dimensionwise_mmd(
     _check(x, y)
     width = max(1, grid.POINTS // (len(x) + len(y)))
     kernel = InverseMultiquadratic() if kernel is None else kernel
-    lines = zip(x.T[..., None].split(width), y.T[..., None].split(width), strict=True)
-    return sum((_over_lines(a, b, kernel) for a, b in lines), x.new_zeros(()))
+    groups = zip(x.T[..., None].split(width), y.T[..., None].split(width), strict=True)
+    return sum((lines.u_statistic(a, b, kernel) for a, b in groups), x.new_zeros(()))
 
 
 class MMD(Divergence):
@@ -137,12 +133,6 @@ class DimensionwiseMMD(MMD):
         """
         drawn = samples(traces, self.num_samples, type(self).__name__)
         return dimensionwise_mmd(*drawn, self.kernel)
-
-
-def _over_lines(x: Tensor, y: Tensor, kernel: AnyKernel) -> Tensor:
-    radial = fitted(kernel, x, y)
-    nodes = grid.grid_for(x, y, radial)
-    return u_statistic(x, y, radial) if nodes is None else grid.u_statistic(nodes, x, y, radial)
 
 
 def _check(x: Tensor, y: Tensor) -> None:

@@ -43,9 +43,26 @@ def u_statistic(
 
     Each unordered pair is formed once. Summed over leading dimensions. Differentiable once.
     """
-    shift = y.detach().mean(-2, keepdim=True)  # distances between large numbers are inexact
-    value: Tensor = _UStatistic.apply(x - shift, y - shift, radial, (wanted(x), wanted(y)))[0]
+    value: Tensor = _UStatistic.apply(x, y, radial, (wanted(x), wanted(y)))[0]
     return value
+
+
+def value_and_gradients(
+    x: Float[Tensor, "*d b e"], y: Float[Tensor, "*d s e"], radial: Radial, wants: tuple[bool, bool]
+) -> tuple[Float[Tensor, ""], Float[Tensor, "*d b e"] | None, Float[Tensor, "*d s e"] | None]:
+    """:func:`u_statistic` and its gradients by x and y, where these are wanted."""
+    shift = y.mean(-2, keepdim=True)  # distances between large numbers are inexact
+    x, y = x - shift, y - shift
+    grad_x, grad_y = (
+        torch.zeros_like(z) if want else None for z, want in zip((x, y), wants, strict=True)
+    )
+    b, s = x.shape[-2], y.shape[-2]
+    value = (
+        _weighted_sum(x, x, radial, 2 / (b * (b - 1)), (grad_x, grad_x), within=True)
+        + _weighted_sum(y, y, radial, 2 / (s * (s - 1)), (grad_y, grad_y), within=True)
+        + _weighted_sum(x, y, radial, -2 / (b * s), (grad_x, grad_y))
+    )
+    return value.to(x.dtype), grad_x, grad_y
 
 
 def squared_distances(
@@ -80,20 +97,7 @@ class OnePass(torch.autograd.Function):
 
 
 class _UStatistic(OnePass):
-    @staticmethod
-    def forward(
-        x: Tensor, y: Tensor, radial: Radial, wants: tuple[bool, bool]
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        grad_x, grad_y = (
-            torch.zeros_like(z) if want else None for z, want in zip((x, y), wants, strict=True)
-        )
-        b, s = x.shape[-2], y.shape[-2]
-        value = (
-            _weighted_sum(x, x, radial, 2 / (b * (b - 1)), (grad_x, grad_x), within=True)
-            + _weighted_sum(y, y, radial, 2 / (s * (s - 1)), (grad_y, grad_y), within=True)
-            + _weighted_sum(x, y, radial, -2 / (b * s), (grad_x, grad_y))
-        )
-        return value.to(x.dtype), grad_x, grad_y
+    forward = staticmethod(value_and_gradients)
 
 
 def _weighted_sum(

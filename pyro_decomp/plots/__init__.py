@@ -6,6 +6,7 @@ Latents are counted from one in labels, as in the papers: z_1 is ``codes[:, 0]``
 """
 
 from pyro_decomp.plots.animation import save_animation
+from pyro_decomp.plots.boxes import Boxes, box_plots
 from pyro_decomp.plots.codes import codes_against_factors
 from pyro_decomp.plots.contact_sheet import contact_sheet
 from pyro_decomp.plots.density import DensityPanel, aggregate_density, density_grid
@@ -17,13 +18,17 @@ from pyro_decomp.plots.intervals import intervals
 from pyro_decomp.plots.magnitude import code_magnitudes
 from pyro_decomp.plots.reconstruction import reconstructions
 from pyro_decomp.plots.samples import prior_samples
+from pyro_decomp.plots.scatter import Points, scatter
 from pyro_decomp.plots.trade_off import TradeOff, trade_offs
 from pyro_decomp.plots.traversal import traversal_frames, traversals
 
 __all__ = [
+    "Boxes",
     "DensityPanel",
+    "Points",
     "TradeOff",
     "aggregate_density",
+    "box_plots",
     "code_magnitudes",
     "codes_against_factors",
     "contact_sheet",
@@ -35,6 +40,7 @@ __all__ = [
     "reconstructions",
     "save",
     "save_animation",
+    "scatter",
     "terms_over_steps",
     "trade_offs",
     "traversal_frames",

@@ -36,13 +36,16 @@ class TradeOff:
 
 
 @styled
-def trade_offs(curves: Sequence[TradeOff], x_label: str, y_label: str) -> Figure:
+def trade_offs(
+    curves: Sequence[TradeOff], x_label: str, y_label: str, *, weight_label: str | None = None
+) -> Figure:
     """Two quantities against each other as a weight changes, a curve with its band a method.
 
     Args:
         curves: At most ten methods.
         x_label: The first quantity, with its unit.
         y_label: The second quantity, with its unit.
+        weight_label: What is written at the points, said over the legend.
 
     Raises:
         ValueError: If there is no curve or more than ten, arrays of one curve differ in length or
@@ -83,7 +86,9 @@ def trade_offs(curves: Sequence[TradeOff], x_label: str, y_label: str) -> Figure
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
-    figure.legend(loc="outside right upper")
+    figure.legend(
+        loc="outside right upper", title=weight_label, title_fontsize=7, alignment="left"
+    )
     return figure
 
 

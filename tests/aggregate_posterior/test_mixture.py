@@ -15,13 +15,13 @@ from pyro_decomp.aggregate_posterior import (
     AggregatePosterior,
     LogDensities,
     PairWeights,
-    gaussian,
+    gaussian_blocks,
     gaussian_marginals,
+    gaussian_native,
     pair_weights,
     pairs,
 )
-from pyro_decomp.aggregate_posterior.gaussian import GaussianMixture
-from pyro_decomp.aggregate_posterior.gaussian_marginals import GaussianMarginals
+from pyro_decomp.aggregate_posterior.gaussian import log_densities
 from pyro_decomp.errors import ModelError
 
 N, B, D = 50, 7, 3
@@ -109,10 +109,12 @@ def derivatives(values: Tensor, *inputs: Tensor) -> list[Tensor]:
     return list(torch.autograd.grad((values * factors.to(values)).sum(), inputs, retain_graph=True))
 
 
-@pytest.fixture(params=[2**18, 8 * D], ids=["one block", "several blocks"])
+@pytest.fixture(params=[None, 2**18, 8 * D], ids=["native", "one block", "several blocks"])
 def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (gaussian, gaussian_marginals, pairs):
-        monkeypatch.setattr(module, "BLOCK", request.param)
+    if request.param is not None:
+        monkeypatch.setattr(gaussian_native, "compiled", lambda _: None)
+        for module in (gaussian_blocks, gaussian_marginals, pairs):
+            monkeypatch.setattr(module, "BLOCK", request.param)
 
 
 @families
@@ -145,10 +147,10 @@ def test_the_gaussian_passes_against_finite_differences() -> None:
     z, loc = torch.randn(2, 2, 5, dtype=torch.double)
     inputs = [x.requires_grad_() for x in (z, loc, torch.rand(2, 5, dtype=torch.double) + 0.3)]
     for weights in (PairWeights(-1.0), pair_weights("stratified", 9, 5)):
-        assert torch.autograd.gradcheck(lambda *x, w=weights: GaussianMixture.apply(*x, w), inputs)
+        assert torch.autograd.gradcheck(lambda *x, w=weights: log_densities(*x, w), inputs)
         for ranges in ((), (slice(0, 1), slice(1, 2)), (slice(0, 2), slice(0, 1))):
             assert torch.autograd.gradcheck(
-                lambda *x, w=weights, r=ranges: GaussianMarginals.apply(*x, w, r), inputs
+                lambda *x, w=weights, r=ranges: log_densities(*x, w, r, split=True), inputs
             )
 
 

@@ -58,6 +58,18 @@ PICTURES = {
         "x",
         "y",
     ),
+    "boxes": lambda d: plots.box_plots(
+        [f"group {i}" for i in range(d)],
+        [plots.Boxes(f"method {i}", [*RNG.normal(size=(d, 5))]) for i in range(2)],
+        "beta",
+        "MIG",
+    ),
+    "scatter": lambda d: plots.scatter(
+        [plots.Points(f"method {i}", *RNG.normal(size=(2, d)), np.arange(d)) for i in range(3)],
+        "TC (nats)",
+        "MIG",
+        weight_label="larger: higher beta",
+    ),
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ X, Y = np.array([3.0, 1.0, 2.0]), np.array([0.1, 0.3, 0.2])
 
 def test_curves_in_the_order_of_the_weights_with_bands():
     curves = [TradeOff("a", X, Y, Y - 0.1, Y + 0.2, ["1", "4", "6"]), TradeOff("b", X, 2 * Y)]
-    figure = trade_offs(curves, "ELBO (nats)", "MIG")
+    figure = trade_offs(curves, "ELBO (nats)", "MIG", weight_label="at points: beta")
     (axes,) = figure.axes
     first, second = axes.lines
     np.testing.assert_array_equal(first.get_xydata(), np.stack([X, Y], axis=1))
@@ -23,6 +23,7 @@ def test_curves_in_the_order_of_the_weights_with_bands():
     ]  # fmt: skip
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("ELBO (nats)", "MIG")
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+    assert figure.legends[0].get_title().get_text() == "at points: beta"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,138 @@
+"""The C code for pairs of Gaussians, called on tensors of the CPU."""
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pyro_decomp.native.library import library
+from pyro_decomp.native.split import num_shares, run_split
+
+SOURCE = Path(__file__).with_name("gaussian_pairs.c")
+MACROS: dict[torch.dtype, tuple[str, ...]] = {torch.float32: (), torch.float64: ("DOUBLE",)}
+LEAST_WORK = 2**21  # pairs times dimensions that are worth a thread
+
+Inputs = tuple[Float[Tensor, "*k d s"], Float[Tensor, "*k d m"], Float[Tensor, "*k d m"]]
+Asked = tuple[Sequence[float], Sequence[int], bool]  # weights (other, own, following), ends, split
+
+
+class Problem(ctypes.Structure):
+    """What stays the same from call to call; the same fields in the same order as in the source."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("members", "dims", "samples", "components")),
+        *((name, ctypes.c_int64) for name in ("z_step", "loc_step", "scale_step")),
+        *((name, ctypes.c_double) for name in ("other", "own", "following")),
+        ("ranges", ctypes.POINTER(ctypes.c_int64)),
+        *((name, ctypes.c_int64) for name in ("num_ranges", "split")),
+    )
+
+    @property
+    def num_sets(self) -> int:
+        """Densities of a sample."""
+        return 1 + self.num_ranges + self.dims if self.split else 1
+
+    @property
+    def shares(self) -> int:
+        """The threads that it is worth."""
+        pairs = self.members * self.samples * self.components
+        return num_shares(pairs * self.dims * (4 if self.split else 1), LEAST_WORK)
+
+
+def compiled(inputs: Inputs) -> ctypes.CDLL | None:
+    """The C code for these tensors; None where it cannot serve them, or could not be compiled."""
+    dtype = inputs[0].dtype
+    for x in inputs:
+        if x.dtype != dtype or not x.is_cpu or not x.numel():
+            return None
+    return _code(dtype) if dtype in MACROS else None
+
+
+def forward(code: ctypes.CDLL, inputs: Inputs, asked: Asked) -> Float[Tensor, "*k j s"]:
+    """As :func:`pyro_decomp.aggregate_posterior.gaussian.log_densities`."""
+    kept, problem = _problem(inputs, asked)
+    z = inputs[0]
+    out = z.new_empty(*z.shape[:-2], problem.num_sets, z.shape[-1])
+
+    def share(_: int, begin: int, end: int) -> int:
+        read = [x.data_ptr() for x in kept]
+        return code.forward(problem, begin, end, *read, out.data_ptr())
+
+    run_split(share, code.forward_units(problem), problem.shares)
+    return out
+
+
+def backward(
+    code: ctypes.CDLL,
+    inputs: Inputs,
+    asked: Asked,
+    out: Float[Tensor, "*k j s"],
+    grad: Float[Tensor, "*k j s"],
+    *,
+    with_z: bool,
+) -> tuple[Float[Tensor, "*k d _"], Float[Tensor, "*k d m"], Float[Tensor, "*k d m"]]:
+    """Gradients by z (of no samples unless ``with_z``), loc and scale."""
+    kept, problem = _problem(inputs, asked)
+    z, loc, _ = inputs
+    shares = problem.shares
+    kept += [out.contiguous(), grad.contiguous()]
+    grads = loc.new_empty(loc.shape), loc.new_empty(loc.shape)
+    grads_z = z.new_zeros(shares, *z.shape) if with_z else z.new_empty(1, *z.shape[:-1], 0)
+
+    def share(number: int, begin: int, end: int) -> int:
+        to_z = grads_z[number].data_ptr() if with_z else None
+        read, write = ([x.data_ptr() for x in tensors] for tensors in (kept, grads))
+        return code.backward(problem, begin, end, *read, to_z, *write)
+
+    run_split(share, code.backward_units(problem), shares)
+    return grads_z.sum(0) if shares > 1 and with_z else grads_z[0], *grads
+
+
+def _problem(inputs: Inputs, asked: Asked) -> tuple[list[Tensor], Problem]:
+    """The inputs as the C code reads them, and the rest of the question."""
+    weights, ends, split = asked
+    kept, steps = zip(*map(_members, inputs), strict=True)
+    shape = (inputs[0].shape[:-2].numel(), *inputs[0].shape[-2:], inputs[1].shape[-1])
+    return list(kept), _described(shape, steps, tuple(weights), tuple(ends), split)
+
+
+@lru_cache(maxsize=256)
+def _described(
+    shape: tuple[int, ...],
+    steps: tuple[int, ...],
+    weights: tuple[float, ...],
+    ends: tuple[int, ...],
+    split: bool,
+) -> Problem:
+    ranges = (ctypes.c_int64 * len(ends))(*ends)
+    return Problem(*shape, *steps, *weights, ranges, len(ends) // 2, split)
+
+
+def _members(x: Float[Tensor, "*k d n"]) -> tuple[Tensor, int]:
+    """Numbers in a row, and how far one member's are from the next's: 0 if all are the same."""
+    if x.dim() == 3 and x.stride(0) == 0:
+        return x[0].contiguous(), 0
+    return x.contiguous(), x.shape[-2] * x.shape[-1]
+
+
+@cache
+def _code(dtype: torch.dtype) -> ctypes.CDLL | None:
+    code = library(SOURCE, *MACROS[dtype])
+    if code is not None:
+        problem, whole, pointer = ctypes.POINTER(Problem), ctypes.c_int64, ctypes.c_void_p
+        signatures: dict[str, list[Any]] = {
+            "forward_units": [problem],
+            "backward_units": [problem],
+            "forward": [problem, whole, whole, *[pointer] * 4],
+            "backward": [problem, whole, whole, *[pointer] * 8],
+        }
+        for name, arguments in signatures.items():
+            function = getattr(code, name)
+            function.argtypes = arguments
+            function.restype = whole if name.endswith("units") else ctypes.c_int
+    return code

@@ -1,0 +1,115 @@
+"""A C source as a loaded library, compiled at first use for the processor that it runs on."""
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+LOG = logging.getLogger("pyro_decomp")
+STRICT = ["-std=c11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+SHARED = ["-shared", "-fPIC"]
+SECONDS = 60
+
+
+@cache
+def library(source: Path, *defined: str) -> ctypes.CDLL | None:
+    """The library of a source, from the cache if it was compiled before; None if that fails.
+
+    It is compiled for this processor, by ``$CC``, ``cc``, ``gcc`` or ``clang``, and kept in
+    ``$XDG_CACHE_HOME/pyro_decomp`` (``~/.cache/pyro_decomp``) under a name that stands for the
+    source, the compiler and the processor. Several processes may do so at once. What went wrong is
+    logged, once a process.
+
+    Args:
+        source: A C file that includes nothing but the standard library.
+        *defined: Macros to define.
+    """
+    try:
+        return _load(source, [f"-D{name}" for name in defined])
+    except (OSError, subprocess.SubprocessError) as error:
+        _tell(_reason(error))
+        return None
+
+
+def _load(source: Path, macros: list[str]) -> ctypes.CDLL:
+    command = [*_compiler(), *STRICT]
+    text = source.read_bytes()
+    try:
+        command += _tuned()
+        machine = _predefined(command)
+    except subprocess.CalledProcessError:
+        del command[-len(_tuned()) :]
+        machine = _predefined(command)
+    key = hashlib.sha256(b"\0".join([text, machine, *map(os.fsencode, command + macros)]))
+    target = _folder() / f"{source.stem}-{key.hexdigest()[:24]}.so"
+    if target.exists():
+        try:
+            return ctypes.CDLL(str(target))
+        except OSError:  # of another system that shares this folder, or broken: made anew
+            pass
+    _compile([*command, *macros, *SHARED, str(source)], target)
+    return ctypes.CDLL(str(target))
+
+
+def _compile(command: list[str], target: Path) -> None:
+    """Run the compiler; the library appears in one instant, whole."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="compiling-") as folder:
+        built = Path(folder, target.name)
+        _run([*command, "-o", str(built), "-lm"])
+        built.replace(target)
+
+
+def _compiler() -> list[str]:
+    """The command of the compiler.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    wanted = shlex.split(os.environ.get("CC", ""))
+    for command in (wanted, ["cc"], ["gcc"], ["clang"]):
+        if command and shutil.which(command[0]):
+            return command
+    raise FileNotFoundError("no C compiler (cc, gcc or clang) was found")
+
+
+def _tuned() -> list[str]:
+    """Flags for the processor at hand."""
+    wide = ["-mprefer-vector-width=512"] if platform.machine() in {"x86_64", "AMD64"} else []
+    return ["-march=native", *wide]
+
+
+def _predefined(command: list[str]) -> bytes:
+    """The macros that the compiler defines: its version, and the processor's instructions."""
+    return _run([*command, "-dM", "-E", "-x", "c", os.devnull])
+
+
+def _run(command: list[str]) -> bytes:
+    done = subprocess.run(
+        command, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=SECONDS
+    )
+    return done.stdout
+
+
+def _folder() -> Path:
+    cache_home = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(cache_home) if cache_home else Path.home() / ".cache") / "pyro_decomp"
+
+
+def _reason(error: OSError | subprocess.SubprocessError) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        lines = error.stderr.decode(errors="replace").strip().splitlines()
+        return f"the C compiler failed: {lines[0] if lines else error}"
+    return str(error)
+
+
+@cache
+def _tell(reason: str) -> None:
+    LOG.warning("Pairs of data are summed by torch, several times slower: %s", reason)

@@ -1,8 +1,10 @@
 """One training step, loss to gradients, as a graph of tensors."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyro
 import torch
 from torch import Tensor
@@ -94,6 +96,7 @@ def capture(
         names[:] = values
         return [torch.stack([value.detach() for value in values.values()]), *gradients, *updated]
 
+    _check_repeats(experiment, state, batch)
     inputs = [*slots.inputs(), *batch]
     with undisturbed(state.modules):
         try:
@@ -105,6 +108,22 @@ def capture(
     simplify(draw)
     simplify(module)
     return StepGraph(slots, module, draw, tuple(names))
+
+
+def _check_repeats(experiment: Experiment, state: State, batch: Sequence[Tensor]) -> None:
+    """Refuse programs in which Python decides: what it draws or counts would be a constant."""
+
+    def objective(other_draws: int) -> Tensor:
+        with undisturbed(state.modules), torch.no_grad():
+            for _ in range(other_draws):
+                random.random()
+                np.random.rand()
+            evaluate = experiment.elbo.evaluate
+            return evaluate(experiment.model, experiment.guide, *batch).objective
+
+    first, second = objective(0), objective(1)
+    if not torch.equal(first, second) and not bool(first.isnan()):
+        raise CaptureError("Python decides what the programs compute, otherwise at every run")
 
 
 def _reason(error: Exception) -> str:

@@ -46,6 +46,6 @@ def _opened(path: Path) -> Any:
     except ImportError as error:
         raise DataError(
             f"{path}: expected the package pyarrow, which reads .parquet files, to be installed, "
-            "got none: pip install 'pyro-decomp[parquet]'"
+            "got none: pip install pyarrow"
         ) from error
     return parquet.ParquetFile(path)

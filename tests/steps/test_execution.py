@@ -1,0 +1,216 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pyro_decomp import VAE, AggregateELBO, Experiment, load, train
+from pyro_decomp.elbo import FactorELBO
+from pyro_decomp.errors import ExperimentError, NonFiniteError, RunError
+from pyro_decomp.interruption import Interrupted
+from pyro_decomp.networks import ConvDecoder32, ConvEncoder32, Discriminator, MLPDecoder, MLPEncoder
+from pyro_decomp.priors import IsotropicNormal
+from pyro_decomp.run import Run
+from pyro_decomp.schedules import Linear
+from pyro_decomp.seeds import set_seed
+from pyro_decomp.state import prepare
+from pyro_decomp.steps import EagerStep, Execution, GraphStep, choice, choose, resolve
+from tests.test_training import files
+from tests.test_training_schedules import interrupt_at
+
+DATA = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+EAGER, CAPTURED, COMPILED = (Execution(steps) for steps in ("eager", "captured", "compiled"))
+
+
+def build(**options: Any) -> Experiment:
+    """Batch statistics, dropout, AMSGrad, a schedule that begins at 0, a last smaller batch."""
+    set_seed(7)
+    encoder = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.2), MLPEncoder(3, 2, hidden=(4,)))
+    vae = VAE(IsotropicNormal(2), encoder, MLPDecoder(2, 3, hidden=(4,)), size=len(DATA))
+    defaults: dict[str, Any] = {
+        "data": DATA,
+        "elbo": AggregateELBO(alpha=0.5),
+        "epochs": 4,
+        "batch_size": 8,
+        "optimizer": lambda p: torch.optim.Adam(p, lr=0.05, amsgrad=True),
+        "schedules": {"beta": Linear(0.0, 1.0, until=8)},
+    }
+    return Experiment(vae.model, vae.guide, **defaults | options)
+
+
+def assert_same_bits(one: Run, other: Run) -> None:
+    assert (one.path / "history.csv").read_bytes() == (other.path / "history.csv").read_bytes()
+    kept = [run.folder.read_checkpoint() for run in (one, other)]
+    for checkpoint in kept:
+        assert checkpoint is not None
+        checkpoint["random"] = checkpoint["random"]["torch"]  # checks of types draw from Python's
+    torch.testing.assert_close(*kept, rtol=0, atol=0)
+
+
+def test_captured_steps_are_eager_ones_bit_for_bit(tmp_path: Path) -> None:
+    assert_same_bits(
+        *(
+            train(build(), tmp_path / execution.steps, seed=3, execution=execution)
+            for execution in (EAGER, CAPTURED)
+        )
+    )
+
+
+def test_clipped_and_captured(tmp_path: Path) -> None:
+    assert_same_bits(
+        *(
+            train(build(clip_grad_norm=0.1), tmp_path / execution.steps, execution=execution)
+            for execution in (EAGER, CAPTURED)
+        )
+    )
+
+
+OF_ONE_BATCH: dict[str, Any] = {"schedules": {}, "batch_size": 20, "epochs": 12}
+
+
+def test_compiled_steps_differ_from_eager_ones_by_rounding(tmp_path: Path) -> None:
+    options = OF_ONE_BATCH
+    eager = train(build(**options), tmp_path / "eager", execution=EAGER)
+    compiled = train(build(**options), tmp_path / "compiled", execution=COMPILED)
+    for name, column in eager.history.items():
+        np.testing.assert_allclose(compiled.history[name], column, rtol=1e-4, err_msg=name)
+    for name, parameter in compiled.state.parameters.items():
+        torch.testing.assert_close(parameter, eager.state.parameters[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_compiled_runs_resume_to_the_same_bits(tmp_path: Path) -> None:
+    options, folder = OF_ONE_BATCH, tmp_path / "resumed"
+    compiled = train(build(**options), tmp_path / "whole", execution=COMPILED)
+    with pytest.raises(Interrupted):
+        train(build(**options), folder, execution=COMPILED, report=interrupt_at(5))
+    train(build(**options), folder, resume=True)
+    assert files(folder) == files(compiled.path)
+    again = load(folder, experiment=build(**options))
+    assert all(
+        map(torch.equal, again.state.parameters.values(), compiled.state.parameters.values())
+    )
+
+
+def test_a_failing_step_is_told_of_as_in_an_eager_one(tmp_path: Path) -> None:
+    messages = []
+    for execution in (EAGER, CAPTURED):
+        failing = build(optimizer=lambda p: torch.optim.SGD(p, lr=1e30))
+        with pytest.raises(NonFiniteError) as error:
+            train(failing, tmp_path / execution.steps, execution=execution)
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
+    assert files(tmp_path / "eager") == files(tmp_path / "captured")
+
+
+def test_what_was_chosen_is_recorded_and_kept(tmp_path: Path) -> None:
+    train(build(), tmp_path / "run", execution=CAPTURED)
+    recorded = load(tmp_path / "run", experiment=build()).config["execution"]
+    assert recorded["steps"] == "captured"
+    assert recorded["precision"] == "float32"
+    assert recorded["threads"] == 1
+    with pytest.raises(RunError, match="cannot be resumed with steps eager: it was started with c"):
+        train(build(), tmp_path / "run", resume=True, execution=EAGER)
+
+
+def test_runs_from_before_executions_were_recorded_go_on_as_eager() -> None:
+    assert Execution.of_config({}) == Execution("eager", "float32", "contiguous")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"steps": "fast"}, "steps: expected one of auto, eager, captured, compiled, got 'fast'"),
+        ({"precision": "float16"}, "precision: expected one of auto, float32, bfloat16"),
+        ({"memory_format": "last"}, "memory_format: expected one of auto, contiguous"),
+        ({"threads": 0}, "threads: expected at least 1, got 0"),
+    ],
+)
+def test_wrong_values_name_the_right_ones(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ExperimentError, match=message):
+        Execution(**values)
+
+
+def chosen(experiment: Experiment, asked: Execution) -> tuple[EagerStep | GraphStep, Execution]:
+    state = prepare(experiment)
+    state.train(True)
+    optimizer = experiment.optimizer(state.parameters.values())
+    return choose(resolve(asked, experiment, state), experiment, state, optimizer)
+
+
+def test_short_runs_stay_eager_and_long_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    step, execution = chosen(build(epochs=20), Execution())
+    assert isinstance(step, EagerStep)
+    assert execution.why == "60 are too few for capturing to pay"
+    step, execution = chosen(build(epochs=1500), Execution())
+    assert isinstance(step, GraphStep)
+    assert execution.steps == "captured"
+    monkeypatch.setattr(choice, "why_not", lambda device: "there is no compiler here")
+    step, execution = chosen(build(epochs=100_000), Execution())
+    assert execution.steps == "captured"
+    assert execution.why == "there is no compiler here"
+    with pytest.raises(ExperimentError, match="expected eager, captured or auto, as there is no"):
+        chosen(build(), COMPILED)
+
+
+def test_longer_runs_never_get_a_slower_way() -> None:
+    order = ["eager", "captured", "compiled"]
+    for operations in (50, 200, 1000):
+        found = [choice._what_pays(steps, operations) for steps in (10, 10**3, 10**4, 10**5, 10**6)]
+        assert found == sorted(found, key=order.index)
+        assert (found[0], found[-1]) == ("eager", "compiled")
+
+
+def test_objectives_with_networks_of_their_own_are_eager() -> None:
+    def factor() -> Experiment:
+        return build(
+            elbo=FactorELBO(2.0, Discriminator(2, hidden=(4,))), schedules={}, epochs=10**6
+        )
+
+    _, execution = chosen(factor(), Execution())
+    assert execution.steps == "eager"
+    assert execution.why.startswith("the objective trains networks of its own")
+    with pytest.raises(ExperimentError, match="steps: expected eager or auto, as the objective"):
+        chosen(factor(), CAPTURED)
+
+
+def images() -> Experiment:
+    set_seed(7)
+    x = torch.rand(4, 1, 32, 32)
+    vae = VAE(IsotropicNormal(2), ConvEncoder32(2), ConvDecoder32(2), size=len(x))
+    return Experiment(vae.model, vae.guide, x, AggregateELBO(), epochs=2)
+
+
+def test_convolutions_get_their_format_and_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    for has, precision in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(choice, "_has_bfloat16", lambda device, has=has: has)
+        experiment = images()
+        state = prepare(experiment)
+        found = resolve(Execution(), experiment, state)
+        assert (found.precision, found.memory_format) == (precision, "channels_last")
+        weights = [p for p in state.parameters.values() if p.dim() == 4]
+        assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+    plain = build()
+    found = resolve(Execution(), plain, prepare(plain))
+    assert (found.precision, found.memory_format) == ("float32", "contiguous")
+
+
+def test_formats_change_nothing_but_rounding(tmp_path: Path) -> None:
+    runs = [
+        train(images(), tmp_path / layout, execution=Execution("eager", "float32", layout))
+        for layout in ("contiguous", "channels_last")
+    ]
+    for name, column in runs[0].history.items():
+        np.testing.assert_allclose(runs[1].history[name], column, rtol=1e-4, err_msg=name)
+
+
+def test_more_threads_change_nothing_but_rounding_and_are_put_back(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    runs = [
+        train(build(), tmp_path / str(n), execution=Execution("eager", threads=n)) for n in (1, 2)
+    ]
+    assert torch.get_num_threads() == before
+    for name, column in runs[0].history.items():
+        np.testing.assert_allclose(runs[1].history[name], column, rtol=1e-4, err_msg=name)

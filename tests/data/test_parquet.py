@@ -69,6 +69,6 @@ def test_without_pyarrow_the_error_says_what_to_install(
     path = tmp_path / "t.parquet"
     path.write_bytes(b"")
     with pytest.raises(
-        DataError, match=r"package pyarrow, .* pip install 'pyro-decomp\[parquet\]'"
+        DataError, match=r"package pyarrow, .* pip install pyarrow"
     ):
         as_tensor(path)

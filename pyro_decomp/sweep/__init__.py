@@ -1,0 +1,47 @@
+"""Grids of runs: the product of values and seeds, trained, measured, tabulated and compared.
+
+Names are imported when they are first asked for: to read a table takes no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyro_decomp.sweep.combinations import Combination, Comparison
+    from pyro_decomp.sweep.comparison import compare
+    from pyro_decomp.sweep.intervals import MeanInterval, mean_interval
+    from pyro_decomp.sweep.progress import Plan, SweepInterrupted, SweepProgress
+    from pyro_decomp.sweep.running import sweep
+    from pyro_decomp.sweep.table import read_table
+
+_HOMES = {
+    "Combination": "combinations",
+    "Comparison": "combinations",
+    "MeanInterval": "intervals",
+    "Plan": "progress",
+    "SweepInterrupted": "progress",
+    "SweepProgress": "progress",
+    "compare": "comparison",
+    "mean_interval": "intervals",
+    "read_table": "table",
+    "sweep": "running",
+}
+
+__all__ = [
+    "Combination",
+    "Comparison",
+    "MeanInterval",
+    "Plan",
+    "SweepInterrupted",
+    "SweepProgress",
+    "compare",
+    "mean_interval",
+    "read_table",
+    "sweep",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

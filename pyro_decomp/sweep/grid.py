@@ -1,0 +1,150 @@
+"""A grid of runs: the product of the values of some parameters and of seeds."""
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from pyro_decomp.ensemble.members import Member
+from pyro_decomp.errors import ExperimentError
+from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.settings import UnsupportedAnnotationError, conform
+from pyro_decomp.sweep.naming import member_name, value_text
+from pyro_decomp.sweep.words import split_values, unquoted
+
+MOST_MEMBERS = 100_000
+LARGEST_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Every combination of values, each with every seed.
+
+    Args:
+        values: Of each parameter its values, in the order given.
+        seeds: The seeds.
+        parameters: The names of all parameters of ``experiment``, which give the members' names
+            their order.
+    """
+
+    values: Mapping[str, tuple[Any, ...]]
+    seeds: tuple[int, ...]
+    parameters: tuple[str, ...]
+
+    @property
+    def num_combinations(self) -> int:
+        """Without the seeds."""
+        return math.prod(map(len, self.values.values()))
+
+    def members(self) -> list[Member]:
+        """All members: combinations in the order given, each with all seeds in turn."""
+        named = [name for name in self.parameters if name in self.values]
+        found = []
+        for combination in itertools.product(*self.values.values()):
+            given = dict(zip(self.values, combination, strict=True))
+            arguments = {name: given[name] for name in named}
+            found += [Member(member_name(arguments, seed), arguments, seed) for seed in self.seeds]
+        return found
+
+
+def read_values(source: ExperimentFile, settings: Sequence[str]) -> dict[str, list[Any]]:
+    """Read ``key=v1,v2,...`` settings as the annotations of ``experiment`` say.
+
+    Commas inside brackets and quoted strings do not separate. Where the pieces are no values but
+    the whole is one, as of ``hidden=64,32`` for a tuple, it is one value.
+
+    Raises:
+        ExperimentError: A key is unknown or given twice, or a value is not of its type.
+    """
+    values: dict[str, list[Any]] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        key = key.strip()
+        if key in values:
+            raise ExperimentError(
+                f"--set {key}: expected all its values in one --set, as {key}=1,2, got a second"
+            )
+        pieces = split_values(text) if equals else []
+        try:
+            words = [f"{key}={unquoted(piece)}" for piece in pieces] or [setting]
+            values[key] = [source.parse([word])[key] for word in words]
+        except ExperimentError:
+            with suppress(ExperimentError):
+                values[key] = [source.parse([setting])[key]]
+                continue
+            raise
+    return values
+
+
+def make_grid(
+    source: ExperimentFile, values: Mapping[str, Sequence[Any]], seeds: int | Sequence[int]
+) -> Grid:
+    """Make a grid of checked values.
+
+    Args:
+        source: The experiment file.
+        values: Of each parameter its values.
+        seeds: How many, from 0; or which.
+
+    Raises:
+        ExperimentError: A parameter is unknown, missing or without values, a value is of another
+            type or there twice, there is no seed or a seed twice, or there are more than
+            ``MOST_MEMBERS`` members.
+    """
+    by_name = {parameter.name: parameter for parameter in source.parameters}
+    typed: dict[str, tuple[Any, ...]] = {}
+    for name, given in values.items():
+        if name not in by_name:
+            raise ExperimentError(
+                f"{source.path}: `experiment` has no parameter `{name}`; "
+                f"it has {', '.join(by_name) or 'none'}"
+            )
+        if isinstance(given, str) or not isinstance(given, Sequence) or not len(given):
+            raise ExperimentError(f"{name}: expected a list of at least one value, got {given!r}")
+        parameter = by_name[name]
+        typed[name] = tuple(_typed(source, name, value, parameter.annotation) for value in given)
+        _check_different(name, "values", [value_text(value) for value in typed[name]])
+    for parameter in source.parameters:
+        if parameter.required and parameter.name not in typed:
+            raise ExperimentError(
+                f"{source.path}: expected a value for `{parameter.name}` "
+                f"({parameter.type_text}), got none; give --set {parameter.name}=..."
+            )
+    chosen = range(seeds) if isinstance(seeds, int) else seeds
+    count = len(chosen) * math.prod(map(len, typed.values()))
+    if count > MOST_MEMBERS:
+        raise ExperimentError(f"expected at most {MOST_MEMBERS} members, got {count}")
+    return Grid(typed, _checked_seeds(chosen), tuple(by_name))
+
+
+def _typed(source: ExperimentFile, name: str, value: Any, annotation: Any) -> Any:
+    try:
+        return conform(value, annotation)
+    except UnsupportedAnnotationError:
+        return value
+    except ValueError as error:
+        expected = next(p for p in source.parameters if p.name == name).type_text
+        raise ExperimentError(
+            f"{source.path}: `{name}`: expected {expected}, got {value!r}"
+        ) from error
+
+
+def _checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
+    if not len(seeds):
+        raise ExperimentError("seeds: expected at least one, got none")
+    for seed in seeds:
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST_SEED:
+            raise ExperimentError(
+                f"seeds: expected whole numbers from 0 to {LARGEST_SEED}, got {seed!r}"
+            )
+    _check_different("seeds", "seeds", [str(seed) for seed in seeds])
+    return tuple(seeds)
+
+
+def _check_different(name: str, kind: str, texts: Sequence[str]) -> None:
+    if len(set(texts)) < len(texts):
+        twice = next(text for text, count in Counter(texts).items() if count > 1)
+        raise ExperimentError(f"{name}: expected different {kind}, got {twice} twice")

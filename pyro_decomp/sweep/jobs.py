@@ -1,0 +1,141 @@
+"""What a worker does: train an item, measure its members, and tell what became of each."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from pyro_decomp.ensemble.failures import sentence
+from pyro_decomp.ensemble.members import Item, Outcome
+from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.interruption import Interrupted
+from pyro_decomp.sweep.journal import Record
+from pyro_decomp.sweep.run_files import flat, last_terms
+
+# torch takes seconds to import, and who only waits for workers may do without
+# ruff: noqa: PLC0415
+
+TELLING_INTERVAL = 0.1  # seconds
+
+
+@dataclass(frozen=True)
+class Job:
+    """An item to train and to measure.
+
+    Args:
+        item: The item.
+        trained: The record of its only member if that was trained before and is to be measured
+            only.
+        is_second_try: Whether its members have been tried before.
+    """
+
+    item: Item
+    trained: Record | None = None
+    is_second_try: bool = False
+
+
+@dataclass(frozen=True)
+class Advance:
+    """How far the training of an item is.
+
+    Args:
+        step: Steps done.
+        total_steps: Steps of the whole item.
+    """
+
+    step: int
+    total_steps: int
+
+    @property
+    def fraction(self) -> float:
+        """The part that is done."""
+        return self.step / max(self.total_steps, 1)
+
+
+Tell = Callable[[Advance | Record], None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """All that jobs of one sweep share; can be pickled.
+
+    Args:
+        source: The text of the experiment file.
+        path: Where it is from.
+        out: The folder of the sweep.
+        device: Where to train and to measure.
+        metrics: What to measure, names as of :func:`pyro_decomp.evaluate`.
+    """
+
+    source: str
+    path: Path
+    out: Path
+    device: str
+    metrics: tuple[str, ...]
+
+    def __call__(self, job: Job, tell: Tell) -> None:
+        """Do a job.
+
+        Args:
+            job: What to do.
+            tell: Takes its progress now and then, and a record of each member.
+
+        Raises:
+            Interrupted: The user stopped it.
+        """
+        records = [job.trained] if job.trained is not None else self._train(job.item, tell)
+        for record in records:
+            if record.status == "finished" and self.metrics:
+                tell(self._measured(record))
+
+    def _train(self, item: Item, tell: Tell) -> list[Record]:
+        from pyro_decomp.ensemble import train_item
+
+        due = 0.0
+
+        def report(step: int, total_steps: int) -> None:
+            nonlocal due
+            if time.monotonic() >= due or step >= total_steps:
+                due = time.monotonic() + TELLING_INTERVAL
+                tell(Advance(step, total_steps))
+
+        file = _file(self.source, self.path)
+        outcomes = train_item(file, item, self.out, device=self.device, report=report)
+        records = [self._record(outcome, item) for outcome in outcomes]
+        for record in records:  # all before any is measured: what is trained is not trained again
+            tell(record)
+        return records
+
+    def _record(self, outcome: Outcome, item: Item) -> Record:
+        terms: Mapping[str, float | None] = {}
+        if outcome.status == "finished":
+            terms, _ = last_terms(self.out / "members" / outcome.name)
+        way = "together" if item.together else "alone"
+        return Record(
+            outcome.name, outcome.status, outcome.message, outcome.step, outcome.seconds, way, terms
+        )
+
+    def _measured(self, record: Record) -> Record:
+        """The record with what was asked for, or with why that could not be measured."""
+        from pyro_decomp import evaluation
+        from pyro_decomp.run import load
+
+        try:
+            run = load(self.out / "members" / record.member, device=self.device)
+            metrics = evaluation.evaluate(run, only=self.metrics)
+            evaluation.write_metrics(run, metrics)
+        except Interrupted:
+            raise
+        except Exception as error:
+            return replace(record, message=f"not measured: {sentence(error)}")
+        reasons = {name: why for part in metrics.values() for name, why in part["left_out"].items()}
+        missing = [f"{name}: {why}" for name, why in reasons.items() if name in self.metrics]
+        message = f"not measured: {'; '.join(missing)}" if missing else ""
+        return replace(record, message=message, metrics=flat(metrics), asked=self.metrics)
+
+
+@cache
+def _file(source: str, path: Path) -> ExperimentFile:
+    """The experiment file, run once in a process."""
+    return ExperimentFile.from_source(source, path, seed=0)

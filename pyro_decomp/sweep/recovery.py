@@ -1,0 +1,34 @@
+"""Members that were trained to the end just before a sweep was killed, and not recorded."""
+
+import json
+from collections.abc import Iterable
+
+from pyro_decomp.ensemble.members import Member
+from pyro_decomp.errors import RunError
+from pyro_decomp.run_folder import RunFolder
+from pyro_decomp.sweep.folder import SweepFolder
+from pyro_decomp.sweep.journal import Record
+from pyro_decomp.sweep.run_files import last_terms
+
+
+def recovered(folder: SweepFolder, members: Iterable[Member]) -> list[Record]:
+    """The records of members whose run folders are those of runs that are finished.
+
+    How long they took is not known.
+    """
+    found = []
+    for member in members:
+        run = RunFolder(folder.run_path(member.name))
+        try:
+            total = json.loads(run.config_path.read_text())["total_steps"]
+            terms, step = last_terms(run.path)
+            checkpoint = run.read_checkpoint() if step == total else None
+        except (OSError, ValueError, KeyError, RunError):
+            continue  # there is none, or it is trained again
+        if checkpoint is not None and checkpoint["step"] == total:
+            found.append(Record(member.name, "finished", "", total, None, _way(run), terms))
+    return found
+
+
+def _way(run: RunFolder) -> str:
+    return "together" if run.read_config().get("together") else "alone"

@@ -1,0 +1,143 @@
+"""A grid of runs from beginning to end, resumable at any instant."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pyro_decomp import ensemble, evaluation
+from pyro_decomp.ensemble.members import Member
+from pyro_decomp.errors import ExperimentError
+from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.interruption import Interrupted, stop_requests
+from pyro_decomp.sweep.attempts import attempt
+from pyro_decomp.sweep.description import describe, read_description
+from pyro_decomp.sweep.folder import SweepFolder
+from pyro_decomp.sweep.foreman import Foreman, jobs_left
+from pyro_decomp.sweep.grid import make_grid
+from pyro_decomp.sweep.here import work_here
+from pyro_decomp.sweep.jobs import Job, Work
+from pyro_decomp.sweep.journal import Record, journal, read_journal
+from pyro_decomp.sweep.lock import locked
+from pyro_decomp.sweep.progress import Plan, SweepInterrupted, SweepProgress
+from pyro_decomp.sweep.recovery import recovered
+from pyro_decomp.sweep.table import read_table
+from pyro_decomp.sweep.workers import Crew
+
+
+def sweep(
+    file: ExperimentFile | str | Path,
+    values: Mapping[str, Sequence[Any]],
+    seeds: int | Sequence[int] = 1,
+    *,
+    out: str | Path,
+    way: str = "auto",
+    num_workers: int | None = None,
+    device: str = "cpu",
+    metrics: Sequence[str] = (),
+    resume: bool = False,
+    force: bool = False,
+    started: Callable[[Plan], None] | None = None,
+    report: Callable[[SweepProgress], None] | None = None,
+) -> pa.Table:
+    """Train an experiment for every combination of values with every seed.
+
+    A member depends on its arguments and its seed alone. One that fails is marked in the table and
+    the others go on. Worker processes run the main module of a script again, which therefore calls
+    this behind ``if __name__ == "__main__":``.
+
+    Args:
+        file: The experiment file.
+        values: Of each parameter of ``experiment`` its values; the others keep their defaults.
+        seeds: How many, from 0; or which.
+        out: The folder of the sweep.
+        way: How members are trained: ``batched``, as one computation where they can be;
+            ``processes``, each by itself; ``auto``, whichever is faster.
+        num_workers: The most worker processes, each with one thread; by default one for each
+            processor that this process may use, and one only for a device other than the CPU. Work
+            that is done sooner than workers start is done here.
+        device: Where to train.
+        metrics: What to measure on each member that finishes, names as of
+            :func:`pyro_decomp.evaluate`.
+        resume: Go on with the sweep in ``out``, which may get further values, seeds and metrics;
+            start it if there is none. Members that are done are not repeated; those that failed
+            are tried again, except where a loss was not finite.
+        force: Replace the sweep in ``out``.
+        started: Called once all is checked, before the first step.
+        report: Called now and then.
+
+    Returns:
+        The table; see :func:`read_table`.
+
+    Raises:
+        ExperimentError: The file, a value or a seed cannot be used.
+        DataError: A name in ``metrics`` is none.
+        RunError: The folder cannot be used as asked.
+        SweepInterrupted: The user stopped it.
+    """
+    source = file if isinstance(file, ExperimentFile) else ExperimentFile.read(file, seed=0)
+    evaluation.check_names(metrics)
+    grid = make_grid(source, values, seeds)
+    size = (usable_processors() if device == "cpu" else 1) if num_workers is None else num_workers
+    if size < 1:
+        raise ExperimentError(f"num_workers: expected a positive whole number, got {size}")
+    folder = SweepFolder(out)
+    description = describe(source, grid, device, metrics)
+    folder.check(description, resume=resume, force=force)
+    members = grid.members()
+    with locked(folder.path):
+        records, lost = _what_is_known(folder, members) if resume else ({}, [])
+        if resume and folder.description_path.exists():
+            before = read_description(folder.path).get("metrics", [])
+            description["metrics"] = list(dict.fromkeys([*before, *metrics]))
+        work = Work(source.source, source.path, folder.path, device, tuple(description["metrics"]))
+        new, measure = jobs_left(members, records, work.metrics)
+        items = ensemble.plan(
+            source, new, way=way, num_workers=size, device=device, out=folder.path
+        )
+        folder.begin(description, force=force)
+        if started is not None:
+            num_done = len(members) - len(new) - len(measure)
+            started(Plan(grid, num_done, len(measure), items, size))
+        queue = deque([*map(Job, items), *measure])
+        with (
+            attempt(folder.running_path, len(records)) as is_dangerous,
+            journal(folder.journal_path) as lines,
+            stop_requests() as stop,
+        ):
+            for record in lost:
+                lines.append(record)
+            foreman = Foreman(
+                queue, members, records, metrics=work.metrics, journal=lines, report=report
+            )
+            try:
+                if not is_dangerous:
+                    work_here(work, queue, foreman, stop, size)
+                Crew(work, size).run(queue, foreman, stop)
+            except Interrupted:
+                stop.set()
+            finally:
+                table = read_table(folder.path)
+                folder.write_tables(table)
+    if stop.is_set():
+        raise SweepInterrupted(foreman.num_ended, len(members), folder.path)
+    return table
+
+
+def _what_is_known(
+    folder: SweepFolder, members: Sequence[Member]
+) -> tuple[dict[str, Record], list[Record]]:
+    """The record of each member that has one, and those that were never written down."""
+    records = read_journal(folder.journal_path)
+    lost = recovered(folder, [member for member in members if member.name not in records])
+    return records | {record.member: record for record in lost}, lost
+
+
+def usable_processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

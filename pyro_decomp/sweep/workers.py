@@ -1,0 +1,165 @@
+"""Worker processes: jobs in, messages out; a death is noticed, and none outlives its parent."""
+
+import multiprocessing
+import signal
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, Protocol, TypeVar
+
+from pyro_decomp.sweep.worker_process import Do, interrupts_held_back, one_thread, serve
+
+J = TypeVar("J")
+J_contra = TypeVar("J_contra", contravariant=True)
+
+POLL_SECONDS = 0.2  # between looks at whether to stop
+PATIENCE = 30.0  # seconds for workers to save what they have
+
+
+class Listener(Protocol[J_contra]):
+    """What a crew tells of its jobs."""
+
+    def told(self, job: J_contra, message: Any) -> None:
+        """A job said something."""
+
+    def warned(self, sentence: str) -> None:
+        """A job warned of something."""
+
+    def ended(self, job: J_contra, failure: str | None, *, died: bool) -> None:
+        """A job is done; or raised, or took its process with it, and ``failure`` says how."""
+
+
+@dataclass
+class _Worker(Generic[J]):
+    process: Any
+    connection: Connection
+    job: J | None = None
+
+
+class Crew(Generic[J]):
+    """Some worker processes, each with one thread.
+
+    A process is started when there is a job for it and ends when there is none. Every process has
+    a pipe of its own: one that is killed while it writes leaves the others' whole.
+
+    Args:
+        do: Does a job; a function of a module or an object that can be pickled.
+        size: The most processes at a time.
+    """
+
+    def __init__(self, do: Do[J], size: int) -> None:
+        self._do = do
+        self._size = size
+        self._workers: list[_Worker[J]] = []
+
+    def run(self, queue: deque[J], listener: Listener[J], stop: threading.Event) -> None:
+        """Do all jobs of a queue, to which the listener may add; or until a stop is asked for.
+
+        Then the workers get SIGTERM, and as long as ``PATIENCE`` to save what they have.
+        """
+        try:
+            while (queue or self._workers) and not stop.is_set():
+                self._hand_out(queue)
+                self._listen(listener, POLL_SECONDS)
+            if stop.is_set():
+                self._stop(listener)
+        finally:
+            for worker in self._workers:
+                worker.process.kill()
+                worker.process.join()
+                worker.connection.close()
+            self._workers.clear()
+
+    def _hand_out(self, queue: deque[J]) -> None:
+        for worker in self._workers:
+            if worker.job is None and queue:
+                self._give(worker, queue.popleft())
+        self._dismiss_idle()
+        while queue and len(self._workers) < self._size:
+            worker = self._hire()
+            self._workers.append(worker)
+            self._give(worker, queue.popleft())
+
+    def _hire(self) -> _Worker[J]:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        # not a daemon: those may have no children, and compilers are some
+        process = context.Process(target=serve, args=(theirs, self._do), daemon=False)
+        with one_thread(), interrupts_held_back():
+            process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def _dismiss_idle(self) -> None:
+        for worker in [worker for worker in self._workers if worker.job is None]:
+            worker.connection.close()  # which ends it
+            worker.process.join()
+            self._workers.remove(worker)
+
+    def _give(self, worker: _Worker[J], job: J) -> None:
+        worker.job = job
+        with suppress(OSError):  # it has died, which is noticed when it is listened to
+            worker.connection.send(job)
+
+    def _listen(self, listener: Listener[J], seconds: float) -> None:
+        by_connection = {worker.connection: worker for worker in self._workers}
+        for connection in wait(list(by_connection), seconds):
+            worker = by_connection[connection]  # type: ignore[index]
+            try:
+                kind, content = worker.connection.recv()
+            except (EOFError, OSError):
+                self._bury(worker, listener)
+                continue
+            job = worker.job
+            if kind == "warned":
+                listener.warned(content)
+            elif kind == "told" and job is not None:
+                listener.told(job, content)
+            elif kind == "ended" and job is not None:
+                worker.job = None
+                listener.ended(job, content, died=False)
+
+    def _bury(self, worker: _Worker[J], listener: Listener[J]) -> None:
+        worker.process.join()
+        worker.connection.close()
+        self._workers.remove(worker)
+        if worker.job is not None:
+            listener.ended(worker.job, death(worker.process.exitcode), died=True)
+
+    def _stop(self, listener: Listener[J]) -> None:
+        for worker in self._workers:
+            worker.process.terminate()
+        deaf = _OnlyTold(listener)
+        deadline = time.monotonic() + PATIENCE
+        while self._workers and time.monotonic() < deadline:
+            self._listen(deaf, POLL_SECONDS)
+            self._dismiss_idle()
+
+
+class _OnlyTold(Generic[J]):
+    """Passes on what jobs say, and not that they end: they were told to."""
+
+    def __init__(self, listener: Listener[J]) -> None:
+        self.told = listener.told
+        self.warned = listener.warned
+
+    def ended(self, job: J, failure: str | None, *, died: bool) -> None:
+        """Pass over it."""
+
+
+def death(exit_code: int) -> str:
+    """Say how a process ended.
+
+    >>> death(-9)
+    'its worker process was killed by SIGKILL, as one is that takes more memory than there is'
+    >>> death(1)
+    'its worker process ended with exit status 1'
+    """
+    if exit_code >= 0:
+        return f"its worker process ended with exit status {exit_code}"
+    name = signal.Signals(-exit_code).name
+    hint = ", as one is that takes more memory than there is" if name == "SIGKILL" else ""
+    return f"its worker process was killed by {name}{hint}"

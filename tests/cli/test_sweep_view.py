@@ -1,0 +1,71 @@
+"""What is shown of a sweep that runs."""
+
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from pyro_decomp.cli.sweep_view import SweepReporter, plan_lines, progress_pieces
+from pyro_decomp.ensemble.members import Item, Member
+from pyro_decomp.sweep import Plan, SweepProgress
+from pyro_decomp.sweep.grid import Grid
+
+GRID = Grid({"beta": (1.0, 2.0), "alpha": (0.0, 1.0)}, (0, 1, 2), ("alpha", "beta"))
+A, B, C = (Member(name, {}, 0) for name in "abc")
+
+
+def test_a_plan_is_a_line_for_each_way_and_reason() -> None:
+    items = [
+        Item((A, B), together=True, why="one program", compiled=True),
+        Item((C,), together=True, why="one program", compiled=True),
+        Item((A,), together=False, why="its loss branches"),
+        Item((B,), together=False, why="its loss branches"),
+        Item((C,), together=False, why="as was asked for"),
+    ]
+    assert plan_lines(Plan(GRID, 5, 1, items, 2)) == [
+        "12 members: 4 combinations of arguments, 3 seeds each; 2 worker processes at most",
+        "  5 done before",
+        "  1 trained before, to be measured",
+        "  3 together in 2 batches, compiled: one program",
+        "  2 one by one: its loss branches",
+        "  1 one by one: as was asked for",
+    ]
+
+
+def test_progress_in_words() -> None:
+    assert progress_pieces(SweepProgress(3, 0, 12, 0.256, 61.0)) == [
+        "members 3/12", "25 % of the training", "0:01:01 left",
+    ]  # fmt: skip
+    assert progress_pieces(SweepProgress(3, 2, 12, 0.5, math.nan))[1:] == [
+        "2 failed", "50 % of the training", "-:--:-- left",
+    ]  # fmt: skip
+
+
+def shown(reports: list[tuple[float, int, float]], *, terminal: bool, width: int = 100) -> str:
+    """What is written of reports at some times, of so many of 4 members and such a fraction."""
+    now = [0.0]
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=terminal, width=width)
+    with SweepReporter(console, clock=lambda: now[0]) as report:
+        for time, ended, fraction in reports:
+            now[0] = time
+            report(SweepProgress(ended, 0, 4, fraction, 1.0))
+    return file.getvalue()
+
+
+REPORTS = [(0.0, 0, 0.0), (1.0, 1, 0.25), (10.0, 1, 0.3), (11.0, 2, 0.35), (12.0, 4, 1.0)]
+
+
+def test_elsewhere_than_on_a_terminal_a_line_now_and_then_and_one_at_the_end() -> None:
+    lines = shown([*REPORTS, (13.0, 4, 1.0)], terminal=False).splitlines()
+    assert [line.split("  ")[1] for line in lines] == [
+        "0 % of the training", "30 % of the training", "100 % of the training",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("width", "has_bar"), [(100, True), (60, False)])
+def test_a_terminal_has_a_bar_where_there_is_room(width: int, has_bar: bool) -> None:
+    text = shown(REPORTS, terminal=True, width=width)
+    assert "members 4/4" in text
+    assert ("\N{BOX DRAWINGS HEAVY HORIZONTAL}" in text) == has_bar

@@ -1,0 +1,58 @@
+"""Sweeps that were never trained, written file by file."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.sweep.description import NAME, describe
+from pyro_decomp.sweep.grid import make_grid
+from pyro_decomp.sweep.journal import Record, journal
+
+SOURCE = "def experiment(beta: float = 1, alpha: float = 0.0, name: str = 'a', n: int = 3): ..."
+
+
+def write_sweep(
+    out: Path,
+    values: Mapping[str, Sequence[Any]],
+    seeds: int,
+    terms: Mapping[str, Mapping[str, float | None] | str],
+    *,
+    metrics: bool = False,
+) -> None:
+    """A sweep of which each member named has these terms, or this status."""
+    source = ExperimentFile.from_source(SOURCE, Path("trial.py"))
+    grid = make_grid(source, values, seeds)
+    out.mkdir()
+    (out / NAME).write_text(json.dumps(describe(source, grid, "cpu", [])))
+    with journal(out / "members.jsonl") as lines:
+        for name, found in terms.items():
+            if isinstance(found, str):
+                lines.append(Record(name, found, "no way", 1, 0.5, "alone"))
+            elif metrics:
+                lines.append(Record(name, "finished", "", 3, 0.5, "alone", {}, found))
+            else:
+                lines.append(Record(name, "finished", "", 3, 0.5, "alone", found))
+
+
+def write_run(
+    folder: Path,
+    arguments: Mapping[str, Any],
+    seed: int,
+    history: str,
+    *,
+    file: str = "trial.py",
+    source: str | None = SOURCE,
+    metrics: Mapping[str, Any] | None = None,
+) -> None:
+    """A run folder of three steps."""
+    folder.mkdir(parents=True)
+    config = {
+        "arguments": dict(arguments), "seed": seed, "total_steps": 3, "source": source,
+        "source_file": f"/somewhere/{file}",
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "history.csv").write_text(history)
+    if metrics is not None:
+        (folder / "metrics.json").write_text(json.dumps(metrics))

@@ -1,0 +1,176 @@
+"""What a sweep may be run in, and what is taken away of the one before."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from pyro_decomp.errors import RunError
+from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.sweep.description import NAME, describe
+from pyro_decomp.sweep.folder import SweepFolder, as_csv
+from pyro_decomp.sweep.grid import make_grid
+from pyro_decomp.sweep.lock import locked
+
+SOURCE = "def experiment(alpha: float = 0.0, beta: float = 1.0, name: str = 'a'): ..."
+VALUES: dict[str, list[Any]] = {"alpha": [0.0, 1.0], "name": ["a", "b"]}
+
+
+def description(
+    values: dict[str, list[Any]] = VALUES, seeds: Any = (1, 2), source: str = SOURCE
+) -> dict[str, Any]:
+    file = ExperimentFile.from_source(source, Path("trial.py"))
+    return describe(file, make_grid(file, values, seeds), "cpu", [])
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """The folder of a sweep with one member that is done."""
+    folder = SweepFolder(tmp_path / "out")
+    folder.begin(description(), force=False)
+    folder.run_path("alpha=0,name=a,seed=1").mkdir()
+    (folder.run_path("alpha=0,name=a,seed=1") / "config.json").touch()
+    for path in (folder.journal_path, folder.csv_path, folder.parquet_path):
+        path.write_text("x\n")
+    return folder.path
+
+
+def contents(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def only_other_files(out: Path) -> None:
+    (out / NAME).unlink()
+
+
+def spoil(out: Path) -> None:
+    (out / NAME).write_text("{")
+
+
+def be_no_sweep(out: Path) -> None:
+    (out / NAME).write_text("{}")
+
+
+def nothing(out: Path) -> None:
+    pass
+
+
+MORE = {"alpha": [0.0, 1.0, 2.0], "name": ["b", "a"]}
+RESUME, FORCE = {"resume": True, "force": False}, {"resume": False, "force": True}
+NEITHER, BOTH = {"resume": False, "force": False}, {"resume": True, "force": True}
+
+
+@pytest.mark.parametrize(
+    ("arrange", "now", "options", "message"),
+    [
+        (nothing, description(), NEITHER, "out already holds a sweep: go on with it with --res"),
+        (nothing, description(), BOTH, "expected one of --resume and --force, got both"),
+        (nothing, description(seeds=(1,)), RESUME, "started with seeds 1,2; give 2 too, or sweep"),
+        (
+            nothing,
+            description({"alpha": [1.0], "name": ["a", "b"]}),
+            RESUME,
+            "cannot be resumed: it was started with alpha=0.0,1.0; give 0.0 too",
+        ),
+        (
+            nothing,
+            description({"alpha": [0.0, 1.0], "name": ["a"]}),
+            RESUME,
+            "started with name=a,b; give b too",
+        ),
+        (
+            nothing,
+            description({**VALUES, "beta": [1.0]}),
+            RESUME,
+            "started with values of alpha, name; give values of the same",
+        ),
+        (nothing, description({"alpha": [0.0, 1.0]}), RESUME, "started with values of alpha, name"),
+        (
+            nothing,
+            description(source=SOURCE + "\n"),
+            RESUME,
+            "started with a different experiment file; use the same",
+        ),
+        (only_other_files, description(), NEITHER, "out holds files but no sweep"),
+        (only_other_files, description(), RESUME, "out holds files but no sweep"),
+        (only_other_files, description(), FORCE, "out holds files but no sweep"),
+        (spoil, description(), RESUME, r"sweep\.json: expected JSON"),
+        (spoil, description(), FORCE, r"sweep\.json: expected JSON"),
+        (be_no_sweep, description(), FORCE, "expected the description of a sweep"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_one_sentence_and_left_as_it_is(
+    out: Path,
+    arrange: Callable[[Path], None],
+    now: dict[str, Any],
+    options: dict[str, bool],
+    message: str,
+) -> None:
+    arrange(out)
+    before = contents(out)
+    with pytest.raises(RunError, match=message) as caught:
+        SweepFolder(out).check(now, **options)
+    assert "\n" not in str(caught.value)
+    assert contents(out) == before
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(RunError, match="expected a folder for the sweep, got a file"):
+        SweepFolder(tmp_path / "out").check(description(), **NEITHER)
+
+
+@pytest.mark.parametrize("now", [description(), description(MORE), description(seeds=(3, 2, 1))])
+def test_values_and_seeds_may_be_added(out: Path, now: dict[str, Any]) -> None:
+    SweepFolder(out).check(now, **RESUME)
+
+
+def test_what_a_killed_beginning_leaves_is_no_sweep_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "out" / "members").mkdir(parents=True)
+    (tmp_path / "out" / f".{NAME}.tmp").touch()
+    SweepFolder(tmp_path / "out").check(description(), **NEITHER)
+    (tmp_path / "out" / "members" / "mine").mkdir()
+    with pytest.raises(RunError, match="holds files but no sweep"):
+        SweepFolder(tmp_path / "out").check(description(), **NEITHER)
+
+
+def test_force_takes_the_sweep_before_away_and_nothing_else(out: Path) -> None:
+    (out / "plots").mkdir()
+    mine = [out / "notes.txt", out / "members" / "mine.txt", out / "plots" / "mine.png"]
+    for path in (*mine, out / "plots" / "boxes.png"):
+        path.touch()
+    SweepFolder(out).begin(description({"beta": [1.0]}), force=True)
+    assert contents(out) == {NAME, *(str(path.relative_to(out)) for path in mine)}
+    assert json.loads((out / NAME).read_text())["values"] == {"beta": [1.0]}
+
+
+def test_one_writer_at_a_time(tmp_path: Path) -> None:
+    with (
+        locked(tmp_path),
+        pytest.raises(RunError, match="another process is running this sweep"),
+        locked(tmp_path),
+    ):
+        pass
+    with locked(tmp_path):
+        pass
+
+
+def test_the_table_as_text_and_as_parquet(out: Path) -> None:
+    table = pa.table(
+        {"a": [1.5, None], "b": ["x,y", "ä"], "c": [True, False], "d": [[1, 2], []], "e": [1, 2]}
+    )
+    SweepFolder(out).write_tables(table)
+    assert pyarrow.parquet.read_table(out / "table.parquet").equals(table)
+    assert (out / "table.csv").read_bytes() == as_csv(table)
+    rows = list(csv.reader(io.StringIO(as_csv(table).decode())))
+    assert rows == [
+        ["a", "b", "c", "d", "e"],
+        ["1.5", "x,y", "true", "[1, 2]", "1"],
+        ["", "ä", "false", "[]", "2"],
+    ]

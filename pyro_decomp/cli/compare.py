@@ -73,7 +73,7 @@ def compare_runs(
         if as_json:
             typer.echo(json.dumps(comparison.to_json(), allow_nan=False))
         else:
-            over = ", ".join(["seeds", *comparison.averaged])
+            over = " and ".join(["seeds", *comparison.averaged])
             say(console, f"Means over {over}, with 95 % intervals")
             for table in comparison_tables(comparison, console.width):
                 console.print("", table, sep="\n")

@@ -1,6 +1,7 @@
 """What a person sees of a sweep: what will run, how far it is, and what became of it."""
 
 import math
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -89,7 +90,8 @@ class SweepReporter:
         self._due_part = 0.0
         self._ended = False
         is_live = console.is_terminal and not console.is_dumb_terminal
-        self._live = Live(console=console, auto_refresh=False) if is_live else None
+        redirect = {"redirect_stderr": sys.stderr.isatty()}
+        self._live = Live(console=console, auto_refresh=False, **redirect) if is_live else None
 
     def __enter__(self) -> Self:
         if self._live is not None:

@@ -31,12 +31,14 @@ class Item:
             :func:`pyro_decomp.train` does.
         why: Why so, in a sentence.
         compiled: Whether its step is compiled.
+        steps: That each member takes; 0 where it is not known.
     """
 
     members: tuple[Member, ...]
     together: bool
     why: str
     compiled: bool = False
+    steps: int = 0
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,8 @@ def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Ite
     if not why and way == "auto" and on_processor and signature and signature.is_convolutional:
         why = "a processor does convolutions of many networks at once no faster"
     if why or signature is None:
-        return [Item((member,), together=False, why=why) for member in group.members]
+        steps = group.total_steps
+        return [Item((m,), together=False, why=why, steps=steps) for m in group.members]
     at_once = MOST_MEMBERS
     if on_processor:
         at_once = max(FEWEST_MEMBERS, min(MOST_MEMBERS, ELEMENTS // signature.largest))
@@ -154,6 +155,7 @@ def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Ite
             together=True,
             why=f"{len(group.members)} members do the same arithmetic, {size} at once",
             compiled=compiled,
+            steps=group.total_steps,
         )
         for start in range(0, len(group.members), size)
     ]

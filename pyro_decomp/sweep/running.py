@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from pyro_decomp import ensemble, evaluation
-from pyro_decomp.ensemble.members import Member
+from pyro_decomp.ensemble.members import Item, Member
 from pyro_decomp.errors import ExperimentError
 from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.interruption import Interrupted, stop_requests
@@ -27,6 +27,7 @@ from pyro_decomp.sweep.recovery import recovered
 from pyro_decomp.sweep.table import read_table
 from pyro_decomp.sweep.workers import Crew
 
+LONG = 5000  # steps of members, together; small networks take about a millisecond each
 
 def sweep(
     file: ExperimentFile | str | Path,
@@ -114,7 +115,7 @@ def sweep(
                 queue, members, records, metrics=work.metrics, journal=lines, report=report
             )
             try:
-                if not is_dangerous:
+                if not is_dangerous and (size == 1 or not _is_long(items)):
                     work_here(work, queue, foreman, stop, size)
                 Crew(work, size).run(queue, foreman, stop)
             except Interrupted:
@@ -134,6 +135,11 @@ def _what_is_known(
     records = read_journal(folder.journal_path)
     lost = recovered(folder, [member for member in members if member.name not in records])
     return records | {record.member: record for record in lost}, lost
+
+
+def _is_long(items: Sequence[Item]) -> bool:
+    """Whether work is sure to be worth workers."""
+    return sum(len(item.members) * item.steps for item in items) > LONG
 
 
 def usable_processors() -> int:

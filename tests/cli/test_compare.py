@@ -78,7 +78,7 @@ def test_runs_and_what_is_averaged_over(capsys: Capture) -> None:
         write_run(Path("runs", str(seed)), {"beta": seed + 1.0}, seed, history)
     assert run("runs/0", "runs/1", "--by", "file") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "Means over seeds, beta, with 95 % intervals"
+    assert lines[0] == "Means over seeds and beta, with 95 % intervals"
     assert lines[3].split() == ["trial", "2", "-0.5", "±", "6.4"]
     assert not Path("runs/plots").exists()
 

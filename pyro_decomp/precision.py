@@ -1,4 +1,4 @@
-"""Products of networks in bfloat16, and all else as it is."""
+"""Networks in bfloat16, and all else as it is."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,35 +8,66 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+functional = nn.functional
+
+# Round 32-bit numbers that they are given.
 _PRODUCTS = frozenset(
     {
-        nn.functional.linear,
-        nn.functional.conv1d,
-        nn.functional.conv2d,
-        nn.functional.conv3d,
-        nn.functional.conv_transpose1d,
-        nn.functional.conv_transpose2d,
-        nn.functional.conv_transpose3d,
+        functional.linear,
+        functional.conv1d,
+        functional.conv2d,
+        functional.conv3d,
+        functional.conv_transpose1d,
+        functional.conv_transpose2d,
+        functional.conv_transpose3d,
+    }
+)
+# Take rounded numbers as they come, and give rounded ones.
+_BETWEEN = frozenset(
+    {
+        functional.batch_norm,
+        functional.relu,
+        functional.leaky_relu,
+        functional.dropout,
+        functional.max_pool2d,
+        functional.avg_pool2d,
+        functional.pixel_shuffle,
+        torch.relu,
+        torch.tanh,
+        torch.flatten,
+        torch.reshape,
+        torch.unflatten,
+        Tensor.relu,
+        Tensor.tanh,
+        Tensor.flatten,
+        Tensor.reshape,
+        Tensor.view,
+        Tensor.unflatten,
+        Tensor.permute,
+        Tensor.transpose,
+        Tensor.contiguous,
     }
 )
 
 
 @contextmanager
 def in_precision(precision: str) -> Iterator[None]:
-    """Inside, linear layers and convolutions multiply 32-bit numbers in this precision.
+    """Inside, networks multiply 32-bit numbers in this precision.
 
-    With "bfloat16" their inputs and weights are rounded to 8 significant bits, products are added
-    in 32 bits, and the result is 32-bit again. Parameters, normalisation, activations, densities
-    and everything over pairs of data stay in 32 bits. With "float32" nothing changes.
+    With "bfloat16" linear layers and convolutions round inputs and weights to 8 significant bits
+    and add products in 32; their results are rounded again, and stay so through common activations,
+    normalisation and changes of shape. Whatever else is computed of them, distributions first of
+    all, is computed in 32 bits, and so is everything that no network's product comes before. With
+    "float32" nothing changes.
     """
     if precision == "float32":
         yield
         return
-    with _Products():
+    with _Rounded():
         yield
 
 
-class _Products(TorchFunctionMode):
+class _Rounded(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],
@@ -45,14 +76,29 @@ class _Products(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func not in _PRODUCTS:
+        if func in _BETWEEN or _is_attribute(func):
             return func(*args, **kwargs)
-        kwargs = {name: _rounded(value) for name, value in kwargs.items()}
-        result = func(*map(_rounded, args), **kwargs)
-        return result.float() if result.dtype == torch.bfloat16 else result
+        convert = _round if func in _PRODUCTS else _unround
+        return func(*map(convert, args), **{name: convert(v) for name, v in kwargs.items()})
 
 
-def _rounded(value: Any) -> Any:
+def _is_attribute(func: Callable[..., Any]) -> bool:
+    """Whether it reads what a tensor is, such as its shape, and not what is in it."""
+    return getattr(func, "__name__", "") == "__get__" or func in _METADATA
+
+
+_METADATA = frozenset({Tensor.dim, Tensor.size, Tensor.numel, Tensor.stride, Tensor.is_contiguous})
+
+
+def _round(value: Any) -> Any:
     if isinstance(value, Tensor) and value.dtype == torch.float32:
         return value.bfloat16()
+    return value
+
+
+def _unround(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.float() if value.dtype == torch.bfloat16 else value
+    if type(value) in (list, tuple):
+        return type(value)(map(_unround, value))
     return value

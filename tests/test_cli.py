@@ -221,7 +221,9 @@ def test_train_shows_progress_terms_and_what_to_do_next(capsys: Capture) -> None
     assert lines[start].startswith("step 1/3  objective ")
     assert lines[start + 1].startswith("step 3/3  objective ")
     assert lines[-3] == "The run is in runs/trial. Next:"
-    terms = dict(line.split() for line in lines[start + 4 : -3])
+    assert re.fullmatch(r"3 steps in [\d.]+ s, \d+ MiB of memory at most", lines[-4])
+    assert lines[start - 2] == "eager steps (3 are too few for capturing to pay), float32, 1 thread"
+    terms = dict(line.split() for line in lines[start + 4 : -4])
     assert terms.keys() >= {"objective", "elbo", "kl"}
     assert f"objective {terms['objective']}  elbo {terms['elbo']}" in lines[start + 1]
     assert lines[-2:] == ["  pyro-decomp evaluate runs/trial", "  pyro-decomp plot runs/trial"]

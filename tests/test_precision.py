@@ -12,16 +12,14 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_products_are_of_rounded_numbers_and_results_of_32_bits(name: str) -> None:
+def test_products_are_of_rounded_numbers(name: str) -> None:
     layer, shape = LAYERS[name]
     x = torch.randn(shape)
     with in_precision("bfloat16"):
         found = layer(x)
-    rounded = type(layer).__call__
-    wanted = layer.double()
-    exact = rounded(wanted, x.double())
+    exact = layer.double()(x.double())
     layer.float()
-    assert found.dtype == torch.float32
+    assert found.dtype == torch.bfloat16
     relative = (found - exact).abs().max() / exact.abs().max()
     assert 1e-5 < relative < 2**-7  # off by the rounding of 8 bits, and no more
     with in_precision("float32"):
@@ -40,6 +38,19 @@ def test_gradients_arrive_in_32_bits() -> None:
     assert found.dtype == torch.float32
     relative = (found - layer.weight.grad).norm() / layer.weight.grad.norm()
     assert 1e-5 < relative < 2e-2
+
+
+def test_distributions_of_networks_are_of_32_bits() -> None:
+    layer, x = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4), nn.ReLU()), torch.randn(5, 8)
+    with in_precision("bfloat16"):
+        hidden = layer(x)
+        loc, scale = hidden.flatten(1).chunk(2, -1)
+        normal = torch.distributions.Normal(loc, nn.functional.softplus(scale))
+        coins = torch.distributions.Bernoulli(logits=layer(x))
+        drawn = normal.rsample()
+    assert hidden.dtype == torch.bfloat16
+    for value in (normal.loc, normal.scale, drawn, normal.log_prob(drawn), coins.logits):
+        assert value.dtype == torch.float32
 
 
 def test_nothing_else_is_rounded() -> None:

@@ -90,8 +90,8 @@ class SweepReporter:
         self._due_part = 0.0
         self._ended = False
         is_live = console.is_terminal and not console.is_dumb_terminal
-        redirect = {"redirect_stderr": sys.stderr.isatty()}
-        self._live = Live(console=console, auto_refresh=False, **redirect) if is_live else None
+        live = Live(console=console, auto_refresh=False, redirect_stderr=sys.stderr.isatty())
+        self._live = live if is_live else None
 
     def __enter__(self) -> Self:
         if self._live is not None:

@@ -43,13 +43,16 @@ class ItemFile:
 
     def read(self) -> dict[str, Any] | None:
         """What was written last; None if nothing was, or if it is damaged."""
-        if not self._begun.exists():
-            return None
         try:
             state: dict[str, Any] = torch.load(self._state, weights_only=True)
         except Exception:  # unreadable in one of many ways: begin again
             return None
         return state
+
+    def begin(self) -> None:
+        """Note who trains together, so that they do again after a kill."""
+        self._begun.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self._begun, json.dumps(asdict(self._record)).encode())
 
     def write(self, state: dict[str, Any]) -> None:
         """Write the state, whole or not at all."""
@@ -57,8 +60,6 @@ class ItemFile:
         buffer = io.BytesIO()
         torch.save(state, buffer)
         write_atomically(self._state, buffer.getvalue())
-        if not self._begun.exists():
-            write_atomically(self._begun, json.dumps(asdict(self._record)).encode())
 
     def remove(self) -> None:
         """Forget the item, whose members are all in their folders."""

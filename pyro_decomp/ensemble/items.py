@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -56,11 +56,11 @@ def train_item(
             trials.append(Trial.of(source, member, device))
         except Exception as error:
             outcomes.append(Outcome(member.name, "failed", 0, 0.0, sentence(error)))
-    same, others = _same_arithmetic(trials)
+    same, others, arithmetic = _same_arithmetic(trials)
     file = ItemFile(out, item)
     if same:
         try:
-            together = Together(same, is_compiled=item.compiled)
+            together = Together(same, is_compiled=item.compiled, arithmetic=arithmetic)
             same, strangers = _agreeing(together)
             if strangers:
                 others += strangers
@@ -68,6 +68,7 @@ def train_item(
         except CaptureError:
             others, same = [*same, *others], []
     if same:
+        file.begin()
         _train(together, file, report)
         seconds = (time.monotonic() - began) / len(same)
         outcomes += [_kept(together, index, out, item, seconds) for index in range(len(same))]
@@ -82,9 +83,9 @@ def _alone(
     return train_alone(source, member, out / "members" / member.name, device=device, report=report)
 
 
-def _same_arithmetic(trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial]]:
-    """The largest number of members that do the same arithmetic, and the others."""
-    by_key: dict[object, list[Trial]] = defaultdict(list)
+def _same_arithmetic(trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial], Hashable]:
+    """The largest number of members that do the same arithmetic, the others, and what it is."""
+    by_key: dict[Hashable, list[Trial]] = defaultdict(list)
     alone = []
     weights = own_numbers(trials)
     for trial in trials:
@@ -92,9 +93,10 @@ def _same_arithmetic(trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial]]
             by_key[trial.outline(), trial.signature(weights).digest].append(trial)
         except Exception:  # it is told of when the member is trained
             alone.append(trial)
-    largest = max(by_key.values(), key=len, default=[])
-    rest = [trial for found in by_key.values() if found is not largest for trial in found]
-    return largest, [*rest, *alone]
+    key = max(by_key, key=lambda key: len(by_key[key]), default=None)
+    largest = by_key.pop(key, [])
+    rest = [trial for found in by_key.values() for trial in found]
+    return largest, [*rest, *alone], key
 
 
 def _agreeing(together: Together) -> tuple[list[Trial], list[Trial]]:
@@ -144,7 +146,8 @@ def _kept(together: Together, index: int, out: Path, item: Item, seconds: float)
     steps = "compiled" if item.compiled else "captured"
     execution = Execution(steps, "float32", "contiguous", 1, f"with {item.why}")
     checkpoint = together.checkpoint(index)
-    folder.open_new(trial.config | {"execution": asdict(execution)}, force=True)
+    config = trial.config | {"execution": asdict(execution), "together": True}
+    folder.open_new(config, force=True)
     folder.write_checkpoint(checkpoint, together.history(index))
     why = together.set_aside.get(index)
     status = "finished" if why is None else "not finite"

@@ -1,7 +1,7 @@
 """Members trained as one computation: parameters stacked, everything else each member's own."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,8 @@ from pyro_decomp.run_folder import History
 
 SMALL = 1e-6  # what torch adds to a norm that it divides by
 
+_made: dict[Hashable, dict[tuple[Any, ...], BatchedStep]] = {}  # of the last arithmetic
+
 
 class Together:
     """K members of one outline and signature, and the steps that change them.
@@ -29,6 +31,8 @@ class Together:
     Args:
         trials: The members.
         is_compiled: Turn the step into machine code.
+        arithmetic: Tells what they do from what others do; a step that was made before for as many
+            members of the same is used again. None for what is to be made anew.
 
     Attributes:
         step: Steps done.
@@ -38,13 +42,20 @@ class Together:
         CaptureError: The step cannot be captured, or not for several members at once.
     """
 
-    def __init__(self, trials: Sequence[Trial], *, is_compiled: bool = False) -> None:
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        *,
+        is_compiled: bool = False,
+        arithmetic: Hashable | None = None,
+    ) -> None:
         self.trials = list(trials)
         self.step = 0
         self.set_aside: dict[int, tuple[str, dict[str, Any]]] = {}
         self._is_compiled = is_compiled
         self._experiment = trials[0].experiment
         self._own_numbers = own_numbers(trials)
+        self._fixed_numbers: list[Tensor] | None = None
         self._slots = [trial.slots(self._numbers()) for trial in trials]
         self._trained, self._frozen, self._buffers = (
             [torch.stack([t.detach() for t in each]) for each in zip(*tensors, strict=True)]
@@ -58,6 +69,11 @@ class Together:
             parameter.requires_grad_()
         self._optimizer = trials[0].optimizer(self._trained)
         self._ready: dict[tuple[Any, ...], BatchedStep] = {}
+        if arithmetic is not None:
+            kind = (arithmetic, tuple(self._own_numbers), len(trials), is_compiled)
+            if kind not in _made:
+                _made.clear()
+            self._ready = _made.setdefault(kind, {})
         self._rows: list[tuple[int, dict[str, Tensor], dict[str, float]]] = []
         self._log_every = -(-self.total_steps // MAX_HISTORY_ROWS)
         same_data = len({trial.config["data_blake2b"] for trial in trials}) == 1
@@ -171,15 +187,19 @@ class Together:
         return [name for name in self._own_numbers if values[name]]
 
     def _inputs(self, batch: Batch, draws: Sequence[Tensor]) -> list[Tensor]:
-        each = [trial.numbers() for trial in self.trials]
-        like = self._trained[0].detach()
-        numbers = [like.new_tensor([values[n] for values in each]) for n in self._numbers()]
+        if self._fixed_numbers is None or self._experiment.schedules:
+            each = [trial.numbers() for trial in self.trials]
+            like = self._trained[0].detach()
+            self._fixed_numbers = [
+                like.new_tensor([values[n] for values in each]) for n in self._numbers()
+            ]
+        numbers = self._fixed_numbers
         trained = [parameter.detach() for parameter in self._trained]
         return [*trained, *self._frozen, *self._buffers, *numbers, *batch, *draws]
 
     def _for(self, batch: Batch) -> BatchedStep:
         names = self._numbers()
-        key = (*(tensor.shape for tensor in batch), *names)
+        key = (self._shares_data, *(tensor.shape for tensor in batch), *names)
         if key not in self._ready:
             trial = self.trials[0]
             one = batch if self._shares_data else [tensor[0] for tensor in batch]

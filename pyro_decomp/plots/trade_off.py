@@ -86,9 +86,7 @@ def trade_offs(
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
-    figure.legend(
-        loc="outside right upper", title=weight_label, title_fontsize=7, alignment="left"
-    )
+    figure.legend(loc="outside right upper", title=weight_label, title_fontsize=7, alignment="left")
     return figure
 
 

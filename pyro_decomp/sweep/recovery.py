@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 
+from pyro_decomp.ensemble.in_progress import interrupted
 from pyro_decomp.ensemble.members import Member
 from pyro_decomp.errors import RunError
 from pyro_decomp.run_folder import RunFolder
@@ -14,10 +15,14 @@ from pyro_decomp.sweep.run_files import last_terms
 def recovered(folder: SweepFolder, members: Iterable[Member]) -> list[Record]:
     """The records of members whose run folders are those of runs that are finished.
 
-    How long they took is not known.
+    How long they took is not known. Members of items that were interrupted are left to these, which
+    go on with all of their members from what they saved.
     """
     found = []
+    in_items = {name for item in interrupted(folder.path) for name in item.members}
     for member in members:
+        if member.name in in_items:
+            continue
         run = RunFolder(folder.run_path(member.name))
         try:
             total = json.loads(run.config_path.read_text())["total_steps"]

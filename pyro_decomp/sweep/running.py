@@ -29,6 +29,7 @@ from pyro_decomp.sweep.workers import Crew
 
 LONG = 5000  # steps of members, together; small networks take about a millisecond each
 
+
 def sweep(
     file: ExperimentFile | str | Path,
     values: Mapping[str, Sequence[Any]],

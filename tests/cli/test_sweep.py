@@ -2,14 +2,17 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from pyro_decomp import load
 from pyro_decomp.cli import main
 from pyro_decomp.sweep import read_table
+from pyro_decomp.sweep.folder import as_csv
 from tests.sweep.files import SOURCE
 
 Capture = pytest.CaptureFixture[str]
@@ -76,6 +79,26 @@ def test_members_that_went_wrong_are_counted(capsys: Capture) -> None:
     assert re.match(r"warning: fail=build,seed=0: failed: .*trial\.py.* no way", first)
     assert second == "error: 1 of 2 members went wrong; the table says how"
     assert read_table("out")["status"].to_pylist() == ["finished", "failed"]
+
+
+def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["trial.py", "--set", "fail=none,interrupt,build", "--seeds", "1", "--out", "my sweep"]
+    words += ["--metrics", "elbo", *ALONE]
+    assert run(*words) == 130
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "interrupted after 1 of 3 members, in my sweep"
+    table = read_table("my sweep")
+    assert table["status"].to_pylist() == ["finished", "unfinished", "unfinished"]
+    assert Path("my sweep/table.csv").read_bytes() == as_csv(table)
+    assert load("my sweep/members/fail=interrupt,seed=0").step == 1
+    again = shlex.split(second.removeprefix("go on with: "))
+    assert again[:2] == ["pyro-decomp", "sweep"]
+    assert sorted(again[2:]) == sorted([*words, "--device", "cpu", "--resume"])
+    monkeypatch.setenv("UNHARMED", "1")
+    assert run(*again[2:]) == 1
+    assert read_table("my sweep")["status"].to_pylist() == ["finished", "finished", "failed"]
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,5 @@ def test_without_pyarrow_the_error_says_what_to_install(
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     path = tmp_path / "t.parquet"
     path.write_bytes(b"")
-    with pytest.raises(
-        DataError, match=r"package pyarrow, .* pip install pyarrow"
-    ):
+    with pytest.raises(DataError, match=r"package pyarrow, .* pip install pyarrow"):
         as_tensor(path)

@@ -184,6 +184,7 @@ def test_an_item_in_progress_is_planned_again_as_it_was(
     together = Together([Trial.of(source, member) for member in item.members])
     next(steps := together.take_steps())
     file = ItemFile(tmp_path, item)
+    file.begin()
     file.write(together.state_dict())
     assert [begun.members for begun in interrupted(tmp_path)] == [["member 2", "member 0"]]
     first, *others = plan(source, found, out=tmp_path)

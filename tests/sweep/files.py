@@ -3,6 +3,7 @@
 SOURCE = '''"""A line of points."""
 
 import os
+import signal
 import time
 
 import pyro
@@ -17,12 +18,12 @@ DATA = torch.linspace(-2.0, 2.0, 400)[:, None]
 class Slow(torch.optim.SGD):
     """PAUSE makes a step long without making it costly; the file stays the same."""
 
-    dies = False
+    signal = None
 
     def step(self, closure=None):
         time.sleep(float(os.environ.get("PAUSE", 0)))
-        if self.dies:
-            os.kill(os.getpid(), 9)
+        if self.signal is not None and not os.environ.get("UNHARMED"):
+            os.kill(os.getpid(), self.signal)
         return super().step(closure)
 
 
@@ -49,7 +50,7 @@ def experiment(
         raise RuntimeError("no\\nway")
     def optimizer(parameters):
         slow = Slow(parameters, lr=lr)
-        slow.dies = fail == "die"
+        slow.signal = {"die": signal.SIGKILL, "interrupt": signal.SIGINT}.get(fail)
         return slow
 
     return Experiment(

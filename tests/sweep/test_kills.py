@@ -17,14 +17,13 @@ from pyro_decomp.sweep import read_table, sweep
 from pyro_decomp.sweep.folder import as_csv
 from tests.sweep.files import SOURCE
 
-# One process imports torch once, and forks a sweep for each attempt: the first is never killed.
+# One process imports all that it takes, and forks a sweep for each attempt: it is never killed.
 KILLER = """
 import os, signal, sys, time
-import torch
 from pyro_decomp.sweep import sweep
 
 delays = [float(word) for word in sys.argv[1:]]
-torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # imports for seconds, once
+sweep("trial.py", {}, out="first", way="processes", num_workers=1)  # imports for seconds, once
 
 
 def attempt(out, delay=None):
@@ -116,6 +115,7 @@ def finish() -> None:
     assert results("out") == results("whole")
 
 
+@pytest.mark.slow
 def test_ctrl_c_lets_workers_save_and_says_how_to_go_on() -> None:
     process = start()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does

@@ -1,0 +1,105 @@
+"""Steps of training against those of packages that users have."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import pyro.optim
+import torch
+from hand_written import Sprites
+from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
+from timing import Action, Comparison
+from torch import Tensor, nn
+
+from comparisons import Effort
+from comparisons.alternation import alternate, training_of
+from comparisons.cases import TOTAL_CORRELATION, pinwheel, sprites
+from pyro_decomp.elbo import BetaELBO
+from pyro_decomp.experiment import Experiment
+from pyro_decomp.steps import Execution
+
+
+def packages(effort: Effort) -> Iterator[Comparison]:
+    """Pyro's SVI on the pinwheel and on sprites, and pythae's BetaTCVAE on sprites."""
+    few, batch_size = effort.is_quick, 8 if effort.is_quick else 64
+
+    def against(
+        what: str, experiment: Experiment, name: str, other: Action, precision: str = "float32"
+    ) -> Comparison:
+        training = training_of(experiment, Execution(effort.steps, precision))
+        is_small = experiment.batch_size is None
+        steps = (2 if few else 100) if is_small else (1 if few else 3)
+        pair = alternate(training, other, steps=steps, turns=effort.turns)
+        return Comparison(what, f"train(), {precision}", name, *pair)
+
+    experiment, name = pinwheel(alpha=0.0), "Pyro's SVI, Trace_ELBO"
+    other = svi(pinwheel(alpha=0.0), Trace_ELBO())
+    yield against("pinwheel, B = 400, ELBO", experiment, name, other)
+    for precision in ("float32", "bfloat16"):
+        experiment, name = sprites(BetaELBO(1.0), batch_size), "Pyro's SVI, TraceMeanField_ELBO"
+        other = svi(sprites(BetaELBO(1.0), batch_size), TraceMeanField_ELBO())
+        yield against(f"sprites, B = {batch_size}, ELBO", experiment, name, other, precision)
+        experiment, name = sprites(TOTAL_CORRELATION, batch_size), "pythae's BetaTCVAE"
+        try:
+            other = beta_tcvae(experiment, batch_size)
+        except ImportError:
+            continue
+        what = f"sprites, B = {batch_size}, total correlation"
+        yield against(what, experiment, name, other, precision)
+
+
+def svi(experiment: Experiment, loss: Trace_ELBO) -> Action:
+    """A step of Pyro's own on an experiment that nothing else trains, on its first batch."""
+    settings = dict(experiment.optimizer.keywords)
+    optimizer = pyro.optim.PyroOptim(torch.optim.Adam, settings)
+    inference = SVI(experiment.model, experiment.guide, optimizer, loss)
+    return partial(inference.step, experiment.data[: experiment.batch_size])
+
+
+def beta_tcvae(experiment: Experiment, batch_size: int) -> Action:
+    """A step of pythae on the same networks, as its trainer takes it.
+
+    Raises:
+        ImportError: pythae is not installed.
+    """
+    from pythae.models import BetaTCVAE, BetaTCVAEConfig  # noqa: PLC0415
+    from pythae.models.base.base_utils import ModelOutput  # noqa: PLC0415
+    from pythae.models.nn import BaseDecoder, BaseEncoder  # noqa: PLC0415
+
+    batch = experiment.data[:batch_size]
+    same = Sprites(batch, compiled=False)
+
+    class Encoder(BaseEncoder):
+        def __init__(self, network: nn.Module) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, x: Tensor) -> ModelOutput:
+            loc, log_variance = self.network(x)
+            return ModelOutput(embedding=loc, log_covariance=log_variance)
+
+    class Decoder(BaseDecoder):
+        def __init__(self, network: nn.Module) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, z: Tensor) -> ModelOutput:
+            return ModelOutput(reconstruction=self.network(z).sigmoid())
+
+    config = BetaTCVAEConfig(
+        input_dim=tuple(batch.shape[1:]),
+        latent_dim=same.latent_dim,
+        reconstruction_loss="bce",
+        beta=4.0,
+    )
+    model = BetaTCVAE(config, Encoder(same.encoder), Decoder(same.decoder))
+    model.to(memory_format=torch.contiguous_format)
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-4)
+
+    def step() -> float:
+        output = model({"data": batch}, dataset_size=len(experiment.data))
+        optimizer.zero_grad()
+        output.loss.backward()
+        optimizer.step()
+        return output.loss.item()
+
+    return step

@@ -75,7 +75,8 @@ def machine() -> str:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             found.append(f"{name} not installed")
-    threads = f"{torch.get_num_threads()} threads where not one"
+    number = torch.get_num_threads()
+    threads = "1 thread" if number == 1 else f"{number} threads, 1 for small batches"
     return f"{date.today()}, {processor()}, {threads}; {', '.join(found)}."
 
 

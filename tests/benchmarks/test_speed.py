@@ -46,13 +46,11 @@ def test_a_section(section: str, tmp_path: Path) -> None:
 
 TINY = {
     "batches": ["--repeats", "1"],
-    "metrics": ["--rows", "200"],
-    "mmd": ["--batch", "16", "--dim", "2", "--repeats", "1"],
     "objective_steps": ["--repeats", "1"],
     "sprites": ["--batch", "16", "--repeats", "1"],
     "structured": ["--repeats", "1"],
 }
-TAKE_MINUTES = {"log_bias", "pairwise"}
+TAKE_MINUTES = {"log_bias", "metrics", "mmd", "pairwise"}
 NOT_RUN = {"speed", "straightforward", "timing", "training_step"}  # above, and what others import
 
 

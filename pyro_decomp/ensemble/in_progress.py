@@ -24,11 +24,13 @@ class Begun:
         members: The names of its members.
         why: That they train together.
         compiled: Whether its step is compiled.
+        numbers: Of the objective, that are inputs of the step.
     """
 
     members: list[str]
     why: str
     compiled: bool
+    numbers: list[str]
 
 
 class ItemFile:
@@ -39,7 +41,7 @@ class ItemFile:
         key = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
         self._state = out / FOLDER / f"{key}.pt"
         self._begun = out / FOLDER / f"{key}.json"
-        self._record = Begun(names, item.why, item.compiled)
+        self._record = Begun(names, item.why, item.compiled, list(item.numbers))
 
     def read(self) -> dict[str, Any] | None:
         """What was written last; None if nothing was, or if it is damaged."""

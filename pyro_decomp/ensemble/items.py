@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -56,15 +57,19 @@ def train_item(
             trials.append(Trial.of(source, member, device))
         except Exception as error:
             outcomes.append(Outcome(member.name, "failed", 0, 0.0, sentence(error)))
-    same, others, arithmetic = _same_arithmetic(trials)
+    numbers = list(dict.fromkeys([*item.numbers, *own_numbers(trials)]))
+    same, others, arithmetic = _same_arithmetic(trials, numbers)
     file = ItemFile(out, item)
     if same:
         try:
-            together = Together(same, is_compiled=item.compiled, arithmetic=arithmetic)
+            batch = partial(
+                Together, numbers=numbers, is_compiled=item.compiled, arithmetic=arithmetic
+            )
+            together = batch(same)
             same, strangers = _agreeing(together)
             if strangers:
                 others += strangers
-                together = Together(same, is_compiled=item.compiled)
+                together = batch(same)
         except CaptureError:
             others, same = [*same, *others], []
     if same:
@@ -83,14 +88,15 @@ def _alone(
     return train_alone(source, member, out / "members" / member.name, device=device, report=report)
 
 
-def _same_arithmetic(trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial], Hashable]:
+def _same_arithmetic(
+    trials: Sequence[Trial], numbers: Sequence[str]
+) -> tuple[list[Trial], list[Trial], Hashable]:
     """The largest number of members that do the same arithmetic, the others, and what it is."""
     by_key: dict[Hashable, list[Trial]] = defaultdict(list)
     alone = []
-    weights = own_numbers(trials)
     for trial in trials:
         try:
-            by_key[trial.outline(), trial.signature(weights).digest].append(trial)
+            by_key[trial.outline(), trial.signature(numbers).digest].append(trial)
         except Exception:  # it is told of when the member is trained
             alone.append(trial)
     key = max(by_key, key=lambda key: len(by_key[key]), default=None)

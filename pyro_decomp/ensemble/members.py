@@ -32,6 +32,8 @@ class Item:
         why: Why so, in a sentence.
         compiled: Whether its step is compiled.
         steps: That each member takes; 0 where it is not known.
+        numbers: Of the objective, that differ among the members of all items of one arithmetic:
+            one step serves them all if these are its inputs.
     """
 
     members: tuple[Member, ...]
@@ -39,6 +41,7 @@ class Item:
     why: str
     compiled: bool = False
     steps: int = 0
+    numbers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

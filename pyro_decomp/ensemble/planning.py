@@ -62,7 +62,15 @@ def plan(
     for names in begun:
         if all(name in by_name for name in names.members):
             again = tuple(by_name.pop(name) for name in names.members)
-            items.append(Item(again, together=True, why=names.why, compiled=names.compiled))
+            items.append(
+                Item(
+                    again,
+                    together=True,
+                    why=names.why,
+                    compiled=names.compiled,
+                    numbers=tuple(names.numbers),
+                )
+            )
     groups = _groups(source, list(by_name.values()), device)
     for group in sorted(groups, key=_cost, reverse=True):
         items += _divided(group, way, num_workers, device)
@@ -77,6 +85,7 @@ class _Group:
     total_steps: int
     signature: Signature | None
     why_alone: str = ""
+    numbers: tuple[str, ...] = ()
 
 
 def _cost(group: _Group) -> float:
@@ -111,7 +120,9 @@ def _groups(source: ExperimentFile, members: list[Member], device: str) -> Itera
             if signature.digest in by_signature:
                 by_signature[signature.digest].members.extend(same)
             else:
-                by_signature[signature.digest] = _Group(list(same), steps, signature)
+                by_signature[signature.digest] = _Group(
+                    list(same), steps, signature, numbers=tuple(weights)
+                )
         yield from by_signature.values()
 
 
@@ -156,6 +167,7 @@ def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Ite
             why=f"{len(group.members)} members do the same arithmetic, {size} at once",
             compiled=compiled,
             steps=group.total_steps,
+            numbers=group.numbers,
         )
         for start in range(0, len(group.members), size)
     ]

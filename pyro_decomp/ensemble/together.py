@@ -30,6 +30,7 @@ class Together:
 
     Args:
         trials: The members.
+        numbers: Of the objective, that are inputs of the step; by default those that differ.
         is_compiled: Turn the step into machine code.
         arithmetic: Tells what they do from what others do; a step that was made before for as many
             members of the same is used again. None for what is to be made anew.
@@ -45,6 +46,7 @@ class Together:
     def __init__(
         self,
         trials: Sequence[Trial],
+        numbers: Sequence[str] | None = None,
         *,
         is_compiled: bool = False,
         arithmetic: Hashable | None = None,
@@ -54,7 +56,7 @@ class Together:
         self.set_aside: dict[int, tuple[str, dict[str, Any]]] = {}
         self._is_compiled = is_compiled
         self._experiment = trials[0].experiment
-        self._own_numbers = own_numbers(trials)
+        self._own_numbers = own_numbers(trials) if numbers is None else list(numbers)
         self._fixed_numbers: list[Tensor] | None = None
         self._slots = [trial.slots(self._numbers()) for trial in trials]
         self._trained, self._frozen, self._buffers = (

@@ -1,10 +1,12 @@
 """Members that were trained, and of whom nothing was recorded."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from pyro_decomp.ensemble.in_progress import Begun
 from pyro_decomp.ensemble.members import Member
 from pyro_decomp.sweep import sweep
 from pyro_decomp.sweep.folder import SweepFolder
@@ -35,7 +37,8 @@ def test_a_finished_run_is_a_record_without_its_time(trained: SweepFolder) -> No
 def test_members_of_an_interrupted_item_are_left_to_it(trained: SweepFolder) -> None:
     trained.items_path.mkdir(exist_ok=True)
     begun = trained.items_path / "0.json"
-    begun.write_text(json.dumps({"members": ["seed=0"], "why": "", "compiled": False}))
+    item = Begun(members=["seed=0"], why="", compiled=False, numbers=[])
+    begun.write_text(json.dumps(asdict(item)))
     assert recovered(trained, [MEMBER]) == []
     begun.unlink()
 

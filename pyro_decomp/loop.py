@@ -18,6 +18,7 @@ from pyro_decomp.elbo import Estimate
 from pyro_decomp.errors import NonFiniteError, RunError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.interruption import Interrupted
+from pyro_decomp.optimizers import Update
 from pyro_decomp.run_folder import History, RunFolder
 from pyro_decomp.seeds import derive, random_state, set_random_state
 from pyro_decomp.state import State
@@ -74,6 +75,7 @@ class Loop:
         self.folder = folder
         self.seed = seed
         self.compute = compute
+        self._update = Update(optimizer)
         self.step = 0
         self.history: History = {}
         self._log_every = -(-experiment.total_steps // MAX_HISTORY_ROWS)
@@ -156,8 +158,8 @@ class Loop:
     def _take_step(self, batch: Batch, other: Batch | None) -> dict[str, float]:
         weights = self.experiment.apply_schedules(self.step + 1)
         result = self.compute(batch, self.step + 1)
-        self._check_gradients(self.compute.trained, self.compute.gradients)
-        self.optimizer.step()
+        self._check_gradients(self.compute.trained, self.compute.gradients, norm=result.norm)
+        self._update()
         losses = {}
         if other is not None and result.estimate is not None:
             losses = self._train_auxiliaries(result.estimate, other)
@@ -195,9 +197,12 @@ class Loop:
         by_name: Callable[[], Mapping[str, Tensor]],
         *,
         is_clipped: bool = True,
+        norm: float | None = None,
     ) -> None:
-        norm = torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
-        if not math.isfinite(norm.item()):
+        if norm is None:
+            found = [p.grad for p in trained if p.grad is not None]
+            norm = torch.nn.utils.get_total_norm(found).item()
+        if not math.isfinite(norm):
             culprits = [n for n, g in by_name().items() if not bool(g.isfinite().all())]
             raise NonFiniteError(
                 f"step {self.step + 1}: the gradient of {', '.join(culprits) or 'the parameters'} "
@@ -206,12 +211,14 @@ class Loop:
             )
         limit = self.experiment.clip_grad_norm
         if is_clipped and limit is not None:
-            torch.nn.utils.clip_grads_with_norm_(trained, limit, norm)
+            torch.nn.utils.clip_grads_with_norm_(
+                trained, limit, torch.tensor(norm, dtype=trained[0].dtype)
+            )
 
     def _log(self, row: dict[str, float]) -> None:
         rows = len(self.history.get("step", ()))
-        for name in row:
-            self.history.setdefault(name, [math.nan] * rows)
+        for name in [name for name in row if name not in self.history]:
+            self.history[name] = [math.nan] * rows
         for name, column in self.history.items():
             column.append(row.get(name, math.nan))
 

@@ -50,7 +50,7 @@ def compiled(inputs: Inputs) -> ctypes.CDLL | None:
     for x in inputs:
         if x.dtype != dtype or not x.is_cpu or not x.numel():
             return None
-    return _code(dtype) if dtype in MACROS else None
+    return code_for(dtype) if dtype in MACROS else None
 
 
 def forward(code: ctypes.CDLL, inputs: Inputs, asked: Asked) -> Float[Tensor, "*k j s"]:
@@ -98,17 +98,18 @@ def _problem(inputs: Inputs, asked: Asked) -> tuple[list[Tensor], Problem]:
     weights, ends, split = asked
     kept, steps = zip(*map(_members, inputs), strict=True)
     shape = (inputs[0].shape[:-2].numel(), *inputs[0].shape[-2:], inputs[1].shape[-1])
-    return list(kept), _described(shape, steps, tuple(weights), tuple(ends), split)
+    return list(kept), described(shape, steps, tuple(weights), tuple(ends), split)
 
 
 @lru_cache(maxsize=256)
-def _described(
+def described(
     shape: tuple[int, ...],
     steps: tuple[int, ...],
     weights: tuple[float, ...],
     ends: tuple[int, ...],
     split: bool,
 ) -> Problem:
+    """What stays the same, from members, D, S, M; steps between members; and what is asked."""
     ranges = (ctypes.c_int64 * len(ends))(*ends)
     return Problem(*shape, *steps, *weights, ranges, len(ends) // 2, split)
 
@@ -121,7 +122,8 @@ def _members(x: Float[Tensor, "*k d n"]) -> tuple[Tensor, int]:
 
 
 @cache
-def _code(dtype: torch.dtype) -> ctypes.CDLL | None:
+def code_for(dtype: torch.dtype) -> ctypes.CDLL | None:
+    """The C code for numbers of a type; None where it could not be compiled."""
     code = library(SOURCE, *MACROS[dtype])
     if code is not None:
         problem, whole, pointer = ctypes.POINTER(Problem), ctypes.c_int64, ctypes.c_void_p

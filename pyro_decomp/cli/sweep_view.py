@@ -41,16 +41,16 @@ def plan_lines(plan: "Plan") -> list[str]:
         lines.append(f"  {plan.num_done} done before")
     if plan.num_to_measure:
         lines.append(f"  {plan.num_to_measure} trained before, to be measured")
-    members: Counter[tuple[bool, bool, str]] = Counter()
-    items: Counter[tuple[bool, bool, str]] = Counter()
+    members: Counter[tuple[bool, str, str]] = Counter()
+    items: Counter[tuple[bool, str, str]] = Counter()
     for item in plan.items:
-        key = (item.together, item.compiled, item.why)
+        key = (item.together, item.how, item.why)
         members[key] += len(item.members)
         items[key] += 1
     for key, count in members.items():
-        together, compiled, why = key
+        together, how, why = key
         way = f"together in {_count(items[key], 'batch')}" if together else "one by one"
-        lines.append(f"  {count} {way}{', compiled' if compiled else ''}: {why}")
+        lines.append(f"  {count} {way}{f', {how}' if together else ''}: {why}")
     return lines
 
 

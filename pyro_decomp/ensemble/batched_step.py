@@ -1,6 +1,6 @@
-"""One step of several members as one computation: ``torch.func.vmap`` of the step of one."""
+"""One step of several members as one computation."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +9,27 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyro_decomp.capture import CaptureError, StepGraph
-from pyro_decomp.capture.compiled import Program, compiled, example_inputs
+from pyro_decomp.capture.compiled import compiled, example_inputs
+from pyro_decomp.capture.norms import with_norm
 from pyro_decomp.capture.simplify import simplify
+from pyro_decomp.fusion import Program
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a step of K members gives.
+
+    Attributes:
+        values: Of the step's names, ``[K, n]``.
+        norms: Of the members' gradients, ``[K]``.
+        gradients: By each parameter, with a leading K; or by all of a member's as one vector.
+        buffers: As they are afterwards, with a leading K.
+    """
+
+    values: Tensor
+    norms: Tensor
+    gradients: Sequence[Tensor]
+    buffers: list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -19,49 +38,73 @@ class BatchedStep:
 
     Attributes:
         graph: The step of one, whose numbers of the objective are inputs.
-        shares_data: Whether the members are given one batch together, without a leading K.
-        run: Takes what ``graph.module`` takes, all but a shared batch with a leading K; gives what
-            it gives and, last, the Euclidean norms of the members' gradients, ``[K]``.
+        run: Takes what ``graph.module`` takes, all with a leading K but what members share.
     """
 
     graph: StepGraph
-    shares_data: bool
-    run: Program
+    run: Callable[[Sequence[Tensor]], Results]
 
-    @classmethod
-    def of(
-        cls, graph: StepGraph, inputs: Sequence[Tensor], *, shares_data: bool, is_compiled: bool
-    ) -> "BatchedStep":
-        """Make the step of K members from that of one.
 
-        Args:
-            graph: The step of one.
-            inputs: Inputs of the shapes to come, with a leading K where they have one.
-            shares_data: Whether the batch has none.
-            is_compiled: Turn it into machine code.
+def fused(graph: StepGraph, inputs: Sequence[Tensor]) -> BatchedStep:
+    """One member after another by loops in C, each with what it computes in the caches.
 
-        Raises:
-            CaptureError: ``torch.func.vmap`` does not allow it.
-        """
-        slots = graph.slots
-        first, num_trained = len(slots.inputs()), len(slots.trained)
-        placeholders = [n for n in graph.module.graph.nodes if n.op == "placeholder"]
-        num_draws = sum(str(node.target).startswith("draw_") for node in placeholders)
-        num_batch = len(placeholders) - first - num_draws
-        axes = [0] * first + [None if shares_data else 0] * num_batch + [0] * num_draws
-        each = torch.func.vmap(graph.module, tuple(axes))
+    Args:
+        graph: The step of one.
+        inputs: Of one member.
 
-        def step(*inputs: Tensor) -> list[Tensor]:
-            results = list(each(*inputs))
-            gradients = results[1 : 1 + num_trained]
-            squares = [gradient.flatten(1).square().sum(1) for gradient in gradients]
-            return [*results, torch.stack(squares).sum(0).sqrt()]
+    Raises:
+        FusionError: It cannot be written as C.
+    """
+    size, buffers = len(graph.slots.trained), graph.slots.buffers
+    program = Program(with_norm(graph.module, size), inputs, [1, size, *[1] * len(buffers)])
 
-        try:
-            with torch.no_grad():
-                module: GraphModule = make_fx(step)(*example_inputs(inputs))
-        except Exception as error:
-            reason = str(error).strip().splitlines()[0]
-            raise CaptureError(f"torch.func.vmap does not allow it: {reason}") from error
-        simplify(module)
-        return cls(graph, shares_data, compiled(module, inputs) if is_compiled else module)
+    def run(inputs: Sequence[Tensor]) -> Results:
+        members = len(inputs[0])
+        values, gradient, *updated = program(inputs, members)
+        shaped = [new.view(members, *own.shape) for new, own in zip(updated, buffers, strict=True)]
+        return Results(values[:, :-1], values[:, -1], [gradient], shaped)
+
+    return BatchedStep(graph, run)
+
+
+def vectorized(
+    graph: StepGraph, inputs: Sequence[Tensor], *, shares_data: bool, is_compiled: bool
+) -> BatchedStep:
+    """All members by every operation at once: ``torch.func.vmap`` of the step of one.
+
+    Args:
+        graph: The step of one.
+        inputs: Of all members.
+        shares_data: Whether the batch is one for all of them.
+        is_compiled: Let torch's compiler translate it.
+
+    Raises:
+        CaptureError: ``torch.func.vmap`` does not allow it.
+    """
+    slots = graph.slots
+    first, size = len(slots.inputs()), len(slots.trained)
+    placeholders = [n for n in graph.module.graph.nodes if n.op == "placeholder"]
+    num_draws = sum(str(node.target).startswith("draw_") for node in placeholders)
+    num_batch = len(placeholders) - first - num_draws
+    axes = [0] * first + [None if shares_data else 0] * num_batch + [0] * num_draws
+    each = torch.func.vmap(graph.module, tuple(axes))
+
+    def step(*inputs: Tensor) -> list[Tensor]:
+        results = list(each(*inputs))
+        squares = [gradient.flatten(1).square().sum(1) for gradient in results[1 : 1 + size]]
+        return [*results, torch.stack(squares).sum(0).sqrt()]
+
+    try:
+        with torch.no_grad():
+            module: GraphModule = make_fx(step)(*example_inputs(inputs))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CaptureError(f"torch.func.vmap does not allow it: {reason}") from error
+    simplify(module)
+    program = compiled(module, inputs) if is_compiled else module
+
+    def run(inputs: Sequence[Tensor]) -> Results:
+        values, *rest, norms = program(*inputs)
+        return Results(values, norms, rest[:size], list(rest[size:]))
+
+    return BatchedStep(graph, run)

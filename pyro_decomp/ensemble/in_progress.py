@@ -23,13 +23,13 @@ class Begun:
     Attributes:
         members: The names of its members.
         why: That they train together.
-        compiled: Whether its step is compiled.
+        how: They are computed, see :class:`Item`.
         numbers: Of the objective, that are inputs of the step.
     """
 
     members: list[str]
     why: str
-    compiled: bool
+    how: str
     numbers: list[str]
 
 
@@ -41,7 +41,7 @@ class ItemFile:
         key = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
         self._state = out / FOLDER / f"{key}.pt"
         self._begun = out / FOLDER / f"{key}.json"
-        self._record = Begun(names, item.why, item.compiled, list(item.numbers))
+        self._record = Begun(names, item.why, item.how, list(item.numbers))
 
     def read(self) -> dict[str, Any] | None:
         """What was written last; None if nothing was, or if it is damaged."""

@@ -18,6 +18,7 @@ from pyro_decomp.ensemble.members import Item, Member, Outcome
 from pyro_decomp.ensemble.together import Together
 from pyro_decomp.ensemble.trial import Trial, own_numbers
 from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.fusion import FusionError
 from pyro_decomp.interruption import Interrupted, stop_requests
 from pyro_decomp.loop import CHECKPOINT_SHARE
 from pyro_decomp.machine import tuned
@@ -62,14 +63,12 @@ def train_item(
     file = ItemFile(out, item)
     if same:
         try:
-            batch = partial(
-                Together, numbers=numbers, is_compiled=item.compiled, arithmetic=arithmetic
-            )
-            together = batch(same)
+            batch = partial(Together, numbers=numbers, arithmetic=arithmetic)
+            together = _made(batch, same, item.how)
             same, strangers = _agreeing(together)
             if strangers:
                 others += strangers
-                together = batch(same)
+                together = batch(same, how=together.how)
         except CaptureError:
             others, same = [*same, *others], []
     if same:
@@ -80,6 +79,13 @@ def train_item(
     outcomes += [_alone(source, trial.member, out, device, report) for trial in others]
     file.remove()
     return outcomes
+
+
+def _made(batch: Callable[..., Together], trials: Sequence[Trial], how: str) -> Together:
+    try:
+        return batch(trials, how=how)
+    except FusionError:
+        return batch(trials)
 
 
 def _alone(
@@ -130,7 +136,8 @@ def _first_step(trial: Trial) -> Tensor:
 
 
 def _train(together: Together, file: ItemFile, report: Report) -> None:
-    if (state := file.read()) is not None:
+    state = file.read()
+    if state is not None and state["how"] == together.how:
         together.load_state_dict(state)
     size, total = len(together.trials), together.total_steps
     saved, cost = time.monotonic(), FIRST_SAVE / CHECKPOINT_SHARE
@@ -149,8 +156,7 @@ def _kept(together: Together, index: int, out: Path, item: Item, seconds: float)
     """Write a member's run folder."""
     trial = together.trials[index]
     folder = RunFolder(out / "members" / trial.member.name)
-    steps = "compiled" if item.compiled else "captured"
-    execution = Execution(steps, "float32", "contiguous", 1, f"with {item.why}")
+    execution = Execution(together.how, "float32", "contiguous", 1, f"with {item.why}")
     checkpoint = together.checkpoint(index)
     config = trial.config | {"execution": asdict(execution), "together": True}
     folder.open_new(config, force=True)

@@ -30,7 +30,8 @@ class Item:
         together: True for one batched computation, False for a single member trained as
             :func:`pyro_decomp.train` does.
         why: Why so, in a sentence.
-        compiled: Whether its step is compiled.
+        how: Several are computed: "captured", "compiled" or "fused"; a step that cannot be fused is
+            captured.
         steps: That each member takes; 0 where it is not known.
         numbers: Of the objective, that differ among the members of all items of one arithmetic:
             one step serves them all if these are its inputs.
@@ -39,7 +40,7 @@ class Item:
     members: tuple[Member, ...]
     together: bool
     why: str
-    compiled: bool = False
+    how: str = "captured"
     steps: int = 0
     numbers: tuple[str, ...] = ()
 

@@ -22,8 +22,10 @@ from pyro_decomp.user_code import one_line
 ELEMENTS = 330_000
 MOST_MEMBERS, FEWEST_MEMBERS = 256, 4
 # Seconds on the 2-core machine that docs/speed.md tells of. Only their ratios matter.
-SAVED_BY_COMPILING = 3e-6  # an operation, member and step
-COMPILING = 5.0, 40e-3  # once a process, and an operation
+SAVED_BY_FUSING = 7e-6  # an operation, member and step
+FUSING = 1.0, 5e-3  # once a process, and an operation
+SAVED_BY_COMPILING = 3e-6
+COMPILING = 5.0, 40e-3
 
 ASKED = "as was asked for"
 
@@ -67,7 +69,7 @@ def plan(
                     again,
                     together=True,
                     why=names.why,
-                    compiled=names.compiled,
+                    how=names.how,
                     numbers=tuple(names.numbers),
                 )
             )
@@ -159,13 +161,13 @@ def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Ite
     parts = -(-len(group.members) // at_once)
     parts = min(len(group.members), -(-parts // num_workers) * num_workers)  # an equal load
     size = -(-len(group.members) // parts)
-    compiled = _compiling_pays(group, num_workers) and not why_not(torch.device(device).type)
+    how = _how(group, num_workers, torch.device(device).type)
     return [
         Item(
             tuple(group.members[start : start + size]),
             together=True,
             why=f"{len(group.members)} members do the same arithmetic, {size} at once",
-            compiled=compiled,
+            how=how,
             steps=group.total_steps,
             numbers=group.numbers,
         )
@@ -173,7 +175,15 @@ def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Ite
     ]
 
 
-def _compiling_pays(group: _Group, num_workers: int) -> bool:
+def _how(group: _Group, num_workers: int, device_type: str) -> str:
+    """How steps of a group are computed: what pays among what there is for the device."""
     operations = 2 * group.signature.num_operations if group.signature else 0  # and the gradient's
-    saved = SAVED_BY_COMPILING * operations * group.total_steps * len(group.members) / num_workers
-    return saved > COMPILING[0] + COMPILING[1] * operations
+    steps = group.total_steps * len(group.members) / num_workers
+    if device_type == "cpu":
+        saved, cost, how = SAVED_BY_FUSING, FUSING, "fused"
+    else:
+        saved, cost, how = SAVED_BY_COMPILING, COMPILING, "compiled"
+        if why_not(device_type):
+            return "captured"
+    pays = saved * operations * steps > cost[0] + cost[1] * operations
+    return how if pays else "captured"

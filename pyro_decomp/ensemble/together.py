@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from pyro_decomp.capture import capture
+from pyro_decomp.capture import StepGraph, capture
 from pyro_decomp.data.batches import Batch
-from pyro_decomp.ensemble.batched_step import BatchedStep
+from pyro_decomp.ensemble.batched_step import BatchedStep, Results, fused, vectorized
 from pyro_decomp.ensemble.draws import Draws
+from pyro_decomp.ensemble.stacked import Stacked, can_be_joined
 from pyro_decomp.ensemble.trial import Trial, own_numbers
+from pyro_decomp.fusion import FusionError
 from pyro_decomp.loop import BATCH_STREAM, MAX_HISTORY_ROWS, batches
 from pyro_decomp.run_folder import History
-
-SMALL = 1e-6  # what torch adds to a norm that it divides by
 
 _made: dict[Hashable, dict[tuple[Any, ...], BatchedStep]] = {}  # of the last arithmetic
 
@@ -31,7 +31,8 @@ class Together:
     Args:
         trials: The members.
         numbers: Of the objective, that are inputs of the step; by default those that differ.
-        is_compiled: Turn the step into machine code.
+        how: "captured" does each operation for all members at once, "compiled" leaves that to
+            torch's compiler, "fused" computes one member after another by loops in C.
         arithmetic: Tells what they do from what others do; a step that was made before for as many
             members of the same is used again. None for what is to be made anew.
 
@@ -41,6 +42,7 @@ class Together:
 
     Raises:
         CaptureError: The step cannot be captured, or not for several members at once.
+        FusionError: It is to be fused, and cannot be.
     """
 
     def __init__(
@@ -48,31 +50,32 @@ class Together:
         trials: Sequence[Trial],
         numbers: Sequence[str] | None = None,
         *,
-        is_compiled: bool = False,
+        how: str = "captured",
         arithmetic: Hashable | None = None,
     ) -> None:
         self.trials = list(trials)
         self.step = 0
         self.set_aside: dict[int, tuple[str, dict[str, Any]]] = {}
-        self._is_compiled = is_compiled
+        self.how = how
         self._experiment = trials[0].experiment
         self._own_numbers = own_numbers(trials) if numbers is None else list(numbers)
         self._fixed_numbers: list[Tensor] | None = None
         self._slots = [trial.slots(self._numbers()) for trial in trials]
-        self._trained, self._frozen, self._buffers = (
+        self._frozen, self._buffers = (
             [torch.stack([t.detach() for t in each]) for each in zip(*tensors, strict=True)]
             for tensors in (
-                [slots.trained for slots in self._slots],
                 [slots.frozen for slots in self._slots],
                 [slots.buffers for slots in self._slots],
             )
         )
-        for parameter in self._trained:
-            parameter.requires_grad_()
-        self._optimizer = trials[0].optimizer(self._trained)
+        trained = [slots.trained for slots in self._slots]
+        is_joined = how == "fused"
+        if is_joined and not can_be_joined(trained, trials[0].optimizer):
+            raise FusionError("the optimiser treats parameters in groups, or by types")
+        self._stacked = Stacked(trained, trials[0].optimizer, is_joined=is_joined)
         self._ready: dict[tuple[Any, ...], BatchedStep] = {}
         if arithmetic is not None:
-            kind = (arithmetic, tuple(self._own_numbers), len(trials), is_compiled)
+            kind = (arithmetic, tuple(self._own_numbers), len(trials), how)
             if kind not in _made:
                 _made.clear()
             self._ready = _made.setdefault(kind, {})
@@ -100,11 +103,12 @@ class Together:
             scheduled: dict[str, float] = {}
             for trial in self.trials if self._experiment.schedules else ():
                 scheduled = trial.experiment.apply_schedules(self.step + 1)
-            values, norms, buffers = self._gradients(self._joined(each))
-            self._set_aside_failing(values, norms)
-            self._clip(norms)
-            self._optimizer.step()
-            self._buffers = buffers
+            results = self._results(self._joined(each))
+            values = self._named(results.values)
+            self._set_aside_failing(values, results.norms)
+            limit = self._experiment.clip_grad_norm
+            self._stacked.update(results.gradients, results.norms, limit)
+            self._buffers = results.buffers
             self.step += 1
             if self.step % self._log_every == 0 or self.step in (1, self.total_steps):
                 self._rows.append((self.step, values, scheduled))
@@ -114,9 +118,9 @@ class Together:
 
     def first_values(self) -> tuple[Tensor, Tensor]:
         """Objectives and norms of gradients of the first step, ``[K]`` each; changes nothing."""
-        values, norms, _ = self._gradients(self._first_batch())
+        results = self._results(self._first_batch())
         self._draws = Draws([trial.random["torch"] for trial in self.trials])
-        return values["objective"], norms
+        return self._named(results.values)["objective"], results.norms
 
     def checkpoint(self, index: int) -> dict[str, Any]:
         """What :func:`pyro_decomp.train` keeps of a member that has come as far as this."""
@@ -125,14 +129,14 @@ class Together:
         trial, slots = self.trials[index], self._slots[index]
         with torch.no_grad():
             for own, stacked in (
-                *zip(slots.trained, self._trained, strict=True),
+                *zip(slots.trained, self._stacked.parameters, strict=True),
                 *zip(slots.buffers, self._buffers, strict=True),
             ):
                 own.copy_(stacked[index])
         return {
             "step": self.step,
             "rows": len(self._rows),
-            "optimizer": self._optimizer_of(index),
+            "optimizer": self._stacked.optimizer_of(index),
             "auxiliaries": {},
             "random": trial.random | {"torch": self._draws.generator(index)},
             **trial.state.tensors(),
@@ -154,10 +158,10 @@ class Together:
     def state_dict(self) -> dict[str, Any]:
         """All that :meth:`load_state_dict` needs to go on from here, as ``torch.save`` takes it."""
         return {
+            "how": self.how,
             "step": self.step,
-            "trained": [parameter.detach() for parameter in self._trained],
+            "stacked": self._stacked.state_dict(),
             "buffers": self._buffers,
-            "optimizer": self._optimizer.state_dict(),
             "generators": self._draws.generators(),
             "rows": self._rows,
             "set_aside": self.set_aside,
@@ -165,11 +169,8 @@ class Together:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what :meth:`state_dict` gave for the same members."""
-        with torch.no_grad():
-            for own, kept in zip(self._trained, state["trained"], strict=True):
-                own.copy_(kept)
+        self._stacked.load_state_dict(state["stacked"])
         self._buffers = state["buffers"]
-        self._optimizer.load_state_dict(state["optimizer"])
         self._draws = Draws(state["generators"])
         self.step, self._rows = state["step"], state["rows"]
         self.set_aside = state["set_aside"]
@@ -191,12 +192,12 @@ class Together:
     def _inputs(self, batch: Batch, draws: Sequence[Tensor]) -> list[Tensor]:
         if self._fixed_numbers is None or self._experiment.schedules:
             each = [trial.numbers() for trial in self.trials]
-            like = self._trained[0].detach()
+            like = self._stacked.parameters[0].detach()
             self._fixed_numbers = [
                 like.new_tensor([values[n] for values in each]) for n in self._numbers()
             ]
         numbers = self._fixed_numbers
-        trained = [parameter.detach() for parameter in self._trained]
+        trained = [parameter.detach() for parameter in self._stacked.parameters]
         return [*trained, *self._frozen, *self._buffers, *numbers, *batch, *draws]
 
     def _for(self, batch: Batch) -> BatchedStep:
@@ -206,22 +207,29 @@ class Together:
             trial = self.trials[0]
             one = batch if self._shares_data else [tensor[0] for tensor in batch]
             graph = capture(trial.experiment, trial.state, one, names)
-            generators = [trial.random["torch"] for trial in self.trials]
-            inputs = self._inputs(batch, Draws(generators).next(graph.draw))
-            self._ready[key] = BatchedStep.of(
-                graph, inputs, shares_data=self._shares_data, is_compiled=self._is_compiled
-            )
+            self._ready[key] = self._step_of(graph, batch, one)
         return self._ready[key]
 
-    def _gradients(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
-        """Values by name and norms of gradients, ``[K]`` each, and buffers as they became."""
+    def _step_of(self, graph: StepGraph, batch: Batch, one: Sequence[Tensor]) -> BatchedStep:
+        generators = [trial.random["torch"] for trial in self.trials]
+        draws = Draws(generators).next(graph.draw)
+        if self.how == "fused":
+            return fused(graph, [*graph.slots.inputs(), *one, *(draw[0] for draw in draws)])
+        return vectorized(
+            graph,
+            self._inputs(batch, draws),
+            shares_data=self._shares_data,
+            is_compiled=self.how == "compiled",
+        )
+
+    def _results(self, batch: Batch) -> Results:
         ready = self._for(batch)
+        self._names = ready.graph.names
         draws = self._draws.next(ready.graph.draw, self._steps_alike())
-        values, *rest, norms = ready.run(*self._inputs(batch, draws))
-        gradients, buffers = rest[: len(self._trained)], rest[len(self._trained) :]
-        for parameter, gradient in zip(self._trained, gradients, strict=True):
-            parameter.grad = gradient
-        return dict(zip(ready.graph.names, values.unbind(1), strict=True)), norms, buffers
+        return ready.run(self._inputs(batch, draws))
+
+    def _named(self, values: Tensor) -> dict[str, Tensor]:
+        return dict(zip(self._names, values.unbind(1), strict=True))
 
     def _steps_alike(self) -> int:
         """Steps until the last of an epoch, whose batch may be smaller, this one included."""
@@ -244,27 +252,6 @@ class Together:
                 f"step {self.step + 1}: {what}; kept as it was before (try a smaller learning rate)"
             )
             self.set_aside[index] = why, _copied(self.checkpoint(index))
-
-    def _clip(self, norms: Tensor) -> None:
-        limit = self._experiment.clip_grad_norm
-        if limit is None:
-            return
-        factors = (limit / (norms + SMALL)).clamp(max=1.0)
-        for parameter in self._trained:
-            if parameter.grad is not None:
-                parameter.grad *= factors.view(-1, *(1,) * (parameter.dim() - 1))
-
-    def _optimizer_of(self, index: int) -> dict[str, Any]:
-        """The optimiser's state of one member, as it would have it alone."""
-        whole = self._optimizer.state_dict()
-        state = {
-            place: {
-                name: value[index].clone() if isinstance(value, Tensor) and value.dim() else value
-                for name, value in kept.items()
-            }
-            for place, kept in whole["state"].items()
-        }
-        return {"state": state, "param_groups": whole["param_groups"]}
 
 
 def _copied(value: Any) -> Any:

@@ -13,7 +13,8 @@ from functools import cache
 from pathlib import Path
 
 LOG = logging.getLogger("pyro_decomp")
-STRICT = ["-std=c11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+STRICT = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+LOOPS = ["-fopenmp-simd"]
 SHARED = ["-shared", "-fPIC"]
 SECONDS = 60
 
@@ -32,38 +33,53 @@ def library(source: Path, *defined: str) -> ctypes.CDLL | None:
         *defined: Macros to define.
     """
     try:
-        return _load(source, [f"-D{name}" for name in defined])
+        return _load(source.stem, source.read_bytes(), [f"-D{name}" for name in defined])
     except (OSError, subprocess.SubprocessError) as error:
-        _tell(_reason(error))
+        _tell(reason(error))
         return None
 
 
-def _load(source: Path, macros: list[str]) -> ctypes.CDLL:
-    command = [*_compiler(), *STRICT]
-    text = source.read_bytes()
+def library_of(text: str, name: str, *defined: str) -> ctypes.CDLL:
+    """The library of a text; see :func:`library`.
+
+    Args:
+        text: C that includes nothing but the standard library.
+        name: What its file's name begins with.
+        *defined: Macros to define.
+
+    Raises:
+        OSError: There is no compiler, or the cache cannot be written to.
+        subprocess.SubprocessError: The compiler failed; :func:`reason` tells of what.
+    """
+    return _load(name, text.encode(), [f"-D{macro}" for macro in defined])
+
+
+def _load(name: str, text: bytes, macros: list[str]) -> ctypes.CDLL:
+    command = [*_compiler(), *STRICT, *LOOPS]
     try:
         command += _tuned()
-        machine = _predefined(command)
+        machine = _predefined(tuple(command))
     except subprocess.CalledProcessError:
         del command[-len(_tuned()) :]
-        machine = _predefined(command)
+        machine = _predefined(tuple(command))
     key = hashlib.sha256(b"\0".join([text, machine, *map(os.fsencode, command + macros)]))
-    target = _folder() / f"{source.stem}-{key.hexdigest()[:24]}.so"
+    target = _folder() / f"{name}-{key.hexdigest()[:24]}.so"
     if target.exists():
         try:
             return ctypes.CDLL(str(target))
         except OSError:  # of another system that shares this folder, or broken: made anew
             pass
-    _compile([*command, *macros, *SHARED, str(source)], target)
+    _compile([*command, *macros, *SHARED], text, target)
     return ctypes.CDLL(str(target))
 
 
-def _compile(command: list[str], target: Path) -> None:
+def _compile(command: list[str], text: bytes, target: Path) -> None:
     """Run the compiler; the library appears in one instant, whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="compiling-") as folder:
-        built = Path(folder, target.name)
-        _run([*command, "-o", str(built), "-lm"])
+        built, source = Path(folder, target.name), Path(folder, "source.c")
+        source.write_bytes(text)
+        _run([*command, str(source), "-o", str(built), "-lm"])
         built.replace(target)
 
 
@@ -86,7 +102,8 @@ def _tuned() -> list[str]:
     return ["-march=native", *wide]
 
 
-def _predefined(command: list[str]) -> bytes:
+@cache
+def _predefined(command: tuple[str, ...]) -> bytes:
     """The macros that the compiler defines: its version, and the processor's instructions."""
     return _run([*command, "-dM", "-E", "-x", "c", os.devnull])
 
@@ -103,7 +120,8 @@ def _folder() -> Path:
     return (Path(cache_home) if cache_home else Path.home() / ".cache") / "pyro_decomp"
 
 
-def _reason(error: OSError | subprocess.SubprocessError) -> str:
+def reason(error: OSError | subprocess.SubprocessError) -> str:
+    """Why there is no library, in words."""
     if isinstance(error, subprocess.CalledProcessError):
         lines = error.stderr.decode(errors="replace").strip().splitlines()
         return f"the C compiler failed: {lines[0] if lines else error}"

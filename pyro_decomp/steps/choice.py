@@ -10,6 +10,7 @@ from pyro_decomp.capture.compiled import why_not
 from pyro_decomp.data.batches import Batch, Data
 from pyro_decomp.errors import ExperimentError
 from pyro_decomp.experiment import Experiment
+from pyro_decomp.fusion import FusionError
 from pyro_decomp.state import State
 from pyro_decomp.steps.eager import EagerStep
 from pyro_decomp.steps.execution import Execution
@@ -20,7 +21,9 @@ from pyro_decomp.threads import is_small
 # Seconds, on the 2-core machine that docs/speed.md tells of. Only their ratios matter.
 SAVED_BY_REPLAYING = 12e-6  # an operation and step, of Pyro's handlers and autograd
 SAVED_BY_COMPILING = 22e-6  # an operation and step, of these and of starting operations
+SAVED_BY_FUSING = 22e-6
 CAPTURING = 2.0, 5e-3  # once, and an operation
+FUSING = 3.0, 15e-3  # capturing included
 COMPILING = 5.0, 50e-3  # once, and an operation
 MARGIN = 2.0  # what a choice must win more than it costs
 
@@ -60,7 +63,7 @@ def choose(
     asked, total = execution.steps, experiment.total_steps
     if asked == "eager":
         return eager, execution
-    if asked == "auto" and _what_pays(total, 10**9) == "eager":
+    if asked == "auto" and not _pays_at_all(total):
         return eager, replace(execution, steps="eager", why=_too_few(total))
     step = GraphStep(experiment, state, execution.precision)
     batch = _first_batch(experiment)
@@ -69,21 +72,55 @@ def choose(
         raise ExperimentError(f"steps: expected eager or auto, as {reason}")
     if reason:
         return eager, replace(execution, steps="eager", why=reason)
-    missing, why = why_not(next(iter(state.parameters.values())).device.type), ""
-    if asked == "auto":
-        operations = step.captured(batch).num_operations
-        asked, why = _what_pays(total, operations), f"{total} of {operations} operations"
-        if asked == "compiled" and _is_convolutional(state):
-            asked, why = "captured", "compiling does not make convolutions faster"
-        elif asked == "compiled" and missing:
-            asked, why = "captured", missing
-        elif asked == "eager":
-            return eager, replace(execution, steps="eager", why=_too_few(total))
-    if asked == "compiled":
-        if missing:
-            raise ExperimentError(f"steps: expected eager, captured or auto, as {missing}")
-        step.compile(batch, is_joined=may_be_joined(step.trained, optimizer))
+    asked, why = _translated(
+        step, execution, experiment=experiment, state=state, batch=batch, optimizer=optimizer
+    )
+    if asked == "eager":
+        return eager, replace(execution, steps="eager", why=why)
     return step, replace(execution, steps=asked, why=why)
+
+
+def _translated(
+    step: GraphStep,
+    execution: Execution,
+    *,
+    experiment: Experiment,
+    state: State,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+) -> tuple[str, str]:
+    """Translate a captured step as asked for, or as pays; how that is called, and why."""
+    asked, total = execution.steps, experiment.total_steps
+    if asked == "captured":
+        return asked, ""
+    operations = step.captured(batch).num_operations
+    is_joined = may_be_joined(step.trained, optimizer)
+    why = f"{total} of {operations} operations"
+    if asked == "fused" or (asked == "auto" and _wins(SAVED_BY_FUSING, FUSING, total, operations)):
+        try:
+            step.fuse(batch, is_joined=is_joined)
+        except FusionError as error:
+            if asked == "fused":
+                expected = (
+                    "steps: expected eager, captured, compiled or auto, as it cannot be fused"
+                )
+                raise ExperimentError(f"{expected}: {error}") from error
+        else:
+            return "fused", why if asked == "auto" else ""
+    missing = why_not(next(iter(state.parameters.values())).device.type)
+    if asked == "compiled" and missing:
+        raise ExperimentError(f"steps: expected eager, captured or auto, as {missing}")
+    if asked == "auto":
+        asked = _what_pays(total, operations)
+        if asked == "eager":
+            return asked, _too_few(total)
+        if asked == "compiled" and (_is_convolutional(state) or missing):
+            return "captured", missing or "compiling does not make convolutions faster"
+    else:
+        why = ""
+    if asked == "compiled":
+        step.compile(batch, is_joined=is_joined)
+    return asked, why
 
 
 def _is_convolutional(state: State) -> bool:
@@ -101,20 +138,28 @@ def _why_not_captured(step: GraphStep, experiment: Experiment, batch: Batch) -> 
     return ""
 
 
+def _pays_at_all(total_steps: int) -> bool:
+    """Whether anything but eager steps could pay, whatever the number of operations."""
+    many = 10**9
+    is_fused = _wins(SAVED_BY_FUSING, FUSING, total_steps, many)
+    return is_fused or _what_pays(total_steps, many) != "eager"
+
+
 def _too_few(total_steps: int) -> str:
     return f"{total_steps} are too few for capturing to pay"
 
 
 def _what_pays(total_steps: int, operations: int) -> str:
     """Whether steps of so many operations are to be "eager", "captured" or "compiled"."""
-
-    def wins(saved: float, cost: tuple[float, float]) -> bool:
-        at_most = total_steps * operations * saved
-        return at_most > MARGIN * (cost[0] + operations * cost[1])
-
-    if wins(SAVED_BY_COMPILING, COMPILING):
+    if _wins(SAVED_BY_COMPILING, COMPILING, total_steps, operations):
         return "compiled"
-    return "captured" if wins(SAVED_BY_REPLAYING, CAPTURING) else "eager"
+    is_long = _wins(SAVED_BY_REPLAYING, CAPTURING, total_steps, operations)
+    return "captured" if is_long else "eager"
+
+
+def _wins(saved: float, cost: tuple[float, float], total_steps: int, operations: int) -> bool:
+    """Whether what is saved an operation and step is enough more than what it costs once."""
+    return total_steps * operations * saved > MARGIN * (cost[0] + operations * cost[1])
 
 
 def _first_batch(experiment: Experiment) -> Batch:

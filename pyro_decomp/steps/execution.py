@@ -7,7 +7,7 @@ from typing import Any, Self
 from pyro_decomp.errors import ExperimentError
 
 CHOICES = {
-    "steps": ("auto", "eager", "captured", "compiled"),
+    "steps": ("auto", "eager", "captured", "compiled", "fused"),
     "precision": ("auto", "float32", "bfloat16"),
     "memory_format": ("auto", "contiguous", "channels_last"),
 }
@@ -22,9 +22,10 @@ class Execution:
 
     Args:
         steps: "eager" runs the programs at every step; "captured" takes the arithmetic of a step
-            down once and replays it, to the same bits; "compiled" turns it into machine code, which
-            rounds otherwise. "auto" captures or compiles where the run is long enough to win more
-            than that costs.
+            down once and replays it, to the same bits; "fused" writes it as a few loops in C
+            (:mod:`pyro_decomp.fusion`), and "compiled" leaves that to torch's compiler: both round
+            otherwise. "auto" takes what pays where the run is long enough to win more than it
+            costs: fused steps where all operations can be written so, as in small networks.
         precision: Of the products in linear layers and convolutions: "float32", or "bfloat16" with
             sums in 32 bits (:mod:`pyro_decomp.precision`). "auto" takes bfloat16 for convolutional
             networks on a processor or GPU with instructions for it.

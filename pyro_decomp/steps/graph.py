@@ -1,23 +1,25 @@
 """A step by replaying what was captured of it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pyro_decomp.capture import StepGraph, capture
-from pyro_decomp.capture.compiled import Program, compiled, example_inputs
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import NonFiniteError
 from pyro_decomp.experiment import Experiment
+from pyro_decomp.fusion import FusionError
 from pyro_decomp.modules import undisturbed
 from pyro_decomp.objective_weights import objective_weights
 from pyro_decomp.state import State
 from pyro_decomp.steps.eager import EagerStep
 from pyro_decomp.steps.one_vector import OneVector
 from pyro_decomp.steps.result import StepResult
+from pyro_decomp.steps.runners import Runner, by_compiler, by_fusion, replayed
 
 Key = tuple[object, ...]
 
@@ -27,7 +29,7 @@ class _Ready:
     """A captured step and what runs it."""
 
     graph: StepGraph
-    run: Program
+    run: Runner
 
 
 class GraphStep:
@@ -50,7 +52,7 @@ class GraphStep:
     ) -> None:
         self._experiment = experiment
         self._state = state
-        self._is_compiled = False
+        self._translate: Translate | None = None
         self._joined: OneVector | None = None
         self._precision = precision
         self._eager = EagerStep(experiment, state, precision)
@@ -77,19 +79,28 @@ class GraphStep:
         return dict(zip(self._state.parameters, pieces, strict=True))
 
     def compile(self, batch: Batch, *, is_joined: bool = False) -> None:
-        """From now on run machine code instead of torch's operations one by one.
+        """From now on run what torch's compiler makes of the steps.
 
         Args:
             batch: Of the first step, which is compiled now.
             is_joined: Make the parameters parts of one vector.
         """
-        graph = self.captured(batch)
-        self._is_compiled = True
-        if is_joined:
-            self._joined = OneVector(self._eager.trained)
-        for key, ready in self._ready.items():
-            if ready.graph is graph:
-                self._ready[key] = _Ready(graph, self._runner(graph, batch))
+        self._translated(by_compiler, batch, is_joined=is_joined)
+
+    def fuse(self, batch: Batch, *, is_joined: bool = False) -> None:
+        """From now on run the steps as loops in C; see :meth:`compile`.
+
+        Raises:
+            FusionError: They cannot be written as C; everything is as before.
+        """
+        self._translated(by_fusion, batch, is_joined=is_joined)
+
+    def _translated(self, translate: "Translate", batch: Batch, *, is_joined: bool) -> None:
+        key, graph = self._key(batch), self.captured(batch)
+        joined = OneVector(self._eager.trained) if is_joined else None
+        inputs = self._example(graph, batch)
+        self._ready = {key: _Ready(graph, translate(graph, inputs, joined))}
+        self._translate, self._joined = translate, joined
 
     def __call__(self, batch: Batch, step: int) -> StepResult:
         """Compute values and gradients; see :meth:`EagerStep.__call__`.
@@ -100,8 +111,11 @@ class GraphStep:
         """
         ready = self._for(batch)
         noise = torch.get_rng_state()
-        numbers, *rest = ready.run(*self._inputs(ready.graph, batch))
-        values = dict(zip(ready.graph.names, numbers.tolist(), strict=True))
+        numbers, *rest = ready.run(self._inputs(ready.graph, batch))
+        found = numbers.tolist()
+        names = ready.graph.names
+        values = dict(zip(names, found, strict=False))
+        norm = found[-1] if len(found) > len(names) else None
         if not math.isfinite(values["objective"]):
             torch.set_rng_state(noise)
             self._eager(batch, step)  # says which term and site
@@ -112,29 +126,39 @@ class GraphStep:
         if buffers := rest[len(trained) :]:
             with torch.no_grad():
                 torch._foreach_copy_(ready.graph.slots.buffers, list(buffers))
-        return StepResult(values)
+        return StepResult(values, norm=norm)
 
     def _for(self, batch: Batch) -> _Ready:
-        scheduled = [n for n in self._experiment.schedules if not self._is_zero(n)]
-        key = (*(tensor.shape for tensor in batch), *scheduled)
+        key = self._key(batch)
         if key not in self._ready:
+            scheduled = self._scheduled()
             graph = capture(self._experiment, self._state, batch, scheduled, self._precision)
             self._ready[key] = _Ready(graph, self._runner(graph, batch))
         return self._ready[key]
 
+    def _runner(self, graph: StepGraph, batch: Batch) -> Runner:
+        if self._translate is not None:
+            with suppress(FusionError):  # for this shape alone it cannot be fused
+                return self._translate(graph, self._example(graph, batch), self._joined)
+        return replayed(graph, self._joined)
+
+    def _key(self, batch: Batch) -> Key:
+        return (*(tensor.shape for tensor in batch), *self._scheduled())
+
+    def _scheduled(self) -> list[str]:
+        """Numbers of the objective that are inputs: a schedule changes them, and they are not 0."""
+        return [name for name in self._experiment.schedules if not self._is_zero(name)]
+
     def _is_zero(self, name: str) -> bool:
         return not bool(objective_weights(self._experiment.elbo)[name].get())
 
-    def _runner(self, graph: StepGraph, batch: Sequence[Tensor]) -> Program:
-        if not self._is_compiled:
-            return graph.module
+    def _example(self, graph: StepGraph, batch: Sequence[Tensor]) -> list[Tensor]:
+        """Inputs for a trial; no generator is moved."""
         with undisturbed([]):
-            inputs = example_inputs(self._inputs(graph, batch))
-        module = graph.module if self._joined is None else self._joined.joined(graph.module, inputs)
-        return compiled(module, inputs)
+            return self._inputs(graph, batch)
 
     def _inputs(self, graph: StepGraph, batch: Sequence[Tensor]) -> list[Tensor]:
-        inputs = graph.slots.inputs()
-        if self._joined is not None:
-            inputs[: len(graph.slots.trained)] = [self._joined.vector.detach()]
-        return [*inputs, *batch, *graph.draw()]
+        return [*graph.slots.inputs(), *batch, *graph.draw()]
+
+
+Translate = Callable[[StepGraph, Sequence[Tensor], OneVector | None], Runner]

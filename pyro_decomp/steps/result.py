@@ -12,7 +12,9 @@ class StepResult:
     Attributes:
         values: ``objective``, ``elbo`` and every term, in nats per datum.
         estimate: The traces behind them, where the programs were run.
+        norm: Of the gradient, before any clipping, where it was computed with it.
     """
 
     values: dict[str, float]
     estimate: Estimate | None = None
+    norm: float | None = None

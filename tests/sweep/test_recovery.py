@@ -37,7 +37,7 @@ def test_a_finished_run_is_a_record_without_its_time(trained: SweepFolder) -> No
 def test_members_of_an_interrupted_item_are_left_to_it(trained: SweepFolder) -> None:
     trained.items_path.mkdir(exist_ok=True)
     begun = trained.items_path / "0.json"
-    item = Begun(members=["seed=0"], why="", compiled=False, numbers=[])
+    item = Begun(members=["seed=0"], why="", how="captured", numbers=[])
     begun.write_text(json.dumps(asdict(item)))
     assert recovered(trained, [MEMBER]) == []
     begun.unlink()

@@ -1,0 +1,97 @@
+"""Parameters of several members in one piece of memory, and the optimiser that trains them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_decomp.optimizers import Update
+from pyro_decomp.steps.one_vector import may_be_joined
+
+SMALL = 1e-6  # what torch adds to a norm that it divides by
+
+
+class Stacked:
+    """The trained parameters of K members.
+
+    Args:
+        members: The parameters of each, alike in their shapes.
+        optimizer: Makes an optimiser for parameters.
+        is_joined: Keep those of a member as one vector, as a fused step alone does; the optimiser
+            then trains one matrix ``[K, P]``. Otherwise it trains each with a leading K.
+
+    Attributes:
+        parameters: Each with a leading K; parts of the matrix where there is one.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Sequence[Tensor]],
+        optimizer: Callable[[Sequence[Tensor]], torch.optim.Optimizer],
+        *,
+        is_joined: bool,
+    ) -> None:
+        stacked = [torch.stack([t.detach() for t in each]) for each in zip(*members, strict=True)]
+        if is_joined:
+            sizes = [each[0].numel() for each in stacked]
+            matrix = torch.cat([each.flatten(1) for each in stacked], 1)
+            parts = zip(matrix.split(sizes, 1), stacked, strict=True)
+            self.parameters = [part.view(each.shape) for part, each in parts]
+            self.trained = [matrix]
+        else:
+            self.parameters, self.trained = stacked, [each.view_as(each) for each in stacked]
+        for each in self.trained:
+            each.requires_grad_()
+        self.optimizer = optimizer(self.trained)
+        self._update = Update(self.optimizer)
+
+    def update(self, gradients: Sequence[Tensor], norms: Tensor, limit: float | None) -> None:
+        """One step of the optimiser.
+
+        Args:
+            gradients: Of ``trained``.
+            norms: Of each member's gradient, ``[K]``.
+            limit: To which a member's gradient is scaled down, if it is longer.
+        """
+        for each, gradient in zip(self.trained, gradients, strict=True):
+            each.grad = gradient
+        if limit is not None:
+            factors = (limit / (norms + SMALL)).clamp(max=1.0)
+            for gradient in gradients:
+                gradient.mul_(factors.view(-1, *(1,) * (gradient.dim() - 1)))
+        self._update()
+
+    def optimizer_of(self, index: int) -> dict[str, Any]:
+        """The optimiser's state of one member, as it would have it alone."""
+        whole = self.optimizer.state_dict()
+        state = {
+            place: {
+                name: value[index].clone() if isinstance(value, Tensor) and value.dim() else value
+                for name, value in kept.items()
+            }
+            for place, kept in whole["state"].items()
+        }
+        return {"state": state, "param_groups": whole["param_groups"]}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that :meth:`load_state_dict` needs."""
+        return {
+            "trained": [each.detach() for each in self.trained],
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what :meth:`state_dict` gave."""
+        for own, kept in zip(self.trained, state["trained"], strict=True):
+            own.copy_(kept)
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def can_be_joined(
+    members: Sequence[Sequence[Tensor]],
+    optimizer: Callable[[Sequence[Tensor]], torch.optim.Optimizer],
+) -> bool:
+    """Whether members' parameters can each be one vector."""
+    return may_be_joined(members[0], optimizer(members[0]))

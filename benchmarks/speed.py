@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from comparisons import QUICK, Effort, Section
 from comparisons.by_hand import by_hand
+from comparisons.grids import grids
 from comparisons.packages import packages
 from comparisons.scaling import members, scaling
 from comparisons.scores import scores
@@ -29,6 +30,7 @@ SECTIONS: dict[str, tuple[str, Section]] = {
     "by-hand": ("Steps of training against steps written by hand", by_hand),
     "packages": ("Steps of training against other packages", packages),
     "members": ("Members of a sweep, trained as one computation", members),
+    "grids": ("Sweeps as wholes", grids),
     "scaling": ("Steps of training of other sizes", scaling),
     "terms": ("Terms over pairs, value and gradient", terms),
     "metrics": ("Metrics", scores),

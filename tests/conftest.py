@@ -12,12 +12,14 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
+from tests import checking
+
 mpl.use("Agg")
 
 # Each call of these modules checks its jaxtyping annotations, which needs the hook to come first.
 CHECKED = ["pyro_decomp.aggregate_posterior", "pyro_decomp.divergences", "pyro_decomp.plots"]
 assert not sys.modules.keys() & set(CHECKED), "imported before the hook: shapes go unchecked"
-install_import_hook(CHECKED, "beartype.beartype")
+install_import_hook(CHECKED, f"{checking.__name__}.checked")
 
 
 @pytest.fixture(autouse=True)

@@ -1,14 +1,13 @@
 import json
 import os
 import re
-import shlex
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from pyro_decomp import evaluation, pictures
 from pyro_decomp.cli import main
 
 SOURCE = '''"""A line of four points."""
@@ -62,16 +61,16 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("trial.py")
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train without drawing, which takes longer than all else and has a test of its own."""
+    monkeypatch.setattr(pictures, "draw", lambda run: [])
+
+
 def run(*words: str) -> int:
     with pytest.raises(SystemExit) as caught:
         main(words)
     return caught.value.code
-
-
-def start(*words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "pyro_decomp", *words]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +210,7 @@ def test_a_reader_that_goes_away_is_no_error(file: Path) -> None:
     assert done.stderr == b""
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_train_shows_progress_terms_and_what_to_do_next(capsys: Capture) -> None:
     assert run("train", "trial.py", "--set", "alpha=2", "--seed", "3") == 0
     out, err = capsys.readouterr()
@@ -232,6 +232,7 @@ def test_train_shows_progress_terms_and_what_to_do_next(capsys: Capture) -> None
     assert config["seed"] == 3
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_inspect_shows_what_train_would_and_makes_nothing(capsys: Capture) -> None:
     assert run("inspect", "trial.py", "--set", "alpha=2") == 0
     shown, err = capsys.readouterr()
@@ -247,6 +248,7 @@ def test_inspect_shows_what_train_would_and_makes_nothing(capsys: Capture) -> No
     assert "Parameters of trial.py, each --set KEY=VALUE" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_training_does_not_depend_on_being_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
@@ -261,7 +263,9 @@ def test_training_does_not_depend_on_being_shown(
     assert "The run is in unseen" in out
 
 
-def test_a_run_can_be_measured_and_drawn(capsys: Capture) -> None:
+def test_a_run_can_be_measured_and_drawn(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr(evaluation, "MIN_SAMPLES", 100)  # the four data are gone over for each four
+    monkeypatch.setattr(evaluation, "MAX_SAMPLES", 100)
     assert run("train", "trial.py", "--out", "out", "--quiet") == 0
     assert capsys.readouterr() == ("", "")
     assert run("evaluate", "out", "--importance-samples", "10") == 0
@@ -292,6 +296,7 @@ def test_a_run_that_cannot_be_drawn_is_kept(
     assert "The run is in runs/trial" in out
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_is_kept_unless_told_otherwise(capsys: Capture) -> None:
     assert run("train", "trial.py", "--quiet") == 0
     checkpoint = Path("runs/trial/checkpoint.pt").read_bytes()
@@ -300,19 +305,3 @@ def test_a_run_is_kept_unless_told_otherwise(capsys: Capture) -> None:
     assert Path("runs/trial/checkpoint.pt").read_bytes() == checkpoint
     assert run("train", "trial.py", "--seed", "1", "--force") == 0
     assert Path("runs/trial/checkpoint.pt").read_bytes() != checkpoint
-
-
-def test_ctrl_c_says_how_to_go_on(capsys: Capture) -> None:
-    words = ["train", "trial.py", "--set", "epochs=1000000", "--out", "my run"]
-    process = start(*words, "--steps", "eager")
-    assert process.stdout
-    assert any(line.startswith("step 1/1000000") for line in process.stdout)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
-    assert process.returncode == 130
-    first, second = err.splitlines()
-    step = re.fullmatch(r"interrupted at step (\d+); the run so far is in my run", first)
-    assert step
-    command = shlex.split(second.removeprefix("go on with: "))
-    assert command == ["pyro-decomp", *words, "--seed", "0", "--device", "cpu", "--resume"]
-    assert "step" in Path("my run/history.csv").read_text()

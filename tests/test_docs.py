@@ -8,7 +8,7 @@ import numpy as np
 import pyro
 import pytest
 
-from pyro_decomp import train
+from pyro_decomp import evaluation, train
 from pyro_decomp.data import pinwheel
 from pyro_decomp.experiment_file import ExperimentFile
 
@@ -35,6 +35,8 @@ def test_the_python_of_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     source = ExperimentFile.read(path, seed=0)
     experiment = source.build({"epochs": 2})
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluation, "MIN_SAMPLES", 400)
+    monkeypatch.setattr(evaluation, "MAX_SAMPLES", 400)
     train(experiment, "runs/pinwheel_mixture", source=source, arguments={"epochs": 2})
     written: dict[str, Any] = {}
     for block in blocks("docs/run_folder.md", "python"):

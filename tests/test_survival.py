@@ -4,6 +4,7 @@ import os
 import random
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -188,9 +189,10 @@ def test_twenty_kills_of_the_command_change_nothing(finished: Path) -> None:
 
 
 def test_signals_end_the_command_within_a_second_and_it_resumes(finished: Path) -> None:
-    words = ["train", "trial.py", "--out", "run", "--seed", str(SEED), "--resume"]
+    words = ["train", "trial.py", "--set", "epochs=25", "--out", "my run", "--seed", str(SEED)]
+    go_on = [*words, "--device", "cpu", "--resume"]
     for number in (signal.SIGINT, signal.SIGTERM):
-        process = start(*words, pause=0.05)
+        process = start(*(go_on if Path("my run").exists() else words), pause=0.05)
         assert process.stdout
         assert any(line.startswith("step ") for line in process.stdout)
         spent = cpu_seconds(process.pid)
@@ -206,16 +208,16 @@ def test_signals_end_the_command_within_a_second_and_it_resumes(finished: Path) 
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime - spent
         assert process.returncode == 130
-        assert re.fullmatch(r"interrupted at step \d+; the run so far is in run\n", first)
-        assert second.startswith("go on with: ")
+        assert re.fullmatch(r"interrupted at step \d+; the run so far is in my run\n", first)
+        assert shlex.split(second.removeprefix("go on with: ")) == ["pyro-decomp", *go_on]
         # on a machine with nothing else to do, the processor's time is all the time there is
         assert used < 0.9
         assert told < 1.0 + load_per_core()
         assert ended < 1.0 + 2 * load_per_core()
-    step = load("run").step
+    step = load("my run").step
     assert 0 < step < STEPS
-    trained("run", resume=True)
-    assert result("run") == result(finished)
+    trained("my run", {"epochs": 25}, resume=True)
+    assert result("my run") == result(finished)
 
 
 def cpu_seconds(process: int) -> float:

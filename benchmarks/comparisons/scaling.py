@@ -53,7 +53,7 @@ def scaling(effort: Effort) -> Iterator[Comparison]:
 def members(effort: Effort) -> Iterator[Comparison]:
     """A step of one of K members that are trained as one computation, against one by hand."""
     for count in (2,) if effort.is_quick else MEMBERS:
-        training = training_of_members(count, is_compiled=not effort.is_quick)
+        training = training_of_members(count, "captured" if effort.is_quick else "fused")
         other = Pinwheel(pinwheel(), compiled=not effort.is_quick).step
         steps = 1 if effort.is_quick else max(1, 2 * STEPS // count)
         seconds, others = alternate(training, other, steps=steps, turns=effort.turns)
@@ -81,12 +81,12 @@ def experiment(B: int, D: int, N: int) -> Experiment:  # noqa: N803
     )
 
 
-def training_of_members(count: int, *, is_compiled: bool) -> Training:
+def training_of_members(count: int, how: str) -> Training:
     """The pinwheel with as many seeds, as one computation."""
     source = ExperimentFile.read(EXAMPLES / "pinwheel_mixture.py", seed=0)
     arguments = {"epochs": MOST_STEPS}
     those = tuple(Member(f"seed={seed}", arguments, seed) for seed in range(count))
-    item = Item(those, together=True, why="for their time", compiled=is_compiled)
+    item = Item(those, together=True, why="for their time", how=how)
 
     def training(folder: Path, report: Callable[[int], None]) -> None:
         folder.mkdir()

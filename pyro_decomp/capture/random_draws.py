@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.fx import Graph, GraphModule, Node
 
+from pyro_decomp.capture.recording import is_random
 from pyro_decomp.capture.refusal import CaptureError
 
 aten = torch.ops.aten
@@ -18,6 +19,8 @@ aten = torch.ops.aten
 
 def lift(module: GraphModule) -> GraphModule:
     """Make an input of every random draw, after the others, and give what draws them all.
+
+    The module is to be recompiled afterwards, which simplifying it does.
 
     Draws from a Normal whose parameters the graph computes become its location and scale applied to
     standard draws, which is how torch draws them.
@@ -31,7 +34,7 @@ def lift(module: GraphModule) -> GraphModule:
     draws: list[Node] = []
     for node in graph.nodes:
         depends[node] = node.op == "placeholder" or any(depends[n] for n in node.all_input_nodes)
-        if not is_random(node):
+        if not is_random(node.target):
             continue
         if depends[node]:
             name = str(node.target).split(".")[1]
@@ -49,20 +52,12 @@ def lift(module: GraphModule) -> GraphModule:
         node.replace_all_uses_with(given)
         graph.erase_node(node)
     graph.eliminate_dead_code()
-    module.recompile()
     return drawn
 
 
 def can_be_lifted(operation: Any) -> bool:
     """Whether a draw can be taken out also where its arguments depend on what is computed."""
     return operation in _NORMAL or operation in _FILLING
-
-
-def is_random(node: Node) -> bool:
-    """Whether a node draws from a generator."""
-    return node.op == "call_function" and torch.Tag.nondeterministic_seeded in getattr(
-        node.target, "tags", ()
-    )
 
 
 def _standardise(module: GraphModule) -> None:
@@ -118,11 +113,11 @@ _FILLING = {
 
 
 def _empty(graph: Graph, like: Node) -> Node:
-    value = like.meta["val"]
+    kind = like.meta["kind"]
     empty = graph.call_function(
         aten.empty.memory_format,
-        (list(value.shape),),
-        {"dtype": value.dtype, "device": value.device},
+        (list(kind.shape),),
+        {"dtype": kind.dtype, "device": kind.device},
     )
     empty.meta = dict(like.meta)
     return empty

@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from pyro_decomp.capture.random_draws import can_be_lifted
-from pyro_decomp.capture.refusal import CaptureError
+from pyro_decomp.capture.recording import is_random
+from pyro_decomp.capture.refusal import CaptureError, HiddenValueError
 from pyro_decomp.capture.substitution import Slots
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.experiment import Experiment
@@ -91,11 +92,11 @@ class _Recorder(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         given, _ = tree_flatten((args, kwargs))
-        is_random = torch.Tag.nondeterministic_seeded in func.tags  # type: ignore[attr-defined]
+        draws = is_random(func)
         depends = any(id(each) in self._depends for each in given if isinstance(each, Tensor))
         if func is aten._local_scalar_dense.default and depends:
-            raise CaptureError("values of tensors decide what the programs compute")
-        if is_random and depends and not can_be_lifted(func):
+            raise HiddenValueError
+        if draws and depends and not can_be_lifted(func):
             raise CaptureError(f"what '{func}' draws depends on parameters or data")
         self._digest.update(f"{func}{[self._told(each) for each in given]}".encode())
         result = func(*args, **kwargs)
@@ -105,7 +106,7 @@ class _Recorder(TorchDispatchMode):
             if isinstance(each, Tensor):
                 self._largest = max(self._largest, each.numel())
                 place = f"{self._num_operations}.{index}"
-                self._know(each, place, depends=depends or is_random)
+                self._know(each, place, depends=depends or draws)
         return result
 
     def _know(self, tensor: Tensor, place: str, *, depends: bool) -> None:

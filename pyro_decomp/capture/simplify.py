@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
-from pyro_decomp.capture.random_draws import is_random
+from pyro_decomp.capture.recording import is_random
 
 aten = torch.ops.aten
 
@@ -67,7 +67,7 @@ class _Constants:
             if node.op == "get_attr":
                 interpreter.env[node] = self._values[node] = interpreter.run_node(node)
                 continue
-            if node.op != "call_function" or is_random(node):
+            if node.op != "call_function" or is_random(node.target):
                 continue
             if all(n in self._values for n in node.all_input_nodes):
                 value = interpreter.run_node(node)
@@ -84,7 +84,7 @@ def _merge_equal(module: GraphModule) -> None:
     graph = module.graph
     seen: dict[Any, Node] = {}
     for node in list(graph.nodes):
-        if node.op not in ("call_function", "get_attr") or is_random(node):
+        if node.op not in ("call_function", "get_attr") or is_random(node.target):
             continue
         key = (node.op, node.target, _hashable(node.args), _hashable(node.kwargs))
         first = seen.setdefault(key, node)

@@ -9,9 +9,10 @@ import pyro
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 
+from pyro_decomp.capture.functional import functional
 from pyro_decomp.capture.random_draws import lift
+from pyro_decomp.capture.recording import record
 from pyro_decomp.capture.refusal import CaptureError
 from pyro_decomp.capture.simplify import simplify
 from pyro_decomp.capture.substitution import Slots
@@ -100,8 +101,9 @@ def capture(
     inputs = [*slots.inputs(), *batch]
     with undisturbed(state.modules):
         try:
-            traced = make_fx(step)(*inputs)
-            module = make_fx(torch.func.functionalize(traced))(*inputs)
+            module = functional(record(step, inputs), inputs)
+        except CaptureError:
+            raise
         except Exception as error:
             raise CaptureError(_reason(error)) from error
     draw = lift(module)
@@ -128,8 +130,6 @@ def _check_repeats(experiment: Experiment, state: State, batch: Sequence[Tensor]
 
 def _reason(error: Exception) -> str:
     message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if "data-dependent" in str(error) or "_local_scalar_dense" in str(error):
-        return "values of tensors decide what the programs compute"
     if "mutating a non-functional tensor" in str(error):
         return "the programs write to a tensor of their own"
     return f"they cannot be traced: {type(error).__name__}: {message}"

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyro_decomp.capture import CaptureError, StepGraph
 from pyro_decomp.capture.compiled import compiled, example_inputs
 from pyro_decomp.capture.norms import with_norm
+from pyro_decomp.capture.recording import record
 from pyro_decomp.capture.simplify import simplify
 from pyro_decomp.fusion import Program
 
@@ -96,7 +95,7 @@ def vectorized(
 
     try:
         with torch.no_grad():
-            module: GraphModule = make_fx(step)(*example_inputs(inputs))
+            module = record(step, example_inputs(inputs))
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
         raise CaptureError(f"torch.func.vmap does not allow it: {reason}") from error

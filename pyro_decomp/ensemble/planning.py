@@ -15,6 +15,7 @@ from pyro_decomp.ensemble.in_progress import interrupted
 from pyro_decomp.ensemble.members import Item, Member
 from pyro_decomp.ensemble.trial import Trial, own_numbers
 from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.native import library
 from pyro_decomp.optimizers import is_elementwise
 from pyro_decomp.user_code import one_line
 
@@ -161,12 +162,12 @@ def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Ite
     parts = -(-len(group.members) // at_once)
     parts = min(len(group.members), -(-parts // num_workers) * num_workers)  # an equal load
     size = -(-len(group.members) // parts)
-    how = _how(group, num_workers, torch.device(device).type)
+    how, missing = _how(group, num_workers, torch.device(device).type)
     return [
         Item(
             tuple(group.members[start : start + size]),
             together=True,
-            why=f"{len(group.members)} members do the same arithmetic, {size} at once",
+            why=f"{len(group.members)} members do the same arithmetic, {size} at once{missing}",
             how=how,
             steps=group.total_steps,
             numbers=group.numbers,
@@ -175,15 +176,14 @@ def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Ite
     ]
 
 
-def _how(group: _Group, num_workers: int, device_type: str) -> str:
-    """How steps of a group are computed: what pays among what there is for the device."""
+def _how(group: _Group, num_workers: int, device_type: str) -> tuple[str, str]:
+    """How steps of a group are computed: what pays; and what is missing for it, if anything is."""
     operations = 2 * group.signature.num_operations if group.signature else 0  # and the gradient's
     steps = group.total_steps * len(group.members) / num_workers
     if device_type == "cpu":
-        saved, cost, how = SAVED_BY_FUSING, FUSING, "fused"
+        saved, cost, how, missing = SAVED_BY_FUSING, FUSING, "fused", library.why_not()
     else:
-        saved, cost, how = SAVED_BY_COMPILING, COMPILING, "compiled"
-        if why_not(device_type):
-            return "captured"
-    pays = saved * operations * steps > cost[0] + cost[1] * operations
-    return how if pays else "captured"
+        saved, cost, how, missing = SAVED_BY_COMPILING, COMPILING, "compiled", why_not(device_type)
+    if saved * operations * steps <= cost[0] + cost[1] * operations:
+        return "captured", ""
+    return ("captured", f", slower as {missing}") if missing else (how, "")

@@ -78,70 +78,97 @@ INLINE vec load(const real *from, int64_t count) {
 
 INLINE void store(real *to, vec x, int64_t count) { memcpy(to, &x, (size_t)count * sizeof(real)); }
 
-/* rows x count results, `width` vectors wide; `last` numbers in the last of them. */
+#define ROWS 6  /* of results that are added up at once, by */
+#define WIDTH 4 /* vectors: with one factor of each they fill the registers of AVX-512 */
+
+/* rows x (width vectors) results; `last` numbers in the last of the vectors. */
 INLINE void block_along(int64_t rows, int64_t width, int64_t last, int64_t terms, const real *x,
                         int64_t x_term, const real *y, int64_t y_term, int64_t y_row, real *out,
                         int64_t out_row) {
-    vec sums[4][4] = {{{0}}};
+    vec sums[ROWS][WIDTH] = {{{0}}};
     for (int64_t k = 0; k < terms; k++) {
-        vec along[4];
-        for (int64_t v = 0; v < width; v++)
-            along[v] = load(x + k * x_term + v * LANES, v == width - 1 ? last : LANES);
-        for (int64_t r = 0; r < rows; r++)
-            for (int64_t v = 0; v < width; v++)
-                sums[r][v] += along[v] * y[k * y_term + r * y_row];
+        vec along[WIDTH];
+#pragma GCC unroll 4
+        for (int64_t v = 0; v < width - 1; v++) along[v] = load(x + k * x_term + v * LANES, LANES);
+        along[width - 1] = load(x + k * x_term + (width - 1) * LANES, last);
+#pragma GCC unroll 6
+        for (int64_t r = 0; r < rows; r++) {
+            const real factor = y[k * y_term + r * y_row];
+#pragma GCC unroll 4
+            for (int64_t v = 0; v < width; v++) sums[r][v] += along[v] * factor;
+        }
     }
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t v = 0; v < width; v++)
-            store(out + r * out_row + v * LANES, sums[r][v], v == width - 1 ? last : LANES);
+#pragma GCC unroll 6
+    for (int64_t r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (int64_t v = 0; v < width - 1; v++)
+            store(out + r * out_row + v * LANES, sums[r][v], LANES);
+        store(out + r * out_row + (width - 1) * LANES, sums[r][width - 1], last);
+    }
 }
 
 INLINE void rows_along(int64_t rows, int64_t length, int64_t terms, const real *x, int64_t x_term,
                        const real *y, int64_t y_term, int64_t y_row, real *out, int64_t out_row) {
-    int64_t n = 0;
-    for (; n + 4 * LANES <= length; n += 4 * LANES)
-        block_along(rows, 4, LANES, terms, x + n, x_term, y, y_term, y_row, out + n, out_row);
-    for (; n + LANES <= length; n += LANES)
-        block_along(rows, 1, LANES, terms, x + n, x_term, y, y_term, y_row, out + n, out_row);
-    if (length % LANES)
-        block_along(rows, 1, length % LANES, terms, x + n, x_term, y, y_term, y_row, out + n,
-                    out_row);
+    const int64_t whole = length - length % (WIDTH * LANES), rest = length - whole;
+    for (int64_t n = 0; n < whole; n += WIDTH * LANES)
+        block_along(rows, WIDTH, LANES, terms, x + n, x_term, y, y_term, y_row, out + n, out_row);
+    if (rest) {
+        const int64_t width = (rest + LANES - 1) / LANES;
+        block_along(rows, width, rest - (width - 1) * LANES, terms, x + whole, x_term, y, y_term,
+                    y_row, out + whole, out_row);
+    }
 }
 
 /* out[r, n] = sum_k y[k, r] x[k, n]: numbers in a row along n, in x and in out. */
 INLINE void product_along(int64_t rows, int64_t length, int64_t terms, const real *x,
                           int64_t x_term, const real *y, int64_t y_term, int64_t y_row, real *out,
                           int64_t out_row) {
-    int64_t r = 0;
-    for (; r + 4 <= rows; r += 4)
-        rows_along(4, length, terms, x, x_term, y + r * y_row, y_term, y_row, out + r * out_row,
+    const int64_t whole = rows - rows % ROWS;
+    for (int64_t r = 0; r < whole; r += ROWS)
+        rows_along(ROWS, length, terms, x, x_term, y + r * y_row, y_term, y_row, out + r * out_row,
                    out_row);
-    if (rows % 4)
-        rows_along(rows % 4, length, terms, x, x_term, y + r * y_row, y_term, y_row,
-                   out + r * out_row, out_row);
+    if (rows % ROWS)
+        rows_along(rows % ROWS, length, terms, x, x_term, y + whole * y_row, y_term, y_row,
+                   out + whole * out_row, out_row);
 }
 
 INLINE real sum_of(vec x) {
+    real lanes[LANES];
+    memcpy(lanes, &x, sizeof x);
+#pragma GCC unroll 4
     for (int64_t half = LANES / 2; half; half /= 2)
-        for (int64_t i = 0; i < half; i++) x[i] += x[i + half];
-    return x[0];
+#pragma GCC unroll 8
+        for (int64_t i = 0; i < half; i++) lanes[i] += lanes[i + half];
+    return lanes[0];
+}
+
+#define SIDE 4 /* rows and columns of results that are added up at once */
+
+INLINE void add_across(int64_t rows, int64_t columns, int64_t count, const real *x, int64_t x_row,
+                       const real *y, int64_t y_row, vec sums[SIDE][SIDE]) {
+    vec ys[SIDE];
+#pragma GCC unroll 4
+    for (int64_t c = 0; c < columns; c++) ys[c] = load(y + c * y_row, count);
+#pragma GCC unroll 4
+    for (int64_t r = 0; r < rows; r++) {
+        const vec xs = load(x + r * x_row, count);
+#pragma GCC unroll 4
+        for (int64_t c = 0; c < columns; c++) sums[r][c] += xs * ys[c];
+    }
 }
 
 INLINE void block_across(int64_t rows, int64_t columns, int64_t terms, const real *x, int64_t x_row,
                          const real *y, int64_t y_row, real *out, int64_t out_row,
                          int64_t out_column) {
-    vec sums[4][4] = {{{0}}};
+    vec sums[SIDE][SIDE] = {{{0}}};
     const int64_t whole = terms - terms % LANES;
-    for (int64_t k = 0; k < terms; k += LANES) {
-        const int64_t count = k < whole ? LANES : terms % LANES;
-        vec ys[4];
-        for (int64_t c = 0; c < columns; c++) ys[c] = load(y + c * y_row + k, count);
-        for (int64_t r = 0; r < rows; r++) {
-            const vec xs = load(x + r * x_row + k, count);
-            for (int64_t c = 0; c < columns; c++) sums[r][c] += xs * ys[c];
-        }
-    }
+    for (int64_t k = 0; k < whole; k += LANES)
+        add_across(rows, columns, LANES, x + k, x_row, y + k, y_row, sums);
+    if (terms % LANES)
+        add_across(rows, columns, terms % LANES, x + whole, x_row, y + whole, y_row, sums);
+#pragma GCC unroll 4
     for (int64_t r = 0; r < rows; r++)
+#pragma GCC unroll 4
         for (int64_t c = 0; c < columns; c++)
             out[r * out_row + c * out_column] = sum_of(sums[r][c]);
 }
@@ -149,26 +176,26 @@ INLINE void block_across(int64_t rows, int64_t columns, int64_t terms, const rea
 INLINE void columns_across(int64_t rows, int64_t columns, int64_t terms, const real *x,
                            int64_t x_row, const real *y, int64_t y_row, real *out, int64_t out_row,
                            int64_t out_column) {
-    int64_t c = 0;
-    for (; c + 4 <= columns; c += 4)
-        block_across(rows, 4, terms, x, x_row, y + c * y_row, y_row, out + c * out_column, out_row,
-                     out_column);
-    if (columns % 4)
-        block_across(rows, columns % 4, terms, x, x_row, y + c * y_row, y_row,
-                     out + c * out_column, out_row, out_column);
+    const int64_t whole = columns - columns % SIDE;
+    for (int64_t c = 0; c < whole; c += SIDE)
+        block_across(rows, SIDE, terms, x, x_row, y + c * y_row, y_row, out + c * out_column,
+                     out_row, out_column);
+    if (columns % SIDE)
+        block_across(rows, columns % SIDE, terms, x, x_row, y + whole * y_row, y_row,
+                     out + whole * out_column, out_row, out_column);
 }
 
 /* out[r, c] = sum_k x[r, k] y[c, k]: numbers in a row along k, in both. */
 INLINE void product_across(int64_t rows, int64_t columns, int64_t terms, const real *x,
                            int64_t x_row, const real *y, int64_t y_row, real *out, int64_t out_row,
                            int64_t out_column) {
-    int64_t r = 0;
-    for (; r + 4 <= rows; r += 4)
-        columns_across(4, columns, terms, x + r * x_row, x_row, y, y_row, out + r * out_row,
+    const int64_t whole = rows - rows % SIDE;
+    for (int64_t r = 0; r < whole; r += SIDE)
+        columns_across(SIDE, columns, terms, x + r * x_row, x_row, y, y_row, out + r * out_row,
                        out_row, out_column);
-    if (rows % 4)
-        columns_across(rows % 4, columns, terms, x + r * x_row, x_row, y, y_row,
-                       out + r * out_row, out_row, out_column);
+    if (rows % SIDE)
+        columns_across(rows % SIDE, columns, terms, x + whole * x_row, x_row, y, y_row,
+                       out + whole * out_row, out_row, out_column);
 }
 
 /* Any layout into rows: to[r, c] = from[r, c]. */

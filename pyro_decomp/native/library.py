@@ -54,6 +54,16 @@ def library_of(text: str, name: str, *defined: str) -> ctypes.CDLL:
     return _load(name, text.encode(), [f"-D{macro}" for macro in defined])
 
 
+@cache
+def why_not() -> str:
+    """Why nothing can be compiled here; empty if there is a compiler."""
+    try:
+        _compiler()
+    except FileNotFoundError as error:
+        return str(error)
+    return ""
+
+
 def _load(name: str, text: bytes, macros: list[str]) -> ctypes.CDLL:
     command = [*_compiler(), *STRICT, *LOOPS]
     try:

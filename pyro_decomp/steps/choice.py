@@ -105,6 +105,7 @@ def _translated(
                     "steps: expected eager, captured, compiled or auto, as it cannot be fused"
                 )
                 raise ExperimentError(f"{expected}: {error}") from error
+            why += f"; not fused: {error}"
         else:
             return "fused", why if asked == "auto" else ""
     missing = why_not(next(iter(state.parameters.values())).device.type)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 
+from pyro_decomp.capture.recording import record
 from pyro_decomp.optimizers import is_elementwise
 
 
@@ -46,8 +46,7 @@ class OneVector:
             gradient = torch.cat([each.flatten() for each in rest[:size]])
             return [values, gradient, *rest[size:]]
 
-        joined: GraphModule = make_fx(step)(*inputs)
-        return joined
+        return record(step, inputs)
 
 
 def may_be_joined(parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> bool:

@@ -87,6 +87,7 @@ def test_captured_once_and_mapped_over_members(
     assert_each_member(torch.func.vmap(graph, in_dims)(*inputs), step, inputs, in_dims)
 
 
+@pytest.mark.slow  # where nothing was compiled before, it takes half a minute
 @pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="no C++ compiler")
 def test_compiled_for_members() -> None:
     from torch._inductor import compile as compiled

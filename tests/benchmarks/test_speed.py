@@ -29,7 +29,13 @@ def test_actions_take_turns() -> None:
     assert {name: len(found) for name, found in seconds.items()} == {"a": 2, "b": 2}
 
 
-@pytest.mark.parametrize("section", speed.SECTIONS)
+SLOW = {"grids"}  # processes that import torch, six of them
+
+
+@pytest.mark.parametrize(
+    "section",
+    [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in speed.SECTIONS],
+)
 def test_a_section(section: str, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     speed.main(["--quick", "--only", section, "--write", str(page)])
@@ -47,6 +53,7 @@ def test_a_section(section: str, tmp_path: Path) -> None:
 TINY = {
     "batches": ["--repeats", "1"],
     "objective_steps": ["--repeats", "1"],
+    "quality": ["--quick", "--seeds", "2"],
     "sprites": ["--batch", "16", "--repeats", "1"],
     "structured": ["--repeats", "1"],
 }

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pyro_decomp import VAE, Experiment
 from pyro_decomp.capture import CaptureError, StepGraph, capture
-from pyro_decomp.capture.random_draws import is_random
+from pyro_decomp.capture.recording import is_random
 from pyro_decomp.divergences import InclusiveKL
 from pyro_decomp.elbo import AggregateELBO, BetaELBO, TermsELBO
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
@@ -237,6 +237,6 @@ def test_a_prior_of_known_parameters_is_drawn_beforehand() -> None:
     draws = graph.draw()
     assert [tuple(draw.shape) for draw in draws] == [(B, 2), (B, 1), (B, 4, 2)]
     nodes = [*graph.module.graph.nodes, *graph.draw.graph.nodes]
-    assert sum(is_random(node) for node in nodes) == len(draws)
-    assert not any(is_random(node) for node in graph.module.graph.nodes)
+    assert sum(is_random(node.target) for node in nodes) == len(draws)
+    assert not any(is_random(node.target) for node in graph.module.graph.nodes)
     assert_equal(experiment, state, graph, x)

@@ -50,7 +50,7 @@ def test_over_the_whole_data_set_a_minibatch_is_unbiased() -> None:
 
     values = {
         estimator: torch.stack(
-            [evaluate(estimator, model, guide, torch.randperm(600)[:3]) for _ in range(400)]
+            [evaluate(estimator, model, guide, torch.randperm(600)[:3]) for _ in range(200)]
         )
         for estimator in (ExclusiveKL(Exact(torch.arange(600))), ExclusiveKL())
     }

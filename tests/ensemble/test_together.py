@@ -111,12 +111,13 @@ def assert_close(found: Any, wanted: Any, **tolerances: float) -> None:
 
 WAYS: dict[str, dict[str, Any]] = {
     "full batch": {},
-    "batches of their own order": {"batch_size": 5},
-    "data of their own": {"own": True},
-    "BatchNorm": {"normalised": True, "batch_size": 5},
-    "a schedule that begins at 0": {"scheduled": True},
-    "clipped gradients": {"clip": 0.5, "optimizer": "SGD"},
-    "RMSprop": {"optimizer": "RMSprop"},
+    "batches of their own order, BatchNorm": {"normalised": True, "batch_size": 5},
+    "data of their own, RMSprop": {"own": True, "optimizer": "RMSprop"},
+    "a schedule that begins at 0, clipped gradients": {
+        "scheduled": True,
+        "clip": 0.5,
+        "optimizer": "SGD",
+    },
 }
 
 

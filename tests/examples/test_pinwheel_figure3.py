@@ -2,11 +2,8 @@
 
 import csv
 import importlib.util
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +11,9 @@ import pytest
 import torch
 from pyro.distributions import Normal
 from typer.testing import CliRunner, Result
+
+from pyro_decomp import load, train
+from tests.test_training_schedules import interrupt_at
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "pinwheel_figure3.py"
 SMALL_GRID = [[(0.5, 0.0)], [(0.0, 3.0)]]
@@ -95,22 +95,15 @@ def test_an_out_that_is_a_file_is_one_line(script: ModuleType, tmp_path: Path) -
     assert out.read_text() == "mine"
 
 
-def test_ctrl_c_ends_plainly(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "--out", str(tmp_path), "--epochs", "4000"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            deadline = time.monotonic() + 60
-            while not list(tmp_path.glob("*/seed=0/checkpoint.pt")):
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=10)
-        finally:
-            process.kill()
-    assert process.returncode == 130
-    assert said.count("\n") == 1
-    assert "the same command goes on" in said
+def test_ctrl_c_ends_plainly(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script, "train", partial(train, report=interrupt_at(3)))
+    result = start(script, tmp_path, "--epochs", "10")
+    assert result.exit_code == 130
+    assert result.stderr.count("\n") == 1
+    assert "the same command goes on" in result.stderr
+    assert load(tmp_path / "beta=0.01,alpha=0" / "seed=0").step == 3
 
 
 def test_mode_shares_count_mass(script: ModuleType) -> None:

@@ -70,10 +70,15 @@ def test_clipped_and_captured(tmp_path: Path) -> None:
 OF_ONE_BATCH: dict[str, Any] = {"schedules": {}, "batch_size": 20, "epochs": 12}
 
 
-def test_compiled_steps_differ_from_eager_ones_by_rounding(tmp_path: Path) -> None:
-    options = OF_ONE_BATCH
-    eager = train(build(**options), tmp_path / "eager", execution=EAGER)
-    compiled = train(build(**options), tmp_path / "compiled", execution=COMPILED)
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("compiled")
+    return train(build(**OF_ONE_BATCH), folder, execution=COMPILED)
+
+
+@pytest.mark.slow
+def test_compiled_steps_differ_from_eager_ones_by_rounding(compiled: Run, tmp_path: Path) -> None:
+    eager = train(build(**OF_ONE_BATCH), tmp_path / "eager", execution=EAGER)
     for name, column in eager.history.items():
         np.testing.assert_allclose(compiled.history[name], column, rtol=1e-4, err_msg=name)
     for name, parameter in compiled.state.parameters.items():
@@ -81,9 +86,8 @@ def test_compiled_steps_differ_from_eager_ones_by_rounding(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_compiled_runs_resume_to_the_same_bits(tmp_path: Path) -> None:
+def test_compiled_runs_resume_to_the_same_bits(compiled: Run, tmp_path: Path) -> None:
     options, folder = OF_ONE_BATCH, tmp_path / "resumed"
-    compiled = train(build(**options), tmp_path / "whole", execution=COMPILED)
     with pytest.raises(Interrupted):
         train(build(**options), folder, execution=COMPILED, report=interrupt_at(5))
     train(build(**options), folder, resume=True)
@@ -122,7 +126,10 @@ def test_runs_from_before_executions_were_recorded_go_on_as_eager() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"steps": "fast"}, "steps: expected one of auto, eager, captured, compiled, got 'fast'"),
+        (
+            {"steps": "fast"},
+            "steps: expected one of auto, eager, captured, compiled, fused, got 'fast'",
+        ),
         ({"precision": "float16"}, "precision: expected one of auto, float32, bfloat16"),
         ({"memory_format": "last"}, "memory_format: expected one of auto, contiguous"),
         ({"threads": 0}, "threads: expected at least 1, got 0"),

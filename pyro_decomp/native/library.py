@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +18,7 @@ STRICT = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-co
 LOOPS = ["-fopenmp-simd"]
 SHARED = ["-shared", "-fPIC"]
 SECONDS = 60
+MOST_KEPT = 256  # libraries in the cache, of some 50 KB each
 
 
 @cache
@@ -91,6 +93,15 @@ def _compile(command: list[str], text: bytes, target: Path) -> None:
         source.write_bytes(text)
         _run([*command, str(source), "-o", str(built), "-lm"])
         built.replace(target)
+    _prune(target.parent)
+
+
+def _prune(folder: Path) -> None:
+    """Remove the oldest of too many libraries; a process that has one loaded keeps it."""
+    with suppress(OSError):  # another process prunes too
+        by_age = sorted(folder.glob("*.so"), key=lambda path: path.stat().st_mtime)
+        for path in by_age[:-MOST_KEPT]:
+            path.unlink(missing_ok=True)
 
 
 def _compiler() -> list[str]:

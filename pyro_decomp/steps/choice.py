@@ -21,11 +21,11 @@ from pyro_decomp.threads import is_small
 # Seconds, on the 2-core machine that docs/speed.md tells of. Only their ratios matter.
 SAVED_BY_REPLAYING = 12e-6  # an operation and step, of Pyro's handlers and autograd
 SAVED_BY_COMPILING = 22e-6  # an operation and step, of these and of starting operations
-SAVED_BY_FUSING = 22e-6
-CAPTURING = 2.0, 5e-3  # once, and an operation
-FUSING = 3.0, 15e-3  # capturing included
-COMPILING = 5.0, 50e-3  # once, and an operation
-MARGIN = 2.0  # what a choice must win more than it costs
+SAVED_BY_FUSING = 25e-6
+CAPTURING = 0.5, 1e-3  # once, and an operation
+COMPILING = 20.0, 120e-3  # with nothing of the compiler's in its cache, as the others
+FUSING = 0.8, 5e-3  # capturing included
+MARGIN = 1.25  # what a choice must win more than it costs
 
 
 def resolve(asked: Execution, experiment: Experiment, state: State) -> Execution:
@@ -96,7 +96,8 @@ def _translated(
     operations = step.captured(batch).num_operations
     is_joined = may_be_joined(step.trained, optimizer)
     why = f"{total} of {operations} operations"
-    if asked == "fused" or (asked == "auto" and _wins(SAVED_BY_FUSING, FUSING, total, operations)):
+    is_small = asked == "auto" and execution.threads == 1  # fused steps have one thread
+    if asked == "fused" or (is_small and _wins(SAVED_BY_FUSING, FUSING, total, operations)):
         try:
             step.fuse(batch, is_joined=is_joined)
         except FusionError as error:

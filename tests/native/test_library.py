@@ -52,6 +52,18 @@ class TestWithACompiler:
         assert load(source).count(1) == -1
         assert len(list(cache.iterdir())) == 3
 
+    def test_the_oldest_of_too_many_go(
+        self, source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "MOST_KEPT", 2)
+        built = []
+        for start in range(3):
+            assert load(source, f"START={start}").count(1) == start + 1
+            (new,) = set(cache.iterdir()) - set(built)
+            os.utime(new, (start, start))
+            built.append(new)
+        assert set(cache.iterdir()) == set(built[1:])
+
     def test_a_broken_library_is_made_anew(self, source: Path, cache: Path) -> None:
         assert load(source, "START=2").count(1) == 3
         (built,) = cache.iterdir()

@@ -59,7 +59,8 @@ Seed = Annotated[
 Steps = Annotated[
     str,
     typer.Option(
-        metavar="HOW", help="eager, captured, fused, compiled, or auto: what pays, by the run's length."
+        metavar="HOW",
+        help="eager, captured, fused, compiled, or auto: what pays, by the run's length.",
     ),
 ]
 Precision = Annotated[

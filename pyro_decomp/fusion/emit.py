@@ -51,7 +51,7 @@ class Emitter:
 
     def _function(self, name: str, pointers: dict[str, str], body: Sequence[str]) -> None:
         parameters = ", ".join(f"{kind}{name}" for name, kind in pointers.items())
-        head = f"static __attribute__((noinline)) void {name}({parameters}) {{"
+        head = f"APART void {name}({parameters}) {{"
         self.functions.append("\n".join([head, *(INDENT + line for line in body), "}"]))
         self.calls.append(f"{name}({', '.join(pointers)});")
 
@@ -104,8 +104,10 @@ class Emitter:
             pointers[pointer] = "const real *"
             matrices.append(Matrix(f"{pointer} + {first}", operand.shape, row, column))
         pointers[to] = "real *"
-        out = Matrix(to, product.shape, *self._strides[product])
-        self._function(name, pointers, product_lines(*matrices, out))
+        left, right = matrices
+        row, column = self._strides[product]
+        out = Matrix(to, product.shape, row, column)
+        self._function(name, pointers, product_lines(left, right, out))
 
     def _call(self, call: Call) -> None:
         read = []
@@ -156,6 +158,7 @@ class Writer(Reader):
         self._known: dict[tuple[Value, Index], str] = {}
 
     def of(self, value: Value, index: Index) -> str:
+        """See :class:`Reader`."""
         key = value, index
         if key in self._known:
             return self._known[key]

@@ -15,7 +15,6 @@ from pyro_decomp.fusion.values import (
     Number,
     Product,
     Reduction,
-    Stored,
     Value,
     literal,
     promoted,
@@ -269,9 +268,8 @@ def _elu(base: Value, alpha: float = 1, scale: float = 1, input_scale: float = 1
     return pointwise("({2} * ({0} > 0 ? {0} : {1}))", base, below, factors[1])
 
 
-def _elu_backward(
-    grad: Value, alpha: float, scale: float, input_scale: float, is_result: bool, base: Value
-) -> Value:
+def _elu_backward(grad: Value, *given: Any) -> Value:
+    alpha, scale, input_scale, is_result, base = given
     if is_result or input_scale != 1:
         raise FusionError("this form of the gradient of elu is not written as C")
     factors = [value_of(float(each)) for each in (alpha, scale)]
@@ -344,6 +342,10 @@ def _filled(like: Value, number: float, **named: Any) -> Value:
     return _number(like.shape, number, like, **named)
 
 
+def _copied(base: Value, other: Value, **_: Any) -> Value:
+    return converted(views.expanded(other, base.shape), base.kind)
+
+
 def _number(
     shape: Sequence[int], number: float, like: Value, dtype: torch.dtype | None = None, **_: Any
 ) -> Value:
@@ -372,9 +374,8 @@ def _unbind(base: Value, dim: int = 0) -> list[Value]:
     return [views.selected(base, dim, at) for at in range(base.shape[dim])]
 
 
-def _slice_backward(
-    grad: Value, sizes: Sequence[int], dim: int, start: int, end: int, step: int
-) -> Value:
+def _slice_backward(grad: Value, sizes: Sequence[int], dim: int, *given: int) -> Value:
+    start, end, step = given
     if step != 1:
         raise FusionError("the gradient of a slice with steps is not written as C")
     return views.padded(grad, sizes, dim, range(sizes[dim])[start:end].start)
@@ -475,4 +476,7 @@ _OTHER: dict[Any, Operation] = {
     aten.zeros_like.default: lambda like, **_: _filled(like, 0),
     aten.ones_like.default: lambda like, **_: _filled(like, 1),
     aten.full_like.default: _filled,
+    aten.fill.Scalar: _filled,
+    aten.copy.default: _copied,
+    aten.empty_like.default: lambda like, **_: _filled(like, 0),  # whatever is in it
 }

@@ -38,7 +38,19 @@ VECTOR(expm1) VECTOR(log1p) VECTOR(tanh) VECTOR(erf)
 #define fabs_ OF_REAL(fabs)
 #define lgamma_ OF_REAL(lgamma)
 
+#ifdef __OPTIMIZE__ /* else the compiler is to be quick */
 #define INLINE static inline __attribute__((always_inline))
+#else
+#define INLINE static inline
+#endif
+
+/* A function of which callers know nothing. If it knows what one writes, gcc 12 may conclude that
+ * a call of it changes nothing, which is wrong, and leave the call out. */
+#if defined(__has_attribute) && __has_attribute(noipa)
+#define APART static __attribute__((noipa))
+#else
+#define APART static __attribute__((noinline))
+#endif
 
 /* As torch's: 0 of what is not a number. */
 INLINE real sign(real x) { return (real)((x > 0) - (x < 0)); }

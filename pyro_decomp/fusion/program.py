@@ -5,7 +5,7 @@ import math
 import subprocess
 from collections.abc import Sequence
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +49,11 @@ class Program:
         outputs = _distinct(translation.outputs)
         groups = [1] * len(outputs) if groups is None else groups
         self._kept = [*translation.constants, *translation.addresses]
-        self._strides = [contiguous(tensor.shape) for tensor in inputs]
+        self._expected = [(t.shape, contiguous(t.shape), t.dtype) for t in inputs]
         self._real = translation.real
         ends = list(accumulate(groups, initial=0))
         self._sizes = [
-            sum(value.size for value in outputs[start:end])
-            for start, end in zip(ends, ends[1:], strict=False)
+            sum(value.size for value in outputs[start:end]) for start, end in pairwise(ends)
         ]
         source = _Source(translation, outputs, groups)
         self.text = source.text
@@ -84,22 +83,28 @@ class Program:
             Each group of outputs as a vector, one after another; ``[members, ...]`` of them.
 
         Raises:
+            ValueError: An input has another shape or type.
             MemoryError: There was none left.
         """
         held = []
-        for number, (tensor, strides) in enumerate(zip(inputs, self._strides, strict=True)):
+        for number, (tensor, expected) in enumerate(zip(inputs, self._expected, strict=True)):
+            shape, strides, dtype = expected
             is_shared = members is None or tensor.dim() == len(strides)
-            if tensor.stride()[0 if is_shared else 1 :] != strides:
-                tensor = tensor.contiguous()
-                held.append(tensor)
-            self._pointers[number] = tensor.data_ptr()
-            self._steps[number] = 0 if is_shared else tensor.stride(0) * tensor.element_size()
-        leading = () if members is None else (members,)
-        outputs = [torch.empty(*leading, size, dtype=self._real) for size in self._sizes]
+            leading = torch.Size(() if is_shared else (members,))
+            if tensor.shape != leading + shape or tensor.dtype != dtype:
+                found = f"{tuple(tensor.shape)} of {tensor.dtype}"
+                raise ValueError(f"input {number}: expected {tuple(shape)} of {dtype}, got {found}")
+            is_in_a_row = tensor.stride()[0 if is_shared else 1 :] == strides
+            read = tensor if is_in_a_row else tensor.contiguous()
+            held.append(read)
+            self._pointers[number] = read.data_ptr()
+            self._steps[number] = 0 if is_shared else read.stride(0) * read.element_size()
+        several = () if members is None else (members,)
+        outputs = [torch.empty(*several, size, dtype=self._real) for size in self._sizes]
         first = len(self._pointers) - len(outputs)
         for number, output in enumerate(outputs):
             self._pointers[first + number] = output.data_ptr()
-        if self._run(members or 1, self._pointers, self._steps, self._memory):
+        if self._run(1 if members is None else members, self._pointers, self._steps, self._memory):
             raise MemoryError("a fused step: no memory for a block of pairs")
         return outputs
 
@@ -134,9 +139,8 @@ def _distinct(outputs: Sequence[Value]) -> list[Value]:
     for value in outputs:
         if value.kind != "real":
             raise FusionError("an output that is no floating number")
-        if value in found or isinstance(value, Stored):
-            value = viewed(value, value.shape, lambda index: index)
-        found.append(value)
+        is_kept = value in found or isinstance(value, Stored)
+        found.append(viewed(value, value.shape, lambda index: index) if is_kept else value)
     return found
 
 

@@ -140,7 +140,8 @@ def strided(value: Value, strides: dict[Value, Shape]) -> tuple[Value, int, Shap
 def _base(value: Value, index: Index, roots: Collection[Value] = ()) -> tuple[Value, Index]:
     """What a value is a view of, and the index into it."""
     while isinstance(value, View) and not value.given and value not in roots:
-        value, index = value.base, value.place(index, _NoReader())
+        index = value.place(index, _NoReader())
+        value = value.base
     return value, index
 
 
@@ -331,6 +332,7 @@ class Recorder(Reader):
             self._root.at(place, self)
 
     def of(self, value: Value, index: Index) -> str:
+        """See :class:`Reader`."""
         if value in self._roots:
             self.found.add((value, index))
         key = value, index

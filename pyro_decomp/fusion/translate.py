@@ -98,7 +98,7 @@ class Translation:
         self.kinds.append(kind)
         number = len(self.kinds) - 1
         stored = Stored(shape, kind, number, tuple(strides), kept.expand(shape))
-        return viewed(stored, shape, lambda index: index)
+        return viewed(stored, shape, lambda index: index)  # a call, which needs rows, copies a view
 
     def _address(self, kept: Any) -> str:
         self.addresses.append(kept)
@@ -115,7 +115,7 @@ def _real(inputs: Sequence[Tensor]) -> torch.dtype:
     """The widest floating type; of the others, 32 bits are read as what they are."""
     found = {tensor.dtype for tensor in inputs if tensor.is_floating_point()}
     if not found or not found <= {torch.float32, torch.float64}:
-        names = ", ".join(sorted(map(str, found)))
+        names = ", ".join(sorted(map(str, found))) or "none"
         raise FusionError(f"expected numbers of 32 or of 64 bits, got {names}")
     if not all(tensor.is_cpu for tensor in inputs):
         raise FusionError("C is for the processor")

@@ -68,6 +68,7 @@ class Number(Value):
     text: str
 
     def at(self, index: Index, reader: Reader) -> str:
+        """See :class:`Value`."""
         return self.text
 
 
@@ -86,6 +87,7 @@ class Stored(Value):
     constant: Tensor | None = None
 
     def at(self, index: Index, reader: Reader) -> str:
+        """See :class:`Value`."""
         if self.constant is not None and all(map(str.isdigit, index)):
             return literal(self.constant[tuple(map(int, index))].item(), self.kind)
         return f"p{self.number}[{offset(index, self.strides)}]"
@@ -107,9 +109,11 @@ class View(Value):
 
     @property
     def operands(self) -> Sequence[Value]:
+        """See :class:`Value`."""
         return (self.base, *self.given)
 
     def at(self, index: Index, reader: Reader) -> str:
+        """See :class:`Value`."""
         return reader.of(self.base, self.place(index, reader))
 
 
@@ -129,13 +133,16 @@ class Pointwise(Value):
 
     @property
     def operands(self) -> Sequence[Value]:
+        """See :class:`Value`."""
         return self.arguments
 
     @property
     def cost(self) -> int:
+        """See :class:`Value`."""
         return self.price
 
     def at(self, index: Index, reader: Reader) -> str:
+        """See :class:`Value`."""
         return self.template.format(*(reader.of(each, index) for each in self.arguments))
 
 
@@ -153,13 +160,16 @@ class Chosen(Value):
 
     @property
     def operands(self) -> Sequence[Value]:
+        """See :class:`Value`."""
         return [value for _, value in self.parts]
 
     @property
     def cost(self) -> int:
+        """See :class:`Value`."""
         return len(self.parts)
 
     def at(self, index: Index, reader: Reader) -> str:
+        """See :class:`Value`."""
         along, text = index[self.dim], "0"
         for begin, value in self.parts:
             extent = value.shape[self.dim]
@@ -191,13 +201,16 @@ class Masked(Value):
 
     @property
     def operands(self) -> Sequence[Value]:
+        """See :class:`Value`."""
         return (self.base,)
 
     @property
     def cost(self) -> int:
+        """See :class:`Value`."""
         return 1
 
     def at(self, index: Index, reader: Reader) -> str:
+        """See :class:`Value`."""
         return f"({self.condition(index)} ? {reader.of(self.base, index)} : 0)"
 
 
@@ -228,10 +241,12 @@ class Reduction(Value):
 
     @property
     def operands(self) -> Sequence[Value]:
+        """See :class:`Value`."""
         return (self.base,)
 
     @property
     def cost(self) -> int:
+        """See :class:`Value`."""
         return self.num_terms
 
     def at(self, index: Index, reader: Reader) -> str:
@@ -261,6 +276,7 @@ class Product(Value):
 
     @property
     def operands(self) -> Sequence[Value]:
+        """See :class:`Value`."""
         return self.left, self.right
 
 
@@ -285,6 +301,7 @@ class Call(Value):
 
     @property
     def operands(self) -> Sequence[Value]:
+        """See :class:`Value`."""
         return self.arguments
 
 
@@ -296,6 +313,7 @@ class Result(Value):
 
     @property
     def operands(self) -> Sequence[Value]:
+        """See :class:`Value`."""
         return (self.call,)
 
 

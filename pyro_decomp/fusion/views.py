@@ -162,7 +162,8 @@ def gathered(base: Value, dim: int, index: Value) -> Value:
     dim %= len(base.shape)
 
     def place(at: Index, reader: Reader) -> Index:
-        return (*at[:dim], f"({reader.of(index, at)})", *at[dim + 1 :])
+        there = f"clamped({reader.of(index, at)}, {base.shape[dim]})"  # nothing outside is read
+        return (*at[:dim], there, *at[dim + 1 :])
 
     return View(index.shape, base.kind, base, place, (index,))
 

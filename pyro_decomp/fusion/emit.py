@@ -2,15 +2,9 @@
 
 from collections.abc import Sequence
 
+from pyro_decomp.fusion.loops import loops_of, places_of, strided, terms_of
 from pyro_decomp.fusion.products import Matrix, product_lines
-from pyro_decomp.fusion.schedule import (
-    Nest,
-    Schedule,
-    loops_of,
-    places_of,
-    strided,
-    terms_of,
-)
+from pyro_decomp.fusion.schedule import Nest, Schedule
 from pyro_decomp.fusion.values import (
     Call,
     Index,

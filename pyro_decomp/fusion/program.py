@@ -90,8 +90,9 @@ class Program:
         for number, (tensor, expected) in enumerate(zip(inputs, self._expected, strict=True)):
             shape, strides, dtype = expected
             is_shared = members is None or tensor.dim() == len(strides)
-            leading = torch.Size(() if is_shared else (members,))
-            if tensor.shape != leading + shape or tensor.dtype != dtype:
+            own = tensor.shape if is_shared else tensor.shape[1:]
+            is_whole = is_shared or len(tensor) == members
+            if own != shape or not is_whole or tensor.dtype != dtype:
                 found = f"{tuple(tensor.shape)} of {tensor.dtype}"
                 raise ValueError(f"input {number}: expected {tuple(shape)} of {dtype}, got {found}")
             is_in_a_row = tensor.stride()[0 if is_shared else 1 :] == strides

@@ -6,28 +6,12 @@ no root is computed again wherever it is needed.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pyro_decomp.fusion.values import (
-    MOST_UNROLLED,
-    Call,
-    Index,
-    Pointwise,
-    Product,
-    Reader,
-    Reduction,
-    Result,
-    Shape,
-    Stored,
-    Value,
-    View,
-    contiguous,
-)
-
-KEPT_IF_SHARED = 8  # cost from which on a value is not computed twice
-KEPT_IF_REPEATED = 3  # the same for one that is needed at many places of what needs it
-MOST_INLINED = 300  # cost of one expression
+from pyro_decomp.fusion.loops import extents_of, places_of, terms_of
+from pyro_decomp.fusion.roots import roots_of, strides_of
+from pyro_decomp.fusion.values import Call, Index, Product, Reader, Result, Shape, Value
 
 
 @dataclass(eq=False)
@@ -62,94 +46,9 @@ class Schedule:
 def scheduled(outputs: Sequence[Value]) -> Schedule:
     """Decide how to compute some values; these come out contiguous."""
     order = _in_order(outputs)
-    roots, row = _roots(order, outputs)
-    strides = {root: _strides(root, row) for root in roots}
+    roots, row = roots_of(order, outputs)
+    strides = {root: strides_of(root, row) for root in roots}
     return Schedule(_steps(order, roots), strides)
-
-
-def terms_of(root: Value) -> tuple[Value, frozenset[int]]:
-    """The value whose numbers a root's loops go through, and which dimensions are added up."""
-    if isinstance(root, Reduction) and not root.is_unrolled:
-        return root.base, frozenset(root.dims)
-    return root, frozenset()
-
-
-def loops_of(root: Value) -> tuple[list[int], list[int], list[int]]:
-    """Dimensions of a root's terms: those of its outer loops, of its inner, and unrolled ones.
-
-    Inner loops add up what the outer ones keep. The longest dimension is innermost of its kind.
-    """
-    terms, added = terms_of(root)
-    unrolled: list[int] = []
-    times = 1
-    for dim in sorted(range(len(terms.shape)), key=lambda dim: terms.shape[dim]):
-        if times * terms.shape[dim] > MOST_UNROLLED:
-            break
-        unrolled.append(dim)
-        times *= terms.shape[dim]
-    rest = [dim for dim in range(len(terms.shape)) if dim not in unrolled]
-    rest.sort(key=lambda dim: (terms.shape[dim], -dim))
-    return [d for d in rest if d not in added], [d for d in rest if d in added], unrolled
-
-
-def places_of(root: Value) -> list[Index]:
-    """The indices of a root's terms at one place of its loops ``i0``, ``i1``..."""
-    outer, inner, unrolled = loops_of(root)
-    names = {dim: f"i{depth}" for depth, dim in enumerate([*outer, *inner])}
-    places: list[Index] = [()]
-    for dim, extent in enumerate(terms_of(root)[0].shape):
-        along = list(map(str, range(extent))) if dim in unrolled else [names[dim]]
-        places = [(*place, each) for place in places for each in along]
-    return places
-
-
-def extents_of(root: Value) -> Shape:
-    """How many places each of a root's loops has, the outermost first."""
-    outer, inner, _ = loops_of(root)
-    terms, _ = terms_of(root)
-    return tuple(terms.shape[dim] for dim in (*outer, *inner))
-
-
-def strided(value: Value, strides: dict[Value, Shape]) -> tuple[Value, int, Shape] | None:
-    """The root or input that a value views, where its first number is, and its strides.
-
-    Args:
-        value: What is asked for.
-        strides: Of the memory of roots.
-
-    Returns:
-        None if its numbers are not at constant distances, or not in memory.
-    """
-    names = tuple(f"v{dim}" for dim in range(len(value.shape)))
-    base, index = _base(value, names, strides)
-    steps = base.strides if isinstance(base, Stored) else strides.get(base)
-    if steps is None:
-        return None
-    by_name = dict.fromkeys(names, 0)
-    first = 0
-    for place, step in zip(index, steps, strict=True):
-        if place.isdigit():
-            first += int(place) * step
-        elif place in by_name:
-            by_name[place] += step
-        else:
-            return None
-    return base, first, tuple(by_name[name] for name in names)
-
-
-def _base(value: Value, index: Index, roots: Collection[Value] = ()) -> tuple[Value, Index]:
-    """What a value is a view of, and the index into it."""
-    while isinstance(value, View) and not value.given and value not in roots:
-        index = value.place(index, _NoReader())
-        value = value.base
-    return value, index
-
-
-class _NoReader(Reader):
-    """For views that ask for no numbers."""
-
-    def of(self, value: Value, index: Index) -> str:
-        raise AssertionError("a view without given values read one")
 
 
 def _in_order(outputs: Sequence[Value]) -> list[Value]:
@@ -166,97 +65,6 @@ def _in_order(outputs: Sequence[Value]) -> list[Value]:
         waiting.append((value, True))
         waiting += [(operand, False) for operand in reversed(value.operands)]
     return list(found)
-
-
-def _roots(order: Sequence[Value], outputs: Sequence[Value]) -> tuple[set[Value], set[Value]]:
-    """What is kept in memory, and what of it contiguously."""
-    row = set(outputs)
-    for call in order:
-        if isinstance(call, Call):
-            row.update(call.results)
-            row.update(argument for argument in call.arguments if not _is_view(argument))
-    kept = set(row)
-    for value in order:
-        if isinstance(value, Call):
-            for argument in value.arguments:
-                base = _in_a_row(argument, row)
-                kept.add(argument if base is None else base)
-                if base is None:
-                    row.add(argument)
-        elif isinstance(value, Product):
-            kept.update(map(_behind_view, value.operands))
-        elif isinstance(value, Reduction) and not value.is_unrolled:
-            kept.add(value)
-        if isinstance(value, Product | Call):
-            kept.add(value)
-    kept = {value for value in kept if not isinstance(value, Stored)}
-    return kept | _worth_keeping(order, kept), row
-
-
-def _is_view(value: Value) -> bool:
-    return isinstance(value, Stored) or (isinstance(value, View) and not value.given)
-
-
-def _in_a_row(value: Value, row: Collection[Value]) -> Value | None:
-    """What a value is a view of, if its memory will be laid out as the value is read."""
-    base = _behind_view(value)
-    found = strided(value, {base: _strides(base, row)})
-    is_so = found is not None and found[1:] == (0, contiguous(value.shape))
-    return base if is_so else None
-
-
-def _behind_view(value: Value) -> Value:
-    """What a value is a view of at constant distances; or else the value."""
-    names = tuple(f"v{dim}" for dim in range(len(value.shape)))
-    base, _ = _base(value, names)
-    return value if strided(value, {base: contiguous(base.shape)}) is None else base
-
-
-def _worth_keeping(order: Sequence[Value], kept: set[Value]) -> set[Value]:
-    """What would otherwise be computed too often."""
-    users: dict[Value, int] = defaultdict(int)
-    reach: dict[Value, int] = defaultdict(int)  # numbers of whatever it is computed for
-    for value in reversed(order):
-        size = terms_of(value)[0].size
-        for operand in value.operands:
-            users[operand] += 1
-            reach[operand] = max(reach[operand], size, 0 if value in kept else reach[value])
-    found: set[Value] = set()
-    cost: dict[Value, int] = {}
-    for value in order:
-        own = value.cost + sum(cost[operand] * _times(value, operand) for operand in value.operands)
-        if isinstance(value, Pointwise | Reduction) and (
-            (own >= KEPT_IF_SHARED and users[value] > 1)
-            or (own >= KEPT_IF_REPEATED and reach[value] > 2 * value.size)
-            or own >= MOST_INLINED
-        ):
-            found.add(value)
-        cost[value] = 0 if value in kept or value in found else own
-    return found
-
-
-def _times(value: Value, operand: Value) -> int:
-    """How often a value reads an operand for one number."""
-    if isinstance(value, Reduction):
-        return value.num_terms if value.is_unrolled else 1
-    return 1
-
-
-def _strides(root: Value, row: Collection[Value]) -> Shape:
-    """How a root's memory is laid out: the longest dimension in a row, as loops run along it.
-
-    Args:
-        root: What is kept.
-        row: What has to be contiguous.
-    """
-    if root in row:
-        return contiguous(root.shape)
-    by_length = sorted(range(len(root.shape)), key=lambda dim: (-root.shape[dim], dim))
-    strides, step = [0] * len(root.shape), 1
-    for dim in by_length:
-        strides[dim] = step
-        step *= root.shape[dim]
-    return tuple(strides)
 
 
 def _steps(order: Sequence[Value], roots: set[Value]) -> list[Step]:

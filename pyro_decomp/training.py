@@ -85,7 +85,9 @@ def train(
         raise ExperimentError(f"the optimiser cannot be made: {error}") from error
     state.train(True)
     with tuned(execution.threads):
-        compute, execution = choose(execution, experiment, state, optimizer)
+        compute, execution = choose(
+            execution, experiment, state, optimizer, is_resumed=checkpoint is not None
+        )
         optimizer = experiment.optimizer(compute.trained)
     if not (resume and folder.config_path.exists()):
         folder.open_new(config | {"execution": asdict(execution)}, force=force)

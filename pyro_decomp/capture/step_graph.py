@@ -34,12 +34,15 @@ class StepGraph:
             as they are afterwards.
         draw: Gives the draws, in the programs' order, from the global generator.
         names: Of the values: ``objective``, ``elbo`` and every term.
+        has_gradient: Of each that is trained, whether the objective depends on it; where it does
+            not, the module gives zeros, and an optimiser is to be given none.
     """
 
     slots: Slots
     module: GraphModule
     draw: GraphModule
     names: tuple[str, ...]
+    has_gradient: tuple[bool, ...]
 
     @property
     def num_operations(self) -> int:
@@ -77,6 +80,7 @@ def capture(
     """
     slots = Slots(experiment, state, batch, weights)
     names: list[str] = []
+    has_gradient: list[bool] = []
 
     def step(*inputs: Tensor) -> list[Tensor]:
         trained, frozen, buffers, numbers, batch = slots.split(inputs)
@@ -93,6 +97,7 @@ def capture(
             torch.zeros_like(leaf) if gradient is None else gradient
             for leaf, gradient in zip(leaves, found, strict=True)
         ]
+        has_gradient[:] = [gradient is not None for gradient in found]
         values = named_values(estimate)
         names[:] = values
         return [torch.stack([value.detach() for value in values.values()]), *gradients, *updated]
@@ -109,7 +114,7 @@ def capture(
     draw = lift(module)
     simplify(draw)
     simplify(module)
-    return StepGraph(slots, module, draw, tuple(names))
+    return StepGraph(slots, module, draw, tuple(names), tuple(has_gradient))
 
 
 def _check_repeats(experiment: Experiment, state: State, batch: Sequence[Tensor]) -> None:
@@ -123,9 +128,22 @@ def _check_repeats(experiment: Experiment, state: State, batch: Sequence[Tensor]
             evaluate = experiment.elbo.evaluate
             return evaluate(experiment.model, experiment.guide, *batch).objective
 
+    before = _plain_attributes(state)
     first, second = objective(0), objective(1)
-    if not torch.equal(first, second) and not bool(first.isnan()):
+    differs = not torch.equal(first, second) and not bool(first.isnan())
+    if differs or _plain_attributes(state) != before:
         raise CaptureError("Python decides what the programs compute, otherwise at every run")
+
+
+def _plain_attributes(state: State) -> list[tuple[str, object]]:
+    """Numbers and words that networks keep, which a program that counts changes."""
+    parts = dict.fromkeys(part for module in state.modules for part in module.modules())
+    return [
+        (name, value)
+        for part in parts
+        for name, value in vars(part).items()
+        if isinstance(value, bool | int | float | str)
+    ]
 
 
 def _reason(error: Exception) -> str:

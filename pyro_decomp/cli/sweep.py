@@ -152,12 +152,14 @@ def _report_end(console: "Console", rows: list[dict[str, Any]], folder: Path) ->
     """
     from pyro_decomp.cli.sweep_view import say
 
-    wrong = [row for row in rows if row["message"] or row["status"] != "finished"]
-    for row in wrong[:MOST_TOLD]:
+    wrong = [row for row in rows if row["status"] != "finished"]
+    unmeasured = [row for row in rows if row["status"] == "finished" and row["message"]]
+    for row in [*wrong, *unmeasured][:MOST_TOLD]:
         tell("warning", "yellow", f"{row['member']}: {row['status']}: {row['message']}")
     say(console, f"The table is in {folder / 'table.csv'} and {folder / 'table.parquet'}. Next:")
     say(console, f"  pyro-decomp compare {shlex.quote(str(folder))}")
-    if wrong:
-        sentence = f"{len(wrong)} of {len(rows)} members went wrong; the table says how"
-        tell("error", "red", sentence)
+    counts = {"went wrong": len(wrong), "could not be measured as asked": len(unmeasured)}
+    sentences = [f"{count} of {len(rows)} members {what}" for what, count in counts.items() if count]
+    if sentences:
+        tell("error", "red", f"{', '.join(sentences)}; the table says how")
         raise typer.Exit(FAILED)

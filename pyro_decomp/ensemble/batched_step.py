@@ -21,13 +21,14 @@ class Results:
     Attributes:
         values: Of the step's names, ``[K, n]``.
         norms: Of the members' gradients, ``[K]``.
-        gradients: By each parameter, with a leading K; or by all of a member's as one vector.
+        gradients: By each parameter, with a leading K, None where the objective does not depend on
+            it; or by all of a member's as one vector.
         buffers: As they are afterwards, with a leading K.
     """
 
     values: Tensor
     norms: Tensor
-    gradients: Sequence[Tensor]
+    gradients: Sequence[Tensor | None]
     buffers: list[Tensor]
 
 
@@ -44,24 +45,27 @@ class BatchedStep:
     run: Callable[[Sequence[Tensor]], Results]
 
 
-def fused(graph: StepGraph, inputs: Sequence[Tensor]) -> BatchedStep:
+def fused(graph: StepGraph, inputs: Sequence[Tensor], *, is_joined: bool) -> BatchedStep:
     """One member after another by loops in C, each with what it computes in the caches.
 
     Args:
         graph: The step of one.
         inputs: Of one member.
+        is_joined: Give all gradients of a member as one vector.
 
     Raises:
         FusionError: It cannot be written as C.
     """
-    size, buffers = len(graph.slots.trained), graph.slots.buffers
+    trained, buffers = graph.slots.trained, graph.slots.buffers
+    size = len(trained)
     program = Program(with_norm(graph.module, size), inputs, [1, size, *[1] * len(buffers)])
 
     def run(inputs: Sequence[Tensor]) -> Results:
         members = len(inputs[0])
         values, gradient, *updated = program(inputs, members)
         shaped = [new.view(members, *own.shape) for new, own in zip(updated, buffers, strict=True)]
-        return Results(values[:, :-1], values[:, -1], [gradient], shaped)
+        gradients = [gradient] if is_joined else _found(graph, _shaped_as(trained, gradient))
+        return Results(values[:, :-1], values[:, -1], gradients, shaped)
 
     return BatchedStep(graph, run)
 
@@ -104,6 +108,19 @@ def vectorized(
 
     def run(inputs: Sequence[Tensor]) -> Results:
         values, *rest, norms = program(*inputs)
-        return Results(values, norms, rest[:size], list(rest[size:]))
+        return Results(values, norms, _found(graph, rest[:size]), list(rest[size:]))
 
     return BatchedStep(graph, run)
+
+
+def _shaped_as(parameters: Sequence[Tensor], gradient: Tensor) -> list[Tensor]:
+    """Vectors of members, ``[K, P]``, as parts of the parameters' shapes."""
+    parts = gradient.split([parameter.numel() for parameter in parameters], 1)
+    pairs = zip(parts, parameters, strict=True)
+    return [part.reshape(len(gradient), *parameter.shape) for part, parameter in pairs]
+
+
+def _found(graph: StepGraph, gradients: Sequence[Tensor]) -> list[Tensor | None]:
+    """Gradients of the parameters that the objective depends on."""
+    pairs = zip(gradients, graph.has_gradient, strict=True)
+    return [gradient if is_there else None for gradient, is_there in pairs]

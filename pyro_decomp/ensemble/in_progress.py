@@ -75,6 +75,8 @@ def interrupted(out: Path) -> Sequence[Begun]:
     for path in sorted((out / FOLDER).glob("*.json")):
         try:
             found.append(Begun(**json.loads(path.read_text())))
-        except (ValueError, TypeError, OSError):
+        except (ValueError, TypeError):  # damaged, or of another version
+            path.unlink(missing_ok=True)
+        except OSError:
             continue
     return found

@@ -21,7 +21,7 @@ from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.fusion import FusionError
 from pyro_decomp.interruption import Interrupted, stop_requests
 from pyro_decomp.loop import CHECKPOINT_SHARE
-from pyro_decomp.machine import tuned
+from pyro_decomp.machine import peak_memory, tuned
 from pyro_decomp.modules import undisturbed
 from pyro_decomp.run_folder import RunFolder
 from pyro_decomp.steps import Execution
@@ -137,7 +137,7 @@ def _first_step(trial: Trial) -> Tensor:
 
 def _train(together: Together, file: ItemFile, report: Report) -> None:
     state = file.read()
-    if state is not None and state["how"] == together.how:
+    if state is not None and state.get("how") == together.how:
         together.load_state_dict(state)
     size, total = len(together.trials), together.total_steps
     saved, cost = time.monotonic(), FIRST_SAVE / CHECKPOINT_SHARE
@@ -156,11 +156,15 @@ def _kept(together: Together, index: int, out: Path, item: Item, seconds: float)
     """Write a member's run folder."""
     trial = together.trials[index]
     folder = RunFolder(out / "members" / trial.member.name)
-    execution = Execution(together.how, "float32", "contiguous", 1, f"with {item.why}")
+    execution = Execution(
+        together.how, "float32", "contiguous", 1, f"one of {len(together.trials)} at once"
+    )
     checkpoint = together.checkpoint(index)
     config = trial.config | {"execution": asdict(execution), "together": True}
     folder.open_new(config, force=True)
     folder.write_checkpoint(checkpoint, together.history(index))
+    done = {"steps": checkpoint["step"], "seconds": seconds, "peak_resident_bytes": peak_memory()}
+    folder.write_resources(done)
     why = together.set_aside.get(index)
     status = "finished" if why is None else "not finite"
     message = "" if why is None else why[0]

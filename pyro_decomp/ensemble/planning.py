@@ -27,6 +27,8 @@ SAVED_BY_FUSING = 7e-6  # an operation, member and step
 FUSING = 1.0, 5e-3  # once a process, and an operation
 SAVED_BY_COMPILING = 3e-6
 COMPILING = 5.0, 40e-3
+BY_PROGRAMS = 20e-6  # an operation and step of a member alone
+LITTLE_WORK = 8.0  # in all: what trains sooner than processes start, and take a step down
 
 ASKED = "as was asked for"
 
@@ -74,9 +76,9 @@ def plan(
                     numbers=tuple(names.numbers),
                 )
             )
-    groups = _groups(source, list(by_name.values()), device)
+    groups = list(_groups(source, list(by_name.values()), device))
     for group in sorted(groups, key=_cost, reverse=True):
-        items += _divided(group, way, num_workers, device)
+        items += _divided(group, way, max(1, num_workers // len(groups)), device)
     return items
 
 
@@ -146,13 +148,15 @@ def _why_alone(trial: Trial) -> str:
 
 
 def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Item]:
-    """The items of a group."""
+    """The items of a group, for which there are so many processes."""
     why, signature = group.why_alone, group.signature
     if not why and len(group.members) == 1:
         why = "no other member does the same arithmetic"
     on_processor = torch.device(device).type == "cpu"
     if not why and way == "auto" and on_processor and signature and signature.is_convolutional:
         why = "a processor does convolutions of many networks at once no faster"
+    if not why and way == "auto" and on_processor and _work(group) < LITTLE_WORK:
+        why = "it takes less time than to prepare what would train them together"
     if why or signature is None:
         steps = group.total_steps
         return [Item((m,), together=False, why=why, steps=steps) for m in group.members]
@@ -160,7 +164,8 @@ def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Ite
     if on_processor:
         at_once = max(FEWEST_MEMBERS, min(MOST_MEMBERS, ELEMENTS // signature.largest))
     parts = -(-len(group.members) // at_once)
-    parts = min(len(group.members), -(-parts // num_workers) * num_workers)  # an equal load
+    equal = -(-parts // num_workers) * num_workers  # an equal load
+    parts = max(1, min(len(group.members) // 2, equal))
     size = -(-len(group.members) // parts)
     how, missing = _how(group, num_workers, torch.device(device).type)
     return [
@@ -174,6 +179,12 @@ def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Ite
         )
         for start in range(0, len(group.members), size)
     ]
+
+
+def _work(group: _Group) -> float:
+    """Seconds of a processor that its members would take alone."""
+    operations = 2 * group.signature.num_operations if group.signature else 0  # and the gradient's
+    return BY_PROGRAMS * operations * group.total_steps * len(group.members)
 
 
 def _how(group: _Group, num_workers: int, device_type: str) -> tuple[str, str]:

@@ -46,11 +46,13 @@ class Stacked:
         self.optimizer = optimizer(self.trained)
         self._update = Update(self.optimizer)
 
-    def update(self, gradients: Sequence[Tensor], norms: Tensor, limit: float | None) -> None:
+    def update(
+        self, gradients: Sequence[Tensor | None], norms: Tensor, limit: float | None
+    ) -> None:
         """One step of the optimiser.
 
         Args:
-            gradients: Of ``trained``.
+            gradients: Of ``trained``; what has none is left as it is.
             norms: Of each member's gradient, ``[K]``.
             limit: To which a member's gradient is scaled down, if it is longer.
         """
@@ -58,7 +60,7 @@ class Stacked:
             each.grad = gradient
         if limit is not None:
             factors = (limit / (norms + SMALL)).clamp(max=1.0)
-            for gradient in gradients:
+            for gradient in filter(torch.is_tensor, gradients):
                 gradient.mul_(factors.view(-1, *(1,) * (gradient.dim() - 1)))
         self._update()
 

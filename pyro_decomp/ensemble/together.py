@@ -69,10 +69,9 @@ class Together:
             )
         )
         trained = [slots.trained for slots in self._slots]
-        is_joined = how == "fused"
-        if is_joined and not can_be_joined(trained, trials[0].optimizer):
-            raise FusionError("the optimiser treats parameters in groups, or by types")
-        self._stacked = Stacked(trained, trials[0].optimizer, is_joined=is_joined)
+        is_steady = how == "fused" and not self._experiment.schedules  # as for one run alone
+        self._is_joined = is_steady and can_be_joined(trained, trials[0].optimizer)
+        self._stacked = Stacked(trained, trials[0].optimizer, is_joined=self._is_joined)
         self._ready: dict[tuple[Any, ...], BatchedStep] = {}
         if arithmetic is not None:
             kind = (arithmetic, tuple(self._own_numbers), len(trials), how)
@@ -207,6 +206,8 @@ class Together:
             trial = self.trials[0]
             one = batch if self._shares_data else [tensor[0] for tensor in batch]
             graph = capture(trial.experiment, trial.state, one, names)
+            if self._is_joined and not all(graph.has_gradient):
+                raise FusionError("the objective does not depend on all parameters")
             self._ready[key] = self._step_of(graph, batch, one)
         return self._ready[key]
 
@@ -214,7 +215,8 @@ class Together:
         generators = [trial.random["torch"] for trial in self.trials]
         draws = Draws(generators).next(graph.draw)
         if self.how == "fused":
-            return fused(graph, [*graph.slots.inputs(), *one, *(draw[0] for draw in draws)])
+            inputs = [*graph.slots.inputs(), *one, *(draw[0] for draw in draws)]
+            return fused(graph, inputs, is_joined=self._is_joined)
         return vectorized(
             graph,
             self._inputs(batch, draws),

@@ -58,11 +58,15 @@ def library_of(text: str, name: str, *defined: str) -> ctypes.CDLL:
 
 @cache
 def why_not() -> str:
-    """Why nothing can be compiled here; empty if there is a compiler."""
+    """Why nothing can be compiled here; empty if there is a compiler and a folder for libraries."""
     try:
         _compiler()
     except FileNotFoundError as error:
         return str(error)
+    try:
+        _folder().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"{_folder()} cannot be written to ({error.strerror}); XDG_CACHE_HOME names another"
     return ""
 
 

@@ -1,9 +1,10 @@
 """Which way of computing steps pays, decided before the first step and the same every time."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
-from torch import nn
 
 from pyro_decomp.capture import CaptureError
 from pyro_decomp.capture.compiled import why_not
@@ -12,11 +13,13 @@ from pyro_decomp.errors import ExperimentError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.fusion import FusionError
 from pyro_decomp.state import State
+from pyro_decomp.steps.agreement import disagreement
 from pyro_decomp.steps.eager import EagerStep
 from pyro_decomp.steps.execution import Execution
-from pyro_decomp.steps.graph import GraphStep
+from pyro_decomp.steps.graph import GraphStep, is_convolutional
 from pyro_decomp.steps.one_vector import may_be_joined
 from pyro_decomp.threads import is_small
+from pyro_decomp.user_code import one_line
 
 # Seconds, on the 2-core machine that docs/speed.md tells of. Only their ratios matter.
 SAVED_BY_REPLAYING = 12e-6  # an operation and step, of Pyro's handlers and autograd
@@ -25,13 +28,14 @@ SAVED_BY_FUSING = 25e-6
 CAPTURING = 0.5, 1e-3  # once, and an operation
 COMPILING = 20.0, 120e-3  # with nothing of the compiler's in its cache, as the others
 FUSING = 0.8, 5e-3  # capturing included
+TOLERANCES = {"float32": 1e-3, "bfloat16": 5e-2}  # of a step held against the programs
 MARGIN = 1.25  # what a choice must win more than it costs
 
 
 def resolve(asked: Execution, experiment: Experiment, state: State) -> Execution:
     """Replace "auto" in everything but ``steps``, and change the networks' memory format."""
     device = next(iter(state.parameters.values())).device
-    convolutional = _is_convolutional(state)
+    convolutional = is_convolutional(state)
     precision, layout, threads = asked.precision, asked.memory_format, asked.threads
     if precision == "auto":
         precision = "bfloat16" if convolutional and _has_bfloat16(device) else "float32"
@@ -46,18 +50,27 @@ def resolve(asked: Execution, experiment: Experiment, state: State) -> Execution
 
 
 def choose(
-    execution: Execution, experiment: Experiment, state: State, optimizer: torch.optim.Optimizer
+    execution: Execution,
+    experiment: Experiment,
+    state: State,
+    optimizer: torch.optim.Optimizer,
+    *,
+    is_resumed: bool = False,
 ) -> tuple[EagerStep | GraphStep, Execution]:
     """What computes the steps, and the execution with "auto" replaced in ``steps`` too.
+
+    What does not run the programs is held against them on the first batch.
 
     Args:
         execution: As :func:`resolve` gave it.
         experiment: What is trained.
         state: Its networks and parameters.
         optimizer: One of the kind that will train them.
+        is_resumed: The run was begun so, maybe on another machine: replay what cannot be translated
+            on this one.
 
     Raises:
-        ExperimentError: It asks for captured or compiled steps, which cannot be had.
+        ExperimentError: It asks for steps that cannot be had.
     """
     eager = EagerStep(experiment, state, execution.precision)
     asked, total = execution.steps, experiment.total_steps
@@ -68,66 +81,89 @@ def choose(
     step = GraphStep(experiment, state, execution.precision)
     batch = _first_batch(experiment)
     reason = _why_not_captured(step, experiment, batch)
+    how, why = "eager", reason
+    if not reason:
+        is_joined = may_be_joined(step.trained, optimizer)
+        how, why = _translated(
+            step, execution, total, batch, is_joined=is_joined, is_resumed=is_resumed
+        )
+        if how == "eager":
+            return eager, replace(execution, steps=how, why=why)
+        reason = disagreement(step, eager, state, batch, TOLERANCES[execution.precision])
     if reason and asked != "auto":
         raise ExperimentError(f"steps: expected eager or auto, as {reason}")
     if reason:
         return eager, replace(execution, steps="eager", why=reason)
-    asked, why = _translated(
-        step, execution, experiment=experiment, state=state, batch=batch, optimizer=optimizer
-    )
-    if asked == "eager":
-        return eager, replace(execution, steps="eager", why=why)
-    return step, replace(execution, steps=asked, why=why)
+    return step, replace(execution, steps=how, why=why)
 
 
 def _translated(
     step: GraphStep,
     execution: Execution,
-    *,
-    experiment: Experiment,
-    state: State,
+    total: int,
     batch: Batch,
-    optimizer: torch.optim.Optimizer,
+    *,
+    is_joined: bool,
+    is_resumed: bool,
 ) -> tuple[str, str]:
     """Translate a captured step as asked for, or as pays; how that is called, and why."""
-    asked, total = execution.steps, experiment.total_steps
+    asked = execution.steps
     if asked == "captured":
         return asked, ""
-    operations = step.captured(batch).num_operations
-    is_joined = may_be_joined(step.trained, optimizer)
-    why = f"{total} of {operations} operations"
-    is_small = asked == "auto" and execution.threads == 1  # fused steps have one thread
-    if asked == "fused" or (is_small and _wins(SAVED_BY_FUSING, FUSING, total, operations)):
+    translate = partial(_why_not_translated, step, batch, is_joined=is_joined)
+    if asked == "auto":
+        operations = step.captured(batch).num_operations
+        return _what_pays_here(step, execution, total, operations, translate)
+    missing = translate(asked)
+    if not missing:
+        return asked, ""
+    if not is_resumed:
+        raise ExperimentError(f"steps: expected eager, captured or auto, as {missing}")
+    step.replay(batch, is_joined=is_joined)
+    return "captured", missing
+
+
+def _why_not_translated(step: GraphStep, batch: Batch, how: str, *, is_joined: bool) -> str:
+    """Fuse or compile a step; why that cannot be done, empty if it was."""
+    if how == "fused":
         try:
             step.fuse(batch, is_joined=is_joined)
         except FusionError as error:
-            if asked == "fused":
-                expected = (
-                    "steps: expected eager, captured, compiled or auto, as it cannot be fused"
-                )
-                raise ExperimentError(f"{expected}: {error}") from error
-            why += f"; not fused: {error}"
-        else:
-            return "fused", why if asked == "auto" else ""
-    missing = why_not(next(iter(state.parameters.values())).device.type)
-    if asked == "compiled" and missing:
-        raise ExperimentError(f"steps: expected eager, captured or auto, as {missing}")
-    if asked == "auto":
-        asked = _what_pays(total, operations)
-        if asked == "eager":
-            return asked, _too_few(total)
-        if asked == "compiled" and (_is_convolutional(state) or missing):
-            return "captured", missing or "compiling does not make convolutions faster"
-    else:
-        why = ""
-    if asked == "compiled":
-        step.compile(batch, is_joined=is_joined)
-    return asked, why
+            return f"it cannot be fused: {error}"
+        return ""
+    missing = why_not(step.trained[0].device.type)
+    if not missing:
+        try:
+            step.compile(batch, is_joined=is_joined)
+        except RuntimeError as error:
+            return f"torch's compiler failed: {one_line(error)}"
+    return missing
 
 
-def _is_convolutional(state: State) -> bool:
-    parts = (part for module in state.modules for part in module.modules())
-    return any(isinstance(part, nn.Conv2d | nn.ConvTranspose2d) for part in parts)
+def _what_pays_here(
+    step: GraphStep,
+    execution: Execution,
+    total: int,
+    operations: int,
+    translate: Callable[[str], str],
+) -> tuple[str, str]:
+    """Translate a step by the fastest of the ways that pay and can be had."""
+    why = f"{total} of {operations} operations"
+    if execution.threads == 1 and _wins(SAVED_BY_FUSING, FUSING, total, operations):
+        missing = translate("fused")  # fused steps have one thread
+        if not missing:
+            return "fused", why
+        why += f"; {missing}"
+    how = _what_pays(total, operations)
+    if how == "eager":
+        return how, _too_few(total)
+    if how == "compiled":
+        missing = "compiling does not make convolutions faster"
+        if not step.is_convolutional:
+            missing = translate(how)
+        if missing:
+            return "captured", missing
+    return how, why
 
 
 def _why_not_captured(step: GraphStep, experiment: Experiment, batch: Batch) -> str:

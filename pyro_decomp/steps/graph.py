@@ -6,9 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pyro_decomp.capture import StepGraph, capture
+from pyro_decomp.capture import CaptureError, StepGraph, capture
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import NonFiniteError
 from pyro_decomp.experiment import Experiment
@@ -67,6 +67,11 @@ class GraphStep:
         return self._for(batch).graph
 
     @property
+    def is_convolutional(self) -> bool:
+        """Whether networks of the programs convolve."""
+        return is_convolutional(self._state)
+
+    @property
     def trained(self) -> list[Tensor]:
         """What an optimiser is to train: the parameters, or the vector that they are parts of."""
         return self._eager.trained if self._joined is None else [self._joined.vector]
@@ -95,8 +100,16 @@ class GraphStep:
         """
         self._translated(by_fusion, batch, is_joined=is_joined)
 
+    def replay(self, batch: Batch, *, is_joined: bool = False) -> None:
+        """Go on, one operation by one, with a run whose steps cannot be translated here."""
+        self._translated(
+            lambda graph, _, joined: replayed(graph, joined), batch, is_joined=is_joined
+        )
+
     def _translated(self, translate: "Translate", batch: Batch, *, is_joined: bool) -> None:
         key, graph = self._key(batch), self.captured(batch)
+        # A schedule may change which parameters have a gradient: a vector has one or has none.
+        is_joined = is_joined and all(graph.has_gradient) and not self._experiment.schedules
         joined = OneVector(self._eager.trained) if is_joined else None
         inputs = self._example(graph, batch)
         self._ready = {key: _Ready(graph, translate(graph, inputs, joined))}
@@ -107,9 +120,11 @@ class GraphStep:
 
         Raises:
             NonFiniteError: The objective is infinite or not a number; it says what made it so.
-            CaptureError: This is the first batch of its shape, and its step cannot be captured.
         """
-        ready = self._for(batch)
+        try:
+            ready = self._for(batch)
+        except CaptureError:  # for this shape, or this stage of a schedule
+            return self._by_programs(batch, step)
         noise = torch.get_rng_state()
         numbers, *rest = ready.run(self._inputs(ready.graph, batch))
         found = numbers.tolist()
@@ -123,10 +138,21 @@ class GraphStep:
         trained = self.trained
         for parameter, gradient in zip(trained, rest, strict=False):
             parameter.grad = gradient
+        if self._joined is None:
+            for parameter, has_one in zip(trained, ready.graph.has_gradient, strict=True):
+                if not has_one:
+                    parameter.grad = None
         if buffers := rest[len(trained) :]:
             with torch.no_grad():
                 torch._foreach_copy_(ready.graph.slots.buffers, list(buffers))
         return StepResult(values, norm=norm)
+
+    def _by_programs(self, batch: Batch, step: int) -> StepResult:
+        result = self._eager(batch, step)
+        if self._joined is not None:
+            each = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._eager.trained]
+            self._joined.vector.grad = torch.cat([gradient.flatten() for gradient in each])
+        return result
 
     def _for(self, batch: Batch) -> _Ready:
         key = self._key(batch)
@@ -159,6 +185,12 @@ class GraphStep:
 
     def _inputs(self, graph: StepGraph, batch: Sequence[Tensor]) -> list[Tensor]:
         return [*graph.slots.inputs(), *batch, *graph.draw()]
+
+
+def is_convolutional(state: State) -> bool:
+    """Whether a network has convolutions."""
+    parts = (part for module in state.modules for part in module.modules())
+    return any(isinstance(part, nn.Conv2d | nn.ConvTranspose2d) for part in parts)
 
 
 Translate = Callable[[StepGraph, Sequence[Tensor], OneVector | None], Runner]

@@ -206,6 +206,24 @@ def python_noise() -> Programs:
     return Programs(model, programs.guide, programs.x)
 
 
+class Counting(nn.Module):
+    """An encoder that would do something else after many calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = MLPEncoder(D, 2, hidden=(4,))
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Any:
+        self.calls += 1
+        return self.encoder(x if self.calls < 200 else 2 * x)
+
+
+def counting_network() -> Programs:
+    module = VAE(normal_prior, Counting(), MLPDecoder(2, D, hidden=(4,)), size=N).double()
+    return Programs(module.model, module.guide, torch.zeros(B, D))
+
+
 REFUSED: dict[str, tuple[Callable[[], Programs], str]] = {
     "a choice by value": (
         lambda: Programs(choosing, vae().guide, torch.zeros(B, D)),
@@ -213,6 +231,7 @@ REFUSED: dict[str, tuple[Callable[[], Programs], str]] = {
     ),
     "a draw that cannot be lifted": (gammas, "draws depends on parameters or data"),
     "a count of calls": (counting, "Python decides"),
+    "a count that a network keeps": (counting_network, "Python decides"),
     "draws of Python's": (python_noise, "Python decides"),
     "writing to a tensor outside": (writing, "write to a tensor of their own"),
 }

@@ -17,8 +17,8 @@ A, B, C = (Member(name, {}, 0) for name in "abc")
 
 def test_a_plan_is_a_line_for_each_way_and_reason() -> None:
     items = [
-        Item((A, B), together=True, why="one program", compiled=True),
-        Item((C,), together=True, why="one program", compiled=True),
+        Item((A, B), together=True, why="one program", how="compiled"),
+        Item((C,), together=True, why="one program", how="compiled"),
         Item((A,), together=False, why="its loss branches"),
         Item((B,), together=False, why="its loss branches"),
         Item((C,), together=False, why="as was asked for"),

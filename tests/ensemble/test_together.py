@@ -1,3 +1,4 @@
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -199,6 +200,23 @@ def test_an_item_in_progress_is_planned_again_as_it_was(
     assert not interrupted(tmp_path)
 
 
+def test_files_of_items_of_another_version_are_begun_again(
+    source: ExperimentFile, tmp_path: Path
+) -> None:
+    found = members({"alpha": 1.0}, {"alpha": 2.0})
+    item = Item(tuple(found), together=True, why="to see")
+    file = ItemFile(tmp_path, item)
+    file.begin()
+    file.write({"step": 3})
+    (begun,) = (tmp_path / "items").glob("*.json")
+    begun.write_text(json.dumps({"members": ["member 0"], "why": "", "compiled": False}))
+    assert not interrupted(tmp_path)
+    assert not begun.exists()
+    outcomes = train_item(source, item, tmp_path, device="cpu", report=nobody)
+    assert [outcome.step for outcome in outcomes] == [6, 6]
+    assert not list((tmp_path / "items").iterdir())
+
+
 def test_a_damaged_file_of_an_item_is_begun_again(source: ExperimentFile, tmp_path: Path) -> None:
     item = Item(tuple(members({}, {})), together=True, why="to see")
     file = ItemFile(tmp_path, item)
@@ -225,7 +243,7 @@ def test_members_of_one_arithmetic_are_grouped(source: ExperimentFile) -> None:
         {"scale": 2.0},
         {"lr": 0.1},
     )
-    assert groups(plan(source, found)) == [
+    assert groups(plan(source, found, way="batched")) == [
         (False, ["5"]),
         (False, ["7"]),
         (True, ["0", "1"]),
@@ -236,9 +254,23 @@ def test_members_of_one_arithmetic_are_grouped(source: ExperimentFile) -> None:
 
 def test_seeds_make_no_difference_to_the_plan(source: ExperimentFile) -> None:
     found = [Member(f"seed {seed}", {"own": True}, seed) for seed in range(3)]
-    (item,) = plan(source, found)
+    (item,) = plan(source, found, way="batched")
     assert item.together
     assert item.members == tuple(found)
+
+
+def test_what_is_done_soon_trains_alone(source: ExperimentFile) -> None:
+    (why,) = {item.why for item in plan(source, members({"alpha": 1.0}, {"alpha": 2.0}))}
+    assert why == "it takes less time than to prepare what would train them together"
+
+
+def test_no_batch_is_of_one(source: ExperimentFile) -> None:
+    found = members(*({"alpha": 1.0 + number} for number in range(3)))
+    items = plan(source, found, way="batched", num_workers=8)
+    assert [len(item.members) for item in items] == [3]
+    found = members(*({"alpha": 1.0 + number} for number in range(4)))
+    items = plan(source, found, way="batched", num_workers=8)
+    assert [len(item.members) for item in items] == [2, 2]
 
 
 def test_what_trains_alone_says_why(source: ExperimentFile) -> None:

@@ -1,22 +1,26 @@
+from functools import partial
+from operator import neg
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
 
 from pyro_decomp import VAE, AggregateELBO, Experiment, load, train
-from pyro_decomp.elbo import FactorELBO
+from pyro_decomp.elbo import BetaELBO, FactorELBO
 from pyro_decomp.errors import ExperimentError, NonFiniteError, RunError
 from pyro_decomp.interruption import Interrupted
 from pyro_decomp.networks import ConvDecoder32, ConvEncoder32, Discriminator, MLPDecoder, MLPEncoder
 from pyro_decomp.priors import IsotropicNormal
 from pyro_decomp.run import Run
-from pyro_decomp.schedules import Linear
+from pyro_decomp.schedules import Constant, Linear
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.state import prepare
-from pyro_decomp.steps import EagerStep, Execution, GraphStep, choice, choose, resolve
+from pyro_decomp.steps import EagerStep, Execution, GraphStep, choice, choose, resolve, runners
 from tests.test_training import files
 from tests.test_training_schedules import interrupt_at
 
@@ -221,3 +225,95 @@ def test_more_threads_change_nothing_but_rounding_and_are_put_back(tmp_path: Pat
     assert torch.get_num_threads() == before
     for name, column in runs[0].history.items():
         np.testing.assert_allclose(runs[1].history[name], column, rtol=1e-4, err_msg=name)
+
+
+class Wide(MLPEncoder):
+    """An encoder with a layer that it never uses."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 2, hidden=(4,))
+        self.extra = nn.Linear(3, 3)
+
+
+class Learned(nn.Module):
+    """A prior whose location is learned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.zeros(2))
+
+    def forward(self) -> torch.Tensor:
+        return pyro.sample("z", dist.Normal(self.loc, 1.0).to_event(1))
+
+
+def without_gradients(kind: str) -> Experiment:
+    """Parameters that the objective does not depend on, for ever or for some steps."""
+    set_seed(7)
+    decays = kind == "a layer that is not used, with weight decay"
+    encoder = Wide() if decays else MLPEncoder(3, 2, hidden=(4,))
+    prior = IsotropicNormal(2) if decays else Learned()
+    vae = VAE(prior, encoder, MLPDecoder(2, 3, hidden=(4,)), size=len(DATA))
+    held = Constant(0.0, until=5).then(Linear(0.1, 1.0, until=9))
+    return Experiment(
+        vae.model,
+        vae.guide,
+        DATA,
+        BetaELBO(),
+        epochs=12,
+        batch_size=20,
+        optimizer=partial(torch.optim.AdamW, lr=0.05, weight_decay=0.3 * decays, fused=True),
+        schedules={} if decays else {"beta": held},
+    )
+
+
+@pytest.mark.parametrize("how", ["captured", "fused"])
+@pytest.mark.parametrize(
+    "kind", ["a layer that is not used, with weight decay", "a prior that waits"]
+)
+def test_parameters_without_a_gradient_are_left_alone(kind: str, how: str, tmp_path: Path) -> None:
+    eager, other = (
+        train(without_gradients(kind), tmp_path / steps, execution=Execution(steps))
+        for steps in ("eager", how)
+    )
+    for name, parameter in eager.state.parameters.items():
+        found = other.state.parameters[name]
+        torch.testing.assert_close(found, parameter, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("what", ["values", "gradients"])
+def test_steps_that_come_out_otherwise_are_not_taken(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replay = runners.replayed
+
+    def wrong(*given: Any) -> Any:
+        run = replay(*given)
+
+        def otherwise(inputs: Any) -> Any:
+            values, *gradients = run(inputs)
+            return (
+                [values * 1.01, *gradients] if what == "values" else [values, *map(neg, gradients)]
+            )
+
+        return otherwise
+
+    monkeypatch.setattr("pyro_decomp.steps.graph.replayed", wrong)
+    step, execution = chosen(build(epochs=1500), Execution())
+    assert isinstance(step, EagerStep)
+    assert "comes out" in execution.why
+    with pytest.raises(ExperimentError, match=r"expected eager or auto, as .* comes out"):
+        chosen(build(), CAPTURED)
+
+
+def test_holding_a_step_against_the_programs_changes_nothing() -> None:
+    experiment = build()
+    state = prepare(experiment)
+    state.train(True)
+    optimizer = experiment.optimizer(state.parameters.values())
+    tensors = [t for module in state.modules for t in (*module.parameters(), *module.buffers())]
+    before = [tensor.clone() for tensor in tensors]
+    noise = torch.get_rng_state()
+    choose(resolve(CAPTURED, experiment, state), experiment, state, optimizer)
+    assert all(map(torch.equal, before, tensors))
+    assert all(parameter.grad is None for parameter in state.parameters.values())
+    assert torch.equal(noise, torch.get_rng_state())

@@ -71,6 +71,30 @@ def test_they_resume_to_the_same_bits(tmp_path: Path) -> None:
     assert all(torch.equal(one, other) for one, other in parameters)
 
 
+def test_they_go_on_replayed_where_there_is_no_compiler(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"schedules": {}}
+    whole = train(build(**options), tmp_path / "whole", execution=FUSED)
+    with pytest.raises(Interrupted):
+        train(build(**options), tmp_path / "run", execution=FUSED, report=interrupt_at(5))
+
+    def refuse(*_: Any) -> Any:
+        raise FusionError("no C compiler was found")
+
+    monkeypatch.setattr("pyro_decomp.steps.graph.by_fusion", refuse)
+    executions = []
+    resumed = train(
+        build(**options),
+        tmp_path / "run",
+        resume=True,
+        started=lambda state, execution: executions.append(execution),
+    )
+    assert str(executions[0]).startswith("captured steps (it cannot be fused: no C compiler")
+    for name, value in whole.state.parameters.items():
+        torch.testing.assert_close(resumed.state.parameters[name], value, rtol=1e-3, atol=1e-5)
+
+
 def test_a_failing_step_is_told_of_as_in_an_eager_one(tmp_path: Path) -> None:
     messages = []
     for execution in (EAGER, FUSED):

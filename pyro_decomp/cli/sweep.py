@@ -159,7 +159,9 @@ def _report_end(console: "Console", rows: list[dict[str, Any]], folder: Path) ->
     say(console, f"The table is in {folder / 'table.csv'} and {folder / 'table.parquet'}. Next:")
     say(console, f"  pyro-decomp compare {shlex.quote(str(folder))}")
     counts = {"went wrong": len(wrong), "could not be measured as asked": len(unmeasured)}
-    sentences = [f"{count} of {len(rows)} members {what}" for what, count in counts.items() if count]
+    sentences = [
+        f"{count} of {len(rows)} members {what}" for what, count in counts.items() if count
+    ]
     if sentences:
         tell("error", "red", f"{', '.join(sentences)}; the table says how")
         raise typer.Exit(FAILED)

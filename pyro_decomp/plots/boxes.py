@@ -10,7 +10,15 @@ from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
 from pyro_decomp.plots.latents import width_of
-from pyro_decomp.plots.style import CATEGORIES, INK, new_figure, round_ticks, styled, thin_ticks
+from pyro_decomp.plots.style import (
+    CATEGORIES,
+    INK,
+    add_legend,
+    new_figure,
+    round_ticks,
+    styled,
+    thin_ticks,
+)
 
 SPREAD = 0.8  # of the place of a group that its boxes take
 
@@ -92,7 +100,7 @@ def box_plots(
             Patch(facecolor=(colour, 0.3), edgecolor=colour, linewidth=0.8, label=method.name)
             for method, colour in zip(methods, CATEGORIES, strict=False)
         ]
-        figure.legend(handles=handles, loc="outside right upper")
+        add_legend(figure, handles)
     return figure
 
 

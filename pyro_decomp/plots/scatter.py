@@ -9,7 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from pyro_decomp.plots.style import CATEGORIES, new_figure, round_ticks, styled, thin_ticks
+from pyro_decomp.plots.style import (
+    CATEGORIES,
+    add_legend,
+    new_figure,
+    round_ticks,
+    styled,
+    thin_ticks,
+)
 from pyro_decomp.plots.trade_off import MARKERS
 
 SMALLEST, LARGEST = 8.0, 60.0  # areas of points, in square points
@@ -66,9 +73,11 @@ def scatter(
     for i, (method, colour, marker) in enumerate(zip(methods, CATEGORIES, MARKERS, strict=False)):
         own = weights[i]
         areas = 14.0 if own is None else SMALLEST + (LARGEST - SMALLEST) * (own - low) / span
+        areas = np.broadcast_to(areas, x[i].shape)
+        order = np.argsort(-areas, kind="stable")  # small marks lie on large ones
         axes.scatter(
-            x[i], y[i], s=areas, c=colour, marker=marker, alpha=0.65, linewidths=0.4,
-            edgecolors="white",
+            x[i][order], y[i][order], s=areas[order], c=colour, marker=marker, alpha=0.65,
+            linewidths=0.4, edgecolors="white",
         )  # fmt: skip
         handles.append(
             Line2D(
@@ -82,10 +91,7 @@ def scatter(
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     if len(methods) > 1 or weight_label is not None:
-        figure.legend(
-            handles=handles, loc="outside right upper", title=weight_label, title_fontsize=7,
-            alignment="left",
-        )  # fmt: skip
+        add_legend(figure, handles, title=weight_label)
     return figure
 
 

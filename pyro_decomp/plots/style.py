@@ -1,12 +1,13 @@
 """The one look that all figures share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
 from jaxtyping import Int
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -38,6 +39,9 @@ STYLE: dict[Any, Any] = {
 #: Figures are laid out at the resolution in which they are saved unless told otherwise: the
 #: width of words depends on it.
 DPI = 150
+
+LONGEST_BESIDE = 32  # letters of a name in a legend beside axes
+INCHES_A_LETTER, INCHES_A_LINE = 0.07, 0.15  # of a legend
 
 DATA = "#0072B2"
 RECONSTRUCTION = "#D55E00"
@@ -76,6 +80,21 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=DPI, layout="compressed")
     FigureCanvasAgg(figure)
     return figure
+
+
+def add_legend(figure: Figure, handles: Sequence[Artist], *, title: str | None = None) -> None:
+    """What colours stand for: beside the axes, or below them where the names are long."""
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    is_beside = longest <= LONGEST_BESIDE
+    if not is_beside:
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(
+            max(width, INCHES_A_LETTER * longest), height + INCHES_A_LINE * (len(handles) + 1)
+        )
+    figure.legend(
+        handles=handles, loc="outside right upper" if is_beside else "outside lower center",
+        title=title, title_fontsize=7, alignment="left",
+    )  # fmt: skip
 
 
 def thin_ticks(axes: Axes) -> None:

@@ -5,13 +5,22 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from pyro_decomp.plots.latents import named
-from pyro_decomp.plots.style import CATEGORIES, new_figure, round_ticks, styled, thin_ticks
+from pyro_decomp.plots.style import (
+    CATEGORIES,
+    add_legend,
+    new_figure,
+    round_ticks,
+    styled,
+    thin_ticks,
+)
 
 MARKERS = "osD^vP<>Xp"
+CLOSE = 0.06, 0.04  # parts of the axes, in which a second word would lie on the first
 
 
 @dataclass(frozen=True)
@@ -24,7 +33,8 @@ class TradeOff:
         y: The second quantity at each weight [points].
         lower: The lower edge of the band about ``y`` [points]; no band without both edges.
         upper: The upper edge [points].
-        weights: What to write at each point, such as the weight's value.
+        weights: What to write at each point that is not close to another, such as the weight's
+            value.
     """
 
     name: str
@@ -56,6 +66,7 @@ def trade_offs(
     figure = new_figure(4.2, 3.0)
     axes = figure.add_subplot()
     thin_ticks(axes)
+    labels: list[tuple[str, float, float]] = []
     for curve, colour, marker in zip(curves, CATEGORIES, MARKERS, strict=False):
         x = _points(curve, "x", curve.x, None)
         y = _points(curve, "y", curve.y, len(x))
@@ -64,10 +75,8 @@ def trade_offs(
             high = _points(curve, "upper", curve.upper, len(x))
             if (low > y).any() or (high < y).any():
                 raise ValueError(f"{curve.name}: expected lower <= y <= upper, got a y outside")
-            across = np.argsort(x, kind="stable")
-            axes.fill_between(
-                x[across], low[across], high[across], color=colour, alpha=0.18, linewidth=0
-            )
+            around = np.r_[x, x[::-1]], np.r_[low, high[::-1]]  # in the order of the weight
+            axes.fill(*around, color=colour, alpha=0.18, linewidth=0)
         elif curve.lower is not None or curve.upper is not None:
             raise ValueError(f"{curve.name}: expected both lower and upper, got one of them")
         axes.plot(
@@ -75,19 +84,32 @@ def trade_offs(
         )
         if curve.weights is not None:
             words = named(f"{curve.name}: weights", curve.weights, len(x))
-            for word, x_i, y_i in zip(words, x, y, strict=True):
-                axes.annotate(
-                    word, (x_i, y_i), xytext=(2.5, 2.5), textcoords="offset points", fontsize=6,
-                    color="#404040",
-                )  # fmt: skip
+            labels += zip(words, x, y, strict=True)
+    _annotate(axes, labels)
     axes.margins(0.08)
     axes.xaxis.set_major_locator(round_ticks(6))
     axes.yaxis.set_major_locator(round_ticks(6))
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
-    figure.legend(loc="outside right upper", title=weight_label, title_fontsize=7, alignment="left")
+    add_legend(figure, axes.get_legend_handles_labels()[0], title=weight_label)
     return figure
+
+
+def _annotate(axes: Axes, labels: Sequence[tuple[str, float, float]]) -> None:
+    """Write words at points, of those that are close together at the first alone."""
+    size = np.array([np.ptp(axes.dataLim.intervalx), np.ptp(axes.dataLim.intervaly)])
+    size[size == 0] = 1.0
+    written: list[Float[np.ndarray, " 2"]] = []
+    for word, x, y in labels:
+        place = np.array([x, y]) / size
+        if any((np.abs(place - other) < CLOSE).all() for other in written):
+            continue
+        written.append(place)
+        axes.annotate(
+            word, (x, y), xytext=(2.5, 2.5), textcoords="offset points", fontsize=6,
+            color="#404040",
+        )  # fmt: skip
 
 
 def _points(

@@ -23,9 +23,12 @@ def test_areas_grow_with_the_weight_alike_for_all_methods():
     points = [Points("a", X, Y, [0, 1, 2]), Points("b", X, Y, [4, 2, 0])]
     figure = scatter(points, "x", "y", weight_label="larger: higher beta")
     first, second = (collection.get_sizes() for collection in figure.axes[0].collections)
-    np.testing.assert_allclose(np.diff(first), (second[0] - second[2]) / 4)
-    assert first[0] == second[2] > 0
-    assert first[2] == second[1]
+    assert (np.diff(first) < 0).all()  # the large ones are drawn first, under the small ones
+    np.testing.assert_allclose(-np.diff(first), (second[0] - second[2]) / 4)
+    assert first[2] == second[2] > 0
+    assert first[0] == second[1]
+    offsets = figure.axes[0].collections[0].get_offsets()
+    np.testing.assert_array_equal(offsets, np.stack([X, Y], axis=1)[::-1])
     assert figure.legends[0].get_title().get_text() == "larger: higher beta"
 
 

@@ -9,6 +9,7 @@ import torch
 from pyro_decomp.aggregate_posterior import gaussian_native, gaussian_operator
 from pyro_decomp.fusion.refusal import FusionError
 from pyro_decomp.fusion.values import Call, Result, Shape, Value
+from pyro_decomp.native.library import why_not
 
 Address = Callable[[Any], str]
 """Gives the name of a pointer to an object of ctypes, which is kept."""
@@ -75,7 +76,7 @@ def _function(pointer: str, numbers: int) -> str:
 def _code(real: torch.dtype) -> ctypes.CDLL:
     code = gaussian_native.code_for(real) if real in gaussian_native.MACROS else None
     if code is None:
-        raise FusionError("the code for pairs of Gaussians could not be compiled")
+        raise FusionError(why_not() or "the code for pairs of Gaussians could not be compiled")
     return code
 
 

@@ -28,7 +28,9 @@ def test_curves_in_the_order_of_the_weights_with_bands():
 
 def test_words_do_not_lie_on_one_another():
     y = np.array([0.1, 0.101, 0.9])
-    figure = trade_offs([TradeOff("a", np.array([1.0, 1.01, 2.0]), y, weights="abc")], "x", "y")
+    figure = trade_offs(
+        [TradeOff("a", np.array([1.0, 1.01, 2.0]), y, weights=list("abc"))], "x", "y"
+    )
     assert [text.get_text() for text in figure.axes[0].texts] == ["a", "c"]
 
 

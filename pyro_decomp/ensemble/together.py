@@ -205,7 +205,7 @@ class Together:
         if key not in self._ready:
             trial = self.trials[0]
             one = batch if self._shares_data else [tensor[0] for tensor in batch]
-            graph = capture(trial.experiment, trial.state, one, names, trial.precision)
+            graph = capture(trial.experiment, trial.state, one, names)
             if self._is_joined and not all(graph.has_gradient):
                 raise FusionError("the objective does not depend on all parameters")
             self._ready[key] = self._step_of(graph, batch, one)

@@ -17,7 +17,6 @@ from pyro_decomp.objective_weights import objective_weights
 from pyro_decomp.run import describe
 from pyro_decomp.seeds import derive, random_state, seeded, set_seed
 from pyro_decomp.state import State, prepare
-from pyro_decomp.steps import Execution, resolve
 from pyro_decomp.training import TRAINING_STREAM
 
 
@@ -31,7 +30,6 @@ class Trial:
         state: Its networks and parameters.
         config: What its ``config.json`` records, but for the execution.
         random: Its random generators, as they are before the first step.
-        precision: Of networks' products, as a run alone has it by default.
     """
 
     member: Member
@@ -39,7 +37,6 @@ class Trial:
     state: State
     config: dict[str, Any]
     random: dict[str, Any]
-    precision: str
 
     @classmethod
     def of(cls, source: ExperimentFile, member: Member, device: str = "cpu") -> "Trial":
@@ -54,10 +51,9 @@ class Trial:
         config = describe(experiment, member.seed, device, own, member.arguments)
         state = prepare(experiment, device)
         state.train(True)
-        alone = resolve(Execution(memory_format="contiguous"), experiment, state)
         with seeded(derive(member.seed, TRAINING_STREAM)):
             random = random_state()
-        return cls(member, experiment, state, config, random, alone.precision)
+        return cls(member, experiment, state, config, random)
 
     @property
     def first_batch(self) -> Batch:

@@ -37,8 +37,8 @@ def resolve(asked: Execution, experiment: Experiment, state: State) -> Execution
     device = next(iter(state.parameters.values())).device
     convolutional = is_convolutional(state)
     precision, layout, threads = asked.precision, asked.memory_format, asked.threads
-    if precision == "auto":
-        precision = "bfloat16" if convolutional and _has_bfloat16(device) else "float32"
+    if precision == "auto":  # bfloat16 is faster where there is hardware, and trains otherwise
+        precision = "float32"
     if layout == "auto":
         layout = "channels_last" if convolutional else "contiguous"
     if threads is None and device.type == "cpu":
@@ -203,10 +203,3 @@ def _wins(saved: float, cost: tuple[float, float], total_steps: int, operations:
 def _first_batch(experiment: Experiment) -> Batch:
     data = Data.of(experiment.data)
     return data[: min(experiment.batch_size or len(data), len(data))]
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    """Whether products in bfloat16 are faster there: matrix instructions, or a recent GPU."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()

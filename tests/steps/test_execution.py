@@ -194,15 +194,13 @@ def images() -> Experiment:
     return Experiment(vae.model, vae.guide, x, AggregateELBO(), epochs=2)
 
 
-def test_convolutions_get_their_format_and_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    for has, precision in ((True, "bfloat16"), (False, "float32")):
-        monkeypatch.setattr(choice, "_has_bfloat16", lambda device, has=has: has)
-        experiment = images()
-        state = prepare(experiment)
-        found = resolve(Execution(), experiment, state)
-        assert (found.precision, found.memory_format) == (precision, "channels_last")
-        weights = [p for p in state.parameters.values() if p.dim() == 4]
-        assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+def test_convolutions_get_their_format() -> None:
+    experiment = images()
+    state = prepare(experiment)
+    found = resolve(Execution(), experiment, state)
+    assert (found.precision, found.memory_format) == ("float32", "channels_last")
+    weights = [p for p in state.parameters.values() if p.dim() == 4]
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
     plain = build()
     found = resolve(Execution(), plain, prepare(plain))
     assert (found.precision, found.memory_format) == ("float32", "contiguous")

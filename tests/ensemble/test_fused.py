@@ -13,10 +13,13 @@ from pyro_decomp.ensemble.alone import train_alone
 from pyro_decomp.ensemble.together import Together
 from pyro_decomp.ensemble.trial import Trial
 from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.native import library
 from pyro_decomp.run import load
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.steps import Execution
 from tests.ensemble.test_together import FILE, assert_close, members, nobody
+
+pytestmark = pytest.mark.skipif(bool(library.why_not()), reason="no C compiler")
 
 WAYS: dict[str, dict[str, Any]] = {
     "full batch": {},

@@ -11,6 +11,7 @@ from pyro_decomp import VAE, AggregateELBO, Experiment, load, train
 from pyro_decomp.errors import ExperimentError, NonFiniteError
 from pyro_decomp.fusion import FusionError
 from pyro_decomp.interruption import Interrupted
+from pyro_decomp.native import library
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
 from pyro_decomp.priors import IsotropicNormal
 from pyro_decomp.schedules import Linear
@@ -19,6 +20,8 @@ from pyro_decomp.state import prepare
 from pyro_decomp.steps import EagerStep, Execution, GraphStep, choose, resolve, runners
 from tests.test_training import files
 from tests.test_training_schedules import interrupt_at
+
+pytestmark = pytest.mark.skipif(bool(library.why_not()), reason="no C compiler")
 
 DATA = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
 EAGER, FUSED = Execution("eager"), Execution("fused")

@@ -8,10 +8,9 @@ from torch import Tensor
 
 from pyro_decomp.capture import CaptureError, StepGraph
 from pyro_decomp.capture.compiled import compiled, example_inputs
-from pyro_decomp.capture.norms import with_norm
 from pyro_decomp.capture.recording import record
 from pyro_decomp.capture.simplify import simplify
-from pyro_decomp.fusion import Program
+from pyro_decomp.steps.runners import fused_program
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,7 @@ def fused(graph: StepGraph, inputs: Sequence[Tensor], *, is_joined: bool) -> Bat
         FusionError: It cannot be written as C.
     """
     trained, buffers = graph.slots.trained, graph.slots.buffers
-    size = len(trained)
-    program = Program(with_norm(graph.module, size), inputs, [1, size, *[1] * len(buffers)])
+    program = fused_program(graph, inputs)
 
     def run(inputs: Sequence[Tensor]) -> Results:
         members = len(inputs[0])

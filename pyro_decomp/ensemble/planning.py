@@ -92,6 +92,11 @@ class _Group:
     why_alone: str = ""
     numbers: tuple[str, ...] = ()
 
+    @property
+    def num_operations(self) -> int:
+        """Of a step, with the gradient's, which are about as many."""
+        return 2 * self.signature.num_operations if self.signature else 0
+
 
 def _cost(group: _Group) -> float:
     """What a member of it costs, in operations; one that trains alone costs most."""
@@ -183,13 +188,12 @@ def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Ite
 
 def _work(group: _Group) -> float:
     """Seconds of a processor that its members would take alone."""
-    operations = 2 * group.signature.num_operations if group.signature else 0  # and the gradient's
-    return BY_PROGRAMS * operations * group.total_steps * len(group.members)
+    return BY_PROGRAMS * group.num_operations * group.total_steps * len(group.members)
 
 
 def _how(group: _Group, num_workers: int, device_type: str) -> tuple[str, str]:
     """How steps of a group are computed: what pays; and what is missing for it, if anything is."""
-    operations = 2 * group.signature.num_operations if group.signature else 0  # and the gradient's
+    operations = group.num_operations
     steps = group.total_steps * len(group.members) / num_workers
     if device_type == "cpu":
         saved, cost, how, missing = SAVED_BY_FUSING, FUSING, "fused", library.why_not()

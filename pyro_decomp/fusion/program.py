@@ -63,7 +63,6 @@ class Program:
         self._memory = first + -first % ALIGNED
         pointers = [t.data_ptr() for t in translation.constants]
         pointers += [_address(kept) for kept in translation.addresses]
-        self._num_inputs = len(inputs)
         count = len(inputs) + len(pointers) + len(groups)
         self._pointers = (ctypes.c_void_p * count)(*[0] * len(inputs), *pointers)
         self._steps = (ctypes.c_int64 * count)()

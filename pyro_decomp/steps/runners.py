@@ -51,10 +51,7 @@ def by_fusion(graph: StepGraph, inputs: Sequence[Tensor], joined: OneVector | No
     Raises:
         FusionError: It cannot be written as C.
     """
-    trained = graph.slots.trained
-    num_buffers = len(graph.slots.buffers)
-    groups = [1, len(trained), *[1] * num_buffers]
-    program = Program(with_norm(graph.module, len(trained)), inputs, groups)
+    program, trained = fused_program(graph, inputs), graph.slots.trained
     shapes = [parameter.shape for parameter in trained]
     sizes = [shape.numel() for shape in shapes]
 
@@ -67,3 +64,13 @@ def by_fusion(graph: StepGraph, inputs: Sequence[Tensor], joined: OneVector | No
         return [values, *(part.view(shape) for part, shape in parts), *buffers]
 
     return run
+
+
+def fused_program(graph: StepGraph, inputs: Sequence[Tensor]) -> Program:
+    """A graph in C, which gives values and norm, all gradients as one vector, and each buffer.
+
+    Raises:
+        FusionError: It cannot be written as C.
+    """
+    size, num_buffers = len(graph.slots.trained), len(graph.slots.buffers)
+    return Program(with_norm(graph.module, size), inputs, [1, size, *[1] * num_buffers])

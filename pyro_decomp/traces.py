@@ -13,7 +13,14 @@ from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
-from pyro_decomp.aggregate_posterior import AggregatePosterior, StructuredPosterior
+from pyro_decomp.aggregate_posterior import (
+    AggregatePosterior,
+    Estimator,
+    Exact,
+    PairWeights,
+    StructuredPosterior,
+    pair_weights,
+)
 from pyro_decomp.enumeration import (
     NOTHING,
     Enumeration,
@@ -113,6 +120,16 @@ class TracePair:
         self.summed_out = [n for n in model.nodes if n in enumeration.model]
         fixed = {name: guide.nodes[name]["value"] for name in self.global_latents}
         self.prior = PriorProgram(program, self.latents, self.data_plate, fixed, enumeration)
+
+    def pair_weights(self, estimator: Estimator) -> PairWeights | None:
+        """How much each encoding counts in log q(z_i) of this batch's own samples.
+
+        Args:
+            estimator: Of q(z); None is given for :class:`Exact`, whose encodings all count 1/N.
+        """
+        if isinstance(estimator, Exact):
+            return None
+        return pair_weights(estimator, self.num_data, self.batch_size)
 
     def log_prob(self, name: str, *, guide: bool = False) -> Tensor:
         """The site's log density per datum, ``[B]``; a scalar for a site outside the data plate.

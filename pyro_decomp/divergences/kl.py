@@ -3,7 +3,7 @@
 from pyro.distributions import Delta
 from torch import Tensor
 
-from pyro_decomp.aggregate_posterior import Estimator, Exact, pair_weights
+from pyro_decomp.aggregate_posterior import Estimator, Exact
 from pyro_decomp.aggregate_posterior.estimators import check_estimator
 from pyro_decomp.aggregate_posterior.families import stripped
 from pyro_decomp.divergences.base import Divergence, positive_or_none, require_gradients
@@ -84,11 +84,10 @@ class ExclusiveKL(Divergence):
                     f"the guide's site '{name}' is a Delta, of which q(z) has no density: use a "
                     "divergence of samples such as MMD(), or a guide with spread"
                 )
+        weights = traces.pair_weights(self.estimator)
+        q = traces.aggregate_posterior
         if isinstance(self.estimator, Exact):
-            q, weights = traces.encodings(*self.estimator.args), None
-        else:
-            q = traces.aggregate_posterior
-            weights = pair_weights(self.estimator, traces.num_data, traces.batch_size)
+            q = traces.encodings(*self.estimator.args)
         return traces.over_own_samples(lambda own: q.log_prob(own.z, weights) - own.log_pz).mean()
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pyro.distributions import Distribution
 from torch import Tensor
 
-from pyro_decomp.aggregate_posterior import Estimator, Exact, LogDensities, pair_weights
+from pyro_decomp.aggregate_posterior import Estimator, Exact, LogDensities
 from pyro_decomp.aggregate_posterior.estimators import check_estimator
 from pyro_decomp.aggregate_posterior.families import is_factorised, stripped
 from pyro_decomp.elbo.base import TermsELBO
@@ -116,7 +116,7 @@ def encodings(
     """Log q(z_i) at samples of the batch's own, of its sites and of its dimensions."""
     if isinstance(estimator, Exact):
         return traces.encodings(*estimator.args).log_densities
-    weights = pair_weights(estimator, traces.num_data, traces.batch_size)
+    weights = traces.pair_weights(estimator)
     return partial(traces.aggregate_posterior.log_densities, weights=weights)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from pyro_decomp.capture.followed import is_followed, quiet
 from pyro_decomp.capture.functional import functional
 from pyro_decomp.capture.random_draws import lift
 from pyro_decomp.capture.recording import record
@@ -65,19 +66,61 @@ def capture(
     """Take down one step. Random generators and buffers are as before afterwards.
 
     Python runs once: numbers that it computes become constants, and so do choices that it makes.
-    Numbers of the objective that are to change are named in ``weights``.
+    Numbers that are to change are named in ``weights``.
 
     Args:
         experiment: What is trained.
         state: Its networks and parameters, in training mode.
         batch: A batch, as the programs take it.
-        weights: Names of the objective's numbers that are inputs.
+        weights: Names of the numbers that are inputs.
         precision: Of the products of networks.
 
     Raises:
         CaptureError: The programs let values of tensors decide what they compute, draw what depends
-            on parameters in a way that cannot be taken out, or cannot be traced.
+            on parameters in a way that cannot be taken out, or cannot be traced; or Python uses a
+            number that is to be an input.
     """
+    try:
+        with quiet():
+            return _captured(experiment, state, batch, weights, precision)
+    except CaptureError as error:
+        if used := _used_by_python(experiment, state, batch, weights, precision):
+            raise CaptureError(
+                f"{' and '.join(used)} {'is' if len(used) == 1 else 'are'} used by Python (as in "
+                "`if` or `math.exp`), and a schedule changes it"
+            ) from error
+        raise
+
+
+def _used_by_python(
+    experiment: Experiment,
+    state: State,
+    batch: Sequence[Tensor],
+    weights: Sequence[str],
+    precision: str,
+) -> list[str]:
+    """Which numbers keep a step from being captured that could be if none changed."""
+
+    def is_captured(*names: str) -> bool:
+        try:
+            with quiet():
+                _captured(experiment, state, batch, names, precision)
+        except CaptureError:
+            return False
+        return True
+
+    if not weights or not is_captured():
+        return []
+    return [name for name in weights if not is_captured(name)]
+
+
+def _captured(
+    experiment: Experiment,
+    state: State,
+    batch: Sequence[Tensor],
+    weights: Sequence[str],
+    precision: str,
+) -> StepGraph:
     slots = Slots(experiment, state, batch, weights)
     names: list[str] = []
     has_gradient: list[bool] = []
@@ -114,7 +157,13 @@ def capture(
     draw = lift(module)
     simplify(draw)
     simplify(module)
-    return StepGraph(slots, module, draw, tuple(names), tuple(has_gradient))
+    graph = StepGraph(slots, module, draw, tuple(names), tuple(has_gradient))
+    if weights:
+        first = len(slots.trained) + len(slots.frozen) + len(slots.buffers)
+        with undisturbed(state.modules):
+            if not is_followed(experiment, weights, inputs, first, step, module, draw):
+                raise CaptureError(f"{' or '.join(weights)} becomes a constant")
+    return graph
 
 
 def _check_repeats(experiment: Experiment, state: State, batch: Sequence[Tensor]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.modules import undisturbed
-from pyro_decomp.objective_weights import Weight, objective_weights
+from pyro_decomp.scheduled_numbers import Number
 from pyro_decomp.state import State
 
 
@@ -99,9 +99,8 @@ class Slots:
             for slot, value in zip(slots, before, strict=True):
                 slot.set(value)
 
-    def _numbers(self) -> list[Weight]:
-        slots = objective_weights(self._experiment.elbo) if self.weights else {}
-        return [slots[name] for name in self.weights]
+    def _numbers(self) -> list[Number]:
+        return [self._experiment.number(name) for name in self.weights]
 
 
 def _parts(state: State) -> list[nn.Module]:

@@ -14,7 +14,6 @@ from pyro_decomp.errors import NonFiniteError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.fusion import FusionError
 from pyro_decomp.modules import undisturbed
-from pyro_decomp.objective_weights import objective_weights
 from pyro_decomp.state import State
 from pyro_decomp.steps.eager import EagerStep
 from pyro_decomp.steps.one_vector import OneVector
@@ -35,7 +34,7 @@ class _Ready:
 class GraphStep:
     """Replays a captured step; one is captured for every shape of batch when it first comes.
 
-    A number of the objective that a schedule changes is an input of the graph. Where it is 0 what
+    A number that a schedule changes is an input of the graph. Where one of the objective is 0 what
     it weighs is not computed, and that is another graph.
 
     Args:
@@ -172,11 +171,9 @@ class GraphStep:
         return (*(tensor.shape for tensor in batch), *self._scheduled())
 
     def _scheduled(self) -> list[str]:
-        """Numbers of the objective that are inputs: a schedule changes them, and they are not 0."""
-        return [name for name in self._experiment.schedules if not self._is_zero(name)]
-
-    def _is_zero(self, name: str) -> bool:
-        return not bool(objective_weights(self._experiment.elbo)[name].get())
+        """Numbers that are inputs: a schedule changes them, and they are no weight of 0."""
+        experiment = self._experiment
+        return [n for n in experiment.schedules if not experiment.number(n).is_zero_weight]
 
     def _example(self, graph: StepGraph, batch: Sequence[Tensor]) -> list[Tensor]:
         """Inputs for a trial; no generator is moved."""

@@ -118,9 +118,9 @@ def _names(text: str) -> list[str]:
 
 def _read(path: Path) -> Any:
     """The array in a file; a table of one column, or a single factor, stays a matrix."""
-    from pyro_decomp.data.files import read_array
+    from pyro_decomp.data.files import is_table, read_array, read_table
 
-    array = read_array(path, key=None, columns=None)
+    array = read_table(path).values if is_table(path) else read_array(path, key=None)
     return array[:, None] if array.ndim == 1 else array
 
 

@@ -1,9 +1,10 @@
 """What every reader of data checks, and the one sentence that it says."""
 
 import csv
+import math
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -14,6 +15,7 @@ from torch import Tensor
 from pyro_decomp.errors import DataError
 
 BLOCK_ELEMENTS = 2**22  # elements looked at at once
+MAX_TOLD = 10  # columns that a message names
 
 _UNREADABLE = (
     OSError,
@@ -53,13 +55,20 @@ def blocks(rows: Sliceable) -> Iterator[Tensor]:
         yield rows[start : start + size]
 
 
-def checked(rows: AnyRows, source: str, *, may_be_infinite: bool = True) -> AnyRows:
+def checked(
+    rows: AnyRows,
+    source: str,
+    *,
+    may_be_infinite: bool = True,
+    names: Sequence[str] | None = None,
+) -> AnyRows:
     """The rows as they are, if they can be trained on.
 
     Args:
         rows: Data along the first axis.
         source: What the message calls them.
         may_be_infinite: Look for NaN and infinity, a block at a time.
+        names: Of the columns, if they have any.
 
     Raises:
         DataError: They are a single number, none, or not finite.
@@ -71,19 +80,59 @@ def checked(rows: AnyRows, source: str, *, may_be_infinite: bool = True) -> AnyR
     if not may_be_infinite:
         return rows
     bad, seen, first = 0, 0, 0
+    in_column = torch.zeros(rows.shape[1:].numel(), dtype=torch.long)
     for block in blocks(rows):
-        finite = block.isfinite()
+        finite = block.isfinite().reshape(len(block), -1)
         if not finite.all():
-            spoilt = ~finite.flatten(start_dim=1).all(1) if block.dim() > 1 else ~finite
+            spoilt = ~finite.all(1)
             first = first if bad else seen + int(spoilt.nonzero()[0])
             bad += int(spoilt.sum())
+            in_column += (~finite).sum(0).cpu()
         seen += len(block)
     if bad:
         raise DataError(
             f"{source}: expected finite numbers in {str(rows.dtype).removeprefix('torch.')}, "
             f"got NaN or infinity in {bad} of {len(rows)} rows, the first of them row {first}"
+            f"{_where(in_column, rows.shape, names)}"
         )
     return rows
+
+
+def column_label(index: int, shape: Sequence[int], names: Sequence[str] | None = None) -> str:
+    """What messages call one of the values of a datum: by its name, or by its place from 0."""
+    if names is not None and len(names) == math.prod(shape):
+        return repr(names[index])
+    place = []
+    for size in reversed(shape):
+        index, inner = divmod(index, size)
+        place.append(inner)
+    return str(place[0]) if len(place) == 1 else f"[{', '.join(map(str, reversed(place)))}]"
+
+
+def column_labels(
+    columns: Sequence[int], shape: Sequence[int], names: Sequence[str] | None = None
+) -> str:
+    """The names of several, of which no more than ten are told."""
+    shown = ", ".join(column_label(index, shape, names) for index in columns[:MAX_TOLD])
+    more = f" and {len(columns) - MAX_TOLD} more" if len(columns) > MAX_TOLD else ""
+    return f"column{'' if len(columns) == 1 else 's'} {shown}{more}"
+
+
+def _where(in_column: Tensor, shape: Sequence[int], names: Sequence[str] | None) -> str:
+    """In which columns values are not finite, and what makes a whole column so."""
+    if len(shape) == 1:
+        return ""
+    some = in_column.nonzero().flatten().tolist()
+    entire = (in_column == shape[0]).nonzero().flatten().tolist()
+    if len(entire) == len(in_column) or not entire or shape[0] == 1:
+        return f", in {column_labels(some, shape[1:], names)}"
+    others = [index for index in some if in_column[index] < shape[0]]
+    also = f"; others are in {column_labels(others, shape[1:], names)}" if others else ""
+    return (
+        f": {column_labels(entire, shape[1:], names)} {'is' if len(entire) == 1 else 'are'} so in "
+        "every row, as a constant column is once it is divided by its standard deviation of 0 "
+        f"(leave constant columns out, or divide by 1 where data.std(0) is 0){also}"
+    )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyro_decomp.data.arrays import as_tensor, read_tensor
-from pyro_decomp.data.files import TABLES, npz_keys, read_array, table_columns
+from pyro_decomp.data.files import is_table, npz_keys, read_table, table_columns
 from pyro_decomp.data.tables import Columns, positions
 from pyro_decomp.errors import DataError
 
@@ -34,9 +34,10 @@ def as_factors(
             [1],
             [2]]), ('shape',))
     """
-    if isinstance(factors, str | PathLike) and Path(factors).suffix.lower() in TABLES:
-        found = table_columns(Path(factors))[0]
-        values = torch.from_numpy(read_array(Path(factors), key=None, columns=None))
+    found: list[str] | None
+    if isinstance(factors, str | PathLike) and is_table(Path(factors)):
+        table = read_table(Path(factors))
+        found, values = table.names, torch.from_numpy(table.values)
     else:
         columns = getattr(factors, "columns", None)
         found = None if columns is None else [str(name) for name in columns]
@@ -62,6 +63,7 @@ def read_with_factors(
     *,
     columns: Columns | None = None,
     key: str | None = None,
+    header: bool | None = None,
 ) -> tuple[Float[Tensor, "data ..."], Int[Tensor, "data factors"]]:
     """Data and their ground-truth factors from one file.
 
@@ -69,8 +71,10 @@ def read_with_factors(
         path: A ``.csv`` or ``.parquet`` table, or a ``.npz`` file.
         factors: Columns of the table, by name or by position from 0; or keys of the ``.npz`` file,
             each an array with one or several factors.
-        columns: The table's columns that are data; by default all that are not factors.
+        columns: The table's columns that are data; by default all that are neither factors nor the
+            numbers of the rows.
         key: The array of the ``.npz`` file that is data; needed only if more than one is left.
+        header: Whether the first line of a ``.csv`` file names the columns; see :func:`as_tensor`.
 
     Returns:
         The data as :func:`as_tensor` gives them, and the factors as int64, in the order asked for.
@@ -84,14 +88,13 @@ def read_with_factors(
         raise DataError(f"{path}: expected at least one factor to be named, got none")
     if path.suffix.lower() == ".npz":
         return _from_npz(path, [str(name) for name in factors], key)
-    header, width = table_columns(path)
-    chosen = positions(path, factors, header, width)
-    left = [column for column in range(width) if column not in chosen]
-    if not left and columns is None:
+    header_names, width = table_columns(path, has_header=header)
+    chosen = positions(path, factors, header_names, width)
+    if len({*chosen}) == width and columns is None:
         raise DataError(f"{path}: expected a column of data beside the factors, got none")
-    x = as_tensor(path, columns=left if columns is None else columns)
-    values = torch.from_numpy(read_array(path, key=None, columns=chosen))
-    return x, as_factors(values, [str(name) for name in factors], source=str(path))[0]
+    values = torch.from_numpy(read_table(path, chosen, has_header=header).values)
+    found = as_factors(values, [str(name) for name in factors], source=str(path))[0]
+    return read_tensor(path, columns=columns, header=header, without=factors), found
 
 
 def _from_npz(path: Path, factors: list[str], key: str | None) -> tuple[Tensor, Tensor]:

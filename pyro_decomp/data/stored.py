@@ -1,5 +1,6 @@
 """Data that become floating-point tensors a batch at a time, because all at once are too many."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from copy import copy
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_decomp.data.checks import blocks, checked, refuse_unreadable
+from pyro_decomp.data.missing import numbers
+from pyro_decomp.data.rounding import default_type, spoilt_columns, told
 from pyro_decomp.errors import DataError
 
 Rows = Tensor | slice
@@ -28,17 +31,18 @@ class Stored(ABC):
 
     Args:
         shape: As of a tensor: the number of data, then the shape of one.
-        dtype: Of the tensors that come out.
+        dtype: Of the tensors that come out; torch's default type, but float32 at least, by
+            default.
 
     Attributes:
         shape: As given.
-        dtype: As given.
+        dtype: Of the tensors that come out.
         device: Where the tensors that come out are; what is stored stays where it is.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> None:
         self.shape = torch.Size(shape)
-        self.dtype = dtype
+        self.dtype = default_type() if dtype is None else dtype
         self.device = torch.device("cpu")
 
     @abstractmethod
@@ -68,11 +72,18 @@ class Stored(ABC):
         moved.device = torch.device(device)
         return moved
 
+    def astype(self, dtype: torch.dtype) -> Self:
+        """The same data, whose tensors come out in another type."""
+        converted = copy(self)
+        converted.dtype = dtype
+        return converted
+
 
 class StoredArray(Stored):
-    """An array in its own type, in memory or on disk, whose batches are float32.
+    """An array in its own type, in memory or on disk, whose batches are of torch's default type.
 
-    Bytes take a quarter of the memory of the floats that they become.
+    Bytes take a quarter of the memory of the float32 that they become. Where float32 would spoil a
+    column, batches are float64, as :func:`as_tensor` does it, with a warning.
 
     Args:
         array: Real numbers; the first axis is the data.
@@ -80,7 +91,8 @@ class StoredArray(Stored):
         source: What messages call it.
 
     Raises:
-        DataError: The array is empty, a single number, not numbers, or has a NaN or an infinity.
+        DataError: The array is empty, a single number, not numbers, masked in part, or has a NaN or
+            an infinity.
 
     >>> images = StoredArray(np.array([[0, 255], [7, 8]], dtype=np.uint8))
     >>> images[torch.tensor([1, 0, 1])]
@@ -90,6 +102,7 @@ class StoredArray(Stored):
     """
 
     def __init__(self, array: NDArray[Any], *, divisor: float = 1.0, source: str = "data") -> None:
+        array = numbers(array, source)
         if array.dtype.kind not in "biuf":
             raise DataError(f"{source}: expected real numbers, got values of type {array.dtype}")
         super().__init__(array.shape)
@@ -98,12 +111,22 @@ class StoredArray(Stored):
         self._array = np.asarray(array)
         self._divisor = divisor
         checked(self, source, may_be_infinite=array.dtype.kind == "f")
+        narrow, self.dtype = self.dtype, torch.float64
+        is_short = array.dtype.itemsize <= np.dtype(np.float32).itemsize // (
+            1 if array.dtype.kind == "f" else 2
+        )
+        spoilt = [] if is_short or narrow == torch.float64 else spoilt_columns(self, narrow)
+        if spoilt:
+            warnings.warn(f"{source}: {told(spoilt, self, None, narrow)}", stacklevel=2)
+        else:
+            self.dtype = narrow
 
     def read(self, rows: Rows) -> Tensor:
         """These rows, copied."""
         some = self._array[rows.numpy() if isinstance(rows, Tensor) else rows]
+        wide = np.float64 if self.dtype == torch.float64 else np.float32
         with np.errstate(over="ignore"):
-            tensor = torch.from_numpy(np.require(some, np.float32, ["C", "W"]))
+            tensor = torch.from_numpy(np.require(some, wide, ["C", "W"]))
         return tensor if self._divisor == 1.0 else tensor / self._divisor
 
 

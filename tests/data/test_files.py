@@ -141,11 +141,11 @@ BAD = {
         {},
         r"expected a number in line 2, column 1 \(counted from 0\), got ''",
     ),
-    "half a header": (
+    "words below words": (
         "x.csv",
-        lambda p: p.write_text("id,0,1\n1,2,3\n"),
+        lambda p: p.write_text("ann,7,1\nbob,2,3\n"),
         {},
-        "expected a number in line 1, column 0 .* got 'id'",
+        "expected a number in line 1, column 0 .* got 'ann'",
     ),
     "ragged csv": (
         "x.csv",

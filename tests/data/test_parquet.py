@@ -51,7 +51,7 @@ def test_factors_are_columns_by_name(table: Path) -> None:
 def test_bad_tables_are_one_sentence(table: Path, tmp_path: Path) -> None:
     cases = {
         "who": r"t\.parquet: expected numbers in column 'who', got string",
-        "gap": r"t\.parquet: .* NaN or infinity in 1 of 3 rows, the first of them row 1",
+        "gap": r"t\.parquet: .* column 'gap', got 1 missing, the first of them in row 1: leave ",
         "nose": r"t\.parquet: expected columns among 0 to 4, or among height, .* got 'nose'",
     }
     for column, message in cases.items():

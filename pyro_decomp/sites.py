@@ -3,15 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from pyro import poutine
-from pyro.distributions import Delta, Distribution, MaskedDistribution
+from pyro.distributions import Distribution, MaskedDistribution
 from pyro.distributions.torch_distribution import ExpandedDistribution
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.subsample_messenger import _Subsample
 from pyro.poutine.trace_messenger import TraceMessenger
 from pyro.poutine.util import site_is_subsample
-from torch import Tensor
 from torch.distributions import Independent
 
 from pyro_decomp.errors import ModelError
@@ -79,21 +77,3 @@ def unwrapped(fn: Distribution) -> Any:
     while isinstance(base, Independent | MaskedDistribution | ExpandedDistribution):
         base = base.base_dist
     return base
-
-
-def analytic_kl(q: Distribution, p: Distribution) -> Tensor | None:
-    """KL(q || p) where torch or Pyro register a closed form for the pair, else None.
-
-    None for a Delta too: Pyro's closed form leaves out its ``log_density``, and log q - log p at
-    its only value is exact.
-    """
-    base: Any = q
-    while isinstance(base, Independent):
-        base = base.base_dist
-    if isinstance(base, Delta):
-        return None
-    try:
-        kl = torch.distributions.kl_divergence(q, p)
-    except NotImplementedError:
-        return None
-    return kl if isinstance(kl, Tensor) else None  # a number where both are masked out

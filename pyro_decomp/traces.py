@@ -21,6 +21,7 @@ from pyro_decomp.aggregate_posterior import (
     StructuredPosterior,
     pair_weights,
 )
+from pyro_decomp.closed_form_kl import analytic_kl
 from pyro_decomp.enumeration import (
     NOTHING,
     Enumeration,
@@ -33,7 +34,7 @@ from pyro_decomp.enumeration import (
 from pyro_decomp.errors import ModelError
 from pyro_decomp.guide_density import GuideDensity
 from pyro_decomp.prior_program import PriorProgram
-from pyro_decomp.sites import Site, analytic_kl, data_plate, sample_sites
+from pyro_decomp.sites import Site, data_plate, sample_sites
 
 Program = Callable[..., Any]
 

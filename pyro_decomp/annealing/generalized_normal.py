@@ -7,6 +7,8 @@ from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 from torch.distributions.utils import broadcast_all
 
+from pyro_decomp.distributions.power import power
+
 
 class GeneralizedNormal(TorchDistribution):
     r"""The generalised Normal (exponential power, Subbotin) distribution.
@@ -78,7 +80,7 @@ class GeneralizedNormal(TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         distance = ((value - self.loc) / self.scale).abs()
-        return -(distance**self.power) - self._log_volume()
+        return -power(distance, self.power) - self._log_volume()
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Samples with gradients: abs(z - m) / a is the r-th root of a Gamma(1/r) variable."""

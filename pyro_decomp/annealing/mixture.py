@@ -119,7 +119,7 @@ class AnnealedMixture(TorchDistribution):
         value = proposal.sample((math.prod(shape),))
         waiting = ~self._accepted(value, bound)
         while waiting.any():
-            rows = waiting.flatten(1).any(1).nonzero().squeeze(1)
+            rows = waiting.reshape(len(waiting), -1).any(1).nonzero().squeeze(1)
             fresh = proposal.sample((len(rows),))
             taken = waiting[rows] & self._accepted(fresh, bound)
             event = taken.reshape(taken.shape + (1,) * self.event_dim)

@@ -8,6 +8,8 @@ from jaxtyping import Float
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
+from pyro_decomp.distributions.power import power
+
 
 class LpNested(TorchDistribution):
     r"""An Lp-nested symmetric distribution whose groups are independent of one another.
@@ -23,7 +25,9 @@ class LpNested(TorchDistribution):
 
     With p = 2 directions within a group are alike; with p = r all dimensions are independent.
     Samples are reparametrised in all parameters: a radius, of which the r-th power is a Gamma
-    variable, times a point on the unit sphere of the p-norm.
+    variable, times a point on the unit sphere of the p-norm. Where a group is exactly zero the
+    density has a kink or a cusp for r <= 1; its gradient is taken to be zero there, as it is for
+    r > 1.
 
     Args:
         sizes: n, the length of each group.
@@ -105,7 +109,7 @@ class LpNested(TorchDistribution):
         log_volume = n * (2 * self.scale).log() + n * (1 + 1 / self.inner).lgamma()
         log_volume = log_volume - (1 + n / self.inner).lgamma()
         log_z = (1 + n / r).lgamma() + log_volume
-        return -((self._norms(value) / self.scale) ** r + log_z).sum(-1)
+        return -(power(self._norms(value) / self.scale, r) + log_z).sum(-1)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Samples with gradients."""
@@ -125,9 +129,9 @@ class LpNested(TorchDistribution):
 
     def _norms(self, value: Tensor) -> Tensor:
         """The norm of each group, ``[..., K]``."""
-        powers = value.abs() ** self._dimensions(self.inner)
+        powers = power(value.abs(), self._dimensions(self.inner))
         sums = powers.new_zeros(*powers.shape[:-1], len(self.sizes))
-        return sums.index_add(-1, self._group(), powers) ** (1 / self.inner)
+        return power(sums.index_add(-1, self._group(), powers), 1 / self.inner)
 
     def _dimensions(self, groups: Tensor) -> Tensor:
         """What belongs to a group, for each of its dimensions."""

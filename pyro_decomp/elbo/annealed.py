@@ -6,9 +6,9 @@ from typing import Any
 from torch import Tensor
 
 from pyro_decomp.annealing.parents import anneal_site, check_normalizers
+from pyro_decomp.closed_form_kl import analytic_kl
 from pyro_decomp.elbo.base import Program, TermsELBO
 from pyro_decomp.elbo.entropy import analytic_entropy
-from pyro_decomp.sites import analytic_kl
 from pyro_decomp.traces import TracePair
 
 

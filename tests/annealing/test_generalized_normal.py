@@ -53,3 +53,16 @@ def test_arguments_are_checked() -> None:
         GeneralizedNormal(0.0, 1.0, torch.tensor(-1.0))
     with pytest.raises(ValueError, match="within the support"):
         GeneralizedNormal(0.0, 1.0, 2.0).log_prob(torch.tensor(float("nan")))
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 1.5, 2.0, 4.0])
+def test_gradients_at_the_location_are_finite(power: float) -> None:
+    """At a kink or cusp the mean of the slopes on both sides, which is 0 by symmetry."""
+    loc, scale, r = (torch.tensor(v).double().requires_grad_() for v in (0.3, 0.7, power))
+    value = torch.tensor(0.3).double().requires_grad_()
+    log_prob = GeneralizedNormal(loc, scale, r).log_prob(value)
+    by_value, by_loc, by_scale, by_power = torch.autograd.grad(log_prob, (value, loc, scale, r))
+    assert by_value == by_loc == 0
+    torch.testing.assert_close(by_scale, torch.tensor(-1 / 0.7).double())
+    expected = (1 + torch.digamma(torch.tensor(1 / power).double()) / power) / power
+    torch.testing.assert_close(by_power, expected)

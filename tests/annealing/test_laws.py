@@ -129,6 +129,25 @@ def test_samples_in_the_plane_have_the_characteristic_function_of_the_density(
         assert_mean(waves(f.sample((10_000,))), expected / total)
 
 
+@all_families
+def test_samples_of_any_shape_without_a_batch(family: Family) -> None:
+    """One density, as a prior writes it before a plate expands it."""
+    if any(value.dim() == 0 for value in family.parameters):
+        return  # it is a batch by its own expand
+    f = annealed(family.build(*(value[1] for value in family.parameters)), family.powers[1])
+    assert f.batch_shape == ()
+    for shape in ((), (1,), (50,), (2, 3)):
+        assert f.sample(shape).shape == (*shape, *f.event_shape)
+    batch = annealed(family(), family.powers[1])
+    draws = [f.sample((4000,)), batch.sample((4000,))[:, 1]]
+    draws = [d.reshape(4000, -1)[:, 0].double().sort().values for d in draws]
+    points = torch.cat(draws).unique()
+    steps = [torch.searchsorted(d, points, right=True) / 4000 for d in draws]
+    # Kolmogorov and Smirnov's two-sample bound, at the failure rate
+    bound = (-torch.tensor(FAILURE_RATE / 2).log() / 4000).sqrt()
+    assert (steps[0] - steps[1]).abs().max() < bound
+
+
 @pytest.mark.parametrize("family", FINITE.values(), ids=FINITE)
 def test_samples_have_the_frequencies_of_the_density(family: Family) -> None:
     f = annealed(family(), 2.5)

@@ -129,3 +129,33 @@ def test_arguments_are_checked() -> None:
         LpNested((2, 1), torch.ones(2), one, -torch.ones(2))
     with pytest.raises(ValueError, match="inner, outer: expected positive numbers"):
         IndependentSubspaces((2, 1), inner=0.0)
+
+
+def test_two_for_both_powers_is_normal_with_its_gradient_at_zero() -> None:
+    p = made((2.0, 2.0, 2.0), 2.0, (1.0, 1.0, 1.0))
+    normal = dist.Normal(torch.zeros(6).double(), 0.5**0.5).to_event(1)
+    points = torch.tensor([[0.0] * 6, [0.0, 0.0, 0.5, 0.0, 1.0, 0.0]]).double().requires_grad_()
+    found, expected = (
+        torch.autograd.grad(fn.log_prob(points).sum(), points)[0] for fn in (p, normal)
+    )
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("outer", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("inner", [0.5, 1.0, 2.0, 3.0])
+def test_gradients_are_finite_where_groups_and_dimensions_are_zero(
+    inner: float, outer: float
+) -> None:
+    """At a kink or cusp the mean of the slopes on both sides, which is 0 by symmetry."""
+    parameters = [
+        torch.tensor(value).double().requires_grad_()
+        for value in ([inner] * 3, outer, [0.7, 1.0, 2.0])
+    ]
+    p = LpNested(SIZES, *parameters)
+    points = torch.tensor([[0.0, 0, 0, 0, 0, 0], [0, 1, 0, 2, 0, -1]]).double().requires_grad_()
+    value = p.log_prob(points)
+    slope, *of_parameters = torch.autograd.grad(value.sum(), (points, *parameters))
+    assert (slope[points == 0] == 0).all()
+    assert (slope[points != 0] * points[points != 0] < 0).all()
+    assert all(gradient.isfinite().all() for gradient in of_parameters)
+    assert torch.equal(value[0], p.log_prob(1e-300 * torch.ones(6).double()))

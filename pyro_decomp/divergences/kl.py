@@ -88,7 +88,8 @@ class ExclusiveKL(Divergence):
         q = traces.aggregate_posterior
         if isinstance(self.estimator, Exact):
             q = traces.encodings(*self.estimator.args)
-        return traces.over_own_samples(lambda own: q.log_prob(own.z, weights) - own.log_pz).mean()
+        log_ratios = traces.over_own_samples(lambda own: q.log_prob(own.z, weights) - own.log_pz)
+        return traces.mean(log_ratios)
 
 
 def require_prior(traces: TracePair, divergence: str) -> None:

@@ -83,7 +83,7 @@ class DecomposedELBO(TermsELBO):
                 ]
             )
 
-        return Decomposition(*traces.over_own_samples(parts).mean(-1))
+        return Decomposition(*traces.mean(traces.over_own_samples(parts)))
 
     def _check_prior(self, traces: TracePair) -> None:
         """Once for each model and guide: p(z) must be the product of the p(z_sd)."""

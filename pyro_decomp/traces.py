@@ -37,9 +37,12 @@ from pyro_decomp.labels import OBSERVED, UNOBSERVED
 from pyro_decomp.prior_density import PriorDensity
 from pyro_decomp.prior_inputs import PriorInputs, prior_inputs
 from pyro_decomp.prior_program import PriorProgram
+from pyro_decomp.rows import Rows, own_scale, plates_scale, rows_of, unmasked
 from pyro_decomp.sites import Site, analytic_kl, data_plate, sample_sites
 
 Program = Callable[..., Any]
+
+TINY = 1e-30  # in the place of a sum of weights that is 0
 
 
 @dataclass(frozen=True)
@@ -138,15 +141,84 @@ class TracePair:
         self.summed_out = [n for n in model.nodes if n in enumeration.model]
         self.prior = self._prior_program(program, self.data_plate)
 
+    @cached_property
+    def rows(self) -> Rows:
+        """Which rows of the batch are data, and how much each counts."""
+        apart = self._unobserved()
+        names = [name for name in self.latents if name not in apart]
+        latent = [("guide", self.guide.nodes[name]) for name in names]
+        latent += [("model", self.model.nodes[name]) for name in names]
+        others = [("model", self.model.nodes[name]) for name in self.observed]
+        others += [("guide", self.guide.nodes[name]) for name in (*self.labels, *self.auxiliaries)]
+        others = [(role, site) for role, site in others if self._in_data_plate(site)]
+        if not latent:
+            return Rows()
+        return rows_of(latent, others, self.data_plate, self.batch_size)
+
+    def _unobserved(self) -> set[str]:
+        """Latent sites that stand for the rows for which an ``obs_mask`` knows no value."""
+        names = {*self.model.nodes}
+        ends = [(n, n.removesuffix("_unobserved")) for n in self.latents]
+        return {name for name, stem in ends if stem != name and f"{stem}_observed" in names}
+
+    @cached_property
+    def counts(self) -> Float[Tensor, " b"] | None:
+        """How much each row counts: 0 if masked, else its weight; None if all count the same."""
+        counts = self.rows.counts
+        if counts is None:
+            return None
+        site = self.guide.nodes[self.latents[0]]
+        return counts.to(self._raw_log_prob(site).dtype)
+
+    @cached_property
+    def total(self) -> int | float | Tensor:
+        """How much all data count: N, less those masked, or the sum of weights.
+
+        It is N/B times that of the batch, where it is not known.
+        """
+        if self.counts is None:
+            return self.num_data
+        return self.counts.sum() * (self.num_data / self.batch_size)
+
+    @cached_property
+    def num_valid(self) -> float | Tensor | None:
+        """How many of the N rows are data; None where no row is masked."""
+        valid = self.rows.valid
+        return None if valid is None else valid.sum() * (self.num_data / self.batch_size)
+
+    def mean(self, values: Float[Tensor, "*k b"]) -> Float[Tensor, "*k"]:
+        """The mean over the data of the batch: weighted, and of rows that are not masked.
+
+        Args:
+            values: One a row; a scalar is left as it is.
+        """
+        if values.dim() == 0:
+            return values
+        if self.counts is None:
+            return values.mean(-1)
+        kept = values.masked_fill(self.counts == 0, 0.0)
+        of_batch = self.total * (self.batch_size / self.num_data)
+        return (kept * self.counts).sum(-1) / torch.as_tensor(of_batch).clamp_min(TINY)
+
     def pair_weights(self, estimator: Estimator) -> PairWeights | None:
         """How much each encoding counts in log q(z_i) of this batch's own samples.
 
         Args:
             estimator: Of q(z); None is given for :class:`Exact`, whose encodings all count 1/N.
+
+        Raises:
+            ModelError: The rows are masked or weighted in a way that the estimator cannot follow.
         """
         if isinstance(estimator, Exact):
             return None
-        return pair_weights(estimator, self.num_data, self.batch_size)
+        return pair_weights(
+            estimator,
+            self.num_data,
+            self.batch_size,
+            counts=self.counts,
+            total=self.total,
+            num_valid=self.num_valid,
+        )
 
     def log_prob(self, name: str, *, guide: bool = False) -> Tensor:
         """The site's log density per datum, ``[B]``; a scalar for a site outside the data plate.

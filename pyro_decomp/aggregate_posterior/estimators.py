@@ -25,6 +25,10 @@ Sources: Chen et al. 2018, "Isolating Sources of Disentanglement in Variational 
 (https://arxiv.org/abs/1802.04942), eq. 3 for "weighted" and appendix C for "stratified";
 "stratified_averaged" is its mean over all choices of the one datum that C singles out.
 
+Where rows of a batch are masked out or have weights (:mod:`pyro_decomp.rows`), q(z) is the mixture
+over the N_v rows that count, or \sum_n (v_n/V) q(z|x_n) with weights v_n of total V: a row's own
+encoding counts 1/N_v, or v_i/V, and the others (N_v-1)/(N_v(B_v-1)), or ((N-1)/(B-1)) v_j/V.
+
 The *logarithm* of an unbiased estimate is still biased low (Jensen): by about 0.4 nats at B = 8,
 N = 64 for 10-D encodings that share 3 nats with the data (docs/estimators.md has a table). It
 vanishes as B grows to N. Public code often puts 1/N in the first column instead of on the
@@ -35,7 +39,11 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
+
+from pyro_decomp.errors import ModelError
 
 BatchEstimator = Literal["stratified_averaged", "stratified", "weighted", "batch"]
 
@@ -66,16 +74,20 @@ class PairWeights:
         other: For every j that the two below do not name.
         own: For j = i, the datum that z_i was drawn from; None if nothing sets it apart.
         following: For j = i + 1, cyclically; None if nothing sets it apart.
+        rows: Where data do not all count the same, what is added to ``other`` for every j, ``[1,
+            M]``; a second row, ``[2, M]``, stands in the place of ``own``. -inf is weight 0.
     """
 
     other: float
     own: float | None = None
     following: float | None = None
+    rows: Float[Tensor, "_ m"] | None = None
 
     @property
     def uniform(self) -> bool:
-        """Whether all data count the same, so that any z can be scored, not only the batch's."""
-        return self.own is None and self.following is None
+        """Whether a datum counts the same for all samples, so that any z can be scored."""
+        of_rows = self.rows is None or len(self.rows) == 1
+        return self.own is None and self.following is None and of_rows
 
     def add_(self, pairs: Tensor, first: int = 0) -> Tensor:
         """Add the weights, relative to ``other``, to log densities of pairs, in place.
@@ -84,6 +96,13 @@ class PairWeights:
             pairs: ``[..., rows, M]``, the samples ``first``, ``first + 1``, ... of M.
             first: The first sample.
         """
+        if self.rows is not None:
+            diagonal = pairs.diagonal(first, -2, -1)
+            own = None if self.uniform else diagonal + self._own(first, diagonal.shape[-1])
+            pairs += self.rows[0]
+            if own is not None:
+                pairs.diagonal(first, -2, -1).copy_(own)
+            return pairs
         if self.own is not None:
             pairs.diagonal(first, -2, -1).add_(self.own - self.other)
         if self.following is not None:
@@ -93,8 +112,20 @@ class PairWeights:
                 pairs[..., -1, 0] += excess
         return pairs
 
+    def _own(self, first: int, count: int) -> Tensor:
+        assert self.rows is not None
+        return self.rows[1, first : first + count]
 
-def pair_weights(estimator: BatchEstimator, num_data: int, batch_size: int) -> PairWeights:
+
+def pair_weights(
+    estimator: BatchEstimator,
+    num_data: int,
+    batch_size: int,
+    *,
+    counts: Float[Tensor, " b"] | None = None,
+    total: int | float | Tensor | None = None,
+    num_valid: int | float | Tensor | None = None,
+) -> PairWeights:
     """The weights of an estimator, for a batch of B data out of N drawn without replacement.
 
     A batch of one tells nothing of the other data: the stratified estimators then give it all of
@@ -104,6 +135,13 @@ def pair_weights(estimator: BatchEstimator, num_data: int, batch_size: int) -> P
         estimator: Its name.
         num_data: N; a batch that is larger counts as all the data.
         batch_size: B, of this batch, also when it is the last and smaller.
+        counts: How much each row of the batch counts, where that is not the same for all: 1 or 0
+            of rows that are masked or not, a datum's weight of the others.
+        total: The sum of ``counts`` over all data, V; the same as N_v without weights.
+        num_valid: N_v, how many of the N rows are not masked; None where no row is.
+
+    Raises:
+        ModelError: "stratified" of rows that do not count the same.
 
     Example:
         >>> weights = pair_weights("stratified_averaged", num_data=100, batch_size=5)
@@ -111,6 +149,8 @@ def pair_weights(estimator: BatchEstimator, num_data: int, batch_size: int) -> P
         (0.01, 0.2475)
     """
     b, n = batch_size, max(num_data, batch_size)
+    if counts is not None and total is not None:
+        return _of_rows(estimator, n, b, counts, total, num_valid)
     if estimator == "weighted":
         return PairWeights(-math.log(n * b))
     if estimator == "batch" or b == 1:
@@ -119,6 +159,32 @@ def pair_weights(estimator: BatchEstimator, num_data: int, batch_size: int) -> P
         return PairWeights(math.log((n - 1) / (n * (b - 1))), own=-math.log(n))
     m = b - 1
     return PairWeights(-math.log(m), own=-math.log(n), following=math.log((n - m) / (n * m)))
+
+
+def _of_rows(  # noqa: PLR0917
+    estimator: BatchEstimator,
+    n: int,
+    b: int,
+    counts: Tensor,
+    total: int | float | Tensor,
+    num_valid: int | float | Tensor | None,
+) -> PairWeights:
+    if estimator == "stratified":
+        raise ModelError(
+            "estimator 'stratified': expected rows that all count the same, got a mask or weights "
+            "over the data plate: use 'stratified_averaged', of which it is a special case"
+        )
+    share, size = counts / total, (counts > 0).sum()
+    if estimator == "batch" or b == 1:
+        return PairWeights(0.0, rows=(counts / counts.sum()).log()[None])
+    if estimator == "weighted":
+        return PairWeights(0.0, rows=(share / size).log()[None])
+    if b >= n:
+        return PairWeights(0.0, rows=share.log()[None])
+    factor = ((n if num_valid is None else num_valid) - 1) / (size - 1)
+    factor = factor.where(size > 1, math.nan)  # one datum tells nothing of the others
+    own = share.masked_fill(counts == 0, 1.0)  # q(z) at the code of no datum is never used
+    return PairWeights(0.0, rows=torch.stack([(factor * share).log(), own.log()]))
 
 
 def check_estimator(estimator: object) -> None:

@@ -45,7 +45,7 @@ class InclusiveKL(Divergence):
         for _ in range(num_runs):
             z, _ = traces.prior.draw()
             require_gradients(traces.prior, "KL(p || q)")
-            total = total + (p.log_prob(z, weights) - q.log_prob(z, weights)).mean()
+            total = total + traces.mean(p.log_prob(z, weights) - q.log_prob(z, weights))
         return total / num_runs
 
 
@@ -94,6 +94,7 @@ class ExclusiveKL(Divergence):
                 )
         reference = traces.reference(self.estimator)
         q, weights = reference.posterior, reference.weights
-        return traces.over_own_samples(
+        log_ratios = traces.over_own_samples(
             lambda own: q.log_prob(own.z, weights) - traces.log_pz(own, reference)
-        ).mean()
+        )
+        return traces.mean(log_ratios)

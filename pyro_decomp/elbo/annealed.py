@@ -90,11 +90,11 @@ class AnnealedPriorELBO(TermsELBO):
         )
         for name in traces.latents:
             kl, entropy, log_f = self._site_terms(traces, name)
-            sums["annealed_kl"] = sums["annealed_kl"] + kl.mean()
-            sums["entropy"] = sums["entropy"] + entropy.mean()
-            sums["log_normalizer"] = sums["log_normalizer"] + log_f.mean()
+            sums["annealed_kl"] = sums["annealed_kl"] + traces.mean(kl)
+            sums["entropy"] = sums["entropy"] + traces.mean(entropy)
+            sums["log_normalizer"] = sums["log_normalizer"] + traces.mean(log_f)
         for name in traces.auxiliaries:  # of the guide alone, so that no prior is annealed
-            log_q = traces.log_prob(name, guide=True).mean()
+            log_q = traces.mean(traces.log_prob(name, guide=True))
             sums["annealed_kl"] = sums["annealed_kl"] + log_q
             sums["entropy"] = sums["entropy"] - log_q
         return terms | sums

@@ -108,16 +108,16 @@ class TermsELBO(ELBO):
             E[log q(y|x)] of labels, 0 for data without; only if the guide observes a site.
         """
         terms = {
-            "log_likelihood": traces.log_likelihood().mean()
-            + traces.global_log_likelihood() / traces.num_data,
-            "kl": traces.total_kl().mean(),
+            "log_likelihood": traces.mean(traces.log_likelihood())
+            + traces.global_log_likelihood() / traces.total,
+            "kl": traces.mean(traces.total_kl()),
         }
         outside = (*traces.global_latents, *traces.global_auxiliaries)
         if outside:
             global_kl = _total(traces.kl(name) for name in outside)
-            terms["global_kl"] = global_kl / traces.num_data
+            terms["global_kl"] = global_kl / traces.total
         if traces.labels:
-            terms["supervision"] = traces.supervision().mean()
+            terms["supervision"] = traces.mean(traces.supervision())
         return terms
 
     def of_means(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -93,7 +93,7 @@ class DecomposedELBO(TermsELBO):
                 ]
             )
 
-        return Decomposition(*traces.over_own_samples(parts).mean(-1))
+        return Decomposition(*traces.mean(traces.over_own_samples(parts)))
 
     def terms_of(self, traces: TracePair, parts: Decomposition) -> dict[str, Tensor]:
         """The parts that objectives name alike."""

@@ -79,7 +79,7 @@ class EntropyRegularizedELBO(TermsELBO):
             self.entropy_methods[name] = "Monte Carlo" if entropy is None else "analytic"
             if entropy is None:
                 entropy = -traces.log_prob(name, guide=True)
-            terms[term] = terms.get(term, 0.0) + entropy.mean()
+            terms[term] = terms.get(term, 0.0) + traces.mean(entropy)
         return terms
 
 

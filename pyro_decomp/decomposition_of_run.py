@@ -15,7 +15,6 @@ from pyro_decomp.product_prior import is_product
 from pyro_decomp.traces import TracePair
 
 OF_MARGINALS = ("total_correlation", "dimensionwise_kl")
-OF_PRIOR = ("divergence", "marginal_kl", "dimensionwise_kl")
 PARTS = (
     "divergence",
     "mutual_information",
@@ -58,10 +57,13 @@ def decomposition(
     wanted = set(only) - left_out.keys()
     found: dict[str, float] = {}
     if "divergence" in wanted:
-        z, log_pz = encoded.first.prior.draw(num_prior_samples)
+        z = encoded.draw_prior(num_prior_samples)
+        log_pz = log_prior_over(encoded, z)
         found |= mean("divergence", log_pz - log_prob_over(encoded.parts, z))
     if wanted - {"divergence"}:
         found |= _of_samples(encoded, is_split=bool(wanted & set(OF_MARGINALS)))
+    if "dimensionwise_kl" in wanted:
+        wanted.add("prior_information")
     kept = {name for name in found if name.removesuffix("_standard_error") in wanted}
     return {name: value for name, value in found.items() if name in kept}, left_out
 
@@ -128,10 +130,6 @@ def _left_out(encoded: Encoded, only: Collection[str]) -> dict[str, str]:
     reasons: dict[str, str] = {}
     if not is_product(encoded.first):
         reasons["dimensionwise_kl"] = "the prior is not a product over dimensions"
-    if labels := encoded.first.conditioned_on:
-        named = ", ".join(map(repr, labels))
-        why = f"the prior depends on the label {named}, so that p(z) is not known"
-        reasons |= dict.fromkeys(OF_PRIOR, why)
     if encoded.parts and (why := _why_no_marginals(encoded.parts[0])):
         reasons |= dict.fromkeys(OF_MARGINALS, why)
     if encoded.reason:
@@ -150,21 +148,42 @@ def _why_no_marginals(part: Encodings) -> str:
     return ""
 
 
+def log_prior_over(encoded: Encoded, z: Mapping[str, Tensor]) -> Float[Tensor, " s"]:
+    """Log p(z_s), in nats, of the prior that q(z) over the whole set is held against.
+
+    It is the mixture of all data's priors where these are given something of the datum.
+    """
+    if encoded.priors:
+        return log_prob_over(encoded.priors, z)
+    return encoded.first.prior.log_prob(z)
+
+
 def _of_samples(encoded: Encoded, *, is_split: bool) -> dict[str, float]:
+    """All parts but ``divergence``, from samples of q(z)."""
+    is_given = bool(encoded.priors)
     blocks = []
     for some in encoded.samples:
+        log_pz = some.log_pz
+        if is_given or encoded.first.prior_inputs.labels:
+            log_pz = log_prior_over(encoded, some.z)
+        joint, product = log_prob_over(encoded.parts, some.z), torch.full_like(log_pz, math.nan)
+        prior = log_pz
         if is_split:
-            log_q = log_densities_over(encoded.parts, some.z)
-            joint = log_q.joint
-            product = torch.stack([each.sum(-1) for each in log_q.dimensions.values()]).sum(0)
-        else:
-            joint = log_prob_over(encoded.parts, some.z)
-            product = torch.full_like(joint, math.nan)
-        blocks.append(torch.stack([some.log_qz_x, joint, product, some.log_pz]))
-    log_qz_x, joint, product, log_pz = torch.cat(blocks, 1)
+            product = _over_dimensions(log_densities_over(encoded.parts, some.z))
+            if is_given and is_product(encoded.first):
+                prior = _over_dimensions(log_densities_over(encoded.priors, some.z))
+        blocks.append(torch.stack([some.log_qz_x, some.log_pz, joint, product, log_pz, prior]))
+    log_qz_x, log_own, joint, product, log_pz, prior = torch.cat(blocks, 1)
     found = mean("mutual_information", log_qz_x - joint)
     information = max(0.0, found["mutual_information"])
     found["effective_sharing"] = math.exp(math.log(encoded.size) - information)
     found |= mean("marginal_kl", joint - log_pz)
     found |= mean("total_correlation", joint - product)
-    return found | mean("dimensionwise_kl", product - log_pz)
+    if is_given:
+        found |= mean("prior_information", log_own - prior)
+    return found | mean("dimensionwise_kl", product - prior)
+
+
+def _over_dimensions(log_densities: LogDensities) -> Float[Tensor, " s"]:
+    """The log density of the product of all dimensions' marginals."""
+    return torch.stack([each.sum(-1) for each in log_densities.dimensions.values()]).sum(0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 import torch
@@ -28,7 +29,7 @@ class Samples:
         z: Values of every latent site of a datum.
         codes: The same, flattened and joined, a row a datum.
         log_qz_x: Their joint log density under their own encodings.
-        log_pz: That under the prior; given the labels, where the prior depends on them.
+        log_pz: That under the prior of each datum, given what enters of it.
     """
 
     z: dict[str, Tensor]
@@ -46,7 +47,10 @@ class Encoded:
         terms: The plain ELBO's terms over the whole set, in nats per datum.
         first: Guide and model on the first batch.
         parts: q(z|x) of all data in order, a batch each; none where q(z) cannot be scored.
+        priors: p(z|u) of all data in order, a batch each; none where all data share one prior.
         samples: Of data chosen at random, a batch each.
+        draw_prior: Gives so many draws of the prior, each of a datum chosen at random where the
+            prior is given something of the datum.
         reason: Why q(z) cannot be scored; empty where it can be.
     """
 
@@ -54,7 +58,9 @@ class Encoded:
     terms: dict[str, float]
     first: TracePair
     parts: list[Encodings]
+    priors: list[Encodings]
     samples: list[Samples]
+    draw_prior: Callable[[int], dict[str, Tensor]]
     reason: str
 
     @property
@@ -92,6 +98,7 @@ def encode_set(run: Run, x: AnyData, num_samples: Callable[[TracePair], int]) ->
     chosen = torch.randperm(size)[: -(-wanted // repeats)].sort().values
     terms: dict[str, float] = {}
     parts: list[Encodings] = []
+    priors: list[Encodings] = []
     samples: list[Samples] = []
     for repeat in range(repeats):
         start = 0
@@ -102,12 +109,39 @@ def encode_set(run: Run, x: AnyData, num_samples: Callable[[TracePair], int]) ->
             if not reason:
                 if repeat == 0:
                     parts.append(pair.aggregate_posterior)
+                    priors += [] if pair.aggregate_prior is None else [pair.aggregate_prior]
                 stop = start + pair.batch_size
                 rows = chosen[(chosen >= start) & (chosen < stop)] - start
                 if len(rows):
                     samples.append(_samples(pair, rows))
                 start = stop
-    return Encoded(size, terms, first, parts, samples, reason)
+    draw = partial(draw_prior, run, data, first)
+    return Encoded(size, terms, first, parts, priors, samples, draw, reason)
+
+
+def draw_prior(run: Run, x: AnyData, pair: TracePair, num_samples: int) -> dict[str, Tensor]:
+    """Draws of the prior, along the data's dimension of every latent site.
+
+    Where the prior is given something of the datum, every draw is given that of a datum of the set:
+    of each as often as of any other, and of chosen ones at random where there are fewer draws.
+
+    Args:
+        run: The run.
+        x: The set.
+        pair: Guide and model on some of it.
+        num_samples: How many.
+    """
+    if not pair.prior_inputs.given:
+        return pair.prior.draw(num_samples)[0]
+    data = Data.of(x).to(run.data.device)
+    repeats = range(-(-num_samples // len(data)))
+    rows = torch.cat([torch.randperm(len(data)) for _ in repeats])[:num_samples]
+    size = max(1, BATCH_ELEMENTS // data.datum_size)
+    drawn = [pair.prior_of(*data[some]).draw()[0] for some in rows.to(data.device).split(size)]
+    return {
+        name: torch.cat([values[name] for values in drawn], axis)
+        for name, axis in pair.axes.items()
+    }
 
 
 def spread(x: AnyData, limit: int) -> Tensor | Batch:

@@ -10,7 +10,7 @@ from torch import Tensor
 from pyro_decomp.aggregate_posterior import AggregatePosterior, diagonal_gaussian
 from pyro_decomp.aggregate_posterior.families import data_rows, marginals
 from pyro_decomp.data.batches import Data
-from pyro_decomp.encoded import BATCH_ELEMENTS, Encodings
+from pyro_decomp.encoded import BATCH_ELEMENTS, Encodings, draw_prior
 from pyro_decomp.errors import ModelError
 from pyro_decomp.inference import Kind
 from pyro_decomp.latents import latents
@@ -109,14 +109,14 @@ class Encoder:
     def drawn_from_prior(self) -> Float[Tensor, "n d"]:
         """As many draws of the prior, laid out as :attr:`sampled`.
 
+        Where the prior is given something of the datum, each is drawn given that of another datum,
+        chosen at random, so that they are draws of the mixture of all data's priors.
+
         Raises:
-            ModelError: The prior depends on labels, or no site is continuous.
+            ModelError: No site is continuous.
         """
-        if labels := self._first.conditioned_on:
-            named = ", ".join(map(repr, labels))
-            raise ModelError(f"the prior depends on the label {named}, so that p(z) is not known")
         with seeded(derive(self._seed, PRIOR)), torch.no_grad():
-            z, _ = self._first.prior.draw(len(self.rows[:SAMPLED_ROWS]))
+            z = draw_prior(self._run, self._data, self._first, len(self.rows[:SAMPLED_ROWS]))
         return self._joined({n: data_rows(z[n], self._axis(n)).cpu() for n in self._continuous})
 
     @cached_property
@@ -161,7 +161,7 @@ class Encoder:
     @cached_property
     def _priors(self) -> dict[str, Distribution]:
         """Of each continuous site the prior of its dimensions, where that is a product."""
-        if not is_product(self._first):
+        if not is_product(self._first) or self._first.prior_inputs.given:
             return {}
         nodes = self._first.model.nodes
         priors = {name: of_one_datum(nodes[name]["fn"]) for name in self._continuous}

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from pyro_decomp.aggregate_posterior import StructuredPosterior
 from pyro_decomp.data.batches import Data
-from pyro_decomp.decomposition_of_run import OF_PRIOR, PARTS, decomposition, mean
+from pyro_decomp.decomposition_of_run import PARTS, decomposition, mean
 from pyro_decomp.encoded import Encoded, encode, encode_set, spread
 from pyro_decomp.errors import DataError
 from pyro_decomp.likelihood import importance_weighted_log_prob
@@ -159,7 +160,7 @@ def _measure(  # noqa: PLR0917
 
 def _num_samples(pair: TracePair, size: int) -> int:
     """How many samples of q(z) can be scored over a set in a time that a person waits."""
-    if pair.is_structured:
+    if pair.is_structured or isinstance(pair.aggregate_prior, StructuredPosterior):
         return min(max(GUIDE_RUNS // size, MIN_GUIDE_SAMPLES), MAX_SAMPLES)
     latent_dim = pair.codes().shape[1] if pair.latents else 1
     return min(max(PAIR_ELEMENTS // (size * latent_dim), MIN_SAMPLES), MAX_SAMPLES)
@@ -167,8 +168,7 @@ def _num_samples(pair: TracePair, size: int) -> int:
 
 def _warn(encoded: Encoded, left_out: Mapping[str, str]) -> None:
     """Say what is left out because of how model and guide are written."""
-    of_prior = [name for name in OF_PRIOR if name in left_out]
-    named = list(left_out) if encoded.reason else of_prior if encoded.first.conditioned_on else []
+    named = list(left_out) if encoded.reason else []
     if named:
         verb = "is" if len(named) == 1 else "are"
         warnings.warn(f"{', '.join(named)} {verb} left out: {left_out[named[0]]}", stacklevel=4)

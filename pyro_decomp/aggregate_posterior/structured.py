@@ -28,12 +28,20 @@ class StructuredPosterior:
             ``axes`` and without the data's dimension.
         axes: Latent site to the data's (negative) dimension in its values.
         size: M, the number of data.
+        program: What the density is of, as errors are to name it: "guide" or "prior".
     """
 
-    def __init__(self, density: Callable[..., Tensor], axes: Mapping[str, int], size: int) -> None:
+    def __init__(
+        self,
+        density: Callable[..., Tensor],
+        axes: Mapping[str, int],
+        size: int,
+        program: str = "guide",
+    ) -> None:
         self._density = density
         self._axes = dict(axes)
         self._size = size
+        self._program = program
 
     def __len__(self) -> int:
         """The number M of mixture components, one a datum."""
@@ -100,10 +108,10 @@ class StructuredPosterior:
             reason = str(error).splitlines()[0]
             hint = ""
             if "random" in reason:
-                hint = ": expected a guide that draws its latent sites alone, without dropout"
+                hint = ": expected one that draws its latent sites alone, without dropout"
             elif "running" in str(error):
                 hint = ": expected LayerNorm in the place of BatchNorm after a latent site"
             raise ModelError(
-                "the guide's latent sites depend on one another, and it cannot be run for pairs of "
-                f"samples and data through torch.func.vmap{hint} ({reason})"
+                f"the {self._program}'s latent sites depend on one another, and it cannot be run "
+                f"for pairs of samples and data through torch.func.vmap{hint} ({reason})"
             ) from error

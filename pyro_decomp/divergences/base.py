@@ -1,7 +1,7 @@
 """What a divergence between the aggregate posterior and the prior is given, and gives."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -84,7 +84,8 @@ def samples(
 
     Args:
         traces: One guide trace and the model trace.
-        num_samples: S, draws from the prior; None for as many as the batch has data.
+        num_samples: S, draws from the prior; None for as many as the batch has data. It is rounded
+            up to a multiple of B where the prior is given something of the datum.
         divergence: What they are for, as errors are to name it.
 
     Raises:
@@ -104,6 +105,32 @@ def samples(
     drawn = traces.prior_codes(num_samples)
     require_gradients(traces.prior, divergence)
     return traces.codes(), drawn
+
+
+def of_samples(
+    distance: Callable[..., Tensor], traces: TracePair, num_samples: int | None, divergence: str
+) -> Tensor:
+    """A U-statistic of the batch's codes and draws of the prior.
+
+    Where the prior is given something of the datum, code i and draw i belong to one datum and not
+    to independent ones, so that the pair is left out; the prior is drawn a whole batch at a time,
+    and the mean is taken over batches.
+
+    Args:
+        distance: Takes the two samples and ``is_paired``.
+        traces: One guide trace and the model trace.
+        num_samples: As for :func:`samples`.
+        divergence: As for :func:`samples`.
+
+    Raises:
+        ModelError: As :func:`samples`.
+    """
+    if not traces.prior_inputs.given:
+        return distance(*samples(traces, num_samples, divergence))
+    num_runs = -(-(num_samples or 1) // traces.batch_size)
+    runs = (samples(traces, None, divergence) for _ in range(num_runs))
+    total = sum((distance(*drawn, is_paired=True) for drawn in runs), torch.zeros(()))
+    return total / num_runs
 
 
 def require_gradients(prior: PriorProgram, divergence: str) -> None:

@@ -1,9 +1,10 @@
 """Kullback-Leibler divergences between the aggregate posterior and the prior."""
 
+import torch
 from pyro.distributions import Delta
 from torch import Tensor
 
-from pyro_decomp.aggregate_posterior import Estimator, Exact
+from pyro_decomp.aggregate_posterior import Estimator
 from pyro_decomp.aggregate_posterior.estimators import check_estimator
 from pyro_decomp.aggregate_posterior.families import stripped
 from pyro_decomp.divergences.base import Divergence, positive_or_none, require_gradients
@@ -33,11 +34,19 @@ class InclusiveKL(Divergence):
             ModelError: No latent site is inside the data plate; latent sites depend on one another
                 in the guide; the prior is learned but its sampler passes no gradients.
         """
-        q = traces.aggregate_posterior
-        require_prior(traces, "KL(p || q)")
-        z, log_pz = traces.prior.draw(self.num_samples)
-        require_gradients(traces.prior, "KL(p || q)")
-        return (log_pz - q.log_prob(z)).mean()
+        q, p = traces.aggregate_posterior, traces.aggregate_prior
+        if p is None:
+            z, log_pz = traces.prior.draw(self.num_samples)
+            require_gradients(traces.prior, "KL(p || q)")
+            return (log_pz - q.log_prob(z)).mean()
+        weights = traces.pair_weights("stratified_averaged")
+        num_runs = -(-(self.num_samples or traces.batch_size) // traces.batch_size)
+        total = torch.zeros(())
+        for _ in range(num_runs):
+            z, _ = traces.prior.draw()
+            require_gradients(traces.prior, "KL(p || q)")
+            total = total + traces.mean(p.log_prob(z, weights) - q.log_prob(z, weights))
+        return total / num_runs
 
 
 class ExclusiveKL(Divergence):
@@ -77,31 +86,15 @@ class ExclusiveKL(Divergence):
             ModelError: No latent site is inside the data plate; latent sites depend on one another
                 in the guide; one of them is a Delta, which has no density.
         """
-        require_prior(traces, "KL(q || p)")
         for name in traces.latents:
             if isinstance(stripped(traces.guide.nodes[name]["fn"]), Delta):
                 raise ModelError(
                     f"the guide's site '{name}' is a Delta, of which q(z) has no density: use a "
                     "divergence of samples such as MMD(), or a guide with spread"
                 )
-        weights = traces.pair_weights(self.estimator)
-        q = traces.aggregate_posterior
-        if isinstance(self.estimator, Exact):
-            q = traces.encodings(*self.estimator.args)
-        log_ratios = traces.over_own_samples(lambda own: q.log_prob(own.z, weights) - own.log_pz)
-        return traces.mean(log_ratios)
-
-
-def require_prior(traces: TracePair, divergence: str) -> None:
-    """Refuse a model that gives p(z) for known labels only.
-
-    Raises:
-        ModelError: A label is observed before the last latent site is drawn.
-    """
-    if traces.conditioned_on:
-        names = ", ".join(map(repr, traces.conditioned_on))
-        raise ModelError(
-            f"the model's latent sites are drawn after the observed label {names}, so that it "
-            f"gives p(z) given the label and not the p(z) that {divergence} needs: use a "
-            "divergence of samples such as MMD(), or set its weight to 0 (alpha=0)"
+        reference = traces.reference(self.estimator)
+        q, weights = reference.posterior, reference.weights
+        log_ratios = traces.over_own_samples(
+            lambda own: q.log_prob(own.z, weights) - traces.log_pz(own, reference)
         )
+        return traces.mean(log_ratios)

@@ -1,17 +1,23 @@
 """The maximum mean discrepancy between codes and draws of the prior."""
 
+from functools import partial
+
 from jaxtyping import Float
 from torch import Tensor
 
 from pyro_decomp.divergences import grid, lines
-from pyro_decomp.divergences.base import Divergence, positive_or_none, samples
+from pyro_decomp.divergences.base import Divergence, of_samples, positive_or_none
 from pyro_decomp.divergences.kernels import AnyKernel, InverseMultiquadratic, Kernel, fitted
-from pyro_decomp.divergences.pairs import u_statistic
+from pyro_decomp.divergences.pairs import check, u_statistic
 from pyro_decomp.traces import TracePair
 
 
 def mmd(
-    x: Float[Tensor, "b d"], y: Float[Tensor, "s d"], kernel: AnyKernel | None = None
+    x: Float[Tensor, "b d"],
+    y: Float[Tensor, "s d"],
+    kernel: AnyKernel | None = None,
+    *,
+    is_paired: bool = False,
 ) -> Float[Tensor, ""]:
     r"""Squared maximum mean discrepancy between two samples, the U-statistic.
 
@@ -31,9 +37,12 @@ def mmd(
         y: Draws of the prior, likewise; as many as you like.
         kernel: The kernel, or an elementwise function of squared distances; by default
             :class:`InverseMultiquadratic`.
+        is_paired: Whether rows i of both samples belong to one datum, B = S of them: the sum across
+            then leaves out i = j, and its factor is 2/(B(B-1)).
 
     Raises:
-        ValueError: A sample has fewer than two rows, or the rows differ in length.
+        ValueError: A sample has fewer than two rows, or the rows differ in length, or pairs lack
+            one of their rows.
 
     Example:
         >>> import torch
@@ -42,13 +51,17 @@ def mmd(
         >>> round(mmd(x, x + 9, RBF(bandwidth=1.0)).item(), 4)  # 2 exp(-1/2)
         1.2131
     """
-    _check(x, y)
+    check(x, y, is_paired=is_paired)
     kernel = InverseMultiquadratic() if kernel is None else kernel
-    return u_statistic(x, y, fitted(kernel, x, y))
+    return u_statistic(x, y, fitted(kernel, x, y), is_paired=is_paired)
 
 
 def dimensionwise_mmd(
-    x: Float[Tensor, "b d"], y: Float[Tensor, "s d"], kernel: AnyKernel | None = None
+    x: Float[Tensor, "b d"],
+    y: Float[Tensor, "s d"],
+    kernel: AnyKernel | None = None,
+    *,
+    is_paired: bool = False,
 ) -> Float[Tensor, ""]:
     r"""The sum over dimensions of :func:`mmd` between the one-dimensional marginals.
 
@@ -62,15 +75,17 @@ def dimensionwise_mmd(
         y: Draws of the prior, likewise; as many as you like.
         kernel: The kernel, or an elementwise function of squared distances, used in each dimension;
             by default :class:`InverseMultiquadratic`.
+        is_paired: As for :func:`mmd`.
 
     Raises:
-        ValueError: A sample has fewer than two rows, or the rows differ in length.
+        ValueError: As :func:`mmd`.
     """
-    _check(x, y)
+    check(x, y, is_paired=is_paired)
     width = max(1, grid.POINTS // (len(x) + len(y)))
     kernel = InverseMultiquadratic() if kernel is None else kernel
     groups = zip(x.T[..., None].split(width), y.T[..., None].split(width), strict=True)
-    return sum((lines.u_statistic(a, b, kernel) for a, b in groups), x.new_zeros(()))
+    each = (lines.u_statistic(a, b, kernel, is_paired=is_paired) for a, b in groups)
+    return sum(each, x.new_zeros(()))
 
 
 class MMD(Divergence):
@@ -113,7 +128,8 @@ class MMD(Divergence):
             ModelError: No latent site is inside the data plate; the batch has one datum alone; the
                 prior is learned but its sampler passes no gradients.
         """
-        return mmd(*samples(traces, self.num_samples, type(self).__name__), self.kernel)
+        distance = partial(mmd, kernel=self.kernel)
+        return of_samples(distance, traces, self.num_samples, type(self).__name__)
 
 
 class DimensionwiseMMD(MMD):
@@ -131,13 +147,5 @@ class DimensionwiseMMD(MMD):
         Raises:
             ModelError: As for :class:`MMD`.
         """
-        drawn = samples(traces, self.num_samples, type(self).__name__)
-        return dimensionwise_mmd(*drawn, self.kernel)
-
-
-def _check(x: Tensor, y: Tensor) -> None:
-    for name, sample in (("x", x), ("y", y)):
-        if len(sample) < 2:
-            raise ValueError(f"{name}: expected at least 2 rows, got {len(sample)}")
-    if x.shape[1] != y.shape[1]:
-        raise ValueError(f"x and y: expected rows of one length, got {x.shape[1]} and {y.shape[1]}")
+        distance = partial(dimensionwise_mmd, kernel=self.kernel)
+        return of_samples(distance, traces, self.num_samples, type(self).__name__)

@@ -32,7 +32,11 @@ class Radial:
 
 
 def u_statistic(
-    x: Float[Tensor, "*d b e"], y: Float[Tensor, "*d s e"], radial: Radial
+    x: Float[Tensor, "*d b e"],
+    y: Float[Tensor, "*d s e"],
+    radial: Radial,
+    *,
+    is_paired: bool = False,
 ) -> Float[Tensor, ""]:
     r"""Mean of f over pairs within x and within y, less twice the mean over pairs across.
 
@@ -42,13 +46,40 @@ def u_statistic(
         - \frac{2}{BS} \sum_{i,j} f(|x_i - y_j|^2)
 
     Each unordered pair is formed once. Summed over leading dimensions. Differentiable once.
+
+    Args:
+        x: B points, or as many for each of the leading dimensions.
+        y: S points.
+        radial: f.
+        is_paired: Whether x_i and y_i belong together, B = S of them: the sum across then leaves
+            out i = j, too, and has the factor 2/(B(B-1)).
     """
-    value: Tensor = _UStatistic.apply(x, y, radial, (wanted(x), wanted(y)))[0]
+    value: Tensor = _UStatistic.apply(x, y, radial, (wanted(x), wanted(y)), is_paired)[0]
     return value
 
 
+def check(x: Tensor, y: Tensor, *, is_paired: bool) -> None:
+    """Check that two samples have what :func:`u_statistic` needs.
+
+    Raises:
+        ValueError: A sample has fewer than two rows, or the rows differ in length, or pairs lack
+            one of their rows.
+    """
+    for name, sample in (("x", x), ("y", y)):
+        if len(sample) < 2:
+            raise ValueError(f"{name}: expected at least 2 rows, got {len(sample)}")
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(f"x and y: expected rows of one length, got {x.shape[1]} and {y.shape[1]}")
+    if is_paired and len(x) != len(y):
+        raise ValueError(f"is_paired: expected as many rows in y as in x, got {len(y)}, {len(x)}")
+
+
 def value_and_gradients(
-    x: Float[Tensor, "*d b e"], y: Float[Tensor, "*d s e"], radial: Radial, wants: tuple[bool, bool]
+    x: Float[Tensor, "*d b e"],
+    y: Float[Tensor, "*d s e"],
+    radial: Radial,
+    wants: tuple[bool, bool],
+    is_paired: bool = False,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "*d b e"] | None, Float[Tensor, "*d s e"] | None]:
     """:func:`u_statistic` and its gradients by x and y, where these are wanted."""
     shift = y.mean(-2, keepdim=True)  # distances between large numbers are inexact
@@ -57,12 +88,32 @@ def value_and_gradients(
         torch.zeros_like(z) if want else None for z, want in zip((x, y), wants, strict=True)
     )
     b, s = x.shape[-2], y.shape[-2]
+    across = b * (s - 1 if is_paired else s)
     value = (
         _weighted_sum(x, x, radial, 2 / (b * (b - 1)), (grad_x, grad_x), within=True)
         + _weighted_sum(y, y, radial, 2 / (s * (s - 1)), (grad_y, grad_y), within=True)
-        + _weighted_sum(x, y, radial, -2 / (b * s), (grad_x, grad_y))
+        + _weighted_sum(x, y, radial, -2 / across, (grad_x, grad_y))
     )
+    if is_paired:
+        value = value + own_pairs(x, y, radial, 2 / across, (grad_x, grad_y))
     return value.to(x.dtype), grad_x, grad_y
+
+
+def own_pairs(
+    x: Float[Tensor, "*d b e"],
+    y: Float[Tensor, "*d b e"],
+    radial: Radial,
+    weight: float,
+    grads: tuple[Tensor | None, Tensor | None],
+) -> Float[Tensor, ""]:
+    r"""The sum of weight f(|x_i - y_i|^2); adds to the gradients where these are given."""
+    apart = x - y
+    squared = apart.square().sum(-1, keepdim=True)
+    value, slope = radial.value_and_slope(squared)
+    for grad, sign in zip(grads, (1, -1), strict=True):
+        if grad is not None:
+            grad.add_((slope * apart).to(grad), alpha=2 * sign * weight)
+    return weight * value.sum(dtype=sum_dtype(x))
 
 
 def squared_distances(

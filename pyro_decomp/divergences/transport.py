@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyro_decomp.divergences.base import Divergence, positive_or_none, samples
-from pyro_decomp.divergences.pairs import Radial, u_statistic
+from pyro_decomp.divergences.base import Divergence, of_samples, positive_or_none, samples
+from pyro_decomp.divergences.pairs import Radial, check, u_statistic
 from pyro_decomp.traces import TracePair
 
 
@@ -54,7 +54,9 @@ def sliced_wasserstein(
     return line_wasserstein(directions @ x.mT, directions @ y.mT, p).mean()
 
 
-def energy_distance(x: Float[Tensor, "b d"], y: Float[Tensor, "s d"]) -> Float[Tensor, ""]:
+def energy_distance(
+    x: Float[Tensor, "b d"], y: Float[Tensor, "s d"], *, is_paired: bool = False
+) -> Float[Tensor, ""]:
     r"""The energy distance between two samples, by its U-statistic.
 
     .. math:: 2 E|x - y| - E|x - x'| - E|y - y'|
@@ -67,14 +69,13 @@ def energy_distance(x: Float[Tensor, "b d"], y: Float[Tensor, "s d"]) -> Float[T
     Args:
         x: Codes, one a row, at least two.
         y: Draws of the prior, likewise; as many as you like.
+        is_paired: As for :func:`mmd`.
 
     Raises:
-        ValueError: A sample has fewer than two rows.
+        ValueError: As :func:`mmd`.
     """
-    for name, sample in (("x", x), ("y", y)):
-        if len(sample) < 2:
-            raise ValueError(f"{name}: expected at least 2 rows, got {len(sample)}")
-    return u_statistic(x, y, Radial(_minus_distance))
+    check(x, y, is_paired=is_paired)
+    return u_statistic(x, y, Radial(_minus_distance), is_paired=is_paired)
 
 
 class SlicedWasserstein(Divergence):
@@ -149,7 +150,7 @@ class EnergyDistance(Divergence):
             ModelError: No latent site is inside the data plate; the batch has one datum alone; the
                 prior is learned but its sampler passes no gradients.
         """
-        return energy_distance(*samples(traces, self.num_samples, "EnergyDistance"))
+        return of_samples(energy_distance, traces, self.num_samples, "EnergyDistance")
 
 
 def _minus_distance(squared: Tensor) -> tuple[Tensor, Tensor]:

@@ -70,6 +70,7 @@ class GroupedTotalCorrelationELBO(DecomposedELBO):
             "between_total_correlation": 1.0 - self.between,
             "within_total_correlation": 1.0 - self.within,
             "dimensionwise_kl": 1.0 - self.gamma,
+            "prior_information": 0.0,
         }
 
     def terms(self, traces: TracePair) -> dict[str, Tensor]:
@@ -77,8 +78,7 @@ class GroupedTotalCorrelationELBO(DecomposedELBO):
         terms = super().terms(traces)
         if not self.is_plain():
             parts = self.decomposition(traces)
-            terms["mutual_information"] = parts.mutual_information
+            terms |= self.terms_of(traces, parts)
             terms["between_total_correlation"] = parts.between
             terms["within_total_correlation"] = parts.within
-            terms["dimensionwise_kl"] = parts.dimensionwise_kl
         return terms

@@ -80,6 +80,7 @@ class TotalCorrelationELBO(DecomposedELBO):
             "mutual_information": 1.0 - self.alpha,
             "total_correlation": 1.0 - self.beta,
             "dimensionwise_kl": 1.0 - self.gamma,
+            "prior_information": 0.0,
         }
 
     def terms(self, traces: TracePair) -> dict[str, Tensor]:
@@ -87,7 +88,6 @@ class TotalCorrelationELBO(DecomposedELBO):
         terms = super().terms(traces)
         if not self.is_plain():
             parts = self.decomposition(traces)
-            terms["mutual_information"] = parts.mutual_information
+            terms |= self.terms_of(traces, parts)
             terms["total_correlation"] = parts.between + parts.within
-            terms["dimensionwise_kl"] = parts.dimensionwise_kl
         return terms

@@ -12,8 +12,9 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_decomp.enumeration import per_datum
-from pyro_decomp.modules import buffers_kept, undisturbed
+from pyro_decomp.modules import buffers_kept
 from pyro_decomp.pair_density import PairDensity
+from pyro_decomp.program_state import undisturbed
 from pyro_decomp.sites import plate_dims
 
 
@@ -37,13 +38,12 @@ class GuideDensity(PairDensity):
         data_plate: CondIndepStackFrame,
     ) -> None:
         super().__init__(program, axes)
-        self._program = program
         self._fixed = dict(fixed)
         self._plate = data_plate
 
     def num_data(self) -> int:
         """M, the data of the batch; the guide is run to find out."""
-        with torch.no_grad(), undisturbed(self._modules):
+        with torch.no_grad(), undisturbed([self._program]):
             site = self._run({})[next(iter(self.axes))]
         return next(int(f.size) for f in site["cond_indep_stack"] if f.name == self._plate.name)
 

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from pyro_decomp.modules import find_modules, undisturbed
+from pyro_decomp.modules import find_modules
+from pyro_decomp.program_state import undisturbed
 
 
 class PairDensity(ABC):
@@ -26,6 +27,7 @@ class PairDensity(ABC):
     def __init__(self, program: Callable[[], Any], axes: Mapping[str, int]) -> None:
         self.axes = dict(axes)
         self.is_copied = True
+        self._program = program
         self._modules = find_modules([program])
 
     @abstractmethod
@@ -50,7 +52,7 @@ class PairDensity(ABC):
         ]
         copied, self.is_copied = self.is_copied, True
         try:
-            with _disable_current_modes(), torch.no_grad(), undisturbed(self._modules):
+            with _disable_current_modes(), torch.no_grad(), undisturbed([self._program]):
                 pairs = torch.func.vmap(self, tuple(self.axes.values()))
                 expected, self.is_copied = pairs(*some), False
                 return torch.allclose(pairs(*some), expected, rtol=1e-3, atol=1e-4)

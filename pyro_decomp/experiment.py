@@ -152,6 +152,11 @@ class Experiment:
             self.number(name).assign(value)
         return values
 
+    def scheduled_ranges(self) -> dict[str, tuple[float, float]]:
+        """What each schedule sets its number to at the first step and at the last, by its name."""
+        total = self.total_steps
+        return {n: (s.value(1, total), s.value(total, total)) for n, s in self.schedules.items()}
+
     def _check_schedule(self, name: str, schedule: Schedule) -> None:
         number = self.number(name)
         if not isinstance(schedule, Schedule):

@@ -19,6 +19,7 @@ def is_followed(
     experiment: Experiment,
     weights: Sequence[str],
     inputs: Sequence[Tensor],
+    *,
     first: int,
     step: Callable[..., Sequence[Tensor]],
     module: GraphModule,

@@ -162,7 +162,9 @@ def _captured(
     if weights:
         first = len(slots.trained) + len(slots.frozen) + len(slots.buffers)
         with undisturbed(state.modules):
-            if not is_followed(experiment, weights, inputs, first, step, module, draw):
+            if not is_followed(
+                experiment, weights, inputs, first=first, step=step, module=module, draw=draw
+            ):
                 raise CaptureError(f"{' or '.join(weights)} becomes a constant")
     return graph
 

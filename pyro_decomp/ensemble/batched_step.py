@@ -92,7 +92,8 @@ def vectorized(
 
     def step(*inputs: Tensor) -> list[Tensor]:
         results = list(each(*inputs))
-        squares = [gradient.flatten(1).square().sum(1) for gradient in results[1 : 1 + size]]
+        pairs = zip(results[1 : 1 + size], slots.trained, strict=True)
+        squares = [each.reshape(len(each), own.numel()).square().sum(1) for each, own in pairs]
         return [*results, torch.stack(squares).sum(0).sqrt()]
 
     try:

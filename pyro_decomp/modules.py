@@ -1,13 +1,14 @@
 """Which networks a Pyro program uses, and running one without leaving a trace in them."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from pyro_decomp.seeds import random_state, set_random_state
 
@@ -41,6 +42,19 @@ def undisturbed(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 
 @contextmanager
+def in_mode(modules: Sequence[nn.Module], *, training: bool) -> Iterator[None]:
+    """Set networks to training or evaluation inside, and each part to what it was afterwards."""
+    modes = {part: part.training for module in modules for part in module.modules()}
+    for module in modules:
+        module.train(training)
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+@contextmanager
 def buffers_kept(modules: Iterable[nn.Module]) -> Iterator[Callable[[], None]]:
     """Put back buffers afterwards, or what they became if the function that is given is called."""
     parts = {part: None for module in modules for part in module.modules()}
@@ -48,6 +62,7 @@ def buffers_kept(modules: Iterable[nn.Module]) -> Iterator[Callable[[], None]]:
         (part, name, buffer)
         for part in parts
         for name, buffer in dict(part.named_buffers(recurse=False)).items()
+        if not is_lazy(buffer)
     ]
     accepted: list[bool] = []
     for part, name, buffer in originals:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyro_decomp.aggregate_posterior import StructuredPosterior
 from pyro_decomp.data.batches import Data
+from pyro_decomp.data_support import check_data
 from pyro_decomp.decomposition_of_run import PARTS, decomposition, mean
 from pyro_decomp.encoded import Encoded, encode, encode_set, spread
 from pyro_decomp.errors import DataError
@@ -85,6 +86,7 @@ def evaluate(
 
     Raises:
         DataError: ``only`` has a name that is none of these.
+        ModelError: A datum has no density under the model; it is named.
     """
     names = _names(only, trees=trees)
     before = untrained(run) if names & set(SCORES) else None
@@ -93,6 +95,7 @@ def evaluate(
     metrics = {}
     for name, (x, factors) in sets.items():
         if x is not None:
+            check_data(trial, run.state, x, "data" if name == "train" else "test data")
             with seeded(seed), torch.no_grad(), few_threads(trial):
                 wanted = names - OF_FACTORS if factors is None and only is None else names
                 metrics[name] = _measure(

@@ -1,11 +1,12 @@
 """Which networks a Pyro program uses, and running one without a trace in their buffers."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from pyro_decomp.reachable import PLAIN, places
 
@@ -28,6 +29,19 @@ def find_modules(programs: Iterable[Callable[..., Any] | nn.Module]) -> list[nn.
 
 
 @contextmanager
+def in_mode(modules: Sequence[nn.Module], *, training: bool) -> Iterator[None]:
+    """Set networks to training or evaluation inside, and each part to what it was afterwards."""
+    modes = {part: part.training for module in modules for part in module.modules()}
+    for module in modules:
+        module.train(training)
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+@contextmanager
 def buffers_kept(modules: Iterable[nn.Module]) -> Iterator[Callable[[], None]]:
     """Put back buffers afterwards, or what they became if the function that is given is called."""
     parts = {part: None for module in modules for part in module.modules()}
@@ -35,6 +49,7 @@ def buffers_kept(modules: Iterable[nn.Module]) -> Iterator[Callable[[], None]]:
         (part, name, buffer)
         for part in parts
         for name, buffer in dict(part.named_buffers(recurse=False)).items()
+        if not is_lazy(buffer)
     ]
     accepted: list[bool] = []
     for part, name, buffer in originals:

@@ -5,11 +5,11 @@ made anyway, so they draw no random numbers of their own.
 """
 
 from pyro import poutine
-from pyro.distributions import Distribution
 from torch import Tensor
 
 from pyro_decomp.errors import ModelError
-from pyro_decomp.sites import Site, data_plate, sample_sites, unwrapped
+from pyro_decomp.sites import Site, data_plate, sample_sites
+from pyro_decomp.support import family, outside, refusal
 
 
 def check(model: poutine.Trace, guide: poutine.Trace) -> None:
@@ -174,36 +174,14 @@ def _check_summed_out(site: Site, plate: str) -> None:
 
 
 def _check_support(site: Site) -> None:
-    fn, value = site["fn"], site["value"]
+    value = site["value"]
     if not isinstance(value, Tensor):
         return
-    try:
-        valid = fn.support.check(value)
-    except NotImplementedError:
-        return
-    if bool(valid.all()):
-        return
-    where = "data" if site["is_observed"] else "guide's draws"
-    fix = (
-        "rescale the data or choose a likelihood with that support"
-        if site["is_observed"]
-        else "choose a guide family with the prior's support"
-    )
-    if site["is_observed"] and family(fn) == "Bernoulli":
-        fix = "make the data 0 or 1, or use ContinuousBernoulli (for [0, 1]) or Normal"
-    elif site["is_observed"] and fn.has_enumerate_support:
-        fix = "number the labels from 0; where one is not known, give any of them and an obs_mask="
-    if site["mask"] is not None:
-        fix += "; values that are masked out must lie in it too"
-    raise ModelError(
-        f"the {where} for site '{site['name']}' range from {value.min():.4g} to {value.max():.4g}, "
-        f"outside the support of {family(fn)}, {fn.support}: {fix}"
-    )
-
-
-def family(fn: Distribution) -> str:
-    """The name of a distribution's family, without its wrappers."""
-    return type(unwrapped(fn)).__name__
+    spoilt = outside(site["fn"].support, value)
+    if bool(spoilt.any()):
+        first = tuple(spoilt.nonzero()[0].tolist())
+        place = f"first at [{', '.join(map(str, first))}]" if site["is_observed"] else ""
+        raise refusal(site, value, place, value[first])
 
 
 def _names(sites: dict[str, Site]) -> str:

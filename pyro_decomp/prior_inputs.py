@@ -17,7 +17,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_map_only
 
 from pyro_decomp.labels import unlabelled
-from pyro_decomp.modules import find_modules, undisturbed
+from pyro_decomp.modules import find_modules
+from pyro_decomp.program_state import undisturbed
 from pyro_decomp.provenance import Provenance
 from pyro_decomp.sites import LastSiteReached, Site, is_latent, sample_sites
 
@@ -95,7 +96,7 @@ def prior_inputs(
     modules = find_modules([model])
     unseen = _disable_current_modes()  # what records a step is not to record this
     unchecked = pyro.validation_enabled(False)
-    with unseen, _evaluating(modules), undisturbed(modules), torch.no_grad(), unchecked:
+    with unseen, _evaluating(modules), undisturbed([model]), torch.no_grad(), unchecked:
         seen = found(())
         observed = frozenset().union(*seen.names.values()) & discrete
         labels = tuple(name for name in trace.nodes if name in observed)

@@ -15,11 +15,15 @@ from torch import Tensor, nn
 
 from pyro_decomp import preflight
 from pyro_decomp.data.batches import Data
+from pyro_decomp.data_types import run_on_first
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.experiment import Experiment
-from pyro_decomp.modules import buffers_kept, find_modules
+from pyro_decomp.last_batch import batch_norm_named
+from pyro_decomp.lazy_networks import give_sizes, has_lazy
+from pyro_decomp.modules import buffers_kept, find_modules, in_mode
 from pyro_decomp.program_state import ProgramState, undisturbed
+from pyro_decomp.sites import SampleTrace
 
 
 class UnkeptStateWarning(UserWarning):
@@ -138,25 +142,33 @@ def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State
     experiment.data = experiment.data.to(device)
     if experiment.test_data is not None:
         experiment.test_data = experiment.test_data.to(device)
+    size = min(experiment.batch_size or len(experiment.data), len(experiment.data))
+    if has_lazy(modules):
+        give_sizes(modules, partial(_run, experiment, modules, size))
     _check_buffers(modules)
-    data = Data.of(experiment.data)
     evaluate = partial(experiment.elbo.evaluate, experiment.model, experiment.guide)
-    size = min(experiment.batch_size or len(data), len(data))
     store = ParamStoreDict()
     program = ProgramState(
         modules, model=experiment.model, guide=experiment.guide, elbo=experiment.elbo
     )
 
     def run() -> Estimate:
-        estimate = evaluate(*data[:size])
+        estimate = run_on_first(experiment, size, evaluate)
+        data = Data.of(experiment.data)
         if rest := len(data) % size:  # the last, smaller batch
             evaluate(*data[-rest:])
         return estimate
 
-    recorder = poutine.trace(param_only=True)
-    with undisturbed(), buffers_kept(modules), recorder as capture, _own_store(store):
+    with (
+        batch_norm_named(modules, size, len(experiment.data)),
+        in_mode(modules, training=True),
+        undisturbed(),
+        buffers_kept(modules),
+        poutine.trace(param_only=True) as capture,
+        _own_store(store),
+    ):
         estimate = program.look(run)
-    preflight.check_plate_size(estimate.pairs[0].model, len(data))
+    preflight.check_plate_size(estimate.pairs[0].model, len(experiment.data))
     if len(store):
         experiment.model = _own_store(store)(experiment.model)
         experiment.guide = _own_store(store)(experiment.guide)
@@ -165,6 +177,20 @@ def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State
     trained = _trained(networks, traced, others)
     program.carry(trained.values())
     return State(modules, trained, experiment.elbo.kl_methods, store, program)
+
+
+def _run(experiment: Experiment, modules: list[nn.Module], size: int) -> None:
+    """Run the programs on the first batch, and the auxiliary networks if they have no sizes yet."""
+
+    def programs(*batch: Tensor) -> None:
+        guide = SampleTrace()(experiment.guide).get_trace(*batch)
+        poutine.replay(experiment.model, trace=guide)(*batch)
+        if has_lazy([auxiliary.module for auxiliary in experiment.auxiliaries.values()]):
+            experiment.elbo.evaluate(experiment.model, experiment.guide, *batch)
+
+    everything = [experiment.model, experiment.guide, *modules]
+    with undisturbed(everything), _own_store(ParamStoreDict()):
+        run_on_first(experiment, size, programs)
 
 
 @contextmanager

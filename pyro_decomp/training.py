@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from pyro_decomp.data_support import check_support
 from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.experiment_file import ExperimentFile
@@ -72,13 +73,15 @@ def train(
     folder = RunFolder(out)
     if resume and force:
         raise RunError("expected one of --resume and --force, got both")
-    config = describe(experiment, seed, device, source, arguments or {})
-    checkpoint = _saved(folder, config) if resume else None
     execution = execution or Execution()
     if resume and folder.config_path.exists():
         execution = _as_before(folder, execution)
     _warn_of_unfinished_schedules(experiment)
     state = prepare(experiment, device)
+    config = describe(experiment, seed, device, source, arguments or {})
+    checkpoint = _saved(folder, config) if resume else None
+    if checkpoint is None:
+        check_support(experiment, state)
     execution = resolve(execution, experiment, state)
     try:
         optimizer = experiment.optimizer(state.parameters.values())

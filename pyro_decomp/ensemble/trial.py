@@ -10,6 +10,7 @@ from torch import Tensor
 from pyro_decomp.capture.signature import Signature, sign
 from pyro_decomp.capture.substitution import Slots
 from pyro_decomp.data.batches import Batch, Data
+from pyro_decomp.data_support import check_support
 from pyro_decomp.ensemble.members import Member
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.experiment_file import ExperimentFile
@@ -50,8 +51,9 @@ class Trial:
         own = ExperimentFile.from_source(source.source, source.path, seed=member.seed)
         set_seed(member.seed)
         experiment = own.build(member.arguments)
-        config = describe(experiment, member.seed, device, own, member.arguments)
         state = prepare(experiment, device)
+        config = describe(experiment, member.seed, device, own, member.arguments)
+        check_support(experiment, state)
         state.train(True)
         with seeded(derive(member.seed, TRAINING_STREAM)):
             random = random_state()

@@ -1,5 +1,6 @@
 """What the decoder makes of encodings and of draws from the prior, beside the data."""
 
+import warnings
 from collections.abc import Iterator
 
 from matplotlib.figure import Figure
@@ -18,7 +19,15 @@ CHANNELS = (1, 3)
 
 def pictures(scene: Scene) -> Iterator[tuple[str, Figure]]:
     """Reconstructions of sampled codes, and draws of the prior."""
-    is_of_images = drawable(scene.data[:1][0]).dim() > 2
+    first = scene.data[:1][0]
+    is_of_images = drawable(first).dim() > 2
+    if first.dim() > 2 and not is_of_images:
+        shape = tuple(first.shape[1:])
+        warnings.warn(
+            f"data of shape {shape} are drawn as vectors: expected images of 1 or 3 channels, "
+            "which come first or last",
+            stacklevel=2,
+        )
     data = Data.of(spread(scene.data, NUM_IMAGES if is_of_images else MAX_DRAWN))
     x = data[:][0].cpu()
     reconstruction = reconstruct(scene.run, data, kind="sample", seed=scene.seed).cpu()
@@ -30,6 +39,11 @@ def pictures(scene: Scene) -> Iterator[tuple[str, Figure]]:
 
 
 def drawable(x: Tensor) -> Tensor:
-    """Images ``[n, h, w]`` or ``[n, c, h, w]`` of one or three channels; all else as vectors."""
+    """Images ``[n, h, w]`` or ``[n, c, h, w]`` of one or three channels; all else as vectors.
+
+    Channels may also be last, as most image files have them.
+    """
+    if x.dim() == 4 and x.shape[1] not in CHANNELS and x.shape[-1] in CHANNELS:
+        return x.movedim(-1, 1)
     is_image = x.dim() == 3 or (x.dim() == 4 and x.shape[1] in CHANNELS)
     return x if is_image or x.dim() == 2 else x.reshape(len(x), -1)

@@ -1,0 +1,115 @@
+"""Values that a distribution gives no density, and the sentence that names the first of them."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from pyro.distributions import Distribution, constraints
+from torch import Tensor
+
+from pyro_decomp.errors import ModelError
+from pyro_decomp.sites import Site, unwrapped
+
+Constraint = Any
+
+
+def elementary(support: Constraint) -> Constraint:
+    """What a support asks of one value, or of the smallest vector that it asks something of."""
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support
+
+
+def outside(support: Constraint, value: Tensor) -> Bool[Tensor, "..."]:
+    """Which values are not in a support, with fewer dimensions where it is one of vectors."""
+    try:
+        found: Tensor = ~elementary(support).check(value)
+    except NotImplementedError:  # it is not known
+        return torch.zeros((), dtype=torch.bool).expand(value.shape)
+    return found
+
+
+def at_edge(support: Constraint, value: Tensor) -> Bool[Tensor, "..."]:
+    """Which values lie on the edge of a continuous support, where a density may be infinite."""
+    one = elementary(support)
+    if one.is_discrete:
+        return torch.zeros((), dtype=torch.bool).expand(value.shape)
+    found = torch.zeros((), dtype=torch.bool)
+    for name in ("lower_bound", "upper_bound"):
+        bound = getattr(one, name, None)
+        if isinstance(bound, int | float | Tensor):
+            found = found | (value == bound)
+    if one is constraints.simplex:
+        found = (value == 0) | (value == 1)
+    return found.expand(value.shape)
+
+
+def without_density(fn: Distribution, value: Tensor) -> Bool[Tensor, "..."]:
+    """Which values are in the support, on its edge, in a datum whose log density is not finite."""
+    edge = at_edge(fn.support, value)
+    if not edge.any():
+        return edge
+    finite = fn.log_prob(value).isfinite()
+    return edge & ~finite.reshape(finite.shape + (1,) * len(fn.event_shape))
+
+
+def refusal(
+    site: Site,
+    value: Tensor,
+    place: str,
+    offender: Tensor,
+    *,
+    data: str = "data",
+    is_edge: bool = False,
+) -> ModelError:
+    """The error about a site with values that have no density.
+
+    Args:
+        site: The site.
+        value: All its values.
+        place: Where the first offender is; empty to leave it out.
+        offender: That value, or the vector that it is.
+        data: What the values of an observed site are called.
+        is_edge: They are in the support, but on an edge where the density is not finite.
+    """
+    fn = site["fn"]
+    where = data if site["is_observed"] else "guide's draws"
+    first = f", {place} with {_shown(offender)}" if place else ""
+    if is_edge:
+        what = f"at an edge of the support of {family(fn)} where its density is 0 or infinite"
+    else:
+        what = f"outside the support of {family(fn)}, {elementary(fn.support)}"
+    return ModelError(
+        f"the {where} for site '{site['name']}' range from {value.min():.4g} to "
+        f"{value.max():.4g}, {what}{first}: {_remedy(site, is_edge=is_edge)}"
+    )
+
+
+def family(fn: Distribution) -> str:
+    """The name of a distribution's family, without its wrappers."""
+    return type(unwrapped(fn)).__name__
+
+
+def _remedy(site: Site, *, is_edge: bool) -> str:
+    fn = site["fn"]
+    fix = "rescale the data or choose a likelihood with that support"
+    if not site["is_observed"]:
+        fix = "choose a guide family with the prior's support"
+    elif is_edge:
+        fix = "move such values inside, as x.clamp(1e-6, 1 - 1e-6) does for [0, 1], or choose a "
+        fix += "likelihood that allows them"
+    elif family(fn) == "Bernoulli":
+        fix = "make the data 0 or 1, or use ContinuousBernoulli (for [0, 1]) or Normal"
+    elif fn.has_enumerate_support:
+        fix = "number the labels from 0; where one is not known, give any of them and an obs_mask="
+    elif getattr(fn.support, "is_discrete", False):
+        fix = "give whole counts in that range, or choose a likelihood of real numbers"
+    if site["mask"] is not None:
+        fix += "; values that are masked out must lie in it too"
+    return fix
+
+
+def _shown(offender: Tensor) -> str:
+    if offender.numel() == 1:
+        return f"{offender.item():.6g}"
+    return f"a vector of sum {offender.sum().item():.6g}"

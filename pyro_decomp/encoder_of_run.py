@@ -195,4 +195,6 @@ class Encoder:
         parts = [part for part in self._parts if isinstance(part, AggregatePosterior)]
         if len(parts) < len(self._parts) or not parts:
             raise ModelError("encodings: expected sites that are independent given the datum")
+        if reason := parts[0].why_no_density():
+            raise ModelError(f"{reason}: expected a guide with spread")
         return parts

@@ -7,14 +7,14 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from pyro.infer.inspect import TrackProvenance
 from pyro.ops.provenance import get_provenance
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from pyro_decomp.densities import log_density
 from pyro_decomp.enumeration import NOTHING, Enumeration, Factor, log_marginal
-from pyro_decomp.sites import LastSiteReached, Site, plate_dims
+from pyro_decomp.sites import LastSiteReached, SampleProvenance, Site, plate_dims
 
 
 class PriorProgram:
@@ -81,7 +81,7 @@ class PriorProgram:
         """For each site, the others that its distribution depends on, seen at the values ``z``."""
         recorder = _UntilLast(self._sites, self._fixed | z)
         with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False):
-            with suppress(LastSiteReached), poutine.block(), TrackProvenance(), recorder:
+            with suppress(LastSiteReached), poutine.block(), SampleProvenance(), recorder:
                 self._program()
             used = {
                 name: get_provenance(site["fn"].log_prob(site["value"]))
@@ -127,7 +127,7 @@ class PriorProgram:
 
 
 def _factor(site: Site) -> Factor:
-    return Factor(site["fn"].log_prob(site["value"]), plate_dims(site), site["name"])
+    return Factor(log_density(site["fn"], site["value"]), plate_dims(site), site["name"])
 
 
 class _UntilLast(Messenger):

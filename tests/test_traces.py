@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from pyro_decomp import AggregateELBO
+from pyro_decomp.closed_form_kl import analytic_kl
 from pyro_decomp.errors import ModelError
-from pyro_decomp.sites import analytic_kl, data_plate, sample_sites
+from pyro_decomp.sites import data_plate, sample_sites
 from pyro_decomp.traces import TracePair
 from tests.programs import PROGRAMS, B, N, Programs, functions, hierarchy, vae
 

@@ -1,11 +1,9 @@
 """Kullback-Leibler divergences between the aggregate posterior and the prior."""
 
-from pyro.distributions import Delta
 from torch import Tensor
 
 from pyro_decomp.aggregate_posterior import Estimator, Exact
 from pyro_decomp.aggregate_posterior.estimators import check_estimator
-from pyro_decomp.aggregate_posterior.families import stripped
 from pyro_decomp.divergences.base import Divergence, positive_or_none, require_gradients
 from pyro_decomp.errors import ModelError
 from pyro_decomp.traces import TracePair
@@ -75,15 +73,9 @@ class ExclusiveKL(Divergence):
 
         Raises:
             ModelError: No latent site is inside the data plate; latent sites depend on one another
-                in the guide; one of them is a Delta, which has no density.
+                in the guide; one of them has no density, such as a Delta.
         """
         require_prior(traces, "KL(q || p)")
-        for name in traces.latents:
-            if isinstance(stripped(traces.guide.nodes[name]["fn"]), Delta):
-                raise ModelError(
-                    f"the guide's site '{name}' is a Delta, of which q(z) has no density: use a "
-                    "divergence of samples such as MMD(), or a guide with spread"
-                )
         weights = traces.pair_weights(self.estimator)
         q = traces.aggregate_posterior
         if isinstance(self.estimator, Exact):

@@ -15,7 +15,7 @@ from pyro.infer.autoguide import (
 )
 from pyro.infer.autoguide.effect import AutoMessenger
 from pyro.infer.autoguide.gaussian import AutoGaussian
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_decomp.errors import ModelError
 from pyro_decomp.modules import find_modules
@@ -49,9 +49,8 @@ class LocalGuides:
     ) -> "LocalGuides":
         """Those that a guide is or uses; it has been run."""
         plate = data_plate(model_trace).name
-        parts = [part for module in find_modules([guide]) for part in module.modules()]
         named: dict[str, bool | None] = {}
-        for part in parts:
+        for part in _parts(guide):
             if isinstance(part, AutoMessenger) and plate not in part.amortized_plates:
                 named[type(part).__name__] = True  # it runs the model, and is in its plates
             if not isinstance(part, AutoGuide) or isinstance(part, AutoCallable):
@@ -94,11 +93,19 @@ class LocalGuides:
                 )
 
 
+def has_local_parameters(guide: Callable[..., Any]) -> bool:
+    """Whether a guide is or uses an automatic one, whose parameters belong to certain data."""
+    return any(isinstance(part, AutoGuide | AutoMessenger) for part in _parts(guide))
+
+
 def without_rows(guide: Callable[..., Any]) -> str | None:
     """The family of an automatic guide without ``create_plates``; None if there is none."""
-    parts = [part for module in find_modules([guide]) for part in module.modules()]
-    autos = (p for p in parts if isinstance(p, AutoGuide) and p.master is None)
+    autos = (p for p in _parts(guide) if isinstance(p, AutoGuide) and p.master is None)
     return next((type(p).__name__ for p in autos if p.create_plates is None), None)
+
+
+def _parts(guide: Callable[..., Any]) -> list[nn.Module]:
+    return [part for module in find_modules([guide]) for part in module.modules()]
 
 
 def _created(part: AutoGuide, args: Any, kwargs: Any) -> set[str]:

@@ -87,6 +87,12 @@ def log_density(
     return torch.where(within, scored, -math.inf)
 
 
+def log_sum_exp(x: Tensor) -> Tensor:
+    """Over the last dimension; minus infinity, with gradients of 0, where all entries are."""
+    is_zero = (x == -math.inf).all(-1, keepdim=True)
+    return x.masked_fill(is_zero, 0.0).logsumexp(-1).masked_fill(is_zero.squeeze(-1), -math.inf)
+
+
 @torch.no_grad()
 def is_inside(fn: Distribution, value: Tensor) -> Tensor:
     """Whether values lie in the support: a truth value for each entry of their batch.

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyro_decomp.automatic_guides import has_local_parameters
 from pyro_decomp.data.batches import AnyData, Batch, Data
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.errors import ModelError
@@ -43,6 +44,8 @@ def importance_weighted_log_prob(
         raise ValueError(f"num_samples: expected at least 1, got {num_samples}")
     data = Data.of(x)
     copies = min(num_samples, max(1, ROW_ELEMENTS // (len(data) * data.datum_size)))
+    if has_local_parameters(guide):
+        copies = 1  # the data repeated would be other rows
     rows = max(1, ROW_ELEMENTS // (copies * data.datum_size))
     with torch.no_grad():
         return torch.cat(

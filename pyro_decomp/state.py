@@ -13,7 +13,8 @@ from pyro.params.param_store import ParamStoreDict
 from torch import Tensor, nn
 
 from pyro_decomp import preflight
-from pyro_decomp.data.batches import Data
+from pyro_decomp.automatic_guides import LocalGuides
+from pyro_decomp.data.batches import Batch, Data
 from pyro_decomp.errors import ExperimentError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.modules import find_modules, undisturbed
@@ -99,6 +100,8 @@ def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State
         if rest := len(data) % size:  # the last, smaller batch
             evaluate(*data[-rest:])
     preflight.check_plate_size(estimate.pairs[0].model, len(data))
+    if experiment.test_data is not None:
+        _check_test_data(experiment, estimate.pairs[0].model, data[:size])
     if len(store):
         experiment.model = _own_store(store)(experiment.model)
         experiment.guide = _own_store(store)(experiment.guide)
@@ -122,6 +125,14 @@ def _own_store(store: ParamStoreDict) -> Iterator[None]:
     finally:
         vars(store).update(vars(current))
         vars(current).update(outside)
+
+
+def _check_test_data(experiment: Experiment, model: poutine.Trace, batch: Batch) -> None:
+    for name in LocalGuides.of(experiment.guide, model, batch, {}).named:
+        raise ExperimentError(
+            f"{name} has latents of its own for each of the training data and none for test_data: "
+            "leave test_data out, or use a guide that encodes x"
+        )
 
 
 def _check_buffers(modules: list[nn.Module]) -> None:

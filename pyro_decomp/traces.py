@@ -213,10 +213,10 @@ class TracePair:
     def why_not_weighted(self) -> str:
         """Why p(x, z) / q(z|x) says nothing of p(x); empty where its mean over q is p(x).
 
-        A Delta at a function of auxiliary sites, with its ``log_density``, is a change of variables
-        and has a density.
+        A Delta at a function of a datum's auxiliary sites, with its ``log_density``, is a change of
+        variables and has a density; one of auxiliary sites that all data share has not.
         """
-        drawn = {*self.auxiliaries, *self.global_auxiliaries}
+        drawn = set(self.auxiliaries)
         own = (n for n in self.latents if not drawn & self.guide_dependencies.get(n, set()))
         return why_no_density({name: self.guide.nodes[name]["fn"] for name in own})
 

@@ -13,7 +13,7 @@ from pyro_decomp.aggregate_posterior.blocks import BLOCK
 from pyro_decomp.aggregate_posterior.estimators import PairWeights
 from pyro_decomp.aggregate_posterior.families import is_factorised
 from pyro_decomp.aggregate_posterior.transformed import is_flow, log_prob_of_pairs
-from pyro_decomp.densities import log_density
+from pyro_decomp.densities import log_density, log_sum_exp
 
 
 def pairwise_log_prob(qz_x: Distribution, z: Tensor, dim: int = -1) -> Float[Tensor, "s m"]:
@@ -69,7 +69,7 @@ def log_densities(
         if singles and len(sites) > 1:
             wanted.append(each)
         pairs = weights.add_(torch.cat([*wanted, *singles]), first)
-        return pairs.logsumexp(-1) + weights.other
+        return log_sum_exp(pairs) + weights.other
 
     total = values[0].shape[sites[0].axis]
     height = max(1, BLOCK // sum(site.fn.shape().numel() for site in sites))

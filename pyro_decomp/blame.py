@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pyro_decomp.densities import is_inside
 from pyro_decomp.elbo import Estimate
+from pyro_decomp.preflight import family
 from pyro_decomp.sites import sample_sites
 
 
@@ -22,7 +25,7 @@ def blame_terms(estimate: Estimate, values: Mapping[str, float], step: int) -> s
                     value = site["value"]
                     finite = value.isfinite().all() if isinstance(value, Tensor) else True
                     if not finite or not _log_prob_is_finite(site):
-                        sites.append(f"'{site['name']}' ({role})")
+                        sites.append(f"'{site['name']}' ({_what_is_wrong(site, role)})")
     if not terms:
         objective = values["objective"]
         return (
@@ -41,3 +44,11 @@ def _log_prob_is_finite(site: Mapping[str, Any]) -> bool:
         return bool(site["fn"].log_prob(site["value"]).isfinite().all())
     except ValueError:  # the distribution's own validation: the value is outside its support
         return False
+
+
+def _what_is_wrong(site: Mapping[str, Any], role: str) -> str:
+    """The program that a site is in and, where that is why, that its values leave the support."""
+    with suppress(NotImplementedError):
+        if site["value"].isfinite().all() and not is_inside(site["fn"], site["value"]).all():
+            return f"{role}, with values outside of the support of {family(site['fn'])}"
+    return role

@@ -23,6 +23,10 @@ PARTS = (
     "total_correlation",
     "dimensionwise_kl",
 )
+INFINITE = {
+    "divergence": "it is infinite, as q(z) has density 0 at draws of the prior",
+    "marginal_kl": "it is infinite, as the prior has density 0 at codes of the data",
+}
 
 
 def decomposition(
@@ -64,6 +68,9 @@ def decomposition(
         found |= _of_samples(encoded, is_split=bool(wanted & set(OF_MARGINALS)))
     if "dimensionwise_kl" in wanted:
         wanted.add("prior_information")
+    infinite = [name for name in PARTS if math.isinf(found.get(name, 0.0))]
+    left_out |= {name: INFINITE.get(name, INFINITE["marginal_kl"]) for name in infinite}
+    wanted -= left_out.keys()
     kept = {name for name in found if name.removesuffix("_standard_error") in wanted}
     return {name: value for name, value in found.items() if name in kept}, left_out
 
@@ -140,6 +147,8 @@ def _left_out(encoded: Encoded, only: Collection[str]) -> dict[str, str]:
 def _why_no_marginals(part: Encodings) -> str:
     if not isinstance(part, AggregatePosterior):
         return "the guide's sites depend on one another, so that the marginals of q(z) are unknown"
+    if reason := part.why_no_density():
+        return reason
     try:
         for name, fn in part.qz_x.items():
             marginals(name, fn)

@@ -7,11 +7,10 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from pyro.infer.inspect import TrackProvenance
 from pyro.ops.provenance import get_provenance
 
 from pyro_decomp.program_state import undisturbed
-from pyro_decomp.sites import sample_sites
+from pyro_decomp.sites import SampleProvenance, sample_sites
 
 
 def dependencies(
@@ -35,7 +34,7 @@ def dependencies(
         return {name: set() for name in names}
     run = partial(program, *args, **kwargs)
     with undisturbed([program]), torch.no_grad(), pyro.validation_enabled(False):
-        with TrackProvenance():
+        with SampleProvenance():
             # The same values again: not every family can draw while dependence is tracked.
             tracked = poutine.trace(poutine.replay(run, trace=trace)).get_trace()
         return {

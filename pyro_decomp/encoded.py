@@ -154,9 +154,12 @@ def spread(x: AnyData, limit: int) -> Tensor | Batch:
 
 def _why_not_scored(pair: TracePair) -> str:
     try:
-        return "" if len(pair.aggregate_posterior) else "there are no data"
+        q = pair.aggregate_posterior
     except ModelError as error:
         return str(error).partition(":")[0]
+    if isinstance(q, AggregatePosterior) and (reason := q.why_no_density()):
+        return reason
+    return "" if len(q) else "there are no data"
 
 
 def _samples(pair: TracePair, rows: Int[Tensor, " s"]) -> Samples:

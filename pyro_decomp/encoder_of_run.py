@@ -171,12 +171,14 @@ class Encoder:
         """Codes of the first so many rows, gathered a batch at a time."""
         size = max(1, BATCH_ELEMENTS // self._data.datum_size)
         parts: dict[str, list[Tensor]] = {}
-        for rows in self.rows[:limit].to(self._data.device).split(size):
+        some, place = self.rows[:limit].sort()  # in their order: a guide may know data by it
+        for rows in some.to(self._data.device).split(size):
             for name, value in latents(
                 self._run, self._data[rows], kind=kind, seed=self._seed
             ).items():
                 parts.setdefault(name, []).append(value.reshape(len(value), -1).cpu())
-        return {name: torch.cat(values) for name, values in parts.items()}
+        back = place.argsort()
+        return {name: torch.cat(values)[back] for name, values in parts.items()}
 
     def _joined(self, values: dict[str, Tensor]) -> Float[Tensor, "n d"]:
         if not self._continuous:
@@ -195,4 +197,6 @@ class Encoder:
         parts = [part for part in self._parts if isinstance(part, AggregatePosterior)]
         if len(parts) < len(self._parts) or not parts:
             raise ModelError("encodings: expected sites that are independent given the datum")
+        if reason := parts[0].why_no_density():
+            raise ModelError(f"{reason}: expected a guide with spread")
         return parts

@@ -26,7 +26,7 @@ class Enumeration:
     """Which sites of a pair of programs are summed over.
 
     Attributes:
-        guide: Discrete sites of the guide.
+        guide: Discrete sites of the guide, but those that it draws with gradients.
         model: Discrete sites of the model alone.
         num_plates: How many batch dimensions plates take, counted from the right.
     """
@@ -49,7 +49,8 @@ class Enumeration:
         }
         dims = {dim for found in sites.values() for site in found for dim in plate_dims(site)}
         alone = discrete["model"] - {site["name"] for site in sites["guide"]}
-        return cls(discrete["guide"], alone, -min(dims, default=0))
+        drawn = {site["name"] for site in sites["guide"] if site["fn"].has_rsample}
+        return cls(discrete["guide"] - drawn, alone, -min(dims, default=0))
 
     def __bool__(self) -> bool:
         return bool(self.guide or self.model)

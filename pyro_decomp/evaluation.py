@@ -14,7 +14,7 @@ from pyro_decomp.data.batches import Data
 from pyro_decomp.data_support import check_data
 from pyro_decomp.decomposition_of_run import PARTS, decomposition, mean
 from pyro_decomp.encoded import Encoded, encode, encode_set, spread
-from pyro_decomp.errors import DataError
+from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.likelihood import importance_weighted_log_prob
 from pyro_decomp.metrics.report import SLOW
 from pyro_decomp.run import Run
@@ -149,7 +149,10 @@ def _measure(  # noqa: PLR0917
         found |= of_kl
         _warn(encoded, left_out)
     if LOG_PX in names:
-        found |= _log_px(run, data, num_importance_samples)
+        try:
+            found |= _log_px(run, data, num_importance_samples)
+        except ModelError as error:
+            left_out[LOG_PX] = str(error)
     found["scores"] = {}
     if names & set(SCORES):
         found["scores"], others = scores(

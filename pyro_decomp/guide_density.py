@@ -11,6 +11,7 @@ from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from pyro_decomp.densities import log_density
 from pyro_decomp.enumeration import per_datum
 from pyro_decomp.modules import buffers_kept
 from pyro_decomp.pair_density import PairDensity
@@ -52,7 +53,7 @@ class GuideDensity(PairDensity):
         found = self._run(dict(zip(self.axes, z, strict=True)))
         log_probs = [
             per_datum(
-                found[name]["fn"].log_prob(found[name]["value"]),
+                log_density(found[name]["fn"], found[name]["value"]),
                 int(self._plate.dim),
                 -min(plate_dims(found[name])),
             )

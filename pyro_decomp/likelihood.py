@@ -8,8 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyro_decomp.automatic_guides import has_local_parameters
 from pyro_decomp.data.batches import AnyData, Batch, Data
 from pyro_decomp.elbo import TermsELBO
+from pyro_decomp.errors import ModelError
 from pyro_decomp.traces import TracePair
 
 ROW_ELEMENTS = 2**22  # elements of tiled data held at once
@@ -34,11 +36,16 @@ def importance_weighted_log_prob(
         guide: The guide, the proposal.
         x: Data; several tensors if the programs take several.
         num_samples: K.
+
+    Raises:
+        ModelError: The guide has no density, as a Delta.
     """
     if num_samples < 1:
         raise ValueError(f"num_samples: expected at least 1, got {num_samples}")
     data = Data.of(x)
     copies = min(num_samples, max(1, ROW_ELEMENTS // (len(data) * data.datum_size)))
+    if has_local_parameters(guide):
+        copies = 1  # the data repeated would be other rows
     rows = max(1, ROW_ELEMENTS // (copies * data.datum_size))
     with torch.no_grad():
         return torch.cat(
@@ -59,6 +66,10 @@ def _block(  # noqa: PLR0917
         times = min(copies, num_samples - done)
         tiled = [tensor.repeat(times, *[1] * (tensor.dim() - 1)) for tensor in batch]
         pair = elbo.drawn_pair(model, guide, *tiled)
+        if reason := pair.why_not_weighted():
+            raise ModelError(
+                f"{reason}, so that log p(x) cannot be weighted: expected a guide with spread"
+            )
         log_weights.append(_log_weight(pair).view(times, -1))
     return torch.cat(log_weights).logsumexp(0) - math.log(num_samples)
 

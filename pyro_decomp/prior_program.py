@@ -13,6 +13,7 @@ from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from pyro_decomp.densities import log_density
 from pyro_decomp.enumeration import NOTHING, Enumeration, Factor, log_marginal
 from pyro_decomp.labels import companion, unlabelled
 from pyro_decomp.sites import LastSiteReached, Site, plate_dims
@@ -151,7 +152,7 @@ class PriorProgram:
 
 
 def _factor(site: Site) -> Factor:
-    return Factor(site["fn"].log_prob(site["value"]), plate_dims(site), site["name"])
+    return Factor(log_density(site["fn"], site["value"]), plate_dims(site), site["name"])
 
 
 class _UntilLast(Messenger):

@@ -57,10 +57,13 @@ def scores(
         Scores in JSON's types, and why others are left out, by name.
     """
     data = Data.of(x).to(run.data.device)
-    mine = Encoder(run, data, seed, parts)
-    theirs = None if before is None else Encoder(before, data, seed)
     found: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
+    try:
+        mine = Encoder(run, data, seed, parts)
+        theirs = None if before is None else Encoder(before, data, seed)
+    except ModelError as error:  # the programs do not take some of the data
+        return found, dict.fromkeys((name for name in SCORES if name in only), str(error))
     for name in SCORES:
         if name not in only:
             continue

@@ -6,6 +6,7 @@ from typing import Any
 from pyro import poutine
 from pyro.distributions import Distribution, MaskedDistribution
 from pyro.distributions.torch_distribution import ExpandedDistribution
+from pyro.infer.inspect import TrackProvenance
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.subsample_messenger import _Subsample
 from pyro.poutine.trace_messenger import TraceMessenger
@@ -23,6 +24,17 @@ class SampleTrace(TraceMessenger):
     """A trace of sample sites; parameters pass through it to whoever records them outside."""
 
     records_parameters = False
+
+    def _pyro_post_param(self, msg: Any) -> None:
+        pass
+
+
+class SampleProvenance(TrackProvenance):
+    """Tells which values came from which sample sites, and leaves parameters as they are.
+
+    Pyro's own handler wraps parameters too, which then lack what Pyro's modules, its automatic
+    guides among them, ask of a parameter.
+    """
 
     def _pyro_post_param(self, msg: Any) -> None:
         pass

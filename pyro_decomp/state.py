@@ -14,7 +14,8 @@ from pyro.params.param_store import ParamStoreDict
 from torch import Tensor, nn
 
 from pyro_decomp import preflight
-from pyro_decomp.data.batches import Data
+from pyro_decomp.automatic_guides import LocalGuides
+from pyro_decomp.data.batches import Batch, Data
 from pyro_decomp.data_types import run_on_first
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.errors import ExperimentError, RunError
@@ -168,7 +169,10 @@ def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State
         _own_store(store),
     ):
         estimate = program.look(run)
-    preflight.check_plate_size(estimate.pairs[0].model, len(experiment.data))
+    data = Data.of(experiment.data)
+    preflight.check_plate_size(estimate.pairs[0].model, len(data))
+    if experiment.test_data is not None:
+        _check_test_data(experiment, estimate.pairs[0].model, data[:size])
     if len(store):
         experiment.model = _own_store(store)(experiment.model)
         experiment.guide = _own_store(store)(experiment.guide)
@@ -211,6 +215,14 @@ def _own_store(store: ParamStoreDict) -> Iterator[None]:
 
 def _listed(paths: Sequence[str]) -> str:
     return ", ".join(f"`{path}`" for path in paths)
+
+
+def _check_test_data(experiment: Experiment, model: poutine.Trace, batch: Batch) -> None:
+    for name in LocalGuides.of(experiment.guide, model, batch, {}).named:
+        raise ExperimentError(
+            f"{name} has latents of its own for each of the training data and none for test_data: "
+            "leave test_data out, or use a guide that encodes x"
+        )
 
 
 def _check_buffers(modules: list[nn.Module]) -> None:

@@ -23,6 +23,7 @@ from pyro_decomp.aggregate_posterior import (
     pair_weights,
 )
 from pyro_decomp.closed_form_kl import analytic_kl
+from pyro_decomp.densities import log_density, why_no_density, without_validation
 from pyro_decomp.enumeration import (
     NOTHING,
     Enumeration,
@@ -297,6 +298,16 @@ class TracePair:
         """Log q(z|x) of all latent and auxiliary sites of a datum, ``[B]``."""
         names = (*self.latents, *self.auxiliaries)
         return _total(self.log_prob(name, guide=True) for name in names)
+
+    def why_not_weighted(self) -> str:
+        """Why p(x, z) / q(z|x) says nothing of p(x); empty where its mean over q is p(x).
+
+        A Delta at a function of a datum's auxiliary sites, with its ``log_density``, is a change of
+        variables and has a density; one of auxiliary sites that all data share has not.
+        """
+        drawn = set(self.auxiliaries)
+        own = (n for n in self.latents if not drawn & self.guide_dependencies.get(n, set()))
+        return why_no_density({name: self.guide.nodes[name]["fn"] for name in own})
 
     def supervision(self) -> Tensor:
         """Log q(y|x) of the labels, sites that are observed in the guide too, ``[B]``."""
@@ -583,6 +594,10 @@ class TracePair:
                 "cannot be scored at other data's samples: leave out terms of the aggregate "
                 "posterior, or use a divergence of samples such as MMD()"
             )
+        if reason := why_no_density({n: self.guide.nodes[n]["fn"] for n in self.latents}):
+            raise ModelError(
+                f"{reason}: use a divergence of samples such as MMD(), or a guide with spread"
+            )
         outside = (*self.global_latents, *self.global_auxiliaries)
         density = GuideDensity(
             partial(self.guide_program, *args, **kwargs),
@@ -643,7 +658,13 @@ class TracePair:
         """Computed once, as the likelihood is wanted by itself and with the prior."""
         key = id(site), torch.is_grad_enabled()
         if key not in self._log_probs:
-            log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+            fn, value = site["fn"], site["value"]
+            if site["is_observed"]:
+                log_prob = fn.log_prob(value, *site["args"], **site["kwargs"])
+            elif self.guide.nodes.get(site["name"]) is site:
+                log_prob = without_validation(fn).log_prob(value)  # its own draws
+            else:  # the guide's draws may lie outside of the prior's support
+                log_prob = log_density(fn, value)
             self._log_probs[key] = log_prob
         return self._log_probs[key]
 

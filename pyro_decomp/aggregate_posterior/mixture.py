@@ -14,6 +14,8 @@ from pyro_decomp.aggregate_posterior import pairs
 from pyro_decomp.aggregate_posterior.estimators import PairWeights
 from pyro_decomp.aggregate_posterior.families import data_rows, diagonal_gaussian, marginals
 from pyro_decomp.aggregate_posterior.gaussian import log_densities
+from pyro_decomp.densities import why_no_density
+from pyro_decomp.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,10 @@ class AggregatePosterior:
         fn = next(iter(self.qz_x.values()))
         return int(fn.batch_shape[self.dim])
 
+    def why_no_density(self) -> str:
+        """Why q(z) cannot be scored; empty where it can be."""
+        return why_no_density(self.qz_x)
+
     def log_prob(
         self, z: Mapping[str, Tensor], weights: PairWeights | None = None
     ) -> Float[Tensor, " s"]:
@@ -62,6 +68,12 @@ class AggregatePosterior:
             z: Values of every site, each with S entries along the data dimension.
             weights: The weights of pairs; 1/M by default. Those of an estimator that sets a
                 datum's own encoding apart need z to be the batch's own samples, in its order.
+
+        Returns:
+            ``[S]``; minus infinity where z_s is outside of the support of every encoding.
+
+        Raises:
+            ModelError: A site's encodings have no density, as those of a Delta.
         """
         return self._score(z, weights, split=False)[0]
 
@@ -73,7 +85,7 @@ class AggregatePosterior:
         Takes the arguments of :meth:`log_prob`, whose bias each of them shares.
 
         Raises:
-            ModelError: The marginals of a site's family are not known.
+            ModelError: The marginals of a site's family are not known, or it has no density.
         """
         scores = self._score(z, weights, split=True)
         names, sizes = list(self.qz_x), self._sizes()
@@ -89,6 +101,10 @@ class AggregatePosterior:
         self, z: Mapping[str, Tensor], weights: PairWeights | None, *, split: bool
     ) -> Float[Tensor, "k s"]:
         """A row for the joint and, if split, one for each site (if several) and dimension."""
+        if reason := self.why_no_density():
+            raise ModelError(
+                f"{reason}: use a divergence of samples such as MMD(), or a guide with spread"
+            )
         weights = weights or PairWeights(-math.log(len(self)))
         axes = [self.dim - len(fn.event_shape) for fn in self.qz_x.values()]
         values = [z[name] for name in self.qz_x]

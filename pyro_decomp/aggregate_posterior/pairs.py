@@ -13,6 +13,7 @@ from pyro_decomp.aggregate_posterior.blocks import BLOCK
 from pyro_decomp.aggregate_posterior.estimators import PairWeights
 from pyro_decomp.aggregate_posterior.families import is_factorised
 from pyro_decomp.aggregate_posterior.transformed import is_flow, log_prob_of_pairs
+from pyro_decomp.densities import log_density, log_sum_exp
 
 
 def pairwise_log_prob(qz_x: Distribution, z: Tensor, dim: int = -1) -> Float[Tensor, "s m"]:
@@ -68,7 +69,7 @@ def log_densities(
         if singles and len(sites) > 1:
             wanted.append(each)
         pairs = weights.add_(torch.cat([*wanted, *singles]), first)
-        return pairs.logsumexp(-1) + weights.other
+        return log_sum_exp(pairs) + weights.other
 
     total = values[0].shape[sites[0].axis]
     height = max(1, BLOCK // sum(site.fn.shape().numel() for site in sites))
@@ -91,6 +92,6 @@ def log_densities(
 def _pairs(fn: Distribution, z: Tensor, axis: int) -> Float[Tensor, "k s m"]:
     """Log density of every sample under every datum, for all other batch dimensions of ``fn``."""
     samples = z.movedim(axis, 0).unsqueeze(axis)
-    log_prob = log_prob_of_pairs(fn, samples) if is_flow(fn) else fn.log_prob(samples)
+    log_prob = log_density(fn, samples, log_prob_of_pairs if is_flow(fn) else None)
     pairs = log_prob.movedim((0, axis + len(fn.event_shape)), (-2, -1))
     return pairs.reshape(-1, *pairs.shape[-2:])

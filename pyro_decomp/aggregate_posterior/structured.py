@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pyro_decomp.aggregate_posterior.estimators import PairWeights
 from pyro_decomp.aggregate_posterior.mixture import LogDensities
+from pyro_decomp.densities import log_sum_exp
 from pyro_decomp.errors import ModelError
 
 BLOCK = 2**20  # pairs times dimensions that the guide is run for at once
@@ -67,7 +68,7 @@ class StructuredPosterior:
 
         def score(first: int, *block: Tensor) -> Tensor:
             pairs = self._pairs(block)
-            return weights.add_(pairs, first).logsumexp(-1) + weights.other
+            return log_sum_exp(weights.add_(pairs, first)) + weights.other
 
         elements = sum(value.numel() // total for value in values) * len(self)
         height = max(1, BLOCK // elements)

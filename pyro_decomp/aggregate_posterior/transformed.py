@@ -1,8 +1,6 @@
 """Pairs of samples and encodings where the encodings are flows."""
 
-import copy
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,6 +8,7 @@ from pyro.distributions import Distribution
 from torch import Tensor
 
 from pyro_decomp.aggregate_posterior.families import stripped
+from pyro_decomp.densities import without_validation
 from pyro_decomp.errors import ModelError
 
 
@@ -32,7 +31,7 @@ def log_prob_of_pairs(fn: Distribution, z: Float[Tensor, "s ..."]) -> Float[Tens
     Raises:
         ModelError: The flow's density is known only at its own draws.
     """
-    unchecked = _without_validation(fn)
+    unchecked = without_validation(fn)
     shape = fn.shape()
 
     def one(sample: Tensor) -> Tensor:
@@ -55,12 +54,3 @@ def log_prob_of_pairs(fn: Distribution, z: Float[Tensor, "s ..."]) -> Float[Tens
         f"posterior need ({reason}): expected transforms that can be inverted, such as "
         "affine_autoregressive or spline_coupling; or use a divergence of samples such as MMD()"
     )
-
-
-def _without_validation(fn: Any) -> Any:
-    """A shallow copy, as checks on values cannot be run for all samples at once."""
-    plain = copy.copy(fn)
-    plain._validate_args = False
-    if isinstance(getattr(fn, "base_dist", None), Distribution):
-        plain.base_dist = _without_validation(fn.base_dist)
-    return plain

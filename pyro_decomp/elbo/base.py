@@ -15,6 +15,7 @@ from pyro.util import warn_if_nan
 from torch import Tensor, nn
 
 from pyro_decomp import preflight
+from pyro_decomp.automatic_guides import REMEDY, LocalGuides, without_rows
 from pyro_decomp.dependence import dependencies
 from pyro_decomp.enumeration import Enumeration
 from pyro_decomp.errors import ModelError
@@ -151,6 +152,7 @@ class TermsELBO(ELBO):
     ) -> Iterator[TracePair]:
         for _ in range(self.num_particles):
             structure, model_trace, guide_trace = self._run(model, guide, args, kwargs, is_drawn)
+            structure.local_guides.check(guide_trace, model_trace)
             runs = structure.runs
             yield TracePair(
                 model_trace,
@@ -277,6 +279,7 @@ class _Structure:
         guide_dependencies: Latent site of the guide to the others that it depends on.
         enumeration: The discrete sites that are summed over.
         runs: Where their runs began.
+        local_guides: Automatic guides of sites inside the data plate.
         memory: What is found out later, once, of the same programs.
     """
 
@@ -286,6 +289,7 @@ class _Structure:
     guide_dependencies: dict[str, set[str]]
     enumeration: Enumeration
     runs: RepeatedRuns
+    local_guides: LocalGuides
     memory: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -310,6 +314,7 @@ class _Structure:
             {name: parents & latent for name, parents in of_guide.items()},
             Enumeration.of(model_trace, guide_trace),
             runs,
+            LocalGuides.of(guide, model_trace, args, kwargs),
         )
 
 
@@ -319,15 +324,29 @@ def _trace(
     try:
         runs.begin("guide")
         guide_trace = SampleTrace()(guide).get_trace(*args, **kwargs)
+        if any("prior" in site["infer"] for site in sample_sites(guide_trace)):
+            # One of Pyro's effect guides, which runs the model: what is observed is the model's.
+            for observed in [s["name"] for s in sample_sites(guide_trace) if s["is_observed"]]:
+                guide_trace.remove_node(observed)
         runs.begin("model")
         replayed = poutine.replay(model, trace=guide_trace)
         model_trace = SampleTrace()(replayed).get_trace(*args, **kwargs)
         runs.end()
         return model_trace, guide_trace
-    except ValueError as error:
-        if "Shape mismatch inside plate" not in str(error):
+    except (ValueError, IndexError, RuntimeError) as error:
+        found = str(error).partition("\n")[0]  # a table of all shapes may follow
+        if "index_select" in found:
+            raise ModelError(
+                "a parameter with an entry for every datum, as Pyro's automatic guides have, is "
+                f"taken by the rows of its plate, and these are no row numbers: {REMEDY}"
+            ) from error
+        if "Shape mismatch inside plate" not in found:
             raise
-        found = str(error).splitlines()[0]  # a table of all shapes follows
+        if family := without_rows(guide):
+            raise ModelError(
+                f"{family} has latents of its own for every datum and takes these in their order, "
+                f"whatever the batch is: {REMEDY}"
+            ) from error
         raise ModelError(
             f"{found[0].lower()}{found[1:]}: declare the dimensions of one datum as "
             "event dimensions with .to_event(), so that only the data are a batch"

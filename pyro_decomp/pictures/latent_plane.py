@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pyro_decomp import plots
 from pyro_decomp.aggregate_posterior import log_prob_over
+from pyro_decomp.densities import family_without_density
 from pyro_decomp.encoded import encode
 from pyro_decomp.pictures.scene import Scene
 from pyro_decomp.traces import TracePair
@@ -64,10 +65,12 @@ def density_on_grid(
 
 
 def _is_plane(pair: TracePair) -> bool:
-    """Whether the latent space is one site of one event dimension, of two entries."""
+    """Whether there is one latent site with a density, of two entries in one event dimension."""
     if len(pair.latents) != 1:
         return False
     fn = pair.guide.nodes[pair.latents[0]]["fn"]
+    if family_without_density(fn):
+        return False
     return tuple(fn.event_shape) == (2,) and len(fn.batch_shape) == 1
 
 

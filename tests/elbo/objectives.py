@@ -130,7 +130,7 @@ NOT_FACTORISED = {
     "two sites, guide in the model's order": "site 'z2': its prior depends on 'z1'",
     "two sites, guide in reverse order": "site 'z2': its prior depends on 'z1'",
 }
-NO_MARGINALS = {"a Delta guide": "the marginals of Delta over single dimensions are not known"}
+NO_DENSITY = {"a Delta guide": "site 'z' is a Delta, of which q(z) has no density"}
 A_PAIR = "expected at least 2 data in a batch, got 1"
 
 OBJECTIVES = {
@@ -141,7 +141,7 @@ OBJECTIVES = {
         others=ANY | {"beta": 0.7, "alpha": 3.0, "divergence": InclusiveKL(num_samples=9)},
         neutral={"beta": 1.0, "alpha": 0.0},
         programs=tuple(PROGRAMS),
-        refused=AUXILIARY,
+        refused=AUXILIARY | NO_DENSITY,
     ),
     "AggregateELBO, a sum": Objective(
         AggregateELBO,
@@ -153,7 +153,7 @@ OBJECTIVES = {
         weights=("beta", "alpha"),
         others=ANY | {"beta": 0.7, "alpha": 3.0, "divergence": InclusiveKL() + MMD()},
         neutral={"beta": 1.0, "alpha": 0.0},
-        refused=AUXILIARY,
+        refused=AUXILIARY | NO_DENSITY,
         alone=A_PAIR,
     ),
     "AnnealedPriorELBO": Objective(
@@ -221,7 +221,7 @@ OBJECTIVES = {
         | {"alpha": 0.7, "between": 4.0, "within": 5.0, "gamma": 0.6, "estimator": "weighted"},
         neutral=dict.fromkeys(("alpha", "between", "within", "gamma"), 1.0),
         program=two_parts,
-        refused=AUXILIARY | NOT_FACTORISED | NO_MARGINALS,
+        refused=AUXILIARY | NOT_FACTORISED | NO_DENSITY,
         of_num_data=frozenset(
             {
                 "mutual_information",
@@ -245,7 +245,7 @@ OBJECTIVES = {
         weights=("alpha", "beta", "gamma"),
         others=ANY | {"alpha": 0.7, "beta": 4.0, "gamma": 0.6, "estimator": "weighted"},
         neutral=dict.fromkeys(("alpha", "beta", "gamma"), 1.0),
-        refused=AUXILIARY | NOT_FACTORISED | NO_MARGINALS,
+        refused=AUXILIARY | NOT_FACTORISED | NO_DENSITY,
         of_num_data=frozenset({"mutual_information", "total_correlation", "dimensionwise_kl"}),
     ),
     "WassersteinELBO": Objective(

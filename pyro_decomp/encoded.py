@@ -1,7 +1,7 @@
 """A whole data set through guide and model once: terms, encodings, and samples of q(z)."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 
@@ -47,26 +47,32 @@ class Encoded:
         terms: The plain ELBO's terms over the whole set, in nats per datum.
         first: Guide and model on the first batch.
         parts: q(z|x) of all data in order, a batch each; none where q(z) cannot be scored.
-        priors: p(z|u) of all data in order, a batch each; none where all data share one prior.
         samples: Of data chosen at random, a batch each.
-        draw_prior: Gives so many draws of the prior, each of a datum chosen at random where the
-            prior is given something of the datum.
         reason: Why q(z) cannot be scored; empty where it can be.
+        priors: p(z|u) of all data in order, a batch each; none where all data share one prior.
+        draws: Gives so many draws of the prior, each of a datum chosen at random, where the prior
+            is given something of the datum.
     """
 
     size: int
     terms: dict[str, float]
     first: TracePair
     parts: list[Encodings]
-    priors: list[Encodings]
     samples: list[Samples]
-    draw_prior: Callable[[int], dict[str, Tensor]]
     reason: str
+    priors: list[Encodings] = field(default_factory=list)
+    draws: Callable[[int], dict[str, Tensor]] | None = None
 
     @property
     def num_samples(self) -> int:
         """How many samples there are."""
         return sum(len(some.log_qz_x) for some in self.samples)
+
+    def draw_prior(self, num_samples: int) -> dict[str, Tensor]:
+        """So many draws of the prior; see :func:`draw_prior`."""
+        if self.draws is None:
+            return self.first.prior.draw(num_samples)[0]
+        return self.draws(num_samples)
 
 
 def encode(run: Run, x: AnyData) -> Iterator[TracePair]:
@@ -116,7 +122,7 @@ def encode_set(run: Run, x: AnyData, num_samples: Callable[[TracePair], int]) ->
                     samples.append(_samples(pair, rows))
                 start = stop
     draw = partial(draw_prior, run, data, first)
-    return Encoded(size, terms, first, parts, priors, samples, draw, reason)
+    return Encoded(size, terms, first, parts, samples, reason, priors, draw)
 
 
 def draw_prior(run: Run, x: AnyData, pair: TracePair, num_samples: int) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """The places that a dotted path leads to, such as ``prior.scale`` from a model."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
 from functools import partial
 from types import FunctionType, MethodType, ModuleType
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from pyro_decomp.divergences.base import WeightedSum
-from pyro_decomp.reachable import Slot, slots
+from pyro_decomp.reachable import Access, Slot, slots
 
 OF_LIBRARIES = ("torch", "pyro", "pyro_decomp", "numpy", "builtins")
 
@@ -67,15 +67,15 @@ def slots_of(thing: Any, own: Slot | None = None) -> Iterator[Slot]:
     if isinstance(thing, MethodType):
         yield from slots_of(thing.__self__)
         yield from slots_of(thing.__func__)
-        yield Slot("__self__", lambda: thing.__self__, None)
-        yield Slot("__func__", lambda: thing.__func__, None)
+        yield _slot("__self__", lambda: thing.__self__)
+        yield _slot("__func__", lambda: thing.__func__)
     elif is_fixed(thing):
-        kept = own or Slot("", lambda: thing, None)
+        kept = own or _slot("", lambda: thing)
         yield from (_part(kept, name, at) for name, at in _parts(thing))
     elif isinstance(thing, partial):
-        yield Slot("func", lambda: thing.func, None)
+        yield _slot("func", lambda: thing.func)
         yield from slots(thing.keywords)
-        arguments = Slot("args", lambda: thing.args, partial(_put_arguments, thing))
+        arguments = _slot("args", lambda: thing.args, partial(_put_arguments, thing))
         yield from slots_of(thing.args, arguments)
     elif isinstance(thing, FunctionType):
         yield from (slot for slot in slots(thing) if slot.set is not None)
@@ -88,8 +88,9 @@ def slots_of(thing: Any, own: Slot | None = None) -> Iterator[Slot]:
     else:
         own_names = set()
         for slot in slots(thing):
-            own_names.add(slot.name)
-            yield slot
+            if not isinstance(slot.owner, type):  # of a class, see below
+                own_names.add(slot.name)
+                yield slot
         yield from (each for each in _of_classes(thing) if each.name not in own_names)
 
 
@@ -155,7 +156,7 @@ def _part(own: Slot, name: str, at: int | str) -> Slot:
         items = [value if index == at else item for index, item in enumerate(whole)]
         own.set(type(whole)._make(items) if hasattr(whole, "_make") else tuple(items))
 
-    return Slot(name, get, None if own.set is None else put)
+    return _slot(name, get, None if own.set is None else put)
 
 
 def _put_arguments(thing: "partial[Any]", arguments: tuple[Any, ...]) -> None:
@@ -169,7 +170,7 @@ def _of_classes(thing: Any) -> Iterator[Slot]:
             continue
         for name, value in list(vars(kind).items()):
             if isinstance(value, property) and value.fset is None:
-                yield Slot(name, partial(getattr, thing, name), None)
+                yield _slot(name, partial(getattr, thing, name))
             elif isinstance(value, property) or not (
                 name.startswith("__") or callable(value) or hasattr(value, "__get__")
             ):
@@ -177,4 +178,10 @@ def _of_classes(thing: Any) -> Iterator[Slot]:
 
 
 def _attribute(thing: Any, name: str) -> Slot:
-    return Slot(name, partial(getattr, thing, name), partial(setattr, thing, name))
+    return _slot(name, partial(getattr, thing, name), partial(setattr, thing, name))
+
+
+def _slot(name: str, get: Callable[[], Any], put: Callable[[Any], None] | None = None) -> Slot:
+    """A place that is read and written by functions."""
+    write = None if put is None else lambda owner, key, value: put(value)
+    return Slot(name, None, None, None, Access(lambda owner, key: get(), write))

@@ -145,7 +145,8 @@ class _AtOneCode(Messenger):
     def _pyro_post_sample(self, msg: Any) -> None:
         name, value = msg["name"], msg["value"]
         if type(msg["fn"]) is _Subsample:
-            if name == self._plate.name and isinstance(value, Tensor):
+            of_data = name == self._plate.name and isinstance(value, Tensor)
+            if of_data and not self._provenance.of(value):  # subsample=x makes the data indices
                 self._provenance.add(value, {f"the indices of the plate '{name}'"})
         elif msg["infer"].get("_deterministic"):
             return

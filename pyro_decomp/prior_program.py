@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import torch
@@ -29,8 +30,9 @@ class PriorProgram:
         fixed: Values of the sites that are not drawn, such as global latents.
         enumeration: Which of the model's discrete sites the density is summed over.
         labels: Gives the observed discrete sites that are drawn and summed over too, so that the
-            prior is the model's own marginal, the sum over c of p(c) p(z|c). It is asked when the
-            prior is first run.
+            prior is the model's own marginal, the sum over c of p(c) p(z|c). With each come its
+            values, ``[k, ...]``, for which the prior is run one after the other; or None, and all
+            lie along a dimension of their own. It is asked when the prior is first run.
 
     Attributes:
         without_gradient: Sites of the last draw whose distribution is learned, or depends on what
@@ -44,7 +46,7 @@ class PriorProgram:
         data_plate: CondIndepStackFrame,
         fixed: dict[str, Tensor],
         enumeration: Enumeration = NOTHING,
-        labels: Callable[[], tuple[str, ...]] = tuple,
+        labels: Callable[[], dict[str, Tensor | None]] = dict,
     ) -> None:
         self._labelled = program
         self._labels = labels
@@ -56,13 +58,17 @@ class PriorProgram:
 
     @cached_property
     def _program(self) -> Callable[[], Any]:
-        return unlabelled(self._labelled, self._labels())
+        return unlabelled(self._labelled, tuple(self._values))
+
+    @cached_property
+    def _values(self) -> dict[str, Tensor | None]:
+        return self._labels()
 
     @cached_property
     def _enumeration(self) -> Enumeration:
-        labels = self._labels()
-        discrete = self._of_model.model.difference(map(companion, labels)).union(labels)
-        return replace(self._of_model, model=discrete)
+        discrete = self._of_model.model.difference(map(companion, self._values))
+        at_once = (name for name, values in self._values.items() if values is None)
+        return replace(self._of_model, model=discrete.union(at_once))
 
     def draw(self, num_samples: int | None = None) -> tuple[dict[str, Tensor], Tensor]:
         """Samples of every site and their joint log density.
@@ -111,7 +117,12 @@ class PriorProgram:
         Args:
             z: Values of every site, one a datum or, along that dimension of size 1, one for all.
         """
-        return self._log_marginal(self._scored(z))
+        in_turn = {name: values for name, values in self._values.items() if values is not None}
+        joint = [
+            self._log_marginal(self._scored({**z, **dict(zip(in_turn, values, strict=True))}))
+            for values in product(*in_turn.values())
+        ]
+        return joint[0] if len(joint) == 1 else torch.stack(joint).logsumexp(0)
 
     def _join(self, values: list[Tensor], name: str, total: int) -> Tensor:
         if len(values) == 1 and total == self._plate.size:
@@ -128,12 +139,12 @@ class PriorProgram:
             for name, factor in factors.items()
             if factor.log_prob.requires_grad and not found[name]["value"].requires_grad
         ]
-        if any(name in self._enumeration.model for name in found):
-            found = self._scored(values)
+        if self._values or any(name in self._enumeration.model for name in found):
+            return values, self.log_prob_of_data(values)
         return values, self._log_marginal(found)
 
     def _scored(self, z: Mapping[str, Tensor]) -> dict[str, Site]:
-        """The sites at given values, the discrete ones that are summed out with all of theirs."""
+        """The sites at given values, discrete ones of the model alone with all of theirs."""
         return self._record(self._enumeration.wrapped_model(self._program), z)
 
     def _log_marginal(self, found: dict[str, Site]) -> Tensor:
@@ -145,7 +156,8 @@ class PriorProgram:
 
     def _record(self, program: Callable[[], Any], z: Mapping[str, Tensor]) -> dict[str, Site]:
         """The sites, and the discrete ones that are summed out, in the program's order."""
-        recorder = _UntilLast(self._axes, {**self._fixed, **z}, self._enumeration.model)
+        others = self._enumeration.model.union(self._values)
+        recorder = _UntilLast(self._axes, {**self._fixed, **z}, others)
         with suppress(LastSiteReached), poutine.block(), recorder:
             program()
         return recorder.sites
@@ -172,7 +184,9 @@ class _UntilLast(Messenger):
 
     def _pyro_sample(self, msg: Any) -> None:
         if msg["name"] in self._values:
-            msg["value"] = self._values[msg["name"]]
+            value = self._values[msg["name"]]
+            # The value of a label is one for all data.
+            msg["value"] = value.expand(msg["fn"].shape()) if msg["name"] in self._others else value
             msg["done"] = True
 
     def _pyro_post_sample(self, msg: Any) -> None:

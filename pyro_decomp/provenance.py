@@ -27,6 +27,10 @@ class Provenance(TorchDispatchMode):
         self._names: dict[int, frozenset[str]] = {}
         self._alive: list[Tensor] = []  # or an address could be given to another
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch imports its compiler, which takes a second
+
     def of(self, tensor: Tensor) -> frozenset[str]:
         """The names of what a tensor's values come from."""
         return self._names.get(_memory(tensor), frozenset())

@@ -1,5 +1,6 @@
 """What an objective may ask of one run of the guide and the model: terms per datum, unscaled."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -40,9 +41,11 @@ from pyro_decomp.prior_density import PriorDensity
 from pyro_decomp.prior_inputs import PriorInputs, prior_inputs
 from pyro_decomp.prior_program import PriorProgram
 from pyro_decomp.rows import Rows, own_scale, plates_scale, rows_of, unmasked
-from pyro_decomp.sites import Site, data_plate, sample_sites
+from pyro_decomp.sites import Site, data_plate, plate_dims, sample_sites
 
 Program = Callable[..., Any]
+
+MOST_RUNS = 64  # of a prior, for the values of labels one after the other
 
 TINY = 1e-30  # in the place of a sum of weights that is 0
 
@@ -626,9 +629,18 @@ class TracePair:
         self, program: Callable[[], Any], plate: CondIndepStackFrame
     ) -> PriorProgram:
         fixed = {name: self.guide.nodes[name]["value"] for name in self.global_latents}
-        return PriorProgram(
-            program, self.axes, plate, fixed, self._enumeration, lambda: self.prior_inputs.labels
-        )
+        return PriorProgram(program, self.axes, plate, fixed, self._enumeration, self._labels)
+
+    def _labels(self) -> dict[str, Tensor | None]:
+        """Labels that the prior is summed over, and the values that it is run for in turn."""
+        sites = {name: self.model.nodes[name] for name in self.prior_inputs.labels}
+        each: dict[str, Tensor | None] = {}
+        for name, site in sites.items():
+            values = site["fn"].enumerate_support(expand=False)
+            each[name] = values.reshape(len(values), *site["fn"].event_shape)
+        is_flat = all(plate_dims(site) == {self.data_plate.dim} for site in sites.values())
+        num_runs = math.prod(len(values) for values in each.values() if values is not None)
+        return each if is_flat and num_runs <= MOST_RUNS else dict.fromkeys(each)
 
     def _mixture_of_priors(
         self, program: Callable[[], Any], prior: PriorProgram, size: int

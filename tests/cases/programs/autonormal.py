@@ -1,0 +1,38 @@
+"""AutoNormal for everything, batches by ``subsample=x``."""
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.infer.autoguide import AutoNormal
+from torch import Tensor, nn
+
+from pyro_decomp import BetaELBO, Experiment
+
+NUM_DATA, WIDTH = 100, 3
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder = nn.Linear(2, WIDTH)
+
+    def forward(self, x: Tensor) -> None:
+        with pyro.plate("data", NUM_DATA, subsample=x):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(self.decoder(z), 0.3).to_event(1), obs=x)
+
+
+def data_plate(x: Tensor) -> pyro.plate:
+    return pyro.plate("data", NUM_DATA, subsample=x)
+
+
+def experiment(
+    epochs: int = 10, batch_size: int = 50, with_create_plates: bool = False
+) -> Experiment:
+    torch.manual_seed(0)
+    model = Model()
+    guide = AutoNormal(model, create_plates=data_plate if with_create_plates else None)
+    x = torch.randn(NUM_DATA, WIDTH)
+    return Experiment(
+        model, guide, data=x, elbo=BetaELBO(), epochs=epochs, batch_size=batch_size or None
+    )

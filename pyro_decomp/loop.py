@@ -98,12 +98,15 @@ class Loop:
                 f"step {self.step}: {', '.join(culprits)} is not finite; the last checkpoint is "
                 "kept (try a smaller learning rate)"
             )
+        with self.experiment.at_first_step():  # what schedules set is theirs to set again
+            python = self.state.python()
         checkpoint = {
             "step": self.step,
             "rows": len(self.history.get("step", ())),
             "optimizer": self.optimizer.state_dict(),
             "auxiliaries": {n: o.state_dict() for n, o in self.auxiliary_optimizers.items()},
             "random": random_state(),
+            "python": python,
             **self.state.tensors(),
         }
         self.folder.write_checkpoint(checkpoint, self.history)
@@ -122,6 +125,7 @@ class Loop:
             raise RunError(
                 f"{self.folder.checkpoint_path} does not fit this experiment: {error}"
             ) from error
+        self.state.load_python(checkpoint.get("python"))
         self.step = int(checkpoint["step"])
         self.history = self.folder.read_history(self.step, checkpoint["rows"])
 
@@ -168,7 +172,8 @@ class Loop:
     def _train_auxiliaries(self, estimate: Estimate, other: Batch) -> dict[str, float]:
         """One step of every auxiliary network, on this batch's codes and an independent batch."""
         losses = {}
-        codes = cache(partial(guide_codes, self.experiment.guide, *other))
+        guide = self.state.program.unmoved(self.experiment.guide)
+        codes = cache(partial(guide_codes, guide, *other))
         for name, auxiliary in self.auxiliaries.items():
             optimizer = self.auxiliary_optimizers[name]
             loss = auxiliary.loss(estimate.pairs[0], codes)

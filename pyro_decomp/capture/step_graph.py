@@ -19,8 +19,9 @@ from pyro_decomp.capture.simplify import simplify
 from pyro_decomp.capture.substitution import Slots
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.experiment import Experiment
-from pyro_decomp.modules import undisturbed
+from pyro_decomp.modules import buffers_kept
 from pyro_decomp.precision import in_precision
+from pyro_decomp.program_state import undisturbed
 from pyro_decomp.state import State
 
 
@@ -147,7 +148,7 @@ def _captured(
 
     _check_repeats(experiment, state, batch)
     inputs = [*slots.inputs(), *batch]
-    with undisturbed(state.modules):
+    with state.program.undisturbed():
         try:
             module = functional(record(step, inputs), inputs)
         except CaptureError:
@@ -170,31 +171,23 @@ def _captured(
 
 def _check_repeats(experiment: Experiment, state: State, batch: Sequence[Tensor]) -> None:
     """Refuse programs in which Python decides: what it draws or counts would be a constant."""
+    if counted := [path for path, kind in state.program.moving.items() if kind == "value"]:
+        raise CaptureError(
+            f"every run of the programs moves what they keep in Python: {', '.join(counted)}"
+        )
 
     def objective(other_draws: int) -> Tensor:
-        with undisturbed(state.modules), torch.no_grad():
+        with undisturbed(), buffers_kept(state.modules), torch.no_grad():
             for _ in range(other_draws):
                 random.random()
                 np.random.rand()
             evaluate = experiment.elbo.evaluate
             return evaluate(experiment.model, experiment.guide, *batch).objective
 
-    before = _plain_attributes(state)
-    first, second = objective(0), objective(1)
-    differs = not torch.equal(first, second) and not bool(first.isnan())
-    if differs or _plain_attributes(state) != before:
+    with state.program.undisturbed():
+        first, second = objective(0), objective(1)
+    if not torch.equal(first, second) and not bool(first.isnan()):
         raise CaptureError("Python decides what the programs compute, otherwise at every run")
-
-
-def _plain_attributes(state: State) -> list[tuple[str, object]]:
-    """Numbers and words that networks keep, which a program that counts changes."""
-    parts = dict.fromkeys(part for module in state.modules for part in module.modules())
-    return [
-        (name, value)
-        for part in parts
-        for name, value in vars(part).items()
-        if isinstance(value, bool | int | float | str)
-    ]
 
 
 def _reason(error: Exception) -> str:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp.experiment import Experiment
-from pyro_decomp.modules import undisturbed
 from pyro_decomp.scheduled_numbers import Number
 from pyro_decomp.state import State
 
@@ -111,7 +110,7 @@ def _updated_buffers(
     experiment: Experiment, state: State, batch: Sequence[Tensor]
 ) -> set[tuple[nn.Module, str]]:
     """Which buffers a run of the programs changes; all is as before afterwards."""
-    with undisturbed(state.modules), torch.no_grad():
+    with state.program.undisturbed(), torch.no_grad():
         found = {(part, n): b for part in _parts(state) for n, b in part._buffers.items()}
         kept = {place: b.clone() for place, b in found.items() if b is not None}
         experiment.elbo.evaluate(experiment.model, experiment.guide, *batch)

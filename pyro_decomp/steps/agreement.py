@@ -4,7 +4,7 @@ from torch import Tensor
 
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import NonFiniteError
-from pyro_decomp.modules import undisturbed
+from pyro_decomp.program_state import undisturbed
 from pyro_decomp.state import State
 from pyro_decomp.steps.eager import EagerStep
 from pyro_decomp.steps.graph import GraphStep

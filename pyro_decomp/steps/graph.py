@@ -13,7 +13,7 @@ from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import NonFiniteError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.fusion import FusionError
-from pyro_decomp.modules import undisturbed
+from pyro_decomp.program_state import undisturbed
 from pyro_decomp.state import State
 from pyro_decomp.steps.eager import EagerStep
 from pyro_decomp.steps.one_vector import OneVector

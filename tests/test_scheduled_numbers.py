@@ -264,7 +264,7 @@ def test_within_a_divergence(tmp_path: Path) -> None:
     def made(*names: str) -> Experiment:
         divergence = InclusiveKL() + MMD(kernel=RBF(bandwidth=1.0))
         schedules: dict[str, Schedule] = {name: Linear(0.5, 3.0) for name in names}
-        return experiment(closure(), schedules, AggregateELBO(divergence=divergence))
+        return experiment(closure(), schedules, AggregateELBO(alpha=1.0, divergence=divergence))
 
     weights = ["divergence.0", "elbo.divergence.1"]
     captured, eager = (

@@ -8,10 +8,18 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from pyro_decomp import reachable
 from pyro_decomp.divergences.base import WeightedSum
-from pyro_decomp.reachable import Access, Slot, slots
 
 OF_LIBRARIES = ("torch", "pyro", "pyro_decomp", "numpy", "builtins")
+
+
+class Slot(NamedTuple):
+    """A place by its name, with how it is read and, where it can be, written to."""
+
+    name: str
+    get: Callable[[], Any]
+    set: Callable[[Any], None] | None
 
 
 class Place(NamedTuple):
@@ -67,18 +75,18 @@ def slots_of(thing: Any, own: Slot | None = None) -> Iterator[Slot]:
     if isinstance(thing, MethodType):
         yield from slots_of(thing.__self__)
         yield from slots_of(thing.__func__)
-        yield _slot("__self__", lambda: thing.__self__)
-        yield _slot("__func__", lambda: thing.__func__)
+        yield Slot("__self__", lambda: thing.__self__, None)
+        yield Slot("__func__", lambda: thing.__func__, None)
     elif is_fixed(thing):
-        kept = own or _slot("", lambda: thing)
+        kept = own or Slot("", lambda: thing, None)
         yield from (_part(kept, name, at) for name, at in _parts(thing))
     elif isinstance(thing, partial):
-        yield _slot("func", lambda: thing.func)
-        yield from slots(thing.keywords)
-        arguments = _slot("args", lambda: thing.args, partial(_put_arguments, thing))
+        yield Slot("func", lambda: thing.func, None)
+        yield from _slots(thing.keywords)
+        arguments = Slot("args", lambda: thing.args, partial(_put_arguments, thing))
         yield from slots_of(thing.args, arguments)
     elif isinstance(thing, FunctionType):
-        yield from (slot for slot in slots(thing) if slot.set is not None)
+        yield from (slot for slot in _slots(thing) if slot.set is not None)
         code, given = thing.__code__, thing.__defaults__ or ()
         names = code.co_varnames[code.co_argcount - len(given) : code.co_argcount]
         defaults = _attribute(thing, "__defaults__")
@@ -87,10 +95,9 @@ def slots_of(thing: Any, own: Slot | None = None) -> Iterator[Slot]:
         yield from (_attribute(thing, name) for name in list(vars(thing)))
     else:
         own_names = set()
-        for slot in slots(thing):
-            if not isinstance(slot.owner, type):  # of a class, see below
-                own_names.add(slot.name)
-                yield slot
+        for slot in _slots(thing):
+            own_names.add(slot.name)
+            yield slot
         yield from (each for each in _of_classes(thing) if each.name not in own_names)
 
 
@@ -156,7 +163,7 @@ def _part(own: Slot, name: str, at: int | str) -> Slot:
         items = [value if index == at else item for index, item in enumerate(whole)]
         own.set(type(whole)._make(items) if hasattr(whole, "_make") else tuple(items))
 
-    return _slot(name, get, None if own.set is None else put)
+    return Slot(name, get, None if own.set is None else put)
 
 
 def _put_arguments(thing: "partial[Any]", arguments: tuple[Any, ...]) -> None:
@@ -170,7 +177,7 @@ def _of_classes(thing: Any) -> Iterator[Slot]:
             continue
         for name, value in list(vars(kind).items()):
             if isinstance(value, property) and value.fset is None:
-                yield _slot(name, partial(getattr, thing, name))
+                yield Slot(name, partial(getattr, thing, name), None)
             elif isinstance(value, property) or not (
                 name.startswith("__") or callable(value) or hasattr(value, "__get__")
             ):
@@ -178,10 +185,11 @@ def _of_classes(thing: Any) -> Iterator[Slot]:
 
 
 def _attribute(thing: Any, name: str) -> Slot:
-    return _slot(name, partial(getattr, thing, name), partial(setattr, thing, name))
+    return Slot(name, partial(getattr, thing, name), partial(setattr, thing, name))
 
 
-def _slot(name: str, get: Callable[[], Any], put: Callable[[Any], None] | None = None) -> Slot:
-    """A place that is read and written by functions."""
-    write = None if put is None else lambda owner, key, value: put(value)
-    return Slot(name, None, None, None, Access(lambda owner, key: get(), write))
+def _slots(thing: Any) -> Iterator[Slot]:
+    """What a thing keeps itself; what its class keeps is for all of its kind."""
+    for each in reachable.slots(thing):
+        if not isinstance(each.owner, type):
+            yield Slot(each.name, each.get, each.set)

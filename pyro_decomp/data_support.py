@@ -18,6 +18,8 @@ from pyro_decomp.state import State
 from pyro_decomp.support import Constraint, at_edge, elementary, outside, refusal, without_density
 
 BATCH_ELEMENTS = 2**21  # elements of data looked at at once
+BLOCK = 2**18  # elements of data held against a support at once
+PROBED = 256  # data of the first batch, which tells what has to be looked at
 SAMPLED = 1000  # data that are looked at of those that are not in memory
 FAILURES = (RuntimeError, ValueError, IndexError, TypeError)
 
@@ -53,22 +55,19 @@ def check_data(experiment: Experiment, state: State, data: AnyData, name: str = 
             site, row, column and value.
     """
     whole = Data.of(data)
-    size = max(1, BATCH_ELEMENTS // whole.datum_size)
     rows = _rows(whole)
     with in_mode(state.modules, training=False), state.program.undisturbed(), torch.no_grad():
-        for start in range(0, len(rows), size):
-            some = rows[start : start + size]
-            is_all = len(rows) == len(whole)
-            batch = whole[start : start + size] if is_all else whole[some.to(whole.device)]
-            sites = list(_observed(_traced(experiment, batch, some, name)))
-            if start == 0 and not any(isinstance(x, Stored) for x in whole.tensors):
-                sites = [each for each in sites if not _seen_in_full(each, batch, whole, name)]
-            if start == 0 and not _has_indices(whole):
-                sites = [each for each in sites if not _is_real(each[0])]
-            for site, axis in sites:
+        first = whole[: min(experiment.batch_size or PROBED, PROBED)]
+        sites = list(_observed(_traced(experiment, first, rows[: len(first[0])], name)))
+        for site, axis in sites:
+            _check(site, site["value"], axis, rows, name)
+        is_known = [_seen_in_full(*found, first, whole, name) for found in sites]
+        if all(is_known) and not _has_indices(whole):
+            return
+        for some in rows.split(max(1, BATCH_ELEMENTS // whole.datum_size)):
+            batch = whole[some.to(whole.device)]
+            for site, axis in _observed(_traced(experiment, batch, some, name)):
                 _check(site, site["value"], axis, some, name)
-            if not sites and not _has_indices(whole):
-                return
 
 
 def _check(site: Site, value: Tensor, axis: int, rows: Tensor, name: str) -> None:
@@ -95,38 +94,40 @@ def _refuse(  # noqa: PLR0917
     raise refusal(site, value, where, value[first], data=name, is_edge=is_edge)
 
 
-def _seen_in_full(
-    found: tuple[Site, int], batch: tuple[Tensor, ...], data: Data, name: str
-) -> bool:
-    """Check all data of a site that observes one of their tensors as it is; whether it does."""
-    site, axis = found
+def _seen_in_full(site: Site, axis: int, first: Batch, data: Data, name: str) -> bool:
+    """Whether all values of a site are known to be good; checks them where they are data."""
+    if _is_real(site):
+        return True
     if axis != 0 or not _is_fixed(site["fn"].support):
         return False
-    for tensor, part in zip(data.tensors, batch, strict=True):
-        value = site["value"]
-        if not isinstance(tensor, Tensor) or value.shape != part.shape:
-            continue
-        if value.data_ptr() == part.data_ptr():
-            spoilt = outside(site["fn"].support, tensor)
-            rows = torch.arange(len(tensor))
-            if spoilt.any():
-                _refuse(site, tensor, spoilt, 0, rows, name, is_edge=False)
-            _check_edges(site, tensor, name)
+    value = site["value"]
+    for tensor, part in zip(data.tensors, first, strict=True):
+        is_same = value.data_ptr() == part.data_ptr() and value.shape == part.shape
+        if is_same and isinstance(tensor, Tensor):
+            for rows in torch.arange(len(tensor)).split(max(1, BLOCK // part[0].numel())):
+                _check_rows(site, tensor[rows[0] : rows[-1] + 1], rows, name)
             return True
     return False
 
 
-def _check_edges(site: Site, tensor: Tensor, name: str) -> None:
-    """Score the data on an edge as if they were the first ones: no latent makes them finite."""
+def _check_rows(site: Site, tensor: Tensor, rows: Tensor, name: str) -> None:
+    """Check some data as values of a site that was seen with others.
+
+    Those on an edge of the support are scored as if they were the others: what makes a density
+    infinite there is no matter of the latents.
+    """
+    spoilt = outside(site["fn"].support, tensor)
+    if spoilt.any():
+        _refuse(site, tensor, spoilt, 0, rows, name, is_edge=False)
     edge = at_edge(site["fn"].support, tensor)
     if not edge.any():
         return
-    rows = edge.reshape(len(tensor), -1).any(1).nonzero().flatten()
+    found = edge.reshape(len(tensor), -1).any(1).nonzero().flatten()
     size = len(site["value"])
-    some = rows[torch.arange(size, device=rows.device) % len(rows)]
+    some = found[torch.arange(size, device=found.device) % len(found)]
     spoilt = without_density(site["fn"], tensor[some])
     if spoilt.any():
-        _refuse(site, tensor[some], spoilt, 0, some, name, is_edge=True)
+        _refuse(site, tensor[some], spoilt, 0, rows[some.cpu()], name, is_edge=True)
 
 
 def _traced(experiment: Experiment, batch: Batch, rows: Tensor, name: str) -> poutine.Trace:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pyro_decomp import preflight
 from pyro_decomp.automatic_guides import LocalGuides
+from pyro_decomp.auxiliary import guide_codes
 from pyro_decomp.data.batches import Batch, Data
 from pyro_decomp.data_types import run_on_first
 from pyro_decomp.elbo import Estimate
@@ -189,8 +190,10 @@ def _run(experiment: Experiment, modules: list[nn.Module], size: int) -> None:
     def programs(*batch: Tensor) -> None:
         guide = SampleTrace()(experiment.guide).get_trace(*batch)
         poutine.replay(experiment.model, trace=guide)(*batch)
-        if has_lazy([auxiliary.module for auxiliary in experiment.auxiliaries.values()]):
-            experiment.elbo.evaluate(experiment.model, experiment.guide, *batch)
+        for auxiliary in experiment.auxiliaries.values():
+            if has_lazy([auxiliary.module]):
+                pair = experiment.elbo.drawn_pair(experiment.model, experiment.guide, *batch)
+                auxiliary.loss(pair, partial(guide_codes, experiment.guide, *batch))
 
     everything = [experiment.model, experiment.guide, *modules]
     with undisturbed(everything), _own_store(ParamStoreDict()):

@@ -78,7 +78,7 @@ def refusal(
     if is_edge:
         what = f"at an edge of the support of {family(fn)} where its density is 0 or infinite"
     else:
-        what = f"outside the support of {family(fn)}, {elementary(fn.support)}"
+        what = f"outside the support of {family(fn)}, {_described(elementary(fn.support))}"
     return ModelError(
         f"the {where} for site '{site['name']}' range from {value.min():.4g} to "
         f"{value.max():.4g}, {what}{first}: {_remedy(site, is_edge=is_edge)}"
@@ -88,6 +88,22 @@ def refusal(
 def family(fn: Distribution) -> str:
     """The name of a distribution's family, without its wrappers."""
     return type(unwrapped(fn)).__name__
+
+
+def _described(support: Constraint) -> str:
+    """A support in words, its bounds as numbers even where each datum has its own."""
+    bounds = {name: value for name, value in vars(support).items() if name.endswith("_bound")}
+    if not any(isinstance(value, Tensor) for value in bounds.values()):
+        return str(support)
+    told = [f"{name}={_range(value)}" for name, value in bounds.items()]
+    return f"{type(support).__name__.strip('_')}({', '.join(told)})"
+
+
+def _range(bound: float | Tensor) -> str:
+    if not isinstance(bound, Tensor):
+        return f"{bound:.6g}"
+    low, high = float(bound.min()), float(bound.max())
+    return f"{low:.6g}" if low == high else f"{low:.6g} to {high:.6g}"
 
 
 def _remedy(site: Site, *, is_edge: bool) -> str:
@@ -100,7 +116,9 @@ def _remedy(site: Site, *, is_edge: bool) -> str:
         fix += "likelihood that allows them"
     elif family(fn) == "Bernoulli":
         fix = "make the data 0 or 1, or use ContinuousBernoulli (for [0, 1]) or Normal"
-    elif fn.has_enumerate_support:
+    elif family(fn).startswith("OneHotCategorical"):
+        fix = "give vectors of zeros with a single 1, as torch.nn.functional.one_hot does"
+    elif family(fn) == "Categorical":
         fix = "number the labels from 0; where one is not known, give any of them and an obs_mask="
     elif getattr(fn.support, "is_discrete", False):
         fix = "give whole counts in that range, or choose a likelihood of real numbers"

@@ -344,7 +344,9 @@ def test_an_error_of_the_model_itself_is_passed_on(tmp_path: Path) -> None:
         train(bad_from(3, spoil), tmp_path / "run")
 
 
-def test_data_outside_the_support_of_a_later_batch_are_no_numerical_trouble(tmp_path: Path) -> None:
+def test_data_outside_the_support_of_a_later_batch_are_refused_before_the_first_step(
+    tmp_path: Path,
+) -> None:
     net = nn.Linear(1, 1)
 
     def model(x: Tensor) -> None:
@@ -358,8 +360,9 @@ def test_data_outside_the_support_of_a_later_batch_are_no_numerical_trouble(tmp_
 
     data = torch.tensor([[0.0], [1.0], [0.5], [0.5]])
     trial = Experiment(model, guide, data=data, elbo=AggregateELBO(), batch_size=2)
-    with pytest.raises(ValueError, match="support"):
+    with pytest.raises(ModelError, match=r"first in row 2, column 0 with 0\.5: make the data 0 or"):
         train(trial, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -63,6 +63,8 @@ def test_positions_share_a_map_and_long_factors_have_no_column(
         ((5, 3), (5, 3)),
         ((5, 4, 6), (5, 4, 6)),
         ((5, 3, 4, 6), (5, 3, 4, 6)),
+        ((5, 4, 6, 3), (5, 3, 4, 6)),
+        ((5, 4, 6, 1), (5, 1, 4, 6)),
         ((5, 2, 4, 6), (5, 48)),
         ((5, 1, 2, 3, 4), (5, 24)),
     ],
@@ -71,3 +73,8 @@ def test_what_is_no_image_is_drawn_as_a_vector(
     shape: tuple[int, ...], expected: tuple[int, ...]
 ) -> None:
     assert drawable(torch.zeros(shape)).shape == expected
+
+
+def test_pixels_of_images_with_channels_last_stay_where_they_are() -> None:
+    images = torch.rand(2, 4, 6, 3)
+    assert torch.equal(drawable(images)[:, 1], images[..., 1])

@@ -13,6 +13,14 @@ WITH_KL = "beta, capacity, annealed prior, total correlation, DIP I, DIP II, ent
 WITH_KL += ", exclusive KL, inclusive KL, InfoVAE"
 
 NOT_YET: dict[str, tuple[str, Sequence[str]]] = {  # area: why, and which rows
+    "coverage": (
+        "issue 11: the bias is taken for another, or the votes' noise is shared",
+        [
+            "modularity, n = 500",
+            "modularity without a code of noise, n = 500",
+            "FactorVAE score of turned codes",
+        ],
+    ),
     "plain formulas": (
         "issue 10: a Normal with covariances has a Monte-Carlo KL",
         [

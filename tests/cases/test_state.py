@@ -16,7 +16,7 @@ from tests.test_training_schedules import interrupt_at
 KINDS = ["ramp", "stages"]
 
 
-@pytest.mark.parametrize("kind", rows("counter, resumed", KINDS, often=["stages"]))
+@pytest.mark.parametrize("kind", rows("counter, resumed", KINDS))
 def test_a_counter_goes_on_where_it_was_or_is_refused(kind: str, tmp_path: Path) -> None:
     given = {"kind": kind, "epochs": 120, "until": 80}
     whole = trained("own_counter", tmp_path / "whole", **given)

@@ -27,7 +27,7 @@ WORKING: dict[str, dict[str, Any]] = {
     **{f"weights, {kind}": {"kind": kind, "epochs": 20} for kind in ("plain", "lazy", "spectral")},
     **{f"weights, {kind}": {"kind": kind, "epochs": 20} for kind in ("weight", "tied", "frozen")},
 }
-OFTEN = {"pyro_param", "mixed_columns", "float64_default", "tokens", "weights, lazy"}
+OFTEN = {"mixed_columns", "float64_default", "tokens", "weights, lazy"}
 
 
 @pytest.mark.parametrize("name", rows("trials", WORKING, often=OFTEN))

@@ -76,24 +76,33 @@ FUNCTIONS: dict[str, Callable[[Given], Tensor]] = {
 }
 
 
-@cache
-def computed() -> tuple[dict[str, slice], Sequence[Tensor], Sequence[Tensor]]:
-    """Where the values and gradients of a function are, those of the program, and torch's."""
+def given_tensors(real: torch.dtype) -> Given:
+    """Inputs of the functions by name."""
     shapes = {"x": (6, 11), "y": (6, 11), "row": (11,), "wide": (3, 4, 10)}
     shapes |= {"square": (12, 12), "long": (200, 3)}
     generator = torch.Generator().manual_seed(0)
-    inputs = [torch.randn(shape, generator=generator).double() for shape in shapes.values()]
-    inputs.append(torch.randint(0, 10, (6, 4), generator=generator))
+    found = {
+        name: torch.randn(shape, generator=generator, dtype=torch.float32).to(real)
+        for name, shape in shapes.items()
+    }
+    return {**found, "places": torch.randint(0, 10, (6, 4), generator=generator)}
+
+
+@cache
+def computed() -> tuple[dict[str, slice], Sequence[Tensor], Sequence[Tensor]]:
+    """Where the values and gradients of a function are, those of the program, and torch's."""
+    given = given_tensors(torch.float64)
+    inputs = list(given.values())
     places: dict[str, slice] = {}
 
     def named(name: str) -> Callable[..., list[Tensor]]:
-        return lambda *given: [FUNCTIONS[name](dict(zip([*shapes, "places"], given, strict=True)))]
+        return lambda *tensors: [FUNCTIONS[name](dict(zip(given, tensors, strict=True)))]
 
-    def every(*given: Tensor) -> list[Tensor]:
+    def every(*tensors: Tensor) -> list[Tensor]:
         found: list[Tensor] = []
         for name in FUNCTIONS:
             start = len(found)
-            found += [*named(name)(*given), *gradients(named(name), given)]
+            found += [*named(name)(*tensors), *gradients(named(name), tensors)]
             places[name] = slice(start, len(found))
         return found
 

@@ -43,6 +43,18 @@ def test_a_factor_that_no_code_knows() -> None:
     assert higgins.value > 0.99
 
 
+@pytest.mark.slow
+def test_the_factors_of_sprites_but_one() -> None:
+    """The case of figure 3: three codes for scale, x and y, none for the orientation, and noise."""
+    generator, number = np.random.default_rng(0), 20_000
+    v = np.stack([generator.integers(k, size=number) for k in (6, 40, 32, 32)], 1)
+    loc, scale = np.array([2.5, 15.5, 15.5]), np.array([1.7, 9.2, 9.2])
+    z = (v[:, [0, 2, 3]] - loc) / scale + 0.1 * generator.normal(size=(number, 3))
+    z = np.concatenate([z, 0.001 * generator.normal(size=(number, 7))], 1)
+    assert beta_vae_score(z, v, num_resamples=0).value == pytest.approx(1.0, abs=1e-3)
+    assert factor_vae_score(z, v, num_resamples=0).value == pytest.approx(3 / 4, abs=0.03)
+
+
 def test_collapsed_codes_are_pruned_and_recorded() -> None:
     """A code of 1/1000 the scale whose variance ratio is a little smaller takes votes, unpruned."""
     v = factors()

@@ -22,8 +22,6 @@ pytestmark = pytest.mark.skipif(bool(library.why_not()), reason="no C compiler")
 TOLERANCE = 1e-10
 OFTEN = {  # in every run of the tests; the slow tests have all
     "buffer assigned anew",
-    "counter in an attribute",
-    "tensor moved by a hook",
     "beta set by the report",
 }
 
@@ -63,7 +61,7 @@ def test_what_auto_chooses_gives_the_programs_numbers(name: str) -> None:
 
 
 ASKED = [f"{name}; {steps}" for name in STATEFUL for steps in ("captured", "fused")]
-ASKED_OFTEN = [f"{name}; captured" for name in OFTEN]
+ASKED_OFTEN = ["counter in an attribute; captured", "encoder frozen by the report; captured"]
 
 
 @pytest.mark.parametrize("row", rows("state, asked for", ASKED, often=ASKED_OFTEN))
@@ -104,7 +102,7 @@ def test_members_of_a_grid_keep_their_state(row: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("as_if_long")
-@pytest.mark.parametrize("name", rows("harmless state", HARMLESS, often=set(HARMLESS)))
+@pytest.mark.parametrize("name", rows("harmless state", HARMLESS, often=["written only"]))
 def test_what_changes_nothing_is_no_alarm(name: str) -> None:
     found = trained({"program": name}, "auto")
     assert found.steps == "fused"

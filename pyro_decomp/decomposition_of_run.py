@@ -39,6 +39,10 @@ def decomposition(
     Chen et al., "Isolating Sources of Disentanglement in Variational Autoencoders", 2018, eq. 2
     (https://arxiv.org/abs/1802.04942).
 
+    Where the prior is given something u of the datum, p(z) is the mixture of the priors of all data
+    of the set, and the parts less R = E[log p(z|u) - \sum_d log p(z_d)] are KL(q(z|x) || p(z|u)).
+    Of labels it is the marginal.
+
     Unbiased: q(z) and its marginals are the mixtures over all data of the set, and expectations are
     means over samples.
 
@@ -50,7 +54,8 @@ def decomposition(
     Returns:
         The parts in nats with their standard errors: ``mutual_information``, ``marginal_kl``
         KL(q(z) || p(z)), ``total_correlation``, ``dimensionwise_kl``, ``divergence``
-        KL(p(z) || q(z)); and ``effective_sharing``, exp(log N - MI), without a unit. Then, by name,
+        KL(p(z) || q(z)); ``prior_information``, R, beside ``dimensionwise_kl`` where the prior is
+        given something; and ``effective_sharing``, exp(log N - MI), without a unit. Then, by name,
         why others are left out.
     """
     left_out = _left_out(encoded, only)

@@ -62,7 +62,8 @@ def evaluate(
         exp(log N - I(x; z)): how many of the N data share a code, between 1 and N. No unit.
     ``marginal_kl``, ``total_correlation``, ``dimensionwise_kl``
         KL(q(z) || p(z)) and its two parts; see
-        :func:`pyro_decomp.decomposition_of_run.decomposition`.
+        :func:`pyro_decomp.decomposition_of_run.decomposition`. Where the prior is given something
+        of the datum there is ``prior_information`` too, and p(z) is the mixture over the set.
     ``importance_weighted_log_px``
         log p(x) by importance weighting, over ``importance_weighted_data`` data spread evenly over
         the set: 400, or fewer where they are large, so it may lie below ``elbo`` by chance.

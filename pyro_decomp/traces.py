@@ -38,7 +38,7 @@ from pyro_decomp.labels import OBSERVED, UNOBSERVED
 from pyro_decomp.prior_density import PriorDensity
 from pyro_decomp.prior_inputs import PriorInputs, prior_inputs
 from pyro_decomp.prior_program import PriorProgram
-from pyro_decomp.rows import Rows, own_scale, plates_scale, rows_of, unmasked
+from pyro_decomp.rows import Rows, rows_of
 from pyro_decomp.sites import Site, analytic_kl, data_plate, plate_dims, sample_sites
 
 Program = Callable[..., Any]

@@ -17,6 +17,10 @@ Weight = int | float | Tensor
 class Divergence(ABC):
     """D(q(z), p(z)): a scalar from the batch's encodings and the prior program.
 
+    p(z) is the prior that the model's program draws from. Where that is given something of the
+    datum, an argument, a column or an observed site u, p(z) is the mixture of all data's priors,
+    the sum of p(z|u_n)/N over all of them; where it depends on labels, it is summed over these.
+
     Divergences add, and take weights: ``InclusiveKL() + 10 * MMD()`` is a divergence. A weight is
     a number, or a scalar tensor if it is to be learned or changed in place.
     """

@@ -20,8 +20,14 @@ class InclusiveKL(Divergence):
     Unbiased when the batch is the whole data set; on a minibatch biased up, since the logarithm
     of an unbiased estimate of q(z_s) is biased low. Mathieu et al. 2019, section 6.2.
 
+    Where the prior is given something of the datum, p(z|u), z_s is drawn given u_s, and log p(z_s)
+    is that of the mixture of all data's priors. Its datum sets z_s apart: q(z_s) and p(z_s) take
+    the weights of "stratified_averaged", 1/N for datum s, and each is unbiased. Of labels, p(z) is
+    the marginal.
+
     Args:
-        num_samples: S, draws from the prior; None for as many as the batch has data.
+        num_samples: S, draws from the prior; None for as many as the batch has data. Where the
+            prior is given something of the datum it is rounded up to a multiple of the batch.
     """
 
     def __init__(self, num_samples: int | None = None) -> None:
@@ -64,7 +70,9 @@ class ExclusiveKL(Divergence):
     batch is the data set. On a minibatch the stratified estimators are unbiased for q(z_i), so that
     its logarithm, and the divergence, are biased low; "batch" counts a code's own encoding 1/B
     instead of 1/N, and is biased up by as much as log(N/B) where encodings do not overlap;
-    "weighted" is too small by about log N, and only its gradient has meaning. Scales and masks of
+    "weighted" is too small by about log N, and only its gradient has meaning. Where the prior is
+    given something of the datum, p(z_i) is the mixture of all data's priors with the weights of
+    q(z_i); of labels it is the marginal. Scales and masks of
     the user's own handlers do not apply.
 
     Args:

@@ -95,7 +95,9 @@ class MMD(Divergence):
 
     by the U-statistic of :func:`mmd` between the batch's own codes and draws of the prior. Unbiased
     for the q(z) of the distribution that data come from (of N given data it leaves out pairs of
-    codes of one datum, a share of 1/N), so that it can be negative near equality. No unit; weights
+    codes of one datum, a share of 1/N), so that it can be negative near equality. Where the prior
+    is given something of the datum, draw i belongs to datum i, and the pair with code i is left
+    out too; ``num_samples`` is rounded up to a multiple of the batch. No unit; weights
     of 10 to 1000 are usual beside nats.
 
     With AggregateELBO and ``alpha=0``, or as a part of weight 0, it is left out: the plain ELBO.

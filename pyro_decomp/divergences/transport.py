@@ -87,7 +87,9 @@ class SlicedWasserstein(Divergence):
     one-dimensional distances between the batch's own codes and draws of the prior: Kolouri et al.,
     "Sliced-Wasserstein Autoencoders", 2018, eq. 12 (https://arxiv.org/abs/1804.01947). Unbiased
     over directions; biased up by the finite samples, so that it is positive even where q = p, by an
-    amount that falls as the batch grows. In the unit of z to the power p; not nats.
+    amount that falls as the batch grows. Where the prior is given something of the datum, every
+    datum has as many draws of its own prior, together draws of the mixture. In the unit of z
+    to the power p; not nats.
 
     As a part of weight 0 it is left out: the plain ELBO.
 
@@ -130,7 +132,8 @@ class EnergyDistance(Divergence):
     .. math:: 2 E|z - y| - E|z - z'| - E|y - y'|,  z, z' ~ q(z),  y, y' ~ p(z)
 
     by the U-statistic of :func:`energy_distance`. It has no scale to choose, and is zero only at
-    q = p. Unbiased in the same sense as :class:`MMD`, so that it can be negative near equality. As
+    q = p. Unbiased in the same sense as :class:`MMD`, so that it can be negative near equality;
+    the pair of a code and a draw of one datum is left out as there. As
     a part of weight 0 it is left out: the plain ELBO.
 
     Args:

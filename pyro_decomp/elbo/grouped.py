@@ -27,8 +27,9 @@ class GroupedTotalCorrelationELBO(DecomposedELBO):
     one may stay entangled.
 
     Terms: those of :class:`TermsELBO`, ``mutual_information``, ``between_total_correlation``,
-    ``within_total_correlation`` and ``dimensionwise_kl``, in nats per datum. Estimation, bias and
-    weights are as in :class:`TotalCorrelationELBO`.
+    ``within_total_correlation`` and ``dimensionwise_kl``, in nats per datum; and
+    ``prior_information`` where the prior is given something, as in :class:`TotalCorrelationELBO`.
+    Estimation, bias and weights are as there.
 
     Args:
         alpha: Weight of the mutual information.

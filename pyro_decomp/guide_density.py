@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pyro_decomp.enumeration import per_datum
 from pyro_decomp.modules import buffers_kept, find_modules, undisturbed
+from pyro_decomp.rows import unmasked
 from pyro_decomp.sites import plate_dims
 
 
@@ -68,12 +69,6 @@ class GuideDensity:
         finally:
             self.is_copied = copied
 
-    def num_data(self) -> int:
-        """M, the data of the batch; the guide is run to find out."""
-        with torch.no_grad(), undisturbed(self._modules):
-            site = self._run({})[next(iter(self.axes))]
-        return next(int(f.size) for f in site["cond_indep_stack"] if f.name == self._plate.name)
-
     def __call__(self, *z: Tensor) -> Float[Tensor, " m"]:
         """Log q(z|x_j), ``[M]``, in nats.
 
@@ -83,7 +78,7 @@ class GuideDensity:
         found = self._run(dict(zip(self.axes, z, strict=True)))
         log_probs = [
             per_datum(
-                found[name]["fn"].log_prob(found[name]["value"]),
+                unmasked(found[name]["fn"]).log_prob(found[name]["value"]),
                 int(self._plate.dim),
                 -min(plate_dims(found[name])),
             )

@@ -37,7 +37,8 @@ class InclusiveKL(Divergence):
         require_prior(traces, "KL(p || q)")
         z, log_pz = traces.prior.draw(self.num_samples)
         require_gradients(traces.prior, "KL(p || q)")
-        return (log_pz - q.log_prob(z)).mean()
+        log_ratios = log_pz - q.log_prob(z, traces.pair_weights("batch"))
+        return traces.mean(log_ratios) if self.num_samples is None else log_ratios.mean()
 
 
 class ExclusiveKL(Divergence):
@@ -55,8 +56,9 @@ class ExclusiveKL(Divergence):
     batch is the data set. On a minibatch the stratified estimators are unbiased for q(z_i), so that
     its logarithm, and the divergence, are biased low; "batch" counts a code's own encoding 1/B
     instead of 1/N, and is biased up by as much as log(N/B) where encodings do not overlap;
-    "weighted" is too small by about log N, and only its gradient has meaning. Scales and masks of
-    the user's own handlers do not apply.
+    "weighted" is too small by about log N, and only its gradient has meaning. Rows that are masked
+    over the data plate are no data, and a scale that varies along it weighs them: in q(z), and in
+    the mean.
 
     Args:
         estimator: Of log q(z): "stratified_averaged", "stratified", "weighted", "batch", or

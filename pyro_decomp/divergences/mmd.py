@@ -4,14 +4,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_decomp.divergences import grid, lines
-from pyro_decomp.divergences.base import Divergence, positive_or_none, samples
+from pyro_decomp.divergences.base import Divergence, positive_or_none, sample_weights, samples
 from pyro_decomp.divergences.kernels import AnyKernel, InverseMultiquadratic, Kernel, fitted
-from pyro_decomp.divergences.pairs import u_statistic
+from pyro_decomp.divergences.pairs import Weights, u_statistic
 from pyro_decomp.traces import TracePair
 
 
 def mmd(
-    x: Float[Tensor, "b d"], y: Float[Tensor, "s d"], kernel: AnyKernel | None = None
+    x: Float[Tensor, "b d"],
+    y: Float[Tensor, "s d"],
+    kernel: AnyKernel | None = None,
+    weights: Weights = (None, None),
 ) -> Float[Tensor, ""]:
     r"""Squared maximum mean discrepancy between two samples, the U-statistic.
 
@@ -31,6 +34,8 @@ def mmd(
         y: Draws of the prior, likewise; as many as you like.
         kernel: The kernel, or an elementwise function of squared distances; by default
             :class:`InverseMultiquadratic`.
+        weights: How much each row of x and of y counts; None where all count the same. Pairs then
+            count the product of their rows'.
 
     Raises:
         ValueError: A sample has fewer than two rows, or the rows differ in length.
@@ -44,11 +49,14 @@ def mmd(
     """
     _check(x, y)
     kernel = InverseMultiquadratic() if kernel is None else kernel
-    return u_statistic(x, y, fitted(kernel, x, y))
+    return u_statistic(x, y, fitted(kernel, x, y), weights)
 
 
 def dimensionwise_mmd(
-    x: Float[Tensor, "b d"], y: Float[Tensor, "s d"], kernel: AnyKernel | None = None
+    x: Float[Tensor, "b d"],
+    y: Float[Tensor, "s d"],
+    kernel: AnyKernel | None = None,
+    weights: Weights = (None, None),
 ) -> Float[Tensor, ""]:
     r"""The sum over dimensions of :func:`mmd` between the one-dimensional marginals.
 
@@ -62,6 +70,7 @@ def dimensionwise_mmd(
         y: Draws of the prior, likewise; as many as you like.
         kernel: The kernel, or an elementwise function of squared distances, used in each dimension;
             by default :class:`InverseMultiquadratic`.
+        weights: As for :func:`mmd`.
 
     Raises:
         ValueError: A sample has fewer than two rows, or the rows differ in length.
@@ -70,6 +79,9 @@ def dimensionwise_mmd(
     width = max(1, grid.POINTS // (len(x) + len(y)))
     kernel = InverseMultiquadratic() if kernel is None else kernel
     groups = zip(x.T[..., None].split(width), y.T[..., None].split(width), strict=True)
+    if weights != (None, None):
+        values = (u_statistic(a, b, fitted(kernel, a, b), weights) for a, b in groups)
+        return sum(values, x.new_zeros(()))
     return sum((lines.u_statistic(a, b, kernel) for a, b in groups), x.new_zeros(()))
 
 
@@ -113,7 +125,8 @@ class MMD(Divergence):
             ModelError: No latent site is inside the data plate; the batch has one datum alone; the
                 prior is learned but its sampler passes no gradients.
         """
-        return mmd(*samples(traces, self.num_samples, type(self).__name__), self.kernel)
+        drawn = samples(traces, self.num_samples, type(self).__name__)
+        return mmd(*drawn, self.kernel, sample_weights(traces, self.num_samples))
 
 
 class DimensionwiseMMD(MMD):
@@ -132,7 +145,7 @@ class DimensionwiseMMD(MMD):
             ModelError: As for :class:`MMD`.
         """
         drawn = samples(traces, self.num_samples, type(self).__name__)
-        return dimensionwise_mmd(*drawn, self.kernel)
+        return dimensionwise_mmd(*drawn, self.kernel, sample_weights(traces, self.num_samples))
 
 
 def _check(x: Tensor, y: Tensor) -> None:

@@ -15,6 +15,9 @@ from torch.autograd.function import once_differentiable
 
 BLOCK = 2**17  # pairs held at once
 
+Weights = tuple[Tensor | None, Tensor | None]
+"""How much each point of two samples counts; None where all of one count the same."""
+
 
 @dataclass(frozen=True)
 class Radial:
@@ -32,7 +35,10 @@ class Radial:
 
 
 def u_statistic(
-    x: Float[Tensor, "*d b e"], y: Float[Tensor, "*d s e"], radial: Radial
+    x: Float[Tensor, "*d b e"],
+    y: Float[Tensor, "*d s e"],
+    radial: Radial,
+    weights: Weights = (None, None),
 ) -> Float[Tensor, ""]:
     r"""Mean of f over pairs within x and within y, less twice the mean over pairs across.
 
@@ -41,14 +47,19 @@ def u_statistic(
         + \frac{1}{S(S-1)} \sum_{i \ne j} f(|y_i - y_j|^2)
         - \frac{2}{BS} \sum_{i,j} f(|x_i - y_j|^2)
 
-    Each unordered pair is formed once. Summed over leading dimensions. Differentiable once.
+    Each unordered pair is formed once. Summed over leading dimensions. Differentiable once. Of
+    points with weights a pair counts the product of its two, and the means are weighted.
     """
-    value: Tensor = _UStatistic.apply(x, y, radial, (wanted(x), wanted(y)))[0]
+    value: Tensor = _UStatistic.apply(x, y, radial, (wanted(x), wanted(y)), *weights)[0]
     return value
 
 
 def value_and_gradients(
-    x: Float[Tensor, "*d b e"], y: Float[Tensor, "*d s e"], radial: Radial, wants: tuple[bool, bool]
+    x: Float[Tensor, "*d b e"],
+    y: Float[Tensor, "*d s e"],
+    radial: Radial,
+    wants: tuple[bool, bool],
+    *weights: Float[Tensor, " _"] | None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "*d b e"] | None, Float[Tensor, "*d s e"] | None]:
     """:func:`u_statistic` and its gradients by x and y, where these are wanted."""
     shift = y.mean(-2, keepdim=True)  # distances between large numbers are inexact
@@ -56,11 +67,11 @@ def value_and_gradients(
     grad_x, grad_y = (
         torch.zeros_like(z) if want else None for z, want in zip((x, y), wants, strict=True)
     )
-    b, s = x.shape[-2], y.shape[-2]
+    a, b = weights or (None, None)
     value = (
-        _weighted_sum(x, x, radial, 2 / (b * (b - 1)), (grad_x, grad_x), within=True)
-        + _weighted_sum(y, y, radial, 2 / (s * (s - 1)), (grad_y, grad_y), within=True)
-        + _weighted_sum(x, y, radial, -2 / (b * s), (grad_x, grad_y))
+        _weighted_sum(x, x, radial, 2 / _pairs(x, a), (grad_x, grad_x), (a, a), within=True)
+        + _weighted_sum(y, y, radial, 2 / _pairs(y, b), (grad_y, grad_y), (b, b), within=True)
+        + _weighted_sum(x, y, radial, -2 / (_sum(x, a) * _sum(y, b)), (grad_x, grad_y), (a, b))
     )
     return value.to(x.dtype), grad_x, grad_y
 
@@ -100,12 +111,24 @@ class _UStatistic(OnePass):
     forward = staticmethod(value_and_gradients)
 
 
-def _weighted_sum(
+def _sum(z: Tensor, weights: Tensor | None) -> int | float | Tensor:
+    """How much all points count."""
+    return z.shape[-2] if weights is None else weights.sum()
+
+
+def _pairs(z: Tensor, weights: Tensor | None) -> int | float | Tensor:
+    """How much all ordered pairs of two points count."""
+    n = z.shape[-2]
+    return n * (n - 1) if weights is None else weights.sum().square() - weights.square().sum()
+
+
+def _weighted_sum(  # noqa: PLR0917
     x: Tensor,
     y: Tensor,
     radial: Radial,
-    weight: float,
+    weight: float | Tensor,
     grads: tuple[Tensor | None, Tensor | None],
+    weights: Weights,
     *,
     within: bool = False,
 ) -> Tensor:
@@ -124,16 +147,20 @@ def _weighted_sum(
         start = rows.stop
         x_, y_ = x[..., rows, :], y[..., first:, :]
         value, slope = radial.value_and_slope(squared_distances(x_, y_))
+        if weights[0] is not None:
+            value, slope = (v * weights[0][rows, None] for v in (value, slope))
+        if weights[1] is not None:
+            value, slope = (v * weights[1][first:] for v in (value, slope))
         if within:
             value, slope = value.triu(1), slope.triu(1)
         total = total + value.sum()
         with torch.autocast(x.device.type, enabled=False):
             if grad_x is not None:
                 push = slope.sum(-1, keepdim=True) * x_ - slope @ y_
-                grad_x[..., rows, :].add_(push, alpha=2 * weight)
+                grad_x[..., rows, :].add_(push * (2 * weight))
             if grad_y is not None:
                 push = slope.sum(-2)[..., None] * y_ - slope.mT @ x_
-                grad_y[..., first:, :].add_(push, alpha=2 * weight)
+                grad_y[..., first:, :].add_(push * (2 * weight))
     return weight * total
 
 

@@ -4,7 +4,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyro_decomp.divergences.base import Divergence, positive_or_none, samples
+from pyro_decomp.divergences.base import (
+    Divergence,
+    positive_or_none,
+    require_equal_weights,
+    sample_weights,
+    samples,
+)
 from pyro_decomp.divergences.pairs import Radial, u_statistic
 from pyro_decomp.traces import TracePair
 
@@ -54,7 +60,11 @@ def sliced_wasserstein(
     return line_wasserstein(directions @ x.mT, directions @ y.mT, p).mean()
 
 
-def energy_distance(x: Float[Tensor, "b d"], y: Float[Tensor, "s d"]) -> Float[Tensor, ""]:
+def energy_distance(
+    x: Float[Tensor, "b d"],
+    y: Float[Tensor, "s d"],
+    weights: tuple[Tensor | None, Tensor | None] = (None, None),
+) -> Float[Tensor, ""]:
     r"""The energy distance between two samples, by its U-statistic.
 
     .. math:: 2 E|x - y| - E|x - x'| - E|y - y'|
@@ -67,6 +77,7 @@ def energy_distance(x: Float[Tensor, "b d"], y: Float[Tensor, "s d"]) -> Float[T
     Args:
         x: Codes, one a row, at least two.
         y: Draws of the prior, likewise; as many as you like.
+        weights: How much each row of x and of y counts; None where all count the same.
 
     Raises:
         ValueError: A sample has fewer than two rows.
@@ -74,7 +85,7 @@ def energy_distance(x: Float[Tensor, "b d"], y: Float[Tensor, "s d"]) -> Float[T
     for name, sample in (("x", x), ("y", y)):
         if len(sample) < 2:
             raise ValueError(f"{name}: expected at least 2 rows, got {len(sample)}")
-    return u_statistic(x, y, Radial(_minus_distance))
+    return u_statistic(x, y, Radial(_minus_distance), weights)
 
 
 class SlicedWasserstein(Divergence):
@@ -117,6 +128,7 @@ class SlicedWasserstein(Divergence):
             ModelError: No latent site is inside the data plate; the batch has one datum alone; the
                 prior is learned but its sampler passes no gradients.
         """
+        require_equal_weights(traces, "SlicedWasserstein")
         codes, drawn = samples(traces, self.num_samples, "SlicedWasserstein")
         directions = torch.randn(self.num_projections, codes.shape[1]).to(codes)
         directions = directions / directions.norm(dim=1, keepdim=True)
@@ -149,7 +161,8 @@ class EnergyDistance(Divergence):
             ModelError: No latent site is inside the data plate; the batch has one datum alone; the
                 prior is learned but its sampler passes no gradients.
         """
-        return energy_distance(*samples(traces, self.num_samples, "EnergyDistance"))
+        drawn = samples(traces, self.num_samples, "EnergyDistance")
+        return energy_distance(*drawn, sample_weights(traces, self.num_samples))
 
 
 def _minus_distance(squared: Tensor) -> tuple[Tensor, Tensor]:

@@ -45,6 +45,8 @@ class EntropyRegularizedELBO(TermsELBO):
         2.0
     """
 
+    of_kl = frozenset({"kl", "half_log_det", "entropy"})
+
     def __init__(
         self, beta: float | Tensor = 1.0, *, num_particles: int = 1, analytic_kl: bool = True
     ) -> None:

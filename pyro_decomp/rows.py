@@ -33,12 +33,14 @@ class Rows:
         weight: How much it counts; None where all count the same.
         annealing: The scale that all latent sites of a datum have beside that.
         irregular: Why handlers ask for something that q(z) has no meaning for; else empty.
+        is_of_sites: Whether that is of whole sites, not of rows, so that samples of q(z) are known.
     """
 
     valid: Bool[Tensor, " b"] | None = None
     weight: Float[Tensor, " b"] | None = None
     annealing: Scale = 1.0
     irregular: str = ""
+    is_of_sites: bool = False
 
     @property
     def counts(self) -> Float[Tensor, " b"] | None:
@@ -71,7 +73,8 @@ def rows_of(
     along = Along(int(plate.dim), batch_size)
     valid, why = _valid(latent, others, along)
     if why:
-        return Rows(irregular=why)
+        masks = [site_mask(site)[0] for _, site in latent]
+        return Rows(irregular=why, is_of_sites=not any(isinstance(m, Tensor) for m in masks))
     weight, annealing, why = _weight(latent, latent if of_one_program else others, along)
     return Rows(irregular=why) if why else Rows(valid, weight, annealing)
 

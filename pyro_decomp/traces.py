@@ -451,7 +451,8 @@ class TracePair:
                 "code to sample: use a divergence of densities, InclusiveKL() or ExclusiveKL(), or "
                 "set the weight of this term to 0"
             )
-        self.require_regular("a sample of q(z)")
+        if not self.rows.is_of_sites:
+            self.require_regular("a sample of q(z)")
         codes = self._joined({name: self.guide.nodes[name]["value"] for name in self.latents})
         return codes[self._kept_rows()]
 

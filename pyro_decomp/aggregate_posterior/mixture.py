@@ -125,7 +125,7 @@ class AggregatePosterior:
                 f"datum's own encoding apart need, got {num_samples}"
             )
         gaussians = [diagonal_gaussian(fn, self.dim) for fn in self.qz_x.values()]
-        if weights.rows is not None or any(gaussian is None for gaussian in gaussians):
+        if any(gaussian is None for gaussian in gaussians):
             sites = [
                 pairs.Site(fn, axis, marginals(name, fn) if split else None)
                 for (name, fn), axis in zip(self.qz_x.items(), axes, strict=True)

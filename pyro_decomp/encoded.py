@@ -11,7 +11,7 @@ from torch import Tensor
 from pyro_decomp.aggregate_posterior import AggregatePosterior, StructuredPosterior
 from pyro_decomp.data.batches import AnyData, Batch, Data
 from pyro_decomp.elbo import TermsELBO
-from pyro_decomp.errors import ModelError
+from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.run import Run
 from pyro_decomp.traces import TracePair
 
@@ -29,12 +29,14 @@ class Samples:
         codes: The same, flattened and joined, a row a datum.
         log_qz_x: Their joint log density under their own encodings.
         log_pz: That under the prior; given the labels, where the prior depends on them.
+        weights: How much each counts; None where all count the same.
     """
 
     z: dict[str, Tensor]
     codes: Float[Tensor, "s d"]
     log_qz_x: Float[Tensor, " s"]
     log_pz: Float[Tensor, " s"]
+    weights: Float[Tensor, " s"] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,9 @@ class Encoded:
     """What one pass over a set of data gives; several, where there are fewer data than samples.
 
     Attributes:
-        size: N, the number of data.
+        size: N, the number of data: of rows that are not masked.
+        log_size: The entropy of the data, log N, or less where they have weights: the largest
+            mutual information of data and codes.
         terms: The plain ELBO's terms over the whole set, in nats per datum.
         first: Guide and model on the first batch.
         parts: q(z|x) of all data in order, a batch each; none where q(z) cannot be scored.
@@ -51,6 +55,7 @@ class Encoded:
     """
 
     size: int
+    log_size: float
     terms: dict[str, float]
     first: TracePair
     parts: list[Encodings]
@@ -83,31 +88,56 @@ def encode_set(run: Run, x: AnyData, num_samples: Callable[[TracePair], int]) ->
         num_samples: How many samples, when it is known what is encoded.
     """
     data = Data.of(x)
-    size = len(data)
     batches = encode(run, data)
     first = next(batches)
     reason = _why_not_scored(first)
     wanted = num_samples(first)
-    repeats = -(-wanted // size)
-    chosen = torch.randperm(size)[: -(-wanted // repeats)].sort().values
+    found = None if first.counts is None else data_counts(run, data)
+    counts = torch.ones(len(data), dtype=torch.float64) if found is None else found
+    valid = counts.nonzero()[:, 0]
+    if not len(valid):
+        raise DataError(f"all {len(data)} rows are masked: expected data to measure")
+    repeats = -(-wanted // len(valid))
+    chosen = valid[torch.randperm(len(valid))[: -(-wanted // repeats)]].sort().values
+    share = counts / counts.sum()
     terms: dict[str, float] = {}
     parts: list[Encodings] = []
     samples: list[Samples] = []
     for repeat in range(repeats):
         start = 0
         for pair in encode(run, data) if repeat else chain([first], batches):
-            share = pair.batch_size / size / repeats
+            stop = start + pair.batch_size
+            part = share[start:stop].sum().item() / repeats
             for name, value in TermsELBO.terms(run.experiment.elbo, pair).items():
-                terms[name] = terms.get(name, 0.0) + share * value.item()
+                terms[name] = terms.get(name, 0.0) + part * value.item()
             if not reason:
                 if repeat == 0:
                     parts.append(pair.aggregate_posterior)
-                stop = start + pair.batch_size
                 rows = chosen[(chosen >= start) & (chosen < stop)] - start
                 if len(rows):
                     samples.append(_samples(pair, rows))
-                start = stop
-    return Encoded(size, terms, first, parts, samples, reason)
+            start = stop
+    log_size = torch.special.entr(share).sum().item()
+    return Encoded(len(valid), log_size, terms, first, parts, samples, reason)
+
+
+def data_counts(run: Run, x: AnyData) -> Float[Tensor, " n"] | None:
+    """How much each row of a set counts, 0 where it is masked; None where all count the same.
+
+    The random generators are left as they were.
+
+    Args:
+        run: The run.
+        x: The set, of which one batch is run to see whether the programs tell rows apart.
+    """
+    found: list[Tensor] = []
+    with torch.random.fork_rng(), torch.no_grad():
+        for pair in encode(run, x):
+            if pair.counts is None and not found:
+                return None
+            counts = torch.ones(pair.batch_size) if pair.counts is None else pair.counts
+            found.append(counts.cpu().double())
+    return torch.cat(found)
 
 
 def spread(x: AnyData, limit: int) -> Tensor | Batch:
@@ -126,13 +156,16 @@ def _why_not_scored(pair: TracePair) -> str:
 
 
 def _samples(pair: TracePair, rows: Int[Tensor, " s"]) -> Samples:
-    rows = rows.to(pair.codes().device)
+    codes = pair.all_codes()
+    rows = rows.to(codes.device)
+    counts = None if pair.rows.weight is None or pair.counts is None else pair.counts[rows]
     log_qz_x = [pair.log_prob(name, guide=True) for name in pair.latents]
     return Samples(
         {name: _rows_of(pair, name, rows) for name in pair.latents},
-        pair.codes()[rows],
+        codes[rows],
         torch.stack(log_qz_x).sum(0)[rows],
         pair.log_prior()[rows],
+        counts,
     )
 
 

@@ -50,6 +50,15 @@ def concatenated(fns: Sequence[Distribution]) -> Distribution | None:
     return fns[0] if len(fns) == 1 else _rebuilt(fns, torch.cat)
 
 
+def rows_of(fn: Distribution, rows: Tensor) -> Distribution | None:
+    """A distribution of some of the data, which lie along the first batch dimension.
+
+    Returns:
+        None where it cannot be made from the family's parameters.
+    """
+    return _rebuilt([stripped(fn)], lambda parameters: parameters[0][rows])
+
+
 def _rebuilt(fns: Sequence[Any], combine: Callable[[list[Tensor]], Tensor]) -> Distribution | None:
     """A distribution of the same family, its parameters combined from those of several."""
     kind, first = type(fns[0]), fns[0]

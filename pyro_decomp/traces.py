@@ -444,6 +444,14 @@ class TracePair:
         Raises:
             ModelError: Some of them are discrete, and have all of their values instead of one.
         """
+        return self.all_codes()[self._kept_rows()]
+
+    def all_codes(self) -> Float[Tensor, "b d"]:
+        """The same, with the rows that are masked among them.
+
+        Raises:
+            ModelError: As :meth:`codes`.
+        """
         if discrete := [n for n in self.latents if n in self._enumeration.guide]:
             named = ", ".join(map(repr, discrete))
             raise ModelError(
@@ -453,8 +461,7 @@ class TracePair:
             )
         if not self.rows.is_of_sites:
             self.require_regular("a sample of q(z)")
-        codes = self._joined({name: self.guide.nodes[name]["value"] for name in self.latents})
-        return codes[self._kept_rows()]
+        return self._joined({name: self.guide.nodes[name]["value"] for name in self.latents})
 
     def row_weights(self) -> Float[Tensor, " b"] | None:
         """The weight of every row of :meth:`codes`; None where all count the same."""

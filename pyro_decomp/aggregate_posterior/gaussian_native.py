@@ -122,7 +122,7 @@ def described(
     ends: tuple[int, ...],
     split: bool,
 ) -> Problem:
-    """What stays the same, from members, D, S, M; steps between members, and rows; what is asked."""
+    """What stays the same, from members, D, S, M; steps between members and rows; what is asked."""
     ranges = (ctypes.c_int64 * len(ends))(*ends)
     of_values, of_rows = steps[:3], steps[3:]
     return Problem(*shape, *of_values, *weights, ranges, len(ends) // 2, split, *of_rows)

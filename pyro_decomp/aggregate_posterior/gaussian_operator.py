@@ -67,7 +67,9 @@ def _slices(ends: list[int]) -> tuple[slice, ...]:
 _ASKED = "float[] weights, int[] ranges, bool split"
 NAME = "pyro_decomp::gaussian_log_densities"
 BACKWARD = "pyro_decomp::gaussian_log_densities_backward"
-torch.library.define(NAME, f"(Tensor z, Tensor loc, Tensor scale, Tensor? rows, {_ASKED}) -> Tensor")
+torch.library.define(
+    NAME, f"(Tensor z, Tensor loc, Tensor scale, Tensor? rows, {_ASKED}) -> Tensor"
+)
 torch.library.define(
     BACKWARD,
     "(Tensor z, Tensor loc, Tensor scale, Tensor? rows, Tensor out, Tensor grad, "

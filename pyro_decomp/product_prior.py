@@ -8,6 +8,7 @@ from pyro.distributions import Distribution, MixtureSameFamily
 from torch import Tensor
 
 from pyro_decomp.aggregate_posterior.families import is_factorised, stripped
+from pyro_decomp.rows import unmasked
 from pyro_decomp.traces import TracePair
 
 
@@ -20,7 +21,7 @@ def is_product(pair: TracePair) -> bool:
         return False
     return all(
         is_factorised(fn) or fn.shape().numel() == pair.batch_size
-        for fn in (pair.model.nodes[name]["fn"] for name in pair.latents)
+        for fn in (unmasked(pair.model.nodes[name]["fn"]) for name in pair.latents)
     )
 
 

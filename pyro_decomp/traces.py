@@ -519,11 +519,12 @@ class TracePair:
         along = Along(int(self.data_plate.dim), self.batch_size)
         scales = [along.vector(1.0 if (s := self._scale(site)) is None else s) for site in sites]
         for site, scale in zip(sites, scales, strict=True):
-            if scale is None or scales[0] is None or not same(scale, scales[0]):
+            is_one = scale is not None and scales[0] is not None and same(scale, scales[0])
+            if not is_one or (self.rows.irregular and not same(scale, 1.0)):
                 raise ModelError(
                     f"site '{site['name']}' has a scale of its own beside a discrete site that is "
-                    "summed out: expected one poutine.scale around all of them, or none; the "
-                    "objective's weights apply after the sum"
+                    "summed out: expected one poutine.scale around all latent sites of both programs, "
+                    "or none; the objective's weights apply after the sum"
                 )
         return scales[0] if isinstance(scales[0], Tensor) or scales[0] != 1 else None
 

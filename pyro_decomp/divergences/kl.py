@@ -8,6 +8,7 @@ from pyro_decomp.aggregate_posterior.estimators import check_estimator
 from pyro_decomp.aggregate_posterior.families import stripped
 from pyro_decomp.divergences.base import Divergence, positive_or_none, require_gradients
 from pyro_decomp.errors import ModelError
+from pyro_decomp.rows import unmasked
 from pyro_decomp.traces import TracePair
 
 
@@ -81,7 +82,7 @@ class ExclusiveKL(Divergence):
         """
         require_prior(traces, "KL(q || p)")
         for name in traces.latents:
-            if isinstance(stripped(traces.guide.nodes[name]["fn"]), Delta):
+            if isinstance(stripped(unmasked(traces.guide.nodes[name]["fn"])), Delta):
                 raise ModelError(
                     f"the guide's site '{name}' is a Delta, of which q(z) has no density: use a "
                     "divergence of samples such as MMD(), or a guide with spread"

@@ -191,7 +191,7 @@ class TermsELBO(ELBO):
             scaled = self._mean_over([TermsELBO.terms(self, pair.scaled) for pair in pairs])
             annealing = pairs[0].rows.annealing
             annealed = {n: v * annealing for n, v in counted.items() if n in self.of_kl - PLAIN}
-            counted |= annealed | {n: v for n, v in scaled.items() if n in counted}
+            counted |= annealed | {n: scaled[n] for n in counted.keys() & PLAIN}
         objective = _total(weights[name] * value for name, value in counted.items())
         elbo = terms["log_likelihood"] - terms["kl"] - terms.get("global_kl", 0.0)
         return Estimate(terms, objective, elbo, pairs[-1].num_data, pairs[-1].total, pairs)

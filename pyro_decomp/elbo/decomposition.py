@@ -14,6 +14,7 @@ from pyro_decomp.aggregate_posterior.estimators import check_estimator
 from pyro_decomp.aggregate_posterior.families import is_factorised, stripped
 from pyro_decomp.elbo.base import TermsELBO
 from pyro_decomp.errors import ModelError
+from pyro_decomp.rows import unmasked
 from pyro_decomp.sites import plate_dims
 from pyro_decomp.traces import OwnSamples, TracePair
 
@@ -106,7 +107,8 @@ class DecomposedELBO(TermsELBO):
             values = {name: traces.guide.nodes[name]["value"] for name in traces.latents}
             _check_independent(traces.prior.dependencies(values))
         for name in traces.latents:
-            _check_factorised(name, traces.model.nodes[name]["fn"], traces.batch_size)
+            pz = unmasked(traces.model.nodes[name]["fn"])
+            _check_factorised(name, pz, traces.batch_size)
         self._prior_checked = self._structure
 
 

@@ -12,8 +12,9 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_decomp.enumeration import per_datum
-from pyro_decomp.modules import buffers_kept, undisturbed
+from pyro_decomp.modules import buffers_kept
 from pyro_decomp.pair_density import PairDensity
+from pyro_decomp.rows import unmasked
 from pyro_decomp.sites import plate_dims
 
 
@@ -41,18 +42,12 @@ class GuideDensity(PairDensity):
         self._fixed = dict(fixed)
         self._plate = data_plate
 
-    def num_data(self) -> int:
-        """M, the data of the batch; the guide is run to find out."""
-        with torch.no_grad(), undisturbed(self._modules):
-            site = self._run({})[next(iter(self.axes))]
-        return next(int(f.size) for f in site["cond_indep_stack"] if f.name == self._plate.name)
-
     def __call__(self, *z: Tensor) -> Float[Tensor, " m"]:
         """Log q(z|x_j), ``[M]``, in nats; see :meth:`PairDensity.__call__`."""
         found = self._run(dict(zip(self.axes, z, strict=True)))
         log_probs = [
             per_datum(
-                found[name]["fn"].log_prob(found[name]["value"]),
+                unmasked(found[name]["fn"]).log_prob(found[name]["value"]),
                 int(self._plate.dim),
                 -min(plate_dims(found[name])),
             )

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pyro_decomp.enumeration import NOTHING, Enumeration, Factor, log_marginal
 from pyro_decomp.labels import companion, unlabelled
+from pyro_decomp.rows import unmasked
 from pyro_decomp.sites import LastSiteReached, Site, plate_dims
 
 
@@ -163,7 +164,7 @@ class PriorProgram:
 
 
 def _factor(site: Site) -> Factor:
-    return Factor(site["fn"].log_prob(site["value"]), plate_dims(site), site["name"])
+    return Factor(unmasked(site["fn"]).log_prob(site["value"]), plate_dims(site), site["name"])
 
 
 class _UntilLast(Messenger):

@@ -104,9 +104,7 @@ def _items(container: Any) -> Iterator[Slot]:
 
 def _item(container: Any, key: Any) -> Slot:
     name = key if isinstance(key, str) else repr(key)
-    return Slot(
-        name, partial(container.__getitem__, key), partial(container.__setitem__, key)
-    )
+    return Slot(name, partial(container.__getitem__, key), partial(container.__setitem__, key))
 
 
 def _attribute(thing: Any, name: str) -> Slot:

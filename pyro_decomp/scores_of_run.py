@@ -24,6 +24,8 @@ OF_FACTORS = frozenset(name for name, (_, needs) in METRICS.items() if "factors"
 DENSITIES = 2**30  # of density_mig, if that leaves enough samples
 MIN_DENSITY_SAMPLES, MAX_DENSITY_SAMPLES = 300, 10_000
 
+UNWEIGHTED = "the data have weights, of which the metrics of codes take none"
+
 
 def scores(
     run: Run,
@@ -61,6 +63,8 @@ def scores(
     theirs = None if before is None else Encoder(before, data, seed)
     found: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
+    if mine.weighted:
+        return {}, {name: UNWEIGHTED for name in SCORES if name in only}
     for name in SCORES:
         if name not in only:
             continue
@@ -89,7 +93,8 @@ def _score(
         with torch.no_grad():
             encodings = encoder.encodings
         arguments["num_samples"] = _affordable(encodings)
-        return metric(encodings, known, seed=seed, **arguments)
+        assert known is not None
+        return metric(encodings, known[encoder.valid], seed=seed, **arguments)
     if name == "divergence_from_prior":
         return metric(encoder.sampled, encoder.drawn_from_prior, seed=seed, **arguments)
     noted: dict[str, Any] = {"codes": "mean"}

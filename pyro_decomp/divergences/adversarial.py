@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 
 from pyro_decomp.auxiliary import Auxiliary, OptimizerFactory
 from pyro_decomp.density_ratio import classification_loss, log_ratio
-from pyro_decomp.divergences.base import Divergence, require_gradients
+from pyro_decomp.divergences.base import Divergence, require_equal_weights, require_gradients
 from pyro_decomp.errors import ModelError
 from pyro_decomp.traces import TracePair
 
@@ -92,6 +92,7 @@ class AdversarialDivergence(Divergence):
             ModelError: The prior is learned (or depends on a global latent) in a way that this
                 estimate passes no gradient to.
         """
+        require_equal_weights(traces, "AdversarialDivergence")
         log_qz_pz = log_ratio(self.discriminator, traces.codes())
         if self.kind == "js":
             z = traces.prior_codes()

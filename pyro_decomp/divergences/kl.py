@@ -9,6 +9,7 @@ from pyro_decomp.aggregate_posterior.estimators import check_estimator
 from pyro_decomp.aggregate_posterior.families import stripped
 from pyro_decomp.divergences.base import Divergence, positive_or_none, require_gradients
 from pyro_decomp.errors import ModelError
+from pyro_decomp.rows import unmasked
 from pyro_decomp.traces import TracePair
 
 
@@ -44,7 +45,8 @@ class InclusiveKL(Divergence):
         if p is None:
             z, log_pz = traces.prior.draw(self.num_samples)
             require_gradients(traces.prior, "KL(p || q)")
-            return (log_pz - q.log_prob(z)).mean()
+            log_ratios = log_pz - q.log_prob(z, traces.pair_weights("batch"))
+            return traces.mean(log_ratios) if self.num_samples is None else log_ratios.mean()
         weights = traces.pair_weights("stratified_averaged")
         num_runs = -(-(self.num_samples or traces.batch_size) // traces.batch_size)
         total = torch.zeros(())
@@ -72,8 +74,8 @@ class ExclusiveKL(Divergence):
     instead of 1/N, and is biased up by as much as log(N/B) where encodings do not overlap;
     "weighted" is too small by about log N, and only its gradient has meaning. Where the prior is
     given something of the datum, p(z_i) is the mixture of all data's priors with the weights of
-    q(z_i); of labels it is the marginal. Scales and masks of
-    the user's own handlers do not apply.
+    q(z_i); of labels it is the marginal. Rows that are masked over the data plate are no data, and
+    a scale that varies along it weighs them: in q(z), in that mixture, and in the mean.
 
     Args:
         estimator: Of log q(z): "stratified_averaged", "stratified", "weighted", "batch", or
@@ -95,7 +97,7 @@ class ExclusiveKL(Divergence):
                 in the guide; one of them is a Delta, which has no density.
         """
         for name in traces.latents:
-            if isinstance(stripped(traces.guide.nodes[name]["fn"]), Delta):
+            if isinstance(stripped(unmasked(traces.guide.nodes[name]["fn"])), Delta):
                 raise ModelError(
                     f"the guide's site '{name}' is a Delta, of which q(z) has no density: use a "
                     "divergence of samples such as MMD(), or a guide with spread"

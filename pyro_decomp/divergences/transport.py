@@ -4,8 +4,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyro_decomp.divergences.base import Divergence, of_samples, positive_or_none, samples
-from pyro_decomp.divergences.pairs import Radial, check, u_statistic
+from pyro_decomp.divergences.base import (
+    Divergence,
+    of_samples,
+    positive_or_none,
+    require_equal_weights,
+    samples,
+)
+from pyro_decomp.divergences.pairs import Radial, Weights, check, u_statistic
 from pyro_decomp.traces import TracePair
 
 
@@ -55,7 +61,11 @@ def sliced_wasserstein(
 
 
 def energy_distance(
-    x: Float[Tensor, "b d"], y: Float[Tensor, "s d"], *, is_paired: bool = False
+    x: Float[Tensor, "b d"],
+    y: Float[Tensor, "s d"],
+    weights: Weights = (None, None),
+    *,
+    is_paired: bool = False,
 ) -> Float[Tensor, ""]:
     r"""The energy distance between two samples, by its U-statistic.
 
@@ -69,13 +79,14 @@ def energy_distance(
     Args:
         x: Codes, one a row, at least two.
         y: Draws of the prior, likewise; as many as you like.
+        weights: How much each row of x and of y counts; None where all count the same.
         is_paired: As for :func:`mmd`.
 
     Raises:
         ValueError: As :func:`mmd`.
     """
     check(x, y, is_paired=is_paired)
-    return u_statistic(x, y, Radial(_minus_distance), is_paired=is_paired)
+    return u_statistic(x, y, Radial(_minus_distance), weights, is_paired=is_paired)
 
 
 class SlicedWasserstein(Divergence):
@@ -120,6 +131,7 @@ class SlicedWasserstein(Divergence):
             ModelError: No latent site is inside the data plate; the batch has one datum alone; the
                 prior is learned but its sampler passes no gradients.
         """
+        require_equal_weights(traces, "SlicedWasserstein")
         codes, drawn = samples(traces, self.num_samples, "SlicedWasserstein")
         directions = torch.randn(self.num_projections, codes.shape[1]).to(codes)
         directions = directions / directions.norm(dim=1, keepdim=True)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pyro_decomp.auxiliary import Auxiliary, OptimizerFactory
 from pyro_decomp.density_ratio import classification_loss, log_ratio
+from pyro_decomp.divergences.base import require_equal_weights
 from pyro_decomp.elbo.base import TermsELBO
 from pyro_decomp.traces import TracePair
 
@@ -88,6 +89,8 @@ class FactorELBO(TermsELBO):
         ...     optimizer.step()
     """
 
+    of_kl = frozenset({"kl", "total_correlation"})
+
     def __init__(
         self,
         gamma: float | Tensor,
@@ -123,6 +126,7 @@ class FactorELBO(TermsELBO):
     def terms(self, traces: TracePair) -> dict[str, Tensor]:
         """The terms of the ELBO and the discriminator's estimate of the total correlation."""
         terms = super().terms(traces)
+        require_equal_weights(traces, "FactorELBO")
         terms["total_correlation"] = log_ratio(self.discriminator, traces.codes()).mean()
         return terms
 

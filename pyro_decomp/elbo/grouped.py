@@ -44,6 +44,16 @@ class GroupedTotalCorrelationELBO(DecomposedELBO):
         ModelError: On evaluation, as :class:`TotalCorrelationELBO`.
     """
 
+    of_kl = frozenset(
+        {
+            "kl",
+            "mutual_information",
+            "between_total_correlation",
+            "within_total_correlation",
+            "dimensionwise_kl",
+        }
+    )
+
     def __init__(
         self,
         alpha: float | Tensor = 1.0,

@@ -62,6 +62,8 @@ class TotalCorrelationELBO(DecomposedELBO):
         -5.0
     """
 
+    of_kl = frozenset({"kl", "mutual_information", "total_correlation", "dimensionwise_kl"})
+
     def __init__(
         self,
         alpha: float | Tensor = 1.0,

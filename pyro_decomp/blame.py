@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyro_decomp.densities import is_inside
 from pyro_decomp.elbo import Estimate
-from pyro_decomp.preflight import family
+from pyro_decomp.support import family
 from pyro_decomp.sites import sample_sites
 
 

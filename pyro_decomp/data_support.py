@@ -41,8 +41,8 @@ def check_data(experiment: Experiment, state: State, data: AnyData, name: str = 
     Where a site observes a tensor of the data as it is, under a support that does not depend on the
     latents, the tensor itself is looked at. Otherwise, and where the data have whole numbers, with
     which programs may index, the programs are run once over all data, without gradients. Of data
-    that are not in memory the first batch and a sample of 1,000 are looked at. What the programs keep,
-    random generators and buffers are as before afterwards.
+    that are not in memory the first batch and a sample of 1,000 are looked at. What the programs
+    keep, random generators and buffers are as before afterwards.
 
     Args:
         experiment: The programs.

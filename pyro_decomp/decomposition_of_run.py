@@ -12,6 +12,7 @@ from pyro_decomp.aggregate_posterior.families import data_rows, marginals
 from pyro_decomp.encoded import Encoded, Encodings
 from pyro_decomp.errors import ModelError
 from pyro_decomp.product_prior import is_product
+from pyro_decomp.rows import unmasked
 from pyro_decomp.traces import TracePair
 
 OF_MARGINALS = ("total_correlation", "dimensionwise_kl")
@@ -43,8 +44,13 @@ def decomposition(
     Chen et al., "Isolating Sources of Disentanglement in Variational Autoencoders", 2018, eq. 2
     (https://arxiv.org/abs/1802.04942).
 
+    Where the prior is given something u of the datum, p(z) is the mixture of the priors of all data
+    of the set, and the parts less R = E[log p(z|u) - \sum_d log p(z_d)] are KL(q(z|x) || p(z|u)).
+    Of labels it is the marginal.
+
     Unbiased: q(z) and its marginals are the mixtures over all data of the set, and expectations are
-    means over samples.
+    means over samples. Rows that are masked over the data plate are no data; with weights of the
+    data, q(z) and the means are weighted, and log N is the weights' entropy H(w/W).
 
     Args:
         encoded: The set.
@@ -54,7 +60,8 @@ def decomposition(
     Returns:
         The parts in nats with their standard errors: ``mutual_information``, ``marginal_kl``
         KL(q(z) || p(z)), ``total_correlation``, ``dimensionwise_kl``, ``divergence``
-        KL(p(z) || q(z)); and ``effective_sharing``, exp(log N - MI), without a unit. Then, by name,
+        KL(p(z) || q(z)); ``prior_information``, R, beside ``dimensionwise_kl`` where the prior is
+        given something; and ``effective_sharing``, exp(log N - MI), without a unit. Then, by name,
         why others are left out.
     """
     left_out = _left_out(encoded, only)
@@ -75,10 +82,18 @@ def decomposition(
     return {name: value for name, value in found.items() if name in kept}, left_out
 
 
-def mean(name: str, values: Tensor) -> dict[str, float]:
-    """The mean of values under a name, and its standard error."""
-    standard_error = values.std() / len(values) ** 0.5
-    return {name: values.mean().item(), f"{name}_standard_error": standard_error.item()}
+def mean(name: str, values: Tensor, weights: Tensor | None = None) -> dict[str, float]:
+    """The mean of values under a name, and its standard error; weighted, where they have weights.
+
+    The error of a weighted mean is that of a ratio, by the squares of its residuals.
+    """
+    if weights is None:
+        standard_error = values.std() / len(values) ** 0.5
+        return {name: values.mean().item(), f"{name}_standard_error": standard_error.item()}
+    share = weights / weights.sum()
+    average = (share * values).sum()
+    squares = (share * (values - average)).square().sum() * (len(values) / (len(values) - 1))
+    return {name: average.item(), f"{name}_standard_error": squares.sqrt().item()}
 
 
 def log_densities_over(parts: Sequence[Encodings], z: Mapping[str, Tensor]) -> LogDensities:
@@ -87,9 +102,10 @@ def log_densities_over(parts: Sequence[Encodings], z: Mapping[str, Tensor]) -> L
     Raises:
         ModelError: The marginals of a site's family are not known.
     """
+    parts = [part for part in parts if part.mass]
     found = [part.log_densities(z) for part in parts]
-    total = sum(map(len, parts))
-    shares = [math.log(len(part) / total) for part in parts]
+    total = sum(part.mass for part in parts)
+    shares = [math.log(part.mass / total) for part in parts]
 
     def mixed(log_probs: Sequence[Tensor]) -> Tensor:
         weighted = [log_q + share for log_q, share in zip(log_probs, shares, strict=True)]
@@ -127,9 +143,11 @@ def information_of_dimensions(pairs: Sequence[TracePair]) -> dict[str, Float[Ten
         for name, value in z.items():
             fn = pair.guide.nodes[name]["fn"]
             axis = int(pair.data_plate.dim) - len(fn.event_shape)
-            own = data_rows(marginals(name, fn).log_prob(value), axis)
-            totals[name] = totals.get(name, 0.0) + (own - log_qz[name]).sum(0)
-    return {name: total.cpu() / sum(map(len, parts)) for name, total in totals.items()}
+            own = data_rows(marginals(name, unmasked(fn)).log_prob(value), axis)
+            found = pair.mean((own - log_qz[name]).mT) * pair.aggregate_posterior.mass
+            totals[name] = totals.get(name, 0.0) + found
+    total_mass = sum(part.mass for part in parts)
+    return {name: total.cpu() / total_mass for name, total in totals.items()}
 
 
 def _left_out(encoded: Encoded, only: Collection[str]) -> dict[str, str]:
@@ -183,14 +201,16 @@ def _of_samples(encoded: Encoded, *, is_split: bool) -> dict[str, float]:
                 prior = _over_dimensions(log_densities_over(encoded.priors, some.z))
         blocks.append(torch.stack([some.log_qz_x, some.log_pz, joint, product, log_pz, prior]))
     log_qz_x, log_own, joint, product, log_pz, prior = torch.cat(blocks, 1)
-    found = mean("mutual_information", log_qz_x - joint)
+    counted = [some.weights for some in encoded.samples if some.weights is not None]
+    weights = torch.cat(counted) if counted else None
+    found = mean("mutual_information", log_qz_x - joint, weights)
     information = max(0.0, found["mutual_information"])
-    found["effective_sharing"] = math.exp(math.log(encoded.size) - information)
-    found |= mean("marginal_kl", joint - log_pz)
-    found |= mean("total_correlation", joint - product)
+    found["effective_sharing"] = math.exp(encoded.log_size - information)
+    found |= mean("marginal_kl", joint - log_pz, weights)
+    found |= mean("total_correlation", joint - product, weights)
     if is_given:
-        found |= mean("prior_information", log_own - prior)
-    return found | mean("dimensionwise_kl", product - prior)
+        found |= mean("prior_information", log_own - prior, weights)
+    return found | mean("dimensionwise_kl", product - prior, weights)
 
 
 def _over_dimensions(log_densities: LogDensities) -> Float[Tensor, " s"]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from pyro_decomp.aggregate_posterior import AggregatePosterior, StructuredPosterior
 from pyro_decomp.data.batches import AnyData, Batch, Data
 from pyro_decomp.elbo import TermsELBO
-from pyro_decomp.errors import ModelError
+from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.run import Run
 from pyro_decomp.traces import TracePair
 
@@ -30,12 +30,14 @@ class Samples:
         codes: The same, flattened and joined, a row a datum.
         log_qz_x: Their joint log density under their own encodings.
         log_pz: That under the prior of each datum, given what enters of it.
+        weights: How much each counts; None where all count the same.
     """
 
     z: dict[str, Tensor]
     codes: Float[Tensor, "s d"]
     log_qz_x: Float[Tensor, " s"]
     log_pz: Float[Tensor, " s"]
+    weights: Float[Tensor, " s"] | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class Encoded:
     """What one pass over a set of data gives; several, where there are fewer data than samples.
 
     Attributes:
-        size: N, the number of data.
+        size: N, the number of data: of rows that are not masked.
+        log_size: The entropy of the data, log N, or less where they have weights: the largest
+            mutual information of data and codes.
         terms: The plain ELBO's terms over the whole set, in nats per datum.
         first: Guide and model on the first batch.
         parts: q(z|x) of all data in order, a batch each; none where q(z) cannot be scored.
@@ -55,6 +59,7 @@ class Encoded:
     """
 
     size: int
+    log_size: float
     terms: dict[str, float]
     first: TracePair
     parts: list[Encodings]
@@ -95,13 +100,18 @@ def encode_set(run: Run, x: AnyData, num_samples: Callable[[TracePair], int]) ->
         num_samples: How many samples, when it is known what is encoded.
     """
     data = Data.of(x)
-    size = len(data)
     batches = encode(run, data)
     first = next(batches)
     reason = _why_not_scored(first)
     wanted = num_samples(first)
-    repeats = -(-wanted // size)
-    chosen = torch.randperm(size)[: -(-wanted // repeats)].sort().values
+    found = None if first.counts is None else data_counts(run, data)
+    counts = torch.ones(len(data), dtype=torch.float64) if found is None else found
+    valid = counts.nonzero()[:, 0]
+    if not len(valid):
+        raise DataError(f"all {len(data)} rows are masked: expected data to measure")
+    repeats = -(-wanted // len(valid))
+    chosen = valid[torch.randperm(len(valid))[: -(-wanted // repeats)]].sort().values
+    share = counts / counts.sum()
     terms: dict[str, float] = {}
     parts: list[Encodings] = []
     priors: list[Encodings] = []
@@ -109,45 +119,77 @@ def encode_set(run: Run, x: AnyData, num_samples: Callable[[TracePair], int]) ->
     for repeat in range(repeats):
         start = 0
         for pair in encode(run, data) if repeat else chain([first], batches):
-            share = pair.batch_size / size / repeats
+            stop = start + pair.batch_size
+            part = share[start:stop].sum().item() / repeats
             for name, value in TermsELBO.terms(run.experiment.elbo, pair).items():
-                terms[name] = terms.get(name, 0.0) + share * value.item()
+                terms[name] = terms.get(name, 0.0) + part * value.item()
             if not reason:
                 if repeat == 0:
                     parts.append(pair.aggregate_posterior)
                     priors += [] if pair.aggregate_prior is None else [pair.aggregate_prior]
-                stop = start + pair.batch_size
                 rows = chosen[(chosen >= start) & (chosen < stop)] - start
                 if len(rows):
                     samples.append(_samples(pair, rows))
-                start = stop
-    draw = partial(draw_prior, run, data, first)
-    return Encoded(size, terms, first, parts, samples, reason, priors, draw)
+            start = stop
+    log_size = torch.special.entr(share).sum().item()
+    draw = partial(draw_prior, run, data, first, counts=found)
+    return Encoded(len(valid), log_size, terms, first, parts, samples, reason, priors, draw)
 
 
-def draw_prior(run: Run, x: AnyData, pair: TracePair, num_samples: int) -> dict[str, Tensor]:
+def draw_prior(
+    run: Run,
+    x: AnyData,
+    pair: TracePair,
+    num_samples: int,
+    *,
+    counts: Float[Tensor, " n"] | None = None,
+) -> dict[str, Tensor]:
     """Draws of the prior, along the data's dimension of every latent site.
 
     Where the prior is given something of the datum, every draw is given that of a datum of the set:
     of each as often as of any other, and of chosen ones at random where there are fewer draws.
+    Where data do not count the same, they are chosen with chances as they count.
 
     Args:
         run: The run.
         x: The set.
         pair: Guide and model on some of it.
         num_samples: How many.
+        counts: How much each row of the set counts; None where all count the same.
     """
     if not pair.prior_inputs.given:
         return pair.prior.draw(num_samples)[0]
     data = Data.of(x).to(run.data.device)
-    repeats = range(-(-num_samples // len(data)))
-    rows = torch.cat([torch.randperm(len(data)) for _ in repeats])[:num_samples]
+    if counts is None:
+        repeats = range(-(-num_samples // len(data)))
+        rows = torch.cat([torch.randperm(len(data)) for _ in repeats])[:num_samples]
+    else:
+        rows = torch.multinomial(counts, num_samples, replacement=True)
     size = max(1, BATCH_ELEMENTS // data.datum_size)
     drawn = [pair.prior_of(*data[some]).draw()[0] for some in rows.to(data.device).split(size)]
     return {
         name: torch.cat([values[name] for values in drawn], axis)
         for name, axis in pair.axes.items()
     }
+
+
+def data_counts(run: Run, x: AnyData) -> Float[Tensor, " n"] | None:
+    """How much each row of a set counts, 0 where it is masked; None where all count the same.
+
+    The random generators are left as they were.
+
+    Args:
+        run: The run.
+        x: The set, of which one batch is run to see whether the programs tell rows apart.
+    """
+    found: list[Tensor] = []
+    with torch.random.fork_rng(), torch.no_grad():
+        for pair in encode(run, x):
+            if pair.counts is None and not found:
+                return None
+            counts = torch.ones(pair.batch_size) if pair.counts is None else pair.counts
+            found.append(counts.cpu().double())
+    return torch.cat(found)
 
 
 def spread(x: AnyData, limit: int) -> Tensor | Batch:
@@ -169,13 +211,16 @@ def _why_not_scored(pair: TracePair) -> str:
 
 
 def _samples(pair: TracePair, rows: Int[Tensor, " s"]) -> Samples:
-    rows = rows.to(pair.codes().device)
+    codes = pair.all_codes()
+    rows = rows.to(codes.device)
+    counts = None if pair.rows.weight is None or pair.counts is None else pair.counts[rows]
     log_qz_x = [pair.log_prob(name, guide=True) for name in pair.latents]
     return Samples(
         {name: _rows_of(pair, name, rows) for name in pair.latents},
-        pair.codes()[rows],
+        codes[rows],
         torch.stack(log_qz_x).sum(0)[rows],
         pair.log_prior()[rows],
+        counts,
     )
 
 

@@ -10,12 +10,12 @@ from torch import Tensor
 from pyro_decomp.aggregate_posterior import AggregatePosterior, diagonal_gaussian
 from pyro_decomp.aggregate_posterior.families import data_rows, marginals
 from pyro_decomp.data.batches import Data
-from pyro_decomp.encoded import BATCH_ELEMENTS, Encodings, draw_prior
+from pyro_decomp.encoded import BATCH_ELEMENTS, Encodings, data_counts, draw_prior
 from pyro_decomp.errors import ModelError
 from pyro_decomp.inference import Kind
 from pyro_decomp.latents import latents
 from pyro_decomp.metrics import normal_scores
-from pyro_decomp.product_prior import concatenated, is_product, of_one_datum
+from pyro_decomp.product_prior import concatenated, is_product, of_one_datum, rows_of
 from pyro_decomp.run import Run
 from pyro_decomp.seeds import derive, seeded
 
@@ -36,7 +36,8 @@ class Encoder:
         max_rows: Of how many data there are mean codes.
 
     Attributes:
-        rows: Which data these are, in a random order.
+        rows: Which data these are, in a random order; none that are masked.
+        weighted: Whether the data have weights, which the metrics do not take.
     """
 
     def __init__(
@@ -53,9 +54,13 @@ class Encoder:
         self._seed = seed
         self._parts = parts
         generator = torch.Generator().manual_seed(seed)
-        self.rows = torch.randperm(len(data), generator=generator)[:max_rows]
         with seeded(seed), torch.no_grad():
             self._first = run.experiment.elbo.drawn_pair(run.model, run.guide, *data[:FIRST])
+        found = self._counts = None if self._first.counts is None else data_counts(run, data)
+        counts = torch.ones(len(data)) if found is None else found
+        self.valid = counts.nonzero()[:, 0]
+        self.weighted = self._first.rows.weight is not None
+        self.rows = self.valid[torch.randperm(len(self.valid), generator=generator)[:max_rows]]
 
     @cached_property
     def means(self) -> dict[str, Float[Tensor, "n _"]]:
@@ -116,12 +121,13 @@ class Encoder:
             ModelError: No site is continuous.
         """
         with seeded(derive(self._seed, PRIOR)), torch.no_grad():
-            z = draw_prior(self._run, self._data, self._first, len(self.rows[:SAMPLED_ROWS]))
+            size = len(self.rows[:SAMPLED_ROWS])
+            z = draw_prior(self._run, self._data, self._first, size, counts=self._counts)
         return self._joined({n: data_rows(z[n], self._axis(n)).cpu() for n in self._continuous})
 
     @cached_property
     def encodings(self) -> tuple[Tensor, Tensor] | Distribution:
-        """q(z_d|x) of all data, for every dimension of the continuous sites.
+        """q(z_d|x) of all data in order, for every dimension of the continuous sites.
 
         Location and scale, ``[N, d]``, where they are Normal; where they are another family, of
         one site, a distribution of that shape.
@@ -142,12 +148,16 @@ class Encoder:
         if known == gaussians and known:
             columns = [[torch.cat(rows) for rows in zip(*each, strict=True)] for each in known]
             loc, scale = (torch.cat(each, -1) for each in zip(*columns, strict=True))
-            return loc, scale
+            return loc[self.valid], scale[self.valid]
         if len(found) == 1:
             (of_site,) = found.values()
             whole = concatenated([fn for fn, _ in of_site])
             if whole is not None and len(whole.batch_shape) == 2:
-                return whole
+                some = whole
+                if len(self.valid) < len(self._data):
+                    some = rows_of(whole, self.valid)
+                if some is not None:
+                    return some
         families = ", ".join(sorted({type(f).__name__ for each in found.values() for f, _ in each}))
         raise ModelError(f"encodings: expected Normals, or one site of a family, got {families}")
 

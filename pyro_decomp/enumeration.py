@@ -122,17 +122,8 @@ class Factor:
     name: str
 
 
-def factor(site: Site, log_prob: Tensor, plate_scale: float, *, is_masked: bool = True) -> Factor:
-    """The log density of a site by itself, which is given, unscaled and as it is masked.
-
-    Raises:
-        ModelError: A handler of the user's scales it, which a sum over values does not allow.
-    """
-    if isinstance(site["scale"], Tensor) or site["scale"] != plate_scale:
-        raise ModelError(
-            f"site '{site['name']}' has a scale of its own beside a discrete site that is summed "
-            "out: expected no poutine.scale there; the objective's weights apply after the sum"
-        )
+def factor(site: Site, log_prob: Tensor, *, is_masked: bool = True) -> Factor:
+    """The log density of a site by itself, which is given, unscaled and as it is masked."""
     if is_masked:
         log_prob = scale_and_mask(log_prob, 1.0, site["mask"])
     return Factor(log_prob, plate_dims(site), site["name"])

@@ -13,7 +13,7 @@ from pyro_decomp.aggregate_posterior import StructuredPosterior
 from pyro_decomp.data.batches import Data
 from pyro_decomp.data_support import check_data
 from pyro_decomp.decomposition_of_run import PARTS, decomposition, mean
-from pyro_decomp.encoded import Encoded, encode, encode_set, spread
+from pyro_decomp.encoded import Encoded, data_counts, encode, encode_set, spread
 from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.likelihood import importance_weighted_log_prob
 from pyro_decomp.metrics.report import SLOW
@@ -63,7 +63,8 @@ def evaluate(
         exp(log N - I(x; z)): how many of the N data share a code, between 1 and N. No unit.
     ``marginal_kl``, ``total_correlation``, ``dimensionwise_kl``
         KL(q(z) || p(z)) and its two parts; see
-        :func:`pyro_decomp.decomposition_of_run.decomposition`.
+        :func:`pyro_decomp.decomposition_of_run.decomposition`. Where the prior is given something
+        of the datum there is ``prior_information`` too, and p(z) is the mixture over the set.
     ``importance_weighted_log_px``
         log p(x) by importance weighting, over ``importance_weighted_data`` data spread evenly over
         the set: 400, or fewer where they are large, so it may lie below ``elbo`` by chance.
@@ -168,7 +169,8 @@ def _num_samples(pair: TracePair, size: int) -> int:
     """How many samples of q(z) can be scored over a set in a time that a person waits."""
     if pair.is_structured or isinstance(pair.aggregate_prior, StructuredPosterior):
         return min(max(GUIDE_RUNS // size, MIN_GUIDE_SAMPLES), MAX_SAMPLES)
-    latent_dim = pair.codes().shape[1] if pair.latents else 1
+    latents = (pair.guide.nodes[name]["fn"] for name in pair.latents)
+    latent_dim = max(1, sum(fn.shape().numel() for fn in latents) // pair.batch_size)
     return min(max(PAIR_ELEMENTS // (size * latent_dim), MIN_SAMPLES), MAX_SAMPLES)
 
 
@@ -182,8 +184,13 @@ def _warn(encoded: Encoded, left_out: Mapping[str, str]) -> None:
 
 def _log_px(run: Run, data: Data, num_samples: int) -> dict[str, Any]:
     affordable = IMPORTANCE_ELEMENTS // (num_samples * data.datum_size)
-    some = spread(data, min(max(affordable, MIN_IMPORTANCE_DATA), MAX_IMPORTANCE_DATA))
+    limit = min(max(affordable, MIN_IMPORTANCE_DATA), MAX_IMPORTANCE_DATA)
+    counts = data_counts(run, data)
+    rows = torch.arange(len(data)) if counts is None else counts.nonzero()[:, 0]
+    kept = min(len(rows), limit)
+    some = rows[torch.arange(kept) * len(rows) // kept]
+    weights = None if counts is None else counts[some]
     log_px = importance_weighted_log_prob(
-        run.experiment.elbo, run.model, run.guide, some, num_samples
+        run.experiment.elbo, run.model, run.guide, Data(data[some.to(data.device)]), num_samples
     )
-    return mean(LOG_PX, log_px) | {"importance_weighted_data": len(log_px)}
+    return mean(LOG_PX, log_px.cpu(), weights) | {"importance_weighted_data": len(log_px)}

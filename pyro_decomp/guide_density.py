@@ -15,7 +15,7 @@ from pyro_decomp.densities import log_density
 from pyro_decomp.enumeration import per_datum
 from pyro_decomp.modules import buffers_kept
 from pyro_decomp.pair_density import PairDensity
-from pyro_decomp.program_state import undisturbed
+from pyro_decomp.rows import unmasked
 from pyro_decomp.sites import plate_dims
 
 
@@ -42,18 +42,12 @@ class GuideDensity(PairDensity):
         self._fixed = dict(fixed)
         self._plate = data_plate
 
-    def num_data(self) -> int:
-        """M, the data of the batch; the guide is run to find out."""
-        with torch.no_grad(), undisturbed([self._program]):
-            site = self._run({})[next(iter(self.axes))]
-        return next(int(f.size) for f in site["cond_indep_stack"] if f.name == self._plate.name)
-
     def __call__(self, *z: Tensor) -> Float[Tensor, " m"]:
         """Log q(z|x_j), ``[M]``, in nats; see :meth:`PairDensity.__call__`."""
         found = self._run(dict(zip(self.axes, z, strict=True)))
         log_probs = [
             per_datum(
-                log_density(found[name]["fn"], found[name]["value"]),
+                log_density(unmasked(found[name]["fn"]), found[name]["value"]),
                 int(self._plate.dim),
                 -min(plate_dims(found[name])),
             )

@@ -17,6 +17,7 @@ from torch import Tensor
 from pyro_decomp.densities import log_density
 from pyro_decomp.enumeration import NOTHING, Enumeration, Factor, log_marginal
 from pyro_decomp.labels import companion, unlabelled
+from pyro_decomp.rows import unmasked
 from pyro_decomp.sites import LastSiteReached, Site, plate_dims
 
 
@@ -164,7 +165,8 @@ class PriorProgram:
 
 
 def _factor(site: Site) -> Factor:
-    return Factor(log_density(site["fn"], site["value"]), plate_dims(site), site["name"])
+    density = log_density(unmasked(site["fn"]), site["value"])
+    return Factor(density, plate_dims(site), site["name"])
 
 
 class _UntilLast(Messenger):

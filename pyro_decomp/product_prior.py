@@ -8,6 +8,7 @@ from pyro.distributions import Distribution, MixtureSameFamily
 from torch import Tensor
 
 from pyro_decomp.aggregate_posterior.families import is_factorised, stripped
+from pyro_decomp.rows import unmasked
 from pyro_decomp.traces import TracePair
 
 
@@ -21,7 +22,7 @@ def is_product(pair: TracePair) -> bool:
         return False
     return all(
         is_factorised(fn) or fn.shape().numel() == pair.batch_size
-        for fn in (pair.model.nodes[name]["fn"] for name in pair.latents)
+        for fn in (unmasked(pair.model.nodes[name]["fn"]) for name in pair.latents)
     )
 
 
@@ -49,6 +50,15 @@ def concatenated(fns: Sequence[Distribution]) -> Distribution | None:
         None where it cannot be made from the family's parameters.
     """
     return fns[0] if len(fns) == 1 else _rebuilt(fns, torch.cat)
+
+
+def rows_of(fn: Distribution, rows: Tensor) -> Distribution | None:
+    """A distribution of some of the data, which lie along the first batch dimension.
+
+    Returns:
+        None where it cannot be made from the family's parameters.
+    """
+    return _rebuilt([stripped(fn)], lambda parameters: parameters[0][rows])
 
 
 def _rebuilt(fns: Sequence[Any], combine: Callable[[list[Tensor]], Tensor]) -> Distribution | None:

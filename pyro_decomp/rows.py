@@ -7,7 +7,7 @@ quantity of q(z).
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,12 +33,14 @@ class Rows:
         weight: How much it counts; None where all count the same.
         annealing: The scale that all latent sites of a datum have beside that.
         irregular: Why handlers ask for something that q(z) has no meaning for; else empty.
+        is_of_sites: Whether that is of whole sites, not of rows, so that samples of q(z) are known.
     """
 
     valid: Bool[Tensor, " b"] | None = None
     weight: Float[Tensor, " b"] | None = None
     annealing: Scale = 1.0
     irregular: str = ""
+    is_of_sites: bool = False
 
     @property
     def counts(self) -> Float[Tensor, " b"] | None:
@@ -55,6 +57,8 @@ def rows_of(
     others: Sequence[tuple[str, Site]],
     plate: CondIndepStackFrame,
     batch_size: int,
+    *,
+    of_one_program: bool = False,
 ) -> Rows:
     """What the handlers around the sites of a datum say of the rows of a batch.
 
@@ -63,12 +67,15 @@ def rows_of(
         others: The same of those that are observed, or of the guide alone.
         plate: The data plate.
         batch_size: B.
+        of_one_program: Whether the sites are those of the guide alone, so that a scale that varies
+            along the plate is a weight as it stands.
     """
-    along = _Along(int(plate.dim), batch_size)
+    along = Along(int(plate.dim), batch_size)
     valid, why = _valid(latent, others, along)
     if why:
-        return Rows(irregular=why)
-    weight, annealing, why = _weight(latent, others, along, valid)
+        masks = [site_mask(site)[0] for _, site in latent]
+        return Rows(irregular=why, is_of_sites=not any(isinstance(m, Tensor) for m in masks))
+    weight, annealing, why = _weight(latent, latent if of_one_program else others, along)
     return Rows(irregular=why) if why else Rows(valid, weight, annealing)
 
 
@@ -108,7 +115,7 @@ def unmasked(fn: Distribution) -> Distribution:
 
 
 @dataclass(frozen=True)
-class _Along:
+class Along:
     """What varies along the data plate, and along nothing else."""
 
     dim: int
@@ -131,7 +138,7 @@ class _Along:
 Sites = Sequence[tuple[str, Site]]
 
 
-def _valid(latent: Sites, others: Sites, along: _Along) -> tuple[Tensor | None, str]:
+def _valid(latent: Sites, others: Sites, along: Along) -> tuple[Tensor | None, str]:
     """Which rows are data, or why it cannot be told."""
     found = []
     for role, site in latent:
@@ -168,8 +175,8 @@ def _valid(latent: Sites, others: Sites, along: _Along) -> tuple[Tensor | None, 
     return valid, ""
 
 
-def _weight(
-    latent: Sites, others: Sites, along: _Along, valid: Tensor | None
+def _weight(  # noqa: PLR0911
+    latent: Sites, others: Sites, along: Along
 ) -> tuple[Tensor | None, Scale, str]:
     """The data's weights and the scale of latent sites beside them, or why it cannot be told."""
     (role, first), *further = [*latent, *((r, s) for r, s in others if not s["is_observed"])]
@@ -178,30 +185,39 @@ def _weight(
         return None, 1.0, f"the {role}'s site '{first['name']}' has a scale for a part of a datum"
     for other_role, site in further:
         own = along.vector(own_scale(site))
-        if own is None or not _same(own, scale):
-            return None, 1.0, (
-                f"latent site '{site['name']}' has another scale in the {other_role} than "
-                f"'{first['name']}' in the {role}"
+        if own is None or not same(own, scale):
+            return (
+                None,
+                1.0,
+                (
+                    f"latent site '{site['name']}' has another scale in the {other_role} than "
+                    f"'{first['name']}' in the {role}"
+                ),
             )
     if not isinstance(scale, Tensor) or scale.dim() == 0:
         return None, scale, ""
     if scale.requires_grad:
         return None, 1.0, f"the weights of data at site '{first['name']}' are learned"
     for _, site in others:
-        own = along.vector(own_scale(site)) if site["is_observed"] else None
+        own = along.vector(own_scale(site))
         if isinstance(own, Tensor) and own.dim():
             ratio = scale / own
-            if _same(ratio, ratio[:1]):
+            if same(ratio, ratio[:1]):
                 return own.detach(), ratio[0].detach(), ""
-    if _same(scale, scale[:1]) and _is_visible(scale):
+    if same(scale, scale[:1]) and _is_visible(scale):
         return None, scale[0], ""
-    return None, 1.0, (
-        f"the scale of site '{first['name']}' varies from datum to datum, and that of no observed "
-        "site does so with it"
+    return (
+        None,
+        1.0,
+        (
+            f"the scale of site '{first['name']}' varies from datum to datum, and that of no "
+            "observed site does so with it"
+        ),
     )
 
 
-def _same(a: Any, b: Any) -> bool:
+def same(a: Any, b: Any) -> bool:
+    """Whether two scales, numbers or tensors, are the same up to rounding."""
     if not isinstance(a, Tensor) and not isinstance(b, Tensor):
         return math.isclose(a, b, rel_tol=1e-5)
     a, b = torch.as_tensor(a), torch.as_tensor(b)

@@ -24,6 +24,8 @@ OF_FACTORS = frozenset(name for name, (_, needs) in METRICS.items() if "factors"
 DENSITIES = 2**30  # of density_mig, if that leaves enough samples
 MIN_DENSITY_SAMPLES, MAX_DENSITY_SAMPLES = 300, 10_000
 
+UNWEIGHTED = "the data have weights, of which the metrics of codes take none"
+
 
 def scores(
     run: Run,
@@ -64,6 +66,8 @@ def scores(
         theirs = None if before is None else Encoder(before, data, seed)
     except ModelError as error:  # the programs do not take some of the data
         return found, dict.fromkeys((name for name in SCORES if name in only), str(error))
+    if mine.weighted:
+        return {}, {name: UNWEIGHTED for name in SCORES if name in only}
     for name in SCORES:
         if name not in only:
             continue
@@ -92,7 +96,8 @@ def _score(
         with torch.no_grad():
             encodings = encoder.encodings
         arguments["num_samples"] = _affordable(encodings)
-        return metric(encodings, known, seed=seed, **arguments)
+        assert known is not None
+        return metric(encodings, known[encoder.valid], seed=seed, **arguments)
     if name == "divergence_from_prior":
         return metric(encoder.sampled, encoder.drawn_from_prior, seed=seed, **arguments)
     noted: dict[str, Any] = {"codes": "mean"}

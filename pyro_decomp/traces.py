@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
@@ -40,7 +41,7 @@ from pyro_decomp.labels import OBSERVED, UNOBSERVED
 from pyro_decomp.prior_density import PriorDensity
 from pyro_decomp.prior_inputs import PriorInputs, prior_inputs
 from pyro_decomp.prior_program import PriorProgram
-from pyro_decomp.rows import Rows, own_scale, plates_scale, rows_of, unmasked
+from pyro_decomp.rows import Along, Rows, own_scale, plates_scale, rows_of, same, unmasked
 from pyro_decomp.sites import Site, data_plate, plate_dims, sample_sites
 
 Program = Callable[..., Any]
@@ -83,9 +84,10 @@ class Reference:
 class TracePair:
     """One guide trace and the model trace replayed against it.
 
-    Everything is per datum, in nats, and free of the plate's N/B: a vector with one entry for each
-    of the B data in the batch. A scale that the user's own handlers set stays in. Where discrete
-    sites of the guide have all of their values, what is given is the expectation over them.
+    Everything is per datum, in nats, and free of scales, the plate's N/B and those of the user's
+    own handlers: a vector with one entry for each of the B rows in the batch, 0 where a site is
+    masked. :meth:`mean` is over the rows that are data, as :attr:`rows` tells. Where discrete sites
+    of the guide have all of their values, what is given is the expectation over them.
 
     Attributes:
         model: The model's trace.
@@ -132,6 +134,7 @@ class TracePair:
         self._enumeration = enumeration
         self._memory = {} if memory is None else memory
         self._log_probs: dict[tuple[int, bool], Tensor] = {}
+        self._is_scaled = False
         drawn = [site for site in sample_sites(guide) if not site["is_observed"]]
         local = [site["name"] for site in drawn if self._in_data_plate(site)]
         outside = [site["name"] for site in drawn if not self._in_data_plate(site)]
@@ -172,8 +175,11 @@ class TracePair:
         counts = self.rows.counts
         if counts is None:
             return None
-        site = self.guide.nodes[self.latents[0]]
-        return counts.to(self._raw_log_prob(site).dtype)
+        return counts.to(self._dtype)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self._raw_log_prob(self.guide.nodes[self.latents[0]]).dtype
 
     @cached_property
     def total(self) -> int | float | Tensor:
@@ -183,7 +189,7 @@ class TracePair:
         """
         if self.counts is None:
             return self.num_data
-        return self.counts.sum() * (self.num_data / self.batch_size)
+        return (self.counts.sum() * (self.num_data / self.batch_size)).clamp_min(TINY)
 
     @cached_property
     def num_valid(self) -> float | Tensor | None:
@@ -202,8 +208,56 @@ class TracePair:
         if self.counts is None:
             return values.mean(-1)
         kept = values.masked_fill(self.counts == 0, 0.0)
-        of_batch = self.total * (self.batch_size / self.num_data)
-        return (kept * self.counts).sum(-1) / torch.as_tensor(of_batch).clamp_min(TINY)
+        return (kept * self.counts).sum(-1) / (self.total * (self.batch_size / self.num_data))
+
+    @property
+    def has_scales(self) -> bool:
+        """Whether a site of the user's has a scale that the weights of data do not account for."""
+        sites = [*sample_sites(self.guide), *sample_sites(self.model)]
+        return any(isinstance(own, Tensor) or own != 1 for own in map(own_scale, sites))
+
+    @property
+    def scaled(self) -> "TracePair":
+        """The same, but every density has the scale of its site, as the objective has it."""
+        pair = copy(self)
+        pair._is_scaled = True
+        return pair
+
+    def require_regular(self, what: str) -> None:
+        """Refuse masks and scales under which it is not said what q(z) is.
+
+        Raises:
+            ModelError: They are not the same around all sites of a datum.
+        """
+        if self.rows.irregular:
+            raise ModelError(
+                f"{self.rows.irregular}, so that {what} has no meaning: expected poutine.mask and "
+                "poutine.scale over the data plate, around all sites of a datum in both programs; "
+                "or an objective that is an ELBO alone, such as BetaELBO()"
+            )
+
+    @cached_property
+    def num_rows(self) -> int:
+        """How many rows of the batch are data; B too inside a transform that hides values."""
+        valid = self.rows.valid
+        found = None if valid is None else _number(valid.sum())
+        return self.batch_size if found is None else found
+
+    def require_rows(self) -> None:
+        """Refuse a batch in which too few rows are data for q(z) to be estimated.
+
+        Raises:
+            ModelError: There is none, or only one where the batch is not all the data.
+        """
+        if self.rows.valid is None:
+            return
+        least = 1 if self.batch_size >= self.num_data else 2
+        if self.num_rows < least:
+            raise ModelError(
+                f"a batch has {self.batch_size} rows of which {self.num_rows} are not masked: "
+                f"expected at least {least} for terms of q(z); choose larger batches, or leave out "
+                "masked rows"
+            )
 
     def pair_weights(self, estimator: Estimator) -> PairWeights | None:
         """How much each encoding counts in log q(z_i) of this batch's own samples.
@@ -216,6 +270,7 @@ class TracePair:
         """
         if isinstance(estimator, Exact):
             return None
+        self.require_rows()
         return pair_weights(
             estimator,
             self.num_data,
@@ -386,10 +441,11 @@ class TracePair:
                 f"no latent site is inside the data plate '{self.data_plate.name}': terms of the "
                 "aggregate posterior need one there; set their weight to 0 to do without"
             )
+        self.require_regular("q(z)")
         if self.is_structured:
             args, kwargs = self._guide_arguments
-            return self._structured(self.batch_size, *args, **kwargs)
-        return self._mixture(self.guide)
+            return self._structured(self.counts, *args, size=self.batch_size, **kwargs)
+        return self._mixture(self.guide, self.counts)
 
     @property
     def prior_inputs(self) -> PriorInputs:
@@ -418,27 +474,30 @@ class TracePair:
         if not self.prior_inputs.given:
             return None
         if self._has_product_of_sites:
-            sites = {name: self.model.nodes[name]["fn"] for name in self.latents}
-            return AggregatePosterior(sites, self.data_plate.dim)
+            sites = {name: unmasked(self.model.nodes[name]["fn"]) for name in self.latents}
+            return AggregatePosterior(sites, self.data_plate.dim, self.counts)
         args, kwargs = self._guide_arguments
         program = partial(self._model(), *args, **kwargs)
-        return self._mixture_of_priors(program, self.prior, self.batch_size)
+        return self._mixture_of_priors(program, self.prior, self.batch_size, self.counts)
 
-    def priors(self, *args: Any) -> AggregatePosterior | StructuredPosterior | None:
+    def priors(
+        self, *args: Any, counts: Float[Tensor, " m"] | None = None
+    ) -> AggregatePosterior | StructuredPosterior | None:
         """The mixture of the priors of other data; see :attr:`aggregate_prior`.
 
         Args:
             *args: What the model takes, for these data.
+            counts: How much each of them counts; None where all count the same.
         """
         if not self.prior_inputs.given:
             return None
         sites, plate = self.prior_of(*args).sites()
         if self._has_product_of_sites:
-            fns = {name: sites[name]["fn"] for name in self.latents}
-            return AggregatePosterior(fns, self.data_plate.dim)
+            fns = {name: unmasked(sites[name]["fn"]) for name in self.latents}
+            return AggregatePosterior(fns, self.data_plate.dim, counts)
         program = partial(self._model(), *args)
         prior = self._prior_program(program, plate)
-        return self._mixture_of_priors(program, prior, int(plate.size))
+        return self._mixture_of_priors(program, prior, int(plate.size), counts)
 
     def prior_of(self, *args: Any) -> PriorProgram:
         """The priors of other data, to be drawn from: one value a datum.
@@ -455,7 +514,10 @@ class TracePair:
             ModelError: As :attr:`aggregate_posterior`.
         """
         if isinstance(estimator, Exact):
-            return Reference(self.encodings(*estimator.args), self.priors(*estimator.args), None)
+            posterior = self.encodings(*estimator.args)
+            return Reference(
+                posterior, self.priors(*estimator.args, counts=posterior.counts), None
+            )
         weights = self.pair_weights(estimator)
         return Reference(self.aggregate_posterior, self.aggregate_prior, weights)
 
@@ -484,21 +546,41 @@ class TracePair:
         """
         if self.guide_program is None:
             raise TypeError("encodings of other data: expected a TracePair with a guide_program")
-        if self.is_structured:
-            return self._structured(None, *args)
         _ = self.aggregate_posterior  # its errors
         fixed = poutine.Trace()
         outside = (*self.global_latents, *self.global_auxiliaries)
         fixed.nodes.update({name: self.guide.nodes[name] for name in outside})
         with poutine.block(), poutine.trace() as captured, poutine.replay(trace=fixed):
             self.guide_program(*args)
-        return self._mixture(captured.trace)
+        drawn = captured.trace
+        size = next(
+            int(f.size)
+            for f in drawn.nodes[self.latents[0]]["cond_indep_stack"]
+            if f.name == self.data_plate.name
+        )
+        apart = self._unobserved()
+        latent = [("guide", drawn.nodes[name]) for name in self.latents if name not in apart]
+        rows = rows_of(latent, (), self.data_plate, size, of_one_program=True)
+        counts = None if rows.counts is None else rows.counts.to(self._dtype)
+        if self.is_structured:
+            return self._structured(counts, *args, size=size)
+        return self._mixture(drawn, counts)
 
     def codes(self) -> Float[Tensor, "b d"]:
         """This batch's own samples of all latent sites, one row a datum, flattened and joined.
 
+        Rows that are masked are left out.
+
         Raises:
             ModelError: Some of them are discrete, and have all of their values instead of one.
+        """
+        return self.all_codes()[self._kept_rows()]
+
+    def all_codes(self) -> Float[Tensor, "b d"]:
+        """The same, with the rows that are masked among them.
+
+        Raises:
+            ModelError: As :meth:`codes`.
         """
         if discrete := [n for n in self.latents if n in self._enumeration.guide]:
             named = ", ".join(map(repr, discrete))
@@ -507,21 +589,37 @@ class TracePair:
                 "code to sample: use a divergence of densities, InclusiveKL() or ExclusiveKL(), or "
                 "set the weight of this term to 0"
             )
+        if not self.rows.is_of_sites:
+            self.require_regular("a sample of q(z)")
         return self._joined({name: self.guide.nodes[name]["value"] for name in self.latents})
+
+    def row_weights(self) -> Float[Tensor, " b"] | None:
+        """The weight of every row of :meth:`codes`; None where all count the same."""
+        weight = self.rows.weight
+        return None if weight is None else weight.to(self._dtype)[self._kept_rows()]
+
+    def _kept_rows(self) -> Tensor | slice:
+        """Which rows are data; their number is asked for, lest a transform take it as fixed."""
+        if self.rows.valid is None:
+            return slice(None)
+        int(self.rows.valid.sum())
+        return self.rows.valid.nonzero()[:, 0]
 
     def prior_codes(self, num_samples: int | None = None) -> Float[Tensor, "s d"]:
         """Samples of the prior, laid out as :meth:`codes`.
 
-        Where the prior is given something of the datum, sample s is drawn given that of datum s
-        modulo B, and every datum has as many.
+        Where the prior is given something of the datum, sample s is drawn given that of the datum
+        of code s, counted from the first again where there are more, and every datum has as many.
 
         Args:
-            num_samples: How many; None for as many as the batch has data. Where the prior is given
-                something of the datum, it is rounded up to a multiple of B.
+            num_samples: How many; None for as many as there are codes. Where the prior is given
+                something of the datum, it is rounded up to a multiple of these.
         """
-        if num_samples is not None and self.prior_inputs.given:
-            num_samples = -(-num_samples // self.batch_size) * self.batch_size
-        return self._joined(self.prior.draw(num_samples)[0])
+        if num_samples is not None and not self.prior_inputs.given:
+            return self._joined(self.prior.draw(num_samples)[0])
+        num_runs = -(-(num_samples or 1) // self.batch_size)
+        runs = [self._joined(self.prior.draw()[0])[self._kept_rows()] for _ in range(num_runs)]
+        return runs[0] if num_runs == 1 else torch.cat(runs)
 
     @cached_property
     def entangled(self) -> set[str]:
@@ -542,18 +640,34 @@ class TracePair:
         return self._summed_out(sorted(names, key=list(self.model.nodes).index))
 
     def _summed_out(self, names: list[str]) -> Tensor:
-        plate_scale = self.num_data / self.batch_size
         discrete = [self.model.nodes[name] for name in self.summed_out]
         # A datum whose discrete site is masked out has it all the same: it sums to one.
         others = [self.model.nodes[name] for name in names]
-        factors = [
-            factor(site, self._raw_log_prob(site), plate_scale, is_masked=False)
-            for site in discrete
-        ]
-        factors += [factor(site, self._raw_log_prob(site), plate_scale) for site in others]
-        return log_marginal(
+        scale = self._common_scale([*discrete, *others])
+        factors = [factor(site, self._raw_log_prob(site), is_masked=False) for site in discrete]
+        factors += [factor(site, self._raw_log_prob(site)) for site in others]
+        total = log_marginal(
             factors, discrete, int(self.data_plate.dim), self._enumeration.num_plates
         )
+        return total if scale is None else total * scale
+
+    def _common_scale(self, sites: list[Site]) -> float | Tensor | None:
+        """The scale of a sum over discrete sites, which is all of its factors'; None if it is 1.
+
+        Raises:
+            ModelError: They have not one scale.
+        """
+        along = Along(int(self.data_plate.dim), self.batch_size)
+        scales = [along.vector(1.0 if (s := self._scale(site)) is None else s) for site in sites]
+        for site, scale in zip(sites, scales, strict=True):
+            is_one = scale is not None and scales[0] is not None and same(scale, scales[0])
+            if not is_one or (self.rows.irregular and not same(scale, 1.0)):
+                raise ModelError(
+                    f"site '{site['name']}' has a scale of its own beside a discrete site that is "
+                    "summed out: expected one poutine.scale around all latent sites of both "
+                    "programs, or none; the objective's weights apply after the sum"
+                )
+        return scales[0] if isinstance(scales[0], Tensor) or scales[0] != 1 else None
 
     def _log_prior(self) -> Tensor:
         """Log p(z) for every choice of the guide's discrete sites, ``[..., B]``."""
@@ -587,7 +701,9 @@ class TracePair:
         batch = torch.broadcast_shapes(value.shape[: value.dim() - event_dim], tuple(shape))
         return value.expand(*batch, *value.shape[value.dim() - event_dim :])
 
-    def _structured(self, size: int | None, *args: Any, **kwargs: Any) -> StructuredPosterior:
+    def _structured(
+        self, counts: Tensor | None, *args: Any, size: int, **kwargs: Any
+    ) -> StructuredPosterior:
         if self.guide_program is None:
             raise TypeError("encodings of pairs: expected a TracePair with a guide_program")
         if self.auxiliaries:
@@ -612,7 +728,7 @@ class TracePair:
             z = [self.guide.nodes[name]["value"] for name in self.latents]
             self._memory["guide broadcasts"] = not self._enumeration.guide and density.broadcasts(z)
         density.is_copied = not self._memory["guide broadcasts"]
-        return StructuredPosterior(density, density.axes, size or density.num_data())
+        return StructuredPosterior(density, density.axes, size, counts)
 
     @property
     def _has_product_of_sites(self) -> bool:
@@ -643,21 +759,21 @@ class TracePair:
         return each if is_flat and num_runs <= MOST_RUNS else dict.fromkeys(each)
 
     def _mixture_of_priors(
-        self, program: Callable[[], Any], prior: PriorProgram, size: int
+        self, program: Callable[[], Any], prior: PriorProgram, size: int, counts: Tensor | None
     ) -> StructuredPosterior:
         density = PriorDensity(program, prior, self.axes, size)
         if "prior broadcasts" not in self._memory:
             z = [self.guide.nodes[name]["value"] for name in self.latents]
             self._memory["prior broadcasts"] = not self._enumeration.guide and density.broadcasts(z)
         density.is_copied = not self._memory["prior broadcasts"]
-        return StructuredPosterior(density, self.axes, size, "prior")
+        return StructuredPosterior(density, self.axes, size, counts, "prior")
 
     def _event_dim(self, name: str) -> int:
         return len(self.guide.nodes[name]["fn"].event_shape)
 
-    def _mixture(self, guide: poutine.Trace) -> AggregatePosterior:
-        qz_x = {name: guide.nodes[name]["fn"] for name in self.latents}
-        return AggregatePosterior(qz_x, self.data_plate.dim)
+    def _mixture(self, guide: poutine.Trace, counts: Tensor | None) -> AggregatePosterior:
+        qz_x = {name: unmasked(guide.nodes[name]["fn"]) for name in self.latents}
+        return AggregatePosterior(qz_x, self.data_plate.dim, counts)
 
     def _joined(self, z: Mapping[str, Tensor]) -> Tensor:
         rows = [z[name].movedim(axis, 0) for name, axis in self.axes.items()]
@@ -686,16 +802,23 @@ class TracePair:
         return self._per_datum(self._raw_log_prob(site), site)
 
     def _per_datum(self, log_prob: Tensor, site: Site) -> Tensor:
-        scale = site["scale"]
+        scale = self._scale(site)
+        if scale is not None or site["mask"] is not None:
+            log_prob = scale_and_mask(log_prob, 1.0 if scale is None else scale, site["mask"])
         if not self._in_data_plate(site):
-            return scale_and_mask(log_prob, scale, site["mask"]).sum()
-        plate_scale = self.num_data / self.batch_size
-        if isinstance(scale, Tensor) or scale != plate_scale:
-            log_prob = scale_and_mask(log_prob, scale / plate_scale, site["mask"])
-        elif site["mask"] is not None:
-            log_prob = scale_and_mask(log_prob, 1.0, site["mask"])
+            return log_prob.sum()
         num_plates = self._enumeration.num_plates if self._enumeration else log_prob.dim()
         return per_datum(log_prob, int(self.data_plate.dim), num_plates)
+
+    def _scale(self, site: Site) -> float | Tensor | None:
+        """What a site's density is multiplied by; None where it is as it is."""
+        scale: float | Tensor = plates_scale(site, without=self.data_plate.name)
+        if self._is_scaled:
+            scale = own_scale(site) * scale
+            weight = self.rows.weight
+            if weight is not None and self._in_data_plate(site):
+                scale = scale / weight.reshape(-1, *[1] * (-int(self.data_plate.dim) - 1))
+        return None if not isinstance(scale, Tensor) and scale == 1 else scale
 
     def _order_agrees(self, name: str) -> bool:
         """Whether all latents drawn before this one in the model are so in the guide too."""
@@ -704,6 +827,14 @@ class TracePair:
         guide_order = [site["name"] for site in sample_sites(self.guide)]
         before = set(guide_order[: guide_order.index(name)])
         return before.issuperset(model_order[: model_order.index(name)])
+
+
+def _number(x: Tensor) -> int | None:
+    """A tensor as a number; None inside a transform that hides values."""
+    try:
+        return int(x)
+    except RuntimeError:
+        return None
 
 
 def _total(values: Iterable[Tensor]) -> Tensor:

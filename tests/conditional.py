@@ -168,7 +168,9 @@ def two_sites() -> Conditional:
 
 CONDITIONAL: dict[str, Conditional] = {
     "Normal": one_site(lambda u: normal(u * WEIGHT)),
-    "Normal of another scale": one_site(lambda u: dist.Normal(0.0, u.exp() * WEIGHT**2).to_event(1)),
+    "Normal of another scale": one_site(
+        lambda u: dist.Normal(0.0, u.exp() * WEIGHT**2).to_event(1)
+    ),
     "Laplace": one_site(lambda u: dist.Laplace(u * WEIGHT, 0.7).to_event(1)),
     "mixture in one site": one_site(mixture),
     "component that is summed out": enumerated(),

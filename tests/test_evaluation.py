@@ -253,7 +253,9 @@ def test_a_guide_of_dependent_sites_is_scored_over_pairs(tmp_path: Path) -> None
     assert "'s sites depend on one another" in left_out["total_correlation"]
 
 
-def test_of_a_prior_given_labels_all_is_measured_but_the_parts_of_dimensions(tmp_path: Path) -> None:
+def test_of_a_prior_given_labels_all_is_measured_but_the_parts_of_dimensions(
+    tmp_path: Path,
+) -> None:
     layer = nn.Linear(1, 1, dtype=torch.double)
     labels = torch.arange(len(DATA)) % 2
 

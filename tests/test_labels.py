@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyro_decomp import traces
-from pyro_decomp import MMD, AggregateELBO, ExclusiveKL, InclusiveKL, TotalCorrelationELBO
+from pyro_decomp import MMD, AggregateELBO, ExclusiveKL, InclusiveKL, TotalCorrelationELBO, traces
 from pyro_decomp.errors import ModelError
 from pyro_decomp.labels import companion, unlabelled
 from pyro_decomp.traces import TracePair
@@ -120,7 +119,9 @@ def test_labels_may_depend_on_what_is_given() -> None:
         assert pair.prior_inputs.labels == ("c",)
         assert pair.prior_inputs.given == {"the argument 'u'"}
         weights = pair.pair_weights("stratified_averaged")
-        ratios[rows] += (pair.aggregate_prior.log_prob({"z": z[rows]}, weights) - log_pz[rows]).exp()
+        ratios[rows] += (
+            pair.aggregate_prior.log_prob({"z": z[rows]}, weights) - log_pz[rows]
+        ).exp()
     torch.testing.assert_close(ratios / (N - 1), torch.ones(N).double(), **CLOSE)
 
 

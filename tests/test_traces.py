@@ -34,12 +34,13 @@ def test_per_datum_values_add_up_to_pyros_sums(name: str) -> None:
         *((name, True) for name in (*pair.latents, *pair.auxiliaries, *pair.global_latents)),
     ]
     for site, guide in sites:
-        log_prob = pair.log_prob(site, guide=guide)
+        log_prob = pair.scaled.log_prob(site, guide=guide)
         trace = pair.guide if guide else pair.model
         outside = site in pair.global_latents
         assert log_prob.shape == (() if outside else (B,))
-        scale = 1 if outside else pair.num_data / pair.batch_size
-        torch.testing.assert_close(scale * log_prob.sum(), trace.nodes[site]["log_prob_sum"])
+        weight = 1 if pair.rows.weight is None else pair.rows.weight
+        scale = 1 if outside else weight * pair.num_data / pair.batch_size
+        torch.testing.assert_close((scale * log_prob).sum(), trace.nodes[site]["log_prob_sum"])
 
 
 def test_sites_are_sorted_by_where_they_are() -> None:
@@ -61,15 +62,19 @@ def test_rows_are_the_datas_own() -> None:
     torch.testing.assert_close(pair.kl("z"), kl_divergence(q, p))
 
 
-def test_a_users_scale_and_mask_stay_per_datum() -> None:
+def test_a_users_scale_and_mask_are_of_rows() -> None:
     plain = functions()
     scale, kept = torch.linspace(0.5, 2, B).double(), torch.arange(B) != 2
     with poutine.scale(scale=scale), poutine.mask(mask=kept):
         pair = pair_of(plain)
     fn, x = pair.model.nodes["x"]["fn"], pair.model.nodes["x"]["value"]
-    torch.testing.assert_close(pair.log_prob("x"), scale * fn.log_prob(x) * kept)
+    torch.testing.assert_close(pair.log_prob("x"), fn.log_prob(x) * kept)
     q, p = pair.guide.nodes["z"]["fn"], pair.model.nodes["z"]["fn"]
-    torch.testing.assert_close(pair.kl("z"), scale * kl_divergence(q, p) * kept)
+    torch.testing.assert_close(pair.kl("z"), kl_divergence(q, p) * kept)
+    torch.testing.assert_close(pair.counts, scale * kept)
+    expected = (scale * kept * kl_divergence(q, p)).sum() / (scale * kept).sum()
+    torch.testing.assert_close(pair.mean(pair.kl("z")), expected)
+    torch.testing.assert_close(pair.total, (scale * kept).sum() * N / B)
 
 
 def test_the_data_plate_may_lie_left_of_another() -> None:

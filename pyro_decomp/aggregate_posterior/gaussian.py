@@ -41,7 +41,8 @@ def log_densities(
         for given in (weights.other, weights.own, weights.following)
     ]
     ends = [end for joint in ranges for end in (joint.start, joint.stop)] if split else []
-    inputs = (z, loc, scale, three, ends, split)
+    rows = None if weights.rows is None else weights.rows.detach().to(loc.dtype)
+    inputs = (z, loc, scale, rows, three, ends, split)
     call = operator.forward if torch.compiler.is_compiling() else _LogDensities.apply
     scores: Tensor = call(*inputs)
     return scores
@@ -66,8 +67,8 @@ class _Gradients(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Sequence[Any], *args: Any) -> tuple[Any, Any]:
-        tensors = operator.members_first(info, in_dims[:5], args[:5])
-        return _Gradients.apply(*tensors, *args[5:]), (0, 0, 0)
+        tensors = operator.members_first(info, in_dims[:6], args[:6])
+        return _Gradients.apply(*tensors, *args[6:]), (0, 0, 0)
 
 
 class _LogDensities(torch.autograd.Function):
@@ -87,12 +88,12 @@ class _LogDensities(torch.autograd.Function):
         with_z = ctx.needs_input_grad[0]
         rest = ctx.weights, ctx.ranges, ctx.split, with_z
         grad_z, *others = _Gradients.apply(*ctx.saved_tensors, grad, *rest)
-        return grad_z if with_z else None, *others, None, None, None
+        return grad_z if with_z else None, *others, None, None, None, None
 
     @staticmethod
     def vmap(info: Any, in_dims: Sequence[Any], *args: Any) -> tuple[Tensor, int]:
-        tensors = operator.members_first(info, in_dims[:3], args[:3])
-        return _LogDensities.apply(*tensors, *args[3:]), 0
+        tensors = operator.members_first(info, in_dims[:4], args[:4])
+        return _LogDensities.apply(*tensors, *args[4:]), 0
 
 
 torch.library.register_autograd(

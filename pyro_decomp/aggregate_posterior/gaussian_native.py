@@ -17,7 +17,12 @@ SOURCE = Path(__file__).with_name("gaussian_pairs.c")
 MACROS: dict[torch.dtype, tuple[str, ...]] = {torch.float32: (), torch.float64: ("DOUBLE",)}
 LEAST_WORK = 2**21  # pairs times dimensions that are worth a thread
 
-Inputs = tuple[Float[Tensor, "*k d s"], Float[Tensor, "*k d m"], Float[Tensor, "*k d m"]]
+Inputs = tuple[
+    Float[Tensor, "*k d s"],
+    Float[Tensor, "*k d m"],
+    Float[Tensor, "*k d m"],
+    Float[Tensor, "*k _ m"] | None,  # weights of rows
+]
 Asked = tuple[Sequence[float], Sequence[int], bool]  # weights (other, own, following), ends, split
 
 
@@ -29,7 +34,7 @@ class Problem(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("z_step", "loc_step", "scale_step")),
         *((name, ctypes.c_double) for name in ("other", "own", "following")),
         ("ranges", ctypes.POINTER(ctypes.c_int64)),
-        *((name, ctypes.c_int64) for name in ("num_ranges", "split")),
+        *((name, ctypes.c_int64) for name in ("num_ranges", "split", "rows_step", "num_rows")),
     )
 
     @property
@@ -48,6 +53,8 @@ def compiled(inputs: Inputs) -> ctypes.CDLL | None:
     """The C code for these tensors; None where it cannot serve them, or could not be compiled."""
     dtype = inputs[0].dtype
     for x in inputs:
+        if x is None:
+            continue
         if x.dtype != dtype or not x.is_cpu or not x.numel():
             return None
     return code_for(dtype) if dtype in MACROS else None
@@ -60,7 +67,7 @@ def forward(code: ctypes.CDLL, inputs: Inputs, asked: Asked) -> Float[Tensor, "*
     out = z.new_empty(*z.shape[:-2], problem.num_sets, z.shape[-1])
 
     def share(_: int, begin: int, end: int) -> int:
-        read = [x.data_ptr() for x in kept]
+        read = _addresses(kept)
         return code.forward(problem, begin, end, *read, out.data_ptr())
 
     run_split(share, code.forward_units(problem), problem.shares)
@@ -78,7 +85,7 @@ def backward(
 ) -> tuple[Float[Tensor, "*k d _"], Float[Tensor, "*k d m"], Float[Tensor, "*k d m"]]:
     """Gradients by z (of no samples unless ``with_z``), loc and scale."""
     kept, problem = _problem(inputs, asked)
-    z, loc, _ = inputs
+    z, loc, *_ = inputs
     shares = problem.shares
     kept += [out.contiguous(), grad.contiguous()]
     grads = loc.new_empty(loc.shape), loc.new_empty(loc.shape)
@@ -86,17 +93,23 @@ def backward(
 
     def share(number: int, begin: int, end: int) -> int:
         to_z = grads_z[number].data_ptr() if with_z else None
-        read, write = ([x.data_ptr() for x in tensors] for tensors in (kept, grads))
+        read, write = _addresses(kept), _addresses(grads)
         return code.backward(problem, begin, end, *read, to_z, *write)
 
     run_split(share, code.backward_units(problem), shares)
     return grads_z.sum(0) if shares > 1 and with_z else grads_z[0], *grads
 
 
-def _problem(inputs: Inputs, asked: Asked) -> tuple[list[Tensor], Problem]:
+def _addresses(tensors: Sequence[Tensor | None]) -> list[int | None]:
+    return [None if x is None else x.data_ptr() for x in tensors]
+
+
+def _problem(inputs: Inputs, asked: Asked) -> tuple[list[Tensor | None], Problem]:
     """The inputs as the C code reads them, and the rest of the question."""
     weights, ends, split = asked
     kept, steps = zip(*map(_members, inputs), strict=True)
+    rows = inputs[3]
+    steps += (0 if rows is None else rows.shape[-2],)
     shape = (inputs[0].shape[:-2].numel(), *inputs[0].shape[-2:], inputs[1].shape[-1])
     return list(kept), described(shape, steps, tuple(weights), tuple(ends), split)
 
@@ -109,13 +122,16 @@ def described(
     ends: tuple[int, ...],
     split: bool,
 ) -> Problem:
-    """What stays the same, from members, D, S, M; steps between members; and what is asked."""
+    """What stays the same, from members, D, S, M; steps between members and rows; what is asked."""
     ranges = (ctypes.c_int64 * len(ends))(*ends)
-    return Problem(*shape, *steps, *weights, ranges, len(ends) // 2, split)
+    of_values, of_rows = steps[:3], steps[3:]
+    return Problem(*shape, *of_values, *weights, ranges, len(ends) // 2, split, *of_rows)
 
 
-def _members(x: Float[Tensor, "*k d n"]) -> tuple[Tensor, int]:
+def _members(x: Float[Tensor, "*k d n"] | None) -> tuple[Tensor | None, int]:
     """Numbers in a row, and how far one member's are from the next's: 0 if all are the same."""
+    if x is None:
+        return None, 0
     if x.dim() == 3 and x.stride(0) == 0:
         return x[0].contiguous(), 0
     return x.contiguous(), x.shape[-2] * x.shape[-1]
@@ -130,8 +146,8 @@ def code_for(dtype: torch.dtype) -> ctypes.CDLL | None:
         signatures: dict[str, list[Any]] = {
             "forward_units": [problem],
             "backward_units": [problem],
-            "forward": [problem, whole, whole, *[pointer] * 4],
-            "backward": [problem, whole, whole, *[pointer] * 8],
+            "forward": [problem, whole, whole, *[pointer] * 5],
+            "backward": [problem, whole, whole, *[pointer] * 9],
         }
         for name, arguments in signatures.items():
             function = getattr(code, name)

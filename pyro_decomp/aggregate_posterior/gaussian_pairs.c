@@ -61,16 +61,19 @@ typedef struct {
     double other, own, following;         /* log weights, as PairWeights has them */
     const int64_t *ranges;                /* first and last + 1 of each of num_ranges sets J */
     int64_t num_ranges, split;            /* all dimensions; if split, ranges and each one too */
+    int64_t rows_step, num_rows;          /* between members' rows; how many rows there are */
 } problem;
 
 typedef struct {
     const real *z, *loc, *scale; /* [members, dims, samples or components] */
+    const real *rows;            /* [members, 1 or 2, components], or null: see add_weights */
 } values;
 
 /* Some components. The constants of all dimensions are added up unless the problem is split. */
 typedef struct {
     int64_t first, count, used; /* component, components, and vectors that hold them */
     vec *loc, *h, *constant;    /* [dims, width] */
+    const real *rows;           /* of the member, from the first component on; or null */
 } tile;
 
 static inline vec larger(vec x, vec y) { /* y where x is not a number */
@@ -160,7 +163,8 @@ static tile pack(const problem *p, values x, int64_t member, int64_t number, int
     const int64_t columns = width * LANES, first = number * columns;
     const int64_t count = at_most(p->components - first, columns);
     tile t = {first, count, ceil_div(count, LANES), memory, memory + p->dims * width,
-              memory + 2 * p->dims * width};
+              memory + 2 * p->dims * width,
+              x.rows ? x.rows + member * p->rows_step + first : NULL};
     memset(memory, 0, (size_t)(tile_size(p, width) * BYTES));
     for (int64_t d = 0; d < p->dims; d++) {
         const real *loc = x.loc + member * p->loc_step + d * p->components + first;
@@ -184,7 +188,24 @@ static void gather(const problem *p, values x, int64_t member, int64_t row, real
         FOR_ROWS z[d * ROWS + r] = from[d * p->samples + at_most(row + r, p->samples - 1)];
 }
 
+/* rows: the first is the log weight of each component; a second stands in its place for the
+ * component that the sample is of. */
+static void add_rows(const problem *p, const tile *t, int64_t row, int64_t width, vec *pairs) {
+    for (int64_t i = 0; i < num_sets(p) * ROWS; i++) {
+        const int64_t s = row + i % ROWS, at = s - t->first;
+        real *to = (real *)(pairs + i * width);
+        const int apart = p->num_rows > 1 && s < p->samples && at >= 0 && at < t->count;
+        const real own = apart ? to[at] + t->rows[p->components + at] * (real)LOG2_E : 0;
+        for (int64_t m = 0; m < t->count; m++) to[m] += t->rows[m] * (real)LOG2_E;
+        if (apart) to[at] = own;
+    }
+}
+
 static void add_weights(const problem *p, const tile *t, int64_t row, int64_t width, vec *pairs) {
+    if (t->rows) {
+        add_rows(p, t, row, width, pairs);
+        return;
+    }
     const real excess[2] = {(real)((p->own - p->other) * LOG2_E),
                             (real)((p->following - p->other) * LOG2_E)};
     FOR_ROWS {
@@ -256,8 +277,8 @@ int64_t forward_units(const problem *p) { return p->members * ceil_div(p->sample
 
 /* Writes [members, sets, samples]. Gives 0 if there was memory. */
 int forward(const problem *p, int64_t begin, int64_t end, const real *z, const real *loc,
-            const real *scale, real *out) {
-    const values x = {z, loc, scale};
+            const real *scale, const real *rows, real *out) {
+    const values x = {z, loc, scale, rows};
     const int64_t sets = num_sets(p), blocks = ceil_div(p->samples, ROWS);
     const int64_t width = forward_width(p), tiles = ceil_div(p->components, width * LANES);
     const int64_t size = tile_size(p, width);
@@ -340,9 +361,9 @@ int64_t backward_units(const problem *p) {
 /* Writes grad_loc and grad_scale; subtracts from grad_z, of which every thread has its own, unless
  * that is null. Gives 0 if there was memory. */
 int backward(const problem *p, int64_t begin, int64_t end, const real *z, const real *loc,
-             const real *scale, const real *out, const real *grad, real *grad_z, real *grad_loc,
-             real *grad_scale) {
-    const values x = {z, loc, scale};
+             const real *scale, const real *rows, const real *out, const real *grad, real *grad_z,
+             real *grad_loc, real *grad_scale) {
+    const values x = {z, loc, scale, rows};
     const int64_t dims = p->dims, sets = num_sets(p), width = backward_width(p);
     const int64_t tiles = ceil_div(p->components, width * LANES), size = tile_size(p, width);
     vec *packed = allocate(2 * size + sets * ROWS * width + dims * ROWS);

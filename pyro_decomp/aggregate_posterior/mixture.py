@@ -33,6 +33,18 @@ class LogDensities:
     dimensions: Mapping[str, Float[Tensor, "s _"]]
 
 
+def shares(size: int, counts: Float[Tensor, " m"] | None) -> PairWeights:
+    """The weights of M encodings in proportion to how much they count, for any z."""
+    if counts is None:
+        return PairWeights(-math.log(size))
+    return PairWeights(0.0, rows=(counts / counts.sum()).log()[None])
+
+
+def mass(size: int, counts: Float[Tensor, " m"] | None) -> float:
+    """How much M encodings count together."""
+    return float(size if counts is None else counts.sum())
+
+
 class AggregatePosterior:
     r"""q(z) = \sum_j w_j q(z|x_j), by default the equal mixture of the encodings of M data.
 
@@ -40,16 +52,29 @@ class AggregatePosterior:
         qz_x: Latent site name to the distribution of its encodings. The sites are taken to be
             independent given the datum.
         dim: The data plate's (negative) batch dimension in each of them.
+        counts: How much each of them counts, ``[M]``, 0 where it is that of no datum; None where
+            all count the same.
     """
 
-    def __init__(self, qz_x: Mapping[str, Distribution], dim: int = -1) -> None:
+    def __init__(
+        self,
+        qz_x: Mapping[str, Distribution],
+        dim: int = -1,
+        counts: Float[Tensor, " m"] | None = None,
+    ) -> None:
         self.qz_x = dict(qz_x)
         self.dim = dim
+        self.counts = counts
 
     def __len__(self) -> int:
         """The number M of mixture components, one a datum."""
         fn = next(iter(self.qz_x.values()))
         return int(fn.batch_shape[self.dim])
+
+    @property
+    def mass(self) -> float:
+        """How much all of them count: M where all count the same."""
+        return mass(len(self), self.counts)
 
     def why_no_density(self) -> str:
         """Why q(z) cannot be scored; empty where it can be."""
@@ -66,8 +91,9 @@ class AggregatePosterior:
 
         Args:
             z: Values of every site, each with S entries along the data dimension.
-            weights: The weights of pairs; 1/M by default. Those of an estimator that sets a
-                datum's own encoding apart need z to be the batch's own samples, in its order.
+            weights: The weights of pairs; by default 1/M, or the share of ``counts``. Those of an
+                estimator that sets a datum's own encoding apart need z to be the batch's own
+                samples, in its order.
 
         Returns:
             ``[S]``; minus infinity where z_s is outside of the support of every encoding.
@@ -105,7 +131,7 @@ class AggregatePosterior:
             raise ModelError(
                 f"{reason}: use a divergence of samples such as MMD(), or a guide with spread"
             )
-        weights = weights or PairWeights(-math.log(len(self)))
+        weights = weights or shares(len(self), self.counts)
         axes = [self.dim - len(fn.event_shape) for fn in self.qz_x.values()]
         values = [z[name] for name in self.qz_x]
         num_samples = values[0].shape[axes[0]]
@@ -115,7 +141,7 @@ class AggregatePosterior:
                 f"datum's own encoding apart need, got {num_samples}"
             )
         gaussians = [diagonal_gaussian(fn, self.dim) for fn in self.qz_x.values()]
-        if weights.rows is not None or any(gaussian is None for gaussian in gaussians):
+        if any(gaussian is None for gaussian in gaussians):
             sites = [
                 pairs.Site(fn, axis, marginals(name, fn) if split else None)
                 for (name, fn), axis in zip(self.qz_x.items(), axes, strict=True)

@@ -14,6 +14,7 @@ def log_prob_over(
     parts: Sequence[AggregatePosterior | StructuredPosterior], z: Mapping[str, Tensor]
 ) -> Tensor:
     """Log q(z_s), ``[S]``, of the mixture over the data of several batches, in nats."""
-    sizes = [len(part) for part in parts]
+    sizes = [part.mass for part in parts if part.mass]
+    parts = [part for part in parts if part.mass]
     log_probs = [part.log_prob(z) + math.log(n) for part, n in zip(parts, sizes, strict=True)]
     return torch.stack(log_probs).logsumexp(0) - math.log(sum(sizes))

@@ -1,6 +1,5 @@
 """The aggregate posterior of a guide whose latent sites depend on one another."""
 
-import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pyro_decomp.aggregate_posterior.estimators import PairWeights
-from pyro_decomp.aggregate_posterior.mixture import LogDensities
+from pyro_decomp.aggregate_posterior.mixture import LogDensities, mass, shares
 from pyro_decomp.densities import log_sum_exp
 from pyro_decomp.errors import ModelError
 
@@ -29,6 +28,7 @@ class StructuredPosterior:
             ``axes`` and without the data's dimension.
         axes: Latent site to the data's (negative) dimension in its values.
         size: M, the number of data.
+        counts: How much each of them counts, as for :class:`AggregatePosterior`.
         program: What the density is of, as errors are to name it: "guide" or "prior".
     """
 
@@ -37,8 +37,10 @@ class StructuredPosterior:
         density: Callable[..., Tensor],
         axes: Mapping[str, int],
         size: int,
+        counts: Float[Tensor, " m"] | None = None,
         program: str = "guide",
     ) -> None:
+        self.counts = counts
         self._density = density
         self._axes = dict(axes)
         self._size = size
@@ -48,6 +50,11 @@ class StructuredPosterior:
         """The number M of mixture components, one a datum."""
         return self._size
 
+    @property
+    def mass(self) -> float:
+        """How much all of them count: M where all count the same."""
+        return mass(len(self), self.counts)
+
     def log_prob(
         self, z: Mapping[str, Tensor], weights: PairWeights | None = None
     ) -> Float[Tensor, " s"]:
@@ -56,7 +63,7 @@ class StructuredPosterior:
         Raises:
             ModelError: The guide cannot be run for pairs of samples and data.
         """
-        weights = weights or PairWeights(-math.log(len(self)))
+        weights = weights or shares(len(self), self.counts)
         axes = self._axes
         values = [z[name] for name in axes]
         total = values[0].shape[next(iter(axes.values()))]

@@ -17,6 +17,10 @@ Weight = int | float | Tensor
 class Divergence(ABC):
     """D(q(z), p(z)): a scalar from the batch's encodings and the prior program.
 
+    p(z) is the prior that the model's program draws from. Where that is given something of the
+    datum, an argument, a column or an observed site u, p(z) is the mixture of all data's priors,
+    the sum of p(z|u_n)/N over all of them; where it depends on labels, it is summed over these.
+
     Divergences add, and take weights: ``InclusiveKL() + 10 * MMD()`` is a divergence. A weight is
     a number, or a scalar tensor if it is to be learned or changed in place.
     """
@@ -97,10 +101,10 @@ def samples(
             f"no latent site is inside the data plate '{traces.data_plate.name}': {divergence} "
             "needs one there; set its weight to 0 to do without"
         )
-    if traces.batch_size < 2:
+    if (size := traces.num_rows) < 2:
         raise ModelError(
-            f"{divergence}: expected at least 2 data in a batch, got 1: choose a batch size that "
-            "does not leave a single datum over"
+            f"{divergence}: expected at least 2 data in a batch, got {size}: choose a batch size "
+            "that does not leave a single datum over"
         )
     drawn = traces.prior_codes(num_samples)
     require_gradients(traces.prior, divergence)
@@ -117,7 +121,7 @@ def of_samples(
     and the mean is taken over batches.
 
     Args:
-        distance: Takes the two samples and ``is_paired``.
+        distance: Takes the two samples, ``weights`` of their rows and ``is_paired``.
         traces: One guide trace and the model trace.
         num_samples: As for :func:`samples`.
         divergence: As for :func:`samples`.
@@ -126,11 +130,36 @@ def of_samples(
         ModelError: As :func:`samples`.
     """
     if not traces.prior_inputs.given:
-        return distance(*samples(traces, num_samples, divergence))
+        drawn = samples(traces, num_samples, divergence)
+        return distance(*drawn, weights=sample_weights(traces, num_samples))
     num_runs = -(-(num_samples or 1) // traces.batch_size)
     runs = (samples(traces, None, divergence) for _ in range(num_runs))
-    total = sum((distance(*drawn, is_paired=True) for drawn in runs), torch.zeros(()))
-    return total / num_runs
+    weights = sample_weights(traces, None)
+    each = (distance(*drawn, weights=weights, is_paired=True) for drawn in runs)
+    return sum(each, torch.zeros(())) / num_runs
+def sample_weights(
+    traces: TracePair, num_samples: int | None
+) -> tuple[Float[Tensor, " b"] | None, Float[Tensor, " b"] | None]:
+    """How much each row of the two samples counts; None where all of them count the same.
+
+    A draw of the prior belongs to a datum, whose weight it has, unless their number is another.
+    """
+    weights = traces.row_weights()
+    return weights, weights if num_samples is None else None
+
+
+def require_equal_weights(traces: TracePair, what: str) -> None:
+    """Refuse data that do not count the same.
+
+    Raises:
+        ModelError: A scale that varies along the data plate weighs them.
+    """
+    if traces.rows.weight is not None:
+        raise ModelError(
+            f"poutine.scale gives data weights along the plate '{traces.data_plate.name}', which "
+            f"{what} does not take: use InclusiveKL(), ExclusiveKL(), MMD() or EnergyDistance(), "
+            "or repeat rows in the data"
+        )
 
 
 def require_gradients(prior: PriorProgram, divergence: str) -> None:

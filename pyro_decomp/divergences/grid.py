@@ -156,7 +156,8 @@ def value_and_gradients(  # noqa: PLR0917
     grad_x = gradient(0, b, s) if wants[0] else None
     grad_y = gradient(1, s, b) if wants[1] else None
     if is_paired:
-        value = value + own_pairs(x, y, radial, 2 / (b * (b - 1)), (grad_x, grad_y))
+        weights = x.new_full((b, 1), 2 / (b * (b - 1)))
+        value = value + own_pairs(x, y, radial, weights, (grad_x, grad_y))
     return value.to(x.dtype), grad_x, grad_y
 
 

@@ -17,8 +17,14 @@ class InclusiveKL(Divergence):
     Unbiased when the batch is the whole data set; on a minibatch biased up, since the logarithm
     of an unbiased estimate of q(z_s) is biased low. Mathieu et al. 2019, section 6.2.
 
+    Where the prior is given something of the datum, p(z|u), z_s is drawn given u_s, and log p(z_s)
+    is that of the mixture of all data's priors. Its datum sets z_s apart: q(z_s) and p(z_s) take
+    the weights of "stratified_averaged", 1/N for datum s, and each is unbiased. Of labels, p(z) is
+    the marginal.
+
     Args:
-        num_samples: S, draws from the prior; None for as many as the batch has data.
+        num_samples: S, draws from the prior; None for as many as the batch has data. Where the
+            prior is given something of the datum it is rounded up to a multiple of the batch.
     """
 
     def __init__(self, num_samples: int | None = None) -> None:
@@ -35,7 +41,8 @@ class InclusiveKL(Divergence):
         if p is None:
             z, log_pz = traces.prior.draw(self.num_samples)
             require_gradients(traces.prior, "KL(p || q)")
-            return (log_pz - q.log_prob(z)).mean()
+            log_ratios = log_pz - q.log_prob(z, traces.pair_weights("batch"))
+            return traces.mean(log_ratios) if self.num_samples is None else log_ratios.mean()
         weights = traces.pair_weights("stratified_averaged")
         num_runs = -(-(self.num_samples or traces.batch_size) // traces.batch_size)
         total = torch.zeros(())
@@ -61,8 +68,10 @@ class ExclusiveKL(Divergence):
     batch is the data set. On a minibatch the stratified estimators are unbiased for q(z_i), so that
     its logarithm, and the divergence, are biased low; "batch" counts a code's own encoding 1/B
     instead of 1/N, and is biased up by as much as log(N/B) where encodings do not overlap;
-    "weighted" is too small by about log N, and only its gradient has meaning. Scales and masks of
-    the user's own handlers do not apply.
+    "weighted" is too small by about log N, and only its gradient has meaning. Where the prior is
+    given something of the datum, p(z_i) is the mixture of all data's priors with the weights of
+    q(z_i); of labels it is the marginal. Rows that are masked over the data plate are no data, and
+    a scale that varies along it weighs them: in q(z), in that mixture, and in the mean.
 
     Args:
         estimator: Of log q(z): "stratified_averaged", "stratified", "weighted", "batch", or

@@ -8,7 +8,7 @@ from torch import Tensor
 from pyro_decomp.divergences import grid, lines
 from pyro_decomp.divergences.base import Divergence, of_samples, positive_or_none
 from pyro_decomp.divergences.kernels import AnyKernel, InverseMultiquadratic, Kernel, fitted
-from pyro_decomp.divergences.pairs import check, u_statistic
+from pyro_decomp.divergences.pairs import Weights, check, u_statistic
 from pyro_decomp.traces import TracePair
 
 
@@ -16,6 +16,7 @@ def mmd(
     x: Float[Tensor, "b d"],
     y: Float[Tensor, "s d"],
     kernel: AnyKernel | None = None,
+    weights: Weights = (None, None),
     *,
     is_paired: bool = False,
 ) -> Float[Tensor, ""]:
@@ -37,6 +38,8 @@ def mmd(
         y: Draws of the prior, likewise; as many as you like.
         kernel: The kernel, or an elementwise function of squared distances; by default
             :class:`InverseMultiquadratic`.
+        weights: How much each row of x and of y counts; None where all count the same. Pairs then
+            count the product of their rows'.
         is_paired: Whether rows i of both samples belong to one datum, B = S of them: the sum across
             then leaves out i = j, and its factor is 2/(B(B-1)).
 
@@ -53,13 +56,14 @@ def mmd(
     """
     check(x, y, is_paired=is_paired)
     kernel = InverseMultiquadratic() if kernel is None else kernel
-    return u_statistic(x, y, fitted(kernel, x, y), is_paired=is_paired)
+    return u_statistic(x, y, fitted(kernel, x, y), weights, is_paired=is_paired)
 
 
 def dimensionwise_mmd(
     x: Float[Tensor, "b d"],
     y: Float[Tensor, "s d"],
     kernel: AnyKernel | None = None,
+    weights: Weights = (None, None),
     *,
     is_paired: bool = False,
 ) -> Float[Tensor, ""]:
@@ -75,6 +79,7 @@ def dimensionwise_mmd(
         y: Draws of the prior, likewise; as many as you like.
         kernel: The kernel, or an elementwise function of squared distances, used in each dimension;
             by default :class:`InverseMultiquadratic`.
+        weights: As for :func:`mmd`.
         is_paired: As for :func:`mmd`.
 
     Raises:
@@ -84,6 +89,12 @@ def dimensionwise_mmd(
     width = max(1, grid.POINTS // (len(x) + len(y)))
     kernel = InverseMultiquadratic() if kernel is None else kernel
     groups = zip(x.T[..., None].split(width), y.T[..., None].split(width), strict=True)
+    if weights != (None, None):
+        values = (
+            u_statistic(a, b, fitted(kernel, a, b), weights, is_paired=is_paired)
+            for a, b in groups
+        )
+        return sum(values, x.new_zeros(()))
     each = (lines.u_statistic(a, b, kernel, is_paired=is_paired) for a, b in groups)
     return sum(each, x.new_zeros(()))
 
@@ -95,7 +106,9 @@ class MMD(Divergence):
 
     by the U-statistic of :func:`mmd` between the batch's own codes and draws of the prior. Unbiased
     for the q(z) of the distribution that data come from (of N given data it leaves out pairs of
-    codes of one datum, a share of 1/N), so that it can be negative near equality. No unit; weights
+    codes of one datum, a share of 1/N), so that it can be negative near equality. Where the prior
+    is given something of the datum, draw i belongs to datum i, and the pair with code i is left
+    out too; ``num_samples`` is rounded up to a multiple of the batch. No unit; weights
     of 10 to 1000 are usual beside nats.
 
     With AggregateELBO and ``alpha=0``, or as a part of weight 0, it is left out: the plain ELBO.

@@ -16,7 +16,12 @@ from pyro_decomp.traces import TracePair
 Kind = Literal["I", "II"]
 
 
-def covariance(loc: Float[Tensor, "b d"], *, num_data: int | None = None) -> Float[Tensor, "d d"]:
+def covariance(
+    loc: Float[Tensor, "b d"],
+    *,
+    num_data: int | float | Tensor | None = None,
+    counts: Float[Tensor, " b"] | None = None,
+) -> Float[Tensor, "d d"]:
     """Covariance over N data of what was seen of a batch of B, drawn without replacement.
 
     Unbiased: the sum of squares is divided by B - 1 and multiplied by (N - 1)/N. That is the data's
@@ -25,15 +30,23 @@ def covariance(loc: Float[Tensor, "b d"], *, num_data: int | None = None) -> Flo
     Args:
         loc: One row a datum, at least two.
         num_data: N, at least B; None for an endless supply.
+        counts: How much each row counts, 0 where it is no datum; None where all count the same.
+            Then B and N are the numbers of those that are data.
 
     Raises:
         ValueError: There are fewer than two rows.
     """
     if len(loc) < 2:
         raise ValueError(f"loc: expected at least 2 rows, got {len(loc)}")
-    centred = loc - loc.mean(0)
     of_all = 1.0 if num_data is None else (num_data - 1) / num_data
-    return centred.mT @ centred * (of_all / (len(loc) - 1))
+    if counts is None:
+        centred = loc - loc.mean(0)
+        return centred.mT @ centred * (of_all / (len(loc) - 1))
+    share = (counts / counts.sum())[:, None]
+    loc = loc.masked_fill(share == 0, 0.0)
+    centred = loc - (share * loc).sum(0)
+    size = (counts > 0).sum()
+    return centred.mT @ (share * centred) * (size / (size - 1) * of_all)
 
 
 def off_diagonal_penalty(covariance: Float[Tensor, "d d"]) -> Float[Tensor, ""]:
@@ -63,10 +76,10 @@ def code_covariance(traces: TracePair, kind: Kind) -> Float[Tensor, "d d"]:
         ModelError: A site's family has no mean or covariance that is known; latent sites depend on
             one another in the guide; the batch has one datum alone.
     """
-    if traces.batch_size < 2:
+    if (size := traces.num_rows) < 2:
         raise ModelError(
-            "a covariance over data: expected at least 2 data in a batch, got 1: choose a batch "
-            "size that does not leave a single datum over"
+            f"a covariance over data: expected at least 2 data in a batch, got {size}: choose a "
+            "batch size that does not leave a single datum over"
         )
     q = traces.aggregate_posterior
     if isinstance(q, StructuredPosterior):
@@ -80,9 +93,11 @@ def code_covariance(traces: TracePair, kind: Kind) -> Float[Tensor, "d d"]:
         if any(fn.has_enumerate_support for fn in sites.values()):
             raise NotImplementedError  # the values of a discrete site are names, not numbers
         locs = [data_rows(fn.mean.expand(fn.shape()), _axis(fn, dim)) for fn in sites.values()]
-        total = covariance(torch.cat(locs, -1), num_data=traces.num_data)
+        of_all = traces.num_data if traces.num_valid is None else traces.num_valid
+        total = covariance(torch.cat(locs, -1), num_data=of_all, counts=traces.counts)
         if kind == "II":
-            total = total + torch.block_diag(*(_mean_covariance(fn, dim) for fn in sites.values()))
+            own = (_mean_covariance(traces, fn, dim) for fn in sites.values())
+            total = total + torch.block_diag(*own)
     except NotImplementedError as error:
         names = (f"'{name}' ({type(stripped(fn)).__name__})" for name, fn in sites.items())
         raise ModelError(
@@ -102,8 +117,9 @@ class CovariancePenalty(Divergence):
     eq. 6 and 7 (https://arxiv.org/abs/1711.00848). :class:`DIPELBO` logs the two sums apart.
 
     It sees second moments alone, and supposes a prior of identity covariance, whatever the model's
-    prior is. No sample of either is drawn. C is estimated without bias, its square is biased up by
-    its variance, the more the smaller the batch. The unit is that of z to the fourth power; not
+    prior is, also where that is given something of the datum. No sample of either is drawn. C is
+    estimated without bias, its square is biased up by its variance, the more the smaller the batch.
+    The unit is that of z to the fourth power; not
     nats. With both weights 0 it is 0.
 
     Args:
@@ -141,15 +157,15 @@ def checked_kind(kind: Kind) -> Kind:
     return kind
 
 
-def _mean_covariance(fn: Distribution, dim: int) -> Float[Tensor, "d d"]:
+def _mean_covariance(traces: TracePair, fn: Distribution, dim: int) -> Float[Tensor, "d d"]:
     """The encodings' own covariance, in the mean over the data along batch dimension ``dim``."""
     base: Any = stripped(fn)
     if is_factorised(fn) or isinstance(base, Delta):
-        return data_rows(fn.variance.expand(fn.shape()), _axis(fn, dim)).mean(0).diag()
+        return traces.mean(data_rows(fn.variance.expand(fn.shape()), _axis(fn, dim)).mT).diag()
     if not hasattr(base, "covariance_matrix"):
         raise NotImplementedError
     outer = len(fn.event_shape) - len(base.event_shape)
-    blocks = base.covariance_matrix.movedim(dim - outer - 2, 0).mean(0)
+    blocks = traces.mean(base.covariance_matrix.movedim(dim - outer - 2, -1))
     return torch.block_diag(*blocks.reshape(-1, *blocks.shape[-2:]))
 
 

@@ -15,6 +15,9 @@ from torch.autograd.function import once_differentiable
 
 BLOCK = 2**17  # pairs held at once
 
+Weights = tuple[Tensor | None, Tensor | None]
+"""How much each point of two samples counts; None where all of one count the same."""
+
 
 @dataclass(frozen=True)
 class Radial:
@@ -35,6 +38,7 @@ def u_statistic(
     x: Float[Tensor, "*d b e"],
     y: Float[Tensor, "*d s e"],
     radial: Radial,
+    weights: Weights = (None, None),
     *,
     is_paired: bool = False,
 ) -> Float[Tensor, ""]:
@@ -45,16 +49,19 @@ def u_statistic(
         + \frac{1}{S(S-1)} \sum_{i \ne j} f(|y_i - y_j|^2)
         - \frac{2}{BS} \sum_{i,j} f(|x_i - y_j|^2)
 
-    Each unordered pair is formed once. Summed over leading dimensions. Differentiable once.
+    Each unordered pair is formed once. Summed over leading dimensions. Differentiable once. Of
+    points with weights a pair counts the product of its two, and the means are weighted.
 
     Args:
         x: B points, or as many for each of the leading dimensions.
         y: S points.
         radial: f.
+        weights: How much each of them counts.
         is_paired: Whether x_i and y_i belong together, B = S of them: the sum across then leaves
             out i = j, too, and has the factor 2/(B(B-1)).
     """
-    value: Tensor = _UStatistic.apply(x, y, radial, (wanted(x), wanted(y)), is_paired)[0]
+    wants = (wanted(x), wanted(y))
+    value: Tensor = _UStatistic.apply(x, y, radial, wants, is_paired, *weights)[0]
     return value
 
 
@@ -80,6 +87,7 @@ def value_and_gradients(
     radial: Radial,
     wants: tuple[bool, bool],
     is_paired: bool = False,
+    *weights: Float[Tensor, " _"] | None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "*d b e"] | None, Float[Tensor, "*d s e"] | None]:
     """:func:`u_statistic` and its gradients by x and y, where these are wanted."""
     shift = y.mean(-2, keepdim=True)  # distances between large numbers are inexact
@@ -87,33 +95,41 @@ def value_and_gradients(
     grad_x, grad_y = (
         torch.zeros_like(z) if want else None for z, want in zip((x, y), wants, strict=True)
     )
-    b, s = x.shape[-2], y.shape[-2]
-    across = b * (s - 1 if is_paired else s)
+    a, b = weights or (None, None)
+    across = _sum(x, a) * _sum(y, b)
+    if is_paired:
+        across = across - _own(x, a, b).sum()
     value = (
-        _weighted_sum(x, x, radial, 2 / (b * (b - 1)), (grad_x, grad_x), within=True)
-        + _weighted_sum(y, y, radial, 2 / (s * (s - 1)), (grad_y, grad_y), within=True)
-        + _weighted_sum(x, y, radial, -2 / across, (grad_x, grad_y))
+        _weighted_sum(x, x, radial, 2 / _pairs(x, a), (grad_x, grad_x), (a, a), within=True)
+        + _weighted_sum(y, y, radial, 2 / _pairs(y, b), (grad_y, grad_y), (b, b), within=True)
+        + _weighted_sum(x, y, radial, -2 / across, (grad_x, grad_y), (a, b))
     )
     if is_paired:
-        value = value + own_pairs(x, y, radial, 2 / across, (grad_x, grad_y))
+        value = value + own_pairs(x, y, radial, 2 * _own(x, a, b) / across, (grad_x, grad_y))
     return value.to(x.dtype), grad_x, grad_y
+
+
+def _own(x: Tensor, a: Tensor | None, b: Tensor | None) -> Float[Tensor, "b 1"]:
+    """How much the pair of x_i and y_i counts."""
+    one = x.new_ones(x.shape[-2])
+    return ((one if a is None else a) * (one if b is None else b))[:, None]
 
 
 def own_pairs(
     x: Float[Tensor, "*d b e"],
     y: Float[Tensor, "*d b e"],
     radial: Radial,
-    weight: float,
+    weights: Float[Tensor, "b 1"],
     grads: tuple[Tensor | None, Tensor | None],
 ) -> Float[Tensor, ""]:
-    r"""The sum of weight f(|x_i - y_i|^2); adds to the gradients where these are given."""
+    r"""The sum of w_i f(|x_i - y_i|^2); adds to the gradients where these are given."""
     apart = x - y
     squared = apart.square().sum(-1, keepdim=True)
     value, slope = radial.value_and_slope(squared)
     for grad, sign in zip(grads, (1, -1), strict=True):
         if grad is not None:
-            grad.add_((slope * apart).to(grad), alpha=2 * sign * weight)
-    return weight * value.sum(dtype=sum_dtype(x))
+            grad.add_((weights * slope * apart).to(grad), alpha=2 * sign)
+    return (weights * value).sum(dtype=sum_dtype(x))
 
 
 def squared_distances(
@@ -151,12 +167,24 @@ class _UStatistic(OnePass):
     forward = staticmethod(value_and_gradients)
 
 
-def _weighted_sum(
+def _sum(z: Tensor, weights: Tensor | None) -> int | float | Tensor:
+    """How much all points count."""
+    return z.shape[-2] if weights is None else weights.sum()
+
+
+def _pairs(z: Tensor, weights: Tensor | None) -> int | float | Tensor:
+    """How much all ordered pairs of two points count."""
+    n = z.shape[-2]
+    return n * (n - 1) if weights is None else weights.sum().square() - weights.square().sum()
+
+
+def _weighted_sum(  # noqa: PLR0917
     x: Tensor,
     y: Tensor,
     radial: Radial,
-    weight: float,
+    weight: float | Tensor,
     grads: tuple[Tensor | None, Tensor | None],
+    weights: Weights,
     *,
     within: bool = False,
 ) -> Tensor:
@@ -175,16 +203,20 @@ def _weighted_sum(
         start = rows.stop
         x_, y_ = x[..., rows, :], y[..., first:, :]
         value, slope = radial.value_and_slope(squared_distances(x_, y_))
+        if weights[0] is not None:
+            value, slope = (v * weights[0][rows, None] for v in (value, slope))
+        if weights[1] is not None:
+            value, slope = (v * weights[1][first:] for v in (value, slope))
         if within:
             value, slope = value.triu(1), slope.triu(1)
         total = total + value.sum()
         with torch.autocast(x.device.type, enabled=False):
             if grad_x is not None:
                 push = slope.sum(-1, keepdim=True) * x_ - slope @ y_
-                grad_x[..., rows, :].add_(push, alpha=2 * weight)
+                grad_x[..., rows, :].add_(push * (2 * weight))
             if grad_y is not None:
                 push = slope.sum(-2)[..., None] * y_ - slope.mT @ x_
-                grad_y[..., first:, :].add_(push, alpha=2 * weight)
+                grad_y[..., first:, :].add_(push * (2 * weight))
     return weight * total
 
 

@@ -56,6 +56,8 @@ class AnnealedPriorELBO(TermsELBO):
         3.0
     """
 
+    of_kl = frozenset({"kl", "annealed_kl", "entropy", "log_normalizer"})
+
     def __init__(
         self, beta: float | Tensor = 1.0, *, num_particles: int = 1, analytic_kl: bool = True
     ) -> None:

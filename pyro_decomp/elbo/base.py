@@ -27,6 +27,8 @@ from pyro_decomp.traces import TracePair
 
 Program = Callable[..., Any]
 
+PLAIN = frozenset({"log_likelihood", "kl", "global_kl", "supervision"})
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -37,6 +39,8 @@ class Estimate:
         objective: What is maximised, the weighted sum of the terms.
         elbo: The plain evidence lower bound of the same batch, all weights neutral.
         num_data: N, the full size of the data plate.
+        total: How much all data count: N, or without the rows that are masked, or the sum of the
+            data's weights.
         pairs: The traces behind it, one pair a particle.
     """
 
@@ -44,12 +48,13 @@ class Estimate:
     objective: Tensor
     elbo: Tensor
     num_data: int
+    total: int | float | Tensor
     pairs: tuple[TracePair, ...]
 
     @property
     def loss(self) -> Tensor:
-        """What Pyro's SVI minimises: -N times the objective."""
-        return -self.num_data * self.objective
+        """What Pyro's SVI minimises: minus the objective, times how much all data count."""
+        return -self.total * self.objective
 
 
 class TermsELBO(ELBO):
@@ -83,7 +88,11 @@ class TermsELBO(ELBO):
     Attributes:
         kl_methods: Latent site to "analytic" or "Monte Carlo", as of the last evaluation.
         supervision: Weight of the labels' log q(y|x); 1 unless it is set.
+        of_kl: The terms that a scale of the user's around all latent sites, annealing, multiplies
+            in the objective.
     """
+
+    of_kl: ClassVar[frozenset[str]] = frozenset({"kl"})
 
     _found_out_of_programs: ClassVar[frozenset[str]] = frozenset({"kl_methods", "_structure"})
 
@@ -174,11 +183,7 @@ class TermsELBO(ELBO):
             ModelError: The pair or the batch is not something the objective can score.
         """
         pairs = tuple(self.trace_pairs(model, guide, *args, **kwargs))
-        totals: dict[str, Tensor] = {}
-        for pair in pairs:
-            for name, value in self.terms(pair).items():
-                totals[name] = totals[name] + value if name in totals else value
-        terms = self.of_means({name: value / self.num_particles for name, value in totals.items()})
+        terms = self._mean_over([self.terms(pair) for pair in pairs])
         self.kl_methods = pairs[-1].kl_methods
         weights = {"supervision": self.supervision} | self.weights()
         if missing := terms.keys() - weights.keys():
@@ -186,9 +191,25 @@ class TermsELBO(ELBO):
                 f"{type(self).__name__}.weights(): expected a weight for every term, got none for "
                 f"{', '.join(sorted(missing))} (0 only logs it)"
             )
-        objective = _total(weights[n] * value for n, value in terms.items() if _counts(weights[n]))
+        counted = {name: value for name, value in terms.items() if _counts(weights[name])}
+        if pairs[0].rows.irregular and (others := counted.keys() - PLAIN):
+            pairs[0].require_regular(", ".join(sorted(others)))
+        if pairs[0].has_scales:
+            scaled = self._mean_over([TermsELBO.terms(self, pair.scaled) for pair in pairs])
+            annealing = pairs[0].rows.annealing
+            annealed = {n: v * annealing for n, v in counted.items() if n in self.of_kl - PLAIN}
+            counted |= annealed | {n: scaled[n] for n in counted.keys() & PLAIN}
+        objective = _total(weights[name] * value for name, value in counted.items())
         elbo = terms["log_likelihood"] - terms["kl"] - terms.get("global_kl", 0.0)
-        return Estimate(terms, objective, elbo, pairs[-1].num_data, pairs)
+        return Estimate(terms, objective, elbo, pairs[-1].num_data, pairs[-1].total, pairs)
+
+    def _mean_over(self, particles: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Terms in the mean over particles, and those that are functions of their means."""
+        totals: dict[str, Tensor] = {}
+        for terms in particles:
+            for name, value in terms.items():
+                totals[name] = totals[name] + value if name in totals else value
+        return self.of_means({name: value / len(particles) for name, value in totals.items()})
 
     def differentiable_loss(
         self, model: Program, guide: Program, *args: Any, **kwargs: Any

@@ -42,6 +42,8 @@ class CapacityELBO(TermsELBO):
         -100.0
     """
 
+    of_kl = frozenset({"kl", "capacity_gap"})
+
     def __init__(
         self,
         gamma: float | Tensor = 1000.0,

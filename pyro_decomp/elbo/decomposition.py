@@ -13,6 +13,7 @@ from pyro_decomp.aggregate_posterior.estimators import check_estimator
 from pyro_decomp.aggregate_posterior.families import is_factorised, stripped
 from pyro_decomp.elbo.base import TermsELBO
 from pyro_decomp.errors import ModelError
+from pyro_decomp.rows import unmasked
 from pyro_decomp.sites import plate_dims
 from pyro_decomp.traces import OwnSamples, TracePair
 
@@ -121,7 +122,8 @@ class DecomposedELBO(TermsELBO):
         latents = set(traces.latents)
         _check_independent({name: inputs.sites[name] & latents for name in traces.latents})
         for name in traces.latents:
-            _check_factorised(name, traces.model.nodes[name]["fn"], traces.batch_size)
+            pz = unmasked(traces.model.nodes[name]["fn"])
+            _check_factorised(name, pz, traces.batch_size)
         self._prior_checked = self._structure
 
 

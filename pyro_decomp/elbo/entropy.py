@@ -6,6 +6,7 @@ from pyro.distributions import Distribution
 from torch import Tensor, distributions
 
 from pyro_decomp.elbo.base import TermsELBO
+from pyro_decomp.rows import unmasked
 from pyro_decomp.traces import TracePair
 
 ENTROPY_OF_UNIT_NORMAL = (1 + math.log(2 * math.pi)) / 2  # per dimension, in nats
@@ -44,6 +45,8 @@ class EntropyRegularizedELBO(TermsELBO):
         >>> EntropyRegularizedELBO(3.0).weights()["half_log_det"]
         2.0
     """
+
+    of_kl = frozenset({"kl", "half_log_det", "entropy"})
 
     def __init__(
         self, beta: float | Tensor = 1.0, *, num_particles: int = 1, analytic_kl: bool = True
@@ -87,7 +90,7 @@ def analytic_entropy(traces: TracePair, name: str) -> Tensor | None:
     """H[q(z|x)] of one site per datum, ``[B]``, in nats; None where it has no closed form."""
     site = traces.guide.nodes[name]
     try:
-        entropy = site["fn"].entropy()
+        entropy = unmasked(site["fn"]).entropy()
     except NotImplementedError:
         return None
     return traces.per_datum(entropy, site)
@@ -97,11 +100,12 @@ def half_log_det(traces: TracePair, name: str) -> Tensor:
     """Log|S(x)| / 2 of one Gaussian site per datum, ``[B]``."""
     site = traces.guide.nodes[name]
     constant = site["fn"].event_shape.numel() * ENTROPY_OF_UNIT_NORMAL
-    return traces.per_datum(site["fn"].entropy() - constant, site)
+    return traces.per_datum(unmasked(site["fn"]).entropy() - constant, site)
 
 
 def is_gaussian(q: Distribution) -> bool:
     """Whether q is a Normal of any number of dimensions."""
+    q = unmasked(q)
     while isinstance(q, distributions.Independent):
         q = q.base_dist
     normal = distributions.Normal, distributions.MultivariateNormal

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pyro_decomp.auxiliary import Auxiliary, OptimizerFactory
 from pyro_decomp.density_ratio import classification_loss, log_ratio
+from pyro_decomp.divergences.base import require_equal_weights
 from pyro_decomp.elbo.base import TermsELBO
 from pyro_decomp.traces import TracePair
 
@@ -45,7 +46,7 @@ class FactorELBO(TermsELBO):
     nor unbiased: it is as good as the discriminator, which is why that is trained at every step,
     on this batch's codes and the permuted ones of an independent second minibatch. No gradient of
     the objective reaches the discriminator, and none of its loss the encoder. The prior need not
-    factorise.
+    factorise, and may be given something of the datum: TC does not see it.
 
     The trainer owns the discriminator's optimiser and logs ``discriminator_loss``. In Pyro's SVI
     you take its step yourself, after SVI's (an example is below).
@@ -88,6 +89,8 @@ class FactorELBO(TermsELBO):
         ...     optimizer.step()
     """
 
+    of_kl = frozenset({"kl", "total_correlation"})
+
     def __init__(
         self,
         gamma: float | Tensor,
@@ -123,6 +126,7 @@ class FactorELBO(TermsELBO):
     def terms(self, traces: TracePair) -> dict[str, Tensor]:
         """The terms of the ELBO and the discriminator's estimate of the total correlation."""
         terms = super().terms(traces)
+        require_equal_weights(traces, "FactorELBO")
         terms["total_correlation"] = log_ratio(self.discriminator, traces.codes()).mean()
         return terms
 

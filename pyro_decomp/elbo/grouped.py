@@ -27,8 +27,9 @@ class GroupedTotalCorrelationELBO(DecomposedELBO):
     one may stay entangled.
 
     Terms: those of :class:`TermsELBO`, ``mutual_information``, ``between_total_correlation``,
-    ``within_total_correlation`` and ``dimensionwise_kl``, in nats per datum. Estimation, bias and
-    weights are as in :class:`TotalCorrelationELBO`.
+    ``within_total_correlation`` and ``dimensionwise_kl``, in nats per datum; and
+    ``prior_information`` where the prior is given something, as in :class:`TotalCorrelationELBO`.
+    Estimation, bias and weights are as there.
 
     Args:
         alpha: Weight of the mutual information.
@@ -42,6 +43,16 @@ class GroupedTotalCorrelationELBO(DecomposedELBO):
     Raises:
         ModelError: On evaluation, as :class:`TotalCorrelationELBO`.
     """
+
+    of_kl = frozenset(
+        {
+            "kl",
+            "mutual_information",
+            "between_total_correlation",
+            "within_total_correlation",
+            "dimensionwise_kl",
+        }
+    )
 
     def __init__(
         self,

@@ -29,13 +29,14 @@ def call(target: Any, given: Sequence[Any], real: torch.dtype, address: Address)
 
 
 def _log_densities(given: Sequence[Any], real: torch.dtype, address: Address) -> Result:
-    inputs, asked = given[:3], given[3:6]
+    inputs, asked = given[:4], given[4:7]
     code, problem = _code(real), _problem(inputs, asked)
-    pointer, start = address(problem), _function(address(code.forward), 4)
+    pointer, start = address(problem), _function(address(code.forward), 5)
     units = code.forward_units(problem)
 
     def write(read: Sequence[str], written: Sequence[str]) -> str:
-        return f"failed |= {start}({', '.join([pointer, '0', str(units), *read, *written])});"
+        arguments = [pointer, "0", str(units), *_with_null(read, inputs), *written]
+        return f"failed |= {start}({', '.join(arguments)});"
 
     shape = (problem.num_sets, inputs[0].shape[1])
     return _call(inputs, write, [shape])[0]
@@ -44,26 +45,33 @@ def _log_densities(given: Sequence[Any], real: torch.dtype, address: Address) ->
 def _log_densities_backward(
     given: Sequence[Any], real: torch.dtype, address: Address
 ) -> Sequence[Result]:
-    inputs, asked, with_z = given[:5], given[5:8], given[8]
-    code, problem = _code(real), _problem(inputs[:3], asked)
-    pointer, start = address(problem), _function(address(code.backward), 8)
+    inputs, asked, with_z = given[:6], given[6:9], given[9]
+    code, problem = _code(real), _problem(inputs[:4], asked)
+    pointer, start = address(problem), _function(address(code.backward), 9)
     units = code.backward_units(problem)
     z, loc = inputs[0].shape, inputs[1].shape
 
     def write(read: Sequence[str], written: Sequence[str]) -> str:
         to_z, *others = written
         clear = f"memset({to_z}, 0, {z[0] * z[1]} * sizeof(real)); " if with_z else ""
-        arguments = [pointer, "0", str(units), *read, to_z if with_z else "NULL", *others]
+        to_z = to_z if with_z else "NULL"
+        arguments = [pointer, "0", str(units), *_with_null(read, inputs), to_z, *others]
         return f"{clear}failed |= {start}({', '.join(arguments)});"
 
     return _call(inputs, write, [z if with_z else (z[0], 0), loc, loc])
 
 
+def _with_null(read: Sequence[str], inputs: Sequence[Value | None]) -> Sequence[str]:
+    """The inputs by name, NULL in the place of weights of rows that there are none of."""
+    return [*read[:3], "NULL", *read[3:]] if inputs[3] is None else read
+
+
 def _call(
-    arguments: Sequence[Value],
+    inputs: Sequence[Value | None],
     write: Callable[[Sequence[str], Sequence[str]], str],
     shapes: Sequence[Shape],
 ) -> Sequence[Result]:
+    arguments = [value for value in inputs if value is not None]
     return Call((), "real", arguments, write, shapes).results
 
 
@@ -80,10 +88,12 @@ def _code(real: torch.dtype) -> ctypes.CDLL:
     return code
 
 
-def _problem(inputs: Sequence[Value], asked: Sequence[Any]) -> gaussian_native.Problem:
-    z, loc, _ = (value.shape for value in inputs)
+def _problem(inputs: Sequence[Value | None], asked: Sequence[Any]) -> gaussian_native.Problem:
+    z, loc, _ = (value.shape for value in inputs[:3] if value is not None)
+    num_rows = 0 if inputs[3] is None else inputs[3].shape[0]
     if len(z) != 2:
         raise FusionError("pairs of several mixtures are not written as C")
     weights, ends, split = asked
     shape = (1, z[0], z[1], loc[1])
-    return gaussian_native.described(shape, (0, 0, 0), tuple(weights), tuple(ends), split)
+    steps = (0, 0, 0, 0, num_rows)
+    return gaussian_native.described(shape, steps, tuple(weights), tuple(ends), split)

@@ -1,5 +1,6 @@
 import math
-from itertools import permutations
+from itertools import combinations, permutations
+from typing import Any
 
 import pyro.distributions as dist
 import pytest
@@ -151,3 +152,54 @@ def test_an_unknown_estimator_is_named() -> None:
         ValueError, match=r"estimator: expected one of 'stratified_averaged', .*'mss"
     ):
         check_estimator("mss")
+
+
+@pytest.mark.parametrize("batch_size", [2, 3])
+@pytest.mark.parametrize("kind", ["mask", "weights", "both"])
+def test_rows_that_do_not_count_the_same_give_an_unbiased_mixture(
+    kind: str, batch_size: int
+) -> None:
+    """In the mean over all batches of B out of N = 5: E[q_hat/q] = 1 at every datum's own code."""
+    n = 5
+    valid = torch.tensor([True, True, False, True, True])
+    weight = torch.tensor([1.0, 3.0, 2.0, 0.5, 1.5]).double()
+    counts = {"mask": valid.double(), "weights": weight, "both": weight * valid}[kind]
+    total, num_valid = counts.sum(), None if kind == "weights" else int(valid.sum())
+    densities = torch.rand(n, n, generator=torch.Generator().manual_seed(0)).double()
+    expected = densities @ (counts / total)
+    sums, seen = torch.zeros(n).double(), torch.zeros(n).double()
+    for rows in combinations(range(n), batch_size):
+        index = torch.tensor(rows)
+        if kind != "weights" and int(valid[index].sum()) < 2:
+            continue  # refused: see below
+        weights = pair_weights(
+            "stratified_averaged",
+            n,
+            batch_size,
+            counts=counts[index],
+            total=total,
+            num_valid=num_valid,
+        )
+        pairs = densities[index][:, index].log()
+        ratio = (weights.add_(pairs).logsumexp(-1) + weights.other).exp() / expected[index]
+        of_data = counts[index] > 0
+        sums[index] += torch.where(of_data, ratio, 0.0)
+        seen[index] += of_data
+    of_data = counts > 0
+    torch.testing.assert_close((sums / seen)[of_data], torch.ones(int(of_data.sum())).double())
+
+
+def test_one_datum_of_a_masked_batch_gives_no_number() -> None:
+    counts = torch.tensor([1.0, 0.0, 0.0])
+    weights = pair_weights("stratified_averaged", 9, 3, counts=counts, total=3.0, num_valid=3.0)
+    assert weights.add_(torch.zeros(3, 3)).logsumexp(-1)[0].isnan()
+
+
+@pytest.mark.parametrize("estimator", ["stratified_averaged", "weighted", "batch"])
+def test_counts_of_one_are_none(estimator: Any) -> None:
+    for b, n in ((3, 3), (3, 7)):
+        plain = pair_weights(estimator, n, b)
+        counted = pair_weights(estimator, n, b, counts=torch.ones(b).double(), total=n)
+        pairs = torch.randn(b, b).double()
+        expected = plain.add_(pairs.clone()) + plain.other
+        torch.testing.assert_close(counted.add_(pairs) + counted.other, expected)

@@ -25,7 +25,7 @@ from pyro_decomp.divergences import (
     mmd,
 )
 from pyro_decomp.traces import TracePair
-from tests.conditional import CONDITIONAL, K, N, PRODUCTS, U, X, Codes, Conditional
+from tests.conditional import CONDITIONAL, PRODUCTS, Codes, Conditional, K, N, U, X
 from tests.divergences.sites import evaluate, traced
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
@@ -44,7 +44,9 @@ def codes(pair: TracePair, *, of_prior: bool) -> Codes:
 
 
 def rows_of(pair: TracePair, z: Codes, rows: list[int]) -> Codes:
-    return {name: z[name].index_select(axis, torch.tensor(rows)) for name, axis in pair.axes.items()}
+    return {
+        name: z[name].index_select(axis, torch.tensor(rows)) for name, axis in pair.axes.items()
+    }
 
 
 @pytest.mark.parametrize("of_prior", [False, True], ids=["codes", "draws of the prior"])
@@ -113,8 +115,7 @@ def test_over_the_whole_set_a_minibatch_has_the_exact_densities(case: Conditiona
     pair = pair_of(case, [1, 3])
     z = codes(pair, of_prior=False)
     log_p, log_q = (
-        log_prob(z, data).logsumexp(1)
-        for log_prob, data in ((case.log_pz, U), (case.log_qz, X))
+        log_prob(z, data).logsumexp(1) for log_prob, data in ((case.log_pz, U), (case.log_qz, X))
     )
     found = ExclusiveKL(Exact(X, U))(pair)
     torch.testing.assert_close(found, (log_q - log_p).mean(), **CLOSE)

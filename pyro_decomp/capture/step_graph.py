@@ -173,7 +173,7 @@ def _check_repeats(experiment: Experiment, state: State, batch: Sequence[Tensor]
     """Refuse programs in which Python decides: what it draws or counts would be a constant."""
     if counted := [path for path, kind in state.program.moving.items() if kind == "value"]:
         raise CaptureError(
-            f"every run of the programs moves what they keep in Python: {', '.join(counted)}"
+            f"Python decides what the programs compute: every run moves {', '.join(counted)}"
         )
 
     def objective(other_draws: int) -> Tensor:

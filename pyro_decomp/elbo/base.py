@@ -14,13 +14,13 @@ from pyro.util import warn_if_nan
 from torch import Tensor, nn
 
 from pyro_decomp import preflight
-from pyro_decomp.automatic_guides import REMEDY, LocalGuides, without_rows
+from pyro_decomp.automatic_guides import LocalGuides, explain
 from pyro_decomp.dependence import ancestors, dependencies
 from pyro_decomp.enumeration import Enumeration
 from pyro_decomp.errors import ModelError
 from pyro_decomp.modules import buffers_kept, find_modules
 from pyro_decomp.seeds import random_state, set_random_state
-from pyro_decomp.sites import SampleTrace, is_latent, sample_sites
+from pyro_decomp.sites import SampleTrace, is_latent, missing_values, sample_sites
 from pyro_decomp.traces import TracePair
 
 Program = Callable[..., Any]
@@ -292,13 +292,21 @@ class _Structure:
         kwargs: Any,
     ) -> "_Structure":
         model_trace, guide_trace = traces
-        preflight.check(model_trace, guide_trace)
+        try:
+            preflight.check(model_trace, guide_trace)
+        except ModelError as error:
+            if explanation := explain(guide, str(error).partition(":")[0]):
+                raise ModelError(explanation) from error
+            raise
         latent = {site["name"] for site in sample_sites(guide_trace) if is_latent(site)}
         of_guide = dependencies(guide, guide_trace, *args, **kwargs)
         labels = _labels(model_trace, guide_trace)
-        if labels:
+        of_model: dict[str, set[str]] = {}
+        if labels or missing_values(model_trace) - set(guide_trace.nodes):
             replayed = poutine.replay(model, trace=guide_trace)
             of_model = dependencies(replayed, model_trace, *args, **kwargs)
+            preflight.check_missing_values(model_trace, guide_trace, of_model)
+        if labels:
             above = set().union(*(ancestors(name, of_model) for name in latent))
             labels = tuple(name for name in labels if name in above)
         return cls(
@@ -335,18 +343,10 @@ def _trace(
         return SampleTrace()(replayed).get_trace(*args, **kwargs), guide_trace
     except (ValueError, IndexError, RuntimeError) as error:
         found = str(error).partition("\n")[0]  # a table of all shapes may follow
-        if "index_select" in found:
-            raise ModelError(
-                "a parameter with an entry for every datum, as Pyro's automatic guides have, is "
-                f"taken by the rows of its plate, and these are no row numbers: {REMEDY}"
-            ) from error
+        if explanation := explain(guide, found):
+            raise ModelError(explanation) from error
         if "Shape mismatch inside plate" not in found:
             raise
-        if family := without_rows(guide):
-            raise ModelError(
-                f"{family} has latents of its own for every datum and takes these in their order, "
-                f"whatever the batch is: {REMEDY}"
-            ) from error
         raise ModelError(
             f"{found[0].lower()}{found[1:]}: declare the dimensions of one datum as "
             "event dimensions with .to_event(), so that only the data are a batch"

@@ -98,10 +98,25 @@ def has_local_parameters(guide: Callable[..., Any]) -> bool:
     return any(isinstance(part, AutoGuide | AutoMessenger) for part in _parts(guide))
 
 
-def without_rows(guide: Callable[..., Any]) -> str | None:
-    """The family of an automatic guide without ``create_plates``; None if there is none."""
-    autos = (p for p in _parts(guide) if isinstance(p, AutoGuide) and p.master is None)
-    return next((type(p).__name__ for p in autos if p.create_plates is None), None)
+def explain(guide: Callable[..., Any], reason: str) -> str | None:
+    """What an error of shapes says of a guide with parameters for certain data; None of others.
+
+    Args:
+        guide: The guide.
+        reason: The error.
+    """
+    if "index_select" in reason:
+        return (
+            "a parameter with an entry for every datum, as Pyro's automatic guides have, is taken "
+            f"by the rows of its plate, and these are no row numbers: {REMEDY}"
+        )
+    guides = [p for p in _parts(guide) if isinstance(p, AutoGuide | AutoMessenger)]
+    if not guides or not any(word in reason.lower() for word in ("shape", "size", "dimension")):
+        return None
+    return (
+        f"{type(guides[0]).__name__} has latents of its own for every datum, and cannot be run on "
+        f"a batch of other rows ({reason}): {REMEDY}"
+    )
 
 
 def _parts(guide: Callable[..., Any]) -> list[nn.Module]:

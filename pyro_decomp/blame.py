@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_decomp.densities import is_inside
+from pyro_decomp.densities import is_bounded, is_inside
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.support import family
 from pyro_decomp.sites import sample_sites
@@ -33,10 +33,21 @@ def blame_terms(estimate: Estimate, values: Mapping[str, float], step: int) -> s
         )
     named = ", ".join(f"{name} = {values[name]}" for name in terms)
     where = f", at site {', '.join(dict.fromkeys(sites))}" if sites else ""
-    return (
-        f"step {step}: {named}{where}; the last checkpoint is kept (try a smaller "
-        "learning rate, or a likelihood whose scale cannot vanish)"
-    )
+    hint = "try a smaller learning rate, or a likelihood whose scale cannot vanish"
+    if not sites and (bounded := _bounded_encodings(estimate)):
+        hint = (
+            f"q(z) may have density 0 where the prior has draws, as {bounded} is bounded in the "
+            "guide: use ExclusiveKL() or a divergence of samples, or a guide with the prior's "
+            "support"
+        )
+    return f"step {step}: {named}{where}; the last checkpoint is kept ({hint})"
+
+
+def _bounded_encodings(estimate: Estimate) -> str:
+    """Latent sites of a datum whose distribution in the guide does not reach everywhere."""
+    pair = estimate.pairs[-1]
+    fns = {name: pair.guide.nodes[name]["fn"] for name in pair.latents}
+    return ", ".join(f"'{n}' ({family(fn)})" for n, fn in fns.items() if is_bounded(fn))
 
 
 def _log_prob_is_finite(site: Mapping[str, Any]) -> bool:

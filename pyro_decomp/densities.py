@@ -77,7 +77,7 @@ def log_density(
     if isinstance(fn, ExpandedDistribution):
         inner = log_density(fn.base_dist, value, log_prob)
         return inner.expand(torch.broadcast_shapes(inner.shape, fn.batch_shape))
-    point = _point_inside(fn, value) if _is_bounded(fn) else None
+    point = _point_inside(fn, value) if is_bounded(fn) else None
     if point is None:
         return fn.log_prob(value) if log_prob is None else log_prob(fn, value)
     within = is_inside(fn, value)
@@ -139,15 +139,15 @@ def _check(support: Any, value: Tensor) -> Tensor:
     return inside
 
 
-def _is_bounded(fn: Distribution) -> bool:
+def is_bounded(fn: Distribution) -> bool:
     """Whether there are values outside of the support, as far as is known."""
     if isinstance(fn, Independent | MaskedDistribution | ExpandedDistribution):
-        return _is_bounded(fn.base_dist)
+        return is_bounded(fn.base_dist)
     if _is_plain_transformed(fn):
         if any(isinstance(transform, nn.Module) for transform in fn.transforms):
             return False  # a flow is run once, and may not have an inverse
         ends = any(not _is_everywhere(transform.codomain) for transform in fn.transforms)
-        return ends or _is_bounded(fn.base_dist)
+        return ends or is_bounded(fn.base_dist)
     try:
         return not _is_everywhere(fn.support)
     except (NotImplementedError, AttributeError):

@@ -13,7 +13,7 @@ from pyro_decomp.data.batches import Batch
 from pyro_decomp.enumeration import Enumeration
 from pyro_decomp.errors import ModelError
 from pyro_decomp.run import Run
-from pyro_decomp.sites import Site, data_plate, is_latent, sample_sites
+from pyro_decomp.sites import Site, data_plate, is_latent, missing_values, sample_sites
 
 Kind = Literal["mean", "sample"]
 
@@ -46,12 +46,16 @@ def infer(run: Run, batch: Batch, kind: Kind) -> tuple[poutine.Trace, poutine.Tr
 
 
 def local_latents(trace: poutine.Trace) -> dict[str, Tensor]:
-    """The latent sites of a datum and their values, data first; auxiliary ones left out."""
-    plate = data_plate(trace)
+    """The latent sites of a datum and their values, data first.
+
+    Auxiliary sites are left out, and missing values of the data.
+    """
+    plate, missing = data_plate(trace), missing_values(trace)
     return {
         site["name"]: data_first(site["value"], site, int(plate.dim))
         for site in sample_sites(trace)
         if is_latent(site) and not site["infer"].get("is_auxiliary")
+        if site["name"] not in missing
         if any(frame.name == plate.name for frame in site["cond_indep_stack"])
     }
 

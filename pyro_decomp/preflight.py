@@ -4,11 +4,13 @@ Each check is one sentence that names the site and the fix. They read the traces
 made anyway, so they draw no random numbers of their own.
 """
 
+from collections.abc import Mapping
+
 from pyro import poutine
 from torch import Tensor
 
 from pyro_decomp.errors import ModelError
-from pyro_decomp.sites import Site, data_plate, sample_sites
+from pyro_decomp.sites import Site, data_plate, missing_values, sample_sites
 from pyro_decomp.support import family, outside, refusal
 
 
@@ -40,6 +42,30 @@ def check(model: poutine.Trace, guide: poutine.Trace) -> None:
             f"no site of the model is observed inside the data plate '{plate.name}': expected the "
             "likelihood there, as in pyro.sample('x', ..., obs=x)"
         )
+
+
+def check_missing_values(
+    model: poutine.Trace, guide: poutine.Trace, dependencies: Mapping[str, set[str]]
+) -> None:
+    """Check that nothing in the model depends on missing values that the guide does not draw.
+
+    Args:
+        model: The model's trace.
+        guide: The guide's.
+        dependencies: Site of the model to the others that it depends on.
+
+    Raises:
+        ModelError: Something does, so that they do not integrate to one.
+    """
+    missing = missing_values(model) - set(guide.nodes)
+    for name, parents in dependencies.items():
+        for parent in sorted(parents & missing):
+            observed = parent.removesuffix("_unobserved")
+            raise ModelError(
+                f"site '{name}' depends on the missing values of '{observed}', which then cannot "
+                f"be left out: expected pyro.sample('{parent}', ...) in the guide, or a model in "
+                f"which nothing depends on '{observed}'"
+            )
 
 
 def check_plate_size(model: poutine.Trace, num_data: int) -> None:
@@ -84,7 +110,7 @@ def _check_matching(model: poutine.Trace, guide: poutine.Trace) -> None:
                 f"the guide's site '{name}' is not in the model: expected one of {_names(latent)}"
             )
     for name, site in latent.items():
-        if name in drawn:
+        if name in drawn or name in missing_values(model):
             continue
         if site["fn"].has_enumerate_support:
             continue

@@ -55,6 +55,26 @@ def is_latent(msg: Any) -> bool:
     return not fixed
 
 
+def missing_values(model: poutine.Trace) -> set[str]:
+    """Sites that stand for what is missing of an observed site, and have a density.
+
+    With ``obs_mask=`` Pyro makes two sites of "x", "x_observed" and "x_unobserved". Where nothing
+    depends on the second it integrates to one, and belongs to neither the latents nor the data.
+    A discrete one with finitely many values is a label, which is inferred, and is not among these.
+    """
+    names = {site["name"]: site for site in sample_sites(model)}
+    pairs = ((name, f"{name.removesuffix('_unobserved')}_observed") for name in names)
+    return {
+        name
+        for name, observed in pairs
+        if observed in names
+        and names[observed]["is_observed"]
+        and name != observed
+        and is_latent(names[name])
+        and not names[name]["fn"].has_enumerate_support
+    }
+
+
 def data_plate(model: poutine.Trace) -> CondIndepStackFrame:
     """The frame of the data plate: the one named "data", or else the only plate there is.
 

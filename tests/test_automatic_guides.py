@@ -38,7 +38,9 @@ FEW = torch.tensor([3, 1, 7, 10, 2])
 @pytest.fixture(autouse=True)
 def _separate() -> Iterator[None]:
     pyro.clear_param_store()
+    torch.set_default_dtype(torch.float64)
     yield
+    torch.set_default_dtype(torch.float32)
     pyro.clear_param_store()
 
 
@@ -99,6 +101,7 @@ def data(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 def made(build: Callable[[Model], Any], rows: Tensor) -> tuple[Model, Any]:
     """A model and its guide, which has seen these rows."""
+    pyro.clear_param_store()
     pyro.set_rng_seed(0)
     model = Model()
     guide = build(model)
@@ -136,14 +139,14 @@ def test_a_batch_of_rows_that_the_guide_does_not_know_is_refused(name: str) -> N
     with pytest.raises(ModelError, match=f"{name} {expected}"):
         BetaELBO().loss(*made(IN_ORDER[name], FEW), *data(FEW))
     model, guide = made(IN_ORDER[name], torch.arange(N))
-    with pytest.raises(ModelError, match=f"{name} has latents of its own for every datum"):
+    with pytest.raises(ModelError, match=f"{name} has latents of its own"):
         BetaELBO().loss(model, guide, *data(FEW))
 
 
-@pytest.mark.parametrize("name", BY_ROW.keys() - {"amortized"} | WHOLE.keys())
+@pytest.mark.parametrize("name", sorted(BY_ROW.keys() - {"amortized"}))
 def test_all_rows_in_another_order_are_refused(name: str) -> None:
     """Pyro takes the parameters in their order then, whatever the rows are."""
-    model, guide = made((BY_ROW | WHOLE)[name], torch.arange(N))
+    model, guide = made(BY_ROW[name], torch.arange(N))
     for rows in (torch.arange(N).flip(0), torch.arange(2 * N) % N):
         with pytest.raises(ModelError, match=r"in their order|latents of its own"):
             BetaELBO().loss(model, guide, *data(rows))
@@ -178,15 +181,13 @@ def experiment(*, plates_given: bool = True, **settings: Any) -> Experiment:
 
 def test_a_run_trains_them_and_is_loaded_and_evaluated(tmp_path: Path) -> None:
     run = train(experiment(elbo=AggregateELBO(alpha=1.0, divergence=MMD())), tmp_path / "run")
-    assert set(run.state.parameters) >= {"0.locs.z_unconstrained", "0.scales.a_unconstrained"} or any(
-        "locs.z" in name for name in run.state.parameters
-    )
-    loaded = load(tmp_path / "run", experiment())
-    for mine, theirs in zip(
-        run.experiment.guide.parameters(), loaded.experiment.guide.parameters(), strict=True
-    ):
-        assert torch.equal(mine, theirs)
-    measured = evaluate(run, num_importance_samples=5)["train"]
+    names = [name.partition(".")[2] for name in run.state.parameters]
+    assert {"locs.z_unconstrained", "scales.a_unconstrained", "locs.w_unconstrained"} <= set(names)
+    loaded = load(tmp_path / "run", experiment=experiment())
+    for name, parameter in run.state.parameters.items():
+        assert torch.equal(parameter, loaded.state.parameters[name])
+    with pytest.warns(UserWarning, match="auxiliary site"):
+        measured = evaluate(run, num_importance_samples=5)["train"]
     assert torch.tensor([measured["elbo"], measured["importance_weighted_log_px"]]).isfinite().all()
     assert "auxiliary site" in measured["left_out"]["mutual_information"]
 
@@ -194,7 +195,7 @@ def test_a_run_trains_them_and_is_loaded_and_evaluated(tmp_path: Path) -> None:
 def test_a_run_refuses_what_its_guide_cannot_know(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="AutoNormal draws rows of its own"):
         train(experiment(plates_given=False), tmp_path / "a")
-    with pytest.raises(ExperimentError, match="AutoNormal has latents of its own.*test_data"):
+    with pytest.raises(ExperimentError, match=r"AutoNormal has latents of its own.*test_data"):
         train(experiment(test_data=data(FEW)), tmp_path / "b")
 
 
@@ -209,6 +210,7 @@ def test_of_a_vae(tmp_path: Path) -> None:
             Experiment(vae.model, guide, data=x, elbo=BetaELBO(), epochs=3),
             tmp_path / type(guide).__name__,
         )
-        measured = evaluate(run, num_importance_samples=3)["train"]
+        with pytest.warns(UserWarning, match="left out"):
+            measured = evaluate(run, num_importance_samples=3)["train"]
         is_local = isinstance(guide, AutoNormal)
         assert ("importance_weighted_log_px" in measured) == is_local

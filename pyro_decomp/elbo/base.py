@@ -15,14 +15,14 @@ from pyro.util import warn_if_nan
 from torch import Tensor, nn
 
 from pyro_decomp import preflight
-from pyro_decomp.automatic_guides import REMEDY, LocalGuides, without_rows
+from pyro_decomp.automatic_guides import LocalGuides, explain
 from pyro_decomp.dependence import dependencies
 from pyro_decomp.enumeration import Enumeration
 from pyro_decomp.errors import ModelError
 from pyro_decomp.modules import buffers_kept, find_modules
 from pyro_decomp.program_state import RepeatedRuns
 from pyro_decomp.seeds import random_state, set_random_state
-from pyro_decomp.sites import SampleTrace, is_latent, sample_sites
+from pyro_decomp.sites import SampleTrace, is_latent, missing_values, sample_sites
 from pyro_decomp.traces import TracePair
 
 Program = Callable[..., Any]
@@ -326,9 +326,18 @@ class _Structure:
         runs: RepeatedRuns,
     ) -> "_Structure":
         model_trace, guide_trace = traces
-        preflight.check(model_trace, guide_trace)
+        try:
+            preflight.check(model_trace, guide_trace)
+        except ModelError as error:
+            if explanation := explain(guide, str(error).partition(":")[0]):
+                raise ModelError(explanation) from error
+            raise
         latent = {site["name"] for site in sample_sites(guide_trace) if is_latent(site)}
         of_guide = dependencies(guide, guide_trace, *args, **kwargs)
+        if missing_values(model_trace) - set(guide_trace.nodes):
+            replayed = poutine.replay(model, trace=guide_trace)
+            of_model = dependencies(replayed, model_trace, *args, **kwargs)
+            preflight.check_missing_values(model_trace, guide_trace, of_model)
         return cls(
             model,
             guide,
@@ -357,18 +366,10 @@ def _trace(
         return model_trace, guide_trace
     except (ValueError, IndexError, RuntimeError) as error:
         found = str(error).partition("\n")[0]  # a table of all shapes may follow
-        if "index_select" in found:
-            raise ModelError(
-                "a parameter with an entry for every datum, as Pyro's automatic guides have, is "
-                f"taken by the rows of its plate, and these are no row numbers: {REMEDY}"
-            ) from error
+        if explanation := explain(guide, found):
+            raise ModelError(explanation) from error
         if "Shape mismatch inside plate" not in found:
             raise
-        if family := without_rows(guide):
-            raise ModelError(
-                f"{family} has latents of its own for every datum and takes these in their order, "
-                f"whatever the batch is: {REMEDY}"
-            ) from error
         raise ModelError(
             f"{found[0].lower()}{found[1:]}: declare the dimensions of one datum as "
             "event dimensions with .to_event(), so that only the data are a batch"

@@ -1,6 +1,6 @@
 """All that training changes: networks, parameters, optimiser and random generators."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -74,11 +74,21 @@ class State:
             module.train(mode)
 
 
-def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State:
+Check = Callable[[Experiment, Sequence[nn.Module], poutine.Trace], None]
+
+
+def prepare(
+    experiment: Experiment, device: torch.device | str = "cpu", *, check: Check | None = None
+) -> State:
     """Move an experiment to a device, check it on its first batch, and find all that is trained.
 
     Random generators and buffers are as before afterwards, whatever the check drew or updated. What
     the programs keep in Pyro's global store is from here on the experiment's own.
+
+    Args:
+        experiment: What will be trained, or was.
+        device: Where.
+        check: Called with the experiment, its networks and the model's trace of the first batch.
 
     Raises:
         ModelError: The model, guide and data do not fit together.
@@ -112,6 +122,8 @@ def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State
         if rest := len(data) % size:  # the last, smaller batch
             evaluate(*data[-rest:])
     preflight.check_plate_size(estimate.pairs[0].model, len(data))
+    if check is not None:
+        check(experiment, modules, estimate.pairs[0].model)
     if len(store):
         experiment.model = _own_store(store)(experiment.model)
         experiment.guide = _own_store(store)(experiment.guide)

@@ -1,11 +1,11 @@
 """Whether every datum has a density under the model, found before the first step."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from pyro import poutine
 from pyro.distributions import constraints
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_decomp.data.batches import AnyData, Batch, Data
 from pyro_decomp.data.checks import column_label
@@ -13,8 +13,8 @@ from pyro_decomp.data.stored import Stored
 from pyro_decomp.errors import DecompError, ModelError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.modules import in_mode
+from pyro_decomp.program_state import undisturbed
 from pyro_decomp.sites import SampleTrace, Site, data_plate, sample_sites
-from pyro_decomp.state import State
 from pyro_decomp.support import Constraint, at_edge, elementary, outside, refusal, without_density
 
 BATCH_ELEMENTS = 2**21  # elements of data looked at at once
@@ -24,18 +24,27 @@ SAMPLED = 1000  # data that are looked at of those that are not in memory
 FAILURES = (RuntimeError, ValueError, IndexError, TypeError)
 
 
-def check_support(experiment: Experiment, state: State) -> None:
+def check_support(
+    experiment: Experiment, modules: Sequence[nn.Module], first: poutine.Trace
+) -> None:
     """Check the training and test data of an experiment against its likelihood.
 
-    See :func:`check_data`.
+    See :func:`check_data`, whose arguments these are.
     """
     sets = {"data": experiment.data, "test data": experiment.test_data}
     for name, data in sets.items():
         if data is not None:
-            check_data(experiment, state, data, name)
+            check_data(experiment, modules, data, name, first=first)
 
 
-def check_data(experiment: Experiment, state: State, data: AnyData, name: str = "data") -> None:
+def check_data(
+    experiment: Experiment,
+    modules: Sequence[nn.Module],
+    data: AnyData,
+    name: str = "data",
+    *,
+    first: poutine.Trace | None = None,
+) -> None:
     """Check that every observed site has a finite density for all data in memory.
 
     Where a site observes a tensor of the data as it is, under a support that does not depend on the
@@ -46,9 +55,11 @@ def check_data(experiment: Experiment, state: State, data: AnyData, name: str = 
 
     Args:
         experiment: The programs.
-        state: Its networks.
+        modules: Its networks.
         data: Training or test data.
         name: What messages call them.
+        first: The model's trace of the first batch of the training data, if it is known; the
+            programs are run on the first of ``data`` otherwise.
 
     Raises:
         ModelError: A value has no density, or the programs cannot be run on it; it is named by its
@@ -56,12 +67,13 @@ def check_data(experiment: Experiment, state: State, data: AnyData, name: str = 
     """
     whole = Data.of(data)
     rows = _rows(whole)
-    with in_mode(state.modules, training=False), state.program.undisturbed(), torch.no_grad():
-        first = whole[: min(experiment.batch_size or PROBED, PROBED)]
-        sites = list(_observed(_traced(experiment, first, rows[: len(first[0])], name)))
-        for site, axis in sites:
-            _check(site, site["value"], axis, rows, name)
-        is_known = [_seen_in_full(*found, first, whole, name) for found in sites]
+    everything = [experiment.model, experiment.guide, *modules]
+    with in_mode(modules, training=False), undisturbed(everything), torch.no_grad():
+        source = whole if first is None else Data.of(experiment.data)
+        if first is None:
+            first = _traced(experiment, source[:PROBED], rows[:PROBED], name)
+        sites = list(_observed(first))
+        is_known = [_seen_in_full(*found, source, whole, name) for found in sites]
         if all(is_known) and not _has_indices(whole):
             return
         for some in rows.split(max(1, BATCH_ELEMENTS // whole.datum_size)):
@@ -94,17 +106,26 @@ def _refuse(  # noqa: PLR0917
     raise refusal(site, value, where, value[first], data=name, is_edge=is_edge)
 
 
-def _seen_in_full(site: Site, axis: int, first: Batch, data: Data, name: str) -> bool:
-    """Whether all values of a site are known to be good; checks them where they are data."""
+def _seen_in_full(site: Site, axis: int, source: Data, data: Data, name: str) -> bool:
+    """Whether all values of a site are known to be good; checks them where they are data.
+
+    Args:
+        site: As it was run on the first of ``source``.
+        axis: Of the data in its value.
+        source: What it was run on.
+        data: What is looked at.
+        name: What messages call these.
+    """
     if _is_real(site):
         return True
     if axis != 0 or not _is_fixed(site["fn"].support):
         return False
     value = site["value"]
-    for tensor, part in zip(data.tensors, first, strict=True):
-        is_same = value.data_ptr() == part.data_ptr() and value.shape == part.shape
-        if is_same and isinstance(tensor, Tensor):
-            for rows in torch.arange(len(tensor)).split(max(1, BLOCK // part[0].numel())):
+    for tensor, seen in zip(data.tensors, source.tensors, strict=True):
+        if not (isinstance(tensor, Tensor) and isinstance(seen, Tensor)):
+            continue
+        if value.data_ptr() == seen.data_ptr() and value.shape[1:] == seen.shape[1:]:
+            for rows in torch.arange(len(tensor)).split(max(1, BLOCK // seen[0].numel())):
                 _check_rows(site, tensor[rows[0] : rows[-1] + 1], rows, name)
             return True
     return False

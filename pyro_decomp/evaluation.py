@@ -96,7 +96,7 @@ def evaluate(
     metrics = {}
     for name, (x, factors) in sets.items():
         if x is not None:
-            check_data(trial, run.state, x, "data" if name == "train" else "test data")
+            check_data(trial, run.state.modules, x, "data" if name == "train" else "test data")
             with seeded(seed), torch.no_grad(), few_threads(trial):
                 wanted = names - OF_FACTORS if factors is None and only is None else names
                 metrics[name] = _measure(

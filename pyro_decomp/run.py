@@ -145,7 +145,7 @@ def describe(
     source: ExperimentFile | None,
     arguments: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What ``config.json`` records of a run."""
+    """What ``config.json`` records of a run, but for how it is computed and :func:`digest`."""
     return {
         "arguments": {name: _plain(value) for name, value in arguments.items()},
         "seed": seed,
@@ -153,7 +153,6 @@ def describe(
         "total_steps": experiment.total_steps,
         "schedules": {name: list(ends) for name, ends in experiment.scheduled_ranges().items()},
         "num_data": len(experiment.data),
-        "data_blake2b": _digest(Data.of(experiment.data)),
         "versions": _versions(),
         "source_file": None if source is None else str(source.path.resolve()),
         "source_sha256": None if source is None else source.sha256,
@@ -187,15 +186,16 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
-def _digest(data: Data) -> str:
+def digest(experiment: Experiment) -> str:
     """Of the values that batches are made of, however they are stored; types tell tensors apart."""
-    digest = hashlib.blake2b(digest_size=16)
+    data = Data.of(experiment.data)
+    found = hashlib.blake2b(digest_size=16)
     for index, tensor in enumerate(data.tensors):
         if index:
-            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
         for block in tensor.telling() if isinstance(tensor, Stored) else blocks(tensor):
-            digest.update(block.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()
+            found.update(block.detach().cpu().contiguous().numpy().data)
+    return found.hexdigest()
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """All that training changes: networks, parameters, optimiser and random generators."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -123,12 +123,22 @@ class State:
             module.train(mode)
 
 
-def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State:
+Check = Callable[[Experiment, Sequence[nn.Module], poutine.Trace], None]
+
+
+def prepare(
+    experiment: Experiment, device: torch.device | str = "cpu", *, check: Check | None = None
+) -> State:
     """Move an experiment to a device, check it on its first batch, and find all that is trained.
 
     Random generators, buffers and what the programs keep in Python are as before afterwards,
     whatever the check drew or updated; what their first run makes once, such as a cache, stays.
     What they keep in Pyro's global store is from here on the experiment's own.
+
+    Args:
+        experiment: What will be trained, or was.
+        device: Where.
+        check: Called with the experiment, its networks and the model's trace of the first batch.
 
     Raises:
         ModelError: The model, guide and data do not fit together.
@@ -174,6 +184,8 @@ def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State
     preflight.check_plate_size(estimate.pairs[0].model, len(data))
     if experiment.test_data is not None:
         _check_test_data(experiment, estimate.pairs[0].model, data[:size])
+    if check is not None:
+        check(experiment, modules, estimate.pairs[0].model)
     if len(store):
         experiment.model = _own_store(store)(experiment.model)
         experiment.guide = _own_store(store)(experiment.guide)

@@ -50,6 +50,8 @@ def without_density(fn: Distribution, value: Tensor) -> Bool[Tensor, "..."]:
     if not edge.any():
         return edge
     finite = fn.log_prob(value).isfinite()
+    while finite.dim() > value.dim() - len(fn.event_shape):  # values of a discrete site
+        finite = finite.any(0)
     return edge & ~finite.reshape(finite.shape + (1,) * len(fn.event_shape))
 
 

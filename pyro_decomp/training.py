@@ -16,7 +16,7 @@ from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.interruption import stop_requests
 from pyro_decomp.loop import Loop, Progress
 from pyro_decomp.machine import peak_memory, tuned
-from pyro_decomp.run import Run, describe, finish
+from pyro_decomp.run import Run, describe, digest, finish
 from pyro_decomp.run_folder import RunFolder
 from pyro_decomp.schedules import UnfinishedScheduleWarning
 from pyro_decomp.seeds import derive, set_seed
@@ -24,7 +24,7 @@ from pyro_decomp.state import State, prepare
 from pyro_decomp.steps import Execution, choose, resolve
 
 TRAINING_STREAM = 1
-SAME = ("arguments", "seed", "source_sha256", "num_data", "total_steps", "data_blake2b")
+SAME = ("arguments", "seed", "source_sha256", "num_data", "total_steps", "schedules")
 OTHER = {"source_sha256": "a different experiment file", "data_blake2b": "different data"}
 
 
@@ -73,15 +73,16 @@ def train(
     folder = RunFolder(out)
     if resume and force:
         raise RunError("expected one of --resume and --force, got both")
+    config = describe(experiment, seed, device, source, arguments or {})
+    checkpoint = _saved(folder, config) if resume else None
     execution = execution or Execution()
     if resume and folder.config_path.exists():
         execution = _as_before(folder, execution)
     _warn_of_unfinished_schedules(experiment)
-    state = prepare(experiment, device)
-    config = describe(experiment, seed, device, source, arguments or {})
-    checkpoint = _saved(folder, config) if resume else None
-    if checkpoint is None:
-        check_support(experiment, state)
+    state = prepare(experiment, device, check=None if checkpoint else check_support)
+    config["data_blake2b"] = digest(experiment)  # of the types that the programs take
+    if checkpoint is not None:
+        _check_same(folder, config, "data_blake2b")
     execution = resolve(execution, experiment, state)
     try:
         optimizer = experiment.optimizer(state.parameters.values())
@@ -119,16 +120,20 @@ def _saved(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any] | None:
     """The checkpoint to continue from, None if there is none yet, checked to be of the same run."""
     if not folder.config_path.exists():
         return None
+    _check_same(folder, config, *SAME)
+    return folder.read_checkpoint()
+
+
+def _check_same(folder: RunFolder, config: Mapping[str, Any], *keys: str) -> None:
     before = folder.read_config()
     before.setdefault("schedules", config["schedules"])  # which runs did not always record
-    for key in (*SAME, "schedules"):
+    for key in keys:
         if before.get(key) != config[key]:
             what = OTHER.get(key, f"{key} {before.get(key)}, not {config[key]}")
             raise RunError(
                 f"{folder.path} cannot be resumed: it was started with {what}; use the same, or "
                 "train into another folder with --out"
             )
-    return folder.read_checkpoint()
 
 
 def _as_before(folder: RunFolder, asked: Execution) -> Execution:

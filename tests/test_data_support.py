@@ -97,10 +97,10 @@ def test_a_value_without_density_in_a_late_row_is_named(
     data = torch.full((N, D), good)
     trial = experiment_of(data, family)
     state = prepare(trial)
-    check_data(trial, state, data)
+    check_data(trial, state.modules, data)
     data[33, 1] = bad
     with pytest.raises(ModelError, match=rf"site 'x'.*row 33, column 1 with {bad:g}: ") as caught:
-        check_data(trial, state, data)
+        check_data(trial, state.modules, data)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -138,20 +138,20 @@ def test_vectors_are_named_by_their_row(family: Any, good: list[float], bad: lis
     data = torch.tensor(good).repeat(N, 1)
     trial = experiment_of(data, family)
     state = prepare(trial)
-    check_data(trial, state, data)
+    check_data(trial, state.modules, data)
     data[21] = torch.tensor(bad)
     with pytest.raises(ModelError, match="first in row 21"):
-        check_data(trial, state, data)
+        check_data(trial, state.modules, data)
 
 
 def test_what_programs_make_of_the_data_is_looked_at() -> None:
     data = torch.ones(N, D)
     trial = experiment_of(data, bernoulli, observed=lambda x: x - 1.0)
     state = prepare(trial)
-    check_data(trial, state, data)
+    check_data(trial, state.modules, data)
     data[33, 1] = 1.5
     with pytest.raises(ModelError, match=r"row 33, column 1 with 0\.5"):
-        check_data(trial, state, data)
+        check_data(trial, state.modules, data)
 
 
 def test_an_index_out_of_range_in_a_late_row_is_told_before_training() -> None:
@@ -164,10 +164,10 @@ def test_an_index_out_of_range_in_a_late_row_is_told_before_training() -> None:
 
     trial = experiment_of(data, lambda h: dist.Normal(h, 1.0).to_event(1), observed)
     state = prepare(trial)
-    check_data(trial, state, trial.data)
+    check_data(trial, state.modules, trial.data)
     labels[33] = 4
     with pytest.raises(ModelError, match=r"on the data of rows 0 to 39: index out of range .*\?"):
-        check_data(trial, state, trial.data)
+        check_data(trial, state.modules, trial.data)
 
 
 def test_stored_data_are_looked_at_in_part() -> None:
@@ -175,7 +175,7 @@ def test_stored_data_are_looked_at_in_part() -> None:
     array[33, 1] = 7
     trial = experiment_of(StoredArray(array), bernoulli)
     with pytest.raises(ModelError, match="row 33, column 1 with 7"):
-        check_data(trial, prepare(trial), trial.data)
+        check_data(trial, prepare(trial).modules, trial.data)
 
 
 def test_looking_leaves_networks_and_generators_as_they_were() -> None:
@@ -183,6 +183,6 @@ def test_looking_leaves_networks_and_generators_as_they_were() -> None:
     trial = experiment_of(data, bernoulli, observed=lambda x: x - 1.0)
     state = prepare(trial)
     before = torch.random.get_rng_state(), [module.training for module in state.modules]
-    check_data(trial, state, data)
+    check_data(trial, state.modules, data)
     assert torch.equal(torch.random.get_rng_state(), before[0])
     assert [module.training for module in state.modules] == before[1]

@@ -15,7 +15,7 @@ from pyro_decomp.ensemble.members import Member
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.objective_weights import objective_weights
-from pyro_decomp.run import describe
+from pyro_decomp.run import describe, digest
 from pyro_decomp.scheduled_numbers import full_name
 from pyro_decomp.schedules import Schedule
 from pyro_decomp.seeds import derive, random_state, seeded, set_seed
@@ -51,9 +51,9 @@ class Trial:
         own = ExperimentFile.from_source(source.source, source.path, seed=member.seed)
         set_seed(member.seed)
         experiment = own.build(member.arguments)
-        state = prepare(experiment, device)
         config = describe(experiment, member.seed, device, own, member.arguments)
-        check_support(experiment, state)
+        state = prepare(experiment, device, check=check_support)
+        config["data_blake2b"] = digest(experiment)
         state.train(True)
         with seeded(derive(member.seed, TRAINING_STREAM)):
             random = random_state()

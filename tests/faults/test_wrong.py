@@ -69,6 +69,13 @@ def test_a_wrong_command_line_is_one_error(line: str, ask: Ask) -> None:
     assert found["left"] == []
 
 
+@pytest.mark.slow
+def test_no_words_at_all_are_answered_with_help(ask: Ask) -> None:
+    found = ask(words=[])
+    assert found["code"] in {0, 2}
+    assert "Usage" in found["output"]
+
+
 @pytest.mark.parametrize("code", rows("calls", CALLS))
 def test_a_wrong_call_says_what_was_expected(code: str, ask: Ask) -> None:
     found = ask(code=code)

@@ -1,7 +1,6 @@
 """Command lines that are wrong, or look so: what follows the program's name."""
 
 COMMAND_LINES = [
-    "",
     "nosuch",
     "train",
     "train nope.py",

@@ -16,7 +16,6 @@ from pyro_decomp.rows import unmasked
 from pyro_decomp.traces import TracePair
 
 OF_MARGINALS = ("total_correlation", "dimensionwise_kl")
-OF_PRIOR = ("divergence", "marginal_kl", "dimensionwise_kl")
 PARTS = (
     "divergence",
     "mutual_information",
@@ -41,6 +40,10 @@ def decomposition(
     Chen et al., "Isolating Sources of Disentanglement in Variational Autoencoders", 2018, eq. 2
     (https://arxiv.org/abs/1802.04942).
 
+    Where the prior is given something u of the datum, p(z) is the mixture of the priors of all data
+    of the set, and the parts less R = E[log p(z|u) - \sum_d log p(z_d)] are KL(q(z|x) || p(z|u)).
+    Of labels it is the marginal.
+
     Unbiased: q(z) and its marginals are the mixtures over all data of the set, and expectations are
     means over samples. Rows that are masked over the data plate are no data; with weights of the
     data, q(z) and the means are weighted, and log N is the weights' entropy H(w/W).
@@ -53,17 +56,21 @@ def decomposition(
     Returns:
         The parts in nats with their standard errors: ``mutual_information``, ``marginal_kl``
         KL(q(z) || p(z)), ``total_correlation``, ``dimensionwise_kl``, ``divergence``
-        KL(p(z) || q(z)); and ``effective_sharing``, exp(log N - MI), without a unit. Then, by name,
+        KL(p(z) || q(z)); ``prior_information``, R, beside ``dimensionwise_kl`` where the prior is
+        given something; and ``effective_sharing``, exp(log N - MI), without a unit. Then, by name,
         why others are left out.
     """
     left_out = _left_out(encoded, only)
     wanted = set(only) - left_out.keys()
     found: dict[str, float] = {}
     if "divergence" in wanted:
-        z, log_pz = encoded.first.prior.draw(num_prior_samples)
+        z = encoded.draw_prior(num_prior_samples)
+        log_pz = log_prior_over(encoded, z)
         found |= mean("divergence", log_pz - log_prob_over(encoded.parts, z))
     if wanted - {"divergence"}:
         found |= _of_samples(encoded, is_split=bool(wanted & set(OF_MARGINALS)))
+    if "dimensionwise_kl" in wanted:
+        wanted.add("prior_information")
     kept = {name for name in found if name.removesuffix("_standard_error") in wanted}
     return {name: value for name, value in found.items() if name in kept}, left_out
 
@@ -141,10 +148,6 @@ def _left_out(encoded: Encoded, only: Collection[str]) -> dict[str, str]:
     reasons: dict[str, str] = {}
     if not is_product(encoded.first):
         reasons["dimensionwise_kl"] = "the prior is not a product over dimensions"
-    if labels := encoded.first.conditioned_on:
-        named = ", ".join(map(repr, labels))
-        why = f"the prior depends on the label {named}, so that p(z) is not known"
-        reasons |= dict.fromkeys(OF_PRIOR, why)
     if encoded.parts and (why := _why_no_marginals(encoded.parts[0])):
         reasons |= dict.fromkeys(OF_MARGINALS, why)
     if encoded.reason:
@@ -163,18 +166,32 @@ def _why_no_marginals(part: Encodings) -> str:
     return ""
 
 
+def log_prior_over(encoded: Encoded, z: Mapping[str, Tensor]) -> Float[Tensor, " s"]:
+    """Log p(z_s), in nats, of the prior that q(z) over the whole set is held against.
+
+    It is the mixture of all data's priors where these are given something of the datum.
+    """
+    if encoded.priors:
+        return log_prob_over(encoded.priors, z)
+    return encoded.first.prior.log_prob(z)
+
+
 def _of_samples(encoded: Encoded, *, is_split: bool) -> dict[str, float]:
+    """All parts but ``divergence``, from samples of q(z)."""
+    is_given = bool(encoded.priors)
     blocks = []
     for some in encoded.samples:
+        log_pz = some.log_pz
+        if is_given or encoded.first.prior_inputs.labels:
+            log_pz = log_prior_over(encoded, some.z)
+        joint, product = log_prob_over(encoded.parts, some.z), torch.full_like(log_pz, math.nan)
+        prior = log_pz
         if is_split:
-            log_q = log_densities_over(encoded.parts, some.z)
-            joint = log_q.joint
-            product = torch.stack([each.sum(-1) for each in log_q.dimensions.values()]).sum(0)
-        else:
-            joint = log_prob_over(encoded.parts, some.z)
-            product = torch.full_like(joint, math.nan)
-        blocks.append(torch.stack([some.log_qz_x, joint, product, some.log_pz]))
-    log_qz_x, joint, product, log_pz = torch.cat(blocks, 1)
+            product = _over_dimensions(log_densities_over(encoded.parts, some.z))
+            if is_given and is_product(encoded.first):
+                prior = _over_dimensions(log_densities_over(encoded.priors, some.z))
+        blocks.append(torch.stack([some.log_qz_x, some.log_pz, joint, product, log_pz, prior]))
+    log_qz_x, log_own, joint, product, log_pz, prior = torch.cat(blocks, 1)
     counted = [some.weights for some in encoded.samples if some.weights is not None]
     weights = torch.cat(counted) if counted else None
     found = mean("mutual_information", log_qz_x - joint, weights)
@@ -182,4 +199,11 @@ def _of_samples(encoded: Encoded, *, is_split: bool) -> dict[str, float]:
     found["effective_sharing"] = math.exp(encoded.log_size - information)
     found |= mean("marginal_kl", joint - log_pz, weights)
     found |= mean("total_correlation", joint - product, weights)
-    return found | mean("dimensionwise_kl", product - log_pz, weights)
+    if is_given:
+        found |= mean("prior_information", log_own - prior, weights)
+    return found | mean("dimensionwise_kl", product - prior, weights)
+
+
+def _over_dimensions(log_densities: LogDensities) -> Float[Tensor, " s"]:
+    """The log density of the product of all dimensions' marginals."""
+    return torch.stack([each.sum(-1) for each in log_densities.dimensions.values()]).sum(0)

@@ -1,6 +1,6 @@
 """Which sites of a program depend on which, by Pyro's provenance."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -43,13 +43,3 @@ def dependencies(
             - {site["name"]}
             for site in sample_sites(tracked)
         }
-
-
-def ancestors(name: str, parents: Mapping[str, set[str]]) -> set[str]:
-    """All that a site depends on, directly or through others."""
-    found: set[str] = set()
-    waiting = {name}
-    while waiting:
-        waiting = set().union(*(parents.get(each, set()) for each in waiting)) - found
-        found |= waiting
-    return found

@@ -1,7 +1,8 @@
 """A whole data set through guide and model once: terms, encodings, and samples of q(z)."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 
 import torch
@@ -28,7 +29,7 @@ class Samples:
         z: Values of every latent site of a datum.
         codes: The same, flattened and joined, a row a datum.
         log_qz_x: Their joint log density under their own encodings.
-        log_pz: That under the prior; given the labels, where the prior depends on them.
+        log_pz: That under the prior of each datum, given what enters of it.
         weights: How much each counts; None where all count the same.
     """
 
@@ -52,6 +53,9 @@ class Encoded:
         parts: q(z|x) of all data in order, a batch each; none where q(z) cannot be scored.
         samples: Of data chosen at random, a batch each.
         reason: Why q(z) cannot be scored; empty where it can be.
+        priors: p(z|u) of all data in order, a batch each; none where all data share one prior.
+        draws: Gives so many draws of the prior, each of a datum chosen at random, where the prior
+            is given something of the datum.
     """
 
     size: int
@@ -61,11 +65,19 @@ class Encoded:
     parts: list[Encodings]
     samples: list[Samples]
     reason: str
+    priors: list[Encodings] = field(default_factory=list)
+    draws: Callable[[int], dict[str, Tensor]] | None = None
 
     @property
     def num_samples(self) -> int:
         """How many samples there are."""
         return sum(len(some.log_qz_x) for some in self.samples)
+
+    def draw_prior(self, num_samples: int) -> dict[str, Tensor]:
+        """So many draws of the prior; see :func:`draw_prior`."""
+        if self.draws is None:
+            return self.first.prior.draw(num_samples)[0]
+        return self.draws(num_samples)
 
 
 def encode(run: Run, x: AnyData) -> Iterator[TracePair]:
@@ -102,6 +114,7 @@ def encode_set(run: Run, x: AnyData, num_samples: Callable[[TracePair], int]) ->
     share = counts / counts.sum()
     terms: dict[str, float] = {}
     parts: list[Encodings] = []
+    priors: list[Encodings] = []
     samples: list[Samples] = []
     for repeat in range(repeats):
         start = 0
@@ -113,12 +126,51 @@ def encode_set(run: Run, x: AnyData, num_samples: Callable[[TracePair], int]) ->
             if not reason:
                 if repeat == 0:
                     parts.append(pair.aggregate_posterior)
+                    priors += [] if pair.aggregate_prior is None else [pair.aggregate_prior]
                 rows = chosen[(chosen >= start) & (chosen < stop)] - start
                 if len(rows):
                     samples.append(_samples(pair, rows))
             start = stop
     log_size = torch.special.entr(share).sum().item()
-    return Encoded(len(valid), log_size, terms, first, parts, samples, reason)
+    draw = partial(draw_prior, run, data, first, counts=found)
+    return Encoded(len(valid), log_size, terms, first, parts, samples, reason, priors, draw)
+
+
+def draw_prior(
+    run: Run,
+    x: AnyData,
+    pair: TracePair,
+    num_samples: int,
+    *,
+    counts: Float[Tensor, " n"] | None = None,
+) -> dict[str, Tensor]:
+    """Draws of the prior, along the data's dimension of every latent site.
+
+    Where the prior is given something of the datum, every draw is given that of a datum of the set:
+    of each as often as of any other, and of chosen ones at random where there are fewer draws.
+    Where data do not count the same, they are chosen with chances as they count.
+
+    Args:
+        run: The run.
+        x: The set.
+        pair: Guide and model on some of it.
+        num_samples: How many.
+        counts: How much each row of the set counts; None where all count the same.
+    """
+    if not pair.prior_inputs.given:
+        return pair.prior.draw(num_samples)[0]
+    data = Data.of(x).to(run.data.device)
+    if counts is None:
+        repeats = range(-(-num_samples // len(data)))
+        rows = torch.cat([torch.randperm(len(data)) for _ in repeats])[:num_samples]
+    else:
+        rows = torch.multinomial(counts, num_samples, replacement=True)
+    size = max(1, BATCH_ELEMENTS // data.datum_size)
+    drawn = [pair.prior_of(*data[some]).draw()[0] for some in rows.to(data.device).split(size)]
+    return {
+        name: torch.cat([values[name] for values in drawn], axis)
+        for name, axis in pair.axes.items()
+    }
 
 
 def data_counts(run: Run, x: AnyData) -> Float[Tensor, " n"] | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from pyro_decomp.aggregate_posterior import AggregatePosterior, diagonal_gaussian
 from pyro_decomp.aggregate_posterior.families import data_rows, marginals
 from pyro_decomp.data.batches import Data
-from pyro_decomp.encoded import BATCH_ELEMENTS, Encodings, data_counts
+from pyro_decomp.encoded import BATCH_ELEMENTS, Encodings, data_counts, draw_prior
 from pyro_decomp.errors import ModelError
 from pyro_decomp.inference import Kind
 from pyro_decomp.latents import latents
@@ -56,7 +56,7 @@ class Encoder:
         generator = torch.Generator().manual_seed(seed)
         with seeded(seed), torch.no_grad():
             self._first = run.experiment.elbo.drawn_pair(run.model, run.guide, *data[:FIRST])
-        found = None if self._first.counts is None else data_counts(run, data)
+        found = self._counts = None if self._first.counts is None else data_counts(run, data)
         counts = torch.ones(len(data)) if found is None else found
         self.valid = counts.nonzero()[:, 0]
         self.weighted = self._first.rows.weight is not None
@@ -114,14 +114,15 @@ class Encoder:
     def drawn_from_prior(self) -> Float[Tensor, "n d"]:
         """As many draws of the prior, laid out as :attr:`sampled`.
 
+        Where the prior is given something of the datum, each is drawn given that of another datum,
+        chosen at random, so that they are draws of the mixture of all data's priors.
+
         Raises:
-            ModelError: The prior depends on labels, or no site is continuous.
+            ModelError: No site is continuous.
         """
-        if labels := self._first.conditioned_on:
-            named = ", ".join(map(repr, labels))
-            raise ModelError(f"the prior depends on the label {named}, so that p(z) is not known")
         with seeded(derive(self._seed, PRIOR)), torch.no_grad():
-            z, _ = self._first.prior.draw(len(self.rows[:SAMPLED_ROWS]))
+            size = len(self.rows[:SAMPLED_ROWS])
+            z = draw_prior(self._run, self._data, self._first, size, counts=self._counts)
         return self._joined({n: data_rows(z[n], self._axis(n)).cpu() for n in self._continuous})
 
     @cached_property
@@ -170,7 +171,7 @@ class Encoder:
     @cached_property
     def _priors(self) -> dict[str, Distribution]:
         """Of each continuous site the prior of its dimensions, where that is a product."""
-        if not is_product(self._first):
+        if not is_product(self._first) or self._first.prior_inputs.given:
             return {}
         nodes = self._first.model.nodes
         priors = {name: of_one_datum(nodes[name]["fn"]) for name in self._continuous}

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from pyro_decomp.aggregate_posterior import StructuredPosterior
 from pyro_decomp.data.batches import Data
-from pyro_decomp.decomposition_of_run import OF_PRIOR, PARTS, decomposition, mean
+from pyro_decomp.decomposition_of_run import PARTS, decomposition, mean
 from pyro_decomp.encoded import Encoded, data_counts, encode, encode_set, spread
 from pyro_decomp.errors import DataError
 from pyro_decomp.likelihood import importance_weighted_log_prob
@@ -61,7 +62,8 @@ def evaluate(
         exp(log N - I(x; z)): how many of the N data share a code, between 1 and N. No unit.
     ``marginal_kl``, ``total_correlation``, ``dimensionwise_kl``
         KL(q(z) || p(z)) and its two parts; see
-        :func:`pyro_decomp.decomposition_of_run.decomposition`.
+        :func:`pyro_decomp.decomposition_of_run.decomposition`. Where the prior is given something
+        of the datum there is ``prior_information`` too, and p(z) is the mixture over the set.
     ``importance_weighted_log_px``
         log p(x) by importance weighting, over ``importance_weighted_data`` data spread evenly over
         the set: 400, or fewer where they are large, so it may lie below ``elbo`` by chance.
@@ -159,7 +161,7 @@ def _measure(  # noqa: PLR0917
 
 def _num_samples(pair: TracePair, size: int) -> int:
     """How many samples of q(z) can be scored over a set in a time that a person waits."""
-    if pair.is_structured:
+    if pair.is_structured or isinstance(pair.aggregate_prior, StructuredPosterior):
         return min(max(GUIDE_RUNS // size, MIN_GUIDE_SAMPLES), MAX_SAMPLES)
     latents = (pair.guide.nodes[name]["fn"] for name in pair.latents)
     latent_dim = max(1, sum(fn.shape().numel() for fn in latents) // pair.batch_size)
@@ -168,8 +170,7 @@ def _num_samples(pair: TracePair, size: int) -> int:
 
 def _warn(encoded: Encoded, left_out: Mapping[str, str]) -> None:
     """Say what is left out because of how model and guide are written."""
-    of_prior = [name for name in OF_PRIOR if name in left_out]
-    named = list(left_out) if encoded.reason else of_prior if encoded.first.conditioned_on else []
+    named = list(left_out) if encoded.reason else []
     if named:
         verb = "is" if len(named) == 1 else "are"
         warnings.warn(f"{', '.join(named)} {verb} left out: {left_out[named[0]]}", stacklevel=4)

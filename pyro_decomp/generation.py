@@ -47,7 +47,7 @@ def intervene(
         num_samples: n, where no site in ``given`` tells.
         x: What the model takes beside the latents where it depends on the data (labels,
             covariates), row i for draw i and from the start again where it ends; by default the
-            training data.
+            training data, of which fewer draws take as many, spread evenly over them.
         seed: Of the draws; the global random generators are left as they were.
 
     Raises:

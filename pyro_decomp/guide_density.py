@@ -1,6 +1,6 @@
 """The density of a guide whose latent sites depend on one another."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyro
@@ -12,12 +12,13 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_decomp.enumeration import per_datum
-from pyro_decomp.modules import buffers_kept, find_modules, undisturbed
+from pyro_decomp.modules import buffers_kept
+from pyro_decomp.pair_density import PairDensity
 from pyro_decomp.rows import unmasked
 from pyro_decomp.sites import plate_dims
 
 
-class GuideDensity:
+class GuideDensity(PairDensity):
     """Log q(z|x_j) for every datum j of a batch, at any one z: the guide run with that z.
 
     Buffers of its networks, such as BatchNorm's statistics, stay as they were.
@@ -27,9 +28,6 @@ class GuideDensity:
         axes: Latent site of a datum to the data's (negative) dimension in its values.
         fixed: Values of the guide's other sites.
         data_plate: The frame of the data plate.
-
-    Attributes:
-        is_copied: Whether the guide sees a value once for every datum, as its own draws are.
     """
 
     def __init__(
@@ -39,42 +37,13 @@ class GuideDensity:
         fixed: Mapping[str, Tensor],
         data_plate: CondIndepStackFrame,
     ) -> None:
-        self.axes = dict(axes)
+        super().__init__(program, axes)
         self._program = program
         self._fixed = dict(fixed)
         self._plate = data_plate
-        self._modules = find_modules([program])
-        self.is_copied = True
-
-    def broadcasts(self, z: Sequence[Tensor]) -> bool:
-        """Whether the guide gives the same if a value is not copied for every datum.
-
-        What depends on values alone is then computed once a value, not once a pair.
-
-        Args:
-            z: Values of every site, of which two are tried.
-        """
-        some = [
-            value.narrow(axis, 0, min(2, value.shape[axis])).detach()
-            for value, axis in zip(z, self.axes.values(), strict=True)
-        ]
-        copied, self.is_copied = self.is_copied, True
-        try:
-            with torch.no_grad(), undisturbed(self._modules):
-                pairs = torch.func.vmap(self, tuple(self.axes.values()))
-                expected, self.is_copied = pairs(*some), False
-                return torch.allclose(pairs(*some), expected, rtol=1e-3, atol=1e-4)
-        except (RuntimeError, ValueError, IndexError):
-            return False
-        finally:
-            self.is_copied = copied
 
     def __call__(self, *z: Tensor) -> Float[Tensor, " m"]:
-        """Log q(z|x_j), ``[M]``, in nats.
-
-        Args:
-            *z: One value of every site, in the order of ``axes`` and without the data's dimension.
-        """
+        """Log q(z|x_j), ``[M]``, in nats; see :meth:`PairDensity.__call__`."""
         found = self._run(dict(zip(self.axes, z, strict=True)))
         log_probs = [
             per_datum(

@@ -48,8 +48,8 @@ class ModelDraws:
 
     Args:
         run: The run.
-        x: What the model takes, by default the training data; used in order, and from the start
-            again where more is drawn.
+        x: What the model takes, used in order, and from the start again where more is drawn. By
+            default the training data, of which fewer draws take as many, spread evenly over them.
 
     Attributes:
         data: What the model takes.
@@ -58,6 +58,7 @@ class ModelDraws:
 
     def __init__(self, run: Run, x: AnyData | None = None) -> None:
         self.data = on_device(run, x)
+        self._is_spread = x is None
         self.program = run.model
         guide = poutine.trace(run.guide).get_trace(*self.data[:1])
         self._outside = global_latents(guide)
@@ -74,6 +75,8 @@ class ModelDraws:
         for start in range(0, total, BATCH_SIZE):
             stop = min(start + BATCH_SIZE, total)
             rows = torch.arange(start, stop, device=self.data.device)
+            if self._is_spread and total < len(self.data):
+                rows = rows * len(self.data) // total
             batch = self.data[rows % len(self.data)]
             trace = self.trace({name: value[start:stop] for name, value in given.items()}, batch)
             parts.append(Draws(local_latents(trace), likelihood_mean(trace, batch[0])))

@@ -1,19 +1,21 @@
 """The prior of a model: the program run only as far as its last latent site."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
+from functools import cached_property
+from itertools import product
 from typing import Any
 
-import pyro
 import torch
+from jaxtyping import Float
 from pyro import poutine
-from pyro.infer.inspect import TrackProvenance
-from pyro.ops.provenance import get_provenance
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_decomp.enumeration import NOTHING, Enumeration, Factor, log_marginal
+from pyro_decomp.labels import companion, unlabelled
 from pyro_decomp.rows import unmasked
 from pyro_decomp.sites import LastSiteReached, Site, plate_dims
 
@@ -23,30 +25,50 @@ class PriorProgram:
 
     Args:
         program: The model with its arguments bound.
-        sites: Names of the local latent sites.
+        axes: Local latent site to the data's (negative) dimension in its values.
         data_plate: The frame of the data plate.
         fixed: Values of the sites that are not drawn, such as global latents.
         enumeration: Which of the model's discrete sites the density is summed over.
+        labels: Gives the observed discrete sites that are drawn and summed over too, so that the
+            prior is the model's own marginal, the sum over c of p(c) p(z|c). With each come its
+            values, ``[k, ...]``, for which the prior is run one after the other; or None, and all
+            lie along a dimension of their own. It is asked when the prior is first run.
 
     Attributes:
         without_gradient: Sites of the last draw whose distribution is learned, or depends on what
             is, but whose sampler passes no gradients.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         program: Callable[[], Any],
-        sites: list[str],
+        axes: Mapping[str, int],
         data_plate: CondIndepStackFrame,
         fixed: dict[str, Tensor],
         enumeration: Enumeration = NOTHING,
+        labels: Callable[[], dict[str, Tensor | None]] = dict,
     ) -> None:
-        self._program = program
-        self._sites = sites
+        self._labelled = program
+        self._labels = labels
+        self._axes = dict(axes)
         self._plate = data_plate
         self._fixed = fixed
-        self._enumeration = enumeration
+        self._of_model = enumeration
         self.without_gradient: list[str] = []
+
+    @cached_property
+    def _program(self) -> Callable[[], Any]:
+        return unlabelled(self._labelled, tuple(self._values))
+
+    @cached_property
+    def _values(self) -> dict[str, Tensor | None]:
+        return self._labels()
+
+    @cached_property
+    def _enumeration(self) -> Enumeration:
+        discrete = self._of_model.model.difference(map(companion, self._values))
+        at_once = (name for name, values in self._values.items() if values is None)
+        return replace(self._of_model, model=discrete.union(at_once))
 
     def draw(self, num_samples: int | None = None) -> tuple[dict[str, Tensor], Tensor]:
         """Samples of every site and their joint log density.
@@ -57,71 +79,85 @@ class PriorProgram:
         Returns:
             Values with S entries along the data dimension, and log p(z), ``[S]``, in nats. A
             learned prior's parameters receive gradients through both where its sampler allows.
+            Where the prior is given something of the datum, value s is drawn given, and scored
+            given, that of datum s modulo B.
         """
-        total = self._plate.size if num_samples is None else num_samples
-        runs = [self._run({}) for _ in range(-(-total // self._plate.size))]
+        if num_samples is None:
+            return self._drawn()
+        total = num_samples
+        runs = [self._drawn() for _ in range(-(-total // self._plate.size))]
         values = {
             name: self._join([values[name] for values, _ in runs], name, total)
-            for name in self._sites
+            for name in self._axes
         }
         return values, torch.cat([log_prob for _, log_prob in runs])[:total]
 
-    def log_prob(self, z: dict[str, Tensor]) -> Tensor:
+    def sites(self) -> tuple[dict[str, Site], CondIndepStackFrame]:
+        """Every latent site as one run of the prior has it, and the frame of the data plate."""
+        found = self._record(self._program, {})
+        frames = next(iter(found.values()))["cond_indep_stack"]
+        return found, next(frame for frame in frames if frame.name == self._plate.name)
+
+    def log_prob(self, z: Mapping[str, Tensor]) -> Tensor:
         """Log p(z), ``[S]``, in nats, of S given values along the data dimension of every site."""
-        size = self._plate.size
-        axes = {name: self._axis(name) for name in self._sites}
-        total = z[self._sites[0]].shape[axes[self._sites[0]]]
-        index = torch.arange(-(-total // size) * size, device=z[self._sites[0]].device) % total
+        size, (first, axis) = self._plate.size, next(iter(self._axes.items()))
+        total = z[first].shape[axis]
+        if total == size:
+            return self.log_prob_of_data(z)
+        index = torch.arange(-(-total // size) * size, device=z[first].device) % total
         blocks = [
-            {name: z[name].index_select(axes[name], rows) for name in self._sites}
+            {name: z[name].index_select(axis, rows) for name, axis in self._axes.items()}
             for rows in index.split(size)
         ]
-        return torch.cat([self._run(block)[1] for block in blocks])[:total]
+        return torch.cat([self.log_prob_of_data(block) for block in blocks])[:total]
 
-    def dependencies(self, z: dict[str, Tensor]) -> dict[str, set[str]]:
-        """For each site, the others that its distribution depends on, seen at the values ``z``."""
-        recorder = _UntilLast(self._sites, self._fixed | z)
-        with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False):
-            with suppress(LastSiteReached), poutine.block(), TrackProvenance(), recorder:
-                self._program()
-            used = {
-                name: get_provenance(site["fn"].log_prob(site["value"]))
-                for name, site in recorder.sites.items()
-            }
-        return {name: (used[name] & set(self._sites)) - {name} for name in used}
+    def log_prob_of_data(self, z: Mapping[str, Tensor]) -> Float[Tensor, " b"]:
+        """Log p(z_i) of datum i, ``[B]``, in nats, given what the prior of that datum is given.
 
-    def _axis(self, name: str) -> int:
-        if not hasattr(self, "_event_dims"):
-            self._run({})
-        return int(self._plate.dim) - self._event_dims[name]
+        Args:
+            z: Values of every site, one a datum or, along that dimension of size 1, one for all.
+        """
+        in_turn = {name: values for name, values in self._values.items() if values is not None}
+        joint = [
+            self._log_marginal(self._scored({**z, **dict(zip(in_turn, values, strict=True))}))
+            for values in product(*in_turn.values())
+        ]
+        return joint[0] if len(joint) == 1 else torch.stack(joint).logsumexp(0)
 
     def _join(self, values: list[Tensor], name: str, total: int) -> Tensor:
         if len(values) == 1 and total == self._plate.size:
             return values[0]
-        return torch.cat(values, self._axis(name)).narrow(self._axis(name), 0, total)
+        return torch.cat(values, self._axes[name]).narrow(self._axes[name], 0, total)
 
-    def _run(self, z: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-        """Draw, or score at ``z``: the values of every site and their joint log density."""
-        found = self._record(self._program, z)
+    def _drawn(self) -> tuple[dict[str, Tensor], Tensor]:
+        """A value of every site for each datum of the batch, and their joint log density."""
+        found = self._record(self._program, {})
         factors = {name: _factor(site) for name, site in found.items()}
-        values = {name: found[name]["value"] for name in self._sites}
-        self._event_dims = {name: len(found[name]["fn"].event_shape) for name in self._sites}
-        if not z:
-            self.without_gradient = [
-                name
-                for name, factor in factors.items()
-                if factor.log_prob.requires_grad and not found[name]["value"].requires_grad
-            ]
-        if discrete := [name for name in found if name in self._enumeration.model]:
-            found = self._record(self._enumeration.wrapped_model(self._program), values)
-            factors = {name: _factor(site) for name, site in found.items()}
-        summed_out = [found[name] for name in discrete]
-        data_dim, num_plates = int(self._plate.dim), max(-min(f.dims) for f in factors.values())
-        return values, log_marginal(factors.values(), summed_out, data_dim, num_plates)
+        values = {name: found[name]["value"] for name in self._axes}
+        self.without_gradient = [
+            name
+            for name, factor in factors.items()
+            if factor.log_prob.requires_grad and not found[name]["value"].requires_grad
+        ]
+        if self._values or any(name in self._enumeration.model for name in found):
+            return values, self.log_prob_of_data(values)
+        return values, self._log_marginal(found)
 
-    def _record(self, program: Callable[[], Any], z: dict[str, Tensor]) -> dict[str, Site]:
+    def _scored(self, z: Mapping[str, Tensor]) -> dict[str, Site]:
+        """The sites at given values, discrete ones of the model alone with all of theirs."""
+        return self._record(self._enumeration.wrapped_model(self._program), z)
+
+    def _log_marginal(self, found: dict[str, Site]) -> Tensor:
+        """Log p(z) of every datum, ``[B]``, from sites at given values."""
+        factors = [_factor(site) for site in found.values()]
+        discrete = [site for name, site in found.items() if name in self._enumeration.model]
+        data_dim, num_plates = int(self._plate.dim), max(-min(f.dims) for f in factors)
+        return log_marginal(factors, discrete, data_dim, num_plates)
+
+    def _record(self, program: Callable[[], Any], z: Mapping[str, Tensor]) -> dict[str, Site]:
         """The sites, and the discrete ones that are summed out, in the program's order."""
-        recorder = _UntilLast(self._sites, self._fixed | z, self._enumeration.model)
+        others = self._enumeration.model.union(self._values)
+        recorder = _UntilLast(self._axes, {**self._fixed, **z}, others)
         with suppress(LastSiteReached), poutine.block(), recorder:
             program()
         return recorder.sites
@@ -136,7 +172,7 @@ class _UntilLast(Messenger):
 
     def __init__(
         self,
-        names: list[str],
+        names: Iterable[str],
         values: dict[str, Tensor],
         others: frozenset[str] = frozenset(),
     ) -> None:
@@ -148,7 +184,9 @@ class _UntilLast(Messenger):
 
     def _pyro_sample(self, msg: Any) -> None:
         if msg["name"] in self._values:
-            msg["value"] = self._values[msg["name"]]
+            value = self._values[msg["name"]]
+            # The value of a label is one for all data.
+            msg["value"] = value.expand(msg["fn"].shape()) if msg["name"] in self._others else value
             msg["done"] = True
 
     def _pyro_post_sample(self, msg: Any) -> None:

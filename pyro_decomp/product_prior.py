@@ -13,11 +13,12 @@ from pyro_decomp.traces import TracePair
 
 
 def is_product(pair: TracePair) -> bool:
-    """Whether p(z) is the product of the p(z_sd) over sites and dimensions, by construction."""
-    if pair.conditioned_on or pair.entangled & set(pair.latents):
-        return False
-    values = {name: pair.guide.nodes[name]["value"] for name in pair.latents}
-    if len(pair.latents) > 1 and any(pair.prior.dependencies(values).values()):
+    """Whether the prior of a datum is the product over sites and dimensions, by construction.
+
+    Of its density given what enters of the datum (:class:`pyro_decomp.prior_inputs.PriorInputs`);
+    one that is summed over labels is a mixture and no product.
+    """
+    if any(pair.prior_inputs.sites.values()):
         return False
     return all(
         is_factorised(fn) or fn.shape().numel() == pair.batch_size

@@ -1,5 +1,6 @@
 """What an objective may ask of one run of the guide and the model: terms per datum, unscaled."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Float
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
+from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 
 from pyro_decomp.aggregate_posterior import (
@@ -33,11 +35,16 @@ from pyro_decomp.enumeration import (
 )
 from pyro_decomp.errors import ModelError
 from pyro_decomp.guide_density import GuideDensity
+from pyro_decomp.labels import OBSERVED, UNOBSERVED
+from pyro_decomp.prior_density import PriorDensity
+from pyro_decomp.prior_inputs import PriorInputs, prior_inputs
 from pyro_decomp.prior_program import PriorProgram
 from pyro_decomp.rows import Along, Rows, own_scale, plates_scale, rows_of, same, unmasked
-from pyro_decomp.sites import Site, analytic_kl, data_plate, sample_sites
+from pyro_decomp.sites import Site, analytic_kl, data_plate, plate_dims, sample_sites
 
 Program = Callable[..., Any]
+
+MOST_RUNS = 64  # of a prior, for the values of labels one after the other
 
 TINY = 1e-30  # in the place of a sum of weights that is 0
 
@@ -49,12 +56,27 @@ class OwnSamples:
     Attributes:
         z: Values of all latent sites of a datum.
         log_qz_x: Their joint log density under the encodings, ``[B]``.
-        log_pz: That under the prior, ``[B]``.
+        log_pz: That under the prior of each datum, p(z|u) where it is given something, ``[B]``.
     """
 
     z: Mapping[str, Tensor]
     log_qz_x: Float[Tensor, " b"]
     log_pz: Float[Tensor, " b"]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What q(z) and p(z) are taken over, for one estimator.
+
+    Attributes:
+        posterior: q(z), over the batch or the data of :class:`Exact`.
+        prior: The mixture of these data's priors; None where all data share one prior.
+        weights: Of the mixtures' components, the same for both; None if all count the same.
+    """
+
+    posterior: AggregatePosterior | StructuredPosterior
+    prior: AggregatePosterior | StructuredPosterior | None
+    weights: PairWeights | None
 
 
 class TracePair:
@@ -79,7 +101,6 @@ class TracePair:
         observed: The model's observed sites.
         labels: Sites that are observed in the guide too.
         summed_out: Discrete sites of the model alone.
-        conditioned_on: Labels that the model's latent sites depend on.
         kl_methods: For each latent site whose KL was asked for, "analytic" or "Monte Carlo".
     """
 
@@ -89,20 +110,20 @@ class TracePair:
         guide: poutine.Trace,
         program: Callable[[], Any],
         *,
+        model_program: Program | None = None,
         guide_program: Program | None = None,
         guide_arguments: tuple[tuple[Any, ...], Mapping[str, Any]] = ((), MappingProxyType({})),
         use_analytic_kl: bool = True,
         guide_dependencies: Mapping[str, set[str]] = MappingProxyType({}),
-        conditioned_on: tuple[str, ...] = (),
-        memory: dict[str, bool] | None = None,
+        memory: dict[str, Any] | None = None,
         enumeration: Enumeration = NOTHING,
     ) -> None:
         self.model = model
         self.guide = guide
+        self.model_program = model_program
         self.guide_program = guide_program
         self.use_analytic_kl = use_analytic_kl
         self.guide_dependencies = guide_dependencies
-        self.conditioned_on = conditioned_on
         self.kl_methods: dict[str, str] = {}
         self.data_plate = data_plate(model)
         self.batch_size = int(self.data_plate.size)
@@ -124,8 +145,7 @@ class TracePair:
             s["name"] for s in sample_sites(guide) if s["is_observed"] and self._in_data_plate(s)
         ]
         self.summed_out = [n for n in model.nodes if n in enumeration.model]
-        fixed = {name: guide.nodes[name]["value"] for name in self.global_latents}
-        self.prior = PriorProgram(program, self.latents, self.data_plate, fixed, enumeration)
+        self.prior = self._prior_program(program, self.data_plate)
 
     @cached_property
     def rows(self) -> Rows:
@@ -381,6 +401,11 @@ class TracePair:
         return total
 
     @cached_property
+    def axes(self) -> dict[str, int]:
+        """Latent site of a datum to the data's (negative) dimension in its values."""
+        return {name: self.data_plate.dim - self._event_dim(name) for name in self.latents}
+
+    @cached_property
     def aggregate_posterior(self) -> AggregatePosterior | StructuredPosterior:
         """q(z) over this batch.
 
@@ -391,6 +416,14 @@ class TracePair:
             ModelError: No latent site is inside the data plate; or the guide draws auxiliary sites,
                 so that its density is not known.
         """
+        named = {name.removesuffix(UNOBSERVED) for name in self.latents if UNOBSERVED in name}
+        if partly := [stem for stem in named if stem + OBSERVED in self.guide.nodes]:
+            raise ModelError(
+                f"the guide's site '{partly[0]}' is observed for some of the data and drawn for "
+                "the others, so that codes have no one density: for terms of the aggregate "
+                "posterior leave it out of the guide, and it is summed out of the model; or set "
+                "their weight to 0 to do without"
+            )
         if not self.latents:
             raise ModelError(
                 f"no latent site is inside the data plate '{self.data_plate.name}': terms of the "
@@ -401,6 +434,91 @@ class TracePair:
             args, kwargs = self._guide_arguments
             return self._structured(self.counts, *args, size=self.batch_size, **kwargs)
         return self._mixture(self.guide, self.counts)
+
+    @property
+    def prior_inputs(self) -> PriorInputs:
+        """What the prior is computed from, found out once of a model: see :func:`prior_inputs`."""
+        if "prior inputs" not in self._memory:
+            args, kwargs = self._guide_arguments
+            names = (*self.latents, *self.global_latents)
+            self._memory["prior inputs"] = prior_inputs(
+                self._model(),
+                args,
+                kwargs,
+                trace=self.model,
+                plate=self.data_plate,
+                sites=(self.latents, {n: self.guide.nodes[n]["value"].detach() for n in names}),
+            )
+        found: PriorInputs = self._memory["prior inputs"]
+        return found
+
+    @cached_property
+    def aggregate_prior(self) -> AggregatePosterior | StructuredPosterior | None:
+        r"""The mixture \sum_j p(z|u_j) / B of the priors of this batch's data.
+
+        What u is, arguments of the programs and observed sites, :attr:`prior_inputs` tells. None
+        where nothing of a datum enters its prior, so that all data share one.
+        """
+        if not self.prior_inputs.given:
+            return None
+        if self._has_product_of_sites:
+            sites = {name: unmasked(self.model.nodes[name]["fn"]) for name in self.latents}
+            return AggregatePosterior(sites, self.data_plate.dim, self.counts)
+        args, kwargs = self._guide_arguments
+        program = partial(self._model(), *args, **kwargs)
+        return self._mixture_of_priors(program, self.prior, self.batch_size, self.counts)
+
+    def priors(
+        self, *args: Any, counts: Float[Tensor, " m"] | None = None
+    ) -> AggregatePosterior | StructuredPosterior | None:
+        """The mixture of the priors of other data; see :attr:`aggregate_prior`.
+
+        Args:
+            *args: What the model takes, for these data.
+            counts: How much each of them counts; None where all count the same.
+        """
+        if not self.prior_inputs.given:
+            return None
+        sites, plate = self.prior_of(*args).sites()
+        if self._has_product_of_sites:
+            fns = {name: unmasked(sites[name]["fn"]) for name in self.latents}
+            return AggregatePosterior(fns, self.data_plate.dim, counts)
+        program = partial(self._model(), *args)
+        prior = self._prior_program(program, plate)
+        return self._mixture_of_priors(program, prior, int(plate.size), counts)
+
+    def prior_of(self, *args: Any) -> PriorProgram:
+        """The priors of other data, to be drawn from: one value a datum.
+
+        Args:
+            *args: What the model takes, for these data.
+        """
+        return self._prior_program(partial(self._model(), *args), self.data_plate)
+
+    def reference(self, estimator: Estimator) -> Reference:
+        """What q(z) and p(z) are taken over at the batch's own samples.
+
+        Raises:
+            ModelError: As :attr:`aggregate_posterior`.
+        """
+        if isinstance(estimator, Exact):
+            posterior = self.encodings(*estimator.args)
+            return Reference(
+                posterior, self.priors(*estimator.args, counts=posterior.counts), None
+            )
+        weights = self.pair_weights(estimator)
+        return Reference(self.aggregate_posterior, self.aggregate_prior, weights)
+
+    def log_pz(self, own: OwnSamples, reference: Reference) -> Float[Tensor, " b"]:
+        r"""Log p(z_i) of own samples, in nats: the one p(z) that q(z) is held against.
+
+        That is log \sum_j w_ij p(z_i|u_j) where the prior is given something of the datum, with
+        the weights of q(z_i), and the model's own marginal, over all values of the labels, where
+        labels come before a latent site. Else it is the prior's density.
+        """
+        if reference.prior is not None:
+            return reference.prior.log_prob(own.z, reference.weights)
+        return self.prior.log_prob(own.z) if self.prior_inputs.labels else own.log_pz
 
     @property
     def is_structured(self) -> bool:
@@ -476,9 +594,20 @@ class TracePair:
         return self.rows.valid.nonzero()[:, 0]
 
     def prior_codes(self, num_samples: int | None = None) -> Float[Tensor, "s d"]:
-        """Samples of the prior, laid out as :meth:`codes`; as many as these are by default."""
-        drawn = self._joined(self.prior.draw(num_samples)[0])
-        return drawn[self._kept_rows()] if num_samples is None else drawn
+        """Samples of the prior, laid out as :meth:`codes`.
+
+        Where the prior is given something of the datum, sample s is drawn given that of the datum
+        of code s, counted from the first again where there are more, and every datum has as many.
+
+        Args:
+            num_samples: How many; None for as many as there are codes. Where the prior is given
+                something of the datum, it is rounded up to a multiple of these.
+        """
+        if num_samples is not None and not self.prior_inputs.given:
+            return self._joined(self.prior.draw(num_samples)[0])
+        num_runs = -(-(num_samples or 1) // self.batch_size)
+        runs = [self._joined(self.prior.draw()[0])[self._kept_rows()] for _ in range(num_runs)]
+        return runs[0] if num_runs == 1 else torch.cat(runs)
 
     @cached_property
     def entangled(self) -> set[str]:
@@ -575,7 +704,7 @@ class TracePair:
         outside = (*self.global_latents, *self.global_auxiliaries)
         density = GuideDensity(
             partial(self.guide_program, *args, **kwargs),
-            {n: self.data_plate.dim - self._event_dim(n) for n in self.latents},
+            self.axes,
             {name: self.guide.nodes[name]["value"] for name in outside},
             self.data_plate,
         )
@@ -585,6 +714,44 @@ class TracePair:
         density.is_copied = not self._memory["guide broadcasts"]
         return StructuredPosterior(density, density.axes, size, counts)
 
+    @property
+    def _has_product_of_sites(self) -> bool:
+        """Whether the prior is a product of densities of single sites, none of them summed over."""
+        above = (self.prior_inputs.sites.get(name, ()) for name in self.latents)
+        return not any(above)
+
+    def _model(self) -> Program:
+        if self.model_program is None:
+            raise TypeError("priors of data: expected a TracePair with a model_program")
+        return self.model_program
+
+    def _prior_program(
+        self, program: Callable[[], Any], plate: CondIndepStackFrame
+    ) -> PriorProgram:
+        fixed = {name: self.guide.nodes[name]["value"] for name in self.global_latents}
+        return PriorProgram(program, self.axes, plate, fixed, self._enumeration, self._labels)
+
+    def _labels(self) -> dict[str, Tensor | None]:
+        """Labels that the prior is summed over, and the values that it is run for in turn."""
+        sites = {name: self.model.nodes[name] for name in self.prior_inputs.labels}
+        each: dict[str, Tensor | None] = {}
+        for name, site in sites.items():
+            values = site["fn"].enumerate_support(expand=False)
+            each[name] = values.reshape(len(values), *site["fn"].event_shape)
+        is_flat = all(plate_dims(site) == {self.data_plate.dim} for site in sites.values())
+        num_runs = math.prod(len(values) for values in each.values() if values is not None)
+        return each if is_flat and num_runs <= MOST_RUNS else dict.fromkeys(each)
+
+    def _mixture_of_priors(
+        self, program: Callable[[], Any], prior: PriorProgram, size: int, counts: Tensor | None
+    ) -> StructuredPosterior:
+        density = PriorDensity(program, prior, self.axes, size)
+        if "prior broadcasts" not in self._memory:
+            z = [self.guide.nodes[name]["value"] for name in self.latents]
+            self._memory["prior broadcasts"] = not self._enumeration.guide and density.broadcasts(z)
+        density.is_copied = not self._memory["prior broadcasts"]
+        return StructuredPosterior(density, self.axes, size, counts, "prior")
+
     def _event_dim(self, name: str) -> int:
         return len(self.guide.nodes[name]["fn"].event_shape)
 
@@ -593,7 +760,7 @@ class TracePair:
         return AggregatePosterior(qz_x, self.data_plate.dim, counts)
 
     def _joined(self, z: Mapping[str, Tensor]) -> Tensor:
-        rows = [z[n].movedim(self.data_plate.dim - self._event_dim(n), 0) for n in self.latents]
+        rows = [z[name].movedim(axis, 0) for name, axis in self.axes.items()]
         return torch.cat([row.reshape(len(row), -1) for row in rows], -1)
 
     def _in_data_plate(self, site: Site) -> bool:

@@ -123,12 +123,90 @@ def test_of_a_prior_that_is_no_product_one_part_is_left_out(tmp_path: Path) -> N
     assert found.keys() >= {"total_correlation", "marginal_kl", "divergence"}
 
 
-def test_of_a_prior_given_labels_what_needs_it_is_left_out(tmp_path: Path) -> None:
+def test_of_a_prior_given_labels_it_is_the_marginal_over_them(tmp_path: Path) -> None:
     run = build(tmp_path, LINE, label=torch.arange(12) % 2)
-    found, left_out = parts_of(run)
-    assert left_out.keys() == {"divergence", "marginal_kl", "dimensionwise_kl"}
-    assert "depends on the label 'label'" in left_out["divergence"]
-    assert found.keys() >= {"mutual_information", "total_correlation"}
+    found, left_out = parts_of(run, num_samples=2000)
+    assert left_out == {"dimensionwise_kl": "the prior is not a product over dimensions"}
+    places = torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.double)
+    log_ratio = _log_density(LINE) - _log_density(places)
+    expected = (_density(LINE) * log_ratio).sum() * CELL
+    assert_near(found, "marginal_kl", expected)
+    assert_near(found, "divergence", -(_density(places) * log_ratio).sum() * CELL)
+
+
+def test_of_a_prior_given_a_place_it_is_the_mixture_over_all_data(tmp_path: Path) -> None:
+    """Encoded and drawn in several batches, against sums over a grid."""
+    run = given(tmp_path)
+    found, left_out = parts_of(run, num_samples=2000)
+    assert not left_out
+    log_ratio = _log_density(LINE) - _log_density(PLACES)
+    assert_near(found, "marginal_kl", (_density(LINE) * log_ratio).sum() * CELL)
+    assert_near(found, "divergence", -(_density(PLACES) * log_ratio).sum() * CELL)
+    of_parts = ("mutual_information", "total_correlation", "dimensionwise_kl")
+    kl = sum(found[part] for part in of_parts) - found["prior_information"]
+    closed_form = 0.5 * (LINE - PLACES).square().sum(1).mean()
+    errors = [found[f"{name}_standard_error"] for name in (*of_parts, "prior_information")]
+    assert abs(kl - closed_form) < STANDARD_ERRORS * sum(errors)
+    of_one_dimension = sum(
+        ((q.logsumexp(1) - p.logsumexp(1)) * q.logsumexp(1).exp()).sum() * CELL**0.5 / 12
+        for q, p in (
+            (dist.Normal(of[:, d], 1.0).log_prob(AXIS[:, None]) for of in (LINE, PLACES))
+            for d in range(2)
+        )
+    )
+    assert_near(found, "dimensionwise_kl", of_one_dimension)
+
+
+def test_batches_of_a_set_with_priors_that_are_given_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = given(tmp_path)
+    whole, _ = parts_of(run, num_samples=12)
+    monkeypatch.setattr(encoded, "BATCH_ELEMENTS", 10)
+    with torch.no_grad():
+        split = encode_set(run, run.data, lambda pair: 12)
+        z = split.draw_prior(30)["z"]
+    assert len(split.priors) > 1
+    assert z.shape == (30, 2)
+    nearest = (z[:24, None] - PLACES).square().sum(-1).argmin(1)
+    assert len(nearest.unique()) > 6  # each datum has had its turn
+    assert whole.keys() == parts_of(run, num_samples=12)[0].keys()
+
+
+AXIS = torch.linspace(-9, 9, 361, dtype=torch.double)
+GRID = torch.cartesian_prod(AXIS, AXIS)
+CELL = float(AXIS[1] - AXIS[0]) ** 2
+PLACES = LINE.flip(0) * torch.tensor([0.7, -1.0])
+
+
+def _log_density(places: Tensor) -> Tensor:
+    return normal(places).log_prob(GRID[:, None]).logsumexp(1) - math.log(len(places))
+
+
+def _density(places: Tensor) -> Tensor:
+    return _log_density(places).exp()
+
+
+def assert_near(found: dict[str, float], name: str, expected: Tensor) -> None:
+    error = STANDARD_ERRORS * found[f"{name}_standard_error"]
+    assert abs(found[name] - expected) < error, (name, found[name], float(expected), error)
+
+
+def given(folder: Path) -> Run:
+    """Z ~ N(u, 1) with u an argument, and z|x ~ N(x, 1)."""
+    layer = nn.Linear(1, 1, dtype=torch.double)
+
+    def model(x: Tensor, u: Tensor) -> None:
+        with pyro.plate("data", 12, subsample=x):
+            z = pyro.sample("z", normal(u))
+            pyro.sample("x", normal(z), obs=x)
+
+    def guide(x: Tensor, u: Tensor) -> None:
+        with pyro.plate("data", 12, subsample=x):
+            pyro.sample("z", normal(x + 0 * layer(x[:, :1])))
+
+    trial = Experiment(model, guide, data=(LINE, PLACES), elbo=AggregateELBO(alpha=0.0))
+    return finish(RunFolder(folder), trial, prepare(trial), {}, 0)
 
 
 def test_only_what_is_wanted(tmp_path: Path) -> None:

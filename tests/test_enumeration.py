@@ -308,14 +308,6 @@ def test_the_same_program_conditioned_on_some_labels(in_guide: bool) -> None:
         torch.testing.assert_close(heavier, estimate.elbo + 5 * supervision, **CLOSE)
 
 
-def test_a_prior_given_labels_is_no_density_of_codes() -> None:
-    programs = semi_supervised(in_guide=False)
-    for divergence in (InclusiveKL(), ExclusiveKL()):
-        elbo = AggregateELBO(1.0, 1.0, divergence)
-        with pytest.raises(ModelError, match="drawn after the observed label 'c_observed'"):
-            elbo.evaluate(programs.model, programs.guide, programs.x)
-
-
 def test_prior_draws_are_scored_with_the_component_summed_out() -> None:
     programs, others = mixture(), summed_mixture()
     programs.parameters()
@@ -521,13 +513,13 @@ def test_labels_that_the_prior_does_not_depend_on_are_no_condition() -> None:
             pyro.sample("x", decoded(z, c[..., None] * 0.1), obs=x)
 
     (pair,) = BetaELBO().trace_pairs(model, guide, batch())
-    assert pair.conditioned_on == ()
+    assert pair.prior_inputs.labels == ()
     for divergence in (InclusiveKL(), ExclusiveKL()):
         estimate = AggregateELBO(1.0, 1.0, divergence).evaluate(model, guide, batch())
         assert "divergence" in estimate.terms
     programs = semi_supervised(in_guide=True)
     (pair,) = BetaELBO().trace_pairs(programs.model, programs.guide, programs.x)
-    assert pair.conditioned_on == ("c_observed",)
+    assert pair.prior_inputs.labels == ("c_observed",)
 
 
 def test_programs_with_other_sites_in_every_run_are_refused() -> None:

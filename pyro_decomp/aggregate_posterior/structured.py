@@ -28,6 +28,7 @@ class StructuredPosterior:
         axes: Latent site to the data's (negative) dimension in its values.
         size: M, the number of data.
         counts: How much each of them counts, as for :class:`AggregatePosterior`.
+        program: What the density is of, as errors are to name it: "guide" or "prior".
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class StructuredPosterior:
         axes: Mapping[str, int],
         size: int,
         counts: Float[Tensor, " m"] | None = None,
+        program: str = "guide",
     ) -> None:
         self.counts = counts
         self._density = density
         self._axes = dict(axes)
         self._size = size
+        self._program = program
 
     def __len__(self) -> int:
         """The number M of mixture components, one a datum."""
@@ -112,10 +115,10 @@ class StructuredPosterior:
             reason = str(error).splitlines()[0]
             hint = ""
             if "random" in reason:
-                hint = ": expected a guide that draws its latent sites alone, without dropout"
+                hint = ": expected one that draws its latent sites alone, without dropout"
             elif "running" in str(error):
                 hint = ": expected LayerNorm in the place of BatchNorm after a latent site"
             raise ModelError(
-                "the guide's latent sites depend on one another, and it cannot be run for pairs of "
-                f"samples and data through torch.func.vmap{hint} ({reason})"
+                f"the {self._program}'s latent sites depend on one another, and it cannot be run "
+                f"for pairs of samples and data through torch.func.vmap{hint} ({reason})"
             ) from error

@@ -40,7 +40,8 @@ class AdversarialDivergence(Divergence):
     vanish where the discriminator is sure. ``kl`` is the density ratio of Kim & Mnih 2018, eq. 3,
     with the prior in the denominator. None but a perfect discriminator's is unbiased, and the
     value means nothing before it is trained. Both minibatch and prior are only sampled: any
-    reparametrised guide will do, and neither density is asked for.
+    reparametrised guide will do, and neither density is asked for. Where the prior is given
+    something of the datum, its draws are one for each datum, together draws of the mixture.
 
     Tolstikhin et al., "Wasserstein Auto-Encoders", 2018, algorithm 1
     (https://arxiv.org/abs/1711.01558), with 1 - D for their discriminator; Makhzani et al.,

@@ -1,7 +1,7 @@
 """What a divergence between the aggregate posterior and the prior is given, and gives."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,10 @@ Weight = int | float | Tensor
 
 class Divergence(ABC):
     """D(q(z), p(z)): a scalar from the batch's encodings and the prior program.
+
+    p(z) is the prior that the model's program draws from. Where that is given something of the
+    datum, an argument, a column or an observed site u, p(z) is the mixture of all data's priors,
+    the sum of p(z|u_n)/N over all of them; where it depends on labels, it is summed over these.
 
     Divergences add, and take weights: ``InclusiveKL() + 10 * MMD()`` is a divergence. A weight is
     a number, or a scalar tensor if it is to be learned or changed in place.
@@ -84,7 +88,8 @@ def samples(
 
     Args:
         traces: One guide trace and the model trace.
-        num_samples: S, draws from the prior; None for as many as the batch has data.
+        num_samples: S, draws from the prior; None for as many as the batch has data. It is rounded
+            up to a multiple of B where the prior is given something of the datum.
         divergence: What they are for, as errors are to name it.
 
     Raises:
@@ -106,6 +111,32 @@ def samples(
     return traces.codes(), drawn
 
 
+def of_samples(
+    distance: Callable[..., Tensor], traces: TracePair, num_samples: int | None, divergence: str
+) -> Tensor:
+    """A U-statistic of the batch's codes and draws of the prior.
+
+    Where the prior is given something of the datum, code i and draw i belong to one datum and not
+    to independent ones, so that the pair is left out; the prior is drawn a whole batch at a time,
+    and the mean is taken over batches.
+
+    Args:
+        distance: Takes the two samples, ``weights`` of their rows and ``is_paired``.
+        traces: One guide trace and the model trace.
+        num_samples: As for :func:`samples`.
+        divergence: As for :func:`samples`.
+
+    Raises:
+        ModelError: As :func:`samples`.
+    """
+    if not traces.prior_inputs.given:
+        drawn = samples(traces, num_samples, divergence)
+        return distance(*drawn, weights=sample_weights(traces, num_samples))
+    num_runs = -(-(num_samples or 1) // traces.batch_size)
+    runs = (samples(traces, None, divergence) for _ in range(num_runs))
+    weights = sample_weights(traces, None)
+    each = (distance(*drawn, weights=weights, is_paired=True) for drawn in runs)
+    return sum(each, torch.zeros(())) / num_runs
 def sample_weights(
     traces: TracePair, num_samples: int | None
 ) -> tuple[Float[Tensor, " b"] | None, Float[Tensor, " b"] | None]:

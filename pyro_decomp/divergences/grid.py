@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyro_decomp.divergences.pairs import OnePass, Radial, sum_dtype, wanted
+from pyro_decomp.divergences.pairs import OnePass, Radial, own_pairs, sum_dtype, wanted
 
 ORDER = 16
 NODES_PER_LENGTH = 20
@@ -108,19 +108,26 @@ def grid_for(x: Float[Tensor, "d b 1"], y: Float[Tensor, "d s 1"], radial: Radia
 
 
 def u_statistic(
-    grid: Grid, x: Float[Tensor, "d b 1"], y: Float[Tensor, "d s 1"], radial: Radial
+    grid: Grid,
+    x: Float[Tensor, "d b 1"],
+    y: Float[Tensor, "d s 1"],
+    radial: Radial,
+    *,
+    is_paired: bool = False,
 ) -> Float[Tensor, ""]:
     """The same as :func:`pyro_decomp.divergences.pairs.u_statistic`, summed over the D lines."""
-    value: Tensor = _GridUStatistic.apply(x, y, radial, (wanted(x), wanted(y)), grid)[0]
+    wants = (wanted(x), wanted(y))
+    value: Tensor = _GridUStatistic.apply(x, y, radial, wants, grid, is_paired)[0]
     return value
 
 
-def value_and_gradients(
+def value_and_gradients(  # noqa: PLR0917
     x: Float[Tensor, "d b 1"],
     y: Float[Tensor, "d s 1"],
     radial: Radial,
     wants: tuple[bool, bool],
     grid: Grid,
+    is_paired: bool = False,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "d b 1"] | None, Float[Tensor, "d s 1"] | None]:
     """:func:`u_statistic` and its gradients by x and y, where these are wanted."""
     b, s, n = x.shape[1], y.shape[1], grid.size
@@ -137,17 +144,20 @@ def value_and_gradients(
     value = (
         (within_x - b * self_pairs) / (b * (b - 1))
         + (within_y - s * self_pairs) / (s * (s - 1))
-        - 2 / (b * s) * across
+        - 2 / (b * (s - is_paired)) * across
     )
     response = torch.fft.rfft(2 * offsets * slope)  # of df/dr
 
     def gradient(own: int, size: int, other: int) -> Tensor:
-        spectrum = spectra[own] / (size - 1) - spectra[1 - own] / other
+        spectrum = spectra[own] / (size - 1) - spectra[1 - own] / (other - is_paired)
         field = torch.fft.irfft(response * spectrum, n=n)
         return spreads[own].interpolated(field).mul_(2 / size)[..., None].to(x.dtype)
 
     grad_x = gradient(0, b, s) if wants[0] else None
     grad_y = gradient(1, s, b) if wants[1] else None
+    if is_paired:
+        weights = x.new_full((b, 1), 2 / (b * (b - 1)))
+        value = value + own_pairs(x, y, radial, weights, (grad_x, grad_y))
     return value.to(x.dtype), grad_x, grad_y
 
 

@@ -1,9 +1,10 @@
 """Kullback-Leibler divergences between the aggregate posterior and the prior."""
 
+import torch
 from pyro.distributions import Delta
 from torch import Tensor
 
-from pyro_decomp.aggregate_posterior import Estimator, Exact
+from pyro_decomp.aggregate_posterior import Estimator
 from pyro_decomp.aggregate_posterior.estimators import check_estimator
 from pyro_decomp.aggregate_posterior.families import stripped
 from pyro_decomp.divergences.base import Divergence, positive_or_none, require_gradients
@@ -20,8 +21,14 @@ class InclusiveKL(Divergence):
     Unbiased when the batch is the whole data set; on a minibatch biased up, since the logarithm
     of an unbiased estimate of q(z_s) is biased low. Mathieu et al. 2019, section 6.2.
 
+    Where the prior is given something of the datum, p(z|u), z_s is drawn given u_s, and log p(z_s)
+    is that of the mixture of all data's priors. Its datum sets z_s apart: q(z_s) and p(z_s) take
+    the weights of "stratified_averaged", 1/N for datum s, and each is unbiased. Of labels, p(z) is
+    the marginal.
+
     Args:
-        num_samples: S, draws from the prior; None for as many as the batch has data.
+        num_samples: S, draws from the prior; None for as many as the batch has data. Where the
+            prior is given something of the datum it is rounded up to a multiple of the batch.
     """
 
     def __init__(self, num_samples: int | None = None) -> None:
@@ -34,12 +41,20 @@ class InclusiveKL(Divergence):
             ModelError: No latent site is inside the data plate; latent sites depend on one another
                 in the guide; the prior is learned but its sampler passes no gradients.
         """
-        q = traces.aggregate_posterior
-        require_prior(traces, "KL(p || q)")
-        z, log_pz = traces.prior.draw(self.num_samples)
-        require_gradients(traces.prior, "KL(p || q)")
-        log_ratios = log_pz - q.log_prob(z, traces.pair_weights("batch"))
-        return traces.mean(log_ratios) if self.num_samples is None else log_ratios.mean()
+        q, p = traces.aggregate_posterior, traces.aggregate_prior
+        if p is None:
+            z, log_pz = traces.prior.draw(self.num_samples)
+            require_gradients(traces.prior, "KL(p || q)")
+            log_ratios = log_pz - q.log_prob(z, traces.pair_weights("batch"))
+            return traces.mean(log_ratios) if self.num_samples is None else log_ratios.mean()
+        weights = traces.pair_weights("stratified_averaged")
+        num_runs = -(-(self.num_samples or traces.batch_size) // traces.batch_size)
+        total = torch.zeros(())
+        for _ in range(num_runs):
+            z, _ = traces.prior.draw()
+            require_gradients(traces.prior, "KL(p || q)")
+            total = total + traces.mean(p.log_prob(z, weights) - q.log_prob(z, weights))
+        return total / num_runs
 
 
 class ExclusiveKL(Divergence):
@@ -57,9 +72,10 @@ class ExclusiveKL(Divergence):
     batch is the data set. On a minibatch the stratified estimators are unbiased for q(z_i), so that
     its logarithm, and the divergence, are biased low; "batch" counts a code's own encoding 1/B
     instead of 1/N, and is biased up by as much as log(N/B) where encodings do not overlap;
-    "weighted" is too small by about log N, and only its gradient has meaning. Rows that are masked
-    over the data plate are no data, and a scale that varies along it weighs them: in q(z), and in
-    the mean.
+    "weighted" is too small by about log N, and only its gradient has meaning. Where the prior is
+    given something of the datum, p(z_i) is the mixture of all data's priors with the weights of
+    q(z_i); of labels it is the marginal. Rows that are masked over the data plate are no data, and
+    a scale that varies along it weighs them: in q(z), in that mixture, and in the mean.
 
     Args:
         estimator: Of log q(z): "stratified_averaged", "stratified", "weighted", "batch", or
@@ -80,31 +96,15 @@ class ExclusiveKL(Divergence):
             ModelError: No latent site is inside the data plate; latent sites depend on one another
                 in the guide; one of them is a Delta, which has no density.
         """
-        require_prior(traces, "KL(q || p)")
         for name in traces.latents:
             if isinstance(stripped(unmasked(traces.guide.nodes[name]["fn"])), Delta):
                 raise ModelError(
                     f"the guide's site '{name}' is a Delta, of which q(z) has no density: use a "
                     "divergence of samples such as MMD(), or a guide with spread"
                 )
-        weights = traces.pair_weights(self.estimator)
-        q = traces.aggregate_posterior
-        if isinstance(self.estimator, Exact):
-            q = traces.encodings(*self.estimator.args)
-        log_ratios = traces.over_own_samples(lambda own: q.log_prob(own.z, weights) - own.log_pz)
-        return traces.mean(log_ratios)
-
-
-def require_prior(traces: TracePair, divergence: str) -> None:
-    """Refuse a model that gives p(z) for known labels only.
-
-    Raises:
-        ModelError: A label is observed before the last latent site is drawn.
-    """
-    if traces.conditioned_on:
-        names = ", ".join(map(repr, traces.conditioned_on))
-        raise ModelError(
-            f"the model's latent sites are drawn after the observed label {names}, so that it "
-            f"gives p(z) given the label and not the p(z) that {divergence} needs: use a "
-            "divergence of samples such as MMD(), or set its weight to 0 (alpha=0)"
+        reference = traces.reference(self.estimator)
+        q, weights = reference.posterior, reference.weights
+        log_ratios = traces.over_own_samples(
+            lambda own: q.log_prob(own.z, weights) - traces.log_pz(own, reference)
         )
+        return traces.mean(log_ratios)

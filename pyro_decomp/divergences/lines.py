@@ -18,7 +18,11 @@ from pyro_decomp.divergences.pairs import wanted
 
 
 def u_statistic(
-    x: Float[Tensor, "d b 1"], y: Float[Tensor, "d s 1"], kernel: AnyKernel
+    x: Float[Tensor, "d b 1"],
+    y: Float[Tensor, "d s 1"],
+    kernel: AnyKernel,
+    *,
+    is_paired: bool = False,
 ) -> Float[Tensor, ""]:
     """The same as :func:`pyro_decomp.divergences.pairs.u_statistic`, summed over the D lines."""
     radial = fitted(kernel, x, y)
@@ -26,14 +30,14 @@ def u_statistic(
         nodes = grid.grid_for(x, y, radial)
     except grid.HiddenValuesError:
         if isinstance(kernel, Kernel):
-            inputs = (x[..., 0], y[..., 0], _handle(kernel), wanted(x), wanted(y))
+            inputs = (x[..., 0], y[..., 0], _handle(kernel), wanted(x), wanted(y), is_paired)
             call = _op if torch.compiler.is_compiling() else _LineUStatistic.apply
             value: Tensor = call(*inputs)[0]
             return value
         nodes = None
     if nodes is None:
-        return pairs.u_statistic(x, y, radial)
-    return grid.u_statistic(nodes, x, y, radial)
+        return pairs.u_statistic(x, y, radial, is_paired=is_paired)
+    return grid.u_statistic(nodes, x, y, radial, is_paired=is_paired)
 
 
 _KERNELS: list[Kernel] = []  # of captured graphs, which name a kernel by its place here
@@ -48,21 +52,21 @@ def _handle(kernel: Kernel) -> int:
     return len(_KERNELS) - 1
 
 
-def _forward(
-    x: Tensor, y: Tensor, kernel: int, wants_x: bool, wants_y: bool
+def _forward(  # noqa: PLR0917
+    x: Tensor, y: Tensor, kernel: int, wants_x: bool, wants_y: bool, is_paired: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     wants = (wants_x, wants_y)
     if x.dim() > 2:
-        each = [_forward(*member, kernel, *wants) for member in zip(x, y, strict=True)]
+        each = [_forward(*member, kernel, *wants, is_paired) for member in zip(x, y, strict=True)]
         value, grad_x, grad_y = map(torch.stack, zip(*each, strict=True))
         return value, grad_x, grad_y
     points = x[..., None], y[..., None]
     radial = _KERNELS[kernel].fitted(*points)
     nodes = grid.grid_for(*points, radial)
     if nodes is None:
-        value, *grads = pairs.value_and_gradients(*points, radial, wants)
+        value, *grads = pairs.value_and_gradients(*points, radial, wants, is_paired)
     else:
-        value, *grads = grid.value_and_gradients(*points, radial, wants, nodes)
+        value, *grads = grid.value_and_gradients(*points, radial, wants, nodes, is_paired)
     grad_x, grad_y = (x.new_empty(len(x), 0) if grad is None else grad[..., 0] for grad in grads)
     return value, grad_x, grad_y
 
@@ -70,15 +74,16 @@ def _forward(
 _NAME = "pyro_decomp::line_u_statistic"
 torch.library.define(
     _NAME,
-    "(Tensor x, Tensor y, int kernel, bool wants_x, bool wants_y) -> (Tensor, Tensor, Tensor)",
+    "(Tensor x, Tensor y, int kernel, bool wants_x, bool wants_y, bool is_paired)"
+    " -> (Tensor, Tensor, Tensor)",
 )
 torch.library.impl(_NAME, "default", _forward)
 _op = torch.ops.pyro_decomp.line_u_statistic.default
 
 
 @torch.library.register_fake(_NAME)
-def _(
-    x: Tensor, y: Tensor, kernel: int, wants_x: bool, wants_y: bool
+def _(  # noqa: PLR0917
+    x: Tensor, y: Tensor, kernel: int, wants_x: bool, wants_y: bool, is_paired: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     return (
         x.new_empty(x.shape[:-2]),
@@ -98,14 +103,14 @@ class _LineUStatistic(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.save_for_backward(*output[1:])
         ctx.mark_non_differentiable(*output[1:])
-        ctx.wants = inputs[3:]
+        ctx.wants = inputs[3:5]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         kept = zip(ctx.saved_tensors, ctx.wants, strict=True)
         scaled = [grad[..., None, None] * each if want else None for each, want in kept]
-        return *scaled, None, None, None
+        return *scaled, None, None, None, None
 
     @staticmethod
     def vmap(info: Any, in_dims: Sequence[Any], *args: Any) -> tuple[Any, Any]:

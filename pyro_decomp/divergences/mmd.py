@@ -1,12 +1,14 @@
 """The maximum mean discrepancy between codes and draws of the prior."""
 
+from functools import partial
+
 from jaxtyping import Float
 from torch import Tensor
 
 from pyro_decomp.divergences import grid, lines
-from pyro_decomp.divergences.base import Divergence, positive_or_none, sample_weights, samples
+from pyro_decomp.divergences.base import Divergence, of_samples, positive_or_none
 from pyro_decomp.divergences.kernels import AnyKernel, InverseMultiquadratic, Kernel, fitted
-from pyro_decomp.divergences.pairs import Weights, u_statistic
+from pyro_decomp.divergences.pairs import Weights, check, u_statistic
 from pyro_decomp.traces import TracePair
 
 
@@ -15,6 +17,8 @@ def mmd(
     y: Float[Tensor, "s d"],
     kernel: AnyKernel | None = None,
     weights: Weights = (None, None),
+    *,
+    is_paired: bool = False,
 ) -> Float[Tensor, ""]:
     r"""Squared maximum mean discrepancy between two samples, the U-statistic.
 
@@ -36,9 +40,12 @@ def mmd(
             :class:`InverseMultiquadratic`.
         weights: How much each row of x and of y counts; None where all count the same. Pairs then
             count the product of their rows'.
+        is_paired: Whether rows i of both samples belong to one datum, B = S of them: the sum across
+            then leaves out i = j, and its factor is 2/(B(B-1)).
 
     Raises:
-        ValueError: A sample has fewer than two rows, or the rows differ in length.
+        ValueError: A sample has fewer than two rows, or the rows differ in length, or pairs lack
+            one of their rows.
 
     Example:
         >>> import torch
@@ -47,9 +54,9 @@ def mmd(
         >>> round(mmd(x, x + 9, RBF(bandwidth=1.0)).item(), 4)  # 2 exp(-1/2)
         1.2131
     """
-    _check(x, y)
+    check(x, y, is_paired=is_paired)
     kernel = InverseMultiquadratic() if kernel is None else kernel
-    return u_statistic(x, y, fitted(kernel, x, y), weights)
+    return u_statistic(x, y, fitted(kernel, x, y), weights, is_paired=is_paired)
 
 
 def dimensionwise_mmd(
@@ -57,6 +64,8 @@ def dimensionwise_mmd(
     y: Float[Tensor, "s d"],
     kernel: AnyKernel | None = None,
     weights: Weights = (None, None),
+    *,
+    is_paired: bool = False,
 ) -> Float[Tensor, ""]:
     r"""The sum over dimensions of :func:`mmd` between the one-dimensional marginals.
 
@@ -71,18 +80,23 @@ def dimensionwise_mmd(
         kernel: The kernel, or an elementwise function of squared distances, used in each dimension;
             by default :class:`InverseMultiquadratic`.
         weights: As for :func:`mmd`.
+        is_paired: As for :func:`mmd`.
 
     Raises:
-        ValueError: A sample has fewer than two rows, or the rows differ in length.
+        ValueError: As :func:`mmd`.
     """
-    _check(x, y)
+    check(x, y, is_paired=is_paired)
     width = max(1, grid.POINTS // (len(x) + len(y)))
     kernel = InverseMultiquadratic() if kernel is None else kernel
     groups = zip(x.T[..., None].split(width), y.T[..., None].split(width), strict=True)
     if weights != (None, None):
-        values = (u_statistic(a, b, fitted(kernel, a, b), weights) for a, b in groups)
+        values = (
+            u_statistic(a, b, fitted(kernel, a, b), weights, is_paired=is_paired)
+            for a, b in groups
+        )
         return sum(values, x.new_zeros(()))
-    return sum((lines.u_statistic(a, b, kernel) for a, b in groups), x.new_zeros(()))
+    each = (lines.u_statistic(a, b, kernel, is_paired=is_paired) for a, b in groups)
+    return sum(each, x.new_zeros(()))
 
 
 class MMD(Divergence):
@@ -92,7 +106,9 @@ class MMD(Divergence):
 
     by the U-statistic of :func:`mmd` between the batch's own codes and draws of the prior. Unbiased
     for the q(z) of the distribution that data come from (of N given data it leaves out pairs of
-    codes of one datum, a share of 1/N), so that it can be negative near equality. No unit; weights
+    codes of one datum, a share of 1/N), so that it can be negative near equality. Where the prior
+    is given something of the datum, draw i belongs to datum i, and the pair with code i is left
+    out too; ``num_samples`` is rounded up to a multiple of the batch. No unit; weights
     of 10 to 1000 are usual beside nats.
 
     With AggregateELBO and ``alpha=0``, or as a part of weight 0, it is left out: the plain ELBO.
@@ -125,8 +141,8 @@ class MMD(Divergence):
             ModelError: No latent site is inside the data plate; the batch has one datum alone; the
                 prior is learned but its sampler passes no gradients.
         """
-        drawn = samples(traces, self.num_samples, type(self).__name__)
-        return mmd(*drawn, self.kernel, sample_weights(traces, self.num_samples))
+        distance = partial(mmd, kernel=self.kernel)
+        return of_samples(distance, traces, self.num_samples, type(self).__name__)
 
 
 class DimensionwiseMMD(MMD):
@@ -144,13 +160,5 @@ class DimensionwiseMMD(MMD):
         Raises:
             ModelError: As for :class:`MMD`.
         """
-        drawn = samples(traces, self.num_samples, type(self).__name__)
-        return dimensionwise_mmd(*drawn, self.kernel, sample_weights(traces, self.num_samples))
-
-
-def _check(x: Tensor, y: Tensor) -> None:
-    for name, sample in (("x", x), ("y", y)):
-        if len(sample) < 2:
-            raise ValueError(f"{name}: expected at least 2 rows, got {len(sample)}")
-    if x.shape[1] != y.shape[1]:
-        raise ValueError(f"x and y: expected rows of one length, got {x.shape[1]} and {y.shape[1]}")
+        distance = partial(dimensionwise_mmd, kernel=self.kernel)
+        return of_samples(distance, traces, self.num_samples, type(self).__name__)

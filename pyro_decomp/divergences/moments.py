@@ -117,8 +117,9 @@ class CovariancePenalty(Divergence):
     eq. 6 and 7 (https://arxiv.org/abs/1711.00848). :class:`DIPELBO` logs the two sums apart.
 
     It sees second moments alone, and supposes a prior of identity covariance, whatever the model's
-    prior is. No sample of either is drawn. C is estimated without bias, its square is biased up by
-    its variance, the more the smaller the batch. The unit is that of z to the fourth power; not
+    prior is, also where that is given something of the datum. No sample of either is drawn. C is
+    estimated without bias, its square is biased up by its variance, the more the smaller the batch.
+    The unit is that of z to the fourth power; not
     nats. With both weights 0 it is 0.
 
     Args:

@@ -39,6 +39,8 @@ def u_statistic(
     y: Float[Tensor, "*d s e"],
     radial: Radial,
     weights: Weights = (None, None),
+    *,
+    is_paired: bool = False,
 ) -> Float[Tensor, ""]:
     r"""Mean of f over pairs within x and within y, less twice the mean over pairs across.
 
@@ -49,9 +51,34 @@ def u_statistic(
 
     Each unordered pair is formed once. Summed over leading dimensions. Differentiable once. Of
     points with weights a pair counts the product of its two, and the means are weighted.
+
+    Args:
+        x: B points, or as many for each of the leading dimensions.
+        y: S points.
+        radial: f.
+        weights: How much each of them counts.
+        is_paired: Whether x_i and y_i belong together, B = S of them: the sum across then leaves
+            out i = j, too, and has the factor 2/(B(B-1)).
     """
-    value: Tensor = _UStatistic.apply(x, y, radial, (wanted(x), wanted(y)), *weights)[0]
+    wants = (wanted(x), wanted(y))
+    value: Tensor = _UStatistic.apply(x, y, radial, wants, is_paired, *weights)[0]
     return value
+
+
+def check(x: Tensor, y: Tensor, *, is_paired: bool) -> None:
+    """Check that two samples have what :func:`u_statistic` needs.
+
+    Raises:
+        ValueError: A sample has fewer than two rows, or the rows differ in length, or pairs lack
+            one of their rows.
+    """
+    for name, sample in (("x", x), ("y", y)):
+        if len(sample) < 2:
+            raise ValueError(f"{name}: expected at least 2 rows, got {len(sample)}")
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(f"x and y: expected rows of one length, got {x.shape[1]} and {y.shape[1]}")
+    if is_paired and len(x) != len(y):
+        raise ValueError(f"is_paired: expected as many rows in y as in x, got {len(y)}, {len(x)}")
 
 
 def value_and_gradients(
@@ -59,6 +86,7 @@ def value_and_gradients(
     y: Float[Tensor, "*d s e"],
     radial: Radial,
     wants: tuple[bool, bool],
+    is_paired: bool = False,
     *weights: Float[Tensor, " _"] | None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "*d b e"] | None, Float[Tensor, "*d s e"] | None]:
     """:func:`u_statistic` and its gradients by x and y, where these are wanted."""
@@ -68,12 +96,40 @@ def value_and_gradients(
         torch.zeros_like(z) if want else None for z, want in zip((x, y), wants, strict=True)
     )
     a, b = weights or (None, None)
+    across = _sum(x, a) * _sum(y, b)
+    if is_paired:
+        across = across - _own(x, a, b).sum()
     value = (
         _weighted_sum(x, x, radial, 2 / _pairs(x, a), (grad_x, grad_x), (a, a), within=True)
         + _weighted_sum(y, y, radial, 2 / _pairs(y, b), (grad_y, grad_y), (b, b), within=True)
-        + _weighted_sum(x, y, radial, -2 / (_sum(x, a) * _sum(y, b)), (grad_x, grad_y), (a, b))
+        + _weighted_sum(x, y, radial, -2 / across, (grad_x, grad_y), (a, b))
     )
+    if is_paired:
+        value = value + own_pairs(x, y, radial, 2 * _own(x, a, b) / across, (grad_x, grad_y))
     return value.to(x.dtype), grad_x, grad_y
+
+
+def _own(x: Tensor, a: Tensor | None, b: Tensor | None) -> Float[Tensor, "b 1"]:
+    """How much the pair of x_i and y_i counts."""
+    one = x.new_ones(x.shape[-2])
+    return ((one if a is None else a) * (one if b is None else b))[:, None]
+
+
+def own_pairs(
+    x: Float[Tensor, "*d b e"],
+    y: Float[Tensor, "*d b e"],
+    radial: Radial,
+    weights: Float[Tensor, "b 1"],
+    grads: tuple[Tensor | None, Tensor | None],
+) -> Float[Tensor, ""]:
+    r"""The sum of w_i f(|x_i - y_i|^2); adds to the gradients where these are given."""
+    apart = x - y
+    squared = apart.square().sum(-1, keepdim=True)
+    value, slope = radial.value_and_slope(squared)
+    for grad, sign in zip(grads, (1, -1), strict=True):
+        if grad is not None:
+            grad.add_((weights * slope * apart).to(grad), alpha=2 * sign)
+    return (weights * value).sum(dtype=sum_dtype(x))
 
 
 def squared_distances(

@@ -6,12 +6,12 @@ from torch import Tensor
 
 from pyro_decomp.divergences.base import (
     Divergence,
+    of_samples,
     positive_or_none,
     require_equal_weights,
-    sample_weights,
     samples,
 )
-from pyro_decomp.divergences.pairs import Radial, u_statistic
+from pyro_decomp.divergences.pairs import Radial, Weights, check, u_statistic
 from pyro_decomp.traces import TracePair
 
 
@@ -63,7 +63,9 @@ def sliced_wasserstein(
 def energy_distance(
     x: Float[Tensor, "b d"],
     y: Float[Tensor, "s d"],
-    weights: tuple[Tensor | None, Tensor | None] = (None, None),
+    weights: Weights = (None, None),
+    *,
+    is_paired: bool = False,
 ) -> Float[Tensor, ""]:
     r"""The energy distance between two samples, by its U-statistic.
 
@@ -78,14 +80,13 @@ def energy_distance(
         x: Codes, one a row, at least two.
         y: Draws of the prior, likewise; as many as you like.
         weights: How much each row of x and of y counts; None where all count the same.
+        is_paired: As for :func:`mmd`.
 
     Raises:
-        ValueError: A sample has fewer than two rows.
+        ValueError: As :func:`mmd`.
     """
-    for name, sample in (("x", x), ("y", y)):
-        if len(sample) < 2:
-            raise ValueError(f"{name}: expected at least 2 rows, got {len(sample)}")
-    return u_statistic(x, y, Radial(_minus_distance), weights)
+    check(x, y, is_paired=is_paired)
+    return u_statistic(x, y, Radial(_minus_distance), weights, is_paired=is_paired)
 
 
 class SlicedWasserstein(Divergence):
@@ -97,7 +98,9 @@ class SlicedWasserstein(Divergence):
     one-dimensional distances between the batch's own codes and draws of the prior: Kolouri et al.,
     "Sliced-Wasserstein Autoencoders", 2018, eq. 12 (https://arxiv.org/abs/1804.01947). Unbiased
     over directions; biased up by the finite samples, so that it is positive even where q = p, by an
-    amount that falls as the batch grows. In the unit of z to the power p; not nats.
+    amount that falls as the batch grows. Where the prior is given something of the datum, every
+    datum has as many draws of its own prior, together draws of the mixture. In the unit of z
+    to the power p; not nats.
 
     As a part of weight 0 it is left out: the plain ELBO.
 
@@ -141,7 +144,8 @@ class EnergyDistance(Divergence):
     .. math:: 2 E|z - y| - E|z - z'| - E|y - y'|,  z, z' ~ q(z),  y, y' ~ p(z)
 
     by the U-statistic of :func:`energy_distance`. It has no scale to choose, and is zero only at
-    q = p. Unbiased in the same sense as :class:`MMD`, so that it can be negative near equality. As
+    q = p. Unbiased in the same sense as :class:`MMD`, so that it can be negative near equality;
+    the pair of a code and a draw of one datum is left out as there. As
     a part of weight 0 it is left out: the plain ELBO.
 
     Args:
@@ -161,8 +165,7 @@ class EnergyDistance(Divergence):
             ModelError: No latent site is inside the data plate; the batch has one datum alone; the
                 prior is learned but its sampler passes no gradients.
         """
-        drawn = samples(traces, self.num_samples, "EnergyDistance")
-        return energy_distance(*drawn, sample_weights(traces, self.num_samples))
+        return of_samples(energy_distance, traces, self.num_samples, "EnergyDistance")
 
 
 def _minus_distance(squared: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,9 @@ class AggregateELBO(TermsELBO):
     Autoencoders", 2019, eq. 7 (https://arxiv.org/abs/1812.02833). With ``beta=1, alpha=0`` it is
     the plain ELBO; with ``alpha=0`` the beta-VAE (Higgins et al. 2017).
 
+    Where the prior is given something of the datum, the KL is to the prior of each datum, and p(z)
+    in the divergence is the mixture of all data's priors (:class:`.Divergence`).
+
     Terms: those of :class:`TermsELBO` and ``divergence``, D(q(z), p(z)) in the divergence's own
     unit. At ``alpha=0`` the divergence is not computed and no random number is drawn for it.
     Whether the terms are unbiased is told by the divergence; the first two always are.

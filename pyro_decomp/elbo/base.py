@@ -14,7 +14,7 @@ from pyro.util import warn_if_nan
 from torch import Tensor, nn
 
 from pyro_decomp import preflight
-from pyro_decomp.dependence import ancestors, dependencies
+from pyro_decomp.dependence import dependencies
 from pyro_decomp.enumeration import Enumeration
 from pyro_decomp.errors import ModelError
 from pyro_decomp.modules import buffers_kept, find_modules
@@ -165,11 +165,11 @@ class TermsELBO(ELBO):
                 model_trace,
                 guide_trace,
                 lambda: model(*args, **kwargs),
+                model_program=model,
                 guide_program=guide,
                 guide_arguments=(args, kwargs),
                 use_analytic_kl=self.analytic_kl,
                 guide_dependencies=structure.guide_dependencies,
-                conditioned_on=structure.conditioned_on,
                 enumeration=structure.enumeration,
                 memory=structure.memory,
             )
@@ -291,7 +291,6 @@ class _Structure:
         guide: The guide.
         names: Their sites.
         guide_dependencies: Latent site of the guide to the others that it depends on.
-        conditioned_on: Labels that latent sites of the model depend on.
         enumeration: The discrete sites that are summed over.
         memory: What is found out later, once, of the same programs.
     """
@@ -300,9 +299,8 @@ class _Structure:
     guide: Program
     names: tuple[str, ...]
     guide_dependencies: dict[str, set[str]]
-    conditioned_on: tuple[str, ...]
     enumeration: Enumeration
-    memory: dict[str, bool] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -317,30 +315,13 @@ class _Structure:
         preflight.check(model_trace, guide_trace)
         latent = {site["name"] for site in sample_sites(guide_trace) if is_latent(site)}
         of_guide = dependencies(guide, guide_trace, *args, **kwargs)
-        labels = _labels(model_trace, guide_trace)
-        if labels:
-            replayed = poutine.replay(model, trace=guide_trace)
-            of_model = dependencies(replayed, model_trace, *args, **kwargs)
-            above = set().union(*(ancestors(name, of_model) for name in latent))
-            labels = tuple(name for name in labels if name in above)
         return cls(
             model,
             guide,
             _names(*traces),
             {name: parents & latent for name, parents in of_guide.items()},
-            labels,
             Enumeration.of(model_trace, guide_trace),
         )
-
-
-def _labels(model: poutine.Trace, guide: poutine.Trace) -> tuple[str, ...]:
-    """Observed sites of the model that are discrete, or observed in the guide too."""
-    in_guide = {site["name"] for site in sample_sites(guide)}
-    return tuple(
-        site["name"]
-        for site in sample_sites(model)
-        if site["is_observed"] and (site["name"] in in_guide or site["fn"].has_enumerate_support)
-    )
 
 
 def _trace(

@@ -1,15 +1,14 @@
 """The KL to the prior in parts, and the base of the objectives that weigh these apart."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from jaxtyping import Float
 from pyro.distributions import Distribution
 from torch import Tensor
 
-from pyro_decomp.aggregate_posterior import Estimator, Exact, LogDensities
+from pyro_decomp.aggregate_posterior import Estimator, LogDensities
 from pyro_decomp.aggregate_posterior.estimators import check_estimator
 from pyro_decomp.aggregate_posterior.families import is_factorised, stripped
 from pyro_decomp.elbo.base import TermsELBO
@@ -21,19 +20,25 @@ from pyro_decomp.traces import OwnSamples, TracePair
 
 @dataclass(frozen=True)
 class Decomposition:
-    r"""The parts of log q(z|x) - log p(z), which they add up to; scalars in nats per datum.
+    r"""The parts of log q(z|x) - log p(z|u); scalars in nats per datum.
+
+    It is the sum of the first four less the last.
 
     Attributes:
         mutual_information: E[log q(z|x) - log q(z)], between a datum and its code.
         between: E[log q(z) - \sum_s log q(z_s)], the total correlation of the latent sites.
         within: \sum_s E[log q(z_s) - \sum_d log q(z_sd)], that of the dimensions of each site.
         dimensionwise_kl: \sum_sd E[log q(z_sd) - log p(z_sd)].
+        prior_information: E[log p(z|u) - \sum_sd log p(z_sd)], which the sum of the parts is to be
+            lessened by where the prior is given u: p(z_sd) is then the mixture over all data's u.
+            It is 0 where all data share one prior.
     """
 
     mutual_information: Tensor
     between: Tensor
     within: Tensor
     dimensionwise_kl: Tensor
+    prior_information: Tensor
 
 
 class DecomposedELBO(TermsELBO):
@@ -68,58 +73,63 @@ class DecomposedELBO(TermsELBO):
             ModelError: The prior does not factorise over dimensions, the guide's sites depend on
                 one another, or the marginals of their family are not known.
         """
-        q = encodings(traces, self.estimator)
         self._check_prior(traces)
+        reference = traces.reference(self.estimator)
+        q, p, weights = reference.posterior, reference.prior, reference.weights
 
-        def parts(own: OwnSamples) -> Float[Tensor, "4 b"]:
-            log_q = q(own.z)
+        def parts(own: OwnSamples) -> Float[Tensor, "5 b"]:
+            log_q = q.log_densities(own.z, weights)
             sites = torch.stack(list(log_q.sites.values())).sum(0)
-            dimensions = torch.stack([each.sum(-1) for each in log_q.dimensions.values()]).sum(0)
+            dimensions = _over_dimensions(log_q)
+            log_pz = own.log_pz
+            if p is not None:
+                log_pz = _over_dimensions(p.log_densities(own.z, weights))
             return torch.stack(
                 [
                     own.log_qz_x - log_q.joint,
                     log_q.joint - sites,
                     sites - dimensions,
-                    dimensions - own.log_pz,
+                    dimensions - log_pz,
+                    own.log_pz - log_pz,
                 ]
             )
 
         return Decomposition(*traces.mean(traces.over_own_samples(parts)))
 
+    def terms_of(self, traces: TracePair, parts: Decomposition) -> dict[str, Tensor]:
+        """The parts that objectives name alike."""
+        terms = {
+            "mutual_information": parts.mutual_information,
+            "dimensionwise_kl": parts.dimensionwise_kl,
+        }
+        if traces.prior_inputs.given:
+            terms["prior_information"] = parts.prior_information
+        return terms
+
     def _check_prior(self, traces: TracePair) -> None:
         """Once for each model and guide: p(z) must be the product of the p(z_sd)."""
         if self._prior_checked is self._structure:
             return
-        if traces.conditioned_on:
-            named = ", ".join(map(repr, traces.conditioned_on))
-            raise ModelError(
-                f"the prior depends on the observed label {named}, so that the model gives p(z) "
-                f"given the label and not p(z): use FactorELBO for the total correlation alone"
-            )
+        inputs = traces.prior_inputs
         for name in traces.latents:
-            if name in traces.entangled and not _is_mixed_by_dimension(traces, name):
-                summed = ", ".join(map(repr, traces.summed_out))
+            over = [n for n in (*inputs.labels, *traces.summed_out) if n in inputs.sites[name]]
+            if over and (inputs.given or not _is_mixed_by_dimension(traces, name, over)):
+                summed = ", ".join(map(repr, over))
                 raise ModelError(
                     f"site '{name}': its prior is a mixture over {summed} and so is not a product "
                     f"over dimensions, {INSTEAD}"
                 )
-        if len(traces.latents) > 1:
-            values = {name: traces.guide.nodes[name]["value"] for name in traces.latents}
-            _check_independent(traces.prior.dependencies(values))
+        latents = set(traces.latents)
+        _check_independent({name: inputs.sites[name] & latents for name in traces.latents})
         for name in traces.latents:
             pz = unmasked(traces.model.nodes[name]["fn"])
             _check_factorised(name, pz, traces.batch_size)
         self._prior_checked = self._structure
 
 
-def encodings(
-    traces: TracePair, estimator: Estimator
-) -> Callable[[Mapping[str, Tensor]], LogDensities]:
-    """Log q(z_i) at samples of the batch's own, of its sites and of its dimensions."""
-    if isinstance(estimator, Exact):
-        return traces.encodings(*estimator.args).log_densities
-    weights = traces.pair_weights(estimator)
-    return partial(traces.aggregate_posterior.log_densities, weights=weights)
+def _over_dimensions(log_densities: LogDensities) -> Float[Tensor, " b"]:
+    """The log density of the product of all dimensions' marginals."""
+    return torch.stack([each.sum(-1) for each in log_densities.dimensions.values()]).sum(0)
 
 
 INSTEAD = (
@@ -129,10 +139,10 @@ INSTEAD = (
 )
 
 
-def _is_mixed_by_dimension(traces: TracePair, name: str) -> bool:
+def _is_mixed_by_dimension(traces: TracePair, name: str, over: list[str]) -> bool:
     """Whether each dimension of a site has discrete sites of its own that are summed out."""
     site = traces.model.nodes[name]
-    summed_out = (traces.model.nodes[each] for each in traces.summed_out)
+    summed_out = (traces.model.nodes[each] for each in over)
     return site["fn"].event_shape.numel() == 1 and all(
         plate_dims(each) >= plate_dims(site) for each in summed_out
     )
@@ -147,7 +157,7 @@ def _check_factorised(name: str, pz: Distribution, batch_size: int) -> None:
         )
 
 
-def _check_independent(dependencies: dict[str, set[str]]) -> None:
+def _check_independent(dependencies: Mapping[str, frozenset[str]]) -> None:
     for name, parents in dependencies.items():
         if parents:
             named = ", ".join(map(repr, sorted(parents)))

@@ -46,7 +46,7 @@ class FactorELBO(TermsELBO):
     nor unbiased: it is as good as the discriminator, which is why that is trained at every step,
     on this batch's codes and the permuted ones of an independent second minibatch. No gradient of
     the objective reaches the discriminator, and none of its loss the encoder. The prior need not
-    factorise.
+    factorise, and may be given something of the datum: TC does not see it.
 
     The trainer owns the discriminator's optimiser and logs ``discriminator_loss``. In Pyro's SVI
     you take its step yourself, after SVI's (an example is below).

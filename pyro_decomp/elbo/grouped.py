@@ -27,8 +27,9 @@ class GroupedTotalCorrelationELBO(DecomposedELBO):
     one may stay entangled.
 
     Terms: those of :class:`TermsELBO`, ``mutual_information``, ``between_total_correlation``,
-    ``within_total_correlation`` and ``dimensionwise_kl``, in nats per datum. Estimation, bias and
-    weights are as in :class:`TotalCorrelationELBO`.
+    ``within_total_correlation`` and ``dimensionwise_kl``, in nats per datum; and
+    ``prior_information`` where the prior is given something, as in :class:`TotalCorrelationELBO`.
+    Estimation, bias and weights are as there.
 
     Args:
         alpha: Weight of the mutual information.
@@ -80,6 +81,7 @@ class GroupedTotalCorrelationELBO(DecomposedELBO):
             "between_total_correlation": 1.0 - self.between,
             "within_total_correlation": 1.0 - self.within,
             "dimensionwise_kl": 1.0 - self.gamma,
+            "prior_information": 0.0,
         }
 
     def terms(self, traces: TracePair) -> dict[str, Tensor]:
@@ -87,8 +89,7 @@ class GroupedTotalCorrelationELBO(DecomposedELBO):
         terms = super().terms(traces)
         if not self.is_plain():
             parts = self.decomposition(traces)
-            terms["mutual_information"] = parts.mutual_information
+            terms |= self.terms_of(traces, parts)
             terms["between_total_correlation"] = parts.between
             terms["within_total_correlation"] = parts.within
-            terms["dimensionwise_kl"] = parts.dimensionwise_kl
         return terms

@@ -25,6 +25,9 @@ class InfoELBO(TermsELBO):
     :class:`AggregateELBO`. Both weights must be such that neither the KL nor the divergence is
     *rewarded*, alpha <= 1 and alpha + lambda >= 1; defaults in public code break the second.
 
+    Where the prior is given something of the datum, the KL is to the prior of each datum, and p(z)
+    in the divergence is the mixture of all data's priors (:class:`.Divergence`).
+
     Terms: those of :class:`TermsELBO` and ``divergence``, D(q(z), p(z)) in the divergence's own
     unit. Where its weight is the number 0, the divergence is not computed and no random number is
     drawn for it. Whether it is unbiased is told by the divergence.

@@ -27,8 +27,14 @@ class TotalCorrelationELBO(DecomposedELBO):
     less (alpha-1) MI, (beta-1) TC and (gamma-1) DWKL, so that the KL keeps its closed form. These
     are the weights of the terms.
 
+    Where the prior is given something u of the datum, p(z_d) is the mixture of all data's p(z_d|u)
+    with the weights of q(z_d), and the three parts less R = E[log p(z|u) - \sum_d log p(z_d)] are
+    log q(z|x) - log p(z|u). R is what the prior of a datum tells of its code; it counts once,
+    within the ELBO, whatever the weights are.
+
     Terms: those of :class:`TermsELBO`, ``mutual_information``, ``total_correlation`` and
-    ``dimensionwise_kl``, in nats per datum. The log densities come from the batch itself, by one
+    ``dimensionwise_kl``, in nats per datum, and ``prior_information``, R, where the prior is given
+    something. The log densities come from the batch itself, by one
     of the estimators in :mod:`pyro_decomp.aggregate_posterior.estimators`. By default those of
     q(z) and of every q(z_d) are unbiased, and exact on a full batch; their logarithms are biased
     low, so MI is biased up, and TC and DWKL carry the difference of biases. With "weighted" each
@@ -49,8 +55,8 @@ class TotalCorrelationELBO(DecomposedELBO):
 
     Raises:
         ModelError: On evaluation, if the prior is not a product over dimensions (a mixture of
-            vectors, a hierarchy), if the guide's sites depend on one another, or if the marginals
-            of their family are not known.
+            vectors, or over labels, a hierarchy), if the guide's sites depend on one another, or
+            if the marginals of their family are not known.
 
     Example:
         >>> TotalCorrelationELBO(beta=6.0).weights()["total_correlation"]
@@ -83,6 +89,7 @@ class TotalCorrelationELBO(DecomposedELBO):
             "mutual_information": 1.0 - self.alpha,
             "total_correlation": 1.0 - self.beta,
             "dimensionwise_kl": 1.0 - self.gamma,
+            "prior_information": 0.0,
         }
 
     def terms(self, traces: TracePair) -> dict[str, Tensor]:
@@ -90,7 +97,6 @@ class TotalCorrelationELBO(DecomposedELBO):
         terms = super().terms(traces)
         if not self.is_plain():
             parts = self.decomposition(traces)
-            terms["mutual_information"] = parts.mutual_information
+            terms |= self.terms_of(traces, parts)
             terms["total_correlation"] = parts.between + parts.within
-            terms["dimensionwise_kl"] = parts.dimensionwise_kl
         return terms

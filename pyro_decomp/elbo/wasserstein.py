@@ -21,6 +21,9 @@ class WassersteinELBO(TermsELBO):
 
     The guide may be Normal or, as most often in the paper, without spread: ``Delta(f(x))``.
 
+    Where the prior is given something of the datum, p(z) in the divergence is the mixture of all
+    data's priors (:class:`.Divergence`).
+
     Terms: those of :class:`TermsELBO` and ``divergence``, D(q(z), p(z)) in the divergence's own
     unit. The KL has weight 0 and is logged alone, and so the plain ELBO is. **What the ELBO means
     here:** of a guide with spread it is the bound that it always is, though nothing trains it, so

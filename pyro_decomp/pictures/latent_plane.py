@@ -1,6 +1,6 @@
 """The latent space of a run where it is a plane: the density of q(z), and the encodings."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyro_decomp import plots
 from pyro_decomp.aggregate_posterior import log_prob_over
-from pyro_decomp.encoded import Encodings, encode
+from pyro_decomp.encoded import encode
 from pyro_decomp.pictures.scene import Scene
 from pyro_decomp.traces import TracePair
 
@@ -21,8 +21,7 @@ def pictures(scene: Scene) -> Iterator[tuple[str, Figure]]:
     pairs = scene.pairs
     if not _is_plane(pairs[0]):
         return
-    encodings = [pair.aggregate_posterior for pair in encode(scene.run, scene.run.data)]
-    grid, log_qz, log_pz = density_on_grid(pairs, encodings=encodings)
+    grid, log_qz, log_pz = density_on_grid(pairs, of_all=encode(scene.run, scene.run.data))
     yield "aggregate_posterior", plots.aggregate_density(grid, grid, log_qz, log_pz)
     loc, covariance = _moments(pairs)
     yield "encodings", plots.encodings(loc, covariance, grid, grid, log_pz)
@@ -31,13 +30,15 @@ def pictures(scene: Scene) -> Iterator[tuple[str, Figure]]:
 def density_on_grid(
     pairs: list[TracePair],
     limit: float | None = None,
-    encodings: Sequence[Encodings] | None = None,
+    of_all: Iterable[TracePair] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Log q(z), exact over the data, and log p(z) on a square grid of a 2-D latent space.
 
+    Where the prior is given something of the datum, p(z) is the mixture of all data's priors.
+
     Args:
-        pairs: Encodings of the data.
-        encodings: Those of all data, where ``pairs`` are only some of them.
+        pairs: Guide and model on the data.
+        of_all: The same on all data, where ``pairs`` are only some of them.
         limit: The grid covers [-limit, limit] squared; None finds one that holds the codes and the
             prior.
 
@@ -47,13 +48,17 @@ def density_on_grid(
     (name,) = pairs[0].latents
     if limit is None:
         codes = torch.cat([pair.guide.nodes[name]["value"] for pair in pairs])
-        prior = pairs[0].prior.draw(1000)[0][name]
+        of_data = pairs if pairs[0].prior_inputs.given else pairs[:1]
+        count = 1000 if of_data is not pairs else None
+        prior = torch.cat([pair.prior.draw(count)[0][name] for pair in of_data])
         limit = 1.1 * float(torch.cat([codes, prior]).abs().quantile(0.999))
     axis = torch.linspace(-limit, limit, GRID, device=pairs[0].guide.nodes[name]["value"].device)
     rows, columns = torch.meshgrid(axis, axis, indexing="ij")
     z = {name: torch.stack([columns, rows], -1).view(-1, 2)}
-    log_qz = log_prob_over(encodings or [pair.aggregate_posterior for pair in pairs], z)
-    log_pz = pairs[0].prior.log_prob(z)
+    mixtures = [(pair.aggregate_posterior, pair.aggregate_prior) for pair in (of_all or pairs)]
+    log_qz = log_prob_over([posterior for posterior, _ in mixtures], z)
+    priors = [prior for _, prior in mixtures if prior is not None]
+    log_pz = log_prob_over(priors, z) if priors else pairs[0].prior.log_prob(z)
     log_qz, log_pz = (log_prob.view(GRID, GRID).cpu() for log_prob in (log_qz, log_pz))
     return axis.cpu().numpy(), log_qz.numpy(), log_pz.numpy()
 

@@ -652,8 +652,8 @@ class TracePair:
             if not is_one or (self.rows.irregular and not same(scale, 1.0)):
                 raise ModelError(
                     f"site '{site['name']}' has a scale of its own beside a discrete site that is "
-                    "summed out: expected one poutine.scale around all latent sites of both programs, "
-                    "or none; the objective's weights apply after the sum"
+                    "summed out: expected one poutine.scale around all latent sites of both "
+                    "programs, or none; the objective's weights apply after the sum"
                 )
         return scales[0] if isinstance(scales[0], Tensor) or scales[0] != 1 else None
 

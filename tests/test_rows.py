@@ -1,10 +1,13 @@
 """Masks, weights and scales over the data plate: what a row that is masked or weighted means."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
+from csv import DictReader
 from functools import partial
+from io import StringIO
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pyro
@@ -15,6 +18,7 @@ from pyro import poutine
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO, config_enumerate
 from torch import Tensor, nn
 
+from pyro_decomp import Experiment, evaluate, evaluation, train
 from pyro_decomp.aggregate_posterior import Exact
 from pyro_decomp.divergences import (
     MMD,
@@ -28,11 +32,11 @@ from pyro_decomp.divergences import (
     SlicedWasserstein,
 )
 from pyro_decomp.elbo import (
+    DIPELBO,
     AggregateELBO,
     AnnealedPriorELBO,
     BetaELBO,
     CapacityELBO,
-    DIPELBO,
     EntropyRegularizedELBO,
     FactorELBO,
     GroupedTotalCorrelationELBO,
@@ -43,10 +47,15 @@ from pyro_decomp.elbo import (
 )
 from pyro_decomp.errors import ModelError
 from pyro_decomp.networks import Discriminator
+from pyro_decomp.run import finish
+from pyro_decomp.run_folder import RunFolder
+from pyro_decomp.state import prepare
+from pyro_decomp.steps.execution import Execution
 from tests.statistics import assert_mean
 
 KEPT, PADDING, D = 6, 3, 3
 SIZE = KEPT + PADDING
+ONCE = torch.Size()
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
 
 
@@ -229,7 +238,7 @@ OBJECTIVES: dict[str, Callable[[], TermsELBO]] = {
 
 
 @pytest.fixture(autouse=True)
-def noise(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+def noise(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Draws of a row that do not depend on how many rows there are; a call begins anew."""
     generator = torch.Generator().manual_seed(0)
     table = torch.randn(40, 16, 16, generator=generator, dtype=torch.float64)
@@ -249,12 +258,12 @@ def noise(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
         value: Tensor = self.icdf(cdf)
         return value
 
-    def drawn(self: Any, sample_shape: Any = torch.Size()) -> Tensor:
+    def drawn(self: Any, sample_shape: Any = ONCE) -> Tensor:
         with torch.no_grad():
             value: Tensor = self.rsample(sample_shape)
             return value
 
-    def component(self: Any, sample_shape: Any = torch.Size()) -> Tensor:
+    def component(self: Any, sample_shape: Any = ONCE) -> Tensor:
         shape = self._extended_shape(torch.Size(sample_shape))
         row = normal(torch.Size([1, *shape])[-2:], torch.float64, None).reshape(shape)
         return (torch.special.ndtr(row) > 0.4).long()
@@ -271,7 +280,7 @@ def noise(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
         calls[0] = 0
         torch.manual_seed(7)
 
-    yield restart
+    return restart
 
 
 def rows(size: int = KEPT) -> Tensor:
@@ -304,7 +313,7 @@ def assert_equal(
     for mine, theirs in zip(ours, expected, strict=True):
         assert mine.keys() == theirs.keys()
         for name, value in theirs.items():
-            torch.testing.assert_close(mine[name], value, **EXACT, msg=lambda m: f"{name}: {m}")
+            torch.testing.assert_close(mine[name], value, **EXACT)
 
 
 SOON = {"Normal", "structured", "mixture in the guide"}
@@ -652,7 +661,7 @@ TIMES = torch.tensor([1, 3, 2, 1, 4, 2])
 def test_weights_are_repeated_rows_where_no_draw_enters(
     objective: str, noise: Callable[[], None]
 ) -> None:
-    """All of the objective but the likelihood is in closed form; that is fixed by a Delta-like guide."""
+    """All but the likelihood is in closed form, and that is fixed by a guide of little spread."""
 
     class Narrow(Programs):
         def heads(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -769,3 +778,85 @@ def test_samples_that_do_not_count_the_same_are_refused_by_name() -> None:
             OBJECTIVES[objective]().evaluate(*programs_of(programs), padded())
     with pytest.raises(ModelError, match="'stratified': expected rows that all count the same"):
         aggregate(ExclusiveKL("stratified")).evaluate(*programs_of(programs), padded())
+
+
+def capturable(kind: str) -> Experiment:
+    """A row's mask, weight or annealing, from data that change from step to step."""
+
+    def around(x: Tensor) -> Any:
+        scale = torch.tensor(0.4, dtype=torch.float64) if kind == "annealing" else x[:, 0].exp()
+        return poutine.mask(mask=x[:, 0] > -1) if kind == "mask" else poutine.scale(scale=scale)
+
+    class OfData(Programs):
+        def model(self, x: Tensor) -> None:
+            with self.data(x):
+                with around(x):
+                    z = pyro.sample("z", self.prior())
+                with around(x) if kind != "annealing" else nullcontext():
+                    self.observe(z, x)
+
+        def guide(self, x: Tensor) -> None:
+            with self.data(x), around(x):
+                pyro.sample("z", self.posterior(x))
+
+    x = rows(24)
+    programs = OfData(size=len(x))
+    return Experiment(
+        programs.model, programs.guide, x, TotalCorrelationELBO(0.8, 3.0), epochs=3, batch_size=8
+    )
+
+
+@pytest.mark.parametrize("kind", ["mask", "weight", "annealing"])
+def test_a_captured_step_follows_masks_and_scales_of_its_own_batch(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    ways = ("eager", "captured")
+    runs = [train(capturable(kind), tmp_path / w, execution=Execution(w)) for w in ways]
+    histories = [(tmp_path / way / "history.csv").read_text() for way in ways]
+    without_time = [
+        [{k: v for k, v in row.items() if "second" not in k} for row in DictReader(StringIO(text))]
+        for text in histories
+    ]
+    assert without_time[0] == without_time[1]
+    for one, other in zip(*(run.guide.__self__.parameters() for run in runs), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_an_evaluation_is_of_the_rows_that_are_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    few = {"MAX_SAMPLES": 400, "MIN_SAMPLES": 400}
+    for name, value in few.items():
+        monkeypatch.setattr(evaluation, name, value)
+    x = rows(40)
+    padded_x = torch.cat([x, torch.full((40, D), 4.0).double()])
+    real = torch.arange(80) < 40
+
+    class OfArgument(Programs):
+        def model(self, x: Tensor, real: Tensor) -> None:
+            with poutine.mask(mask=real):
+                super().model(x)
+
+        def guide(self, x: Tensor, real: Tensor) -> None:
+            with poutine.mask(mask=real):
+                super().guide(x)
+
+    def measured(data: Any, made: Programs, name: str) -> dict[str, Any]:
+        trial = Experiment(made.model, made.guide, data=data, elbo=BetaELBO())
+        run = finish(RunFolder(tmp_path / name), trial, prepare(trial), {}, 0)
+        return evaluate(run, num_importance_samples=500)["train"]
+
+    masked = measured((padded_x, real), OfArgument(size=80), "masked")
+    plain = measured(x, Programs(size=40), "plain")
+    for name in ("elbo", "kl", *evaluation.PARTS, "importance_weighted_log_px"):
+        if name == "effective_sharing":
+            continue
+        error = plain.get(f"{name}_standard_error", 0.02 * abs(plain[name]) + 1e-9)
+        assert abs(masked[name] - plain[name]) < 6.1 * error, name  # 4.3 times the root of 2
+    assert masked["importance_weighted_data"] == 40
+    for name, score in plain["scores"].items():
+        if score["variant"].get("codes") == "mean":
+            assert masked["scores"][name]["value"] == pytest.approx(score["value"], abs=1e-4)
+    assert masked["mutual_information"] <= math.log(40)

@@ -68,6 +68,11 @@ class TermsELBO(ELBO):
     ``elbo(model, guide)(x)`` with a torch optimiser, and in :func:`pyro_decomp.train`. Losses have
     Pyro's scale, a sum over the N data; :meth:`evaluate` has everything per datum.
 
+    Terms are free of scales: those of the user's own handlers enter the objective alone, so that
+    its plain form is Pyro's. Rows that ``poutine.mask`` leaves out around all sites of a datum are
+    no data, and a scale that varies along the data plate there is a weight of the datum; see
+    :mod:`pyro_decomp.rows`.
+
     Discrete sites are never drawn: those of the model alone are summed out, those of the guide are
     summed over, and weights apply to what is left. Where the model and the guide both observe a
     site, a label, for some of the data or all (``obs=``, with ``obs_mask=`` for some), the encoder

@@ -41,7 +41,8 @@ class TotalCorrelationELBO(DecomposedELBO):
     log density is too small by about log N: TC is off by (D-1) log N, and only gradients mean
     anything.
 
-    A scale or mask of the user's own handlers applies to ``kl`` and not to its parts.
+    Rows that are masked over the data plate are no data, and a scale that varies along it weighs
+    them; one scale around all latent sites multiplies the KL and its parts in the objective.
 
     Args:
         alpha: Weight of the mutual information.

@@ -183,3 +183,34 @@ def test_an_arrangement_in_memory_does_not_count() -> None:
     inputs = drawn(3, 8, 6)
     strided = [x.T.contiguous().T for x in inputs]
     assert torch.equal(*(log_densities(*x, PairWeights(0.0)) for x in (inputs, strided)))
+
+
+def of_rows(num_rows: int, m: int, dtype: torch.dtype) -> PairWeights:
+    """Weights of rows, every third 0; own weights in the second row."""
+    rows = torch.randn(num_rows, m).to(dtype)
+    rows[0, ::3] = -math.inf
+    return PairWeights(0.0, rows=rows)
+
+
+@pytest.mark.parametrize("num_rows", [1, 2])
+@pytest.mark.parametrize(("d", "m"), [(2, 7), (3, 300), (10, 130)])
+def test_weights_of_rows(d: int, m: int, num_rows: int) -> None:
+    for dtype, tolerance in ((torch.double, 1e-13), (torch.float32, 3e-5)):
+        compare(drawn(d, m, m, dtype), of_rows(num_rows, m, dtype), tolerance)
+
+
+@pytest.mark.parametrize("num_rows", [1, 2])
+def test_weights_of_rows_of_several_members(num_rows: int) -> None:
+    members = [drawn(2, 9, 9) for _ in range(3)]
+    weights = [of_rows(num_rows, 9, torch.double) for _ in members]
+    rows = torch.stack([w.rows for w in weights if w.rows is not None])
+
+    def score(z: Tensor, loc: Tensor, scale: Tensor, rows: Tensor) -> Tensor:
+        return log_densities(z, loc, scale, PairWeights(0.0, rows=rows), split=True)
+
+    stacked = [torch.stack(each) for each in zip(*members, strict=True)]
+    found = torch.func.vmap(score)(*stacked, rows)
+    expected = [log_densities(*x, w, split=True) for x, w in zip(members, weights, strict=True)]
+    torch.testing.assert_close(found, torch.stack(expected))
+    shared = torch.func.vmap(score, (0, 0, 0, None))(*stacked, rows[0])
+    torch.testing.assert_close(shared[0], expected[0])

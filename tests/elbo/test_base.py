@@ -158,7 +158,8 @@ def test_the_objective_is_the_weighted_sum_of_what_is_logged(
     assert float(estimate.objective) == pytest.approx(total, rel=1e-12)
     size = B if name == "VAE, full batch" else N
     assert estimate.num_data == size
-    of_batch = {"user's scale": 0.3 * B * 1.25, "user's mask": B - 2}.get(name, B)  # of B rows
+    weights_of_batch = 0.3 * float(torch.linspace(0.5, 2, B).double().sum())
+    of_batch = {"user's scale": weights_of_batch, "user's mask": B - 2}.get(name, B)
     assert float(estimate.total) == pytest.approx(size / B * of_batch, rel=1e-12)
     assert float(estimate.loss) == pytest.approx(-size / B * of_batch * total, rel=1e-12)
     plain = terms["log_likelihood"] - terms["kl"] - terms.get("global_kl", 0.0)

@@ -53,7 +53,7 @@ def _handle(kernel: Kernel) -> int:
 
 
 def _forward(  # noqa: PLR0917
-    x: Tensor, y: Tensor, kernel: int, wants_x: bool, wants_y: bool, is_paired: bool
+    x: Tensor, y: Tensor, kernel: int, wants_x: bool, wants_y: bool, is_paired: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
     wants = (wants_x, wants_y)
     if x.dim() > 2:
@@ -74,7 +74,7 @@ def _forward(  # noqa: PLR0917
 _NAME = "pyro_decomp::line_u_statistic"
 torch.library.define(
     _NAME,
-    "(Tensor x, Tensor y, int kernel, bool wants_x, bool wants_y, bool is_paired)"
+    "(Tensor x, Tensor y, int kernel, bool wants_x, bool wants_y, bool is_paired=False)"
     " -> (Tensor, Tensor, Tensor)",
 )
 torch.library.impl(_NAME, "default", _forward)
@@ -83,7 +83,7 @@ _op = torch.ops.pyro_decomp.line_u_statistic.default
 
 @torch.library.register_fake(_NAME)
 def _(  # noqa: PLR0917
-    x: Tensor, y: Tensor, kernel: int, wants_x: bool, wants_y: bool, is_paired: bool
+    x: Tensor, y: Tensor, kernel: int, wants_x: bool, wants_y: bool, is_paired: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
     return (
         x.new_empty(x.shape[:-2]),

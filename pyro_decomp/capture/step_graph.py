@@ -13,7 +13,7 @@ from torch.fx import GraphModule
 from pyro_decomp.capture.functional import functional
 from pyro_decomp.capture.random_draws import lift
 from pyro_decomp.capture.recording import record
-from pyro_decomp.capture.refusal import CaptureError
+from pyro_decomp.capture.refusal import CaptureError, HiddenValueError
 from pyro_decomp.capture.simplify import simplify
 from pyro_decomp.capture.substitution import Slots
 from pyro_decomp.elbo import Estimate
@@ -36,6 +36,7 @@ class StepGraph:
         names: Of the values: ``objective``, ``elbo`` and every term.
         has_gradient: Of each that is trained, whether the objective depends on it; where it does
             not, the module gives zeros, and an optimiser is to be given none.
+        assigned: Of each buffer, whether the programs assign it anew rather than write to it.
     """
 
     slots: Slots
@@ -43,6 +44,7 @@ class StepGraph:
     draw: GraphModule
     names: tuple[str, ...]
     has_gradient: tuple[bool, ...]
+    assigned: tuple[bool, ...]
 
     @property
     def num_operations(self) -> int:
@@ -81,18 +83,22 @@ def capture(
     slots = Slots(experiment, state, batch, weights)
     names: list[str] = []
     has_gradient: list[bool] = []
+    assigned: list[bool] = []
 
     def step(*inputs: Tensor) -> list[Tensor]:
         trained, frozen, buffers, numbers, batch = slots.split(inputs)
-        leaves = [p.detach().requires_grad_() for p in trained]
-        updated = [buffer.clone() for buffer in buffers]
+        pairs = zip(trained, slots.trained, strict=True)
+        leaves = [given.detach().requires_grad_(own.requires_grad) for given, own in pairs]
+        copies = [buffer.clone() for buffer in buffers]
         with (
-            slots.filled(leaves, frozen, updated, numbers),
+            slots.filled(leaves, frozen, copies, numbers),
             pyro.validation_enabled(False),
             in_precision(precision),
         ):
             estimate = experiment.elbo.evaluate(experiment.model, experiment.guide, *batch)
-            found = torch.autograd.grad(-estimate.objective, leaves, allow_unused=True)
+            found = _gradients(-estimate.objective, leaves)
+            updated = slots.left()
+        assigned[:] = [own is not given for own, given in zip(updated, copies, strict=True)]
         gradients = [
             torch.zeros_like(leaf) if gradient is None else gradient
             for leaf, gradient in zip(leaves, found, strict=True)
@@ -107,6 +113,8 @@ def capture(
     with undisturbed(state.modules):
         try:
             module = functional(record(step, inputs), inputs)
+        except HiddenValueError as error:
+            raise _named(error, slots) from error
         except CaptureError:
             raise
         except Exception as error:
@@ -114,7 +122,7 @@ def capture(
     draw = lift(module)
     simplify(draw)
     simplify(module)
-    return StepGraph(slots, module, draw, tuple(names), tuple(has_gradient))
+    return StepGraph(slots, module, draw, tuple(names), tuple(has_gradient), tuple(assigned))
 
 
 def _check_repeats(experiment: Experiment, state: State, batch: Sequence[Tensor]) -> None:
@@ -144,6 +152,22 @@ def _plain_attributes(state: State) -> list[tuple[str, object]]:
         for name, value in vars(part).items()
         if isinstance(value, bool | int | float | str)
     ]
+
+
+def _gradients(loss: Tensor, leaves: Sequence[Tensor]) -> list[Tensor | None]:
+    """By each leaf; None where it asks for none, or the loss does not depend on it."""
+    asking = [leaf for leaf in leaves if leaf.requires_grad]
+    found = iter(torch.autograd.grad(loss, asking, allow_unused=True))
+    return [next(found) if leaf.requires_grad else None for leaf in leaves]
+
+
+def _named(error: HiddenValueError, slots: Slots) -> CaptureError:
+    """The same, with the names of the numbers and buffers where Python asks for those."""
+    names, first = slots.names(), len(slots.trained)
+    if not error.inputs or not all(first <= index < len(names) for index in error.inputs):
+        return error
+    found = " and ".join(names[index] for index in error.inputs)
+    return HiddenValueError(f"Python decides by the value of {found} what the programs compute")
 
 
 def _reason(error: Exception) -> str:

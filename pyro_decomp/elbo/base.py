@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pyro import poutine
@@ -81,6 +81,8 @@ class TermsELBO(ELBO):
         kl_methods: Latent site to "analytic" or "Monte Carlo", as of the last evaluation.
         supervision: Weight of the labels' log q(y|x); 1 unless it is set.
     """
+
+    _found_out_of_programs: ClassVar[frozenset[str]] = frozenset({"kl_methods", "_structure"})
 
     def __init__(self, *, num_particles: int = 1, analytic_kl: bool = True) -> None:
         if num_particles < 1:

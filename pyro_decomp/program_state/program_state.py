@@ -1,0 +1,166 @@
+"""What programs keep in Python between their runs: one object for all of it."""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
+
+from pyro_decomp.modules import buffers_kept
+from pyro_decomp.program_state.fingerprint import Fingerprint
+from pyro_decomp.program_state.kept_values import UnkeptError, encoded, put
+from pyro_decomp.program_state.random_numbers import numbers_of, state_of
+from pyro_decomp.program_state.snapshot import Snapshot
+from pyro_decomp.program_state.walk import Node, walk
+from pyro_decomp.seeds import random_state, set_random_state
+
+
+class ProgramState:
+    """The plain Python state that some programs reach.
+
+    Attributes, closure variables, globals that functions name, defaults and attributes of
+    functions, attributes of the user's classes, items of containers, iterators, generators of
+    random numbers, and tensors and arrays that nothing else carries. It is named by dotted paths
+    from the roots; a bound method's root stands for its owner, so that ``model.prior.scale`` is
+    ``vae.prior.scale`` where ``model`` is ``vae.model``.
+
+    Looking alters nothing: no iterator is advanced, no attribute is asked for.
+
+    Args:
+        networks: Whose parameters and buffers are carried elsewhere, with all their submodules.
+        tensors: Others that are carried elsewhere, such as those of Pyro's param store.
+        **roots: What to start from, by name: ``model=``, ``guide=``, ``elbo=``.
+    """
+
+    def __init__(
+        self, networks: Iterable[nn.Module] = (), tensors: Iterable[Tensor] = (), **roots: Any
+    ) -> None:
+        self.roots: Mapping[str, Any] = roots
+        self._networks = list(networks)
+        self._tensors = list(tensors)
+        self._made = self._settled = self.fingerprint()
+
+    def fingerprint(self) -> Fingerprint:
+        """What there is now, to be compared; it takes 0.1 to 1 ms."""
+        with _disable_current_modes():
+            return Fingerprint(self._nodes())
+
+    def moved_by(self, run: Callable[[], Any]) -> dict[str, str]:
+        """What a run of the programs moves; :meth:`Fingerprint.difference` tells the form.
+
+        The global generators of Python and numpy are among it. The first run of programs may fill
+        caches: run them once before.
+
+        Args:
+            run: Runs the programs; what it moves stays moved.
+        """
+        before, numbers = self.fingerprint(), _global_numbers()
+        run()
+        moved = before.difference(self.fingerprint())
+        after = _global_numbers()
+        return moved | {name: "value" for name in numbers if numbers[name] != after[name]}
+
+    def keep(self) -> Snapshot:
+        """What there is now, for :meth:`put_back`."""
+        with _disable_current_modes():
+            return Snapshot(self._nodes())
+
+    def put_back(self, snapshot: Snapshot) -> list[str]:
+        """Make everything as it was when it was kept, in the objects that held it then.
+
+        Returns:
+            Paths of what moved and could not be put back, such as a generator function's place.
+        """
+        with _disable_current_modes():
+            return snapshot.put_back()
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Put everything back afterwards: this state, buffers of networks, random generators."""
+        kept, generators = self.keep(), random_state()
+        with buffers_kept(self._networks):
+            try:
+                yield
+            finally:
+                self.put_back(kept)
+                set_random_state(generators)
+
+    def settle(self) -> None:
+        """Say that the programs have run, so that what is made once is there.
+
+        What cannot be kept is not missed by :meth:`values` as long as it stays as it is now.
+        """
+        self._settled = self.fingerprint()
+
+    def moved(self) -> dict[str, str]:
+        """What is different from when this object was made."""
+        return self._made.difference(self.fingerprint())
+
+    def values(self) -> tuple[dict[str, Any], list[str]]:
+        """What has moved since this object was made, for a checkpoint.
+
+        Returns:
+            Values by dotted path, in types that ``torch.load(weights_only=True)`` reads; and the
+            paths of what moved and cannot be kept, such as an open iterator.
+        """
+        with _disable_current_modes():
+            nodes = self._nodes()
+            now = Fingerprint(nodes)
+            things = {node.path: node.thing for node in nodes if not node.is_part}
+            moving = self._settled.difference(now)
+            values: dict[str, Any] = {}
+            unkept: list[str] = []
+            for path in self._made.difference(now):
+                try:
+                    values[path] = encoded(things[path])
+                except (UnkeptError, KeyError):
+                    values |= self._inside(path, things, moving, unkept)
+            return values, unkept
+
+    def _inside(
+        self, path: str, things: Mapping[str, Any], moving: Mapping[str, str], unkept: list[str]
+    ) -> dict[str, Any]:
+        """Of a thing that cannot be kept as a whole, what moves in it after the first run."""
+        found: dict[str, Any] = {}
+        for each in moving:
+            if each == path or path.startswith(f"{each}."):
+                unkept.append(path)
+            elif each.startswith(f"{path}."):
+                try:
+                    found[each] = encoded(things[each])
+                except (UnkeptError, KeyError):
+                    unkept.append(each)
+        return found
+
+    def load(self, values: Mapping[str, Any]) -> list[str]:
+        """Put back what :meth:`values` gave, in place where that can be done.
+
+        Returns:
+            Paths that the programs do not have.
+        """
+        missing = []
+        with _disable_current_modes():
+            for path, value in values.items():
+                nodes = {node.path: node for node in reversed(self._nodes())}
+                if not put(nodes, path, value):
+                    missing.append(path)
+        return missing
+
+    def _nodes(self) -> list[Node]:
+        parts = [part for network in self._networks for part in network.modules()]
+        tensors = {id(tensor) for tensor in self._tensors}
+        for part in parts:
+            tensors.update(map(id, part._parameters.values()), map(id, part._buffers.values()))
+        tensors.discard(id(None))
+        return list(walk(self.roots, frozenset(map(id, parts)), tensors))
+
+
+def _global_numbers() -> dict[str, Any]:
+    """The state of the global generators that are not torch's."""
+    return {
+        "random": random.getstate(),
+        "numpy.random": numbers_of(state_of(np.random.mtrand._rand)),
+    }

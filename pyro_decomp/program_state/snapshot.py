@@ -1,0 +1,293 @@
+"""What programs keep at one moment, so that it can be put back."""
+
+import copy
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Set
+from contextlib import suppress
+from functools import partial
+from io import IOBase
+from types import CellType, FunctionType, GeneratorType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pyro_decomp.program_state.own import is_iterator, own
+from pyro_decomp.program_state.random_numbers import is_random, set_state_of, state_of
+from pyro_decomp.program_state.walk import Node
+from pyro_decomp.reachable import (
+    MODULE_INSIDE,
+    PLAIN,
+    attributes_of,
+    in_slots,
+    is_library,
+    is_open,
+    named,
+    remembered,
+)
+
+LARGE = 10_000_000  # numbers; a larger tensor or array is not copied
+
+Restore = Callable[[], bool]
+"""Puts one thing back; whether that could be done, or nothing was different."""
+_ABSENT = object()
+
+
+class Snapshot:
+    """What programs keep, and how it is put back in place.
+
+    Args:
+        nodes: Everything that they reach.
+    """
+
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        self._restores: list[tuple[str, Restore]] = []
+        last: list[tuple[str, Restore]] = []
+        copies: dict[int, Any] = {}
+        for node in nodes:
+            if type(node.thing) in PLAIN:
+                continue
+            if is_iterator(node.thing):
+                last.append((node.path, _iterator(node, copies)))
+                continue
+            self._restores += [(node.path, restore) for restore in _restores(node.thing)]
+        self._restores += last  # they are replaced, where the others have put them
+
+    def put_back(self) -> list[str]:
+        """Put everything back, in the objects that held it.
+
+        Returns:
+            Paths of what was different and could not be put back.
+        """
+        return list(dict.fromkeys(path for path, restore in self._restores if not restore()))
+
+
+def _restores(thing: Any) -> Iterable[Restore]:
+    """How what a thing holds itself is put back."""
+    if isinstance(thing, Tensor):
+        yield _tensor(thing)
+    elif isinstance(thing, np.ndarray):
+        yield _array(thing)
+    elif isinstance(thing, FunctionType):
+        yield from _function(thing)
+    elif isinstance(thing, type):
+        if not is_library(thing.__module__):
+            names = [n for n in vars(thing) if not n.startswith("__")]
+            yield partial(_set_back, thing, {n: vars(thing)[n] for n in names})
+    elif isinstance(thing, ModuleType):
+        return
+    elif is_random(thing):
+        yield _generator_of_numbers(thing)
+    elif isinstance(thing, GeneratorType | IOBase):
+        before = own(thing)
+        yield lambda: bool(own(thing) == before)
+    elif is_open(type(thing)):
+        yield from _object(thing)
+
+
+def _object(thing: Any) -> Iterable[Restore]:
+    if isinstance(thing, dict):
+        yield partial(_refill_dict, thing, dict(dict.items(thing)))
+    elif isinstance(thing, list):
+        yield partial(_refill_list, thing, list(thing))
+    elif isinstance(thing, deque):
+        yield partial(_refill_deque, thing, list(thing))
+    elif isinstance(thing, set):
+        yield partial(_refill_set, thing, set(thing))
+    inside = attributes_of(thing)
+    if isinstance(thing, nn.Module):
+        yield partial(_set_back_network, thing, type(thing), _outside(inside, MODULE_INSIDE))
+        yield partial(_refill_dict, thing._modules, dict(thing._modules))
+    elif left_out := remembered[type(thing)]:
+        yield partial(_refill_rest, inside, _outside(inside, left_out), left_out)
+    else:
+        yield partial(_refill_dict, inside, dict(inside))
+    found = dict(in_slots(thing))
+    if found:
+        yield partial(_set_back_slots, thing, found)
+
+
+def _outside(inside: dict[str, Any], left_out: Set[str]) -> dict[str, Any]:
+    return {n: v for n, v in inside.items() if n not in left_out}
+
+
+def _function(function: FunctionType) -> Iterable[Restore]:
+    for cell in function.__closure__ or ():
+        yield partial(_refill_cell, cell, _contents(cell))
+    variables = function.__globals__
+    if not is_library(variables.get("__name__")):
+        names, attributes = named(function.__code__)
+        yield partial(_refill_names, variables, {n: variables.get(n, _ABSENT) for n in names})
+        for name in names:
+            module = variables.get(name)
+            if type(module) is ModuleType and not is_library(module.__name__):
+                kept = {a: vars(module).get(a, _ABSENT) for a in attributes}
+                yield partial(_refill_names, vars(module), kept)
+    yield partial(_refill_dict, vars(function), dict(vars(function)))
+
+
+def _contents(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _ABSENT
+
+
+def _refill_cell(cell: CellType, kept: Any) -> bool:
+    if _contents(cell) is not kept:
+        if kept is _ABSENT:
+            del cell.cell_contents
+        else:
+            cell.cell_contents = kept
+    return True
+
+
+def _refill_names(variables: dict[str, Any], kept: dict[str, Any]) -> bool:
+    for name, value in kept.items():
+        if variables.get(name, _ABSENT) is value:
+            continue
+        if value is _ABSENT:
+            del variables[name]
+        else:
+            variables[name] = value
+    return True
+
+
+def _is_same(now: dict[Any, Any], kept: dict[Any, Any]) -> bool:
+    """Whether two dictionaries have one order and the very same objects."""
+    pairs = zip(dict.items(now), kept.items(), strict=False)
+    return len(now) == len(kept) and all(a is c and b is d for (a, b), (c, d) in pairs)
+
+
+def _refill_dict(thing: Any, kept: dict[Any, Any]) -> bool:
+    if not _is_same(thing, kept):
+        base = OrderedDict if isinstance(thing, OrderedDict) else dict
+        base.clear(thing)
+        for key, value in kept.items():
+            base.__setitem__(thing, key, value)
+    return True
+
+
+def _refill_list(thing: list[Any], kept: list[Any]) -> bool:
+    if len(thing) != len(kept) or any(a is not b for a, b in zip(thing, kept, strict=True)):
+        list.__setitem__(thing, slice(None), kept)
+    return True
+
+
+def _refill_deque(thing: "deque[Any]", kept: list[Any]) -> bool:
+    if len(thing) != len(kept) or any(a is not b for a, b in zip(thing, kept, strict=True)):
+        deque.clear(thing)
+        deque.extend(thing, kept)
+    return True
+
+
+def _refill_set(thing: set[Any], kept: set[Any]) -> bool:
+    set.clear(thing)
+    set.update(thing, kept)
+    return True
+
+
+def _set_back(kind: type, kept: dict[str, Any]) -> bool:
+    now = dict(vars(kind))
+    for name, value in kept.items():
+        if now.get(name, _ABSENT) is not value:
+            type.__setattr__(kind, name, value)
+    for name in [n for n in now if n not in kept and not n.startswith("__")]:
+        type.__delattr__(kind, name)
+    return True
+
+
+def _set_back_slots(thing: Any, kept: dict[str, Any]) -> bool:
+    now = dict(in_slots(thing))
+    for name, value in kept.items():
+        if now.get(name, _ABSENT) is not value:
+            object.__setattr__(thing, name, value)
+    for name in now.keys() - kept.keys():
+        object.__delattr__(thing, name)
+    return True
+
+
+def _set_back_network(network: nn.Module, kind: type, kept: dict[str, Any]) -> bool:
+    """What torch itself keeps in a network stays; one that became another kind stays as it is."""
+    if type(network) is not kind:
+        return True
+    return _refill_rest(attributes_of(network), kept, MODULE_INSIDE)
+
+
+def _refill_rest(inside: dict[str, Any], kept: dict[str, Any], left_out: Set[str]) -> bool:
+    if not _is_same(_outside(inside, left_out), kept):
+        for name in _outside(inside, left_out):
+            del inside[name]
+        inside.update(kept)
+    return True
+
+
+def _tensor(tensor: Tensor) -> Restore:
+    kept = tensor.detach().clone() if tensor.numel() <= LARGE else None
+    version, needs_gradient = tensor._version, tensor.requires_grad
+
+    def restore() -> bool:
+        if tensor.is_leaf and tensor.requires_grad != needs_gradient:
+            tensor.requires_grad_(needs_gradient)
+        if kept is None:
+            return tensor._version == version
+        if tensor.shape != kept.shape:
+            tensor.data = kept.clone()
+        elif tensor._version != version or not torch.equal(tensor, kept):
+            tensor.data.copy_(kept)
+        return True
+
+    return restore
+
+
+def _array(array: "np.ndarray[Any, Any]") -> Restore:
+    if array.size > LARGE or not array.flags.writeable:
+        before = own(array)
+        return lambda: bool(own(array) == before)
+    kept = array.copy()
+
+    def restore() -> bool:
+        array[...] = kept
+        return True
+
+    return restore
+
+
+def _iterator(node: Node, copies: dict[int, Any]) -> Restore:
+    """Another iterator that stands where this one stood takes its place."""
+    thing, slot = node.thing, node.slot
+    before = own(thing)
+    if id(thing) not in copies:
+        try:
+            copies[id(thing)] = copy.copy(thing)
+        except TypeError:
+            copies[id(thing)] = None
+
+    def restore() -> bool:
+        if own(thing) == before:
+            return True
+        with suppress(AttributeError, TypeError):  # in place, unless it came to its end
+            (*_, position) = copies[id(thing)].__reduce__()
+            thing.__setstate__(position)
+            if own(thing) == before:
+                return True
+        kept = copies[id(thing)]
+        if kept is None or slot is None or slot.set is None:
+            return False
+        if id(kept) not in copies:  # one for all the places where it is
+            copies[id(kept)] = copy.copy(kept)
+        slot.set(copies[id(kept)])
+        return True
+
+    return restore
+
+
+def _generator_of_numbers(generator: Any) -> Restore:
+    state = state_of(generator)
+
+    def restore() -> bool:
+        set_state_of(generator, state)
+        return True
+
+    return restore

@@ -103,6 +103,9 @@ class _Recorder(TorchDispatchMode):
         if torch.Tag.data_dependent_output in func.tags:  # type: ignore[attr-defined]
             if depends:
                 raise HiddenValueError(inputs=_positions(depends))
+            for each in given:
+                if isinstance(each, Tensor):
+                    self._node(each)  # it is a constant that is read
             return func(*args, **kwargs)
         if func is aten.lift_fresh.default:  # what is written to a constant must not change it
             func = aten.lift_fresh_copy.default

@@ -1,10 +1,8 @@
 """One training step, loss to gradients, as a graph of tensors."""
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pyro
 import torch
 from torch import Tensor
@@ -14,11 +12,11 @@ from pyro_decomp.capture.functional import functional
 from pyro_decomp.capture.random_draws import lift
 from pyro_decomp.capture.recording import record
 from pyro_decomp.capture.refusal import CaptureError, HiddenValueError
+from pyro_decomp.capture.repeats import check_unread, programs_of, tensors_that_move
 from pyro_decomp.capture.simplify import simplify
 from pyro_decomp.capture.substitution import Slots
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.experiment import Experiment
-from pyro_decomp.modules import undisturbed
 from pyro_decomp.precision import in_precision
 from pyro_decomp.state import State
 
@@ -108,11 +106,15 @@ def capture(
         names[:] = values
         return [torch.stack([value.detach() for value in values.values()]), *gradients, *updated]
 
-    _check_repeats(experiment, state, batch)
     inputs = [*slots.inputs(), *batch]
-    with undisturbed(state.modules):
+    programs = programs_of(experiment, state)
+    with programs.undisturbed():
+        moving = tensors_that_move(experiment, state, programs, batch)
+        before = programs.fingerprint()
         try:
-            module = functional(record(step, inputs), inputs)
+            recorded = record(step, inputs)
+            check_unread(moving, before, recorded)
+            module = functional(recorded, inputs)
         except HiddenValueError as error:
             raise _named(error, slots) from error
         except CaptureError:
@@ -123,35 +125,6 @@ def capture(
     simplify(draw)
     simplify(module)
     return StepGraph(slots, module, draw, tuple(names), tuple(has_gradient), tuple(assigned))
-
-
-def _check_repeats(experiment: Experiment, state: State, batch: Sequence[Tensor]) -> None:
-    """Refuse programs in which Python decides: what it draws or counts would be a constant."""
-
-    def objective(other_draws: int) -> Tensor:
-        with undisturbed(state.modules), torch.no_grad():
-            for _ in range(other_draws):
-                random.random()
-                np.random.rand()
-            evaluate = experiment.elbo.evaluate
-            return evaluate(experiment.model, experiment.guide, *batch).objective
-
-    before = _plain_attributes(state)
-    first, second = objective(0), objective(1)
-    differs = not torch.equal(first, second) and not bool(first.isnan())
-    if differs or _plain_attributes(state) != before:
-        raise CaptureError("Python decides what the programs compute, otherwise at every run")
-
-
-def _plain_attributes(state: State) -> list[tuple[str, object]]:
-    """Numbers and words that networks keep, which a program that counts changes."""
-    parts = dict.fromkeys(part for module in state.modules for part in module.modules())
-    return [
-        (name, value)
-        for part in parts
-        for name, value in vars(part).items()
-        if isinstance(value, bool | int | float | str)
-    ]
 
 
 def _gradients(loss: Tensor, leaves: Sequence[Tensor]) -> list[Tensor | None]:

@@ -33,11 +33,15 @@ class Computed:
         values: As logged.
         buffers: As they are after it, by name.
         gradients: By each parameter that has one; empty if they were not asked for.
+        generators: The random generators' states before it.
+        before: Buffers before it.
     """
 
     values: Mapping[str, float]
     buffers: dict[str, Tensor]
     gradients: dict[str, Tensor] = field(default_factory=dict)
+    generators: dict[str, Any] = field(default_factory=dict)
+    before: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Audit:
@@ -72,12 +76,15 @@ class Audit:
         Raises:
             NonFiniteError: The objective is infinite or not a number.
         """
+        generators, before = random_state(), self._buffers()
+        gradients: dict[str, Tensor] = {}
         with self.unmoved():
-            if not has_gradients:
-                return Computed(self._eager.estimate(batch, step)[1], self._buffers())
-            values = self._eager(batch, step).values
-            gradients = {name: g.clone() for name, g in self._eager.gradients().items()}
-            return Computed(values, self._buffers(), gradients)
+            if has_gradients:
+                values: Mapping[str, float] = self._eager(batch, step).values
+                gradients = {name: g.clone() for name, g in self._eager.gradients().items()}
+            else:
+                _, values = self._eager.estimate(batch, step)
+            return Computed(values, self._buffers(), gradients, generators, before)
 
     def of_step(self, step: GraphStep, values: Mapping[str, float]) -> Computed:
         """What a step has just given, its gradients still in place."""
@@ -94,7 +101,12 @@ class Audit:
         """
         differing = self._differing(wanted, found)
         if differing and all(map(math.isfinite, found.values.values())):
-            with self._rounded():
+            with self.unmoved(), self._rounded():
+                set_random_state(wanted.generators)
+                for place, content in zip(
+                    self._untrained(), wanted.before.values(), strict=True
+                ):
+                    place.put(content)
                 has_gradients = bool(wanted.gradients)
                 other = self.by_programs(batch, step, has_gradients=has_gradients)
             noise = _apart(wanted, other)

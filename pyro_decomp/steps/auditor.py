@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from pyro_decomp.capture.repeats import programs_of
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.program_state import Fingerprint, ProgramState
@@ -137,14 +138,3 @@ class Auditor:
     def _moment(self, step: int, rows: int) -> Moment:
         programs = (self._programs, self._others)
         return Moment(step, rows, self._state, self._optimizer, programs)
-
-
-def programs_of(experiment: Experiment, state: State) -> ProgramState:
-    """What an experiment's programs keep in Python."""
-    return ProgramState(
-        networks=state.modules,
-        tensors=[*state.parameters.values(), *state.store._params.values()],
-        model=experiment.model,
-        guide=experiment.guide,
-        elbo=experiment.elbo,
-    )

@@ -8,6 +8,7 @@ import torch
 
 from pyro_decomp.capture import CaptureError
 from pyro_decomp.capture.compiled import why_not
+from pyro_decomp.capture.repeats import programs_of
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import ExperimentError, NonFiniteError
 from pyro_decomp.experiment import Experiment
@@ -15,7 +16,6 @@ from pyro_decomp.fusion import FusionError
 from pyro_decomp.joined_optimizer import may_be_joined
 from pyro_decomp.state import State
 from pyro_decomp.steps.audit import Audit
-from pyro_decomp.steps.auditor import programs_of
 from pyro_decomp.steps.eager import EagerStep
 from pyro_decomp.steps.execution import Execution
 from pyro_decomp.steps.graph import GraphStep

@@ -21,17 +21,6 @@ class WrittenOnlyWarning(UserWarning):
     """Steps that do not run the programs leave a tensor that these write as it is."""
 
 
-def programs_of(experiment: Experiment, state: State) -> ProgramState:
-    """What an experiment's programs keep in Python."""
-    return ProgramState(
-        networks=state.modules,
-        tensors=[*state.parameters.values(), *state.store._params.values()],
-        model=experiment.model,
-        guide=experiment.guide,
-        elbo=experiment.elbo,
-    )
-
-
 def tensors_that_move(
     experiment: Experiment, state: State, programs: ProgramState, batch: Sequence[Tensor]
 ) -> list[str]:

@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from pyro_decomp.capture.functional import functional
+from pyro_decomp.capture.programs import programs_of
 from pyro_decomp.capture.random_draws import lift
 from pyro_decomp.capture.recording import record
 from pyro_decomp.capture.refusal import CaptureError, HiddenValueError
-from pyro_decomp.capture.repeats import check_unread, programs_of, tensors_that_move
+from pyro_decomp.capture.repeats import check_unread, tensors_that_move
 from pyro_decomp.capture.simplify import simplify
 from pyro_decomp.capture.substitution import Slots
 from pyro_decomp.elbo import Estimate

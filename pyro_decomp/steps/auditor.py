@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pyro_decomp.capture.repeats import programs_of
+from pyro_decomp.capture.programs import programs_of
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.program_state import Fingerprint, ProgramState

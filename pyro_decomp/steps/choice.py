@@ -8,7 +8,7 @@ import torch
 
 from pyro_decomp.capture import CaptureError
 from pyro_decomp.capture.compiled import why_not
-from pyro_decomp.capture.repeats import programs_of
+from pyro_decomp.capture.programs import programs_of
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import ExperimentError, NonFiniteError
 from pyro_decomp.experiment import Experiment

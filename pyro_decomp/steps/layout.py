@@ -7,10 +7,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from pyro_decomp.capture.programs import programs_of
 from pyro_decomp.data.batches import Batch, Data
 from pyro_decomp.errors import ExperimentError, ModelError, NonFiniteError
 from pyro_decomp.experiment import Experiment
-from pyro_decomp.modules import undisturbed
 from pyro_decomp.state import State
 from pyro_decomp.steps.eager import EagerStep
 from pyro_decomp.steps.execution import Execution
@@ -86,7 +86,7 @@ def _why_not(experiment: Experiment, state: State, precision: str) -> str:
     modes = [(part, part.training) for module in state.modules for part in module.modules()]
     batches = [b for b in (first_batch(experiment), last_batch(experiment)) if b is not None]
     try:
-        with _untouched(state):
+        with _untouched(experiment, state):
             state.train(True)
             for batch in batches:
                 eager(batch, 1)
@@ -103,11 +103,11 @@ def _why_not(experiment: Experiment, state: State, precision: str) -> str:
 
 
 @contextmanager
-def _untouched(state: State) -> Iterator[None]:
+def _untouched(experiment: Experiment, state: State) -> Iterator[None]:
     """Put back what running the programs moves, and the gradients."""
     slopes = [(p, p.grad) for p in state.parameters.values()]
     try:
-        with undisturbed(state.modules):
+        with programs_of(experiment, state).undisturbed():
             yield
     finally:
         for parameter, slope in slopes:

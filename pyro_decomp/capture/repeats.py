@@ -43,6 +43,7 @@ def tensors_that_move(
     objective()
     values: list[Tensor] = []
     moved = programs.moved_by(lambda: values.append(objective()))
+    draws = [moved.pop(name) for name in ("random", "numpy.random") if name in moved]
     if paths := [path for path, kind in moved.items() if kind != "tensor"]:
         raise CaptureError(
             f"Python decides what the programs compute: every run changes {_listed(paths)} (make "
@@ -50,7 +51,11 @@ def tensors_that_move(
         )
     again = objective(_draw_some)
     if not torch.equal(values[0], again) and not bool(again.isnan()):
-        by = f"the tensor {_listed(list(moved))}, which every run changes" if moved else "something"
+        by = "something that cannot be found in what they reach"
+        if moved:
+            by = f"the tensor {_listed(list(moved))}, which every run changes"
+        elif draws:
+            by = "numbers that they draw from Python's or numpy's generator"
         raise CaptureError(
             f"Python decides what the programs compute, otherwise at every run, by {by} (make it "
             "a schedule, or a buffer of a network)"

@@ -10,7 +10,7 @@ from pyro import poutine
 from pyro.infer.inspect import TrackProvenance
 from pyro.ops.provenance import get_provenance
 
-from pyro_decomp.modules import find_modules, undisturbed
+from pyro_decomp.program_state import undisturbed
 from pyro_decomp.sites import sample_sites
 
 
@@ -20,8 +20,8 @@ def dependencies(
     """For each random site of a program, the others that its distribution depends on.
 
     Direct parents, observed ones among them, seen at the values of the trace. The program is run
-    once more to find out, without touching random generators or buffers; one of fewer than two
-    sites needs no run.
+    once more to find out, without a trace in random generators, buffers or what it keeps in Python;
+    one of fewer than two sites needs no run.
 
     Args:
         program: The program.
@@ -34,7 +34,7 @@ def dependencies(
     if len(names) < 2:
         return {name: set() for name in names}
     run = partial(program, *args, **kwargs)
-    with undisturbed(find_modules([program])), torch.no_grad(), pyro.validation_enabled(False):
+    with undisturbed([program]), torch.no_grad(), pyro.validation_enabled(False):
         with TrackProvenance():
             # The same values again: not every family can draw while dependence is tracked.
             tracked = poutine.trace(poutine.replay(run, trace=trace)).get_trace()

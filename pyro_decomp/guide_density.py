@@ -12,7 +12,8 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_decomp.enumeration import per_datum
-from pyro_decomp.modules import buffers_kept, find_modules, undisturbed
+from pyro_decomp.modules import buffers_kept, find_modules
+from pyro_decomp.program_state import undisturbed
 from pyro_decomp.sites import plate_dims
 
 
@@ -59,7 +60,7 @@ class GuideDensity:
         ]
         copied, self.is_copied = self.is_copied, True
         try:
-            with torch.no_grad(), undisturbed(self._modules):
+            with torch.no_grad(), undisturbed([self._program]):
                 pairs = torch.func.vmap(self, tuple(self.axes.values()))
                 expected, self.is_copied = pairs(*some), False
                 return torch.allclose(pairs(*some), expected, rtol=1e-3, atol=1e-4)
@@ -70,7 +71,7 @@ class GuideDensity:
 
     def num_data(self) -> int:
         """M, the data of the batch; the guide is run to find out."""
-        with torch.no_grad(), undisturbed(self._modules):
+        with torch.no_grad(), undisturbed([self._program]):
             site = self._run({})[next(iter(self.axes))]
         return next(int(f.size) for f in site["cond_indep_stack"] if f.name == self._plate.name)
 

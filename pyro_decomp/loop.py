@@ -122,6 +122,7 @@ class Loop:
             "optimizer": copied(self.optimizer.state_dict()),
             "auxiliaries": {n: o.state_dict() for n, o in self.auxiliary_optimizers.items()},
             "random": random_state(),
+            "python": self.state.python(),
             **self.state.tensors(),
         }
         self.folder.write_checkpoint(checkpoint, self.history)
@@ -140,6 +141,7 @@ class Loop:
             raise RunError(
                 f"{self.folder.checkpoint_path} does not fit this experiment: {error}"
             ) from error
+        self.state.load_python(checkpoint.get("python"))
         self.step = int(checkpoint["step"])
         self.history = self.folder.read_history(self.step, checkpoint["rows"])
         if isinstance(self._update, JoinedUpdate) and not self._update.adopt():
@@ -274,7 +276,8 @@ class Loop:
     def _train_auxiliaries(self, estimate: Estimate, other: Batch) -> dict[str, float]:
         """One step of every auxiliary network, on this batch's codes and an independent batch."""
         losses = {}
-        codes = cache(partial(guide_codes, self.experiment.guide, *other))
+        guide = self.state.program.unmoved(self.experiment.guide)
+        codes = cache(partial(guide_codes, guide, *other))
         for name, auxiliary in self.auxiliaries.items():
             optimizer = self.auxiliary_optimizers[name]
             loss = auxiliary.loss(estimate.pairs[0], codes)

@@ -1,22 +1,20 @@
-"""Which networks a Pyro program uses, and running one without leaving a trace in them."""
+"""Which networks a Pyro program uses, and running one without a trace in their buffers."""
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from pyro_decomp.seeds import random_state, set_random_state
+from pyro_decomp.reachable import PLAIN, places
 
 
 def find_modules(programs: Iterable[Callable[..., Any] | nn.Module]) -> list[nn.Module]:
     """The outermost modules that programs are, are methods of, or close over.
 
-    A function is searched through the variables that it names, an object and a module through
-    their attributes; a module kept only inside a container is not found.
+    Whatever the programs reach is searched: variables that functions name, attributes of objects,
+    items of containers (:mod:`pyro_decomp.reachable`).
 
     Args:
         programs: Models, guides, and modules themselves.
@@ -27,17 +25,6 @@ def find_modules(programs: Iterable[Callable[..., Any] | nn.Module]) -> list[nn.
     found = dict.fromkeys(module for program in programs for module in _search(program, set()))
     parts = {id(part) for module in found for part in module.modules() if part is not module}
     return [module for module in found if id(module) not in parts]
-
-
-@contextmanager
-def undisturbed(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Put back buffers, such as BatchNorm's statistics, and every random generator afterwards."""
-    generators = random_state()
-    with buffers_kept(modules):
-        try:
-            yield
-        finally:
-            set_random_state(generators)
 
 
 @contextmanager
@@ -62,26 +49,15 @@ def buffers_kept(modules: Iterable[nn.Module]) -> Iterator[Callable[[], None]]:
 
 
 def _search(thing: Any, seen: set[int]) -> Iterator[nn.Module]:
-    if id(thing) in seen:
-        return
-    seen.add(id(thing))
-    neighbours: list[Any]
-    if isinstance(thing, nn.Module):
-        yield thing
-        neighbours = [value for part in thing.modules() for value in vars(part).values()]
-    elif isinstance(thing, partial):
-        neighbours = [thing.func, *thing.args, *thing.keywords.values()]
-    elif inspect.ismethod(thing):
-        owner = thing.__self__
-        neighbours = [owner, thing.__func__, *getattr(owner, "__dict__", {}).values()]
-    elif inspect.isfunction(thing):
-        variables = inspect.getclosurevars(thing)
-        neighbours = [*variables.nonlocals.values(), *variables.globals.values()]
-        neighbours += [*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values()]
-        neighbours += [getattr(thing, "__wrapped__", None)]
-    elif callable(thing) and not isinstance(thing, type):
-        neighbours = list(getattr(thing, "__dict__", {}).values())
-    else:
-        return
-    for neighbour in neighbours:
-        yield from _search(neighbour, seen)
+    """Every network that is reached, in the order of the code; a part of one may come before it."""
+    alive, waiting = [], [iter([thing])]
+    while waiting:
+        found = next(waiting[-1], None)
+        if found is None:
+            waiting.pop()
+        elif id(found) not in seen:
+            seen.add(id(found))
+            alive.append(found)  # or an address could be given to another
+            if isinstance(found, nn.Module):
+                yield found
+            waiting.append(s.value for s in places(found) if type(s.value) not in PLAIN)

@@ -41,13 +41,19 @@ _OF_TRANSFORMS = frozenset(
     f"_cached_{name}"
     for name in ("x_y", "log_scale", "logDetJ", "A", "C", "T_C", "W_pre", "log_df_inv_dx")
 )
+_MACHINERY = (
+    *(FunctionType, _lru_cache_wrapper, staticmethod, classmethod),
+    *(property, cached_property, MemberDescriptorType),
+)
 _HOOKS = (
     *("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"),
     *("_state_dict_hooks", "_state_dict_pre_hooks"),
     *("_load_state_dict_pre_hooks", "_load_state_dict_post_hooks"),
 )
-MODULE_INSIDE = frozenset(vars(nn.Module())) - {"training"}
-"""What torch itself keeps in every network."""
+MODULE_INSIDE = (frozenset(vars(nn.Module())) - {"training"}) | {
+    *("_pyro_name", "_pyro_context", "_pyro_params", "_pyro_samples")
+}
+"""What torch and Pyro themselves keep in every network."""
 
 
 class ByType(dict[type, T]):
@@ -65,10 +71,11 @@ class ByType(dict[type, T]):
 
 
 class Access(NamedTuple):
-    """How a place is read and written."""
+    """How a place is read, written and emptied; None where it always holds the same."""
 
-    read: Callable[[Any, Any], Any] | None
-    write: Callable[[Any, Any, Any], None] | None
+    read: Callable[[Any, Any], Any] | None = None
+    write: Callable[[Any, Any, Any], None] | None = None
+    empty: Callable[[Any, Any], None] | None = None
 
 
 class Slot(NamedTuple):
@@ -282,7 +289,7 @@ def _of_class(kind: type) -> Iterator[Slot]:
         for function in _functions(value):
             yield Slot(name, function, kind, name, _FIXED)
         if not name.startswith("__") and not _is_machinery(value):
-            yield Slot(name, value, kind, name, _CLASS)
+            yield Slot(name, value, kind, name, _ATTRIBUTE)
     for base in kind.__bases__:
         yield _part(base)
 
@@ -300,10 +307,10 @@ def _functions(value: Any) -> Iterator[Any]:
 
 
 def _is_machinery(value: Any) -> bool:
-    kinds = FunctionType | _lru_cache_wrapper | staticmethod | classmethod | property
-    return isinstance(value, kinds | cached_property | MemberDescriptorType) or (
-        type(value).__name__ in {"getset_descriptor", "_abc_data"}
-    )
+    return isinstance(value, _MACHINERY) or type(value).__name__ in {
+        "getset_descriptor",
+        "_abc_data",
+    }
 
 
 def attributes_of(thing: Any) -> dict[str, Any]:
@@ -412,11 +419,14 @@ def _write_cell(cell: CellType, _: Any, value: Any) -> None:
     cell.cell_contents = value
 
 
-_ITEM = Access(_read_item, _write_item)
-_ATTRIBUTE = Access(getattr, setattr)
-_CLASS = Access(getattr, setattr)
-_CELL = Access(_read_cell, _write_cell)
-_FIXED = Access(None, None)  # what is there stays there
+def _empty_cell(cell: CellType, _: Any) -> None:
+    del cell.cell_contents
+
+
+_ITEM = Access(_read_item, _write_item, lambda owner, key: owner.__delitem__(key))
+_ATTRIBUTE = Access(getattr, setattr, delattr)
+_CELL = Access(_read_cell, _write_cell, _empty_cell)
+_FIXED = Access()
 _FINDERS: tuple[tuple[Any, Callable[[Any], Iterable[Slot]]], ...] = (
     (type, _of_class),
     ((MethodType, BuiltinFunctionType), _of_method),

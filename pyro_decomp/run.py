@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -60,15 +60,18 @@ class Run:
         path = self.folder.resources_path
         return dict(json.loads(path.read_text())) if path.exists() else {}
 
-    @property
+    @cached_property
     def model(self) -> Program:
-        """The generative model, a Pyro program of a batch of data."""
-        return self.experiment.model
+        """The generative model, a Pyro program of a batch of data.
 
-    @property
+        What it keeps in Python, such as a counter, is as training left it at every call.
+        """
+        return self.state.program.unmoved(self.experiment.model)
+
+    @cached_property
     def guide(self) -> Program:
-        """The guide, a Pyro program of a batch of data."""
-        return self.experiment.guide
+        """The guide, a Pyro program of a batch of data; see :attr:`model`."""
+        return self.state.program.unmoved(self.experiment.guide)
 
     @property
     def data(self) -> Tensor | Stored | Data:
@@ -119,6 +122,7 @@ def load(
         raise RunError(
             f"{folder.checkpoint_path} does not fit the run's experiment: {error}"
         ) from error
+    state.load_python(checkpoint.get("python"))
     step = int(checkpoint["step"])
     history = folder.read_history(step, checkpoint["rows"])
     return finish(folder, experiment, state, history, step)

@@ -1,6 +1,7 @@
 """All that training changes: networks, parameters, optimiser and random generators."""
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,9 +15,15 @@ from torch import Tensor, nn
 
 from pyro_decomp import preflight
 from pyro_decomp.data.batches import Data
-from pyro_decomp.errors import ExperimentError
+from pyro_decomp.elbo import Estimate
+from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.experiment import Experiment
-from pyro_decomp.modules import find_modules, undisturbed
+from pyro_decomp.modules import buffers_kept, find_modules
+from pyro_decomp.program_state import ProgramState, undisturbed
+
+
+class UnkeptStateWarning(UserWarning):
+    """Programs keep something that no checkpoint can keep."""
 
 
 @dataclass
@@ -29,12 +36,16 @@ class State:
             network's are not among them.
         kl_methods: Latent site to "analytic" or "Monte Carlo".
         store: What ``pyro.param`` keeps for this experiment.
+        program: What else the programs and the objective keep in Python between their runs.
+        unkept: Paths of what of it had moved and could not be kept when it was last saved.
     """
 
     modules: list[nn.Module]
     parameters: dict[str, Tensor]
     kl_methods: dict[str, str]
     store: ParamStoreDict = field(default_factory=ParamStoreDict)
+    program: ProgramState = field(default_factory=ProgramState)
+    unkept: list[str] = field(default_factory=list)
 
     def tensors(self) -> dict[str, Any]:
         """Networks (parameters and buffers) and other parameters, as ``torch.save`` takes them."""
@@ -63,6 +74,43 @@ class State:
         for name, value in tensors["parameters"].items():
             mine[name].copy_(value)
 
+    def python(self) -> dict[str, Any]:
+        """What the programs keep in Python and moved, as ``torch.save`` takes it.
+
+        Returns:
+            ``values`` by dotted path, and the paths ``unkept`` of what no checkpoint can keep.
+        """
+        values, unkept = self.program.values()
+        if unkept and not self.unkept:
+            warnings.warn(
+                f"{_listed(unkept)} moved, which no checkpoint can keep: the run can be neither "
+                "resumed nor loaded; a number, list, array or tensor in its place can be kept",
+                UnkeptStateWarning,
+                stacklevel=2,
+            )
+        self.unkept = unkept
+        return {"values": values, "unkept": unkept}
+
+    def load_python(self, kept: Mapping[str, Any] | None) -> None:
+        """Put back what :meth:`python` gave; None, from before it was kept, changes nothing.
+
+        Raises:
+            RunError: Something moved that could not be kept, or that the programs do not have.
+        """
+        if kept is None:
+            return
+        if kept["unkept"]:
+            raise RunError(
+                f"the programs had moved {_listed(kept['unkept'])}, which no checkpoint can keep: "
+                "they would go on with other numbers; have a number, list, array or tensor in its "
+                "place, and train anew"
+            )
+        if missing := self.program.load(kept["values"]):
+            raise RunError(
+                f"the checkpoint has {_listed(missing)}, which the programs of this experiment do "
+                "not keep: expected the programs that the run was trained with"
+            )
+
     def train(self, mode: bool) -> None:
         """Set every network to training or evaluation."""
         for module in self.modules:
@@ -72,8 +120,9 @@ class State:
 def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State:
     """Move an experiment to a device, check it on its first batch, and find all that is trained.
 
-    Random generators and buffers are as before afterwards, whatever the check drew or updated. What
-    the programs keep in Pyro's global store is from here on the experiment's own.
+    Random generators, buffers and what the programs keep in Python are as before afterwards,
+    whatever the check drew or updated; what their first run makes once, such as a cache, stays.
+    What they keep in Pyro's global store is from here on the experiment's own.
 
     Raises:
         ModelError: The model, guide and data do not fit together.
@@ -94,10 +143,19 @@ def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State
     evaluate = partial(experiment.elbo.evaluate, experiment.model, experiment.guide)
     size = min(experiment.batch_size or len(data), len(data))
     store = ParamStoreDict()
-    with undisturbed(modules), poutine.trace(param_only=True) as capture, _own_store(store):
+    program = ProgramState(
+        modules, model=experiment.model, guide=experiment.guide, elbo=experiment.elbo
+    )
+
+    def run() -> Estimate:
         estimate = evaluate(*data[:size])
         if rest := len(data) % size:  # the last, smaller batch
             evaluate(*data[-rest:])
+        return estimate
+
+    recorder = poutine.trace(param_only=True)
+    with undisturbed(), buffers_kept(modules), recorder as capture, _own_store(store):
+        estimate = program.look(run)
     preflight.check_plate_size(estimate.pairs[0].model, len(data))
     if len(store):
         experiment.model = _own_store(store)(experiment.model)
@@ -105,7 +163,8 @@ def prepare(experiment: Experiment, device: torch.device | str = "cpu") -> State
     traced = {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}
     others = {id(p) for module in auxiliaries for p in module.parameters()}
     trained = _trained(networks, traced, others)
-    return State(modules, trained, experiment.elbo.kl_methods, store)
+    program.carry(trained.values())
+    return State(modules, trained, experiment.elbo.kl_methods, store, program)
 
 
 @contextmanager
@@ -122,6 +181,10 @@ def _own_store(store: ParamStoreDict) -> Iterator[None]:
     finally:
         vars(store).update(vars(current))
         vars(current).update(outside)
+
+
+def _listed(paths: Sequence[str]) -> str:
+    return ", ".join(f"`{path}`" for path in paths)
 
 
 def _check_buffers(modules: list[nn.Module]) -> None:

@@ -19,7 +19,6 @@ from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.enumeration import Enumeration
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.inference import global_latents, local_latents
-from pyro_decomp.modules import undisturbed
 from pyro_decomp.parameter_counts import count_parameters
 from pyro_decomp.sites import Site, data_plate, sample_sites, unwrapped
 from pyro_decomp.state import State
@@ -95,7 +94,7 @@ def summarize(experiment: Experiment, state: State) -> Summary:
     data = Data.of(experiment.data)
     size = min(experiment.batch_size or len(data), len(data))
     batch = data[:size]
-    with undisturbed(state.modules), torch.no_grad():
+    with state.program.undisturbed(), torch.no_grad():
         guide = poutine.trace(experiment.guide).get_trace(*batch)
         replayed = poutine.replay(experiment.model, trace=guide)
         model = poutine.trace(replayed).get_trace(*batch)

@@ -125,8 +125,9 @@ def test_the_network_of_a_prior_is_found_inside_other_modules(
     assert find_modules([closure(wrapper)]) == [wrapper, net]
 
 
-def test_a_container_hides_a_network_and_a_class_is_no_network() -> None:
-    assert find_modules([closure({"net": NET}), closure(nn.Linear)]) == []
+def test_a_network_in_a_container_is_found_and_a_class_is_no_network() -> None:
+    assert find_modules([closure({"net": [NET]}), closure(nn.Linear)]) == [NET]
+    assert find_modules([closure(Holder(nn.Identity)), closure(nn.Linear)]) == []
 
 
 def test_functions_that_call_one_another_end() -> None:

@@ -13,7 +13,7 @@ from torch.fx import GraphModule
 from pyro_decomp.capture.refusal import CaptureError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.modules import buffers_kept
-from pyro_decomp.program_state import Fingerprint, ProgramState
+from pyro_decomp.program_state import Fingerprint
 from pyro_decomp.state import State
 
 
@@ -22,14 +22,14 @@ class WrittenOnlyWarning(UserWarning):
 
 
 def tensors_that_move(
-    experiment: Experiment, state: State, programs: ProgramState, batch: Sequence[Tensor]
+    experiment: Experiment, state: State, batch: Sequence[Tensor]
 ) -> list[str]:
     """Run the programs until they have filled their caches, and see what another run moves.
 
     Args:
         experiment: Whose programs.
-        state: Its networks, whose buffers are as before afterwards.
-        programs: What they keep in Python, which is moved, as are random generators.
+        state: Its networks, whose buffers are as before afterwards; what the programs keep in
+            Python is moved, as are random generators.
         batch: A batch of data.
 
     Returns:
@@ -42,7 +42,7 @@ def tensors_that_move(
     objective = partial(_objective, experiment, state, batch, torch.get_rng_state())
     objective()
     values: list[Tensor] = []
-    moved = programs.moved_by(lambda: values.append(objective()))
+    moved = state.program.moved_by(lambda: values.append(objective()))
     draws = [moved.pop(name) for name in ("random", "numpy.random") if name in moved]
     if paths := [path for path, kind in moved.items() if kind != "tensor"]:
         raise CaptureError(

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from pyro_decomp.capture.functional import functional
-from pyro_decomp.capture.programs import programs_of
 from pyro_decomp.capture.random_draws import lift
 from pyro_decomp.capture.recording import record
 from pyro_decomp.capture.refusal import CaptureError, HiddenValueError
@@ -108,10 +107,9 @@ def capture(
         return [torch.stack([value.detach() for value in values.values()]), *gradients, *updated]
 
     inputs = [*slots.inputs(), *batch]
-    programs = programs_of(experiment, state)
-    with programs.undisturbed():
-        moving = tensors_that_move(experiment, state, programs, batch)
-        before = programs.fingerprint()
+    with state.program.undisturbed():
+        moving = tensors_that_move(experiment, state, batch)
+        before = state.program.fingerprint()
         try:
             recorded = record(step, inputs)
             check_unread(moving, before, recorded)

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from pyro_decomp.capture.places import Place, places_of
-from pyro_decomp.capture.programs import programs_of
 from pyro_decomp.capture.refusal import CaptureError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.state import State
@@ -23,7 +22,7 @@ def written_by(experiment: Experiment, state: State, batch: Sequence[Tensor]) ->
     """
     originals = {_key(place): place.tensor for place in places_of(state)}
     trained = {id(parameter) for parameter in state.parameters.values()}
-    with programs_of(experiment, state).undisturbed(), torch.no_grad():
+    with state.program.undisturbed(), torch.no_grad():
         places = list(places_of(state))
         before = [(place, place.tensor, place.tensor.clone()) for place in places]
         versions = [place.tensor._version for place in places]

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -18,6 +19,7 @@ from pyro_decomp.dependence import ancestors, dependencies
 from pyro_decomp.enumeration import Enumeration
 from pyro_decomp.errors import ModelError
 from pyro_decomp.modules import buffers_kept, find_modules
+from pyro_decomp.program_state import RepeatedRuns
 from pyro_decomp.seeds import random_state, set_random_state
 from pyro_decomp.sites import SampleTrace, is_latent, sample_sites
 from pyro_decomp.traces import TracePair
@@ -149,11 +151,12 @@ class TermsELBO(ELBO):
     ) -> Iterator[TracePair]:
         for _ in range(self.num_particles):
             structure, model_trace, guide_trace = self._run(model, guide, args, kwargs, is_drawn)
+            runs = structure.runs
             yield TracePair(
                 model_trace,
                 guide_trace,
-                lambda: model(*args, **kwargs),
-                guide_program=guide,
+                partial(runs.again(model, "model"), *args, **kwargs),
+                guide_program=runs.again(guide, "guide"),
                 guide_arguments=(args, kwargs),
                 use_analytic_kl=self.analytic_kl,
                 guide_dependencies=structure.guide_dependencies,
@@ -227,27 +230,32 @@ class TermsELBO(ELBO):
         known = self._structure
         if known is None or (known.model, known.guide) != (model, guide):
             known = None
+        runs = RepeatedRuns(model, guide) if known is None else known.runs
+        traced, look = partial(_trace, runs=runs), partial(_Structure.of, runs=runs)
         if known is None:
             before = random_state()
-            with buffers_kept(find_modules([model, guide])) as keep_updates:
-                traces = _trace(model, guide, args, kwargs)
-                known = self._structure = _Structure.of(model, guide, traces, args, kwargs)
+            with buffers_kept(runs.networks) as keep_updates:
+                traces = traced(model, guide, args, kwargs)
+                known = self._structure = look(model, guide, traces, args, kwargs)
                 if not known.enumeration:
                     keep_updates()
                     return known, *traces
             set_random_state(before)  # what was drawn is not used
+            runs.put_back()
         elif not known.enumeration:
-            traces = _trace(model, guide, args, kwargs)
+            traces = traced(model, guide, args, kwargs)
             if known.names != _names(*traces):
-                known = self._structure = _Structure.of(model, guide, traces, args, kwargs)
+                known = self._structure = look(model, guide, traces, args, kwargs)
             if not known.enumeration:
                 return known, *traces
         if is_drawn:
             known = replace(known, enumeration=known.enumeration.without_guide())
         traces = _trace_enumerated(known, args, kwargs)
         if known.names != _names(*traces):  # other sites than before: look again
-            drawn = _trace(model, guide, args, kwargs)
-            known = self._structure = _Structure.of(model, guide, drawn, args, kwargs)
+            runs.put_back()
+            drawn = traced(model, guide, args, kwargs)
+            known = self._structure = look(model, guide, drawn, args, kwargs)
+            runs.put_back()
             traces = _trace_enumerated(known, args, kwargs)
             if known.names != _names(*traces):
                 changed = {*known.names} ^ {*_names(*traces)}
@@ -269,6 +277,7 @@ class _Structure:
         guide_dependencies: Latent site of the guide to the others that it depends on.
         conditioned_on: Labels that latent sites of the model depend on.
         enumeration: The discrete sites that are summed over.
+        runs: Where their runs began.
         memory: What is found out later, once, of the same programs.
     """
 
@@ -278,6 +287,7 @@ class _Structure:
     guide_dependencies: dict[str, set[str]]
     conditioned_on: tuple[str, ...]
     enumeration: Enumeration
+    runs: RepeatedRuns
     memory: dict[str, bool] = field(default_factory=dict)
 
     @classmethod
@@ -288,6 +298,8 @@ class _Structure:
         traces: tuple[poutine.Trace, poutine.Trace],
         args: Any,
         kwargs: Any,
+        *,
+        runs: RepeatedRuns,
     ) -> "_Structure":
         model_trace, guide_trace = traces
         preflight.check(model_trace, guide_trace)
@@ -306,6 +318,7 @@ class _Structure:
             {name: parents & latent for name, parents in of_guide.items()},
             labels,
             Enumeration.of(model_trace, guide_trace),
+            runs,
         )
 
 
@@ -320,12 +333,16 @@ def _labels(model: poutine.Trace, guide: poutine.Trace) -> tuple[str, ...]:
 
 
 def _trace(
-    model: Program, guide: Program, args: Any, kwargs: Any
+    model: Program, guide: Program, args: Any, kwargs: Any, *, runs: RepeatedRuns
 ) -> tuple[poutine.Trace, poutine.Trace]:
     try:
+        runs.begin("guide")
         guide_trace = SampleTrace()(guide).get_trace(*args, **kwargs)
+        runs.begin("model")
         replayed = poutine.replay(model, trace=guide_trace)
-        return SampleTrace()(replayed).get_trace(*args, **kwargs), guide_trace
+        model_trace = SampleTrace()(replayed).get_trace(*args, **kwargs)
+        runs.end()
+        return model_trace, guide_trace
     except ValueError as error:
         if "Shape mismatch inside plate" not in str(error):
             raise
@@ -342,7 +359,7 @@ def _trace_enumerated(
     enumeration = structure.enumeration
     try:
         model, guide = enumeration.wrapped(structure.model, structure.guide)
-        return _trace(model, guide, args, kwargs)
+        return _trace(model, guide, args, kwargs, runs=structure.runs)
     except (RuntimeError, ValueError, IndexError) as error:
         if isinstance(error, ModelError) or not enumeration:
             raise

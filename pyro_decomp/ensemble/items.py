@@ -22,7 +22,6 @@ from pyro_decomp.fusion import FusionError
 from pyro_decomp.interruption import Interrupted, stop_requests
 from pyro_decomp.loop import CHECKPOINT_SHARE
 from pyro_decomp.machine import peak_memory, tuned
-from pyro_decomp.modules import undisturbed
 from pyro_decomp.run_folder import RunFolder
 from pyro_decomp.steps import Execution
 
@@ -127,7 +126,7 @@ def _agreeing(together: Together) -> tuple[list[Trial], list[Trial]]:
 def _first_step(trial: Trial) -> Tensor:
     """The objective and the norm of its gradient, by the programs themselves."""
     experiment, parameters = trial.experiment, list(trial.state.parameters.values())
-    with undisturbed(trial.state.modules):
+    with trial.state.program.undisturbed():
         torch.set_rng_state(trial.random["torch"])
         estimate = experiment.elbo.evaluate(experiment.model, experiment.guide, *trial.first_batch)
         gradients = torch.autograd.grad(estimate.objective, parameters, allow_unused=True)

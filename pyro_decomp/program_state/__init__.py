@@ -6,7 +6,8 @@ attribute, a list in a closure, a global, an iterator, a generator of random num
 """
 
 from pyro_decomp.program_state.fingerprint import Fingerprint
-from pyro_decomp.program_state.program_state import ProgramState
+from pyro_decomp.program_state.program_state import ProgramState, undisturbed
+from pyro_decomp.program_state.repeated_runs import RepeatedRuns
 from pyro_decomp.program_state.snapshot import Snapshot
 
-__all__ = ["Fingerprint", "ProgramState", "Snapshot"]
+__all__ = ["Fingerprint", "ProgramState", "RepeatedRuns", "Snapshot", "undisturbed"]

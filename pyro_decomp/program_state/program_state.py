@@ -3,19 +3,23 @@
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from functools import wraps
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
-from pyro_decomp.modules import buffers_kept
+from pyro_decomp.modules import buffers_kept, find_modules
 from pyro_decomp.program_state.fingerprint import Fingerprint
 from pyro_decomp.program_state.kept_values import UnkeptError, encoded, put
 from pyro_decomp.program_state.random_numbers import numbers_of, state_of
 from pyro_decomp.program_state.snapshot import Snapshot
 from pyro_decomp.program_state.walk import Node, walk
 from pyro_decomp.seeds import random_state, set_random_state
+
+T = TypeVar("T")
+Program = Callable[..., Any]
 
 
 class ProgramState:
@@ -33,7 +37,14 @@ class ProgramState:
         networks: Whose parameters and buffers are carried elsewhere, with all their submodules.
         tensors: Others that are carried elsewhere, such as those of Pyro's param store.
         **roots: What to start from, by name: ``model=``, ``guide=``, ``elbo=``.
+
+    Attributes:
+        moving: What every run of the programs moves, as :meth:`look` found it.
     """
+
+    _found_out_of_programs: ClassVar = frozenset(
+        {"roots", "moving", "_networks", "_tensors", "_made"}
+    )
 
     def __init__(
         self, networks: Iterable[nn.Module] = (), tensors: Iterable[Tensor] = (), **roots: Any
@@ -41,7 +52,13 @@ class ProgramState:
         self.roots: Mapping[str, Any] = roots
         self._networks = list(networks)
         self._tensors = list(tensors)
-        self._made = self._settled = self.fingerprint()
+        self.moving: dict[str, str] = {}
+        self._made = self.fingerprint()
+
+    def carry(self, tensors: Iterable[Tensor]) -> None:
+        """Leave out further tensors that are carried elsewhere; what there is now is the start."""
+        self._tensors += tensors
+        self._made = self.fingerprint()
 
     def fingerprint(self) -> Fingerprint:
         """What there is now, to be compared; it takes 0.1 to 1 ms."""
@@ -88,12 +105,39 @@ class ProgramState:
                 self.put_back(kept)
                 set_random_state(generators)
 
-    def settle(self) -> None:
-        """Say that the programs have run, so that what is made once is there.
+    def look(self, run: Callable[[], T]) -> T:
+        """Run the programs until it is known what every run moves, and put that back.
 
-        What cannot be kept is not missed by :meth:`values` as long as it stays as it is now.
+        What they make in their first run alone, such as a cache, is there from now on and counts as
+        what there was when this object was made.
+
+        Args:
+            run: Runs the programs.
         """
-        self._settled = self.fingerprint()
+        kept, numbers = self.keep(), _global_numbers()
+        before = self.fingerprint()
+        result = run()
+        if before != self.fingerprint() or numbers != _global_numbers():
+            self.moving = self.moved_by(run)
+            with _disable_current_modes():
+                kept.put_back_at(self.moving, self._nodes())
+        self._made = self.fingerprint()
+        return result
+
+    def unmoved(self, program: Program) -> Program:
+        """A program that leaves all this as it was; itself if its runs move nothing."""
+        if not self.moving:
+            return program
+
+        @wraps(program, updated=())
+        def run(*args: Any, **kwargs: Any) -> Any:
+            kept = self.keep()
+            try:
+                return program(*args, **kwargs)
+            finally:
+                self.put_back(kept)
+
+        return run
 
     def moved(self) -> dict[str, str]:
         """What is different from when this object was made."""
@@ -108,32 +152,15 @@ class ProgramState:
         """
         with _disable_current_modes():
             nodes = self._nodes()
-            now = Fingerprint(nodes)
             things = {node.path: node.thing for node in nodes if not node.is_part}
-            moving = self._settled.difference(now)
             values: dict[str, Any] = {}
             unkept: list[str] = []
-            for path in self._made.difference(now):
+            for path in self._made.difference(Fingerprint(nodes)):
                 try:
                     values[path] = encoded(things[path])
                 except (UnkeptError, KeyError):
-                    values |= self._inside(path, things, moving, unkept)
+                    unkept.append(path)
             return values, unkept
-
-    def _inside(
-        self, path: str, things: Mapping[str, Any], moving: Mapping[str, str], unkept: list[str]
-    ) -> dict[str, Any]:
-        """Of a thing that cannot be kept as a whole, what moves in it after the first run."""
-        found: dict[str, Any] = {}
-        for each in moving:
-            if each == path or path.startswith(f"{each}."):
-                unkept.append(path)
-            elif each.startswith(f"{path}."):
-                try:
-                    found[each] = encoded(things[each])
-                except (UnkeptError, KeyError):
-                    unkept.append(each)
-        return found
 
     def load(self, values: Mapping[str, Any]) -> list[str]:
         """Put back what :meth:`values` gave, in place where that can be done.
@@ -156,6 +183,19 @@ class ProgramState:
             tensors.update(map(id, part._parameters.values()), map(id, part._buffers.values()))
         tensors.discard(id(None))
         return list(walk(self.roots, frozenset(map(id, parts)), tensors))
+
+
+@contextmanager
+def undisturbed(programs: Iterable[Any] = ()) -> Iterator[None]:
+    """Put back afterwards what runs of programs move, and every global random generator.
+
+    Args:
+        programs: Models, guides, and networks themselves: their buffers, such as BatchNorm's
+            statistics, and the plain Python state that they reach.
+    """
+    roots = {f"program_{index}": program for index, program in enumerate(programs)}
+    with ProgramState(find_modules(roots.values()), **roots).undisturbed():
+        yield
 
 
 def _global_numbers() -> dict[str, Any]:

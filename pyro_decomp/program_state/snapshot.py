@@ -2,7 +2,7 @@
 
 import copy
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Collection, Iterable, Set
 from contextlib import suppress
 from functools import partial
 from io import IOBase
@@ -43,9 +43,12 @@ class Snapshot:
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         self._restores: list[tuple[str, Restore]] = []
+        self._places: dict[str, Node] = {}
         last: list[tuple[str, Restore]] = []
         copies: dict[int, Any] = {}
         for node in nodes:
+            if not node.is_part:
+                self._places[node.path] = node
             if type(node.thing) in PLAIN:
                 continue
             if is_iterator(node.thing):
@@ -61,6 +64,27 @@ class Snapshot:
             Paths of what was different and could not be put back.
         """
         return list(dict.fromkeys(path for path, restore in self._restores if not restore()))
+
+    def put_back_at(self, paths: Collection[str], nodes: Iterable[Node]) -> list[str]:
+        """Put back what is at some paths alone; see :meth:`put_back`.
+
+        Args:
+            paths: Which; what is inside of them is put back too.
+            nodes: Everything that the programs reach now.
+        """
+        now = {node.path: node.slot for node in nodes if not node.is_part}
+        unable = []
+        for path in paths:
+            node, slot = self._places.get(path), now.get(path)
+            if node is not None and node.slot is not None and node.slot.set is not None:
+                node.slot.set(node.thing)
+            elif node is None and slot is not None and slot.access.empty is not None:
+                slot.access.empty(slot.owner, slot.key)
+        inside = tuple(f"{path}." for path in paths)
+        for path, restore in self._restores:
+            if (path in paths or path.startswith(inside)) and not restore():
+                unable.append(path)
+        return list(dict.fromkeys(unable))
 
 
 def _restores(thing: Any) -> Iterable[Restore]:
@@ -97,8 +121,8 @@ def _object(thing: Any) -> Iterable[Restore]:
         yield partial(_refill_set, thing, set(thing))
     inside = attributes_of(thing)
     if isinstance(thing, nn.Module):
-        yield partial(_set_back_network, thing, type(thing), _outside(inside, MODULE_INSIDE))
-        yield partial(_refill_dict, thing._modules, dict(thing._modules))
+        made_of = _made_of(thing)
+        yield partial(_set_back_network, thing, made_of, _outside(inside, MODULE_INSIDE))
     elif left_out := remembered[type(thing)]:
         yield partial(_refill_rest, inside, _outside(inside, left_out), left_out)
     else:
@@ -208,9 +232,15 @@ def _set_back_slots(thing: Any, kept: dict[str, Any]) -> bool:
     return True
 
 
-def _set_back_network(network: nn.Module, kind: type, kept: dict[str, Any]) -> bool:
-    """What torch itself keeps in a network stays; one that became another kind stays as it is."""
-    if type(network) is not kind:
+def _made_of(network: nn.Module) -> tuple[Any, ...]:
+    """What a network is made of, which changes where it is built by its first run."""
+    names = (network._parameters, network._buffers, network._modules)
+    return type(network), *map(tuple, names), *map(id, network._modules.values())
+
+
+def _set_back_network(network: nn.Module, made_of: tuple[Any, ...], kept: dict[str, Any]) -> bool:
+    """What torch itself keeps in a network stays, and one that was built since stays as it is."""
+    if _made_of(network) != made_of:
         return True
     return _refill_rest(attributes_of(network), kept, MODULE_INSIDE)
 

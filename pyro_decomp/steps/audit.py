@@ -12,7 +12,6 @@ from torch import Tensor
 
 from pyro_decomp.capture.places import Place, places_of
 from pyro_decomp.data.batches import Batch
-from pyro_decomp.program_state import ProgramState
 from pyro_decomp.seeds import random_state, set_random_state
 from pyro_decomp.state import State
 from pyro_decomp.steps.eager import EagerStep
@@ -55,15 +54,11 @@ class Audit:
     Args:
         eager: Runs the programs, with the precision of the steps.
         state: The networks and parameters.
-        programs: What the programs keep in Python.
         precision: Of the products of networks.
     """
 
-    def __init__(
-        self, eager: EagerStep, state: State, programs: ProgramState, precision: str
-    ) -> None:
+    def __init__(self, eager: EagerStep, state: State, precision: str) -> None:
         self._eager = eager
-        self._programs = programs
         self._state = state
         dtype = next(iter(state.parameters.values())).dtype
         is_rounded = precision == "bfloat16"
@@ -130,7 +125,7 @@ class Audit:
     @contextmanager
     def unmoved(self) -> Iterator[None]:
         """Put back afterwards what running the programs moves."""
-        generators, kept = random_state(), self._programs.keep()
+        generators, kept = random_state(), self._state.program.keep()
         places = [(place, place.tensor, place.tensor.clone()) for place in self._untrained()]
         slopes = [(p, p.grad) for p in self._state.parameters.values()]
         try:
@@ -141,7 +136,7 @@ class Audit:
                 tensor.data.copy_(content)
             for parameter, slope in slopes:
                 parameter.grad = slope
-            self._programs.put_back(kept)
+            self._state.program.put_back(kept)
             set_random_state(generators)
 
     @contextmanager

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 
-from pyro_decomp.capture.programs import programs_of
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.program_state import Fingerprint, ProgramState
@@ -56,7 +55,7 @@ class Auditor:
     ) -> None:
         self._state, self._optimizer, self._compute = state, optimizer, compute
         self._experiment = experiment
-        self._programs = programs_of(experiment, state)
+        self._programs = state.program
         hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
         others = [each for kept in hooks for each in kept.values()]
         self._others = ProgramState(

@@ -8,7 +8,6 @@ import torch
 
 from pyro_decomp.capture import CaptureError
 from pyro_decomp.capture.compiled import why_not
-from pyro_decomp.capture.programs import programs_of
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import ExperimentError, NonFiniteError
 from pyro_decomp.experiment import Experiment
@@ -85,7 +84,7 @@ def _disagreement(
 ) -> str:
     """What differs between a step and the programs on a batch; all is as before afterwards."""
     eager = EagerStep(experiment, state, precision)
-    audit = Audit(eager, state, programs_of(experiment, state), precision)
+    audit = Audit(eager, state, precision)
     try:
         wanted = audit.by_programs(batch, 1, has_gradients=True)
         with audit.unmoved():

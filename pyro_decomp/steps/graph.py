@@ -14,8 +14,8 @@ from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import NonFiniteError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.fusion import FusionError
-from pyro_decomp.modules import undisturbed
 from pyro_decomp.objective_weights import Weight, objective_weights
+from pyro_decomp.program_state import undisturbed
 from pyro_decomp.state import State
 from pyro_decomp.steps.eager import EagerStep
 from pyro_decomp.steps.guards import Guard
@@ -272,7 +272,7 @@ class GraphStep:
 
     def _example(self, graph: StepGraph, batch: Sequence[Tensor]) -> list[Tensor]:
         """Inputs for a trial; no generator is moved."""
-        with undisturbed([]):
+        with undisturbed():
             return self._inputs(graph, batch)
 
     def _inputs(self, graph: StepGraph, batch: Sequence[Tensor]) -> list[Tensor]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pyro_decomp.capture.programs import programs_of
 from pyro_decomp.data.batches import Batch, Data
 from pyro_decomp.errors import ExperimentError, ModelError, NonFiniteError
 from pyro_decomp.experiment import Experiment
@@ -86,7 +85,7 @@ def _why_not(experiment: Experiment, state: State, precision: str) -> str:
     modes = [(part, part.training) for module in state.modules for part in module.modules()]
     batches = [b for b in (first_batch(experiment), last_batch(experiment)) if b is not None]
     try:
-        with _untouched(experiment, state):
+        with _untouched(state):
             state.train(True)
             for batch in batches:
                 eager(batch, 1)
@@ -103,11 +102,11 @@ def _why_not(experiment: Experiment, state: State, precision: str) -> str:
 
 
 @contextmanager
-def _untouched(experiment: Experiment, state: State) -> Iterator[None]:
+def _untouched(state: State) -> Iterator[None]:
     """Put back what running the programs moves, and the gradients."""
     slopes = [(p, p.grad) for p in state.parameters.values()]
     try:
-        with programs_of(experiment, state).undisturbed():
+        with state.program.undisturbed():
             yield
     finally:
         for parameter, slope in slopes:

@@ -226,7 +226,10 @@ def summary_view(summary: "Summary") -> RenderableType:
         "data": f"{summary.num_data} of shape {shapes}, {steps}",
         "objective": f"{summary.objective}: {_sum_text(summary.weights)}",
         "divergence": summary.divergence if "divergence" in summary.weights else "",
-        "scheduled": ", ".join(summary.schedules),
+        "scheduled": ", ".join(
+            f"{name} from {first:.4g} to {last:.4g}"
+            for name, (first, last) in summary.ranges.items()
+        ),
         "parameters": f"{sum(summary.parameters.values())}: {counts}",
     }
     facts = Table.grid(padding=(0, 2, 0, 0))

@@ -6,14 +6,14 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pyro_decomp.auxiliary import Auxiliary, OptimizerFactory, OwnsAuxiliaries
 from pyro_decomp.data.splits import read_splits
 from pyro_decomp.divergences.base import Divergence, WeightedSum
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.errors import ExperimentError
-from pyro_decomp.objective_weights import objective_weights
+from pyro_decomp.scheduled_numbers import Number, Numbers, check_distinct
 from pyro_decomp.schedules import Schedule
 
 Program = Callable[..., Any]
@@ -40,9 +40,12 @@ class Experiment:
         clip_grad_norm: Largest Euclidean norm of the whole gradient; None never clips.
         modules: Networks that ``model`` and ``guide`` use but that cannot be found by looking at
             them (they are neither modules, nor methods of one, nor do they close over one).
-        schedules: Name of a numeric attribute of ``elbo`` to the schedule that sets it before every
-            step; see :mod:`pyro_decomp.schedules`. A run, trained or loaded, keeps the value of its
-            last step, so that it is evaluated with the objective that it ended on.
+        schedules: Dotted name of a number to the schedule that sets it before every step; see
+            :mod:`pyro_decomp.schedules`. Names begin with ``model.``, ``guide.`` or ``elbo.`` and
+            go through attributes, variables of functions and items of containers, such as
+            ``model.prior.scale`` for a ``VAE`` whose prior has a ``scale``; ``beta`` is short for
+            ``elbo.beta``. A run, trained or loaded, keeps the value of its last step, so that it is
+            evaluated with the numbers that it ended on.
         factors: Ground-truth factors of the data, whole numbers, a row a datum and a column a
             factor, in anything that can be data; or the names of the columns of ``data`` that hold
             them, if that is the path of a table, whose other columns are then x. They are for
@@ -74,6 +77,7 @@ class Experiment:
     factors: Any = None
     test_factors: Any = None
     factor_names: Sequence[str] | None = None
+    _numbers: Numbers = field(default_factory=Numbers, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         splits = read_splits(
@@ -105,6 +109,7 @@ class Experiment:
             )
         for name, schedule in self.schedules.items():
             self._check_schedule(name, schedule)
+        check_distinct({name: self.number(name) for name in self.schedules})
 
     @property
     def steps_per_epoch(self) -> int:
@@ -131,28 +136,44 @@ class Experiment:
             found[f"{auxiliary.name}_{same + 1}" if same else auxiliary.name] = auxiliary
         return found
 
+    def number(self, name: str) -> Number:
+        """A number of the model, guide or objective by its name, as in ``schedules``.
+
+        Raises:
+            ExperimentError: There is none of this name, or it cannot be set.
+        """
+        programs = {"model": self.model, "guide": self.guide, "elbo": self.elbo}
+        return self._numbers.of(programs, name)
+
     def apply_schedules(self, step: int) -> dict[str, float]:
-        """Set the objective's attributes as they are at a step, from 1, and return the values."""
+        """Set what schedules change as it is at a step, from 1, and return the values."""
         values = {n: s.value(step, self.total_steps) for n, s in self.schedules.items()}
         for name, value in values.items():
-            weight = objective_weights(self.elbo)[name]
-            before = weight.get()
-            weight.set(torch.full_like(before, value) if isinstance(before, Tensor) else value)
+            self.number(name).assign(value)
         return values
 
+    def scheduled_ranges(self) -> dict[str, tuple[float, float]]:
+        """What each schedule sets its number to at the first step and at the last, by its name."""
+        total = self.total_steps
+        return {n: (s.value(1, total), s.value(total, total)) for n, s in self.schedules.items()}
+
     def _check_schedule(self, name: str, schedule: Schedule) -> None:
-        weights = objective_weights(self.elbo)
-        if name not in weights:
-            valid = f"one of {', '.join(weights)}" if weights else "none, as it has no weights"
-            raise ExperimentError(
-                f"schedules: expected {valid} (the weights of {type(self.elbo).__name__}), got "
-                f"{name!r}"
-            )
+        number = self.number(name)
         if not isinstance(schedule, Schedule):
             raise ExperimentError(
                 f"schedules[{name!r}]: expected a schedule such as Linear(0.0, 1.0, until=0.5), "
                 f"got {schedule!r}"
             )
+        before = number.get()
+        for step in (1, self.total_steps):
+            value = schedule.value(step, self.total_steps)
+            try:
+                number.assign(value)
+            except Exception as error:
+                raise ExperimentError(
+                    f"schedules: {name!r} cannot be set to {value:.6g}, as at step {step}: {error}"
+                ) from error
+        number.set(before)
 
 
 def _auxiliaries(thing: TermsELBO | Divergence) -> Iterator[Auxiliary]:

@@ -10,6 +10,8 @@ from torch import Tensor
 from pyro_decomp.divergences.base import Divergence, WeightedSum
 from pyro_decomp.elbo import TermsELBO
 
+COMMON = frozenset(vars(Trace_ELBO()))  # what every ELBO has, such as num_particles
+
 
 class Weight(NamedTuple):
     """A number that may be set from outside, such as by a schedule."""
@@ -23,10 +25,9 @@ def objective_weights(thing: TermsELBO | Divergence) -> dict[str, Weight]:
 
     In a sum of divergences, ``divergence.0`` is the weight of the first.
     """
-    common = vars(Trace_ELBO())  # numbers that every ELBO has, such as num_particles
     found: dict[str, Weight] = {}
     for name, value in vars(thing).items():
-        if name in common or name.startswith(("_", "num_")):
+        if is_counted(name):
             continue
         if isinstance(value, Divergence):
             found |= {f"{name}.{inner}": w for inner, w in objective_weights(value).items()}
@@ -37,6 +38,11 @@ def objective_weights(thing: TermsELBO | Divergence) -> dict[str, Weight]:
             found[str(index)] = _weight_of_part(thing, index)
             found |= {f"{index}.{inner}": w for inner, w in objective_weights(part).items()}
     return found
+
+
+def is_counted(name: str) -> bool:
+    """Whether an attribute of an objective or a divergence is no number that may be changed."""
+    return name in COMMON or name.startswith(("_", "num_"))
 
 
 def _weight_of_part(divergences: WeightedSum, index: int) -> Weight:

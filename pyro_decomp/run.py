@@ -151,6 +151,7 @@ def describe(
         "seed": seed,
         "device": str(device),
         "total_steps": experiment.total_steps,
+        "schedules": {name: list(ends) for name, ends in experiment.scheduled_ranges().items()},
         "num_data": len(experiment.data),
         "data_blake2b": _digest(Data.of(experiment.data)),
         "versions": _versions(),

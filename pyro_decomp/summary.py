@@ -62,7 +62,8 @@ class Summary:
         objective: The objective's class.
         divergence: The class of its D(q(z), p(z)), "" if it has none.
         weights: Every term to its weight, where that is not 0, at the first step.
-        schedules: The weights that change from step to step.
+        schedules: The numbers that change from step to step.
+        ranges: Each of them to its value at the first step and at the last.
     """
 
     num_data: int
@@ -77,6 +78,7 @@ class Summary:
     divergence: str
     weights: Mapping[str, float]
     schedules: tuple[str, ...]
+    ranges: Mapping[str, tuple[float, float]]
 
     @property
     def prior(self) -> tuple[SiteSummary, ...]:
@@ -116,6 +118,7 @@ def summarize(experiment: Experiment, state: State) -> Summary:
         divergence=_divergence(getattr(experiment.elbo, "divergence", None)),
         weights=_weights(experiment.elbo, {site.role for site in (*in_guide, *in_model)}),
         schedules=tuple(experiment.schedules),
+        ranges=experiment.scheduled_ranges(),
     )
 
 

@@ -23,6 +23,7 @@ from pyro_decomp.state import State, prepare
 from pyro_decomp.steps import Execution, choose, resolve
 
 TRAINING_STREAM = 1
+SAME = ("arguments", "seed", "source_sha256", "num_data", "total_steps", "data_blake2b")
 OTHER = {"source_sha256": "a different experiment file", "data_blake2b": "different data"}
 
 
@@ -124,7 +125,8 @@ def _saved(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any] | None:
     if not folder.config_path.exists():
         return None
     before = folder.read_config()
-    for key in ("arguments", "seed", "source_sha256", "num_data", "total_steps", "data_blake2b"):
+    before.setdefault("schedules", config["schedules"])  # which runs did not always record
+    for key in (*SAME, "schedules"):
         if before.get(key) != config[key]:
             what = OTHER.get(key, f"{key} {before.get(key)}, not {config[key]}")
             raise RunError(

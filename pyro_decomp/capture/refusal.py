@@ -24,3 +24,7 @@ class HiddenValueError(CaptureError, RuntimeError):
     ) -> None:
         super().__init__(message)  # raised anew with its message where torch runs backward passes
         self.inputs = tuple(inputs)
+
+
+class UsedByPythonError(HiddenValueError):
+    """Python asks for the value of a number or buffer that may be another at the next step."""

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from pyro_decomp.capture.followed import is_followed, quiet
 from pyro_decomp.capture.functional import functional
 from pyro_decomp.capture.random_draws import lift
 from pyro_decomp.capture.recording import record
-from pyro_decomp.capture.refusal import CaptureError, HiddenValueError
+from pyro_decomp.capture.refusal import CaptureError, HiddenValueError, UsedByPythonError
 from pyro_decomp.capture.repeats import check_unread, tensors_that_move
 from pyro_decomp.capture.simplify import simplify
 from pyro_decomp.capture.substitution import Slots
@@ -65,19 +66,60 @@ def capture(
     """Take down one step. Random generators and buffers are as before afterwards.
 
     Python runs once: numbers that it computes become constants, and so do choices that it makes.
-    Numbers of the objective that are to change are named in ``weights``.
+    Numbers that are to change are named in ``weights``.
 
     Args:
         experiment: What is trained.
         state: Its networks and parameters, in training mode.
         batch: A batch, as the programs take it.
-        weights: Names of the objective's numbers that are inputs.
+        weights: Names of the numbers that are inputs.
         precision: Of the products of networks.
 
     Raises:
         CaptureError: The programs let values of tensors decide what they compute, draw what depends
-            on parameters in a way that cannot be taken out, or cannot be traced.
+            on parameters in a way that cannot be taken out, or cannot be traced; or Python uses a
+            number that is to be an input.
     """
+    try:
+        with quiet():
+            return _captured(experiment, state, batch, weights, precision)
+    except UsedByPythonError:
+        raise
+    except CaptureError as error:
+        if used := _used_by_python(experiment, state, batch, weights, precision):
+            raise UsedByPythonError(_use(used, "a schedule changes")) from error
+        raise
+
+
+def _used_by_python(
+    experiment: Experiment,
+    state: State,
+    batch: Sequence[Tensor],
+    weights: Sequence[str],
+    precision: str,
+) -> list[str]:
+    """Which numbers keep a step from being captured that could be if none changed."""
+
+    def is_captured(*names: str) -> bool:
+        try:
+            with quiet():
+                _captured(experiment, state, batch, names, precision)
+        except CaptureError:
+            return False
+        return True
+
+    if not weights or not is_captured():
+        return []
+    return [name for name in weights if not is_captured(name)]
+
+
+def _captured(
+    experiment: Experiment,
+    state: State,
+    batch: Sequence[Tensor],
+    weights: Sequence[str],
+    precision: str,
+) -> StepGraph:
     slots = Slots(experiment, state, batch, weights)
     names: list[str] = []
     has_gradient: list[bool] = []
@@ -123,6 +165,13 @@ def capture(
     draw = lift(module)
     simplify(draw)
     simplify(module)
+    if weights:
+        first = len(slots.trained) + len(slots.frozen) + len(slots.buffers)
+        with state.program.undisturbed():
+            if not is_followed(
+                experiment, weights, inputs, first=first, step=step, module=module, draw=draw
+            ):
+                raise CaptureError(f"{' or '.join(weights)} becomes a constant")
     return StepGraph(slots, module, draw, tuple(names), tuple(has_gradient), tuple(assigned))
 
 
@@ -138,8 +187,17 @@ def _named(error: HiddenValueError, slots: Slots) -> CaptureError:
     names, first = slots.names(), len(slots.trained)
     if not error.inputs or not all(first <= index < len(names) for index in error.inputs):
         return error
-    found = " and ".join(names[index] for index in error.inputs)
-    return HiddenValueError(f"Python decides by the value of {found} what the programs compute")
+    found = [names[index] for index in error.inputs]
+    is_number = len(names) - len(slots.weights) <= min(error.inputs)
+    return UsedByPythonError(_use(found, "a schedule changes" if is_number else "steps may change"))
+
+
+def _use(names: Sequence[str], who: str) -> str:
+    one = len(names) == 1
+    return (
+        f"{' and '.join(names)} {'is' if one else 'are'} used by Python (as in `if` or "
+        f"`math.exp`), and {who} {'it' if one else 'them'}"
+    )
 
 
 def _reason(error: Exception) -> str:

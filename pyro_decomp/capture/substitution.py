@@ -11,7 +11,7 @@ from pyro_decomp.capture.places import Place, places_of
 from pyro_decomp.capture.refusal import CaptureError
 from pyro_decomp.capture.written import written_by
 from pyro_decomp.experiment import Experiment
-from pyro_decomp.objective_weights import Weight, objective_weights
+from pyro_decomp.scheduled_numbers import Number
 from pyro_decomp.state import State
 
 
@@ -25,7 +25,7 @@ class Slots:
         experiment: Whose programs and objective.
         state: Its networks and parameters.
         batch: A batch, on which the programs are run once to see what they write to.
-        weights: Names of the numbers of its objective that are read as tensors too.
+        weights: Names of the numbers that are read as tensors too.
 
     Attributes:
         trained: The parameters that the objective trains.
@@ -143,6 +143,5 @@ class Slots:
         if own:
             torch._foreach_copy_(own, written)
 
-    def _numbers(self) -> list[Weight]:
-        slots = objective_weights(self._experiment.elbo) if self.weights else {}
-        return [slots[name] for name in self.weights]
+    def _numbers(self) -> list[Number]:
+        return [self._experiment.number(name) for name in self.weights]

@@ -92,7 +92,8 @@ def vectorized(
 
     def step(*inputs: Tensor) -> list[Tensor]:
         results = list(each(*inputs))
-        squares = [gradient.flatten(1).square().sum(1) for gradient in results[1 : 1 + size]]
+        pairs = zip(results[1 : 1 + size], slots.trained, strict=True)
+        squares = [each.reshape(len(each), own.numel()).square().sum(1) for each, own in pairs]
         return [*results, torch.stack(squares).sum(0).sqrt()]
 
     try:
@@ -112,10 +113,15 @@ def vectorized(
 
 
 def _shaped_as(parameters: Sequence[Tensor], gradient: Tensor) -> list[Tensor]:
-    """Vectors of members, ``[K, P]``, as parts of the parameters' shapes."""
+    """Vectors of members, ``[K, P]``, as tensors of the parameters' shapes.
+
+    Each in memory of its own: torch's fused optimisers on a processor do not look at strides.
+    """
     parts = gradient.split([parameter.numel() for parameter in parameters], 1)
     pairs = zip(parts, parameters, strict=True)
-    return [part.reshape(len(gradient), *parameter.shape) for part, parameter in pairs]
+    return [
+        part.reshape(len(gradient), *parameter.shape).contiguous() for part, parameter in pairs
+    ]
 
 
 def _found(graph: StepGraph, gradients: Sequence[Tensor]) -> list[Tensor | None]:

@@ -33,8 +33,8 @@ class Item:
         how: Several are computed: "captured", "compiled" or "fused"; a step that cannot be fused is
             captured.
         steps: That each member takes; 0 where it is not known.
-        numbers: Of the objective, that differ among the members of all items of one arithmetic:
-            one step serves them all if these are its inputs.
+        numbers: Names of those that differ among the members of all items of one arithmetic, or
+            that schedules change: one step serves them all if these are its inputs.
     """
 
     members: tuple[Member, ...]
@@ -56,6 +56,7 @@ class Outcome:
         step: Steps done.
         seconds: Of wall clock that it took; of a batched item, its share.
         message: What went wrong, in a sentence; empty if nothing did.
+        together: Whether it was trained with others.
     """
 
     name: str
@@ -63,3 +64,4 @@ class Outcome:
     step: int
     seconds: float
     message: str = ""
+    together: bool = False

@@ -13,8 +13,10 @@ from pyro_decomp.capture.compiled import why_not
 from pyro_decomp.capture.signature import Signature
 from pyro_decomp.ensemble.in_progress import interrupted
 from pyro_decomp.ensemble.members import Item, Member
+from pyro_decomp.ensemble.together import Together
 from pyro_decomp.ensemble.trial import Trial, own_numbers
 from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.fusion import FusionError
 from pyro_decomp.native import library
 from pyro_decomp.optimizers import is_elementwise
 from pyro_decomp.user_code import one_line
@@ -91,6 +93,7 @@ class _Group:
     signature: Signature | None
     why_alone: str = ""
     numbers: tuple[str, ...] = ()
+    trial: Trial | None = None
 
     @property
     def num_operations(self) -> int:
@@ -131,7 +134,7 @@ def _groups(source: ExperimentFile, members: list[Member], device: str) -> Itera
                 by_signature[signature.digest].members.extend(same)
             else:
                 by_signature[signature.digest] = _Group(
-                    list(same), steps, signature, numbers=tuple(weights)
+                    list(same), steps, signature, numbers=tuple(weights), trial=trial
                 )
         yield from by_signature.values()
 
@@ -162,6 +165,8 @@ def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Ite
         why = "a processor does convolutions of many networks at once no faster"
     if not why and way == "auto" and on_processor and _work(group) < LITTLE_WORK:
         why = "it takes less time than to prepare what would train them together"
+    how, missing = _how(group, num_workers, torch.device(device).type)
+    why = why or _why_not_together(group, how)
     if why or signature is None:
         steps = group.total_steps
         return [Item((m,), together=False, why=why, steps=steps) for m in group.members]
@@ -172,7 +177,6 @@ def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Ite
     equal = -(-parts // num_workers) * num_workers  # an equal load
     parts = max(1, min(len(group.members) // 2, equal))
     size = -(-len(group.members) // parts)
-    how, missing = _how(group, num_workers, torch.device(device).type)
     return [
         Item(
             tuple(group.members[start : start + size]),
@@ -184,6 +188,20 @@ def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Ite
         )
         for start in range(0, len(group.members), size)
     ]
+
+
+def _why_not_together(group: _Group, how: str) -> str:
+    """Make the step of a batch now, as its process would; why that cannot be, empty if it can."""
+    if group.trial is None:
+        return ""
+    try:
+        try:
+            Together([group.trial], group.numbers, how=how)
+        except FusionError:  # such a step is captured
+            Together([group.trial], group.numbers)
+    except Exception as error:  # whatever it is, alone they may train
+        return f"they cannot be trained together: {one_line(error)}"
+    return ""
 
 
 def _work(group: _Group) -> float:

@@ -35,8 +35,9 @@ class Stacked:
         self._is_joined = is_joined
         stacked = [torch.stack([t.detach() for t in each]) for each in zip(*members, strict=True)]
         if is_joined:
-            sizes = [each[0].numel() for each in stacked]
-            matrix = torch.cat([each.flatten(1) for each in stacked], 1)
+            sizes = [each[0].numel() for each in stacked]  # one number has no axis to flatten
+            pairs = zip(stacked, sizes, strict=True)
+            matrix = torch.cat([each.reshape(len(each), size) for each, size in pairs], 1)
             parts = zip(matrix.split(sizes, 1), stacked, strict=True)
             self.parameters = [part.view(each.shape) for part, each in parts]
             self.trained = [matrix]

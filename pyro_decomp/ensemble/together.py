@@ -24,13 +24,13 @@ _made: dict[Hashable, dict[tuple[Any, ...], BatchedStep]] = {}  # of the last ar
 class Together:
     """K members of one outline and signature, and the steps that change them.
 
-    Each has its own parameters, buffers, numbers of the objective, batches and draws, those that it
-    would have alone. A member whose objective or gradient stops being finite is set aside as it was
+    Each has its own parameters, buffers, numbers, schedules, batches and draws, those that it would
+    have alone. A member whose objective or gradient stops being finite is set aside as it was
     before that step, and cannot reach the others.
 
     Args:
         trials: The members.
-        numbers: Of the objective, that are inputs of the step; by default those that differ.
+        numbers: Names of those that are inputs of the step; by default of those that differ.
         how: "captured" does each operation for all members at once, "compiled" leaves that to
             torch's compiler, "fused" computes one member after another by loops in C.
         arithmetic: Tells what they do from what others do; a step that was made before for as many
@@ -78,7 +78,7 @@ class Together:
             if kind not in _made:
                 _made.clear()
             self._ready = _made.setdefault(kind, {})
-        self._rows: list[tuple[int, dict[str, Tensor], dict[str, float]]] = []
+        self._rows: list[tuple[int, dict[str, Tensor], list[dict[str, float]]]] = []
         self._log_every = -(-self.total_steps // MAX_HISTORY_ROWS)
         same_data = len({trial.config["data_blake2b"] for trial in trials}) == 1
         self._shares_data = same_data and self._experiment.steps_per_epoch == 1
@@ -99,9 +99,7 @@ class Together:
         if self._shares_data:
             streams = streams[:1]
         for each in zip(*streams, strict=True):
-            scheduled: dict[str, float] = {}
-            for trial in self.trials if self._experiment.schedules else ():
-                scheduled = trial.experiment.apply_schedules(self.step + 1)
+            scheduled = [t.experiment.apply_schedules(self.step + 1) for t in self.trials]
             results = self._results(self._joined(each))
             values = self._named(results.values)
             self._set_aside_failing(values, results.norms)
@@ -147,7 +145,7 @@ class Together:
         for step, values, scheduled in self._rows[: self.checkpoint(index)["rows"]]:
             epoch = (step - 1) // self._experiment.steps_per_epoch + 1
             found = {name: value[index].item() for name, value in values.items()}
-            row = {"step": float(step), "epoch": float(epoch), **found, **scheduled}
+            row = {"step": float(step), "epoch": float(epoch), **found, **scheduled[index]}
             for name in row:
                 columns.setdefault(name, [math.nan] * (len(columns["step"])))
             for name, column in columns.items():
@@ -184,16 +182,16 @@ class Together:
         return tuple(torch.stack(tensors) for tensors in zip(*each, strict=True))
 
     def _numbers(self) -> list[str]:
-        """Names of the objective's numbers that are inputs: where one is 0, nothing is weighed."""
-        values = self.trials[0].numbers()
-        return [name for name in self._own_numbers if values[name]]
+        """Names of the numbers that are inputs: what a weight of 0 weighs is not computed."""
+        first = self.trials[0]
+        return [name for name in self._own_numbers if not first.is_zero_weight(name)]
 
     def _inputs(self, batch: Batch, draws: Sequence[Tensor]) -> list[Tensor]:
         if self._fixed_numbers is None or self._experiment.schedules:
-            each = [trial.numbers() for trial in self.trials]
             like = self._stacked.parameters[0].detach()
             self._fixed_numbers = [
-                like.new_tensor([values[n] for values in each]) for n in self._numbers()
+                like.new_tensor([trial.number(name) for trial in self.trials])
+                for name in self._numbers()
             ]
         numbers = self._fixed_numbers
         trained = [parameter.detach() for parameter in self._stacked.parameters]

@@ -15,6 +15,8 @@ from pyro_decomp.experiment import Experiment
 from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.objective_weights import objective_weights
 from pyro_decomp.run import describe
+from pyro_decomp.scheduled_numbers import full_name
+from pyro_decomp.schedules import Schedule
 from pyro_decomp.seeds import derive, random_state, seeded, set_seed
 from pyro_decomp.state import State, prepare
 from pyro_decomp.training import TRAINING_STREAM
@@ -62,25 +64,34 @@ class Trial:
         return data[: min(self.experiment.batch_size or len(data), len(data))]
 
     def numbers(self) -> dict[str, float]:
-        """The numbers of its objective."""
-        weights = objective_weights(self.experiment.elbo)
-        return {name: float(weight.get()) for name, weight in weights.items()}
+        """The numbers of its objective, and those that schedules change, by their whole names."""
+        names = [*objective_weights(self.experiment.elbo), *self.experiment.schedules]
+        return {full_name(name): self.number(name) for name in names}
+
+    def number(self, name: str) -> float:
+        """One of its numbers as it is now."""
+        return float(self.experiment.number(name).get())
+
+    def is_zero_weight(self, name: str) -> bool:
+        """Whether a number is a weight of 0, where nothing is computed of what it weighs."""
+        return self.experiment.number(name).is_zero_weight
 
     def optimizer(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
         """Its optimiser, of these parameters in place of its own."""
         return self.experiment.optimizer(parameters)
 
     def slots(self, weights: Sequence[str]) -> Slots:
-        """Where its programs find their tensors, these numbers of the objective among them."""
+        """Where its programs find their tensors, these numbers among them."""
         return Slots(self.experiment, self.state, self.first_batch, weights)
 
     def outline(self) -> tuple[Any, ...]:
         """What members that train together must have in common, before their programs are run.
 
-        Numbers of the objective are told by whether they are 0, where nothing is computed of what
-        they weigh.
+        Weights of the objective are told by whether they are 0, where nothing is computed of what
+        they weigh; those that schedules change, by the steps at which they are.
         """
-        experiment = self.experiment
+        experiment, total = self.experiment, self.experiment.total_steps
+        scheduled = {full_name(name): each for name, each in experiment.schedules.items()}
         optimizer = self.optimizer(list(self.state.parameters.values()))
         groups = [
             {name: value for name, value in group.items() if name != "params"}
@@ -88,12 +99,12 @@ class Trial:
         ]
         return (
             type(experiment.elbo).__name__,
-            tuple((name, value == 0) for name, value in self.numbers().items()),
+            tuple((name, self.is_zero_weight(name)) for name in self.numbers()),
             tuple((name, tuple(p.shape), p.dtype) for name, p in self.state.parameters.items()),
             tuple(tuple(tensor.shape) for tensor in self.first_batch),
             (len(experiment.data), experiment.total_steps, experiment.batch_size),
             experiment.clip_grad_norm,
-            repr(experiment.schedules),
+            tuple((name, _zeros(name, each, total)) for name, each in scheduled.items()),
             (type(optimizer), repr(groups)),
         )
 
@@ -109,8 +120,17 @@ class Trial:
 
 
 def own_numbers(trials: Sequence[Trial]) -> list[str]:
-    """Numbers of the objective that members have of their own, or that schedules change."""
+    """Numbers that members have of their own, or that schedules change."""
     each = [trial.numbers() for trial in trials]
     names = dict.fromkeys(name for numbers in each for name in numbers)
     varied = [n for n in names if len({numbers.get(n) for numbers in each}) > 1]
-    return [n for n in names if n in varied or n in trials[0].experiment.schedules]
+    scheduled = {full_name(name) for trial in trials for name in trial.experiment.schedules}
+    return [n for n in names if n in varied or n in scheduled]
+
+
+def _zeros(name: str, schedule: Schedule, total: int) -> tuple[int, ...]:
+    """The steps at which a weight of the objective becomes 0 or stops being it; others have none."""
+    if not name.startswith("elbo."):
+        return ()
+    is_zero = [False, *(schedule.value(step, total) == 0 for step in range(1, total + 1))]
+    return tuple(step for step in range(1, total + 1) if is_zero[step] != is_zero[step - 1])

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp.capture import CaptureError, StepGraph, capture
-from pyro_decomp.capture.refusal import HiddenValueError
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import NonFiniteError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.fusion import FusionError
-from pyro_decomp.objective_weights import Weight, objective_weights
+from pyro_decomp.objective_weights import objective_weights
 from pyro_decomp.program_state import undisturbed
+from pyro_decomp.scheduled_numbers import Number, full_name
 from pyro_decomp.state import State
 from pyro_decomp.steps.eager import EagerStep
 from pyro_decomp.steps.guards import Guard
@@ -39,9 +39,9 @@ class GraphStep:
     """Replays a captured step; one is captured for every shape of batch when it first comes.
 
     What Python changes between steps is followed: another graph is captured where parameters are
-    frozen, networks put into another mode, or the objective is another one. A number of the
-    objective that a schedule changes, or that was changed once, is an input of the graph. Where it
-    is 0 what it weighs is not computed, and that is another graph.
+    frozen, networks put into another mode, or the objective is another one. A number that a
+    schedule changes, or one of the objective that was changed once, is an input of the graph. Where
+    one of the objective is 0 what it weighs is not computed, and that is another graph.
 
     Args:
         experiment: What is trained.
@@ -67,7 +67,7 @@ class GraphStep:
         self._moved: list[str] = []
         self._used_by_python: set[str] = set()
         self._values = self._numbers()
-        self._free: list[Weight] = []
+        self._free: list[Number] = []
         self._renew()
 
     def captured(self, batch: Batch) -> StepGraph:
@@ -210,8 +210,8 @@ class GraphStep:
             self.separate()
 
     def _renew(self) -> None:
-        numbers = objective_weights(self._experiment.elbo)
-        self._free = [numbers[name] for name in self._inputs_by_name()]
+        names = [name for name in self._inputs_by_name() if full_name(name).startswith("elbo.")]
+        self._free = [self._experiment.number(name) for name in names]
         self._guard.renew(self._free)
         self._current.clear()
 
@@ -222,11 +222,9 @@ class GraphStep:
                 raise GoEager("what a step computes is changed too often between steps")
             try:
                 self._ready[key] = self._captured(batch)
-            except HiddenValueError as error:
-                if not self._keep_for_python():
-                    self._ready[key] = error
-                return self._made(batch)
             except CaptureError as error:
+                if self._keep_for_python():
+                    return self._made(batch)
                 self._ready[key] = error
         ready = self._ready[key]
         if isinstance(ready, CaptureError):
@@ -243,10 +241,10 @@ class GraphStep:
 
     def _keep_for_python(self) -> bool:
         """Let numbers that were changed by hand be constants again; whether there are any."""
-        kept = {name for name in self._inputs_by_name() if name not in self._experiment.schedules}
-        self._used_by_python |= kept
+        moved = set(self._moved) - self._used_by_python
+        self._used_by_python |= moved
         self._renew()
-        return bool(kept)
+        return bool(moved)
 
     def _runner(self, graph: StepGraph, batch: Batch) -> Runner:
         if self._translate is not None:
@@ -260,15 +258,14 @@ class GraphStep:
 
     def _numbers(self) -> dict[str, float]:
         numbers = objective_weights(self._experiment.elbo).items()
-        return {name: float(number.get()) for name, number in numbers}
+        return {f"elbo.{name}": float(number.get()) for name, number in numbers}
 
     def _inputs_by_name(self) -> list[str]:
-        """Numbers of the objective that are inputs: they change, and are not 0."""
-        names = dict.fromkeys((*self._experiment.schedules, *self._moved))
-        return [n for n in names if n not in self._used_by_python and not self._is_zero(n)]
-
-    def _is_zero(self, name: str) -> bool:
-        return not bool(objective_weights(self._experiment.elbo)[name].get())
+        """Numbers that are inputs: they change, and are no weight of 0."""
+        scheduled = list(self._experiment.schedules)
+        known = {*map(full_name, scheduled), *self._used_by_python}
+        names = [*scheduled, *(name for name in self._moved if name not in known)]
+        return [name for name in names if not self._experiment.number(name).is_zero_weight]
 
     def _example(self, graph: StepGraph, batch: Sequence[Tensor]) -> list[Tensor]:
         """Inputs for a trial; no generator is moved."""

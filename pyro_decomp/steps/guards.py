@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pyro_decomp.capture.places import parts_of, places_of
 from pyro_decomp.experiment import Experiment
-from pyro_decomp.objective_weights import Weight
+from pyro_decomp.scheduled_numbers import Number
 from pyro_decomp.state import State
 
 
@@ -55,7 +55,7 @@ class Guard:
             and not self.replaced()
         )
 
-    def renew(self, free: Sequence[Weight] = ()) -> None:
+    def renew(self, free: Sequence[Number] = ()) -> None:
         """Take what there is now for granted.
 
         Args:

@@ -102,16 +102,16 @@ class Work:
 
         file = _file(self.source, self.path)
         outcomes = train_item(file, item, self.out, device=self.device, report=report)
-        records = [self._record(outcome, item) for outcome in outcomes]
+        records = [self._record(outcome) for outcome in outcomes]
         for record in records:  # all before any is measured: what is trained is not trained again
             tell(record)
         return records
 
-    def _record(self, outcome: Outcome, item: Item) -> Record:
+    def _record(self, outcome: Outcome) -> Record:
         terms: Mapping[str, float | None] = {}
         if outcome.status == "finished":
             terms, _ = last_terms(self.out / "members" / outcome.name)
-        way = "together" if item.together else "alone"
+        way = "together" if outcome.together else "alone"
         return Record(
             outcome.name, outcome.status, outcome.message, outcome.step, outcome.seconds, way, terms
         )

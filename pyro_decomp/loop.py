@@ -86,9 +86,14 @@ class Loop:
         self._report = report
         self._auditor: Auditor | None = None
         if isinstance(compute, GraphStep):
-            precision = self.execution.precision
-            between = None if _is_own(report) else report
-            self._auditor = Auditor(experiment, state, optimizer, compute, precision, between)
+            self._auditor = Auditor(
+                experiment,
+                state,
+                optimizer,
+                compute,
+                precision=self.execution.precision,
+                between=None if _is_own(report) else report,
+            )
         self._update = self._update_of_step()
         self.step = 0
         self.history: History = {}

@@ -21,9 +21,7 @@ class WrittenOnlyWarning(UserWarning):
     """Steps that do not run the programs leave a tensor that these write as it is."""
 
 
-def tensors_that_move(
-    experiment: Experiment, state: State, batch: Sequence[Tensor]
-) -> list[str]:
+def tensors_that_move(experiment: Experiment, state: State, batch: Sequence[Tensor]) -> list[str]:
     """Run the programs until they have filled their caches, and see what another run moves.
 
     Args:
@@ -40,22 +38,19 @@ def tensors_that_move(
             generator: what a run reads of it would be a constant.
     """
     objective = partial(_objective, experiment, state, batch, torch.get_rng_state())
-    objective()
-    values: list[Tensor] = []
-    moved = state.program.moved_by(lambda: values.append(objective()))
-    draws = [moved.pop(name) for name in ("random", "numpy.random") if name in moved]
+    values = [objective()]
+    moved = state.program.moved_by(lambda: values.append(objective(_draw_some)))
+    for name in ("random", "numpy.random"):
+        moved.pop(name, None)  # as it is moved here, and told by what is computed
     if paths := [path for path, kind in moved.items() if kind != "tensor"]:
         raise CaptureError(
             f"Python decides what the programs compute: every run changes {_listed(paths)} (make "
             "it a schedule, or a buffer of a network)"
         )
-    again = objective(_draw_some)
-    if not torch.equal(values[0], again) and not bool(again.isnan()):
-        by = "something that cannot be found in what they reach"
+    if not torch.equal(*values) and not bool(values[1].isnan()):
+        by = "something that cannot be found, such as Python's or numpy's random numbers"
         if moved:
             by = f"the tensor {_listed(list(moved))}, which every run changes"
-        elif draws:
-            by = "numbers that they draw from Python's or numpy's generator"
         raise CaptureError(
             f"Python decides what the programs compute, otherwise at every run, by {by} (make it "
             "a schedule, or a buffer of a network)"
@@ -76,7 +71,7 @@ def check_unread(paths: Sequence[str], before: Fingerprint, recorded: GraphModul
     """
     constants = {_memory(constant) for constant in recorded.buffers()}
     tensors = {path: before.tensor(path) for path in paths}
-    read = [p for p, tensor in tensors.items() if tensor is not None and _memory(tensor) in constants]
+    read = [p for p, each in tensors.items() if each is not None and _memory(each) in constants]
     if read:
         raise CaptureError(
             f"every run of the programs changes the tensor {_listed(read)} and reads it (register "

@@ -84,7 +84,9 @@ class TermsELBO(ELBO):
         supervision: Weight of the labels' log q(y|x); 1 unless it is set.
     """
 
-    _found_out_of_programs: ClassVar[frozenset[str]] = frozenset({"kl_methods", "_structure"})
+    _found_out_of_programs: ClassVar[frozenset[str]] = frozenset(
+        {"kl_methods", "entropy_methods", "_structure", "_prior_checked", "_annealable"}
+    )
 
     def __init__(self, *, num_particles: int = 1, analytic_kl: bool = True) -> None:
         if num_particles < 1:

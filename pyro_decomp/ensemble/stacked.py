@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_decomp.optimizers import Update
 from pyro_decomp.joined_optimizer import may_be_joined, split_state
+from pyro_decomp.optimizers import Update
 
 SMALL = 1e-6  # what torch adds to a norm that it divides by
 

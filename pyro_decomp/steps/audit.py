@@ -98,9 +98,7 @@ class Audit:
         if differing and all(map(math.isfinite, found.values.values())):
             with self.unmoved(), self._rounded():
                 set_random_state(wanted.generators)
-                for place, content in zip(
-                    self._untrained(), wanted.before.values(), strict=True
-                ):
+                for place, content in zip(self._untrained(), wanted.before.values(), strict=True):
                     place.put(content)
                 has_gradients = bool(wanted.gradients)
                 other = self.by_programs(batch, step, has_gradients=has_gradients)
@@ -147,9 +145,9 @@ class Audit:
         coins = torch.Generator(parameters[0].device).manual_seed(0)
         try:
             for parameter in parameters:
-                coin = torch.rand(
-                    parameter.shape, generator=coins, device=parameter.device
-                ).to(parameter.dtype)
+                coin = torch.rand(parameter.shape, generator=coins, device=parameter.device).to(
+                    parameter.dtype
+                )
                 parameter.data.mul_(1 + self._rounding * (2 * coin.round() - 1))
             yield
         finally:

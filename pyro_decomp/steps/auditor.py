@@ -50,6 +50,7 @@ class Auditor:
         state: State,
         optimizer: torch.optim.Optimizer,
         compute: GraphStep,
+        *,
         precision: str,
         between: Callable[..., object] | None = None,
     ) -> None:
@@ -64,9 +65,7 @@ class Auditor:
             hooks=others,
             report=between,
         )
-        self._audit = Audit(
-            EagerStep(experiment, state, precision), state, self._programs, precision
-        )
+        self._audit = Audit(EagerStep(experiment, state, precision), state, precision)
         self._began, self._spent = time.monotonic(), 0.0
         self._kept: Fingerprint | None = None
         self.agreed: Moment | None = None

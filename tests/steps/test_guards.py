@@ -1,5 +1,6 @@
 """What Python changes between steps is followed, whoever does it."""
 
+import timeit
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from pyro_decomp import Experiment
 from pyro_decomp.divergences import ExclusiveKL
 from pyro_decomp.loop import ExecutionWarning
 from pyro_decomp.native import library
-from tests.steps.moving import Change, Programs, assert_same, trained
+from pyro_decomp.state import prepare
+from pyro_decomp.steps.guards import Guard
+from tests.steps.moving import Change, Programs, assert_same, build, trained
 
 WAYS = ["captured", *([] if library.why_not() else ["fused"])]
 
@@ -125,20 +128,8 @@ def test_what_is_replaced_sends_the_run_to_eager_steps(
 
 
 def test_a_step_pays_little_for_being_guarded() -> None:
-    import time  # noqa: PLC0415
-
-    from pyro_decomp.state import prepare  # noqa: PLC0415
-    from pyro_decomp.steps.guards import Guard  # noqa: PLC0415
-    from tests.steps.moving import build  # noqa: PLC0415
-
     experiment, _ = build()
     guard = Guard(experiment, prepare(experiment))
     assert guard.holds()
-    times = []
-    for _ in range(50):
-        start = time.perf_counter()
-        for _ in range(20):
-            guard.holds()
-        times.append((time.perf_counter() - start) / 20)
-    assert min(times) < 100e-6  # some 10 on an idle machine; a fused step takes hundreds
-    print(min(times))
+    times = timeit.repeat(guard.holds, number=20, repeat=50)
+    assert min(times) / 20 < 100e-6  # some 6 here; a fused step takes hundreds

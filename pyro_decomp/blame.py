@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pyro_decomp.densities import is_bounded, is_inside
 from pyro_decomp.elbo import Estimate
-from pyro_decomp.support import family
 from pyro_decomp.sites import sample_sites
+from pyro_decomp.support import family
 
 
 def blame_terms(estimate: Estimate, values: Mapping[str, float], step: int) -> str:

@@ -2,8 +2,9 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from itertools import repeat
 from threading import Event
@@ -18,11 +19,15 @@ from pyro_decomp.elbo import Estimate
 from pyro_decomp.errors import NonFiniteError, RunError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.interruption import Interrupted
+from pyro_decomp.joined_optimizer import JoinedUpdate, split_state
 from pyro_decomp.optimizers import Update
 from pyro_decomp.run_folder import History, RunFolder
 from pyro_decomp.seeds import derive, random_state, set_random_state
 from pyro_decomp.state import State
-from pyro_decomp.steps import EagerStep, GraphStep
+from pyro_decomp.steps import Departed, EagerStep, Execution, GoEager, GraphStep
+from pyro_decomp.steps.auditor import Auditor
+from pyro_decomp.steps.moment import copied
+from pyro_decomp.steps.result import StepResult
 
 BATCH_STREAM, AUXILIARY_STREAM = 2, 3
 MAX_HISTORY_ROWS = 10_000
@@ -63,6 +68,8 @@ class Loop:
         *,
         seed: int,
         compute: EagerStep | GraphStep,
+        execution: Execution | None = None,
+        report: Callable[[Progress], None] | None = None,
     ) -> None:
         self.experiment = experiment
         self.state = state
@@ -75,7 +82,19 @@ class Loop:
         self.folder = folder
         self.seed = seed
         self.compute = compute
-        self._update = Update(optimizer)
+        self.execution = execution or Execution("eager", "float32")
+        self._report = report
+        self._auditor: Auditor | None = None
+        if isinstance(compute, GraphStep):
+            self._auditor = Auditor(
+                experiment,
+                state,
+                optimizer,
+                compute,
+                precision=self.execution.precision,
+                between=None if _is_own(report) else report,
+            )
+        self._update = self._update_of_step()
         self.step = 0
         self.history: History = {}
         self._log_every = -(-experiment.total_steps // MAX_HISTORY_ROWS)
@@ -87,8 +106,12 @@ class Loop:
 
         Raises:
             NonFiniteError: A parameter became infinite or not a number; nothing is written.
+            Departed: The programs keep other things in Python than the steps know of; nothing is
+                written.
         """
         start = time.monotonic()
+        if self._auditor is not None:
+            self._auditor.check(self.step)
         trained = dict(self.state.parameters)
         for name in self.auxiliaries:
             trained |= self._auxiliary_parameters(name)
@@ -102,8 +125,8 @@ class Loop:
             python = self.state.python()
         checkpoint = {
             "step": self.step,
-            "rows": len(self.history.get("step", ())),
-            "optimizer": self.optimizer.state_dict(),
+            "rows": self._num_rows,
+            "optimizer": copied(self.optimizer.state_dict()),
             "auxiliaries": {n: o.state_dict() for n, o in self.auxiliary_optimizers.items()},
             "random": random_state(),
             "python": python,
@@ -117,7 +140,7 @@ class Loop:
         """Put everything back as it was when the checkpoint was written."""
         try:
             self.state.load_tensors(dict(checkpoint))
-            self.optimizer.load_state_dict(checkpoint["optimizer"])
+            self.optimizer.load_state_dict(self._by_parameter(checkpoint["optimizer"]))
             for name, optimizer in self.auxiliary_optimizers.items():
                 optimizer.load_state_dict(checkpoint["auxiliaries"][name])
             set_random_state(checkpoint["random"])
@@ -128,17 +151,40 @@ class Loop:
         self.state.load_python(checkpoint.get("python"))
         self.step = int(checkpoint["step"])
         self.history = self.folder.read_history(self.step, checkpoint["rows"])
+        if isinstance(self._update, JoinedUpdate) and not self._update.adopt():
+            self._separate()
 
-    def run(self, report: Callable[[Progress], None], stop: Event) -> None:
+    def _by_parameter(self, kept: dict[str, Any]) -> dict[str, Any]:
+        """An optimiser's state by parameter; fused runs once kept that of one vector."""
+        parameters = list(self.state.parameters.values())
+        counts = [len(group["params"]) for group in kept["param_groups"]]
+        own = [len(group["params"]) for group in self.optimizer.param_groups]
+        return split_state(kept, parameters) if counts == [1] and own[0] > 1 else kept
+
+    def run(self, stop: Event) -> None:
         """Train to the end, or until a stop is asked for.
 
         Raises:
             Interrupted: It was; all that was done is saved.
+            RunError: Steps departed from the programs, and what these keep in Python cannot be
+                taken back.
         """
+        if self._auditor is not None:
+            self._auditor.begin(self.step, self._num_rows)
+        while self.step < self.experiment.total_steps:
+            if stop.is_set():
+                raise Interrupted(self.step, self.folder.path)
+            try:
+                self._go_on(stop)
+            except GoEager as change:
+                self._go_eager(str(change))
+            except Departed as departure:
+                self._go_back(str(departure))
+
+    def _go_on(self, stop: Event) -> None:
+        """Take steps until the last."""
         total, per_epoch = self.experiment.total_steps, self.experiment.steps_per_epoch
         first, start = self.step, time.monotonic()
-        if first == total:
-            return
         stream = partial(batches, self.experiment, self.seed, step=self.step)
         others = stream(AUXILIARY_STREAM) if self.auxiliaries else repeat(None)
         for batch, other in zip(stream(BATCH_STREAM), others, strict=False):
@@ -149,7 +195,8 @@ class Loop:
                 self._log({"step": self.step, "epoch": epoch, **values})
                 rate = (self.step - first) / (time.monotonic() - start)
                 left = (total - self.step) / rate
-                report(Progress(self.step, total, epoch, values, rate, left))
+                if self._report is not None:
+                    self._report(Progress(self.step, total, epoch, values, rate, left))
             if stop.is_set():
                 self.save()
                 raise Interrupted(self.step, self.folder.path)
@@ -161,13 +208,77 @@ class Loop:
 
     def _take_step(self, batch: Batch, other: Batch | None) -> dict[str, float]:
         weights = self.experiment.apply_schedules(self.step + 1)
-        result = self.compute(batch, self.step + 1)
+        if isinstance(self._update, JoinedUpdate) and not self._update.may_go_on():
+            self._separate()
+        result = self._computed(batch)
+        if isinstance(self._update, JoinedUpdate) and self.compute.vector is None:
+            self._separate()
         self._check_gradients(self.compute.trained, self.compute.gradients, norm=result.norm)
         self._update()
         losses = {}
         if other is not None and result.estimate is not None:
             losses = self._train_auxiliaries(result.estimate, other)
         return result.values | weights | losses
+
+    def _computed(self, batch: Batch) -> StepResult:
+        """Values and gradients of the next step, held against the programs where that is due."""
+        auditor, step = self._auditor, self.step + 1
+        if auditor is None:
+            return self.compute(batch, step)
+        pending = auditor.before(batch, step, self._num_rows)
+        result = self.compute(batch, step)
+        if pending is not None:
+            auditor.after(pending, result, step)
+        return result
+
+    def _update_of_step(self) -> Update | JoinedUpdate:
+        vector = self.compute.vector
+        return Update(self.optimizer) if vector is None else JoinedUpdate(self.optimizer, vector)
+
+    def _separate(self) -> None:
+        """Let the optimiser take its steps parameter by parameter from now on."""
+        if isinstance(self._update, JoinedUpdate):
+            self._update.leave()
+        self.compute.separate()
+        self._update = Update(self.optimizer)
+
+    def _go_eager(self, why: str) -> None:
+        """Run the programs from the next step on, and say so."""
+        self._separate()
+        self._auditor = None
+        self.compute = EagerStep(self.experiment, self.state, self.execution.precision)
+        self.execution = self.execution.going_eager(self.step + 1, why)
+        self.folder.write_execution(asdict(self.execution))
+        warnings.warn(
+            f"from step {self.step + 1} on the programs are run at every step, as {why}; what "
+            "changes over a run can be a schedule or a buffer",
+            ExecutionWarning,
+            stacklevel=2,
+        )
+
+    def _go_back(self, why: str) -> None:
+        """Go on from the last moment at which steps agreed with the programs, by the programs."""
+        assert self._auditor is not None
+        assert self._auditor.agreed is not None
+        seen, moment = self.step, self._auditor.agreed
+        lost = moment.put_back()
+        self.step = moment.step
+        self.history = {name: column[: moment.rows] for name, column in self.history.items()}
+        self._update = Update(self.optimizer)  # what the vector's kept is no longer right
+        self._auditor = None
+        self.compute = EagerStep(self.experiment, self.state, self.execution.precision)
+        why = f"{why}, which was seen after step {seen}"
+        self.save()
+        if lost:
+            raise RunError(
+                f"{why}, and {' and '.join(lost)} cannot be taken back: the run is saved as it was "
+                f"at step {self.step}; train again with --steps eager"
+            )
+        self._go_eager(why)
+
+    @property
+    def _num_rows(self) -> int:
+        return len(self.history.get("step", ()))
 
     def _train_auxiliaries(self, estimate: Estimate, other: Batch) -> dict[str, float]:
         """One step of every auxiliary network, on this batch's codes and an independent batch."""
@@ -221,11 +332,15 @@ class Loop:
             )
 
     def _log(self, row: dict[str, float]) -> None:
-        rows = len(self.history.get("step", ()))
+        rows = self._num_rows
         for name in [name for name in row if name not in self.history]:
             self.history[name] = [math.nan] * rows
         for name, column in self.history.items():
             column.append(row.get(name, math.nan))
+
+
+class ExecutionWarning(UserWarning):
+    """The steps of a run are computed otherwise than they were to be."""
 
 
 def batches(experiment: Experiment, seed: int, stream: int, step: int = 0) -> Iterator[Batch]:
@@ -242,3 +357,8 @@ def batches(experiment: Experiment, seed: int, stream: int, step: int = 0) -> It
 
 def _gradients(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: p.grad for name, p in parameters.items() if p.grad is not None}
+
+
+def _is_own(report: Callable[[Progress], None] | None) -> bool:
+    """Whether what is called between steps is the package's own display, or nothing."""
+    return (getattr(report, "__module__", None) or "").startswith("pyro_decomp.")

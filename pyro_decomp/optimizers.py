@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 ELEMENTWISE = (
     torch.optim.SGD,
@@ -26,6 +27,17 @@ def is_elementwise(optimizer: torch.optim.Optimizer) -> bool:
     they would be apart.
     """
     return type(optimizer) in ELEMENTWISE
+
+
+def is_unobserved(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether nothing of a user's runs at its steps: neither hooks nor a ``step`` of its own."""
+    return not (
+        optimizer._optimizer_step_pre_hooks
+        or optimizer._optimizer_step_post_hooks
+        or _global_optimizer_pre_hooks
+        or _global_optimizer_post_hooks
+        or "step" in vars(optimizer)
+    )
 
 
 class Update:
@@ -60,8 +72,7 @@ class Update:
             group["fused"]
             and not (group["capturable"] or group["differentiable"])
             and all(isinstance(value, float) for value in (group["lr"], *group["betas"]))
-            and not optimizer._optimizer_step_pre_hooks
-            and not optimizer._optimizer_step_post_hooks
+            and is_unobserved(optimizer)
             and all(
                 p.is_cpu
                 and p.grad is not None

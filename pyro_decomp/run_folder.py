@@ -107,6 +107,11 @@ class RunFolder:
             raise RunError(f"{self.config_path}: expected the configuration of a run")
         return config
 
+    def write_execution(self, execution: Mapping[str, Any]) -> None:
+        """Say in ``config.json`` how steps are computed from now on."""
+        config = self.read_config() | {"execution": dict(execution)}
+        write_atomically(self.config_path, json.dumps(config, indent=2).encode() + b"\n")
+
     def write_checkpoint(self, checkpoint: Mapping[str, Any], history: History) -> None:
         """Write the history and then the checkpoint, each whole or not at all."""
         write_atomically(self.history_path, _csv(history))

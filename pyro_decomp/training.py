@@ -93,10 +93,18 @@ def train(
         compute, execution = choose(
             execution, experiment, state, optimizer, is_resumed=checkpoint is not None
         )
-        optimizer = experiment.optimizer(compute.trained)
     if not (resume and folder.config_path.exists()):
         folder.open_new(config | {"execution": asdict(execution)}, force=force)
-    loop = Loop(experiment, state, optimizer, folder, seed=seed, compute=compute)
+    loop = Loop(
+        experiment,
+        state,
+        optimizer,
+        folder,
+        seed=seed,
+        compute=compute,
+        execution=execution,
+        report=report,
+    )
     with stop_requests() as stop, tuned(execution.threads):
         if checkpoint is None:
             set_seed(derive(seed, TRAINING_STREAM))
@@ -106,7 +114,7 @@ def train(
         if started is not None:
             started(state, execution)
         began, first = time.monotonic(), loop.step
-        loop.run(report or (lambda progress: None), stop)
+        loop.run(stop)
     if loop.step > first:
         seconds = time.monotonic() - began
         peak = peak_memory()

@@ -67,8 +67,9 @@ def _later(experiment: Experiment, weights: Sequence[str]) -> Iterator[dict[int,
     for step in {(total + 1) // 2, total}:
         yield {
             index: schedules[full_name(name)].value(step, total)
-            for index, name in enumerate(weights)
             if full_name(name) in schedules
+            else 1.5 * float(experiment.number(name).get())
+            for index, name in enumerate(weights)
         }
 
 

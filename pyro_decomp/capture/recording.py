@@ -2,6 +2,8 @@
 
 import operator
 from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import or_
 from typing import Any, NamedTuple
 
 import torch
@@ -74,10 +76,11 @@ class _Recorder(TorchDispatchMode):
         self._graph, self._constants = Graph(), nn.Module()
         self._nodes: dict[int, Node] = {}
         self._alive: list[Tensor] = []  # or an address could be given to another
-        self._depends: set[int] = set()  # memory in which values of inputs or draws are
+        self._depends: dict[int, int] = {}  # memory to a bit for every input in it; 1 for draws
         for index, tensor in enumerate(inputs):
             self._know(tensor, self._graph.placeholder(f"input_{index}"))
-            self._depends.add(_memory(tensor))
+            memory = _memory(tensor)
+            self._depends[memory] = self._depends.get(memory, 0) | 2 << index
 
     def module(self, results: Sequence[Tensor]) -> GraphModule:
         """The graph, which gives these results."""
@@ -96,10 +99,13 @@ class _Recorder(TorchDispatchMode):
         if any(isinstance(each, torch.Generator) for each in given):
             raise CaptureError("the programs draw from a generator of their own")
         memory = [_memory(each) for each in given if isinstance(each, Tensor)]
-        depends = is_random(func) or not self._depends.isdisjoint(memory)
+        depends = reduce(or_, (self._depends.get(each, 0) for each in memory), int(is_random(func)))
         if torch.Tag.data_dependent_output in func.tags:  # type: ignore[attr-defined]
             if depends:
-                raise HiddenValueError
+                raise HiddenValueError(inputs=_positions(depends))
+            for each in given:
+                if isinstance(each, Tensor):
+                    self._node(each)  # it is a constant that is read
             return func(*args, **kwargs)
         if func is aten.lift_fresh.default:  # what is written to a constant must not change it
             func = aten.lift_fresh_copy.default
@@ -118,7 +124,8 @@ class _Recorder(TorchDispatchMode):
         if depends:
             changed = [result, given] if is_writing(func) else [result]
             tensors = [each for each in tree_leaves(changed) if isinstance(each, Tensor)]
-            self._depends.update(map(_memory, tensors))
+            for each in map(_memory, tensors):
+                self._depends[each] = self._depends.get(each, 0) | depends
         return result
 
     def _know(self, tensor: Tensor, node: Node) -> None:
@@ -134,6 +141,11 @@ class _Recorder(TorchDispatchMode):
             self._constants.register_buffer(name, tensor.detach(), persistent=False)
             self._know(tensor, self._graph.get_attr(name))
         return self._nodes[id(tensor)]
+
+
+def _positions(depends: int) -> list[int]:
+    """The inputs whose bits are set, -1 first for draws."""
+    return [index - 1 for index in range(depends.bit_length()) if depends >> index & 1]
 
 
 def _memory(tensor: Tensor) -> int:

@@ -1,5 +1,7 @@
 """Why a step was not captured."""
 
+from collections.abc import Sequence
+
 
 class CaptureError(Exception):
     """A step that cannot be one graph of tensors; the message says why, to follow "because"."""
@@ -9,7 +11,20 @@ class HiddenValueError(CaptureError, RuntimeError):
     """The value of a tensor was asked for that is another at every step.
 
     A RuntimeError as torch's own transforms raise, for programs that have another way without it.
+
+    Args:
+        message: Why.
+        inputs: Positions of the inputs that the value depends on.
     """
 
-    def __init__(self, message: str = "values of tensors decide what the programs compute") -> None:
+    def __init__(
+        self,
+        message: str = "values of tensors decide what the programs compute",
+        inputs: Sequence[int] = (),
+    ) -> None:
         super().__init__(message)  # raised anew with its message where torch runs backward passes
+        self.inputs = tuple(inputs)
+
+
+class UsedByPythonError(HiddenValueError):
+    """Python asks for the value of a number or buffer that may be another at the next step."""

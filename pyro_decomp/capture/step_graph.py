@@ -1,10 +1,8 @@
 """One training step, loss to gradients, as a graph of tensors."""
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pyro
 import torch
 from torch import Tensor
@@ -14,14 +12,13 @@ from pyro_decomp.capture.followed import is_followed, quiet
 from pyro_decomp.capture.functional import functional
 from pyro_decomp.capture.random_draws import lift
 from pyro_decomp.capture.recording import record
-from pyro_decomp.capture.refusal import CaptureError
+from pyro_decomp.capture.refusal import CaptureError, HiddenValueError, UsedByPythonError
+from pyro_decomp.capture.repeats import check_unread, tensors_that_move
 from pyro_decomp.capture.simplify import simplify
 from pyro_decomp.capture.substitution import Slots
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.experiment import Experiment
-from pyro_decomp.modules import buffers_kept
 from pyro_decomp.precision import in_precision
-from pyro_decomp.program_state import undisturbed
 from pyro_decomp.state import State
 
 
@@ -38,6 +35,7 @@ class StepGraph:
         names: Of the values: ``objective``, ``elbo`` and every term.
         has_gradient: Of each that is trained, whether the objective depends on it; where it does
             not, the module gives zeros, and an optimiser is to be given none.
+        assigned: Of each buffer, whether the programs assign it anew rather than write to it.
     """
 
     slots: Slots
@@ -45,6 +43,7 @@ class StepGraph:
     draw: GraphModule
     names: tuple[str, ...]
     has_gradient: tuple[bool, ...]
+    assigned: tuple[bool, ...]
 
     @property
     def num_operations(self) -> int:
@@ -84,12 +83,11 @@ def capture(
     try:
         with quiet():
             return _captured(experiment, state, batch, weights, precision)
+    except UsedByPythonError:
+        raise
     except CaptureError as error:
         if used := _used_by_python(experiment, state, batch, weights, precision):
-            raise CaptureError(
-                f"{' and '.join(used)} {'is' if len(used) == 1 else 'are'} used by Python (as in "
-                "`if` or `math.exp`), and a schedule changes it"
-            ) from error
+            raise UsedByPythonError(_use(used, "a schedule changes")) from error
         raise
 
 
@@ -125,18 +123,22 @@ def _captured(
     slots = Slots(experiment, state, batch, weights)
     names: list[str] = []
     has_gradient: list[bool] = []
+    assigned: list[bool] = []
 
     def step(*inputs: Tensor) -> list[Tensor]:
         trained, frozen, buffers, numbers, batch = slots.split(inputs)
-        leaves = [p.detach().requires_grad_() for p in trained]
-        updated = [buffer.clone() for buffer in buffers]
+        pairs = zip(trained, slots.trained, strict=True)
+        leaves = [given.detach().requires_grad_(own.requires_grad) for given, own in pairs]
+        copies = [buffer.clone() for buffer in buffers]
         with (
-            slots.filled(leaves, frozen, updated, numbers),
+            slots.filled(leaves, frozen, copies, numbers),
             pyro.validation_enabled(False),
             in_precision(precision),
         ):
             estimate = experiment.elbo.evaluate(experiment.model, experiment.guide, *batch)
-            found = torch.autograd.grad(-estimate.objective, leaves, allow_unused=True)
+            found = _gradients(-estimate.objective, leaves)
+            updated = slots.left()
+        assigned[:] = [own is not given for own, given in zip(updated, copies, strict=True)]
         gradients = [
             torch.zeros_like(leaf) if gradient is None else gradient
             for leaf, gradient in zip(leaves, found, strict=True)
@@ -146,11 +148,16 @@ def _captured(
         names[:] = values
         return [torch.stack([value.detach() for value in values.values()]), *gradients, *updated]
 
-    _check_repeats(experiment, state, batch)
     inputs = [*slots.inputs(), *batch]
     with state.program.undisturbed():
+        moving = tensors_that_move(experiment, state, batch)
+        before = state.program.fingerprint()
         try:
-            module = functional(record(step, inputs), inputs)
+            recorded = record(step, inputs)
+            check_unread(moving, before, recorded)
+            module = functional(recorded, inputs)
+        except HiddenValueError as error:
+            raise _named(error, slots) from error
         except CaptureError:
             raise
         except Exception as error:
@@ -158,36 +165,39 @@ def _captured(
     draw = lift(module)
     simplify(draw)
     simplify(module)
-    graph = StepGraph(slots, module, draw, tuple(names), tuple(has_gradient))
     if weights:
         first = len(slots.trained) + len(slots.frozen) + len(slots.buffers)
-        with undisturbed(state.modules):
+        with state.program.undisturbed():
             if not is_followed(
                 experiment, weights, inputs, first=first, step=step, module=module, draw=draw
             ):
                 raise CaptureError(f"{' or '.join(weights)} becomes a constant")
-    return graph
+    return StepGraph(slots, module, draw, tuple(names), tuple(has_gradient), tuple(assigned))
 
 
-def _check_repeats(experiment: Experiment, state: State, batch: Sequence[Tensor]) -> None:
-    """Refuse programs in which Python decides: what it draws or counts would be a constant."""
-    if counted := [path for path, kind in state.program.moving.items() if kind == "value"]:
-        raise CaptureError(
-            f"Python decides what the programs compute: every run moves {', '.join(counted)}"
-        )
+def _gradients(loss: Tensor, leaves: Sequence[Tensor]) -> list[Tensor | None]:
+    """By each leaf; None where it asks for none, or the loss does not depend on it."""
+    asking = [leaf for leaf in leaves if leaf.requires_grad]
+    found = iter(torch.autograd.grad(loss, asking, allow_unused=True))
+    return [next(found) if leaf.requires_grad else None for leaf in leaves]
 
-    def objective(other_draws: int) -> Tensor:
-        with undisturbed(), buffers_kept(state.modules), torch.no_grad():
-            for _ in range(other_draws):
-                random.random()
-                np.random.rand()
-            evaluate = experiment.elbo.evaluate
-            return evaluate(experiment.model, experiment.guide, *batch).objective
 
-    with state.program.undisturbed():
-        first, second = objective(0), objective(1)
-    if not torch.equal(first, second) and not bool(first.isnan()):
-        raise CaptureError("Python decides what the programs compute, otherwise at every run")
+def _named(error: HiddenValueError, slots: Slots) -> CaptureError:
+    """The same, with the names of the numbers and buffers where Python asks for those."""
+    names, first = slots.names(), len(slots.trained)
+    if not error.inputs or not all(first <= index < len(names) for index in error.inputs):
+        return error
+    found = [names[index] for index in error.inputs]
+    is_number = len(names) - len(slots.weights) <= min(error.inputs)
+    return UsedByPythonError(_use(found, "a schedule changes" if is_number else "steps may change"))
+
+
+def _use(names: Sequence[str], who: str) -> str:
+    one = len(names) == 1
+    return (
+        f"{' and '.join(names)} {'is' if one else 'are'} used by Python (as in `if` or "
+        f"`math.exp`), and {who} {'it' if one else 'them'}"
+    )
 
 
 def _reason(error: Exception) -> str:

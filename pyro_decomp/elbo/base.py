@@ -99,7 +99,9 @@ class TermsELBO(ELBO):
 
     of_kl: ClassVar[frozenset[str]] = frozenset({"kl"})
 
-    _found_out_of_programs: ClassVar[frozenset[str]] = frozenset({"kl_methods", "_structure"})
+    _found_out_of_programs: ClassVar[frozenset[str]] = frozenset(
+        {"kl_methods", "entropy_methods", "_structure", "_prior_checked", "_annealable"}
+    )
 
     def __init__(self, *, num_particles: int = 1, analytic_kl: bool = True) -> None:
         if num_particles < 1:

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_decomp.joined_optimizer import may_be_joined, split_state
 from pyro_decomp.optimizers import Update
-from pyro_decomp.steps.one_vector import may_be_joined
 
 SMALL = 1e-6  # what torch adds to a norm that it divides by
 
@@ -32,6 +32,7 @@ class Stacked:
         *,
         is_joined: bool,
     ) -> None:
+        self._is_joined = is_joined
         stacked = [torch.stack([t.detach() for t in each]) for each in zip(*members, strict=True)]
         if is_joined:
             sizes = [each[0].numel() for each in stacked]  # one number has no axis to flatten
@@ -75,7 +76,8 @@ class Stacked:
             }
             for place, kept in whole["state"].items()
         }
-        return {"state": state, "param_groups": whole["param_groups"]}
+        alone = {"state": state, "param_groups": whole["param_groups"]}
+        return split_state(alone, [p[index] for p in self.parameters]) if self._is_joined else alone
 
     def state_dict(self) -> dict[str, Any]:
         """All that :meth:`load_state_dict` needs."""

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from pyro_decomp.capture import StepGraph, capture
 from pyro_decomp.data.batches import Batch
@@ -17,6 +16,7 @@ from pyro_decomp.ensemble.trial import Trial, own_numbers
 from pyro_decomp.fusion import FusionError
 from pyro_decomp.loop import BATCH_STREAM, MAX_HISTORY_ROWS, batches
 from pyro_decomp.run_folder import History
+from pyro_decomp.steps.moment import copied
 
 _made: dict[Hashable, dict[tuple[Any, ...], BatchedStep]] = {}  # of the last arithmetic
 
@@ -251,9 +251,4 @@ class Together:
             why = (
                 f"step {self.step + 1}: {what}; kept as it was before (try a smaller learning rate)"
             )
-            self.set_aside[index] = why, _copied(self.checkpoint(index))
-
-
-def _copied(value: Any) -> Any:
-    """The same with tensors of its own."""
-    return tree_map(lambda each: each.clone() if isinstance(each, Tensor) else each, value)
+            self.set_aside[index] = why, copied(self.checkpoint(index))

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from torch import Tensor
+
 from pyro_decomp.program_state.own import TensorMark, own
 from pyro_decomp.program_state.walk import Node
 
@@ -25,6 +27,11 @@ class Fingerprint:
         return isinstance(other, Fingerprint) and self.marks == other.marks
 
     __hash__ = None  # type: ignore[assignment]
+
+    def tensor(self, path: str) -> Tensor | None:
+        """The tensor that was at a path; None if there was none."""
+        mark = self.marks.get(path)
+        return mark.tensor if isinstance(mark, TensorMark) else None
 
     def difference(self, other: "Fingerprint") -> dict[str, str]:
         """What moved between two moments.

@@ -1,8 +1,19 @@
 """How one training step is computed: values, and gradients left in the parameters."""
 
-from pyro_decomp.steps.choice import choose, resolve
+from pyro_decomp.steps.choice import choose
 from pyro_decomp.steps.eager import EagerStep
-from pyro_decomp.steps.execution import Execution
+from pyro_decomp.steps.execution import Execution, Stretch
 from pyro_decomp.steps.graph import GraphStep
+from pyro_decomp.steps.layout import resolve
+from pyro_decomp.steps.result import Departed, GoEager
 
-__all__ = ["EagerStep", "Execution", "GraphStep", "choose", "resolve"]
+__all__ = [
+    "Departed",
+    "EagerStep",
+    "Execution",
+    "GoEager",
+    "GraphStep",
+    "Stretch",
+    "choose",
+    "resolve",
+]

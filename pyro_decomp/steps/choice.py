@@ -8,17 +8,17 @@ import torch
 
 from pyro_decomp.capture import CaptureError
 from pyro_decomp.capture.compiled import why_not
-from pyro_decomp.data.batches import Batch, Data
-from pyro_decomp.errors import ExperimentError
+from pyro_decomp.data.batches import Batch
+from pyro_decomp.errors import ExperimentError, NonFiniteError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.fusion import FusionError
+from pyro_decomp.joined_optimizer import may_be_joined
 from pyro_decomp.state import State
-from pyro_decomp.steps.agreement import disagreement
+from pyro_decomp.steps.audit import Audit
 from pyro_decomp.steps.eager import EagerStep
 from pyro_decomp.steps.execution import Execution
-from pyro_decomp.steps.graph import GraphStep, is_convolutional
-from pyro_decomp.steps.one_vector import may_be_joined
-from pyro_decomp.threads import is_small
+from pyro_decomp.steps.graph import GraphStep
+from pyro_decomp.steps.layout import first_batch
 from pyro_decomp.user_code import one_line
 
 # Seconds, on the 2-core machine that docs/speed.md tells of. Only their ratios matter.
@@ -28,25 +28,7 @@ SAVED_BY_FUSING = 25e-6
 CAPTURING = 0.5, 1e-3  # once, and an operation
 COMPILING = 20.0, 120e-3  # with nothing of the compiler's in its cache, as the others
 FUSING = 0.8, 5e-3  # capturing included
-TOLERANCES = {"float32": 1e-3, "bfloat16": 5e-2}  # of a step held against the programs
 MARGIN = 1.25  # what a choice must win more than it costs
-
-
-def resolve(asked: Execution, experiment: Experiment, state: State) -> Execution:
-    """Replace "auto" in everything but ``steps``, and change the networks' memory format."""
-    device = next(iter(state.parameters.values())).device
-    convolutional = is_convolutional(state)
-    precision, layout, threads = asked.precision, asked.memory_format, asked.threads
-    if precision == "auto":  # bfloat16 is faster where there is hardware, and trains otherwise
-        precision = "float32"
-    if layout == "auto":
-        layout = "channels_last" if convolutional else "contiguous"
-    if threads is None and device.type == "cpu":
-        threads = 1 if is_small(experiment) else torch.get_num_threads()
-    if layout == "channels_last":
-        for module in state.modules:
-            module.to(memory_format=torch.channels_last)
-    return replace(asked, precision=precision, memory_format=layout, threads=threads)
 
 
 def choose(
@@ -79,7 +61,7 @@ def choose(
     if asked == "auto" and not _pays_at_all(total):
         return eager, replace(execution, steps="eager", why=_too_few(total))
     step = GraphStep(experiment, state, execution.precision)
-    batch = _first_batch(experiment)
+    batch = first_batch(experiment)
     reason = _why_not_captured(step, experiment, batch)
     how, why = "eager", reason
     if not reason:
@@ -89,12 +71,30 @@ def choose(
         )
         if how == "eager":
             return eager, replace(execution, steps=how, why=why)
-        reason = disagreement(step, eager, state, batch, TOLERANCES[execution.precision])
+        reason = _disagreement(step, experiment, state, execution.precision, batch)
     if reason and asked != "auto":
         raise ExperimentError(f"steps: expected eager or auto, as {reason}")
     if reason:
         return eager, replace(execution, steps="eager", why=reason)
     return step, replace(execution, steps=how, why=why)
+
+
+def _disagreement(
+    step: GraphStep, experiment: Experiment, state: State, precision: str, batch: Batch
+) -> str:
+    """What differs between a step and the programs on a batch; all is as before afterwards."""
+    eager = EagerStep(experiment, state, precision)
+    audit = Audit(eager, state, precision)
+    try:
+        wanted = audit.by_programs(batch, 1, has_gradients=True)
+        with audit.unmoved():
+            found = audit.of_step(step, step(batch, 1).values)
+            return audit.disagreement(wanted, found, batch, 1)
+    except NonFiniteError:  # told of when training begins
+        return ""
+    finally:
+        for parameter in step.trained:
+            parameter.grad = None
 
 
 def _translated(
@@ -198,8 +198,3 @@ def _what_pays(total_steps: int, operations: int) -> str:
 def _wins(saved: float, cost: tuple[float, float], total_steps: int, operations: int) -> bool:
     """Whether what is saved an operation and step is enough more than what it costs once."""
     return total_steps * operations * saved > MARGIN * (cost[0] + operations * cost[1])
-
-
-def _first_batch(experiment: Experiment) -> Batch:
-    data = Data.of(experiment.data)
-    return data[: min(experiment.batch_size or len(data), len(data))]

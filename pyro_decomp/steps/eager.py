@@ -32,6 +32,11 @@ class EagerStep:
         self._state = state
         self._precision = precision
 
+    vector = None  # every parameter is by itself
+
+    def separate(self) -> None:
+        """They always are."""
+
     @property
     def trained(self) -> list[Tensor]:
         """What an optimiser is to train."""
@@ -53,13 +58,22 @@ class EagerStep:
             NonFiniteError: The objective is infinite or not a number; it says what made it so.
         """
         with in_precision(self._precision):
-            estimate, values = self._estimate(batch, step)
+            estimate, values = self._evaluated(batch, step)
             for parameter in self._state.parameters.values():
                 parameter.grad = None
             (-estimate.objective).backward()
         return StepResult(values, estimate)
 
-    def _estimate(self, batch: Batch, step: int) -> tuple[Estimate, dict[str, float]]:
+    def estimate(self, batch: Batch, step: int) -> tuple[Estimate, dict[str, float]]:
+        """The objective on a batch and all values by name, without gradients of anything.
+
+        Raises:
+            NonFiniteError: As for a step.
+        """
+        with in_precision(self._precision):
+            return self._evaluated(batch, step)
+
+    def _evaluated(self, batch: Batch, step: int) -> tuple[Estimate, dict[str, float]]:
         """The objective on a batch, finite, and all values by name."""
         experiment = self._experiment
         evaluate = partial(experiment.elbo.evaluate, experiment.model, experiment.guide, *batch)

@@ -1,7 +1,7 @@
 """How the steps of a run are to be computed."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from pyro_decomp.errors import ExperimentError
@@ -11,6 +11,21 @@ CHOICES = {
     "precision": ("auto", "float32", "bfloat16"),
     "memory_format": ("auto", "contiguous", "channels_last"),
 }
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Steps of a run that were computed alike.
+
+    Attributes:
+        first_step: The first of them, from 1.
+        steps: "eager", "captured", "fused" or "compiled".
+        why: What decided it, where it was not asked for.
+    """
+
+    first_step: int
+    steps: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -32,6 +47,8 @@ class Execution:
         memory_format: Of convolutions: "contiguous" or "channels_last". "auto" takes the latter.
         threads: Of the processor, or None for one for small batches and else as many as torch uses.
         why: What decided how steps are computed, where that was not asked for.
+        why_format: What decided against the memory format that "auto" takes first.
+        stretches: How they were computed from which step on, where that changed during the run.
 
     Raises:
         ExperimentError: A value is none of these.
@@ -42,6 +59,8 @@ class Execution:
     memory_format: str = "auto"
     threads: int | None = None
     why: str = ""
+    why_format: str = ""
+    stretches: tuple["Stretch", ...] = ()
 
     def __post_init__(self) -> None:
         for name, valid in CHOICES.items():
@@ -57,7 +76,16 @@ class Execution:
         kept = config.get("execution")
         if kept is None:
             return cls("eager", "float32", "contiguous")
-        return cls(**{field.name: kept[field.name] for field in fields(cls)})
+        known = {field.name: kept[field.name] for field in fields(cls) if field.name in kept}
+        stretches = tuple(Stretch(**each) for each in known.pop("stretches", ()))
+        return cls(**known, stretches=stretches)
+
+    def going_eager(self, step: int, why: str) -> Self:
+        """The same with eager steps from a step on."""
+        before = self.stretches or (Stretch(1, self.steps, self.why),)
+        kept = tuple(stretch for stretch in before if stretch.first_step < step)
+        stretches = (*kept, Stretch(step, "eager", why))
+        return replace(self, steps="eager", why=why, stretches=stretches)
 
     def differs_from(self, other: "Execution") -> list[str]:
         """What this asks for that the other is not, as "name value"; "auto" asks for nothing."""
@@ -65,13 +93,16 @@ class Execution:
         return [
             f"{name} {value}"
             for name, value in mine.items()
-            if value not in ("auto", None, others[name]) and name != "why"
+            if name in (*CHOICES, "threads") and value not in ("auto", None, others[name])
+            if name != "steps" or value not in {stretch.steps for stretch in other.stretches}
         ]
 
     def __str__(self) -> str:
         pieces = [f"{self.steps} steps" + (f" ({self.why})" if self.why else ""), self.precision]
         if self.memory_format == "channels_last":
             pieces.append("channels last")
+        elif self.why_format:
+            pieces.append(f"contiguous ({self.why_format})")
         if self.threads is not None:
             pieces.append("1 thread" if self.threads == 1 else f"{self.threads} threads")
         return ", ".join(pieces)

@@ -13,14 +13,18 @@ from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import NonFiniteError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.fusion import FusionError
+from pyro_decomp.objective_weights import objective_weights
 from pyro_decomp.program_state import undisturbed
+from pyro_decomp.scheduled_numbers import Number, full_name
 from pyro_decomp.state import State
 from pyro_decomp.steps.eager import EagerStep
+from pyro_decomp.steps.guards import Guard
 from pyro_decomp.steps.one_vector import OneVector
-from pyro_decomp.steps.result import StepResult
+from pyro_decomp.steps.result import GoEager, StepResult
 from pyro_decomp.steps.runners import Runner, by_compiler, by_fusion, replayed
 
 Key = tuple[object, ...]
+MAX_GRAPHS = 24  # of one run: what Python changes more often is not worth capturing
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,10 @@ class _Ready:
 class GraphStep:
     """Replays a captured step; one is captured for every shape of batch when it first comes.
 
-    A number that a schedule changes is an input of the graph. Where one of the objective is 0 what
-    it weighs is not computed, and that is another graph.
+    What Python changes between steps is followed: another graph is captured where parameters are
+    frozen, networks put into another mode, or the objective is another one. A number that a
+    schedule changes, or one of the objective that was changed once, is an input of the graph. Where
+    one of the objective is 0 what it weighs is not computed, and that is another graph.
 
     Args:
         experiment: What is trained.
@@ -55,7 +61,14 @@ class GraphStep:
         self._joined: OneVector | None = None
         self._precision = precision
         self._eager = EagerStep(experiment, state, precision)
-        self._ready: dict[Key, _Ready] = {}
+        self._ready: dict[Key, _Ready | CaptureError] = {}
+        self._current: dict[Key, _Ready] = {}
+        self._guard = Guard(experiment, state)
+        self._moved: list[str] = []
+        self._used_by_python: set[str] = set()
+        self._values = self._numbers()
+        self._free: list[Number] = []
+        self._renew()
 
     def captured(self, batch: Batch) -> StepGraph:
         """The graph for batches like this one.
@@ -71,8 +84,13 @@ class GraphStep:
         return is_convolutional(self._state)
 
     @property
+    def vector(self) -> Tensor | None:
+        """What all parameters are parts of, None where each is by itself."""
+        return None if self._joined is None else self._joined.vector
+
+    @property
     def trained(self) -> list[Tensor]:
-        """What an optimiser is to train: the parameters, or the vector that they are parts of."""
+        """What has the gradients: the parameters, or the vector that they are parts of."""
         return self._eager.trained if self._joined is None else [self._joined.vector]
 
     def gradients(self) -> dict[str, Tensor]:
@@ -105,20 +123,32 @@ class GraphStep:
             lambda graph, _, joined: replayed(graph, joined), batch, is_joined=is_joined
         )
 
+    def follows(self, path: str) -> bool:
+        """Whether what is kept at a dotted path is compared before every step."""
+        return self._guard.watches(path)
+
+    def separate(self) -> None:
+        """Let every parameter have a gradient of its own from now on."""
+        self._joined = None
+        self._ready.clear()
+        self._current.clear()
+
     def _translated(self, translate: "Translate", batch: Batch, *, is_joined: bool) -> None:
-        key, graph = self._key(batch), self.captured(batch)
+        graph = self.captured(batch)
         # A schedule may change which parameters have a gradient: a vector has one or has none.
         is_joined = is_joined and all(graph.has_gradient) and not self._experiment.schedules
         joined = OneVector(self._eager.trained) if is_joined else None
-        inputs = self._example(graph, batch)
-        self._ready = {key: _Ready(graph, translate(graph, inputs, joined))}
+        self._renew()  # as the parameters may be elsewhere
+        ready = _Ready(graph, translate(graph, self._example(graph, batch), joined))
         self._translate, self._joined = translate, joined
+        self._ready = {self._key(batch): ready}
 
     def __call__(self, batch: Batch, step: int) -> StepResult:
         """Compute values and gradients; see :meth:`EagerStep.__call__`.
 
         Raises:
             NonFiniteError: The objective is infinite or not a number; it says what made it so.
+            GoEager: Something was replaced or changes too often.
         """
         try:
             ready = self._for(batch)
@@ -142,42 +172,104 @@ class GraphStep:
                 if not has_one:
                     parameter.grad = None
         if buffers := rest[len(trained) :]:
-            with torch.no_grad():
-                torch._foreach_copy_(ready.graph.slots.buffers, list(buffers))
+            ready.graph.slots.put(buffers, ready.graph.assigned)
         return StepResult(values, norm=norm)
 
     def _by_programs(self, batch: Batch, step: int) -> StepResult:
         result = self._eager(batch, step)
+        self._renew()  # as the programs may keep things anew in the objective
         if self._joined is not None:
-            each = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._eager.trained]
-            self._joined.vector.grad = torch.cat([gradient.flatten() for gradient in each])
+            found = [p.grad for p in self._eager.trained if p.grad is not None]
+            if len(found) < len(self._eager.trained):
+                self.separate()
+            else:
+                self._joined.vector.grad = torch.cat([gradient.flatten() for gradient in found])
         return result
 
     def _for(self, batch: Batch) -> _Ready:
+        shapes = tuple((tensor.shape, tensor.dtype) for tensor in batch)
+        if not (self._guard.holds() and all(weight.get() for weight in self._free)):
+            self._follow()
+        if shapes not in self._current:
+            self._current[shapes] = self._made(batch)
+        return self._current[shapes]
+
+    def _follow(self) -> None:
+        """Take note of what Python changed since the last step."""
+        if replaced := self._guard.replaced():
+            raise GoEager(replaced)
+        before, self._values = self._values, self._numbers()
+        self._moved += [
+            name
+            for name, value in self._values.items()
+            if value != before.get(name, value) and name not in self._moved
+        ]
+        where = self._guard.addresses
+        self._renew()
+        if self._joined is not None and self._guard.addresses != where:
+            self.separate()
+
+    def _renew(self) -> None:
+        names = [name for name in self._inputs_by_name() if full_name(name).startswith("elbo.")]
+        self._free = [self._experiment.number(name) for name in names]
+        self._guard.renew(self._free)
+        self._current.clear()
+
+    def _made(self, batch: Batch) -> _Ready:
         key = self._key(batch)
         if key not in self._ready:
-            scheduled = self._scheduled()
-            graph = capture(self._experiment, self._state, batch, scheduled, self._precision)
-            self._ready[key] = _Ready(graph, self._runner(graph, batch))
-        return self._ready[key]
+            if len(self._ready) >= MAX_GRAPHS:
+                raise GoEager("what a step computes is changed too often between steps")
+            try:
+                self._ready[key] = self._captured(batch)
+            except CaptureError as error:
+                if self._keep_for_python():
+                    return self._made(batch)
+                self._ready[key] = error
+        ready = self._ready[key]
+        if isinstance(ready, CaptureError):
+            raise ready
+        return ready
+
+    def _captured(self, batch: Batch) -> _Ready:
+        names = self._inputs_by_name()
+        graph = capture(self._experiment, self._state, batch, names, self._precision)
+        self._renew()  # as the programs may have kept things anew in the objective
+        if self._joined is not None and not all(graph.has_gradient):
+            self.separate()
+        return _Ready(graph, self._runner(graph, batch))
+
+    def _keep_for_python(self) -> bool:
+        """Let numbers that were changed by hand be constants again; whether there are any."""
+        moved = set(self._moved) - self._used_by_python
+        self._used_by_python |= moved
+        self._renew()
+        return bool(moved)
 
     def _runner(self, graph: StepGraph, batch: Batch) -> Runner:
         if self._translate is not None:
-            with suppress(FusionError):  # for this shape alone it cannot be fused
+            with suppress(FusionError, RuntimeError):  # for this shape alone it cannot be
                 return self._translate(graph, self._example(graph, batch), self._joined)
         return replayed(graph, self._joined)
 
     def _key(self, batch: Batch) -> Key:
-        return (*(tensor.shape for tensor in batch), *self._scheduled())
+        shapes = tuple((tensor.shape, tensor.dtype) for tensor in batch)
+        return (shapes, *self._inputs_by_name(), self._guard.key())
 
-    def _scheduled(self) -> list[str]:
-        """Numbers that are inputs: a schedule changes them, and they are no weight of 0."""
-        experiment = self._experiment
-        return [n for n in experiment.schedules if not experiment.number(n).is_zero_weight]
+    def _numbers(self) -> dict[str, float]:
+        numbers = objective_weights(self._experiment.elbo).items()
+        return {f"elbo.{name}": float(number.get()) for name, number in numbers}
+
+    def _inputs_by_name(self) -> list[str]:
+        """Numbers that are inputs: they change, and are no weight of 0."""
+        scheduled = list(self._experiment.schedules)
+        known = {*map(full_name, scheduled), *self._used_by_python}
+        names = [*scheduled, *(name for name in self._moved if name not in known)]
+        return [name for name in names if not self._experiment.number(name).is_zero_weight]
 
     def _example(self, graph: StepGraph, batch: Sequence[Tensor]) -> list[Tensor]:
         """Inputs for a trial; no generator is moved."""
-        with undisturbed([]):
+        with undisturbed():
             return self._inputs(graph, batch)
 
     def _inputs(self, graph: StepGraph, batch: Sequence[Tensor]) -> list[Tensor]:

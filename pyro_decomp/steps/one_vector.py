@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from pyro_decomp.capture.recording import record
-from pyro_decomp.optimizers import is_elementwise
 
 
 class OneVector:
@@ -47,14 +46,3 @@ class OneVector:
             return [values, gradient, *rest[size:]]
 
         return record(step, inputs)
-
-
-def may_be_joined(parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> bool:
-    """Whether an optimiser does the same to one vector as to these parameters."""
-    first = parameters[0]
-    return (
-        is_elementwise(optimizer)
-        and len(optimizer.param_groups) == 1
-        and all(p.is_contiguous() and p.dtype == first.dtype for p in parameters)
-        and all(p.device == first.device for p in parameters)
-    )

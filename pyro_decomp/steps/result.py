@@ -18,3 +18,11 @@ class StepResult:
     values: dict[str, float]
     estimate: Estimate | None = None
     norm: float | None = None
+
+
+class GoEager(Exception):  # noqa: N818 - a way on, not an error
+    """From this step on the programs are to be run; the message says why, to follow "because"."""
+
+
+class Departed(Exception):  # noqa: N818 - a way back, not an error
+    """Steps are no longer what the programs compute; the message says how that was seen."""

@@ -53,11 +53,12 @@ def by_fusion(graph: StepGraph, inputs: Sequence[Tensor], joined: OneVector | No
     """
     program, trained = fused_program(graph, inputs), graph.slots.trained
     shapes = [parameter.shape for parameter in trained]
+    own = [(buffer.shape, buffer.dtype) for buffer in graph.slots.buffers]
     sizes = [shape.numel() for shape in shapes]
 
     def run(inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         values, gradient, *buffers = program(inputs)
-        buffers = [b.view(own.shape) for b, own in zip(buffers, graph.slots.buffers, strict=True)]
+        buffers = [b.view(s).to(dtype) for b, (s, dtype) in zip(buffers, own, strict=True)]
         if joined is not None:
             return [values, gradient, *buffers]
         parts = zip(torch.split(gradient, sizes), shapes, strict=True)

@@ -29,3 +29,9 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
     if not known:
         _CHECKED[key] = beartype(function)
     return _CHECKED[key]
+
+
+class Recorder(list[Any]):
+    """What a test notes of runs, also of those that are to leave no trace in the programs."""
+
+    _is_memory_of_programs = True

@@ -20,6 +20,7 @@ from pyro_decomp.aggregate_posterior import (
 from pyro_decomp.divergences import Divergence
 from pyro_decomp.errors import ModelError
 from pyro_decomp.traces import TracePair
+from tests.checking import Recorder
 from tests.programs import B, N, hierarchy
 
 D, CLOSE = 3, {"rtol": 1e-10, "atol": 1e-12}
@@ -186,7 +187,7 @@ def test_a_site_scored_in_its_own_plate(x: Tensor) -> None:
 
 def test_what_depends_on_the_data_alone_is_computed_once(x: Tensor) -> None:
     """The encoder runs on B data, not on B x B pairs."""
-    sizes = []
+    sizes = Recorder()
 
     class Watched(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
@@ -211,7 +212,7 @@ def test_what_depends_on_the_data_alone_is_computed_once(x: Tensor) -> None:
 
 
 def test_what_depends_on_a_code_alone_is_computed_once_a_sample(x: Tensor) -> None:
-    sizes = []
+    sizes = Recorder()
 
     class Watched(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from pyro_decomp import AggregateELBO
 from pyro_decomp.prior_program import PriorProgram
 from pyro_decomp.traces import TracePair
+from tests.checking import Recorder
 from tests.programs import PROGRAMS, Programs, hierarchy
 from tests.statistics import FAILURE_RATE, assert_mean
 
@@ -153,7 +154,7 @@ def test_it_leaves_no_handler_behind_and_asks_none() -> None:
 
 
 def test_an_error_in_the_program_comes_through_and_leaves_no_handler() -> None:
-    calls = []
+    calls = Recorder()
 
     def fails_later() -> Tensor:
         calls.append(1)

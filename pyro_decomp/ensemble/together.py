@@ -136,6 +136,7 @@ class Together:
             "optimizer": self._stacked.optimizer_of(index),
             "auxiliaries": {},
             "random": trial.random | {"torch": self._draws.generator(index)},
+            "python": trial.state.python(),
             **trial.state.tensors(),
         }
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_decomp.program_state.own import is_iterator
 from pyro_decomp.program_state.random_numbers import is_random, set_state_of, state_of
 from pyro_decomp.program_state.walk import Node
 from pyro_decomp.reachable import PLAIN, attributes_of, named
@@ -41,9 +42,19 @@ def encoded(thing: Any) -> Any:
         return _encoded_array(thing)
     if is_random(thing):
         return ["random", encoded(state_of(thing))]
-    if kind is not itertools.count:
+    return _encoded_iterator(thing)
+
+
+def _encoded_iterator(thing: Any) -> Any:
+    """Where an iterator stands, if it goes through what was there at the beginning."""
+    if type(thing) is itertools.count:
+        return ["count", [encoded(part) for part in thing.__reduce__()[1]]]
+    if not is_iterator(thing) or not hasattr(thing, "__setstate__"):
         raise UnkeptError
-    return ["count", [encoded(part) for part in thing.__reduce__()[1]]]
+    _, _, *position = thing.__reduce__()
+    if not position or type(position[0]) is not int:  # it came to its end
+        raise UnkeptError
+    return ["position", position[0]]
 
 
 def _encoded_container(thing: Any) -> Any:
@@ -93,6 +104,7 @@ _DECODERS: dict[str, Callable[..., Any]] = {
     "number": lambda *parts: _decoded_array(*parts)[()],
     "complex": complex,
     "count": lambda parts: itertools.count(*map(decoded, parts)),
+    "position": decoded,
     "random": decoded,
     "tensor": lambda tensor: tensor,
 }
@@ -114,6 +126,10 @@ def put(nodes: Mapping[str, Node], path: str, value: Any) -> bool:
         if is_random(thing):
             set_state_of(thing, found)
         return is_random(thing)
+    if isinstance(value, list) and value[0] == "position":
+        if is_iterator(thing) and hasattr(thing, "__setstate__"):
+            thing.__setstate__(found)
+        return is_iterator(thing)
     if _refilled(thing, found):
         return True
     if node.slot is None or node.slot.set is None:

@@ -118,6 +118,8 @@ def version_of(tensor: Tensor) -> int:
 
 def _find_reader(kind: type) -> Callable[[Any], Any]:
     """How the things of a type are read."""
+    if getattr(kind, "_is_memory_of_programs", False):
+        return lambda thing: kind
     for types, reader in _READERS:
         if issubclass(kind, types):
             return reader

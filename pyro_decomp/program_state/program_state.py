@@ -116,7 +116,10 @@ class ProgramState:
         before = self.fingerprint()
         result = run()
         if before != self.fingerprint() or numbers != _global_numbers():
-            self.moving = self.moved_by(run)
+            try:
+                self.moving = self.moved_by(run)
+            except Exception:  # in a later stage of the programs, which training will come to
+                self.moving = before.difference(self.fingerprint())
             with _disable_current_modes():
                 kept.put_back_at(self.moving, self._nodes())
         self._made = self.fingerprint()

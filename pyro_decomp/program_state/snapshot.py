@@ -242,7 +242,7 @@ def _set_back_slots(thing: Any, kept: dict[str, Any]) -> bool:
 def _made_of(network: nn.Module) -> tuple[Any, ...]:
     """What a network is made of, which changes where it is built by its first run."""
     names = (network._parameters, network._buffers, network._modules)
-    return type(network), *(tuple(each) for each in names), *map(id, network._modules.values())
+    return type(network), [list(each) for each in names], [*map(id, network._modules.values())]
 
 
 def _set_back_network(network: nn.Module, made_of: tuple[Any, ...], kept: dict[str, Any]) -> bool:

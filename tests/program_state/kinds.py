@@ -300,9 +300,8 @@ KINDS: dict[str, Kind] = {
     "list in a tuple in a dictionary": Kind(method_of_another, "model.parts.0.calls.prior.1"),
     "object of a callback": Kind(object_of_a_callback, "model.annealing.levels.rate"),
     "itertools.count": Kind(lambda: advanced(itertools.count), "model.order"),
-    "iterator of a list": Kind(
-        lambda: advanced(lambda: iter(numbers())), "model.order", may_be_kept=False
-    ),
+    "iterator of a list": Kind(lambda: advanced(lambda: iter(numbers())), "model.order"),
+    "iterator of a range": Kind(lambda: advanced(lambda: iter(range(10))), "model.order"),
     "itertools.cycle": Kind(
         lambda: advanced(lambda: itertools.cycle(numbers())), "model.order", may_be_kept=False
     ),

@@ -85,8 +85,9 @@ class LocalGuides:
                     f"{name} draws rows of its own for the plate '{plate.name}', which are not "
                     f"those of a batch of {size} of {full_size} data: {REMEDY}"
                 )
-            in_order = is_given is False or _in_order(guide_trace, plate.name)
-            if size > full_size or (size == full_size and not in_order):
+            if size < full_size:
+                continue
+            if size > full_size or not (is_given is False or _in_order(guide_trace, plate.name)):
                 raise ModelError(
                     f"{name} takes the parameters of all {full_size} data in their order, and the "
                     f"batch has {size} rows in another: give rows 0, 1, ... or fewer of them"

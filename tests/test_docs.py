@@ -74,3 +74,17 @@ def test_programs_without_vae(tmp_path: Path) -> None:
     elbo = run.history["elbo"]
     assert elbo[-10:].mean() > elbo[:10].mean() + 1
     assert set(run.state.parameters) >= {"scale"}
+
+
+def test_the_python_of_programs() -> None:
+    """All of the page; its example of missing values has the number of a masked likelihood."""
+    written: dict[str, Any] = {}
+    for block in blocks("docs/programs.md", r"\{code-cell\} python"):
+        exec(block, written)
+    programs, x, known = (written[name] for name in ("incomplete", "x", "known"))
+    pair = written["BetaELBO"]().drawn_pair(programs.model, programs.guide, x, known)
+    px_z = pyro.distributions.Normal(programs.decoder(pair.guide.nodes["z"]["value"]), 0.5)
+    expected = (px_z.log_prob(x) * known).sum(-1)
+    assert pair.log_likelihood().detach().numpy() == pytest.approx(
+        expected.detach().numpy(), rel=1e-4
+    )

@@ -130,7 +130,7 @@ NOT_FACTORISED = {
     "two sites, guide in the model's order": "site 'z2': its prior depends on 'z1'",
     "two sites, guide in reverse order": "site 'z2': its prior depends on 'z1'",
 }
-NO_DENSITY = {"a Delta guide": "site 'z' is a Delta, of which q(z) has no density"}
+NO_DENSITY = {"a Delta guide": "site 'z' is a Delta, of which q.z. has no density"}
 A_PAIR = "expected at least 2 data in a batch, got 1"
 
 OBJECTIVES = {

@@ -288,7 +288,7 @@ def independent_sites_encoded_in_turn() -> Programs:
         (PROGRAMS["VAE, mixture prior"], "'z': its prior, MixtureSameFamily, is not a product"),
         (partial(vae, normal_with_covariance), "'z': its prior, MultivariateNormal, is not a prod"),
         (PROGRAMS["two sites"], "'z2': its prior depends on 'z1' and so is not a product"),
-        (PROGRAMS["a Delta guide"], "'z' is a Delta, of which q(z) has no density"),
+        (PROGRAMS["a Delta guide"], "'z' is a Delta, of which q.z. has no density"),
         (
             independent_sites_encoded_in_turn,
             "the guide's sites 'u', 'v' depend on one another, so that the marginals",

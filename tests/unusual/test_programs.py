@@ -25,8 +25,8 @@ OFTEN: dict[str, tuple[str, ...]] = {  # the slow tests have all programs and wa
     "chain": ("fused",),
     "nested plates": ("captured",),
     "masked columns": ("captured",),
-    "dropout": ("captured", "members, fused"),
-    "enumerated mixture": ("members, captured",),
+    "dropout": ("members, fused",),
+    "enumerated mixture": ("captured",),
     "batch norm": ("captured",),
     "full-covariance guide": ("captured",),
 }

@@ -12,6 +12,13 @@ ACCEPTED_COMMAND_LINES = {
     "metrics huge.npy",
     "metrics zero.npy",
     "metrics flip.parquet",
+    "train onerow.py --out o",
+    "train f16.py --out o",
+    "train intd.py --out o",
+    "train good.py --out o --steps compiled",
+    "metrics ok.npy f_neg.npy --resamples 0",
+    "metrics ok.npy --scale const.npy",
+    "metrics wide.csv",
 }
 ACCEPTED_CALLS = {
     "AggregateELBO(divergence=None, alpha=1)",

@@ -57,9 +57,14 @@ def test_optimisers_of_programs_are_the_same_alone_and_together(
 
 
 @pytest.mark.parametrize("schedules", ["ramps", "late"])
-@pytest.mark.parametrize("batch_size", [0, 16, 49])
+@pytest.mark.parametrize("batch_size", [0, 16])
 def test_schedules_of_numbers_are_followed(schedules: str, batch_size: int) -> None:
-    arguments = {"objective": "inclusive KL", "schedules": schedules, "batch_size": batch_size}
+    arguments: dict[str, Any] = {
+        "objective": "inclusive KL",
+        "schedules": schedules,
+        "batch_size": batch_size,
+    }
+    arguments["epochs"] = 12 if batch_size else 48
     wanted = eager(arguments)
     for steps in ("captured", "fused"):
         assert_same(trained(arguments, steps), wanted, 1e-10)

@@ -20,6 +20,7 @@ from pyro_decomp.labels import unlabelled
 from pyro_decomp.modules import find_modules
 from pyro_decomp.program_state import undisturbed
 from pyro_decomp.provenance import Provenance
+from pyro_decomp.rows import unmasked
 from pyro_decomp.sites import LastSiteReached, Site, is_latent, sample_sites
 
 Program = Callable[..., Any]
@@ -154,7 +155,7 @@ class _AtOneCode(Messenger):
             if isinstance(value, Tensor):
                 self._provenance.add(value, {name})
         elif _is_in(self._plate, msg) and not msg["infer"].get("is_auxiliary"):
-            log_prob = msg["fn"].log_prob(value)
+            log_prob = unmasked(msg["fn"]).log_prob(value)
             names = self._provenance.of(log_prob)
             if not names - set(self.names) - {name} and self._differs(log_prob):
                 names |= {PLACE}

@@ -184,6 +184,14 @@ class Auxiliary(Programs):
             pyro.sample("z", dist.Delta(2 * u, log_density=-2 * math.log(2), event_dim=1))
 
 
+class Conditional(Programs):
+    """The prior is given the datum, so that p(z) is a mixture over the rows that are data."""
+
+    def model(self, x: Tensor) -> None:
+        with self.data(x), self.around():
+            self.observe(pyro.sample("z", dist.Normal(0.7 * x[:, :2], 0.8).to_event(1)), x)
+
+
 PROGRAMS: dict[str, type[Programs]] = {
     "Normal": Programs,
     "Laplace guide": LaplaceGuide,
@@ -195,6 +203,7 @@ PROGRAMS: dict[str, type[Programs]] = {
     "nested plate": NestedPlate,
     "a global latent": Global,
     "an auxiliary site": Auxiliary,
+    "a conditional prior": Conditional,
 }
 
 
@@ -316,7 +325,7 @@ def assert_equal(
             torch.testing.assert_close(mine[name], value, **EXACT)
 
 
-SOON = {"Normal", "structured", "mixture in the guide"}
+SOON = {"Normal", "structured", "a conditional prior", "mixture in the guide"}
 
 
 @pytest.mark.parametrize(

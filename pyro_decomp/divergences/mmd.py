@@ -91,8 +91,7 @@ def dimensionwise_mmd(
     groups = zip(x.T[..., None].split(width), y.T[..., None].split(width), strict=True)
     if weights != (None, None):
         values = (
-            u_statistic(a, b, fitted(kernel, a, b), weights, is_paired=is_paired)
-            for a, b in groups
+            u_statistic(a, b, fitted(kernel, a, b), weights, is_paired=is_paired) for a, b in groups
         )
         return sum(values, x.new_zeros(()))
     each = (lines.u_statistic(a, b, kernel, is_paired=is_paired) for a, b in groups)

@@ -54,10 +54,10 @@ def measurements(size: int, seed: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     laboratory = torch.arange(size) * LABORATORIES // size
     biology = torch.randn(size, 2, generator=generator)
-    weights = torch.randn(2, VALUES, generator=torch.Generator().manual_seed(0))
-    offsets = 2 * torch.randn(LABORATORIES, VALUES, generator=torch.Generator().manual_seed(1))
+    shift = torch.tensor([-2.0, 0.3, 1.7])[laboratory][:, None]
+    weights = torch.randn(3, VALUES, generator=torch.Generator().manual_seed(0))
     noise = 0.3 * torch.randn(size, VALUES, generator=generator)
-    return biology @ weights + offsets[laboratory] + noise, laboratory
+    return torch.cat([biology, shift], -1) @ weights + noise, laboratory
 
 
 def experiment(  # noqa: PLR0917

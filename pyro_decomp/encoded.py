@@ -1,5 +1,6 @@
 """A whole data set through guide and model once: terms, encodings, and samples of q(z)."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -46,8 +47,6 @@ class Encoded:
 
     Attributes:
         size: N, the number of data: of rows that are not masked.
-        log_size: The entropy of the data, log N, or less where they have weights: the largest
-            mutual information of data and codes.
         terms: The plain ELBO's terms over the whole set, in nats per datum.
         first: Guide and model on the first batch.
         parts: q(z|x) of all data in order, a batch each; none where q(z) cannot be scored.
@@ -56,10 +55,10 @@ class Encoded:
         priors: p(z|u) of all data in order, a batch each; none where all data share one prior.
         draws: Gives so many draws of the prior, each of a datum chosen at random, where the prior
             is given something of the datum.
+        entropy: Of the data's weights, where they have some.
     """
 
     size: int
-    log_size: float
     terms: dict[str, float]
     first: TracePair
     parts: list[Encodings]
@@ -67,11 +66,17 @@ class Encoded:
     reason: str
     priors: list[Encodings] = field(default_factory=list)
     draws: Callable[[int], dict[str, Tensor]] | None = None
+    entropy: float | None = None
 
     @property
     def num_samples(self) -> int:
         """How many samples there are."""
         return sum(len(some.log_qz_x) for some in self.samples)
+
+    @property
+    def log_size(self) -> float:
+        """The largest mutual information of data and codes: log N, or the weights' entropy."""
+        return math.log(self.size) if self.entropy is None else self.entropy
 
     def draw_prior(self, num_samples: int) -> dict[str, Tensor]:
         """So many draws of the prior; see :func:`draw_prior`."""
@@ -131,9 +136,9 @@ def encode_set(run: Run, x: AnyData, num_samples: Callable[[TracePair], int]) ->
                 if len(rows):
                     samples.append(_samples(pair, rows))
             start = stop
-    log_size = torch.special.entr(share).sum().item()
+    entropy = torch.special.entr(share).sum().item()
     draw = partial(draw_prior, run, data, first, counts=found)
-    return Encoded(len(valid), log_size, terms, first, parts, samples, reason, priors, draw)
+    return Encoded(len(valid), terms, first, parts, samples, reason, priors, draw, entropy)
 
 
 def draw_prior(

@@ -2,7 +2,7 @@
 
 import random
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -37,17 +37,21 @@ def tensors_that_move(experiment: Experiment, state: State, batch: Sequence[Tens
         CaptureError: They keep something else that moves, or draw from Python's or numpy's
             generator: what a run reads of it would be a constant.
     """
-    objective = partial(_objective, experiment, state, batch, torch.get_rng_state())
-    values = [objective()]
-    moved = state.program.moved_by(lambda: values.append(objective(_draw_some)))
+    objective = partial(_objective, experiment, state, batch)
+    noise = torch.get_rng_state()
+    first = objective(noise)
+    moved = state.program.moved_by(lambda: objective(torch.Generator().manual_seed(1).get_state()))
     for name in ("random", "numpy.random"):
-        moved.pop(name, None)  # as it is moved here, and told by what is computed
+        moved.pop(name, None)  # told by what is computed below: a check of types draws too
     if paths := [path for path, kind in moved.items() if kind != "tensor"]:
         raise CaptureError(
             f"Python decides what the programs compute: every run changes {_listed(paths)} (make "
             "it a schedule, or a buffer of a network)"
         )
-    if not torch.equal(*values) and not bool(values[1].isnan()):
+    random.random()
+    np.random.rand()
+    again = objective(noise)
+    if not torch.equal(first, again) and not bool(again.isnan()):
         by = "something that cannot be found, such as Python's or numpy's random numbers"
         if moved:
             by = f"the tensor {_listed(list(moved))}, which every run changes"
@@ -91,17 +95,10 @@ def _objective(
     state: State,
     batch: Sequence[Tensor],
     noise: Tensor,
-    first: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    first()
     torch.set_rng_state(noise)
     with buffers_kept(state.modules), torch.no_grad():
         return experiment.elbo.evaluate(experiment.model, experiment.guide, *batch).objective
-
-
-def _draw_some() -> None:
-    random.random()
-    np.random.rand()
 
 
 def _listed(paths: Sequence[str]) -> str:

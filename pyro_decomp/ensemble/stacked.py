@@ -77,7 +77,8 @@ class Stacked:
             for place, kept in whole["state"].items()
         }
         alone = {"state": state, "param_groups": whole["param_groups"]}
-        return split_state(alone, [p[index] for p in self.parameters]) if self._is_joined else alone
+        own = [p.detach()[index] for p in self.parameters]
+        return split_state(alone, own) if self._is_joined else alone
 
     def state_dict(self) -> dict[str, Any]:
         """All that :meth:`load_state_dict` needs."""

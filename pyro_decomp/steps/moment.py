@@ -48,7 +48,10 @@ class Moment:
     @torch.no_grad()
     def put_back(self) -> list[str]:
         """Make everything as it was; the paths of what programs keep that could not be put back."""
-        lost = [path for each, kept in self._programs for path in each.put_back(kept)]
+        lost: list[str] = []
+        for each, kept in self._programs:
+            unmoved = each.put_back(kept)
+            lost = lost or unmoved  # of what both reach the programs' own names
         for place, tensor, content in self._places:
             place.put(tensor)
             tensor.data.copy_(content)

@@ -74,7 +74,7 @@ def build(data: Any = SEVERAL, *, seen: list[Any] | None = None, **options: Any)
 def test_every_tensor_is_gathered_in_the_order_of_seed_and_epoch(tmp_path: Path) -> None:
     seen: list[tuple[Tensor, ...]] = []
     train(build(seen=seen), tmp_path / "run", seed=5)
-    batches = seen[2:]  # the first two are the check before training: a whole batch, a smaller one
+    batches = seen[3:]  # before: a whole batch, a smaller one, and all, to check labels
     assert [tensor.dtype for tensor in batches[0]] == [torch.float32, torch.int64, torch.bool]
     for epoch in range(3):
         generator = torch.Generator().manual_seed(derive(5, BATCH_STREAM, epoch))

@@ -503,9 +503,7 @@ class TracePair:
         """
         if isinstance(estimator, Exact):
             posterior = self.encodings(*estimator.args)
-            return Reference(
-                posterior, self.priors(*estimator.args, counts=posterior.counts), None
-            )
+            return Reference(posterior, self.priors(*estimator.args, counts=posterior.counts), None)
         weights = self.pair_weights(estimator)
         return Reference(self.aggregate_posterior, self.aggregate_prior, weights)
 

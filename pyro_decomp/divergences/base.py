@@ -137,6 +137,8 @@ def of_samples(
     weights = sample_weights(traces, None)
     each = (distance(*drawn, weights=weights, is_paired=True) for drawn in runs)
     return sum(each, torch.zeros(())) / num_runs
+
+
 def sample_weights(
     traces: TracePair, num_samples: int | None
 ) -> tuple[Float[Tensor, " b"] | None, Float[Tensor, " b"] | None]:

@@ -1,4 +1,4 @@
-"""Priors that are given something of the datum: every batch of a few data, and densities by hand."""
+"""Priors that are given something of the datum: every batch of a few, and densities by hand."""
 
 import math
 from collections.abc import Callable

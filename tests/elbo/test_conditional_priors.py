@@ -13,6 +13,7 @@ from torch import Tensor
 from pyro_decomp import (
     AggregateELBO,
     BetaELBO,
+    ExclusiveKL,
     GroupedTotalCorrelationELBO,
     TotalCorrelationELBO,
 )
@@ -192,3 +193,37 @@ def test_as_many_pairs_as_are_never_in_memory() -> None:
     log_pz = pair.aggregate_prior.log_prob(z)
     some = pair.aggregate_prior.qz_x["z"].log_prob(z["z"][:3, None]).logsumexp(1) - math.log(size)
     torch.testing.assert_close(log_pz[:3], some)
+
+
+@pytest.mark.parametrize(
+    "elbo",
+    [AggregateELBO(1.0, 1.0, ExclusiveKL()), TotalCorrelationELBO(1.0, 2.0, 1.0)],
+    ids=["divergence", "parts"],
+)
+def test_what_a_masked_row_is_given_leaves_the_mixture(elbo: TermsELBO) -> None:
+    """Masking rows of all data is deleting them, at the same codes."""
+    valid = torch.tensor([True, False, True, True, False])
+    case, z = CONDITIONAL["Normal"], torch.randn(5, 2, dtype=torch.double)
+
+    def terms_of(rows: Tensor, *, is_masked: bool) -> dict[str, Tensor]:
+        kept = valid[rows] if is_masked else torch.ones(len(rows), dtype=torch.bool)
+
+        def masked(program: Callable[[Tensor], None], u: Tensor) -> None:
+            with pyro.plate("data", len(rows), subsample=u), pyro.poutine.mask(mask=kept):
+                program(u)
+
+        def model(x: Tensor, u: Tensor) -> None:
+            masked(lambda u: pyro.sample("x", normal(case.prior(u)), obs=x), u)
+
+        def guide(x: Tensor, u: Tensor) -> None:
+            masked(lambda u: case.guide(x), u)
+
+        (pair,) = elbo.trace_pairs(model, guide, X[rows], U[rows])
+        for trace in (pair.guide, pair.model):
+            trace.nodes["z"]["value"] = z[rows]
+        return elbo.terms(pair)
+
+    masked = terms_of(torch.arange(5), is_masked=True)
+    deleted = terms_of(valid.nonzero()[:, 0], is_masked=False)
+    for name in masked.keys() - {"log_likelihood"}:
+        torch.testing.assert_close(masked[name], deleted[name], **CLOSE)

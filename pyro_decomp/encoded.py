@@ -1,5 +1,6 @@
 """A whole data set through guide and model once: terms, encodings, and samples of q(z)."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -46,8 +47,6 @@ class Encoded:
 
     Attributes:
         size: N, the number of data: of rows that are not masked.
-        log_size: The entropy of the data, log N, or less where they have weights: the largest
-            mutual information of data and codes.
         terms: The plain ELBO's terms over the whole set, in nats per datum.
         first: Guide and model on the first batch.
         parts: q(z|x) of all data in order, a batch each; none where q(z) cannot be scored.
@@ -56,10 +55,10 @@ class Encoded:
         priors: p(z|u) of all data in order, a batch each; none where all data share one prior.
         draws: Gives so many draws of the prior, each of a datum chosen at random, where the prior
             is given something of the datum.
+        entropy: H(w/W) of the data's weights, in nats; None where all count the same.
     """
 
     size: int
-    log_size: float
     terms: dict[str, float]
     first: TracePair
     parts: list[Encodings]
@@ -67,6 +66,12 @@ class Encoded:
     reason: str
     priors: list[Encodings] = field(default_factory=list)
     draws: Callable[[int], dict[str, Tensor]] | None = None
+    entropy: float | None = None
+
+    @property
+    def log_size(self) -> float:
+        """The largest mutual information of data and codes: log N, or the entropy of weights."""
+        return math.log(self.size) if self.entropy is None else self.entropy
 
     @property
     def num_samples(self) -> int:
@@ -131,9 +136,9 @@ def encode_set(run: Run, x: AnyData, num_samples: Callable[[TracePair], int]) ->
                 if len(rows):
                     samples.append(_samples(pair, rows))
             start = stop
-    log_size = torch.special.entr(share).sum().item()
+    entropy = None if found is None else torch.special.entr(share).sum().item()
     draw = partial(draw_prior, run, data, first, counts=found)
-    return Encoded(len(valid), log_size, terms, first, parts, samples, reason, priors, draw)
+    return Encoded(len(valid), terms, first, parts, samples, reason, priors, draw, entropy)
 
 
 def draw_prior(

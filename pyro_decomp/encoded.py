@@ -55,7 +55,7 @@ class Encoded:
         priors: p(z|u) of all data in order, a batch each; none where all data share one prior.
         draws: Gives so many draws of the prior, each of a datum chosen at random, where the prior
             is given something of the datum.
-        entropy: Of the data's weights, where they have some.
+        entropy: H(w/W) of the data's weights, in nats; None where all count the same.
     """
 
     size: int
@@ -136,7 +136,7 @@ def encode_set(run: Run, x: AnyData, num_samples: Callable[[TracePair], int]) ->
                 if len(rows):
                     samples.append(_samples(pair, rows))
             start = stop
-    entropy = torch.special.entr(share).sum().item()
+    entropy = None if found is None else torch.special.entr(share).sum().item()
     draw = partial(draw_prior, run, data, first, counts=found)
     return Encoded(len(valid), terms, first, parts, samples, reason, priors, draw, entropy)
 

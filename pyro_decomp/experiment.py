@@ -1,6 +1,7 @@
 """What a run trains: a model, a guide, data and an objective, with how long and how fast."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -151,6 +152,17 @@ class Experiment:
         for name, value in values.items():
             self.number(name).assign(value)
         return values
+
+    @contextmanager
+    def at_first_step(self) -> Iterator[None]:
+        """Have scheduled numbers as they are at the first step while other changes are looked for."""
+        before = {name: self.number(name).get() for name in self.schedules}
+        self.apply_schedules(1)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                self.number(name).set(value)
 
     def scheduled_ranges(self) -> dict[str, tuple[float, float]]:
         """What each schedule sets its number to at the first step and at the last, by its name."""

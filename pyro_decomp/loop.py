@@ -121,13 +121,15 @@ class Loop:
                 f"step {self.step}: {', '.join(culprits)} is not finite; the last checkpoint is "
                 "kept (try a smaller learning rate)"
             )
+        with self.experiment.at_first_step():  # what schedules set is theirs to set again
+            python = self.state.python()
         checkpoint = {
             "step": self.step,
             "rows": self._num_rows,
             "optimizer": copied(self.optimizer.state_dict()),
             "auxiliaries": {n: o.state_dict() for n, o in self.auxiliary_optimizers.items()},
             "random": random_state(),
-            "python": self.state.python(),
+            "python": python,
             **self.state.tensors(),
         }
         self.folder.write_checkpoint(checkpoint, self.history)

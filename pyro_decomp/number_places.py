@@ -1,6 +1,6 @@
 """The places that a dotted path leads to, such as ``prior.scale`` from a model."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
 from functools import partial
 from types import FunctionType, MethodType, ModuleType
@@ -8,10 +8,18 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from pyro_decomp import reachable
 from pyro_decomp.divergences.base import WeightedSum
-from pyro_decomp.reachable import Slot, slots
 
 OF_LIBRARIES = ("torch", "pyro", "pyro_decomp", "numpy", "builtins")
+
+
+class Slot(NamedTuple):
+    """A place by its name, with how it is read and, where it can be, written to."""
+
+    name: str
+    get: Callable[[], Any]
+    set: Callable[[Any], None] | None
 
 
 class Place(NamedTuple):
@@ -74,11 +82,11 @@ def slots_of(thing: Any, own: Slot | None = None) -> Iterator[Slot]:
         yield from (_part(kept, name, at) for name, at in _parts(thing))
     elif isinstance(thing, partial):
         yield Slot("func", lambda: thing.func, None)
-        yield from slots(thing.keywords)
+        yield from _slots(thing.keywords)
         arguments = Slot("args", lambda: thing.args, partial(_put_arguments, thing))
         yield from slots_of(thing.args, arguments)
     elif isinstance(thing, FunctionType):
-        yield from (slot for slot in slots(thing) if slot.set is not None)
+        yield from (slot for slot in _slots(thing) if slot.set is not None)
         code, given = thing.__code__, thing.__defaults__ or ()
         names = code.co_varnames[code.co_argcount - len(given) : code.co_argcount]
         defaults = _attribute(thing, "__defaults__")
@@ -87,7 +95,7 @@ def slots_of(thing: Any, own: Slot | None = None) -> Iterator[Slot]:
         yield from (_attribute(thing, name) for name in list(vars(thing)))
     else:
         own_names = set()
-        for slot in slots(thing):
+        for slot in _slots(thing):
             own_names.add(slot.name)
             yield slot
         yield from (each for each in _of_classes(thing) if each.name not in own_names)
@@ -178,3 +186,10 @@ def _of_classes(thing: Any) -> Iterator[Slot]:
 
 def _attribute(thing: Any, name: str) -> Slot:
     return Slot(name, partial(getattr, thing, name), partial(setattr, thing, name))
+
+
+def _slots(thing: Any) -> Iterator[Slot]:
+    """What a thing keeps itself; what its class keeps is for all of its kind."""
+    for each in reachable.slots(thing):
+        if not isinstance(each.owner, type):
+            yield Slot(each.name, each.get, each.set)

@@ -1,9 +1,10 @@
 """What is known of optimisers, and their steps without overhead."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 ELEMENTWISE = (
@@ -56,6 +57,8 @@ class Update:
 
     def __call__(self) -> None:
         """Change the parameters."""
+        for group in self._optimizer.param_groups:
+            _lay_out_gradients(group["params"])
         if self._kernel is None or not all(map(self._is_plain, self._optimizer.param_groups)):
             self._optimizer.step()
             return
@@ -103,6 +106,18 @@ class Update:
             grad_scale=None,
             found_inf=None,
         )
+
+
+def _lay_out_gradients(parameters: Iterable[Tensor]) -> None:
+    """Let gradients lie in memory as their parameters do.
+
+    Autograd's own do; captured ones may be transposed, and torch's fused optimisers would take
+    their numbers in the order in which they lie.
+    """
+    for parameter in parameters:
+        gradient = parameter.grad
+        if gradient is not None and gradient.stride() != parameter.stride():
+            parameter.grad = torch.empty_like(parameter).copy_(gradient)
 
 
 _KERNELS: dict[type[torch.optim.Optimizer], Callable[..., None]] = {

@@ -169,7 +169,7 @@ def _find_finder(kind: type) -> Callable[[Any], Iterable[Slot]]:
 
 def is_open(kind: type) -> bool:
     """Whether objects of a type are searched for what they keep."""
-    if issubclass(kind, _CLOSED):
+    if issubclass(kind, _CLOSED) or getattr(kind, "_is_memory_of_programs", False):
         return False
     top = kind.__module__.partition(".")[0] if isinstance(kind.__module__, str) else ""
     return top not in sys.stdlib_module_names or top in _OPEN
@@ -203,15 +203,14 @@ def _of_partial(thing: "partial[Any]") -> Iterator[Slot]:
 def _of_cached(thing: Any) -> Iterator[Slot]:
     """Of a function that remembers its results, the function and the results."""
     yield _part(thing.__wrapped__)
-    memory = (each for each in gc.get_referents(thing) if type(each) is dict)
-    for results in memory:
-        if results is vars(thing):
-            continue
-        for index, kept in enumerate(islice(list(results.values()), END)):
-            inside = gc.get_referents(kept) if type(kept).__name__ == "_lru_list_elem" else [kept]
-            for each in inside:
-                if type(each).__name__ not in {"_lru_list_elem", "_make_key", "type"}:
-                    yield Slot(f"cached_{index}", each, results, index, _FIXED)
+    known = {id(thing.__wrapped__), id(vars(thing))}
+    found: list[Any] = []
+    for each in gc.get_referents(thing):
+        if id(each) not in known and type(each) not in (type, object):
+            found += each.values() if type(each) is dict else [each]
+    kept = (each for each in found if type(each).__name__ != "_lru_list_elem")
+    for index, each in enumerate(islice(kept, END)):
+        yield Slot(f"cached_{index}", each, thing, index, _FIXED)
 
 
 def _of_function(function: FunctionType) -> Iterator[Slot]:

@@ -46,6 +46,15 @@ class Number:
         is_parameter = isinstance(before, nn.Parameter)
         self.set(nn.Parameter(after, requires_grad=False) if is_parameter else after)
 
+    def is_same(self, other: "Number") -> bool:
+        """Whether what is set here is found there."""
+        before = self.get()
+        mark = before.clone() if isinstance(before, Tensor) else float(before) + 0.0
+        self.set(mark)
+        found = other.get()
+        self.set(before)
+        return found is mark
+
     @property
     def is_zero_weight(self) -> bool:
         """Whether it is of the objective and 0: what it weighs is not computed then."""
@@ -100,11 +109,7 @@ def check_distinct(numbers: Mapping[str, Number]) -> None:
         ExperimentError: There are two.
     """
     for name, number in numbers.items():
-        before = number.get()
-        mark = before.clone() if isinstance(before, Tensor) else float(before) + 0.0
-        number.set(mark)
-        others = [n for n, other in numbers.items() if other.get() is mark and n != name]
-        number.set(before)
+        others = [n for n, other in numbers.items() if n != name and number.is_same(other)]
         if others:
             raise ExperimentError(
                 f"schedules: {name!r} and {others[0]!r} are two names of one number: leave one out"
@@ -123,7 +128,7 @@ def _found(programs: Mapping[str, Any], name: str) -> Number:
         raise ExperimentError(_no_weight(programs["elbo"], name, path))
     if not found:
         raise ExperimentError(_no_such(programs[root], root, path))
-    if len(found) > 1:
+    if any(_differ(full, found[0], place) for place in found[1:]):
         ways = f"'{root}.__self__.{path}' or '{root}.__func__.{path}'"
         raise ExperimentError(
             f"schedules: {name!r} is the name of {len(found)} numbers, of an object and of a "
@@ -139,6 +144,13 @@ def _found(programs: Mapping[str, Any], name: str) -> Number:
     if isinstance(value, Tensor):
         found += places_of_tensor(programs.values(), value)
     return Number(full, found)
+
+
+def _differ(name: str, one: Place, other: Place) -> bool:
+    """Whether two places of one name are not one place that two ways lead to."""
+    if one.slot.set is None or _why_no_number(one.slot.get()):
+        return True
+    return not Number(name, [one]).is_same(Number(name, [other]))
 
 
 def _why_no_number(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The weights of an objective as functions of how far a run has come."""
+"""Numbers of an objective, model or guide as functions of how far a run has come."""
 
 import math
 from abc import ABC, abstractmethod
@@ -13,7 +13,7 @@ class Schedule(ABC):
     """A number for every step of a run: a pure function, so a resumed run needs no state of it.
 
     ``Experiment(schedules={"beta": Linear(0.0, 1.0, until=0.5)})`` sets the objective's attribute
-    ``beta`` before every step.
+    ``beta`` before every step, and the name ``model.prior.scale`` the prior's ``scale``.
     """
 
     @abstractmethod

@@ -84,3 +84,15 @@ def test_a_rate_that_a_scheduler_sets_counts() -> None:
             update()
         results.append(own)
     torch.testing.assert_close(*results, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["Adam", "AdamW", "SGD", "Adagrad"])
+def test_a_transposed_gradient_is_taken_for_what_it_is(kind: str) -> None:
+    found, wanted = (torch.zeros(3, 2, requires_grad=True) for _ in range(2))
+    slope = torch.arange(6.0).view(2, 3).t()
+    for parameter, fused in ((found, True), (wanted, False)):
+        update = Update(getattr(torch.optim, kind)([parameter], lr=0.1, fused=fused))
+        for scale in (1.0, 2.0, -4.0):
+            parameter.grad = (scale * slope.t() - 1.0).t()
+            update()
+    torch.testing.assert_close(found, wanted)

@@ -1,4 +1,5 @@
 import random
+import weakref
 from typing import Any
 
 import numpy as np
@@ -164,16 +165,29 @@ def test_an_automatic_guide_that_makes_its_parameters_late_can_be_used() -> None
     assert set(state.parameters) == {"locs.loc_unconstrained", "scales.loc_unconstrained"}
 
 
-def test_a_network_in_a_container_is_an_error_that_says_what_to_give() -> None:
-    nets = {"encoder": nn.Linear(1, 1)}
+def test_a_network_in_a_container_is_trained() -> None:
+    nets = {"encoder": [nn.Linear(1, 1)]}
 
     def location(x: Tensor) -> Tensor:
-        out: Tensor = pyro.module("encoder", nets["encoder"])(x)
+        out: Tensor = pyro.module("encoder", nets["encoder"][0])(x)
+        return out
+
+    state = prepare(experiment(location))
+    assert state.modules == nets["encoder"]
+    assert list(state.parameters) == ["weight", "bias"]
+
+
+def test_a_network_that_cannot_be_found_is_an_error_that_says_what_to_give() -> None:
+    net = nn.Linear(1, 1)
+    hidden = weakref.ref(net)
+
+    def location(x: Tensor) -> Tensor:
+        out: Tensor = pyro.module("encoder", hidden())(x)
         return out
 
     with pytest.raises(ExperimentError, match=r"'encoder' cannot be found from .*modules="):
         prepare(experiment(location))
-    state = prepare(experiment(location, modules=list(nets.values())))
+    state = prepare(experiment(location, modules=[net]))
     assert list(state.parameters) == ["weight", "bias"]
 
 

@@ -283,6 +283,7 @@ class _Structure:
         memory: What is found out later, once, of the same programs.
     """
 
+    _is_memory_of_programs: ClassVar[bool] = True
     model: Program
     guide: Program
     names: tuple[str, ...]

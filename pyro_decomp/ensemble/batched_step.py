@@ -113,15 +113,10 @@ def vectorized(
 
 
 def _shaped_as(parameters: Sequence[Tensor], gradient: Tensor) -> list[Tensor]:
-    """Vectors of members, ``[K, P]``, as tensors of the parameters' shapes.
-
-    Each in memory of its own: torch's fused optimisers on a processor do not look at strides.
-    """
+    """Vectors of members, ``[K, P]``, as parts of the parameters' shapes."""
     parts = gradient.split([parameter.numel() for parameter in parameters], 1)
     pairs = zip(parts, parameters, strict=True)
-    return [
-        part.reshape(len(gradient), *parameter.shape).contiguous() for part, parameter in pairs
-    ]
+    return [part.reshape(len(gradient), *parameter.shape) for part, parameter in pairs]
 
 
 def _found(graph: StepGraph, gradients: Sequence[Tensor]) -> list[Tensor | None]:

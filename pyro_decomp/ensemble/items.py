@@ -167,6 +167,4 @@ def _kept(together: Together, index: int, out: Path, item: Item, seconds: float)
     why = together.set_aside.get(index)
     status = "finished" if why is None else "not finite"
     message = "" if why is None else why[0]
-    return Outcome(
-        trial.member.name, status, checkpoint["step"], seconds, message, together=True
-    )
+    return Outcome(trial.member.name, status, checkpoint["step"], seconds, message, together=True)

@@ -129,7 +129,7 @@ def own_numbers(trials: Sequence[Trial]) -> list[str]:
 
 
 def _zeros(name: str, schedule: Schedule, total: int) -> tuple[int, ...]:
-    """The steps at which a weight of the objective becomes 0 or stops being it; others have none."""
+    """The steps at which a weight of the objective becomes 0 or ceases to be it."""
     if not name.startswith("elbo."):
         return ()
     is_zero = [False, *(schedule.value(step, total) == 0 for step in range(1, total + 1))]

@@ -18,6 +18,8 @@ class Fingerprint:
         nodes: Everything that they reach.
     """
 
+    _is_memory_of_programs = True
+
     def __init__(self, nodes: Iterable[Node]) -> None:
         self.marks: dict[str, Any] = {n.path: own(n.thing) for n in nodes if not n.is_part}
 

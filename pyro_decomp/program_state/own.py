@@ -48,7 +48,7 @@ class TensorMark:
     def __init__(self, tensor: Tensor) -> None:
         self.kind = (tensor.dtype, tensor.shape, tensor.requires_grad)
         self.content = small_content(tensor)
-        self.tensor, self.version = tensor, _version(tensor)
+        self.tensor, self.version = tensor, version_of(tensor)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TensorMark) or self.kind != other.kind:
@@ -108,7 +108,8 @@ def small_content(tensor: Tensor) -> bytes | None:
         return None
 
 
-def _version(tensor: Tensor) -> int:
+def version_of(tensor: Tensor) -> int:
+    """How often a tensor was written to."""
     try:
         return tensor._version
     except RuntimeError:  # made in inference mode
@@ -123,7 +124,7 @@ def _find_reader(kind: type) -> Callable[[Any], Any]:
     if is_random_kind(kind):
         return lambda generator: numbers_of(state_of(generator))
     if kind in _ITERATORS:
-        return lambda it: (kind, [p for p in _reduced(it) if type(p) in PLAIN])
+        return lambda iterator: (kind, list(map(own, _reduced(iterator))))
     if kind.__module__.partition(".")[0] in _COMPARED_BY_VALUE:
         return lambda thing: (kind, str(thing))
     is_closed = not getattr(kind, "__dictoffset__", 0) and kind.__module__ in LIBRARIES

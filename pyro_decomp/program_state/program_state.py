@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -42,9 +42,7 @@ class ProgramState:
         moving: What every run of the programs moves, as :meth:`look` found it.
     """
 
-    _found_out_of_programs: ClassVar = frozenset(
-        {"roots", "moving", "_networks", "_tensors", "_made"}
-    )
+    _is_memory_of_programs = True
 
     def __init__(
         self, networks: Iterable[nn.Module] = (), tensors: Iterable[Tensor] = (), **roots: Any
@@ -68,8 +66,8 @@ class ProgramState:
     def moved_by(self, run: Callable[[], Any]) -> dict[str, str]:
         """What a run of the programs moves; :meth:`Fingerprint.difference` tells the form.
 
-        The global generators of Python and numpy are among it. The first run of programs may fill
-        caches: run them once before.
+        The global generators of Python and numpy are among it as "generator". The first run of
+        programs may fill caches: run them once before.
 
         Args:
             run: Runs the programs; what it moves stays moved.
@@ -78,7 +76,7 @@ class ProgramState:
         run()
         moved = before.difference(self.fingerprint())
         after = _global_numbers()
-        return moved | {name: "value" for name in numbers if numbers[name] != after[name]}
+        return moved | {name: "generator" for name in numbers if numbers[name] != after[name]}
 
     def keep(self) -> Snapshot:
         """What there is now, for :meth:`put_back`."""
@@ -126,7 +124,7 @@ class ProgramState:
 
     def unmoved(self, program: Program) -> Program:
         """A program that leaves all this as it was; itself if its runs move nothing."""
-        if not self.moving:
+        if set(self.moving.values()) <= {"generator"}:
             return program
 
         @wraps(program, updated=())
@@ -172,7 +170,8 @@ class ProgramState:
         with _disable_current_modes():
             for path, value in values.items():
                 nodes = {node.path: node for node in reversed(self._nodes())}
-                if not put(nodes, path, value):
+                is_known = path in nodes or path in self.moving
+                if not is_known or not put(nodes, path, value):
                     missing.append(path)
         return missing
 

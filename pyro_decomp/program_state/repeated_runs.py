@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pyro_decomp.modules import find_modules
 from pyro_decomp.program_state.fingerprint import Fingerprint
@@ -26,7 +26,7 @@ class RepeatedRuns:
         guide: The guide, which is run first.
     """
 
-    _found_out_of_programs: ClassVar = frozenset({"networks", "state", "_began", "_before"})
+    _is_memory_of_programs = True
 
     def __init__(self, model: Program, guide: Program) -> None:
         self.networks = find_modules([model, guide])

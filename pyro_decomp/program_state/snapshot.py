@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pyro_decomp.program_state.own import is_iterator, own
+from pyro_decomp.program_state.own import is_iterator, own, version_of
 from pyro_decomp.program_state.random_numbers import is_random, set_state_of, state_of
 from pyro_decomp.program_state.walk import Node
 from pyro_decomp.reachable import (
@@ -41,21 +41,23 @@ class Snapshot:
         nodes: Everything that they reach.
     """
 
+    _is_memory_of_programs = True
+
     def __init__(self, nodes: Iterable[Node]) -> None:
         self._restores: list[tuple[str, Restore]] = []
         self._places: dict[str, Node] = {}
-        last: list[tuple[str, Restore]] = []
-        copies: dict[int, Any] = {}
+        iterators: dict[int, list[Node]] = {}
         for node in nodes:
             if not node.is_part:
                 self._places[node.path] = node
             if type(node.thing) in PLAIN:
                 continue
             if is_iterator(node.thing):
-                last.append((node.path, _iterator(node, copies)))
+                iterators.setdefault(id(node.thing), []).append(node)
                 continue
             self._restores += [(node.path, restore) for restore in _restores(node.thing)]
-        self._restores += last  # they are replaced, where the others have put them
+        for same in reversed(iterators.values()):  # inner ones first, and last of all things
+            self._restores.append((same[0].path, _iterator(same)))
 
     def put_back(self) -> list[str]:
         """Put everything back, in the objects that held it.
@@ -112,7 +114,7 @@ def _restores(thing: Any) -> Iterable[Restore]:
 
 def _object(thing: Any) -> Iterable[Restore]:
     if isinstance(thing, dict):
-        yield partial(_refill_dict, thing, dict(dict.items(thing)))
+        yield partial(_refill_dict, thing, dict(_base(thing).items(thing)))
     elif isinstance(thing, list):
         yield partial(_refill_list, thing, list(thing))
     elif isinstance(thing, deque):
@@ -178,15 +180,20 @@ def _refill_names(variables: dict[str, Any], kept: dict[str, Any]) -> bool:
     return True
 
 
+def _base(thing: dict[Any, Any]) -> type[dict[Any, Any]]:
+    """Whose methods change a dictionary, whatever its own class makes of them."""
+    return OrderedDict if isinstance(thing, OrderedDict) else dict
+
+
 def _is_same(now: dict[Any, Any], kept: dict[Any, Any]) -> bool:
     """Whether two dictionaries have one order and the very same objects."""
-    pairs = zip(dict.items(now), kept.items(), strict=False)
+    pairs = zip(_base(now).items(now), kept.items(), strict=False)
     return len(now) == len(kept) and all(a is c and b is d for (a, b), (c, d) in pairs)
 
 
 def _refill_dict(thing: Any, kept: dict[Any, Any]) -> bool:
     if not _is_same(thing, kept):
-        base = OrderedDict if isinstance(thing, OrderedDict) else dict
+        base = _base(thing)
         base.clear(thing)
         for key, value in kept.items():
             base.__setitem__(thing, key, value)
@@ -254,18 +261,21 @@ def _refill_rest(inside: dict[str, Any], kept: dict[str, Any], left_out: Set[str
 
 
 def _tensor(tensor: Tensor) -> Restore:
-    kept = tensor.detach().clone() if tensor.numel() <= LARGE else None
-    version, needs_gradient = tensor._version, tensor.requires_grad
+    is_copied = tensor.numel() <= LARGE and tensor.layout == torch.strided and not tensor.is_meta
+    kept = tensor.detach().clone() if is_copied else None
+    version, needs_gradient = version_of(tensor), tensor.requires_grad
 
     def restore() -> bool:
         if tensor.is_leaf and tensor.requires_grad != needs_gradient:
             tensor.requires_grad_(needs_gradient)
         if kept is None:
-            return tensor._version == version
+            return version_of(tensor) == version
         if tensor.shape != kept.shape:
             tensor.data = kept.clone()
-        elif tensor._version != version or not torch.equal(tensor, kept):
+        elif version_of(tensor) != version or not torch.equal(tensor, kept):
             tensor.data.copy_(kept)
+            if not tensor.is_inference():  # it is what it was at that version
+                torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))
         return True
 
     return restore
@@ -284,31 +294,30 @@ def _array(array: "np.ndarray[Any, Any]") -> Restore:
     return restore
 
 
-def _iterator(node: Node, copies: dict[int, Any]) -> Restore:
-    """Another iterator that stands where this one stood takes its place."""
-    thing, slot = node.thing, node.slot
+def _iterator(places: list[Node]) -> Restore:
+    """An iterator goes back, or another that stands where it stood takes its places."""
+    thing = places[0].thing
     before = own(thing)
-    if id(thing) not in copies:
-        try:
-            copies[id(thing)] = copy.copy(thing)
-        except TypeError:
-            copies[id(thing)] = None
+    try:
+        kept = copy.copy(thing)
+    except TypeError:
+        kept = None
 
     def restore() -> bool:
         if own(thing) == before:
             return True
         with suppress(AttributeError, TypeError):  # in place, unless it came to its end
-            (*_, position) = copies[id(thing)].__reduce__()
+            (*_, position) = kept.__reduce__()
             thing.__setstate__(position)
             if own(thing) == before:
                 return True
-        kept = copies[id(thing)]
-        if kept is None or slot is None or slot.set is None:
+        writes = [each.slot.set for each in places if each.slot is not None]
+        if kept is None or not writes or None in writes:
             return False
-        if id(kept) not in copies:  # one for all the places where it is
-            copies[id(kept)] = copy.copy(kept)
-        slot.set(copies[id(kept)])
-        return True
+        fresh = copy.copy(kept)
+        for write in writes:
+            write(fresh)  # type: ignore[misc]
+        return bool(own(fresh) == before)
 
     return restore
 

@@ -65,8 +65,7 @@ def walk(
 
 def _children(thing: Any, path: str, networks: Set[int]) -> Iterator[Node]:
     if is_iterator(thing):
-        for index, part in enumerate(parts_of_iterator(thing)):
-            yield Node(f"{path}.{index}", part, None, False)
+        yield from (Node(path, part, None, True) for part in parts_of_iterator(thing))
         return
     left_out: tuple[Any, Any] | None = None
     if id(thing) in networks and isinstance(thing, nn.Module):

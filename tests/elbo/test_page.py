@@ -11,6 +11,7 @@ import torch
 from pyro_decomp.elbo.base import TermsELBO
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.schedules import UnfinishedScheduleWarning
+from pyro_decomp.steps import Execution
 from pyro_decomp.training import train
 
 PAGE = Path(__file__).parents[2] / "docs" / "objectives.md"
@@ -33,6 +34,17 @@ def test_the_schedules(written: dict[str, Any], tmp_path: Path) -> None:
     assert history["alpha"] == pytest.approx(3 * ((step - 20) / 40).clip(0, 1))
     with pytest.warns(UnfinishedScheduleWarning, match="alpha ends at step 60"):
         train(replace(warm_up, epochs=30), tmp_path / "short")
+
+
+def test_an_annealed_prior_and_temperature(written: dict[str, Any], tmp_path: Path) -> None:
+    annealed: Experiment = written["annealed"]
+    history = train(annealed, tmp_path / "run", execution=Execution("captured")).history
+    step = history["step"]
+    scale, temperature = (history[f"model.prior.{name}"] for name in ("scale", "temperature"))
+    assert scale == pytest.approx(1 - 0.8 * (step / 50).clip(max=1))
+    assert temperature == pytest.approx(1 - 0.9 * (step / 80).clip(max=1))
+    prior = written["clustered"].prior
+    assert (prior.scale, prior.temperature) == (0.2, 0.1)
 
 
 def trained(written: dict[str, Any], elbo: TermsELBO, out: Path) -> dict[str, Any]:

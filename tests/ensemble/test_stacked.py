@@ -118,43 +118,35 @@ def assert_as_alone(source: ExperimentFile, found: list[Member], how: str, out: 
 def test_tensors_of_one_number_or_none(
     kind: str, how: str, source: ExperimentFile, tmp_path: Path
 ) -> None:
-    found = [
-        Member(f"m{seed}", {"kind": kind, "beta": 1.0 + seed}, seed=seed) for seed in range(3)
-    ]
+    found = [Member(f"m{seed}", {"kind": kind, "beta": 1.0 + seed}, seed=seed) for seed in range(3)]
     assert_as_alone(source, found, how, tmp_path)
 
 
 @pytest.mark.parametrize("how", HOW[:2])
-def test_each_member_has_its_own_schedule(
-    how: str, source: ExperimentFile, tmp_path: Path
-) -> None:
+def test_each_member_has_its_own_schedule(how: str, source: ExperimentFile, tmp_path: Path) -> None:
     found = [Member(f"m{end}", {"end": end}, seed=3) for end in (0.5, 1.0, 3.0)]
     assert_as_alone(source, found, how, tmp_path)
     for member, end in zip(found, (0.5, 1.0, 3.0), strict=True):
         run = load(tmp_path / "members" / member.name)
         assert run.history["model.prior_scale"] == pytest.approx(np.linspace(2, end, 7)[1:])
         assert run.experiment.number("model.prior_scale").get() == end
-        assert run.config["schedules"] == {"model.prior_scale": pytest.approx([2 + (end - 2) / 6, end])}
+        assert run.config["schedules"] == {
+            "model.prior_scale": pytest.approx([2 + (end - 2) / 6, end])
+        }
 
 
 def test_they_are_planned_together(source: ExperimentFile) -> None:
     for arguments in ({"kind": "number"}, {"end": 0.5}):
-        found = [
-            Member(f"m{seed}", {**arguments, "epochs": 10**5}, seed=seed) for seed in range(2)
-        ]
+        found = [Member(f"m{seed}", {**arguments, "epochs": 10**5}, seed=seed) for seed in range(2)]
         (item,) = plan(source, found)
         assert item.together
 
 
 def test_why_members_train_alone_is_told_beforehand(tmp_path: Path) -> None:
     path = tmp_path / "small.py"
-    path.write_text(
-        FILE.replace("self.prior_scale)", "torch.tensor([self.prior_scale, 1.0]))")
-    )
-    found = [
-        Member(f"m{seed}", {"end": 0.5, "epochs": 10**5}, seed=seed) for seed in range(2)
-    ]
+    path.write_text(FILE.replace("self.prior_scale)", "torch.tensor([self.prior_scale, 1.0]))"))
+    found = [Member(f"m{seed}", {"end": 0.5, "epochs": 10**5}, seed=seed) for seed in range(2)]
     items = plan(ExperimentFile.read(path), found)
-    assert [(item.together, "model.prior_scale is used by Python" in item.why) for item in items] == [
-        (False, True)
-    ] * 2
+    assert [
+        (item.together, "model.prior_scale is used by Python" in item.why) for item in items
+    ] == [(False, True)] * 2

@@ -1,0 +1,252 @@
+"""Programs that keep something in Python, trained, stopped, resumed, loaded and evaluated."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+
+from pyro_decomp import AggregateELBO, BetaELBO, Experiment
+from pyro_decomp.divergences import InclusiveKL
+from pyro_decomp.elbo import TermsELBO
+from pyro_decomp.errors import RunError
+from pyro_decomp.interruption import Interrupted
+from pyro_decomp.run import load
+from pyro_decomp.seeds import set_seed
+from pyro_decomp.state import UnkeptStateWarning, prepare
+from pyro_decomp.traces import TracePair
+from pyro_decomp.training import train
+
+N, D = 24, 3
+STEPS = 30
+
+
+class Counting(nn.Module):
+    """The KL counts a tenth at first, by a counter of calls of the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(D, 4), nn.Linear(2, D)
+        self.steps, self.stop_at = 0, 0
+        self.seen: list[int] = []
+
+    def factor(self) -> float:
+        return 0.1 if self.steps < 20 else 1.0
+
+    def model(self, x: Tensor) -> None:
+        self.steps += 1
+        self.seen.append(len(x))
+        if self.steps == self.stop_at:
+            raise KeyboardInterrupt
+        with pyro.plate("data", N, subsample=x):
+            with poutine.scale(scale=self.factor()):
+                z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(self.decoder(z), 0.5).to_event(1), obs=x)
+
+    def guide(self, x: Tensor) -> None:
+        h = self.encoder(x)
+        with pyro.plate("data", N, subsample=x), poutine.scale(scale=self.factor()):
+            pyro.sample("z", dist.Normal(h[..., :2], h[..., 2:].exp()).to_event(1))
+
+
+def experiment(elbo: TermsELBO | None = None) -> tuple[Counting, Experiment]:
+    set_seed(0)
+    programs = Counting()
+    data = torch.randn(N, D, generator=torch.Generator().manual_seed(0))
+    return programs, Experiment(
+        programs.model, programs.guide, data, elbo or BetaELBO(), epochs=STEPS
+    )
+
+
+def test_a_counter_counts_one_call_a_step(tmp_path: Path) -> None:
+    programs, trial = experiment()
+    prepare(trial)
+    assert programs.steps == 0
+    assert programs.seen == []
+    run = train(trial, tmp_path / "run")
+    assert programs.steps == STEPS
+    assert programs.seen == [N] * STEPS
+    for _ in range(2):
+        run.model(trial.data[:5])
+    assert programs.steps == STEPS
+
+
+def test_further_runs_of_the_same_step_are_not_counted_and_see_what_the_step_saw() -> None:
+    """With guide and model both scaled by the counter, terms of pairs would see another factor."""
+    programs, trial = experiment(AggregateELBO(alpha=1.0, divergence=InclusiveKL()))
+    log = io.StringIO()  # which is not put back
+
+    def model(x: Tensor) -> None:
+        programs.steps += 1
+        log.write(f"{programs.steps} ")
+        with pyro.plate("data", N, subsample=x):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(programs.decoder(z), 0.5).to_event(1), obs=x)
+
+    for step in range(1, 7):
+        log.seek(0)
+        log.truncate()
+        trial.elbo.evaluate(model, trial.guide, trial.data)
+        assert programs.steps == step
+        assert log.getvalue().split() == [str(step)] * 2
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    _, whole = experiment()
+    expected = train(whole, tmp_path / "whole")
+    stopped, part = experiment()
+
+    def stop(progress: Any) -> None:
+        if progress.step == 12:
+            raise Interrupted(12, tmp_path)
+
+    with pytest.raises(Interrupted):
+        train(part, tmp_path / "run", report=stop)
+    del stopped
+    programs, again = experiment()
+    run = train(again, tmp_path / "run", resume=True)
+    for name, column in expected.history.items():
+        assert np.array_equal(column, run.history[name]), name
+    assert programs.steps == STEPS
+
+
+@pytest.mark.parametrize("at", [7, 19, 20, 21])
+def test_a_run_killed_after_a_checkpoint_goes_on_to_the_same_bits(at: int, tmp_path: Path) -> None:
+    _, whole = experiment()
+    expected = train(whole, tmp_path / "whole").history["kl"]
+    programs, part = experiment()
+    saved = []
+
+    def checkpoint(progress: Any) -> None:
+        if progress.step == at:
+            saved.append(True)
+            raise SystemExit
+
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr("pyro_decomp.loop.Loop._checkpoint_is_due", lambda self: True)
+    try:
+        with pytest.raises(SystemExit):
+            train(part, tmp_path / "run", report=checkpoint)
+    finally:
+        monkey.undo()
+    assert saved
+    assert programs.steps == at
+    _, again = experiment()
+    assert np.array_equal(train(again, tmp_path / "run", resume=True).history["kl"], expected)
+
+
+def test_a_loaded_run_is_evaluated_with_the_counter_that_it_ended_on(tmp_path: Path) -> None:
+    _, trial = experiment()
+    run = train(trial, tmp_path / "run")
+    programs, fresh = experiment()
+    again = load(tmp_path / "run", experiment=fresh)
+    assert programs.steps == STEPS
+    assert programs.seen == [N] * STEPS
+    set_seed(1)
+    expected = run.experiment.elbo.evaluate(run.model, run.guide, run.data).terms["kl"]
+    set_seed(1)
+    found = again.experiment.elbo.evaluate(again.model, again.guide, again.data).terms["kl"]
+    assert torch.equal(found, expected)
+    assert programs.steps == STEPS
+
+
+def test_a_checkpoint_from_before_python_state_was_kept_still_loads(tmp_path: Path) -> None:
+    _, trial = experiment()
+    train(trial, tmp_path / "run")
+    path = next((tmp_path / "run").glob("*.pt"))
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint["python"]
+    torch.save(checkpoint, path)
+    programs, fresh = experiment()
+    load(tmp_path / "run", experiment=fresh)
+    assert programs.steps == 0
+
+
+def unkept() -> tuple[Callable[[Tensor], None], Experiment]:
+    programs, trial = experiment()
+    rates = (1.0 - 0.01 * n for n in range(1000))
+
+    def model(x: Tensor) -> None:
+        rate = next(rates)
+        with poutine.scale(scale=rate):
+            programs.model(x)
+
+    trial.model = model
+    return model, trial
+
+
+def test_what_no_checkpoint_can_keep_is_named_and_refused(tmp_path: Path) -> None:
+    _, trial = unkept()
+    with pytest.warns(UnkeptStateWarning, match=r"`model\.rates` moved, which no checkpoint"):
+        train(trial, tmp_path / "run")
+    _, fresh = unkept()
+    with pytest.raises(RunError, match=r"had moved `model\.rates`, which no checkpoint can keep"):
+        load(tmp_path / "run", experiment=fresh)
+    _, fresh = unkept()
+    with pytest.raises(RunError, match=r"had moved `model\.rates`, which no checkpoint can keep"):
+        train(fresh, tmp_path / "run", resume=True)
+
+
+def test_other_programs_than_the_run_was_trained_with_are_refused(tmp_path: Path) -> None:
+    _, trial = experiment()
+    train(trial, tmp_path / "run")
+    programs, fresh = experiment()
+    fresh.model, fresh.guide = _renamed(programs)
+    with pytest.raises(RunError, match="which the programs of this experiment do not keep"):
+        load(tmp_path / "run", experiment=fresh)
+
+
+def _renamed(programs: Counting) -> tuple[Callable[..., None], Callable[..., None]]:
+    encoder, decoder = programs.encoder, programs.decoder
+    both = nn.ModuleDict({"encoder": encoder, "decoder": decoder})
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", N, subsample=x):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(both["decoder"](z), 0.5).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        h = both["encoder"](x)
+        with pyro.plate("data", N, subsample=x):
+            pyro.sample("z", dist.Normal(h[..., :2], h[..., 2:].exp()).to_event(1))
+
+    return model, guide
+
+
+class Annealing(BetaELBO):
+    """An objective that counts its own evaluations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def terms(self, traces: TracePair) -> dict[str, Tensor]:
+        self.calls += 1
+        return super().terms(traces)
+
+    def weights(self) -> dict[str, float | Tensor]:
+        return super().weights() | {"kl": -min(1.0, self.calls / STEPS)}
+
+
+def test_what_an_objective_of_the_users_keeps_is_kept_too(tmp_path: Path) -> None:
+    _, trial = experiment(Annealing())
+    expected = train(trial, tmp_path / "whole").history["objective"]
+    assert trial.elbo.calls == STEPS  # type: ignore[attr-defined]
+    _, part = experiment(Annealing())
+
+    def stop(progress: Any) -> None:
+        if progress.step == 10:
+            raise Interrupted(10, tmp_path)
+
+    with pytest.raises(Interrupted):
+        train(part, tmp_path / "run", report=stop)
+    _, again = experiment(Annealing())
+    run = train(again, tmp_path / "run", resume=True)
+    assert np.array_equal(run.history["objective"], expected)

@@ -164,7 +164,7 @@ def _described(
             (str(name), _described(value, f"{path}.{name}", containers, tensors, seen))
             for name, value in pairs
         )
-    kind: Hashable = type(thing)
+    kind: Any = type(thing)
     attributes = getattr(thing, "__dict__", None)
     if not isinstance(attributes, dict) or _is_cache(thing):
         return kind

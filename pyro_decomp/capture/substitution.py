@@ -78,8 +78,8 @@ class Slots:
 
     def split(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], ...]:
         """Inputs in this order as trained, frozen, buffers, numbers, and what follows."""
-        at = (self.trained, self._frozen_at, self._buffers_at, self.weights)
-        ends = [0, *accumulate(map(len, at)), len(inputs)]
+        sizes = [len(self.trained), len(self._frozen_at), len(self._buffers_at)]
+        ends = [0, *accumulate([*sizes, len(self.weights)]), len(inputs)]
         return tuple(list(inputs[start:stop]) for start, stop in pairwise(ends))
 
     @contextmanager

@@ -38,7 +38,8 @@ class Guard:
 
     def holds(self) -> bool:
         """Whether nothing is another object than when it was last renewed."""
-        trained, now = self._trained, []
+        trained = self._trained
+        now: list[Any] = []
         for container in self._containers:
             now += container.values() if type(container) is dict else container
         if len(now) != len(self._values):
@@ -121,7 +122,7 @@ class Guard:
         return found
 
 
-_FREE = object()  # in place of a number that may be another at every step
+_FREE: Any = object()  # in place of a number that may be another at every step
 
 
 def _kind(tensor: Any) -> Any:
@@ -163,10 +164,11 @@ def _described(
             (str(name), _described(value, f"{path}.{name}", containers, tensors, seen))
             for name, value in pairs
         )
+    kind: Any = type(thing)
     attributes = getattr(thing, "__dict__", None)
     if not isinstance(attributes, dict) or _is_cache(thing):
-        return type(thing)
-    return (type(thing), _described(attributes, path, containers, tensors, seen))
+        return kind
+    return (kind, _described(attributes, path, containers, tensors, seen))
 
 
 def _is_cache(thing: Any) -> bool:

@@ -98,7 +98,9 @@ KEPT = {
 
 
 @pytest.mark.parametrize("column", SPOILT.values(), ids=SPOILT)
-@pytest.mark.parametrize("form", [lambda x: x, torch.from_numpy, StoredArray], ids=str)
+@pytest.mark.parametrize(
+    "form", [lambda x: x, torch.from_numpy, StoredArray], ids=["array", "tensor", "stored"]
+)
 def test_columns_that_would_be_spoilt_are_float64(column: np.ndarray, form: Any) -> None:
     if form is torch.from_numpy and column.dtype == np.float64:
         assert torch.equal(as_tensor(torch.from_numpy(column)), torch.from_numpy(column))

@@ -161,7 +161,8 @@ class TracePair:
         others = [(role, site) for role, site in others if self._in_data_plate(site)]
         if not latent:
             return Rows()
-        return rows_of(latent, others, self.data_plate, self.batch_size)
+        is_one = self.model is self.guide
+        return rows_of(latent, others, self.data_plate, self.batch_size, of_one_program=is_one)
 
     def _unobserved(self) -> set[str]:
         """Latent sites that stand for the rows for which an ``obs_mask`` knows no value."""

@@ -1,5 +1,6 @@
 """Discrete sites are summed over: Pyro's TraceEnum_ELBO, sums by hand, and refusals."""
 
+import itertools
 import math
 from functools import partial
 from itertools import product
@@ -522,12 +523,20 @@ def test_labels_that_the_prior_does_not_depend_on_are_no_condition() -> None:
     assert pair.prior_inputs.labels == ("c_observed",)
 
 
-def test_programs_with_other_sites_in_every_run_are_refused() -> None:
-    programs, runs = mixture(), iter(range(100))
+@pytest.mark.parametrize("can_be_put_back", [True, False])
+def test_programs_with_other_sites_in_every_run(can_be_put_back: bool) -> None:
+    """A counter is put back between looks, so that the sites agree; a generator cannot be."""
+    programs = mixture()
+    runs = itertools.count() if can_be_put_back else (number for number in range(100))
 
     def model(x: Tensor) -> None:
         programs.model(x)
         pyro.sample(f"y{next(runs)}", dist.Normal(0.0, 1.0), obs=torch.tensor(0.0))
 
-    with pytest.raises(ModelError, match="have other sites in every run"):
-        BetaELBO().evaluate(model, programs.guide, programs.x)
+    evaluate = partial(BetaELBO().evaluate, model, programs.guide, programs.x)
+    if not can_be_put_back:
+        with pytest.raises(ModelError, match="have other sites in every run"):
+            evaluate()
+        return
+    found = [evaluate().pairs[0].observed[-1] for _ in range(3)]
+    assert found == ["y0", "y1", "y2"]

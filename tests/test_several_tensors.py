@@ -29,6 +29,7 @@ from pyro_decomp.loop import BATCH_STREAM
 from pyro_decomp.networks import Discriminator
 from pyro_decomp.run import Run
 from pyro_decomp.seeds import derive
+from tests.checking import Recorder
 from tests.test_training import Killed, files, kill_at
 
 N, CLASSES = 20, 3
@@ -72,9 +73,9 @@ def build(data: Any = SEVERAL, *, seen: list[Any] | None = None, **options: Any)
 
 
 def test_every_tensor_is_gathered_in_the_order_of_seed_and_epoch(tmp_path: Path) -> None:
-    seen: list[tuple[Tensor, ...]] = []
+    seen = Recorder()
     train(build(seen=seen), tmp_path / "run", seed=5)
-    batches = seen[3:]  # before: a whole batch, a smaller one, and all, to check labels
+    batches = seen[-9:]  # before, what was looked at
     assert [tensor.dtype for tensor in batches[0]] == [torch.float32, torch.int64, torch.bool]
     for epoch in range(3):
         generator = torch.Generator().manual_seed(derive(5, BATCH_STREAM, epoch))

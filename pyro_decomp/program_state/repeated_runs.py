@@ -66,7 +66,11 @@ class RepeatedRuns:
         @wraps(program, updated=())
         def run(*args: Any, **kwargs: Any) -> Any:
             after = self.state.keep()
+            parts = [part for network in self.networks for part in network.modules()]
+            modes = [part.training for part in parts]
             self.state.put_back(began)
+            for part, mode in zip(parts, modes, strict=True):
+                part.training = mode  # who asks for this run may want it in another mode
             try:
                 return program(*args, **kwargs)
             finally:

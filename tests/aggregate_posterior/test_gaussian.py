@@ -147,11 +147,11 @@ def test_torch_compile_sees_one_operator() -> None:
 @pytest.mark.parametrize("split", [False, True])
 def test_the_operators_keep_torchs_rules(split: bool) -> None:
     inputs = [x.requires_grad_() for x in members()]
-    rest = ([-1.0, -2.0, -1.0], [0, 1] if split else [], split)
+    rest = (None, [-1.0, -2.0, -1.0], [0, 1] if split else [], split)
     torch.library.opcheck(gaussian_operator.forward, (*inputs, *rest))
     out = gaussian_operator.forward(*inputs, *rest).detach()
     for with_z in (False, True):
-        given = (*(x.detach() for x in inputs), out, torch.randn_like(out), *rest, with_z)
+        given = (*(x.detach() for x in inputs), None, out, torch.randn_like(out), *rest[1:], with_z)
         torch.library.opcheck(gaussian_operator.backward, given)
 
 

@@ -69,11 +69,11 @@ def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_it_is_the_c_code_that_is_tested() -> None:
     for dtype in (torch.float, torch.double):
-        assert gaussian_native.compiled(drawn(2, 3, 4, dtype)) is not None
+        assert gaussian_native.compiled((*drawn(2, 3, 4, dtype), None)) is not None
     z, loc, scale = drawn(2, 3, 4)
-    assert gaussian_native.compiled((z, loc.float(), scale)) is None
-    assert gaussian_native.compiled(drawn(2, 3, 4, torch.bfloat16)) is None
-    assert gaussian_native.compiled((z[:, :0], loc, scale)) is None
+    assert gaussian_native.compiled((z, loc.float(), scale, None)) is None
+    assert gaussian_native.compiled((*drawn(2, 3, 4, torch.bfloat16), None)) is None
+    assert gaussian_native.compiled((z[:, :0], loc, scale, None)) is None
 
 
 @pytest.mark.parametrize("shape", SHAPES)

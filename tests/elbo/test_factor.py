@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pyro_decomp import AggregateELBO, Experiment
 from pyro_decomp.auxiliary import guide_codes
 from pyro_decomp.elbo.factor import FactorELBO, permute_dims
+from pyro_decomp.errors import ModelError
 from pyro_decomp.networks import Discriminator
 from pyro_decomp.state import prepare
 from tests.programs import PROGRAMS, B, D, K, N, Programs, vae
@@ -91,6 +92,10 @@ def test_it_is_the_elbo_less_the_mean_logit(name: str) -> None:
     width = guide_codes(programs.guide, programs.x).shape[1]
     elbo = FactorELBO(3.0, Discriminator(width, hidden=(8,)).double())
     pyro.set_rng_seed(1)
+    if name == "user's scale":
+        with pytest.raises(ModelError, match=r"gives data weights .* FactorELBO"):
+            elbo.evaluate(programs.model, programs.guide, programs.x)
+        return
     estimate = elbo.evaluate(programs.model, programs.guide, programs.x)
     pyro.set_rng_seed(1)
     plain = AggregateELBO().evaluate(programs.model, programs.guide, programs.x)

@@ -18,7 +18,6 @@ from pyro_decomp.ensemble.trial import Trial, own_numbers
 from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.fusion import FusionError
 from pyro_decomp.native import library
-from pyro_decomp.optimizers import is_elementwise
 from pyro_decomp.user_code import one_line
 
 # Of the largest result of an operation: more members at once, and results leave the cache.
@@ -116,15 +115,13 @@ def _groups(source: ExperimentFile, members: list[Member], device: str) -> Itera
             continue
         by_outline[trial.outline()].append((trial, same))
     for found in by_outline.values():
-        first, _ = found[0]
-        if reason := _why_alone(first):
-            alone = [member for _, same in found for member in same]
-            yield _Group(alone, first.experiment.total_steps, None, reason)
-            continue
         weights = own_numbers([trial for trial, _ in found])
         by_signature: dict[str, _Group] = {}
         for trial, same in found:
             steps = trial.experiment.total_steps
+            if reason := trial.why_alone():
+                yield _Group(same, steps, None, reason)
+                continue
             try:
                 signature = trial.signature(weights)
             except Exception as error:  # whatever it is, alone it may do
@@ -144,15 +141,6 @@ def _by_arguments(members: Iterable[Member]) -> list[list[Member]]:
     for member in members:
         found[repr(sorted(member.arguments.items()))].append(member)
     return list(found.values())
-
-
-def _why_alone(trial: Trial) -> str:
-    if trial.experiment.auxiliaries:
-        return "the objective trains networks of its own on the programs' traces"
-    optimizer = trial.optimizer(list(trial.state.parameters.values()))
-    if not is_elementwise(optimizer):
-        return f"the optimiser {type(optimizer).__name__} is not known to treat numbers one by one"
-    return ""
 
 
 def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Item]:

@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ BY_PROGRAMS = 20e-6  # an operation and step of a member alone
 LITTLE_WORK = 8.0  # in all: what trains sooner than processes start, and take a step down
 
 ASKED = "as was asked for"
+BY_SEED = "what the programs compute differs by seed: a constant drawn at random can be a buffer"
 
 
 def plan(
@@ -133,7 +134,24 @@ def _groups(source: ExperimentFile, members: list[Member], device: str) -> Itera
                 by_signature[signature.digest] = _Group(
                     list(same), steps, signature, numbers=tuple(weights), trial=trial
                 )
-        yield from by_signature.values()
+        for group in by_signature.values():
+            is_by_seed = _differs_by_seed(source, group, device)
+            yield replace(group, signature=None, why_alone=BY_SEED) if is_by_seed else group
+
+
+def _differs_by_seed(source: ExperimentFile, group: _Group, device: str) -> bool:
+    """Whether a member of the same arguments as the group's trial does not do its arithmetic."""
+    assert group.trial is not None
+    assert group.signature is not None
+    of_trial = repr(sorted(group.trial.member.arguments.items()))
+    for member in group.members[1:]:
+        if repr(sorted(member.arguments.items())) == of_trial:
+            try:
+                other = Trial.of(source, member, device).signature(group.numbers)
+            except Exception:  # it is told of when the member is trained
+                return False
+            return other.digest != group.signature.digest
+    return False
 
 
 def _by_arguments(members: Iterable[Member]) -> list[list[Member]]:

@@ -20,7 +20,7 @@ class Program(nn.Module):
         self.kind, self.calls, self.width = kind, 0, 1.0
         self.encoder, self.decoder = nn.Linear(4, 4), nn.Linear(2, 4)
         self.register_buffer("noise", torch.tensor(1.0))
-        self.register_buffer("seen", torch.zeros(1))
+        self.register_buffer("count", torch.tensor(0))
         self.constant = torch.full((2,), 0.5)
         if kind == "constant of a seed":
             self.constant = torch.rand(2)
@@ -41,8 +41,8 @@ class Program(nn.Module):
     def model(self, x):
         if self.kind == "assigned" and self.training:
             self.noise = 0.2 + 0.9 * (self.noise - 0.2)
-        if self.kind == "grows":
-            self.seen = torch.cat([self.seen, self.noise[None]])
+        if self.kind == "another type":
+            self.count = self.count + 0.5
         with pyro.plate("data", 12, subsample=x):
             z = pyro.sample("z", dist.Normal(self.constant, self.scale()).to_event(1))
             pyro.sample("x", dist.Normal(self.decoder(z), self.noise).to_event(1), obs=x)

@@ -114,22 +114,31 @@ def test_gradients_that_hooks_change_train_alone(source: ExperimentFile, tmp_pat
     assert all("the gradient by decoder.weight comes out otherwise" in each for each in told)
 
 
-def test_buffers_that_grow_train_alone(source: ExperimentFile, tmp_path: Path) -> None:
-    found = members("grows", 2)
+def test_buffers_of_another_type_train_alone(source: ExperimentFile, tmp_path: Path) -> None:
+    found = members("another type", 2)
     item = Item(tuple(found), together=True, why="to see")
     outcomes = train_item(source, item, tmp_path, device="cpu", report=nobody)
     assert [(o.status, o.together) for o in outcomes] == [("finished", False)] * 2
-    assert "assign a buffer of shape (1,)" in reason(tmp_path, found[0])
+    assert "of shape () (torch.int64) one of shape ()" in reason(tmp_path, found[0])
 
 
 def test_constants_of_their_own_keep_members_apart(source: ExperimentFile, tmp_path: Path) -> None:
     found = members("constant of a seed", 3)
+    items = plan(source, found, way="batched")
+    assert not any(item.together for item in items)
     item = Item(tuple(found), together=True, why="to see")
     train_item(source, item, tmp_path, device="cpu", report=nobody)
     for member in found:
         eager = by_programs(source, member, tmp_path / "eager" / member.name)
         other = load(tmp_path / "members" / member.name)
         np.testing.assert_allclose(other.history["elbo"], eager.history["elbo"], rtol=1e-9)
+
+
+def test_a_plan_tells_of_constants_that_differ_by_seed(source: ExperimentFile) -> None:
+    found = [Member(f"m{seed}", {"kind": "constant of a seed"}, seed) for seed in range(3)]
+    items = plan(source, found, way="batched")
+    why = "what the programs compute differs by seed: a constant drawn at random can be a buffer"
+    assert [(item.together, item.why) for item in items] == [(False, why)] * 3
 
 
 def spoilt(monkeypatch: pytest.MonkeyPatch, member: int, step: int, what: str) -> None:

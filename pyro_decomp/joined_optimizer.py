@@ -25,6 +25,17 @@ def may_be_joined(parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer
     )
 
 
+def twin(
+    optimizer: torch.optim.Optimizer, param_groups: list[dict[str, Any]]
+) -> torch.optim.Optimizer:
+    """An optimiser of the same kind that trains other tensors, and keeps nothing of them yet."""
+    other = copy.copy(optimizer)
+    vars(other).update(vars(optimizer))
+    other.state = defaultdict(dict)
+    other.param_groups = param_groups
+    return other
+
+
 class JoinedUpdate:
     """``optimizer.step()`` on the vector that all its parameters are parts of.
 
@@ -40,10 +51,7 @@ class JoinedUpdate:
     def __init__(self, optimizer: torch.optim.Optimizer, vector: Tensor) -> None:
         self._optimizer = optimizer
         self._vector = vector
-        self._twin = copy.copy(optimizer)
-        vars(self._twin).update(vars(optimizer))
-        self._twin.state = defaultdict(dict)
-        self._twin.param_groups = [self._settings()]
+        self._twin = twin(optimizer, [self._settings()])
         self._update = Update(self._twin)
         self._is_shared = False
 

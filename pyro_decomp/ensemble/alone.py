@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from pyro_decomp.ensemble.failures import sentence
@@ -12,6 +13,7 @@ from pyro_decomp.interruption import Interrupted
 from pyro_decomp.loop import Progress
 from pyro_decomp.run_folder import RunFolder
 from pyro_decomp.seeds import set_seed
+from pyro_decomp.steps import Execution
 from pyro_decomp.training import train
 
 
@@ -22,6 +24,7 @@ def train_alone(
     *,
     device: str = "cpu",
     report: Callable[[int, int], None] | None = None,
+    why: str = "",
 ) -> Outcome:
     """Train a member into its run folder, or go on with it from its last checkpoint.
 
@@ -33,6 +36,7 @@ def train_alone(
         folder: Its run folder.
         device: Where to train.
         report: Called with the steps done and those of the whole run after every logged step.
+        why: It is not trained with others, as was planned, in a clause; ``config.json`` says so.
 
     Raises:
         Interrupted: The user stopped it; all that was done is saved.
@@ -54,6 +58,11 @@ def train_alone(
             source=own, arguments=member.arguments, report=progressed,
         )  # fmt: skip
         step = run.step
+        if why:
+            execution = Execution.of_config(run.config)
+            reasons = [execution.why, f"alone, as {why}"]
+            told = replace(execution, why="; ".join(filter(None, reasons)))
+            run.folder.write_execution(asdict(told))
     except Interrupted:
         raise
     except NonFiniteError as error:

@@ -61,7 +61,8 @@ def fused(graph: StepGraph, inputs: Sequence[Tensor], *, is_joined: bool) -> Bat
     def run(inputs: Sequence[Tensor]) -> Results:
         members = len(inputs[0])
         values, gradient, *updated = program(inputs, members)
-        shaped = [new.view(members, *own.shape) for new, own in zip(updated, buffers, strict=True)]
+        pairs = zip(updated, buffers, strict=True)
+        shaped = [new.view(members, *own.shape).to(own.dtype) for new, own in pairs]
         gradients = [gradient] if is_joined else _found(graph, _shaped_as(trained, gradient))
         return Results(values[:, :-1], values[:, -1], gradients, shaped)
 

@@ -7,9 +7,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from pyro_decomp.capture import CaptureError
 from pyro_decomp.ensemble.alone import train_alone
 from pyro_decomp.ensemble.failures import sentence
@@ -24,11 +21,11 @@ from pyro_decomp.loop import CHECKPOINT_SHARE
 from pyro_decomp.machine import peak_memory, tuned
 from pyro_decomp.run_folder import RunFolder
 from pyro_decomp.steps import Execution
+from pyro_decomp.user_code import one_line
 
 Report = Callable[[int, int], None]
 
 FIRST_SAVE = 5.0  # seconds until an item's state is written for the first time
-TOLERANCE = 1e-3  # of a member's first objective and gradient, between the programs and the batch
 
 
 def train_item(
@@ -36,7 +33,8 @@ def train_item(
 ) -> list[Outcome]:
     """Train the members of an item, each into its run folder ``out/members/NAME``.
 
-    A member that turns out not to do the same arithmetic as the others is trained alone.
+    A member that turns out not to do the same arithmetic as the others, or not what its programs
+    do, is trained alone from its beginning; its ``config.json`` says why, under ``execution``.
 
     Args:
         source: The experiment file.
@@ -58,26 +56,42 @@ def train_item(
         except Exception as error:
             outcomes.append(Outcome(member.name, "failed", 0, 0.0, sentence(error)))
     numbers = list(dict.fromkeys([*item.numbers, *own_numbers(trials)]))
-    same, others, arithmetic = _same_arithmetic(trials, numbers)
+    same, alone, arithmetic = _same_arithmetic(trials, numbers)
     file = ItemFile(out, item)
     if same:
         try:
             batch = partial(Together, numbers=numbers, arithmetic=arithmetic)
             together = _made(batch, same, item.how)
-            same, strangers = _agreeing(together)
-            if strangers:
-                others += strangers
-                together = batch(same, how=together.how)
-        except CaptureError:
-            others, same = [*same, *others], []
+            together.verify_first()
+            if departed := _departed(together):
+                alone |= departed
+                same = [trial for trial in same if trial.member.name not in departed]
+                together = batch(same, how=together.how) if same else together
+        except CaptureError as error:
+            alone |= {trial.member.name: one_line(error) for trial in same}
+            same = []
     if same:
         file.begin()
         _train(together, file, report)
+        alone |= _departed(together)
         seconds = (time.monotonic() - began) / len(same)
-        outcomes += [_kept(together, index, out, item, seconds) for index in range(len(same))]
-    outcomes += [_alone(source, trial.member, out, device, report) for trial in others]
+        outcomes += [
+            _kept(together, index, out, item, seconds)
+            for index in range(len(same))
+            if index not in together.departed
+        ]
+    outcomes += [
+        _alone(source, member, out, device, report, why=alone[member.name])
+        for member in item.members
+        if member.name in alone
+    ]
     file.remove()
     return outcomes
+
+
+def _departed(together: Together) -> dict[str, str]:
+    """Names of members that are not what their programs compute, and how that was seen."""
+    return {together.trials[index].member.name: why for index, why in together.departed.items()}
 
 
 def _made(batch: Callable[..., Together], trials: Sequence[Trial], how: str) -> Together:
@@ -88,50 +102,31 @@ def _made(batch: Callable[..., Together], trials: Sequence[Trial], how: str) -> 
 
 
 def _alone(
-    source: ExperimentFile, member: Member, out: Path, device: str, report: Report
+    source: ExperimentFile, member: Member, out: Path, device: str, report: Report, *, why: str = ""
 ) -> Outcome:
-    return train_alone(source, member, out / "members" / member.name, device=device, report=report)
+    folder = out / "members" / member.name
+    return train_alone(source, member, folder, device=device, report=report, why=why)
 
 
 def _same_arithmetic(
     trials: Sequence[Trial], numbers: Sequence[str]
-) -> tuple[list[Trial], list[Trial], Hashable]:
-    """The largest number of members that do the same arithmetic, the others, and what it is."""
+) -> tuple[list[Trial], dict[str, str], Hashable]:
+    """The largest number of members that do the same arithmetic, why others do not; what it is."""
     by_key: dict[Hashable, list[Trial]] = defaultdict(list)
-    alone = []
+    alone: dict[str, str] = {}
     for trial in trials:
+        if why := trial.why_alone():
+            alone[trial.member.name] = why
+            continue
         try:
             by_key[trial.outline(), trial.signature(numbers).digest].append(trial)
-        except Exception:  # it is told of when the member is trained
-            alone.append(trial)
+        except Exception as error:  # it is told of when the member is trained
+            alone[trial.member.name] = one_line(error)
     key = max(by_key, key=lambda key: len(by_key[key]), default=None)
     largest = by_key.pop(key, [])
-    rest = [trial for found in by_key.values() for trial in found]
-    return largest, [*rest, *alone], key
-
-
-def _agreeing(together: Together) -> tuple[list[Trial], list[Trial]]:
-    """Members whose first step comes out of the batch as out of their own programs; and others."""
-    objectives, norms = together.first_values()
-    agreeing: list[Trial] = []
-    others: list[Trial] = []
-    for index, trial in enumerate(together.trials):
-        wanted = _first_step(trial)
-        found = torch.stack([objectives[index], norms[index]]).to(wanted)
-        close = torch.isclose(found, wanted, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
-        (agreeing if bool(close.all()) else others).append(trial)
-    return agreeing, others
-
-
-def _first_step(trial: Trial) -> Tensor:
-    """The objective and the norm of its gradient, by the programs themselves."""
-    experiment, parameters = trial.experiment, list(trial.state.parameters.values())
-    with trial.state.program.undisturbed():
-        torch.set_rng_state(trial.random["torch"])
-        estimate = experiment.elbo.evaluate(experiment.model, experiment.guide, *trial.first_batch)
-        gradients = torch.autograd.grad(estimate.objective, parameters, allow_unused=True)
-    norm = torch.nn.utils.get_total_norm([g for g in gradients if g is not None])
-    return torch.stack([estimate.objective.detach(), norm])
+    rest = [trial.member.name for found in by_key.values() for trial in found]
+    others = "it does not do the same arithmetic as the others"
+    return largest, alone | dict.fromkeys(rest, others), key
 
 
 def _train(together: Together, file: ItemFile, report: Report) -> None:

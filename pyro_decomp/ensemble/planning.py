@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from pyro_decomp.ensemble.trial import Trial, own_numbers
 from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.fusion import FusionError
 from pyro_decomp.native import library
-from pyro_decomp.optimizers import is_elementwise
 from pyro_decomp.user_code import one_line
 
 # Of the largest result of an operation: more members at once, and results leave the cache.
@@ -33,6 +32,7 @@ BY_PROGRAMS = 20e-6  # an operation and step of a member alone
 LITTLE_WORK = 8.0  # in all: what trains sooner than processes start, and take a step down
 
 ASKED = "as was asked for"
+BY_SEED = "what the programs compute differs by seed: a constant drawn at random can be a buffer"
 
 
 def plan(
@@ -116,15 +116,13 @@ def _groups(source: ExperimentFile, members: list[Member], device: str) -> Itera
             continue
         by_outline[trial.outline()].append((trial, same))
     for found in by_outline.values():
-        first, _ = found[0]
-        if reason := _why_alone(first):
-            alone = [member for _, same in found for member in same]
-            yield _Group(alone, first.experiment.total_steps, None, reason)
-            continue
         weights = own_numbers([trial for trial, _ in found])
         by_signature: dict[str, _Group] = {}
         for trial, same in found:
             steps = trial.experiment.total_steps
+            if reason := trial.why_alone():
+                yield _Group(same, steps, None, reason)
+                continue
             try:
                 signature = trial.signature(weights)
             except Exception as error:  # whatever it is, alone it may do
@@ -136,7 +134,24 @@ def _groups(source: ExperimentFile, members: list[Member], device: str) -> Itera
                 by_signature[signature.digest] = _Group(
                     list(same), steps, signature, numbers=tuple(weights), trial=trial
                 )
-        yield from by_signature.values()
+        for group in by_signature.values():
+            is_by_seed = _differs_by_seed(source, group, device)
+            yield replace(group, signature=None, why_alone=BY_SEED) if is_by_seed else group
+
+
+def _differs_by_seed(source: ExperimentFile, group: _Group, device: str) -> bool:
+    """Whether a member of the same arguments as the group's trial does not do its arithmetic."""
+    assert group.trial is not None
+    assert group.signature is not None
+    of_trial = repr(sorted(group.trial.member.arguments.items()))
+    for member in group.members[1:]:
+        if repr(sorted(member.arguments.items())) == of_trial:
+            try:
+                other = Trial.of(source, member, device).signature(group.numbers)
+            except Exception:  # it is told of when the member is trained
+                return False
+            return other.digest != group.signature.digest
+    return False
 
 
 def _by_arguments(members: Iterable[Member]) -> list[list[Member]]:
@@ -144,15 +159,6 @@ def _by_arguments(members: Iterable[Member]) -> list[list[Member]]:
     for member in members:
         found[repr(sorted(member.arguments.items()))].append(member)
     return list(found.values())
-
-
-def _why_alone(trial: Trial) -> str:
-    if trial.experiment.auxiliaries:
-        return "the objective trains networks of its own on the programs' traces"
-    optimizer = trial.optimizer(list(trial.state.parameters.values()))
-    if not is_elementwise(optimizer):
-        return f"the optimiser {type(optimizer).__name__} is not known to treat numbers one by one"
-    return ""
 
 
 def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Item]:

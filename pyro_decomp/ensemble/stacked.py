@@ -1,12 +1,13 @@
 """Parameters of several members in one piece of memory, and the optimiser that trains them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyro_decomp.joined_optimizer import may_be_joined, split_state
+from pyro_decomp.capture import CaptureError
+from pyro_decomp.joined_optimizer import split_state, twin
 from pyro_decomp.optimizers import Update
 
 SMALL = 1e-6  # what torch adds to a norm that it divides by
@@ -17,18 +18,22 @@ class Stacked:
 
     Args:
         members: The parameters of each, alike in their shapes.
-        optimizer: Makes an optimiser for parameters.
+        optimizer: Of the first member's parameters; one of its kind trains each stacked parameter
+            as this does that of the member, whatever it decides by their shapes.
         is_joined: Keep those of a member as one vector, as a fused step alone does; the optimiser
             then trains one matrix ``[K, P]``. Otherwise it trains each with a leading K.
 
     Attributes:
         parameters: Each with a leading K; parts of the matrix where there is one.
+
+    Raises:
+        CaptureError: The optimiser trains what is no parameter of the objective.
     """
 
     def __init__(
         self,
         members: Sequence[Sequence[Tensor]],
-        optimizer: Callable[[Sequence[Tensor]], torch.optim.Optimizer],
+        optimizer: torch.optim.Optimizer,
         *,
         is_joined: bool,
     ) -> None:
@@ -45,8 +50,22 @@ class Stacked:
             self.parameters, self.trained = stacked, [each.view_as(each) for each in stacked]
         for each in self.trained:
             each.requires_grad_()
-        self.optimizer = optimizer(self.trained)
+        self.optimizer = twin(optimizer, self._groups(optimizer, members[0]))
         self._update = Update(self.optimizer)
+
+    def _groups(
+        self, optimizer: torch.optim.Optimizer, own: Sequence[Tensor]
+    ) -> list[dict[str, Any]]:
+        if self._is_joined:
+            return [optimizer.param_groups[0] | {"params": self.trained}]
+        stacked = {id(one): each for one, each in zip(own, self.trained, strict=True)}
+        try:
+            return [
+                group | {"params": [stacked[id(parameter)] for parameter in group["params"]]}
+                for group in optimizer.param_groups
+            ]
+        except KeyError:
+            raise CaptureError("the optimiser trains what the objective does not") from None
 
     def update(
         self, gradients: Sequence[Tensor | None], norms: Tensor, limit: float | None
@@ -93,11 +112,3 @@ class Stacked:
         for own, kept in zip(self.trained, state["trained"], strict=True):
             own.copy_(kept)
         self.optimizer.load_state_dict(state["optimizer"])
-
-
-def can_be_joined(
-    members: Sequence[Sequence[Tensor]],
-    optimizer: Callable[[Sequence[Tensor]], torch.optim.Optimizer],
-) -> bool:
-    """Whether members' parameters can each be one vector."""
-    return may_be_joined(members[0], optimizer(members[0]))

@@ -7,15 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_decomp.capture import StepGraph, capture
+from pyro_decomp.capture import CaptureError, StepGraph, capture
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.ensemble.batched_step import BatchedStep, Results, fused, vectorized
 from pyro_decomp.ensemble.draws import Draws
-from pyro_decomp.ensemble.stacked import Stacked, can_be_joined
+from pyro_decomp.ensemble.stacked import Stacked
 from pyro_decomp.ensemble.trial import Trial, own_numbers
+from pyro_decomp.ensemble.verification import Pending, Verification
 from pyro_decomp.fusion import FusionError
+from pyro_decomp.joined_optimizer import may_be_joined, split
 from pyro_decomp.loop import BATCH_STREAM, MAX_HISTORY_ROWS, batches
 from pyro_decomp.run_folder import History
+from pyro_decomp.steps.audit import Computed
 from pyro_decomp.steps.moment import copied
 
 _made: dict[Hashable, dict[tuple[Any, ...], BatchedStep]] = {}  # of the last arithmetic
@@ -26,7 +29,9 @@ class Together:
 
     Each has its own parameters, buffers, numbers, schedules, batches and draws, those that it would
     have alone. A member whose objective or gradient stops being finite is set aside as it was
-    before that step, and cannot reach the others.
+    before that step, and cannot reach the others. Members are held against their own programs, see
+    :class:`~pyro_decomp.ensemble.verification.Verification`; one that is not what its programs
+    compute is to be trained again, alone.
 
     Args:
         trials: The members.
@@ -39,6 +44,7 @@ class Together:
     Attributes:
         step: Steps done.
         set_aside: Index of a member to why, and its checkpoint.
+        departed: Index of a member that is not what its programs compute to how that was seen.
 
     Raises:
         CaptureError: The step cannot be captured, or not for several members at once.
@@ -56,6 +62,7 @@ class Together:
         self.trials = list(trials)
         self.step = 0
         self.set_aside: dict[int, tuple[str, dict[str, Any]]] = {}
+        self.departed: dict[int, str] = {}
         self.how = how
         self._experiment = trials[0].experiment
         self._own_numbers = own_numbers(trials) if numbers is None else list(numbers)
@@ -70,8 +77,10 @@ class Together:
         )
         trained = [slots.trained for slots in self._slots]
         is_steady = how == "fused" and not self._experiment.schedules  # as for one run alone
-        self._is_joined = is_steady and can_be_joined(trained, trials[0].optimizer)
-        self._stacked = Stacked(trained, trials[0].optimizer, is_joined=self._is_joined)
+        optimizer = trials[0].optimizer(trained[0])
+        self._is_joined = is_steady and may_be_joined(trained[0], optimizer)
+        self._stacked = Stacked(trained, optimizer, is_joined=self._is_joined)
+        self._verification = Verification(self.trials)
         self._ready: dict[tuple[Any, ...], BatchedStep] = {}
         if arithmetic is not None:
             kind = (arithmetic, tuple(self._own_numbers), len(trials), how)
@@ -83,7 +92,7 @@ class Together:
         same_data = len({trial.config["data_blake2b"] for trial in trials}) == 1
         self._shares_data = same_data and self._experiment.steps_per_epoch == 1
         self._draws = Draws([trial.random["torch"] for trial in trials])
-        self._for(self._first_batch())  # or it is refused
+        self._assigned = self._for(self._first_batch()).graph.assigned  # or it is refused
 
     @property
     def total_steps(self) -> int:
@@ -98,9 +107,16 @@ class Together:
         ]
         if self._shares_data:
             streams = streams[:1]
+        self._verification.begin()
         for each in zip(*streams, strict=True):
-            scheduled = [t.experiment.apply_schedules(self.step + 1) for t in self.trials]
+            step = self.step + 1
+            scheduled = [t.experiment.apply_schedules(step) for t in self.trials]
+            gone = {*self.set_aside, *self.departed}
+            due = self._verification.due(step, self.total_steps, gone)
+            is_last = step == self.total_steps
+            pending = self._by_programs(due, each, has_gradients=is_last)
             results = self._results(self._joined(each))
+            self._verify(pending, results)
             values = self._named(results.values)
             self._set_aside_failing(values, results.norms)
             limit = self._experiment.clip_grad_norm
@@ -110,33 +126,32 @@ class Together:
             if self.step % self._log_every == 0 or self.step in (1, self.total_steps):
                 self._rows.append((self.step, values, scheduled))
             yield self.step
-            if len(self.set_aside) == len(self.trials):
+            if len({*self.set_aside, *self.departed}) == len(self.trials):
                 return
 
-    def first_values(self) -> tuple[Tensor, Tensor]:
-        """Objectives and norms of gradients of the first step, ``[K]`` each; changes nothing."""
-        results = self._results(self._first_batch())
+    def verify_first(self) -> None:
+        """Hold all members against their programs on a first batch; nothing is trained."""
+        batch = self._first_batch()
+        each = [batch] if self._shares_data else [trial.first_batch for trial in self.trials]
+        pending = self._by_programs(range(len(self.trials)), each, has_gradients=True)
+        self._verify(pending, self._results(batch))
         self._draws = Draws([trial.random["torch"] for trial in self.trials])
-        return self._named(results.values)["objective"], results.norms
 
     def checkpoint(self, index: int) -> dict[str, Any]:
         """What :func:`pyro_decomp.train` keeps of a member that has come as far as this."""
         if index in self.set_aside:
             return self.set_aside[index][1]
-        trial, slots = self.trials[index], self._slots[index]
-        with torch.no_grad():
-            for own, stacked in (
-                *zip(slots.trained, self._stacked.parameters, strict=True),
-                *zip(slots.buffers, self._buffers, strict=True),
-            ):
-                own.copy_(stacked[index])
+        trial = self.trials[index]
+        self._hand_back(index, self._buffers)
+        with trial.experiment.at_first_step():  # what schedules set is theirs to set again
+            python = trial.state.python()
         return {
             "step": self.step,
             "rows": len(self._rows),
             "optimizer": self._stacked.optimizer_of(index),
             "auxiliaries": {},
             "random": trial.random | {"torch": self._draws.generator(index)},
-            "python": trial.state.python(),
+            "python": python,
             **trial.state.tensors(),
         }
 
@@ -163,6 +178,7 @@ class Together:
             "generators": self._draws.generators(),
             "rows": self._rows,
             "set_aside": self.set_aside,
+            "departed": self.departed,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -171,7 +187,52 @@ class Together:
         self._buffers = state["buffers"]
         self._draws = Draws(state["generators"])
         self.step, self._rows = state["step"], state["rows"]
-        self.set_aside = state["set_aside"]
+        self.set_aside, self.departed = state["set_aside"], state["departed"]
+
+    def _by_programs(
+        self, due: Sequence[int], each: Sequence[Batch], *, has_gradients: bool
+    ) -> list[Pending]:
+        """What the programs of members give for the next step, their own batches being given."""
+        pending = []
+        for index in due:
+            self._hand_back(index, self._buffers)
+            batch, noise = each[0 if self._shares_data else index], self._draws.generator(index)
+            step = self.step + 1
+            pending.append(
+                self._verification.by_programs(
+                    index, batch, step, noise, has_gradients=has_gradients
+                )
+            )
+        return pending
+
+    def _verify(self, pending: Sequence[Pending], results: Results) -> None:
+        """Note the members whose step is not what their programs gave."""
+        for each in pending:
+            index = each.member
+            values = {name: v[index].item() for name, v in self._named(results.values).items()}
+            self._hand_back(index, results.buffers)
+            found = Computed(values, {}, self._gradients_of(index, results))
+            if why := self._verification.disagreement(each, found, self.step + 1):
+                self.departed[index] = why
+
+    def _gradients_of(self, index: int, results: Results) -> dict[str, Tensor]:
+        """A member's gradients by the names of its parameters."""
+        own = self.trials[index].state.parameters
+        each = [None if gradient is None else gradient[index] for gradient in results.gradients]
+        if self._is_joined:
+            each = split(each[0], list(own.values()))
+        named = zip(own, each, strict=True)
+        return {name: gradient for name, gradient in named if gradient is not None}
+
+    @torch.no_grad()
+    def _hand_back(self, index: int, buffers: Sequence[Tensor]) -> None:
+        """Let a member's networks and store have what its part of the batch has come to."""
+        slots = self._slots[index]
+        for own, stacked in zip(slots.trained, self._stacked.parameters, strict=True):
+            own.copy_(stacked[index])
+        pairs = zip(slots.buffers, buffers, strict=True)
+        left = [stacked[index].to(own.dtype, copy=True) for own, stacked in pairs]
+        slots.put(left, self._assigned)
 
     def _first_batch(self) -> Batch:
         trials = self.trials[:1] if self._shares_data else self.trials
@@ -207,8 +268,23 @@ class Together:
             graph = capture(trial.experiment, trial.state, one, names)
             if self._is_joined and not all(graph.has_gradient):
                 raise FusionError("the objective does not depend on all parameters")
+            self._check_buffers(graph, one)
             self._ready[key] = self._step_of(graph, batch, one)
         return self._ready[key]
+
+    @torch.no_grad()
+    def _check_buffers(self, graph: StepGraph, batch: Sequence[Tensor]) -> None:
+        """Refuse programs that assign buffers of other shapes than those they found."""
+        buffers, at = graph.slots.buffers, len(graph.slots.trained) + 1
+        draws = Draws([self.trials[0].random["torch"]]).next(graph.draw)
+        given = [*graph.slots.inputs(), *batch, *(draw[0] for draw in draws)]
+        left = graph.module(*given)[at:] if any(graph.assigned) else buffers
+        for one, other in zip(buffers, left, strict=True):
+            if (one.shape, one.dtype) != (other.shape, other.dtype):
+                raise CaptureError(
+                    f"the programs assign a buffer of shape {tuple(one.shape)} ({one.dtype}) one "
+                    f"of shape {tuple(other.shape)} ({other.dtype})"
+                )
 
     def _step_of(self, graph: StepGraph, batch: Batch, one: Sequence[Tensor]) -> BatchedStep:
         generators = [trial.random["torch"] for trial in self.trials]
@@ -225,7 +301,7 @@ class Together:
 
     def _results(self, batch: Batch) -> Results:
         ready = self._for(batch)
-        self._names = ready.graph.names
+        self._names, self._assigned = ready.graph.names, ready.graph.assigned
         draws = self._draws.next(ready.graph.draw, self._steps_alike())
         return ready.run(self._inputs(batch, draws))
 

@@ -15,6 +15,7 @@ from pyro_decomp.ensemble.members import Member
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.objective_weights import objective_weights
+from pyro_decomp.optimizers import is_elementwise, is_unobserved
 from pyro_decomp.run import describe, digest
 from pyro_decomp.scheduled_numbers import full_name
 from pyro_decomp.schedules import Schedule
@@ -86,6 +87,33 @@ class Trial:
         """Where its programs find their tensors, these numbers among them."""
         return Slots(self.experiment, self.state, self.first_batch, weights)
 
+    def moved(self) -> str:
+        """What its programs keep in Python that is not as when it was made; empty if all is."""
+        with self.experiment.at_first_step():  # what schedules set is an input
+            moved = self.state.program.moved()
+        return _listed([path for path in moved if not path.endswith(".training")])
+
+    def why_alone(self) -> str:
+        """What keeps it from training with others, in a clause; empty if nothing is known to.
+
+        It is to be asked for when all that are to train together are made: they may share what an
+        imported module keeps, and each has the last one's then.
+        """
+        if self.experiment.auxiliaries:
+            return "the objective trains networks of its own on the programs' traces"
+        optimizer = self.optimizer(list(self.state.parameters.values()))
+        if not is_elementwise(optimizer):
+            kind = type(optimizer).__name__
+            return f"the optimiser {kind} is not known to treat numbers one by one"
+        if not is_unobserved(optimizer):
+            return "hooks run at the optimiser's steps, and may change what the programs compute"
+        moving = self.state.program.moving
+        if paths := [p for p, kind in moving.items() if kind not in ("tensor", "generator")]:
+            return f"every run of the programs changes {_listed(paths)}, which Python keeps"
+        if shared := self.moved():
+            return f"another member has changed {shared}, which they share"
+        return ""
+
     def outline(self) -> tuple[Any, ...]:
         """What members that train together must have in common, before their programs are run.
 
@@ -94,9 +122,11 @@ class Trial:
         """
         experiment, total = self.experiment, self.experiment.total_steps
         scheduled = {full_name(name): each for name, each in experiment.schedules.items()}
-        optimizer = self.optimizer(list(self.state.parameters.values()))
+        parameters = list(self.state.parameters.values())
+        place = {id(parameter): index for index, parameter in enumerate(parameters)}
+        optimizer = self.optimizer(parameters)
         groups = [
-            {name: value for name, value in group.items() if name != "params"}
+            group | {"params": [place.get(id(parameter)) for parameter in group["params"]]}
             for group in optimizer.param_groups
         ]
         return (
@@ -119,6 +149,11 @@ class Trial:
         slots = self.slots(weights)
         with seeded(derive(self.member.seed, TRAINING_STREAM)):
             return sign(self.experiment, slots, self.first_batch)[0]
+
+
+def _listed(paths: Sequence[str]) -> str:
+    rest = len(paths) - 3
+    return " and ".join(paths[:3]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def own_numbers(trials: Sequence[Trial]) -> list[str]:

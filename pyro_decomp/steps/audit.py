@@ -71,7 +71,7 @@ class Audit:
         Raises:
             NonFiniteError: The objective is infinite or not a number.
         """
-        generators, before = random_state(), self._buffers()
+        generators, before = random_state(), self.buffers()
         gradients: dict[str, Tensor] = {}
         with self.unmoved():
             if has_gradients:
@@ -79,11 +79,11 @@ class Audit:
                 gradients = {name: g.clone() for name, g in self._eager.gradients().items()}
             else:
                 _, values = self._eager.estimate(batch, step)
-            return Computed(values, self._buffers(), gradients, generators, before)
+            return Computed(values, self.buffers(), gradients, generators, before)
 
     def of_step(self, step: GraphStep, values: Mapping[str, float]) -> Computed:
         """What a step has just given, its gradients still in place."""
-        return Computed(values, self._buffers(), step.gradients())
+        return Computed(values, self.buffers(), step.gradients())
 
     def disagreement(self, wanted: Computed, found: Computed, batch: Batch, step: int) -> str:
         """What differs, in a clause; empty if nothing does.
@@ -112,7 +112,8 @@ class Audit:
         sizes, apart = _sizes(wanted), _apart(wanted, found)
         return [k for k, distance in apart.items() if not distance <= self._tolerance * sizes[k]]
 
-    def _buffers(self) -> dict[str, Tensor]:
+    def buffers(self) -> dict[str, Tensor]:
+        """What networks have that is not trained, as it is now."""
         places = [*self._untrained()]
         return {f"{i} {p.path}": p.tensor.detach().clone() for i, p in enumerate(places)}
 

@@ -1,6 +1,5 @@
 """When steps are held against the programs, and the last moment at which they agreed."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,12 +10,11 @@ from pyro_decomp.experiment import Experiment
 from pyro_decomp.program_state import Fingerprint, ProgramState
 from pyro_decomp.state import State
 from pyro_decomp.steps.audit import Audit, Computed
+from pyro_decomp.steps.budget import Budget
 from pyro_decomp.steps.eager import EagerStep
 from pyro_decomp.steps.graph import GraphStep
 from pyro_decomp.steps.moment import Moment
 from pyro_decomp.steps.result import Departed, StepResult
-
-SHARE, LEAST = 0.02, 0.02  # of the run's time, and seconds, that audits may take: the larger
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,6 @@ class _Pending:
     before: Moment
     wanted: Computed
     batch: Batch
-    began: float
 
 
 class Auditor:
@@ -66,13 +63,13 @@ class Auditor:
             report=between,
         )
         self._audit = Audit(EagerStep(experiment, state, precision), state, precision)
-        self._began, self._spent = time.monotonic(), 0.0
+        self._budget = Budget()
         self._kept: Fingerprint | None = None
         self.agreed: Moment | None = None
 
     def begin(self, step: int, rows: int) -> None:
         """Take for right what there is before the first step that is taken."""
-        self._began = time.monotonic()
+        self._budget.begin()
         self._kept = self._fingerprint(step)
         self.agreed = self._moment(step, rows)
 
@@ -99,14 +96,13 @@ class Auditor:
             Departed: See :meth:`check`.
         """
         is_last = step == self._experiment.total_steps
-        if not is_last and not self._is_due(step):
+        if not is_last and not self._budget.allows(step):
             return None
-        began = time.monotonic()
-        self.check(step)
-        moment = self._moment(step - 1, rows)
-        wanted = self._audit.by_programs(batch, step, has_gradients=is_last)
-        self._spent += time.monotonic() - began
-        return _Pending(moment, wanted, batch, began)
+        with self._budget.spending():
+            self.check(step)
+            moment = self._moment(step - 1, rows)
+            wanted = self._audit.by_programs(batch, step, has_gradients=is_last)
+        return _Pending(moment, wanted, batch)
 
     def after(self, pending: _Pending, result: StepResult, step: int) -> None:
         """Compare a step that was taken with what the programs gave.
@@ -114,13 +110,12 @@ class Auditor:
         Raises:
             Departed: They differ; the message says in what.
         """
-        began = time.monotonic()
-        found = self._audit.of_step(self._compute, result.values)
-        why = self._audit.disagreement(pending.wanted, found, pending.batch, step)
+        with self._budget.spending():
+            found = self._audit.of_step(self._compute, result.values)
+            why = self._audit.disagreement(pending.wanted, found, pending.batch, step)
         if why:
             raise Departed(why)
         self.agreed = pending.before
-        self._spent += time.monotonic() - began
 
     def _fingerprint(self, step: int) -> Fingerprint:
         """With the numbers that schedules set as they are at the first step."""
@@ -128,10 +123,6 @@ class Auditor:
         fingerprint = self._programs.fingerprint()
         self._experiment.apply_schedules(max(step, 1))
         return fingerprint
-
-    def _is_due(self, step: int) -> bool:
-        is_power = step > 1 and step & (step - 1) == 0
-        return is_power and self._spent < max(LEAST, SHARE * (time.monotonic() - self._began))
 
     def _moment(self, step: int, rows: int) -> Moment:
         programs = (self._programs, self._others)

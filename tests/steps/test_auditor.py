@@ -27,7 +27,7 @@ WAYS = ["captured", *([] if library.why_not() else ["fused"])]
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Audits at all powers of two, however slow the machine."""
-    monkeypatch.setattr("pyro_decomp.steps.auditor.LEAST", 1e9)
+    monkeypatch.setattr("pyro_decomp.steps.budget.LEAST", 1e9)
 
 
 def scale(experiment: Experiment, programs: Programs, step: int) -> None:

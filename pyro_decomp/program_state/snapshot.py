@@ -4,6 +4,7 @@ import copy
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Set
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from io import IOBase
 from types import CellType, FunctionType, GeneratorType, ModuleType
@@ -103,6 +104,8 @@ def _restores(thing: Any) -> Iterable[Restore]:
             yield partial(_set_back, thing, {n: vars(thing)[n] for n in names})
     elif isinstance(thing, ModuleType):
         return
+    elif isinstance(thing, ContextVar):
+        yield partial(_set_back_context, thing, _of_context(thing))
     elif is_random(thing):
         yield _generator_of_numbers(thing)
     elif isinstance(thing, GeneratorType | IOBase):
@@ -166,6 +169,21 @@ def _refill_cell(cell: CellType, kept: Any) -> bool:
             del cell.cell_contents
         else:
             cell.cell_contents = kept
+    return True
+
+
+def _of_context(variable: "ContextVar[Any]") -> Any:
+    try:
+        return variable.get()
+    except LookupError:
+        return _ABSENT
+
+
+def _set_back_context(variable: "ContextVar[Any]", kept: Any) -> bool:
+    if _of_context(variable) is not kept:
+        if kept is _ABSENT:
+            return False
+        variable.set(kept)
     return True
 
 

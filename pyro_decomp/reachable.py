@@ -46,11 +46,12 @@ _MACHINERY = (
     *(FunctionType, _lru_cache_wrapper, staticmethod, classmethod),
     *(property, cached_property, MemberDescriptorType),
 )
-_HOOKS = (
+HOOKS = (
     *("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"),
     *("_state_dict_hooks", "_state_dict_pre_hooks"),
     *("_load_state_dict_pre_hooks", "_load_state_dict_post_hooks"),
 )
+"""Where networks keep the hooks that are registered on them."""
 MODULE_INSIDE = (frozenset(vars(nn.Module())) - {"training"}) | {
     *("_pyro_name", "_pyro_context", "_pyro_params", "_pyro_samples")
 }
@@ -117,7 +118,8 @@ def slots(thing: Any) -> Iterator[Slot]:
     those of the function that it wraps; a ``partial`` its function's and its arguments, by the
     names of the parameters; a network its attributes, parameters, buffers and submodules by their
     own names; any other object its attributes and ``__slots__``, and the attributes and methods of
-    its class if that is no library's; a container its items; a context variable its value. Plain values and tensors have none.
+    its class if that is no library's; a container its items; a context variable its value. Plain
+    values and tensors have none.
     """
     seen: set[str] = set()
     parts, waiting = {id(thing)}, [iter(places(thing))]
@@ -262,7 +264,7 @@ def _of_network(network: nn.Module) -> Iterator[Slot]:
         kept = inside.get(kind)
         if kept:
             yield from _items(kept)
-    for kind in _HOOKS:
+    for kind in HOOKS:
         hooks = inside.get(kind)
         for index, hook in enumerate(list(hooks.values()) if hooks else ()):
             yield Slot(f"{kind[1:]}.{index}", hook, hooks, index, _FIXED)

@@ -259,9 +259,8 @@ class Loop:
     def _go_back(self, why: str) -> None:
         """Go on from the last moment at which steps agreed with the programs, by the programs."""
         assert self._auditor is not None
-        assert self._auditor.agreed is not None
-        seen, moment = self.step, self._auditor.agreed
-        lost = moment.put_back()
+        seen = self.step
+        moment, lost = self._auditor.go_back()
         self.step = moment.step
         self.history = {name: column[: moment.rows] for name, column in self.history.items()}
         self._update = Update(self.optimizer)  # what the vector's kept is no longer right
@@ -271,7 +270,7 @@ class Loop:
         self.save()
         if lost:
             raise RunError(
-                f"{why}, and {' and '.join(lost)} cannot be taken back: the run is saved as it was "
+                f"{why}, and {' and '.join(lost[:3])} cannot be taken back: the run is saved as it was "
                 f"at step {self.step}; train again with --steps eager"
             )
         self._go_eager(why)

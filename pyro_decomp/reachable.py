@@ -5,6 +5,7 @@ import gc
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from enum import Enum
 from functools import _lru_cache_wrapper, cached_property, lru_cache, partial
 from itertools import islice
@@ -45,11 +46,12 @@ _MACHINERY = (
     *(FunctionType, _lru_cache_wrapper, staticmethod, classmethod),
     *(property, cached_property, MemberDescriptorType),
 )
-_HOOKS = (
+HOOKS = (
     *("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"),
     *("_state_dict_hooks", "_state_dict_pre_hooks"),
     *("_load_state_dict_pre_hooks", "_load_state_dict_post_hooks"),
 )
+"""Where networks keep the hooks that are registered on them."""
 MODULE_INSIDE = (frozenset(vars(nn.Module())) - {"training"}) | {
     *("_pyro_name", "_pyro_context", "_pyro_params", "_pyro_samples")
 }
@@ -116,7 +118,8 @@ def slots(thing: Any) -> Iterator[Slot]:
     those of the function that it wraps; a ``partial`` its function's and its arguments, by the
     names of the parameters; a network its attributes, parameters, buffers and submodules by their
     own names; any other object its attributes and ``__slots__``, and the attributes and methods of
-    its class if that is no library's; a container its items. Plain values and tensors have none.
+    its class if that is no library's; a container its items; a context variable its value. Plain
+    values and tensors have none.
     """
     seen: set[str] = set()
     parts, waiting = {id(thing)}, [iter(places(thing))]
@@ -213,6 +216,14 @@ def _of_cached(thing: Any) -> Iterator[Slot]:
         yield Slot(f"cached_{index}", each, thing, index, _FIXED)
 
 
+def _of_context_variable(variable: "ContextVar[Any]") -> Iterator[Slot]:
+    try:
+        value = variable.get()
+    except LookupError:  # nothing is there yet
+        return
+    yield Slot("value", value, variable, None, _CONTEXT)
+
+
 def _of_function(function: FunctionType) -> Iterator[Slot]:
     wrapped = vars(function).get("__wrapped__")
     if wrapped is not None:
@@ -253,7 +264,7 @@ def _of_network(network: nn.Module) -> Iterator[Slot]:
         kept = inside.get(kind)
         if kept:
             yield from _items(kept)
-    for kind in _HOOKS:
+    for kind in HOOKS:
         hooks = inside.get(kind)
         for index, hook in enumerate(list(hooks.values()) if hooks else ()):
             yield Slot(f"{kind[1:]}.{index}", hook, hooks, index, _FIXED)
@@ -425,6 +436,7 @@ def _empty_cell(cell: CellType, _: Any) -> None:
 _ITEM = Access(_read_item, _write_item, lambda owner, key: owner.__delitem__(key))
 _ATTRIBUTE = Access(getattr, setattr, delattr)
 _CELL = Access(_read_cell, _write_cell, _empty_cell)
+_CONTEXT = Access(lambda variable, _: variable.get(), lambda variable, _, new: variable.set(new))
 _FIXED = Access()
 _FINDERS: tuple[tuple[Any, Callable[[Any], Iterable[Slot]]], ...] = (
     (type, _of_class),
@@ -432,6 +444,7 @@ _FINDERS: tuple[tuple[Any, Callable[[Any], Iterable[Slot]]], ...] = (
     (FunctionType, _of_function),
     (partial, _of_partial),
     (_lru_cache_wrapper, _of_cached),
+    (ContextVar, _of_context_variable),
 )
 _finders = ByType(_find_finder)
 _members = ByType(_find_members)

@@ -76,6 +76,11 @@ class State:
         if shapes[0] != shapes[1]:
             raise ValueError(f"expected parameters {shapes[0]}, got {shapes[1]}")
         for module, values in zip(self.modules, tensors["modules"], strict=True):
+            for path, part in module.named_modules():
+                for name, buffer in part._buffers.items():
+                    saved = values.get(f"{path}.{name}" if path else name, buffer)
+                    if buffer is not None and saved.dtype != buffer.dtype:  # one assigned anew
+                        part._buffers[name] = buffer.to(saved.dtype)
             module.load_state_dict(values)
         for name, value in tensors["parameters"].items():
             mine[name].copy_(value)

@@ -189,14 +189,6 @@ NOT_YET: dict[str, tuple[str, Sequence[str]]] = {  # area: why, and which rows
         "issue 10: p(z) is one prior for all data",
         ["column", "argument", "observed site"],
     ),
-    "counter, resumed": (
-        "issue 10: Python state is not kept",
-        ["ramp", "stages"],
-    ),
-    "counter, loaded": (
-        "issue 10: Python state is not kept",
-        ["ramp", "stages"],
-    ),
     "time stamps": (
         "issue 10: rounded to 32 bits",
         ["right"],

@@ -4,6 +4,7 @@ import copy
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Set
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from io import IOBase
 from types import CellType, FunctionType, GeneratorType, ModuleType
@@ -17,6 +18,7 @@ from pyro_decomp.program_state.own import is_iterator, own, version_of
 from pyro_decomp.program_state.random_numbers import is_random, set_state_of, state_of
 from pyro_decomp.program_state.walk import Node
 from pyro_decomp.reachable import (
+    HOOKS,
     MODULE_INSIDE,
     PLAIN,
     attributes_of,
@@ -103,6 +105,8 @@ def _restores(thing: Any) -> Iterable[Restore]:
             yield partial(_set_back, thing, {n: vars(thing)[n] for n in names})
     elif isinstance(thing, ModuleType):
         return
+    elif isinstance(thing, ContextVar):
+        yield partial(_set_back_context, thing, _of_context(thing))
     elif is_random(thing):
         yield _generator_of_numbers(thing)
     elif isinstance(thing, GeneratorType | IOBase):
@@ -124,7 +128,8 @@ def _object(thing: Any) -> Iterable[Restore]:
     inside = attributes_of(thing)
     if isinstance(thing, nn.Module):
         made_of = _made_of(thing)
-        yield partial(_set_back_network, thing, made_of, _outside(inside, MODULE_INSIDE))
+        hooks = [(inside[kind], dict(inside[kind])) for kind in HOOKS if kind in inside]
+        yield partial(_set_back_network, thing, made_of, _outside(inside, MODULE_INSIDE), hooks)
     elif left_out := remembered[type(thing)]:
         yield partial(_refill_rest, inside, _outside(inside, left_out), left_out)
     else:
@@ -166,6 +171,21 @@ def _refill_cell(cell: CellType, kept: Any) -> bool:
             del cell.cell_contents
         else:
             cell.cell_contents = kept
+    return True
+
+
+def _of_context(variable: "ContextVar[Any]") -> Any:
+    try:
+        return variable.get()
+    except LookupError:
+        return _ABSENT
+
+
+def _set_back_context(variable: "ContextVar[Any]", kept: Any) -> bool:
+    if _of_context(variable) is not kept:
+        if kept is _ABSENT:
+            return False
+        variable.set(kept)
     return True
 
 
@@ -245,10 +265,17 @@ def _made_of(network: nn.Module) -> tuple[Any, ...]:
     return type(network), [list(each) for each in names], [*map(id, network._modules.values())]
 
 
-def _set_back_network(network: nn.Module, made_of: tuple[Any, ...], kept: dict[str, Any]) -> bool:
+def _set_back_network(
+    network: nn.Module,
+    made_of: tuple[Any, ...],
+    kept: dict[str, Any],
+    hooks: Iterable[tuple[Any, dict[Any, Any]]],
+) -> bool:
     """What torch itself keeps in a network stays, and one that was built since stays as it is."""
     if _made_of(network) != made_of:
         return True
+    for registered, before in hooks:
+        _refill_dict(registered, before)
     return _refill_rest(attributes_of(network), kept, MODULE_INSIDE)
 
 

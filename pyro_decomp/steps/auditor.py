@@ -117,6 +117,19 @@ class Auditor:
             raise Departed(why)
         self.agreed = pending.before
 
+    def go_back(self) -> tuple[Moment, list[str]]:
+        """Make everything as it was when steps last agreed with the programs.
+
+        Returns:
+            That moment, and the paths of what the programs keep that could not be taken back.
+        """
+        assert self.agreed is not None
+        assert self._kept is not None
+        lost = self.agreed.put_back()
+        moved = self._kept.difference(self._fingerprint(self.agreed.step))
+        others = [path for path in moved if path not in lost and not self._compute.follows(path)]
+        return self.agreed, [*lost, *others]
+
     def _fingerprint(self, step: int) -> Fingerprint:
         """With the numbers that schedules set as they are at the first step."""
         self._experiment.apply_schedules(1)

@@ -36,7 +36,7 @@ def resolve(asked: Execution, experiment: Experiment, state: State) -> Execution
         threads = 1 if is_small(experiment) else torch.get_num_threads()
     if precision != "float32" and (reason := _why_not(experiment, state, precision)):
         raise ExperimentError(f"precision: expected float32 or auto, as the programs fail {reason}")
-    why_format = ""
+    why_format = asked.why_format  # of a run that goes on
     if layout == "auto":
         layout = "channels_last" if is_convolutional(state) else "contiguous"
     if layout == "channels_last":

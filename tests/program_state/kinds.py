@@ -5,6 +5,7 @@ import itertools
 import random
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -271,6 +272,16 @@ def method_of_another() -> Callable[[], float]:
     return Program().run
 
 
+def context_variable() -> Callable[[], float]:
+    count: ContextVar[int] = ContextVar("count", default=0)
+
+    def run() -> float:
+        count.set(count.get() + 1)
+        return count.get()
+
+    return run
+
+
 def numbers() -> list[int]:
     return list(range(10))
 
@@ -299,6 +310,7 @@ KINDS: dict[str, Kind] = {
     "argument of a partial": Kind(lambda: partial(append, [0]), "model.container"),
     "list in a tuple in a dictionary": Kind(method_of_another, "model.parts.0.calls.prior.1"),
     "object of a callback": Kind(object_of_a_callback, "model.annealing.levels.rate"),
+    "context variable": Kind(context_variable, "model.count.value"),
     "itertools.count": Kind(lambda: advanced(itertools.count), "model.order"),
     "iterator of a list": Kind(lambda: advanced(lambda: iter(numbers())), "model.order"),
     "iterator of a range": Kind(lambda: advanced(lambda: iter(range(10))), "model.order"),

@@ -87,8 +87,18 @@ FOLLOWED: dict[str, Change] = {
 }
 
 
+FOLLOWED_OFTEN = {"beta_often", "frozen", "buffer_anew"}
+
+
+@pytest.mark.filterwarnings("ignore:`elbo.divergence` moved")  # which is another object
 @pytest.mark.parametrize("how", WAYS)
-@pytest.mark.parametrize("name", FOLLOWED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        each if each in FOLLOWED_OFTEN else pytest.param(each, marks=pytest.mark.slow)
+        for each in FOLLOWED
+    ],
+)
 def test_a_change_is_followed(name: str, how: str, tmp_path: Path) -> None:
     options: dict[str, Any] = {"programs": lambda: Programs(nn.Dropout(0.2))}
     eager = trained(tmp_path / "eager", "eager", FOLLOWED[name], **options)

@@ -95,6 +95,8 @@ def is_iterator(thing: Any) -> bool:
 
 def parts_of_iterator(iterator: Any) -> list[Any]:
     """What an iterator goes through, and other things that it keeps."""
+    if type(iterator) is itertools.cycle:  # which is replaced as a whole, and has what it keeps
+        return []
     return [part for part in _reduced(iterator) if type(part) not in PLAIN]
 
 

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import wraps
+from functools import _lru_cache_wrapper, wraps
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from pyro_decomp.program_state.kept_values import UnkeptError, encoded, put
 from pyro_decomp.program_state.random_numbers import numbers_of, state_of
 from pyro_decomp.program_state.snapshot import Snapshot
 from pyro_decomp.program_state.walk import Node, walk
+from pyro_decomp.reachable import PLAIN
 from pyro_decomp.seeds import random_state, set_random_state
 
 T = TypeVar("T")
@@ -154,9 +155,12 @@ class ProgramState:
         with _disable_current_modes():
             nodes = self._nodes()
             things = {node.path: node.thing for node in nodes if not node.is_part}
+            remembered = {node.path for node in nodes if _is_remembered(node)}
             values: dict[str, Any] = {}
             unkept: list[str] = []
             for path in self._made.difference(Fingerprint(nodes)):
+                if path in remembered:
+                    continue
                 try:
                     values[path] = encoded(things[path])
                 except (UnkeptError, KeyError):
@@ -198,6 +202,12 @@ def undisturbed(programs: Iterable[Any] = ()) -> Iterator[None]:
     roots = {f"program_{index}": program for index, program in enumerate(programs)}
     with ProgramState(find_modules(roots.values()), **roots).undisturbed():
         yield
+
+
+def _is_remembered(node: Node) -> bool:
+    """Whether it is a plain result that a cached function computes again where it is missing."""
+    is_cached = node.slot is not None and isinstance(node.slot.owner, _lru_cache_wrapper)
+    return is_cached and type(node.thing) in PLAIN
 
 
 def _global_numbers() -> dict[str, Any]:

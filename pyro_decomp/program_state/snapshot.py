@@ -1,6 +1,7 @@
 """What programs keep at one moment, so that it can be put back."""
 
 import copy
+import itertools
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Set
 from contextlib import suppress
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pyro_decomp.program_state.own import is_iterator, own, version_of
+from pyro_decomp.program_state.own import is_iterator, own, parts_of_iterator, version_of
 from pyro_decomp.program_state.random_numbers import is_random, set_state_of, state_of
 from pyro_decomp.program_state.walk import Node
 from pyro_decomp.reachable import (
@@ -326,7 +327,7 @@ def _iterator(places: list[Node]) -> Restore:
     thing = places[0].thing
     before = own(thing)
     try:
-        kept = copy.copy(thing)
+        kept = _copy_of(thing)
     except TypeError:
         kept = None
 
@@ -335,18 +336,35 @@ def _iterator(places: list[Node]) -> Restore:
             return True
         with suppress(AttributeError, TypeError):  # in place, unless it came to its end
             (*_, position) = kept.__reduce__()
-            thing.__setstate__(position)
+            if not isinstance(thing, itertools.cycle):
+                thing.__setstate__(position)
             if own(thing) == before:
                 return True
         writes = [each.slot.set for each in places if each.slot is not None]
         if kept is None or not writes or None in writes:
             return False
-        fresh = copy.copy(kept)
+        fresh = _copy_of(kept)
         for write in writes:
             write(fresh)  # type: ignore[misc]
         return bool(own(fresh) == before)
 
     return restore
+
+
+def _copy_of(iterator: Any) -> Any:
+    """Another that stands where it stands.
+
+    Raises:
+        TypeError: It goes through something that cannot be copied.
+    """
+    if not isinstance(iterator, itertools.cycle):
+        return copy.copy(iterator)
+    _, (inner,), (saved, is_first_pass) = iterator.__reduce__()  # both would be shared by a copy
+    if any(is_iterator(part) for part in parts_of_iterator(inner)):
+        raise TypeError("an iterator of iterators")
+    fresh = itertools.cycle(copy.copy(inner))
+    fresh.__setstate__((list(saved), is_first_pass))
+    return fresh
 
 
 def _generator_of_numbers(generator: Any) -> Restore:

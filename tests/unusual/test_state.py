@@ -17,7 +17,17 @@ from tests.refusals import result_or_refusal
 from tests.unusual.comparison import SEEDS, TRIAL, Result, assert_same, eager, flat, trained
 from tests.unusual.state import HARMLESS, STATEFUL, nothing
 
-pytestmark = pytest.mark.skipif(bool(library.why_not()), reason="no C compiler")
+pytestmark = [
+    pytest.mark.skipif(bool(library.why_not()), reason="no C compiler"),
+    *(
+        pytest.mark.filterwarnings(f"ignore::pyro_decomp.{told}")
+        for told in (
+            "loop.ExecutionWarning",
+            "state.UnkeptStateWarning",
+            "capture.repeats.WrittenOnlyWarning",
+        )
+    ),
+]
 
 TOLERANCE = 1e-10
 OFTEN = {  # in every run of the tests; the slow tests have all

@@ -9,9 +9,6 @@ from typing import Any
 
 import pytest
 
-WITH_KL = "beta, capacity, annealed prior, total correlation, DIP I, DIP II, entropy, factor"
-WITH_KL += ", exclusive KL, inclusive KL, InfoVAE"
-
 NOT_YET: dict[str, tuple[str, Sequence[str]]] = {  # area: why, and which rows
     "command lines": (
         "issue 11: what was not foreseen, or takes for ever",
@@ -101,129 +98,6 @@ NOT_YET: dict[str, tuple[str, Sequence[str]]] = {  # area: why, and which rows
             "modularity without a code of noise, n = 500",
             "FactorVAE score of turned codes",
         ],
-    ),
-    "plain formulas": (
-        "issue 10: a Normal with covariances has a Monte-Carlo KL",
-        [
-            f"{name}; {family}; {size}; True"
-            for name in WITH_KL.split(", ")
-            for family in ("full covariance", "low rank")
-            for size in (30, 7)
-        ],
-    ),
-    "AutoNormal": (
-        "issue 10: AutoNormal in batches meets provenance",
-        ["batches"],
-    ),
-    "AutoNormal in batches": (
-        "issue 10: AutoNormal in batches meets provenance",
-        ["trains with its plate", "says how without"],
-    ),
-    "straight through": (
-        "issue 10: a density is asked for that there is not",
-        ["trained on a divergence", "evaluated"],
-    ),
-    "closed-form KL": (
-        "issue 10: a Normal with covariances has a Monte-Carlo KL",
-        ["full", "low rank"],
-    ),
-    "moving support": (
-        "issue 10: torch refuses values outside the support",
-        ["exclusive", "total correlation", "inclusive"],
-    ),
-    "annealed mixture": (
-        "issue 10: the shape is taken for another",
-        ["of numbers", "of vectors"],
-    ),
-    "Lp-nested gradient": (
-        "issue 10: the gradient of a norm of 0 is not a number",
-        ["of a Normal", "of an objective"],
-    ),
-    "row mask": (
-        "issue 10: masked rows enter q(z)",
-        ["kl", "log_likelihood", "elbo", "marginal_kl", "dimensionwise_kl", "total_correlation"],
-    ),
-    "row mask in training": (
-        "issue 10: masked rows enter q(z) and the means",
-        ["kl", "divergence", "log_likelihood"],
-    ),
-    "annealing scale": (
-        "issue 10: a scale enters the terms",
-        ["0.1"],
-    ),
-    "log p(x) of scaled programs": (
-        "issue 10: a scale enters log p(x)",
-        ["0.1"],
-    ),
-    "missing entries": (
-        "issue 10: obs_mask is taken for labels",
-        ["obs_mask"],
-    ),
-    "label as an argument": (
-        "issue 10: p(z) is one prior for all data",
-        ["label"],
-    ),
-    "priors given something": (
-        "issue 10: p(z) is one prior for all data",
-        [
-            "column, inclusive",
-            "column, exclusive",
-            "argument, inclusive",
-            "argument, exclusive",
-            "observed site, inclusive",
-            "observed site, exclusive",
-        ],
-    ),
-    "samples of priors given something": (
-        "issue 10: pairs of one datum are counted",
-        [
-            "column, MMD",
-            "column, energy distance",
-            "argument, MMD",
-            "argument, energy distance",
-            "observed site, MMD",
-            "observed site, energy distance",
-        ],
-    ),
-    "parts of priors given something": (
-        "issue 10: p(z) is one prior for all data",
-        ["column", "argument", "observed site"],
-    ),
-    "time stamps": (
-        "issue 10: rounded to 32 bits",
-        ["right"],
-    ),
-    "masked array": (
-        "issue 10: the mask is dropped",
-        ["right"],
-    ),
-    "header of numbers": (
-        "issue 10: a header of numbers is data",
-        ["right"],
-    ),
-    "row numbers": (
-        "issue 10: row numbers are data",
-        ["right"],
-    ),
-    "constant columns": (
-        "issue 10: the columns are not named",
-        ["right"],
-    ),
-    "trials": (
-        "issue 10: another data type, lazy weights",
-        ["float64_default", "tokens", "weights, lazy"],
-    ),
-    "value outside the support": (
-        "issue 10: only the first batch is looked at",
-        ["eager", "captured", "fused", "auto"],
-    ),
-    "a last batch of one": (
-        "issue 10: torch's own error",
-        ["right"],
-    ),
-    "channels last": (
-        "issue 10: drawn as vectors",
-        ["right"],
     ),
 }
 

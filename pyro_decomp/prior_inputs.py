@@ -62,6 +62,9 @@ def prior_inputs(
 ) -> PriorInputs:
     """Find out what the prior is computed from, by running it once (twice where there are labels).
 
+    It is run once more where networks have a row for each datum of the batch, with other numbers
+    in them: a table that is the same in all rows at first is not to pass for one prior of all data.
+
     Every operation tells what it passes on of its arguments to its results. Operations that take
     only a shape, such as ``x.new_zeros(2)``, pass nothing on. What programs take from elsewhere,
     such as a tensor of the module that made them, is seen too if it tells the data of this batch
@@ -85,11 +88,11 @@ def prior_inputs(
         if site["is_observed"] and site["fn"].has_enumerate_support and _is_in(plate, site)
     }
 
-    def found(labels: tuple[str, ...]) -> "_AtOneCode":
+    def found(labels: tuple[str, ...], *, moved: bool = False) -> "_AtOneCode":
         program, provenance = unlabelled(model, labels), Provenance()
         named = _by_name(model, args, kwargs)
         copies = [_named_copy(each, word, provenance) for word, each in named]
-        recorder = _AtOneCode(local, values, plate, provenance)
+        recorder = _AtOneCode(local, values, plate, provenance, moves_tables=moved)
         with provenance, suppress(LastSiteReached), poutine.block(), recorder:
             program(*copies[: len(args)], **dict(zip(kwargs, copies[len(args) :], strict=True)))
         return recorder
@@ -103,12 +106,35 @@ def prior_inputs(
         labels = tuple(name for name in trace.nodes if name in observed)
         if labels:
             seen = found(labels)
+        if any(not names - set(seen.names) for names in seen.names.values()):
+            with _tables_moved(modules, plate.size) as are_tables:
+                other = found(labels, moved=True) if are_tables or seen.sees_tables else seen
+            seen.names = {n: names | other.names.get(n, names) for n, names in seen.names.items()}
     drawn = set(seen.names)
     return PriorInputs(
         labels,
         {name: (names & drawn) - {name} for name, names in seen.names.items()},
         {name: names - drawn for name, names in seen.names.items()},
     )
+
+
+@contextmanager
+def _tables_moved(modules: list[nn.Module], size: int) -> Iterator[bool]:
+    """Other numbers in all parameters with so many rows or columns; gives whether there are any."""
+    parts = {part for module in modules for part in module.modules()}
+    kept = [
+        (part, name, parameter)
+        for part in parts
+        for name, parameter in part._parameters.items()
+        if parameter is not None and size in parameter.shape
+    ]
+    try:
+        for part, name, parameter in kept:
+            part._parameters[name] = nn.Parameter(parameter + torch.rand_like(parameter))
+        yield bool(kept)
+    finally:
+        for part, name, parameter in kept:
+            part._parameters[name] = parameter
 
 
 class _AtOneCode(Messenger):
@@ -120,9 +146,13 @@ class _AtOneCode(Messenger):
         values: Mapping[str, Tensor],
         plate: CondIndepStackFrame,
         provenance: Provenance,
+        *,
+        moves_tables: bool,
     ) -> None:
         super().__init__()
         self._waiting = set(latents)
+        self._moves_tables = moves_tables
+        self.sees_tables = False
         self._values = values
         self._plate = plate
         self._provenance = provenance
@@ -142,6 +172,12 @@ class _AtOneCode(Messenger):
             value = value.clone()
             self._provenance.set(value, {name})
         msg["value"], msg["done"] = value, True
+
+    def _pyro_post_param(self, msg: Any) -> None:
+        if isinstance(msg["value"], Tensor) and self._plate.size in msg["value"].shape:
+            self.sees_tables = True
+            if self._moves_tables:
+                msg["value"] = msg["value"] + torch.rand_like(msg["value"])
 
     def _pyro_post_sample(self, msg: Any) -> None:
         name, value = msg["name"], msg["value"]

@@ -224,6 +224,12 @@ def same(a: Any, b: Any) -> bool:
     return _holds((a - b).abs() <= 1e-5 * b.abs())
 
 
+def same_mask(a: bool | Tensor | None, b: bool | Tensor | None) -> bool:
+    """Whether two masks, of which None leaves out nothing, leave out the same."""
+    a, b = (torch.as_tensor(True if mask is None else mask) for mask in (a, b))
+    return _holds(a == b)
+
+
 def _holds(all_of: Tensor) -> bool:
     """Whether all of them hold, as far as can be seen: transforms hide values that were seen."""
     try:

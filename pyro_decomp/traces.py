@@ -41,7 +41,17 @@ from pyro_decomp.labels import OBSERVED, UNOBSERVED
 from pyro_decomp.prior_density import PriorDensity
 from pyro_decomp.prior_inputs import PriorInputs, prior_inputs
 from pyro_decomp.prior_program import PriorProgram
-from pyro_decomp.rows import Along, Rows, own_scale, plates_scale, rows_of, same, unmasked
+from pyro_decomp.rows import (
+    Along,
+    Rows,
+    own_scale,
+    plates_scale,
+    rows_of,
+    same,
+    same_mask,
+    site_mask,
+    unmasked,
+)
 from pyro_decomp.sites import Site, data_plate, plate_dims, sample_sites
 
 Program = Callable[..., Any]
@@ -298,9 +308,10 @@ class TracePair:
     def kl(self, name: str) -> Tensor:
         """KL(q(z|x) || p(z)) of one latent site per datum, ``[B]``.
 
-        Analytic where a closed form is registered and the site's prior depends on nothing drawn
-        after it in the guide; else the one-sample estimate log q - log p, which for an auxiliary
-        site is log q. A scalar for a site outside the data plate.
+        Analytic where a closed form is registered, the site's prior depends on nothing drawn after
+        it in the guide, and both programs mask and scale it alike; else the one-sample estimate
+        log q - log p, which for an auxiliary site is log q. A scalar for a site outside the data
+        plate.
 
         Raises:
             ModelError: The site's prior depends on a discrete site that is summed out.
@@ -308,7 +319,8 @@ class TracePair:
         if name not in self.model.nodes:
             return self.log_prob(name, guide=True)
         q, p = self.guide.nodes[name], self.model.nodes[name]
-        if self.use_analytic_kl and name not in self.entangled and self._order_agrees(name):
+        is_joint = name not in self.entangled and self._order_agrees(name)
+        if self.use_analytic_kl and is_joint and self._counts_alike(q, p):
             kl = analytic_kl(q["fn"], p["fn"])
             if kl is not None:
                 self.kl_methods[name] = "analytic"
@@ -818,6 +830,13 @@ class TracePair:
             if weight is not None and self._in_data_plate(site):
                 scale = scale / weight.reshape(-1, *[1] * (-int(self.data_plate.dim) - 1))
         return None if not isinstance(scale, Tensor) and scale == 1 else scale
+
+    def _counts_alike(self, q: Site, p: Site) -> bool:
+        """Whether log q and log p are masked and scaled alike, so that they are a KL together."""
+        masks = [site_mask(site)[0] for site in (q, p)]
+        if masks[0] is not masks[1] and not same_mask(*masks):
+            return False
+        return not self._is_scaled or same(own_scale(q), own_scale(p))
 
     def _order_agrees(self, name: str) -> bool:
         """Whether all latents drawn before this one in the model are so in the guide too."""

@@ -125,6 +125,25 @@ def test_labels_may_depend_on_what_is_given() -> None:
     torch.testing.assert_close(ratios / (N - 1), torch.ones(N).double(), **CLOSE)
 
 
+def test_gradients_reach_what_a_label_is_given() -> None:
+    """The gradient of the mixture over data, of marginals over labels, is that by hand."""
+    u = U.clone().requires_grad_()
+
+    def model(x: Tensor, labels: Tensor, u: Tensor) -> None:
+        with pyro.plate("data", N, subsample=x):
+            c = pyro.sample("c", shares(u), obs=labels)
+            z = pyro.sample("z", normal(LOCS[c], 0.5))
+            pyro.sample("x", normal(z), obs=x)
+
+    pair = traced(model, encoder, X, LABELS, u)
+    z = torch.randn(N, 2, dtype=torch.double)
+    weights = pair.pair_weights("stratified_averaged")
+    found = torch.autograd.grad(pair.aggregate_prior.log_prob({"z": z}, weights).sum(), u)
+    each = [marginal(shares(row[None]).probs[0], z) for row in u]
+    expected = torch.autograd.grad(torch.stack(each).logsumexp(0).sum(), u)
+    torch.testing.assert_close(found, expected, **CLOSE)
+
+
 def test_the_elbo_keeps_the_prior_of_the_label() -> None:
     elbo = AggregateELBO(1.0, 1.0, ExclusiveKL())
     estimate = elbo.evaluate(of_all, encoder, X, LABELS)

@@ -35,7 +35,19 @@ class Untrained(nn.Linear):
 
 
 UNTRAINED = Untrained()
+WIDE = nn.Linear(1, N, dtype=torch.double)
 PLACES = torch.randn(3, 2, dtype=torch.double)
+
+
+class Table(nn.Module):
+    """A row of the prior for each datum, all alike at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(torch.zeros(N, 2, dtype=torch.double))
+
+
+TABLE = Table()
 
 
 def in_place(u: Tensor) -> Tensor:
@@ -65,6 +77,8 @@ GIVEN: dict[str, Callable[[Tensor, Tensor], dist.TorchDistribution]] = {
     "written in place": lambda x, u: normal(in_place(u)),
     "an operation of one's own": lambda x, u: normal(Doubled.apply(u)),
     "a tensor from elsewhere": lambda x, u: normal(U[: len(x)]),
+    "a table of which all rows are alike yet": lambda x, u: normal(TABLE.rows),
+    "such a table in Pyro's store": lambda x, u: normal(pyro.param("rows", torch.zeros_like(x))),
     "numbers of Python": lambda x, u: normal(torch.tensor(u.tolist(), dtype=torch.double)),
     "in no gradient": lambda x, u: normal(u.detach()),
 }
@@ -74,6 +88,7 @@ SHARED: dict[str, Callable[[Tensor, Tensor], dist.TorchDistribution]] = {
     "its shape": lambda x, u: normal(torch.zeros_like(x)),
     "its length": lambda x, u: normal(torch.zeros(len(x), 2).to(x)),
     "its type, by type_as": lambda x, u: normal(torch.zeros(2).type_as(u).expand_as(x)),
+    "a network as wide as the batch": lambda x, u: normal(WIDE(x.new_ones(1, 1)).mean()),
     "filled": lambda x, u: normal(x.new_full((len(x), 2), 0.3)),
 }
 

@@ -1,17 +1,20 @@
 """What a pair of traces says per datum, free of plates and handlers."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
+from pyro.infer import Trace_ELBO
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pyro_decomp import AggregateELBO
+from pyro_decomp import AggregateELBO, BetaELBO
 from pyro_decomp.closed_form_kl import analytic_kl
+from pyro_decomp.divergences import ExclusiveKL
 from pyro_decomp.errors import ModelError
 from pyro_decomp.sites import data_plate, sample_sites
 from pyro_decomp.traces import TracePair
@@ -185,3 +188,50 @@ def test_the_data_plate_is_the_one_named_data_or_the_only_one() -> None:
         data_plate(plated())
     with pytest.raises(ModelError, match=r"plates '.*', '.*' and none is named 'data'"):
         data_plate(plated("rows", "columns"))
+
+
+def test_programs_are_looked_at_again_for_other_arguments() -> None:
+    """One model with and without u: its prior is given u only where there is one."""
+    u = torch.tensor([-2.0, 0.0, 2.0]).double()[:, None]
+    x = torch.zeros_like(u)
+
+    def prior(u: Tensor | None) -> Tensor:
+        loc = torch.zeros_like(x) if u is None else u
+        return pyro.sample("z", dist.Normal(loc, 1.0).to_event(1))
+
+    def model(x: Tensor, u: Tensor | None = None) -> None:
+        with pyro.plate("data", 3, subsample=x):
+            pyro.sample("x", dist.Normal(prior(u), 1.0).to_event(1), obs=x)
+
+    def guide(x: Tensor, u: Tensor | None = None) -> None:
+        with pyro.plate("data", 3, subsample=x):
+            prior(u)
+
+    elbo = AggregateELBO(1.0, 1.0, ExclusiveKL())
+    for args in ((x,), (x, u), (x, None), (x, u)):
+        assert elbo.evaluate(model, guide, *args).terms["divergence"].abs() < 1e-12
+
+
+@pytest.mark.parametrize(
+    "handler", [poutine.scale(scale=0.3), poutine.mask(mask=torch.arange(5) > 1)]
+)
+@pytest.mark.parametrize("role", ["model", "guide"])
+def test_a_closed_form_is_not_of_sites_that_count_otherwise(handler: Any, role: str) -> None:
+    """One scale or mask around one of log q and log p makes no KL of them: Pyro's own estimate."""
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", 5, subsample=x):
+            with handler if role == "model" else nullcontext():
+                z = pyro.sample("z", dist.Normal(torch.zeros_like(x), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        own = handler if role == "guide" else nullcontext()
+        with pyro.plate("data", 5, subsample=x), own:
+            pyro.sample("z", dist.Normal(x / 2, 0.7).to_event(1))
+
+    x = torch.linspace(-2, 2, 5, dtype=torch.double)[:, None]
+    pyro.set_rng_seed(0)
+    expected = Trace_ELBO().loss(model, guide, x)
+    pyro.set_rng_seed(0)
+    assert BetaELBO().loss(model, guide, x) == pytest.approx(expected, rel=1e-12)

@@ -74,7 +74,7 @@ class StructuredPosterior:
             )
 
         def score(first: int, *block: Tensor) -> Tensor:
-            pairs = self._pairs(block)
+            pairs = self._pairs(block).clone()  # its gradient may need it as it was
             return log_sum_exp(weights.add_(pairs, first)) + weights.other
 
         elements = sum(value.numel() // total for value in values) * len(self)

@@ -257,8 +257,8 @@ class TermsELBO(ELBO):
         self, model: Program, guide: Program, args: Any, kwargs: Any, is_drawn: bool
     ) -> tuple["_Structure", poutine.Trace, poutine.Trace]:
         """The structure of the two programs, checked when it is first seen, and their traces."""
-        known = self._structure
-        if known is None or (known.model, known.guide) != (model, guide):
+        known, kinds = self._structure, _kinds(args, kwargs)
+        if known is None or (known.model, known.guide, known.kinds) != (model, guide, kinds):
             known = None
         runs = RepeatedRuns(model, guide) if known is None else known.runs
         traced, look = partial(_trace, runs=runs), partial(_Structure.of, runs=runs)
@@ -303,6 +303,7 @@ class _Structure:
     Attributes:
         model: The model.
         guide: The guide.
+        kinds: Which arguments they took.
         names: Their sites.
         guide_dependencies: Latent site of the guide to the others that it depends on.
         enumeration: The discrete sites that are summed over.
@@ -314,6 +315,7 @@ class _Structure:
     _is_memory_of_programs: ClassVar[bool] = True
     model: Program
     guide: Program
+    kinds: tuple[Any, ...]
     names: tuple[str, ...]
     guide_dependencies: dict[str, set[str]]
     enumeration: Enumeration
@@ -348,6 +350,7 @@ class _Structure:
         return cls(
             model,
             guide,
+            _kinds(args, kwargs),
             _names(*traces),
             {name: parents & latent for name, parents in of_guide.items()},
             Enumeration.of(model_trace, guide_trace),
@@ -404,6 +407,17 @@ def _trace_enumerated(
 
 def _names(model: poutine.Trace, guide: poutine.Trace) -> tuple[str, ...]:
     return tuple(site["name"] for trace in (guide, model) for site in sample_sites(trace))
+
+
+def _kinds(args: Any, kwargs: Any) -> tuple[Any, ...]:
+    """Which arguments there are, by what programs may choose: tensors are all alike."""
+
+    def kind(given: Any) -> Any:
+        if isinstance(given, Tensor):
+            return Tensor
+        return given if isinstance(given, bool | str | None) else type(given)
+
+    return *map(kind, args), *((name, kind(given)) for name, given in kwargs.items())
 
 
 def _counts(weight: float | Tensor) -> bool:

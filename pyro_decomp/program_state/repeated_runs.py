@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 from functools import wraps
+from itertools import chain
 from typing import Any, Literal
+
+from torch import nn
 
 from pyro_decomp.modules import find_modules
 from pyro_decomp.program_state.fingerprint import Fingerprint
@@ -58,22 +61,27 @@ class RepeatedRuns:
             self.state.put_back(self._began["guide"])
 
     def again(self, program: Program, role: Role) -> Program:
-        """The program, for further runs that begin as its last one for the step did."""
+        """The program, for further runs that begin as its last one for the step did.
+
+        Whether networks train or are evaluated is as whoever runs it has it.
+        """
         began = self._began.get(role)
         if began is None:
             return program
 
         @wraps(program, updated=())
         def run(*args: Any, **kwargs: Any) -> Any:
-            after = self.state.keep()
-            parts = [part for network in self.networks for part in network.modules()]
-            modes = [part.training for part in parts]
+            after, modes = self.state.keep(), self._modes()
             self.state.put_back(began)
-            for part, mode in zip(parts, modes, strict=True):
-                part.training = mode  # who asks for this run may want it in another mode
+            for part, mode in modes:
+                part.training = mode
             try:
                 return program(*args, **kwargs)
             finally:
                 self.state.put_back(after)
 
         return run
+
+    def _modes(self) -> list[tuple[nn.Module, bool]]:
+        parts = chain.from_iterable(network.modules() for network in self.networks)
+        return [(part, part.training) for part in parts]

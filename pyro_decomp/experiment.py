@@ -155,7 +155,7 @@ class Experiment:
 
     @contextmanager
     def at_first_step(self) -> Iterator[None]:
-        """Have scheduled numbers as they are at the first step while other changes are looked for."""
+        """Have scheduled numbers as at the first step while other changes are looked for."""
         before = {name: self.number(name).get() for name in self.schedules}
         self.apply_schedules(1)
         try:

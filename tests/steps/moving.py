@@ -66,6 +66,8 @@ def trained(
     how: str,
     change: Change | None = None,
     programs: Callable[[], Programs] = Programs,
+    *,
+    resume: bool = False,
     **options: Any,
 ) -> Run:
     experiment, found = build(programs, **options)
@@ -74,7 +76,7 @@ def trained(
         if change is not None:
             change(experiment, found, progress.step)
 
-    return train(experiment, folder, seed=2, execution=Execution(how), report=report)
+    return train(experiment, folder, seed=2, execution=Execution(how), report=report, resume=resume)
 
 
 def assert_same(one: Run, other: Run) -> None:

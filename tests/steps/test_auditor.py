@@ -63,6 +63,33 @@ def test_python_that_moves_between_steps_takes_the_run_back(how: str, tmp_path: 
     assert other.config["execution"]["steps"] == "eager"
 
 
+@pytest.mark.filterwarnings("ignore:`model.decoder.forward_hooks.0` moved, which no checkpoint")
+def test_a_hook_that_is_registered_between_steps_is_taken_back(tmp_path: Path) -> None:
+    def hooked(experiment: Experiment, programs: Programs, step: int) -> None:
+        if step == 10:
+            programs.decoder.register_forward_hook(lambda layer, given, out: 1.5 * out)
+
+    eager = trained(tmp_path / "eager", "eager", hooked)
+    with pytest.warns(ExecutionWarning, match=r"model\.decoder\.forward_hooks\.0 changed"):
+        other = trained(tmp_path / "run", "captured", hooked)
+    assert_same(eager, other)
+
+
+def test_a_buffer_of_another_type_is_resumed_to_the_same_bits(tmp_path: Path) -> None:
+    def single(experiment: Experiment, programs: Programs, step: int) -> None:
+        programs.noise = torch.tensor(0.5 - step / 200)
+
+    def stopped(experiment: Experiment, programs: Programs, step: int) -> None:
+        single(experiment, programs, step)
+        interrupt_at(20)(Progress(step, 40, 1, {}, 1.0, 1.0))
+
+    whole = trained(tmp_path / "whole", "captured", single)
+    with pytest.raises(Interrupted):
+        trained(tmp_path / "run", "captured", stopped)
+    trained(tmp_path / "run", "captured", single, resume=True)
+    assert files(whole.path) == files(tmp_path / "run")
+
+
 def test_a_change_that_no_audit_sees_is_seen_before_a_checkpoint(tmp_path: Path) -> None:
     def late(experiment: Experiment, programs: Programs, step: int) -> None:
         programs.scale = 1.0 if step < 40 else 0.5

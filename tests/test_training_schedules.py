@@ -135,12 +135,8 @@ def test_the_first_step_is_checked_before_the_run(tmp_path: Path) -> None:
 
     schedules = {"alpha": Linear(0.0, 12.0)}
     train(experiment(schedules, Recording()), tmp_path / "run")
-<<<<<<< HEAD
     assert seen[-STEPS:] == [*range(1, STEPS + 1)]
     assert set(seen[:-STEPS]) == {1.0}  # a whole batch and a smaller one are checked
-=======
-    assert seen == [*range(1, STEPS + 1)]  # what the check added is taken back
->>>>>>> w-revsteps
 
 
 @pytest.mark.parametrize(

@@ -359,10 +359,11 @@ def _copy_of(iterator: Any) -> Any:
     """
     if not isinstance(iterator, itertools.cycle):
         return copy.copy(iterator)
-    _, (inner,), (saved, is_first_pass) = iterator.__reduce__()  # both would be shared by a copy
+    made_by: Any = iterator.__reduce__()  # a copy would share the iterator and what it saved
+    _, (inner,), (saved, is_first_pass) = made_by
     if any(is_iterator(part) for part in parts_of_iterator(inner)):
         raise TypeError("an iterator of iterators")
-    fresh = itertools.cycle(copy.copy(inner))
+    fresh: Any = itertools.cycle(copy.copy(inner))
     fresh.__setstate__((list(saved), is_first_pass))
     return fresh
 

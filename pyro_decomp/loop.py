@@ -270,8 +270,8 @@ class Loop:
         self.save()
         if lost:
             raise RunError(
-                f"{why}, and {' and '.join(lost[:3])} cannot be taken back: the run is saved as it was "
-                f"at step {self.step}; train again with --steps eager"
+                f"{why}, and {' and '.join(lost[:3])} cannot be taken back: the run is saved as it "
+                f"was at step {self.step}; train again with --steps eager"
             )
         self._go_eager(why)
 

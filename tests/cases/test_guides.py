@@ -31,12 +31,12 @@ BATCHES = ["all data", "batches"]
 @pytest.mark.parametrize("name", rows("AutoNormal", BATCHES, often=BATCHES))
 def test_an_automatic_guide_with_its_plate_equals_pyro(name: str) -> None:
     experiment = build("autonormal", with_create_plates=True)
-    x = experiment.data if name == "all data" else experiment.data[:50]
-    experiment.guide(x)  # makes its parameters
+    batch = experiment.data[:] if name == "all data" else experiment.data[:50]
+    experiment.guide(*batch)  # makes its parameters
     pyro.set_rng_seed(0)
-    wanted = Trace_ELBO().loss(experiment.model, experiment.guide, x)
+    wanted = Trace_ELBO().loss(experiment.model, experiment.guide, *batch)
     pyro.set_rng_seed(0)
-    found = BetaELBO(analytic_kl=False).loss(experiment.model, experiment.guide, x)
+    found = BetaELBO(analytic_kl=False).loss(experiment.model, experiment.guide, *batch)
     assert found == pytest.approx(wanted, rel=1e-5)
 
 
@@ -71,7 +71,9 @@ STRAIGHT = ["trained on a divergence", "evaluated"]
 @pytest.mark.parametrize("name", rows("straight through", STRAIGHT, often=["evaluated"]))
 def test_a_straight_through_guide_has_no_density_at_other_data(name: str, tmp_path: Path) -> None:
     if name == "evaluated":
-        found = evaluate(trained("straight_through", tmp_path / "run"))["train"]
+        run = trained("straight_through", tmp_path / "run")
+        with pytest.warns(UserWarning, match="left out"):
+            found = evaluate(run)["train"]
         assert math.isfinite(found["elbo"])
         assert "density" in found["left_out"]["mutual_information"]
         return
@@ -126,7 +128,7 @@ MOVING: dict[str, Callable[[], TermsELBO]] = {
     "beta": BetaELBO,
     "exclusive": lambda: AggregateELBO(1.0, 1.0, ExclusiveKL()),
     "total correlation": lambda: TotalCorrelationELBO(1.0, 2.0, 1.0),
-    "inclusive": lambda: AggregateELBO(1.0, 1.0, InclusiveKL()),
+    "inclusive": lambda: AggregateELBO(1.0, 1.0, InclusiveKL(num_samples=1000)),
 }
 
 

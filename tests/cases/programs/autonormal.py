@@ -1,4 +1,4 @@
-"""AutoNormal for everything, batches by ``subsample=x``."""
+"""AutoNormal for everything: batches by ``subsample=x``, or by row numbers and a plate of its own."""
 
 import pyro
 import pyro.distributions as dist
@@ -16,14 +16,14 @@ class Model(nn.Module):
         super().__init__()
         self.decoder = nn.Linear(2, WIDTH)
 
-    def forward(self, x: Tensor) -> None:
-        with pyro.plate("data", NUM_DATA, subsample=x):
+    def forward(self, x: Tensor, numbers: Tensor | None = None) -> None:
+        with data_plate(x, numbers):
             z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
             pyro.sample("x", dist.Normal(self.decoder(z), 0.3).to_event(1), obs=x)
 
 
-def data_plate(x: Tensor) -> pyro.plate:
-    return pyro.plate("data", NUM_DATA, subsample=x)
+def data_plate(x: Tensor, numbers: Tensor | None = None) -> pyro.plate:
+    return pyro.plate("data", NUM_DATA, subsample=x if numbers is None else numbers)
 
 
 def experiment(
@@ -33,6 +33,7 @@ def experiment(
     model = Model()
     guide = AutoNormal(model, create_plates=data_plate if with_create_plates else None)
     x = torch.randn(NUM_DATA, WIDTH)
+    data = (x, torch.arange(NUM_DATA)) if with_create_plates else x
     return Experiment(
-        model, guide, data=x, elbo=BetaELBO(), epochs=epochs, batch_size=batch_size or None
+        model, guide, data=data, elbo=BetaELBO(), epochs=epochs, batch_size=batch_size or None
     )

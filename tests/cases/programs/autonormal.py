@@ -1,4 +1,4 @@
-"""AutoNormal for everything: batches by ``subsample=x``, or by row numbers and a plate of its own."""
+"""AutoNormal for everything: batches by ``subsample=x``, or by row numbers and their own plate."""
 
 import pyro
 import pyro.distributions as dist

@@ -21,6 +21,20 @@ class WrittenOnlyWarning(UserWarning):
     """Steps that do not run the programs leave a tensor that these write as it is."""
 
 
+def refuse_moving(state: State) -> None:
+    """Refuse what the check before training has seen moving, without another run of the programs.
+
+    A further run would move on what cannot be taken back, such as a generator function.
+
+    Args:
+        state: Whose ``program`` knows what every run moves.
+
+    Raises:
+        CaptureError: Something moves that is no tensor.
+    """
+    _refuse([path for path, kind in state.program.moving.items() if kind == "value"])
+
+
 def tensors_that_move(experiment: Experiment, state: State, batch: Sequence[Tensor]) -> list[str]:
     """Run the programs until they have filled their caches, and see what another run moves.
 
@@ -43,11 +57,7 @@ def tensors_that_move(experiment: Experiment, state: State, batch: Sequence[Tens
     moved = state.program.moved_by(lambda: objective(torch.Generator().manual_seed(1).get_state()))
     for name in ("random", "numpy.random"):
         moved.pop(name, None)  # told by what is computed below: a check of types draws too
-    if paths := [path for path, kind in moved.items() if kind != "tensor"]:
-        raise CaptureError(
-            f"Python decides what the programs compute: every run changes {_listed(paths)} (make "
-            "it a schedule, or a buffer of a network)"
-        )
+    _refuse([path for path, kind in moved.items() if kind != "tensor"])
     random.random()
     np.random.rand()
     again = objective(noise)
@@ -99,6 +109,14 @@ def _objective(
     torch.set_rng_state(noise)
     with buffers_kept(state.modules), torch.no_grad():
         return experiment.elbo.evaluate(experiment.model, experiment.guide, *batch).objective
+
+
+def _refuse(paths: Sequence[str]) -> None:
+    if paths:
+        raise CaptureError(
+            f"Python decides what the programs compute: every run changes {_listed(paths)} (make "
+            "it a schedule, or a buffer of a network)"
+        )
 
 
 def _listed(paths: Sequence[str]) -> str:

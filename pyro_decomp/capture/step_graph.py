@@ -13,7 +13,7 @@ from pyro_decomp.capture.functional import functional
 from pyro_decomp.capture.random_draws import lift
 from pyro_decomp.capture.recording import record
 from pyro_decomp.capture.refusal import CaptureError, HiddenValueError, UsedByPythonError
-from pyro_decomp.capture.repeats import check_unread, tensors_that_move
+from pyro_decomp.capture.repeats import check_unread, refuse_moving, tensors_that_move
 from pyro_decomp.capture.simplify import simplify
 from pyro_decomp.capture.substitution import Slots
 from pyro_decomp.elbo import Estimate
@@ -120,6 +120,7 @@ def _captured(
     weights: Sequence[str],
     precision: str,
 ) -> StepGraph:
+    refuse_moving(state)
     slots = Slots(experiment, state, batch, weights)
     names: list[str] = []
     has_gradient: list[bool] = []

@@ -32,7 +32,6 @@ OFTEN: dict[str, tuple[str, ...]] = {  # the slow tests have all programs and wa
 }
 TOLERANCES = {"captured": 1e-14}  # the others round otherwise: 1e-11
 OF_PROGRAMS = {  # a bias that batch statistics cancel has a gradient of rounding, which Adam scales
-    "batch norm": 1e-6,
     "convolutions": 1e-6,
 }
 DRAWS, VALUES, NOT_C = "depends on parameters", "values of tensors decide", "is not written as C"
@@ -49,6 +48,8 @@ NEVER_FUSED = {
     **NEVER_CAPTURED,
     "full-covariance guide": NOT_C,
     "low-rank guide": NOT_C,
+    "relaxed categorical guide": NOT_C,
+    "selected rows": NOT_C,
     "enumerated mixture": NOT_C,
     "enumerated guide": NOT_C,
     "constrained matrices": NOT_C,

@@ -51,8 +51,9 @@ def test_optimisers_of_programs_are_the_same_alone_and_together(
     program: str, optimizer: str
 ) -> None:
     arguments = {"program": program, "optimizer": optimizer, "clip": 0.5}
-    assert_same(trained(arguments, "fused"), eager(arguments), 1e-10)
-    for result, seed in zip(together(arguments, "fused"), SEEDS, strict=True):
+    way = "captured" if program in REFUSED["members, fused"] else "fused"
+    assert_same(trained(arguments, way), eager(arguments), 1e-10)
+    for result, seed in zip(together(arguments, way), SEEDS, strict=True):
         assert_same(result, eager(arguments, seed), 1e-10)
 
 

@@ -64,7 +64,7 @@ def tensors_that_move(experiment: Experiment, state: State, batch: Sequence[Tens
     if not torch.equal(first, again) and not bool(again.isnan()):
         by = "something that cannot be found, such as Python's or numpy's random numbers"
         if moved:
-            by = f"the tensor {_listed(list(moved))}, which every run changes"
+            by = f"the tensor {listed(list(moved))}, which every run changes"
         raise CaptureError(
             f"Python decides what the programs compute, otherwise at every run, by {by} (make it "
             "a schedule, or a buffer of a network)"
@@ -88,7 +88,7 @@ def check_unread(paths: Sequence[str], before: Fingerprint, recorded: GraphModul
     read = [p for p, each in tensors.items() if each is not None and _memory(each) in constants]
     if read:
         raise CaptureError(
-            f"every run of the programs changes the tensor {_listed(read)} and reads it (register "
+            f"every run of the programs changes the tensor {listed(read)} and reads it (register "
             "it as a buffer of a network)"
         )
     for path in paths:
@@ -114,12 +114,13 @@ def _objective(
 def _refuse(paths: Sequence[str]) -> None:
     if paths:
         raise CaptureError(
-            f"Python decides what the programs compute: every run changes {_listed(paths)} (make "
+            f"Python decides what the programs compute: every run changes {listed(paths)} (make "
             "it a schedule, or a buffer of a network)"
         )
 
 
-def _listed(paths: Sequence[str]) -> str:
+def listed(paths: Sequence[str]) -> str:
+    """The first three paths in words, and how many more there are."""
     rest = len(paths) - 3
     return " and ".join(paths[:3]) + (f" and {rest} more" if rest > 0 else "")
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_decomp.capture.repeats import listed
 from pyro_decomp.capture.signature import Signature, sign
 from pyro_decomp.capture.substitution import Slots
 from pyro_decomp.data.batches import Batch, Data
@@ -91,7 +92,7 @@ class Trial:
         """What its programs keep in Python that is not as when it was made; empty if all is."""
         with self.experiment.at_first_step():  # what schedules set is an input
             moved = self.state.program.moved()
-        return _listed([path for path in moved if not path.endswith(".training")])
+        return listed([path for path in moved if not path.endswith(".training")])
 
     def why_alone(self) -> str:
         """What keeps it from training with others, in a clause; empty if nothing is known to.
@@ -109,7 +110,7 @@ class Trial:
             return "hooks run at the optimiser's steps, and may change what the programs compute"
         moving = self.state.program.moving
         if paths := [p for p, kind in moving.items() if kind not in ("tensor", "generator")]:
-            return f"every run of the programs changes {_listed(paths)}, which Python keeps"
+            return f"every run of the programs changes {listed(paths)}, which Python keeps"
         if shared := self.moved():
             return f"another member has changed {shared}, which they share"
         return ""
@@ -149,11 +150,6 @@ class Trial:
         slots = self.slots(weights)
         with seeded(derive(self.member.seed, TRAINING_STREAM)):
             return sign(self.experiment, slots, self.first_batch)[0]
-
-
-def _listed(paths: Sequence[str]) -> str:
-    rest = len(paths) - 3
-    return " and ".join(paths[:3]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def own_numbers(trials: Sequence[Trial]) -> list[str]:

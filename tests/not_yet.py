@@ -21,7 +21,6 @@ NOT_YET: dict[str, tuple[str, Sequence[str]]] = {  # area: why, and which rows
             "train good.py --out o --threads 100000",
             "train good.py --out o --device meta",
             "inspect wrongdim.py",
-            "evaluate run --importance-samples 1000000000",
         ],
     ),
     "calls": (

@@ -173,8 +173,8 @@ def encode_set(
     )
 
 
-def terms_over(run: Run, x: AnyData) -> tuple[dict[str, float], dict[str, str]]:
-    """The plain ELBO and its terms over a set, in one pass; see :meth:`.TermSums.numbers`.
+def terms_over(run: Run, x: AnyData) -> TermSums:
+    """The plain ELBO's terms over a set, in one pass.
 
     Args:
         run: The run.
@@ -185,7 +185,7 @@ def terms_over(run: Run, x: AnyData) -> tuple[dict[str, float], dict[str, str]]:
     for pair in encode(run, data):
         sums.add(pair, start)
         start += pair.batch_size
-    return sums.numbers()
+    return sums
 
 
 def draw_prior(

@@ -46,8 +46,8 @@ def final_terms(run: Run) -> dict[str, dict[str, Any]]:
 
     Returns:
         By ``train`` and ``test``, as :func:`pyro_decomp.evaluate` gives them: nats per datum, with
-        standard errors over the data and ``left_out``; and over how many data, ``data``, of how
-        many, ``of``.
+        standard errors over the data and ``left_out``; and how many ``data`` these were, which
+        rows that are masked are not, and whether they were ``all`` there are.
     """
     trial = run.experiment
     sets = {"train": trial.data, "test": trial.test_data}
@@ -55,13 +55,17 @@ def final_terms(run: Run) -> dict[str, dict[str, Any]]:
     with run.state.program.undisturbed(), seeded(0), torch.no_grad(), few_threads(trial):
         for name, x in sets.items():
             if x is not None:
-                some = _some(run, x, _affordable_rows(run))
-                left_out: dict[str, str] = {}
-                numbers: dict[str, float] = {}
-                with by_itself(left_out, "elbo"):
-                    numbers, left_out = terms_over(run, some)
-                found[name] = {**numbers, "left_out": left_out}
-                found[name] |= {"data": len(some), "of": len(Data.of(x))}
+                found[name] = _final_terms_of(run, Data.of(x))
+    return found
+
+
+def _final_terms_of(run: Run, data: Data) -> dict[str, Any]:
+    some = _some(run, data, _affordable_rows(run))
+    found: dict[str, Any] = {"data": len(some), "all": len(some) == len(data), "left_out": {}}
+    with by_itself(found["left_out"], "elbo"):
+        sums = terms_over(run, some)
+        numbers, found["left_out"] = sums.numbers()
+        found |= numbers | {"data": int((sums.counts > 0).sum())}
     return found
 
 

@@ -303,8 +303,8 @@ def _show_final_terms(console: "Console", run: "Run") -> None:
         headings = {"train": "data", "test": "held-out data"}
         counts = []
         for name, terms in found.items():
-            used, total = terms.pop("data"), terms.pop("of")
-            counts.append(f"{'all' if used == total else f'{used} of'} {total} {headings[name]}")
+            every = "all " if terms.pop("all") else ""
+            counts.append(f"{every}{terms.pop('data')} {headings[name]}")
         columns = {headings[name]: terms for name, terms in found.items()}
         title = f"After step {run.step}, over {' and '.join(counts)}"
         console.print(metrics_table(columns, title))

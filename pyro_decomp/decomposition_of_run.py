@@ -239,6 +239,8 @@ def _part(name: str, of: _Densities, num_prior_samples: int) -> dict[str, float]
         return of.mean(name, of.log_qz_x - of.log_qz)
     if name == "effective_sharing":
         information = of.mean(name, of.log_qz_x - of.log_qz)[name]
+        if not math.isfinite(information):
+            raise ModelError(f"I(x; z) is {information}, which is no number to report")
         return {name: math.exp(encoded.log_size - max(0.0, information))}
     if name == "marginal_kl":
         return of.mean(name, of.log_qz - of.log_pz)

@@ -183,7 +183,7 @@ def metrics_table(metrics: Mapping[str, Mapping[str, Any]], title: str = "") -> 
     for heading, values in metrics.items():
         numbers = {name: v for name, v in values.items() if not isinstance(v, Mapping | list)}
         columns[heading] = {
-            name: f"{number_text(value)} \N{PLUS-MINUS SIGN} {_half_width(numbers, name):.2g}"
+            name: f"{number_text(value)} \N{PLUS-MINUS SIGN} {_half_width(numbers, name)}"
             if f"{name}{STANDARD_ERROR}" in numbers
             else value
             for name, value in numbers.items()
@@ -235,8 +235,9 @@ def left_out_lines(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [f"left out{where}: {', '.join(names)}: {why}" for (where, why), names in named.items()]
 
 
-def _half_width(numbers: Mapping[str, Any], name: str) -> float:
-    return HALF_WIDTH * float(numbers[f"{name}{STANDARD_ERROR}"])
+def _half_width(numbers: Mapping[str, Any], name: str) -> str:
+    half = HALF_WIDTH * float(numbers[f"{name}{STANDARD_ERROR}"])
+    return f"{half:.0f}" if 10 <= half < 1e6 else f"{half:#.2g}"
 
 
 def _table(title: str, columns: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -212,7 +212,7 @@ class _Measurement:
         """
         if not names:
             return
-        with by_itself(self.left_out, *sorted(names)):
+        with by_itself(self.left_out, *sorted(names)), seeded(self.seed):
             self.scores, left_out = scores(
                 self.run,
                 self.data,

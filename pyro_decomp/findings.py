@@ -28,18 +28,19 @@ FEWEST_STEPS = 10  # of such a part
 NOISE = 4.0  # standard errors of a change of the objective
 SMALLEST = 0.01  # nats that are worth a sentence, and that a dimension has which is not collapsed
 MOST_DIMENSIONS = 10  # that are named
-CODES = 500  # data whose codes are looked at
+FEWEST_CODES, CODES = 20, 500  # data whose codes are looked at
 
 PASS_SHARE = 50  # a pass at the end has at most this part of the rows that training had
-FEWEST_ROWS, MOST_ELEMENTS = 1000, 2**24  # but so many rows, where they are not larger than that
+FEWEST_ROWS = 1000  # which it may have anyhow
+MOST_ELEMENTS = 2**25  # of the data that are chosen for a pass
 
 
 def final_terms(run: Run) -> dict[str, dict[str, Any]]:
     """The plain ELBO and its terms at the end of training, over the data and the held-out data.
 
-    In one pass without gradients that leaves the run as it was: over all data, or over 2 % of the
-    rows that training went over (at least 1,000, or as many as make 2^24 elements), spread evenly
-    over the set, where there are more.
+    In one pass without gradients that leaves the run as it was: over all data, or, where these are
+    more than 2 % of the rows that training went over, and than 1,000, over so many, spread evenly
+    over the set. Never over more than make 2^25 elements, or one batch.
 
     Args:
         run: The run.
@@ -123,7 +124,9 @@ def convergence(run: Run) -> str:
 def collapse(run: Run) -> str:
     """Which dimensions of the codes tell nothing about the data; empty where all do."""
     with run.state.program.undisturbed(), seeded(0), torch.no_grad(), few_threads(run.experiment):
-        pairs = list(encode(run, _some(run, run.experiment.data, CODES)))
+        data = Data.of(run.experiment.data)
+        rows = min(CODES, max(FEWEST_CODES, _rows_in_memory(data) // 2))
+        pairs = list(encode(run, _some(run, data, rows)))
         by_kl = _kl_of_dimensions(pairs)
         others = {} if by_kl.keys() >= {*pairs[0].latents} else information_of_dimensions(pairs)
     informed = {name: values for name, values in (others or {}).items() if name not in by_kl}
@@ -146,7 +149,8 @@ def overfit(metrics: Mapping[str, Mapping[str, Any]]) -> str:
         return ""
     return (
         f"the ELBO of the held-out data is {_with_error(train - test, error)} nats below that of "
-        f"the training data ({test:.4g} and {train:.4g}): the run overfits"
+        f"the training data ({test:.4g} and {train:.4g}): the run overfits, or "
+        "they are data of another kind"
     )
 
 
@@ -169,8 +173,12 @@ def _some(run: Run, x: AnyData, limit: int) -> Data:
 def _affordable_rows(run: Run) -> int:
     data = Data.of(run.experiment.data)
     batch = min(run.experiment.batch_size or len(data), len(data))
-    least = min(FEWEST_ROWS, MOST_ELEMENTS // max(1, data.datum_size))
-    return max(batch, least, batch * run.step // PASS_SHARE)
+    rows = max(FEWEST_ROWS, batch * run.step // PASS_SHARE)
+    return max(batch, min(rows, _rows_in_memory(data)))
+
+
+def _rows_in_memory(data: Data) -> int:
+    return MOST_ELEMENTS // max(1, data.datum_size)
 
 
 def _kl_of_dimensions(pairs: list[TracePair]) -> dict[str, Float[Tensor, " _"]]:

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,24 @@ def test_held_out_data_below_by_more_than_the_error_are_overfit() -> None:
     assert "(-2 and -1)" in said
     for test in (set_of(-1.3, 0.2), set_of(0.5, 0.1), {}):
         assert not overfit({"train": set_of(-1.0, 0.1), "test": test})
+
+
+@pytest.mark.parametrize(
+    ("rows", "width", "steps", "expected"),
+    [
+        (400, 2, 500, 400),  # all of them
+        (60_000, 784, 100, 1000),  # 2 % of 100 batches would be 200
+        (60_000, 784, 10**6, 2**25 // 784),
+        (60_000, 10**6, 100, 100),  # one batch
+    ],
+)
+def test_how_many_data_the_last_pass_takes(
+    rows: int, width: int, steps: int, expected: int
+) -> None:
+    data = torch.empty(1).expand(rows, width)
+    trial = SimpleNamespace(data=data, batch_size=100)
+    run: Any = SimpleNamespace(experiment=trial, step=steps)
+    assert min(rows, findings._affordable_rows(run)) == expected
 
 
 def test_a_look_that_fails_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,8 +47,8 @@ def final_terms(run: Run) -> dict[str, dict[str, Any]]:
 
     Returns:
         By ``train`` and ``test``, as :func:`pyro_decomp.evaluate` gives them: nats per datum, with
-        standard errors over the data and ``left_out``; and how many ``data`` these were, which
-        rows that are masked are not, and whether they were ``all`` there are.
+        standard errors over the data and ``left_out``; and how many ``data`` these were (rows that
+        are masked are none), of how many ``rows``, and whether they were ``sampled``.
     """
     trial = run.experiment
     sets = {"train": trial.data, "test": trial.test_data}
@@ -62,7 +62,8 @@ def final_terms(run: Run) -> dict[str, dict[str, Any]]:
 
 def _final_terms_of(run: Run, data: Data) -> dict[str, Any]:
     some = _some(run, data, _affordable_rows(run))
-    found: dict[str, Any] = {"data": len(some), "all": len(some) == len(data), "left_out": {}}
+    found: dict[str, Any] = {"data": len(some), "rows": len(data), "left_out": {}}
+    found["sampled"] = len(some) < len(data)
     with by_itself(found["left_out"], "elbo"):
         sums = terms_over(run, some)
         numbers, found["left_out"] = sums.numbers()

@@ -187,6 +187,6 @@ def test_of_many_data_some_spread_over_the_set_are_passed(
     monkeypatch.setattr(findings, "PASS_SHARE", 10**6)
     run = build(tmp_path, batch_size=5, elbo=AggregateELBO())
     found = final_terms(run)["train"]
-    assert (found["data"], found["all"]) == (10, False)
+    assert (found["data"], found["rows"], found["sampled"]) == (10, N, True)
     kl = DATA[::4].square().sum(1).mean().item() / 2
     assert found["kl"] == pytest.approx(kl, rel=1e-9)

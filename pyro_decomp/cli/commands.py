@@ -303,8 +303,9 @@ def _show_final_terms(console: "Console", run: "Run") -> None:
         headings = {"train": "data", "test": "held-out data"}
         counts = []
         for name, terms in found.items():
-            every = "all " if terms.pop("all") else ""
-            counts.append(f"{every}{terms.pop('data')} {headings[name]}")
+            rows, some = terms.pop("rows"), terms.pop("data")
+            among = f"{some} of {rows}" if terms.pop("sampled") else f"all {some}"
+            counts.append(f"{among} {headings[name]}")
         columns = {headings[name]: terms for name, terms in found.items()}
         title = f"After step {run.step}, over {' and '.join(counts)}"
         console.print(metrics_table(columns, title))

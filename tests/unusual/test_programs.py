@@ -48,7 +48,6 @@ NEVER_FUSED = {
     **NEVER_CAPTURED,
     "full-covariance guide": NOT_C,
     "low-rank guide": NOT_C,
-    "relaxed categorical guide": NOT_C,
     "selected rows": NOT_C,
     "enumerated mixture": NOT_C,
     "enumerated guide": NOT_C,

@@ -18,8 +18,8 @@ def linear_accuracy(
     """How often a linear classifier of the codes names the class of a row held out.
 
     A multinomial logistic regression (squared penalty, C = 1) on codes standardised by the rows
-    that train it. 1 is best; naming the most frequent class always gives ``most_frequent`` in the
-    details.
+    that train it. 1 is best; ``most_frequent`` in the details is what naming one class always gives
+    at best.
 
     Args:
         codes: [n, d], one row a datum.
@@ -30,9 +30,9 @@ def linear_accuracy(
     Returns:
         The score. Its interval is Wilson's for a share of the held-out rows: it is for the accuracy
         on new rows of the classifier that these rows trained, which more rows would improve. In the
-        details are ``most_frequent``, the share of held-out rows that are in the class most
-        frequent in training, and ``recall`` [k], the share of each class that is named right, NaN
-        for one without held-out rows.
+        details are ``most_frequent``, the share of the held-out rows in their largest class, and
+        ``recall`` [k], the share of each class that is named right, NaN for one without held-out
+        rows.
 
     Raises:
         DataError: The arrays cannot be used (:func:`.as_labels`), there are too few rows, or
@@ -63,9 +63,9 @@ def knn_accuracy(
 ) -> Score:
     """How often the nearest neighbours of a row held out name its class.
 
-    By the majority of the nearest codes among the rows that train, in Euclidean distance between
-    codes as they are: a dimension counts by how far it spreads, so that one that the encoder does
-    not use counts for nothing.
+    The nearest codes among the rows that train vote, each with the inverse of its distance, which
+    is Euclidean between codes as they are: a dimension counts by how far it spreads, so that one
+    that the encoder does not use counts for nothing.
 
     Args:
         codes: [n, d], one row a datum.
@@ -95,8 +95,8 @@ def knn_accuracy(
             f"codes: expected at least {num_neighbors} rows to train, one a neighbour, got "
             f"{len(train)} of {len(z)}"
         )
-    classifier = scikit("neighbors").KNeighborsClassifier(num_neighbors)
-    variant = {"classifier": f"{num_neighbors} nearest neighbours"}
+    classifier = scikit("neighbors").KNeighborsClassifier(num_neighbors, weights="distance")
+    variant = {"classifier": f"{num_neighbors} nearest neighbours, inverse distance"}
     return _accuracy("knn_accuracy", classifier, z, labels, held_out, seed, variant)
 
 
@@ -115,8 +115,7 @@ def _accuracy(  # noqa: PLR0917
     classes = as_labels(labels, num_rows=len(z))
     y, (size,) = classes.levels[:, 0], classes.sizes
     train, test = held_out_split(len(z), held_out, seed)
-    most_frequent = np.bincount(y[train]).argmax()
-    told: Int[np.ndarray, " m"] = np.full(len(test), most_frequent)
+    told: Int[np.ndarray, " m"] = np.full(len(test), y[train[0]])
     if len(np.unique(y[train])) > 1:
         told = classifier.fit(z[train], y[train]).predict(z[test])
     right = told == y[test]
@@ -134,5 +133,5 @@ def _accuracy(  # noqa: PLR0917
             "num_classes": size,
             "seed": seed,
         },
-        details={"most_frequent": float((y[test] == most_frequent).mean()), "recall": recall},
+        details={"most_frequent": known.max() / len(test), "recall": recall},
     )

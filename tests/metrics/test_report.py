@@ -83,7 +83,7 @@ def test_class_labels() -> None:
     assert scores.keys() == (of_factors - SLOW - comparing) | OF_CLASSES | CODES_ONLY
     for name in OF_CLASSES:
         assert scores[name].value > scores[name].details["untrained"]
-    with pytest.raises(DataError, match="^labels: expected one column of class labels, got 2"):
+    with pytest.raises(DataError, match=r"^labels: expected one column of class labels, got 2"):
         report(Z, V, only=["nmi"])
 
 

@@ -21,7 +21,8 @@ from pyro_decomp.traces import TracePair
 
 FIRST = 20  # data that are run to see what is there
 MAX_ROWS = 10_000  # data that are looked at
-NUM_DRAWS = 10_000  # of the prior, or one a datum if that is more
+DRAWS_OF_EACH = 200  # draws of the prior for each of its components, between these two
+MIN_DRAWS, MAX_DRAWS = 2_000, 20_000
 MOST_COMPONENTS = 1000
 ELEMENTS = 2**24  # components times elements of latent sites at once
 NAMED = 10  # components that a sentence names
@@ -56,7 +57,6 @@ def components(run: Run, data: Data, *, seed: int = 0) -> dict[str, Any]:
         counts = torch.ones(len(data), dtype=torch.float64) if counts is None else counts
         valid = counts.nonzero()[:, 0]
         rows = valid[torch.randperm(len(valid))[:MAX_ROWS]].sort().values
-        repeats = -(-NUM_DRAWS // len(rows))
         share = counts[rows] / counts[rows].sum()
         occupancy: Float[np.ndarray, " k"] = np.zeros(1)
         weights, draws = occupancy, []
@@ -64,6 +64,8 @@ def components(run: Run, data: Data, *, seed: int = 0) -> dict[str, Any]:
             of_datum = share[some].numpy()
             z = {name: pair.guide.nodes[name]["value"] for name in pair.latents}
             occupancy = occupancy + of_datum @ _plain(prior.responsibilities(z, is_drawn=True))
+            wanted = min(max(DRAWS_OF_EACH * len(occupancy), MIN_DRAWS), MAX_DRAWS)
+            repeats = -(-wanted // len(rows))
             for _ in range(repeats):
                 joint = prior.joint(pair.prior.draw()[0])
                 weights = weights + of_datum @ _plain(joint.log_weights.exp()) / repeats

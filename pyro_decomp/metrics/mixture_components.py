@@ -8,7 +8,7 @@ from scipy.sparse.csgraph import connected_components
 
 EMPTY = 0.1  # of a component's weight, or of one datum
 MERGED = float(np.exp(-0.5))  # two equal Gaussians two scales apart: the last with a single mode
-FEWEST_DRAWS = 20  # by which a component's overlap with others is judged
+FEWEST_DRAWS = 10  # by which a component's overlap with others is judged
 
 
 def empty_components(
@@ -58,7 +58,7 @@ def merged_components(responsibilities: Float[np.ndarray, "s k"]) -> list[list[i
 
     Two are merged where their :func:`component_overlap` is above exp(-1/2): two Gaussians of one
     covariance and the same weight that are nearer than two scales have one mode between them. A
-    group is what such pairs join together. Components that make up fewer than 20 of the draws are
+    group is what such pairs join together. Components that make up fewer than 10 of the draws are
     left out, as too little is known of them.
 
     Args:

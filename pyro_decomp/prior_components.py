@@ -6,7 +6,13 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from pyro.distributions import MixtureSameFamily
+from pyro.distributions import (
+    Categorical,
+    Distribution,
+    MixtureOfDiagNormals,
+    MixtureSameFamily,
+    Normal,
+)
 from torch import Tensor
 
 from pyro_decomp.densities import log_density
@@ -50,8 +56,9 @@ class PriorComponents:
     The components are the values of the discrete sites with one value a datum on which continuous
     latent sites depend, whether they are summed out, inferred by the guide, or labels; of several
     such sites, all combinations. Without such sites, those of the latent sites that are
-    ``MixtureSameFamily`` over whole values; one over each dimension by itself has no components of
-    a datum. Without either, the discrete sites that the guide infers.
+    ``MixtureSameFamily`` or ``MixtureOfDiagNormals`` over whole values; a mixture over each
+    dimension by itself has no components of a datum. Without either, the discrete sites that the
+    guide infers.
 
     Args:
         pair: Guide and model on the batch, the guide's discrete sites drawn.
@@ -177,7 +184,8 @@ class PriorComponents:
 
     def _of_each(self, site: Site) -> tuple[Float[Tensor, "k b"], Float[Tensor, "k b"]]:
         """Log weights and log densities of the components of a mixture."""
-        fn = unwrapped(site["fn"])
+        fn = _mixture(site["fn"])
+        assert fn is not None
         value = site["value"].unsqueeze(-1 - len(fn.event_shape))
         log_prob = log_density(fn.component_distribution, value)
         logits = fn.mixture_distribution.logits.log_softmax(-1)
@@ -196,10 +204,8 @@ class PriorComponents:
 
     def _is_mixture(self, site: Site) -> bool:
         """Whether a site is a mixture with one component for each datum."""
-        fn, inside = site["fn"], unwrapped(site["fn"])
-        if not isinstance(inside, MixtureSameFamily) or enumerated_dim(site) is not None:
-            return False
-        return inside.batch_shape.numel() == self._pair.batch_size == fn.batch_shape.numel()
+        inside = _mixture(site["fn"])
+        return inside is not None and inside.batch_shape.numel() == self._pair.batch_size
 
     def _axis(self, site: Site) -> int:
         """The (negative) axis of a discrete site's values in what :func:`per_datum` gives."""
@@ -217,6 +223,14 @@ class PriorComponents:
     @property
     def _device(self) -> torch.device:
         return self._pair.guide.nodes[self._pair.latents[0]]["value"].device
+
+
+def _mixture(fn: Distribution) -> MixtureSameFamily | None:
+    inside = unwrapped(fn)
+    if isinstance(inside, MixtureOfDiagNormals):
+        components = Normal(inside.locs, inside.coord_scale).to_event(1)
+        return MixtureSameFamily(Categorical(logits=inside.component_logits), components)
+    return inside if isinstance(inside, MixtureSameFamily) else None
 
 
 def _varies(each: Factor, site: Site) -> bool:

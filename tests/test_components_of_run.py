@@ -122,12 +122,14 @@ def labelled() -> tuple[Any, Any]:
 GIVEN = WEIGHTS.tolist()
 EQUAL = [0.25] * 4
 NESTED = (LOCS[:2], LOCS.reshape(2, 2, 2) - LOCS[:2, None], 0.5)
+DIAGONAL = dist.MixtureOfDiagNormals(LOCS, torch.full((4, 2), 0.5), WEIGHTS.log())
 LEARNED = GaussianMixture(LOCS, 0.5, WEIGHTS, learned=("locs", "scale", "weights"))
 IN_DOUBT = [10 / 24, 9 / 24, 2 / 24, 3 / 24]
 Case = tuple[tuple[Any, Any], dict[str, int], list[float], list[float]]
 CASES: dict[str, Case] = {  # programs, sites, weights, occupancy
     "mixture": (of_prior(GaussianMixture(LOCS, 0.5, WEIGHTS)), {"z": 4}, GIVEN, OCCUPANCY),
     "learned": (of_prior(LEARNED), {"z": 4}, GIVEN, OCCUPANCY),
+    "Pyro's own": (of_prior(lambda: pyro.sample("z", DIAGONAL)), {"z": 4}, GIVEN, OCCUPANCY),
     "enumerated": (
         of_prior(EnumeratedGaussianMixture(LOCS, 0.5, WEIGHTS)),
         *({"c": 4}, GIVEN, OCCUPANCY),

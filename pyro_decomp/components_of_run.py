@@ -23,7 +23,6 @@ FIRST = 20  # data that are run to see what is there
 MAX_ROWS = 10_000  # data that are looked at
 DRAWS_OF_EACH = 200  # draws of the prior for each of its components, between these two
 MIN_DRAWS, MAX_DRAWS = 2_000, 20_000
-MOST_COMPONENTS = 1000
 ELEMENTS = 2**24  # components times elements of latent sites at once
 NAMED = 10  # components that a sentence names
 
@@ -52,6 +51,7 @@ def components(run: Run, data: Data, *, seed: int = 0) -> dict[str, Any]:
     Raises:
         ModelError: The prior has no components, or more than 1,000, or no latent site of a datum.
     """
+    data = data.to(run.data.device)
     with seeded(seed), torch.no_grad():
         counts = data_counts(run, data)
         counts = torch.ones(len(data), dtype=torch.float64) if counts is None else counts
@@ -138,9 +138,9 @@ def _batches(
 
     few = torch.arange(len(rows[:FIRST]))
     prior, pair = looked_at(few)
+    if not pair.latents:
+        raise ModelError("components: expected a latent site inside the data plate, got none")
     number = prior.joint(pair.prior.draw()[0]).log_joint.shape[:-1].numel()
-    if number > MOST_COMPONENTS:
-        raise ModelError(f"components: expected at most {MOST_COMPONENTS}, got {number}")
     elements = sum(pair.guide.nodes[n]["value"].numel() for n in pair.latents) // len(few)
     size = min(ELEMENTS // (number * elements), BATCH_ELEMENTS // data.datum_size)
     for some in torch.arange(len(rows)).split(max(2, size)):

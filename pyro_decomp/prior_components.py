@@ -1,6 +1,7 @@
 """The components of a prior that is a mixture, found by looking at the program."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,8 @@ from pyro_decomp.prior_program import PriorProgram
 from pyro_decomp.rows import unmasked
 from pyro_decomp.sites import Site, plate_dims, unwrapped
 from pyro_decomp.traces import TracePair
+
+MOST_COMPONENTS = 1000
 
 
 @dataclass(frozen=True)
@@ -118,8 +121,8 @@ class PriorComponents:
                 those of discrete sites are not looked at.
 
         Raises:
-            ModelError: There are no components; or the model cannot be run with all values of the
-                guide's discrete sites at once.
+            ModelError: There are no components, or more than 1,000; or the model cannot be run with
+                all values of the guide's discrete sites at once.
         """
         given = {name: value for name, value in z.items() if name not in self._inferred}
         try:
@@ -159,6 +162,7 @@ class PriorComponents:
                 "components: expected a prior that is a mixture or has a discrete site that the "
                 "guide infers, got none"
             )
+        _check(len(site["fn"].enumerate_support(expand=False)) for site in chosen)
         names = [site["name"] for site in chosen]
         rest = [site for site in discrete if site["name"] not in names]
         own = [each for each in factors if each.name in {site["name"] for site in discrete}]
@@ -172,6 +176,7 @@ class PriorComponents:
         self, factors: Sequence[Factor], discrete: Sequence[Site], mixtures: Sequence[Site]
     ) -> Joint:
         names = [site["name"] for site in mixtures]
+        _check(len(self._of_each(site)[0]) for site in mixtures)
         others = sum_out([each for each in factors if each.name not in names], discrete)
         rest = self._product(others, [])
         joint, weights = rest, torch.zeros_like(rest)
@@ -223,6 +228,11 @@ class PriorComponents:
     @property
     def _device(self) -> torch.device:
         return self._pair.guide.nodes[self._pair.latents[0]]["value"].device
+
+
+def _check(sizes: Iterable[int]) -> None:
+    if (number := math.prod(sizes)) > MOST_COMPONENTS:
+        raise ModelError(f"components: expected at most {MOST_COMPONENTS}, got {number}")
 
 
 def _mixture(fn: Distribution) -> MixtureSameFamily | None:

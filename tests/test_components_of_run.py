@@ -1,6 +1,7 @@
 """Which components of its prior a run uses, for every way in which a prior has components."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pyro_decomp import AggregateELBO, Experiment, components_of_run, evaluate
 from pyro_decomp.components_of_run import assigned, components, described
 from pyro_decomp.data.batches import Data
 from pyro_decomp.errors import ModelError
+from pyro_decomp.prior_components import PriorComponents
 from pyro_decomp.priors import (
     EnumeratedGaussianMixture,
     EnumeratedNestedClusters,
@@ -243,6 +245,28 @@ def test_too_many(tmp_path: Path) -> None:
     run = build(tmp_path, of_prior(GaussianMixture(torch.randn(1001, 2), 0.5)))
     with pytest.raises(ModelError, match="components: expected at most 1000, got 1001"):
         components(run, Data.of(X))
+
+
+def test_no_table_is_made_of_too_many_combinations(tmp_path: Path) -> None:
+    """Sixteen digits that the guide infers: a table of 10^16."""
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", N, subsample=x):
+            for k in range(16):
+                pyro.sample(f"c{k}", dist.Categorical(torch.ones(10)))
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", N, subsample=x):
+            for k in range(16):
+                pyro.sample(f"c{k}", dist.Categorical(torch.ones(10)))
+            pyro.sample("z", encoder(x))
+
+    pair = AggregateELBO(alpha=0.0).drawn_pair(model, guide, X)
+    prior = PriorComponents(pair, partial(model, X))
+    with pytest.raises(ModelError, match="components: expected at most 1000, got 1" + 16 * "0"):
+        prior.joint(pair.prior.draw()[0])
 
 
 def test_clusters_of_scores_are_the_components(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def as_labels(labels: object, name: str = "labels", *, num_rows: int) -> Factors
     >>> as_labels(["b", "a", "b", "b"], num_rows=4).levels[:, 0].tolist()
     [1, 0, 1, 1]
     """
-    array = _array(labels, name)
+    array = as_array(labels, name)
     found = as_factors(array[:, None] if array.ndim == 1 else array, name, num_rows=num_rows)
     if len(found.columns) > 1:
         raise DataError(
@@ -161,7 +161,7 @@ def as_labels(labels: object, name: str = "labels", *, num_rows: int) -> Factors
 
 def _matrix(value: object, name: str, num_rows: int | None) -> NDArray[Any]:
     """An array of two axes, neither of them empty."""
-    array = _array(value, name)
+    array = as_array(value, name)
     if array.ndim != 2 or array.size == 0:
         raise DataError(f"{name}: expected an array [n, columns], got shape {array.shape}")
     if num_rows is not None and len(array) != num_rows:
@@ -169,7 +169,16 @@ def _matrix(value: object, name: str, num_rows: int | None) -> NDArray[Any]:
     return array
 
 
-def _array(value: object, name: str) -> NDArray[Any]:
+def as_array(value: object, name: str) -> NDArray[Any]:
+    """What numpy makes of an array, a tensor on any device, or lists.
+
+    Args:
+        value: The array.
+        name: What errors call it.
+
+    Raises:
+        DataError: It is a ragged list.
+    """
     for method in ("detach", "cpu"):  # a tensor, without importing torch for it
         value = getattr(value, method)() if hasattr(value, method) else value
     try:

@@ -1,13 +1,12 @@
 """Class labels against clusters of codes: information, pairs, and distances."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from pyro_decomp.errors import DataError
-from pyro_decomp.metrics.arrays import as_codes, as_labels
+from pyro_decomp.metrics.arrays import as_array, as_codes, as_labels
 from pyro_decomp.metrics.bootstrap import interval
 from pyro_decomp.metrics.scikit import scikit
 from pyro_decomp.metrics.score import Score
@@ -225,7 +224,7 @@ def k_means(
 
 def _levels(clusters: object, num_rows: int) -> Int[np.ndarray, " n"]:
     """Clusters counted from 0; a single one will do."""
-    array: Any = np.asarray(clusters).reshape(-1)
+    array = as_array(clusters, "clusters").reshape(-1)
     if len(array) != num_rows:
         raise DataError(f"clusters: expected {num_rows} rows, one a code, got {len(array)}")
     return np.unique(array, return_inverse=True)[1].reshape(-1)

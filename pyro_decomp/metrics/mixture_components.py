@@ -44,7 +44,7 @@ def component_overlap(responsibilities: Float[np.ndarray, "s k"]) -> Float[np.nd
         Bhattacharyya, On a measure of divergence between two statistical populations defined by
         their probability distributions, 1943.
 
-    >>> component_overlap(np.array([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])).tolist()
+    >>> component_overlap(np.array([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])).round(6).tolist()
     [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
     roots = np.sqrt(responsibilities)

@@ -132,12 +132,24 @@ def put(nodes: Mapping[str, Node], path: str, value: Any) -> bool:
         return is_iterator(thing)
     if _refilled(thing, found):
         return True
-    if node.slot is None or node.slot.set is None:
-        return False
     if isinstance(found, Tensor) and isinstance(thing, Tensor):
         found = found.to(thing.device)
-    node.slot.set(found)
-    return True
+    return _put_in(nodes, path, found)
+
+
+def _put_in(nodes: Mapping[str, Node], path: str, found: Any) -> bool:
+    """Put a thing in a place that there is; for an item of a tuple, another tuple in its place."""
+    node = nodes.get(path)
+    if node is None or node.slot is None:
+        return False
+    if node.slot.set is not None:
+        node.slot.set(found)
+        return True
+    whole, (start, _, _) = node.slot.owner, path.rpartition(".")
+    if not isinstance(whole, tuple) or start not in nodes or nodes[start].thing is not whole:
+        return False
+    items = [found if i == node.slot.key else item for i, item in enumerate(whole)]
+    return _put_in(nodes, start, getattr(type(whole), "_make", type(whole))(items))
 
 
 def _refilled(thing: Any, found: Any) -> bool:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 from typing import Any
 
@@ -110,13 +110,15 @@ _DECODERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def put(nodes: Mapping[str, Node], path: str, value: Any) -> bool:
+def put(nodes: Mapping[str, Node], path: str, value: Any, carried: Set[int] = frozenset()) -> bool:
     """Put a value back at its path; whether there is such a place.
 
     Args:
         nodes: What programs reach, by path.
         path: Where.
         value: As :func:`encoded` gave it.
+        carried: Memory (:func:`memory_of`) that is carried elsewhere: a tensor that lies in it, as
+            ``weight.data`` does, is not written to, and another takes its place.
     """
     node, found = nodes.get(path), decoded(value)
     if node is None:
@@ -130,11 +132,20 @@ def put(nodes: Mapping[str, Node], path: str, value: Any) -> bool:
         if is_iterator(thing) and hasattr(thing, "__setstate__"):
             thing.__setstate__(found)
         return is_iterator(thing)
-    if _refilled(thing, found):
+    is_carried = isinstance(thing, Tensor) and memory_of(thing) in carried
+    if not is_carried and _refilled(thing, found):
         return True
     if isinstance(found, Tensor) and isinstance(thing, Tensor):
         found = found.to(thing.device)
     return _put_in(nodes, path, found)
+
+
+def memory_of(tensor: Tensor) -> int:
+    """Which memory a tensor lies in: views of one another have the same."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (RuntimeError, NotImplementedError):  # of a layout without
+        return id(tensor)
 
 
 def _put_in(nodes: Mapping[str, Node], path: str, found: Any) -> bool:

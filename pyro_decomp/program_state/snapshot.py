@@ -88,7 +88,7 @@ class Snapshot:
         return list(dict.fromkeys(unable))
 
     def _put_in_place(self, path: str, now: Mapping[str, Node]) -> None:
-        """Put what was at a path there again, or the outermost thing around it that was replaced."""
+        """Put back what was at a path, or the outermost thing around it that was replaced."""
         for place in _around(path):
             before, after = self._places.get(place), now.get(place)
             if before is None or after is None or before.thing is after.thing:

@@ -87,6 +87,21 @@ def _kind(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
 
 
+@contextmanager
+def tensors_kept(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Put back buffers afterwards, and the numbers in parameters, which programs may write to."""
+    modules = list(modules)
+    parameters = {p: None for module in modules for p in module.parameters() if not is_lazy(p)}
+    before = [(parameter, parameter.detach().clone()) for parameter in parameters]
+    with buffers_kept(modules):
+        try:
+            yield
+        finally:
+            for parameter, content in before:
+                if not torch.equal(parameter, content):
+                    parameter.data.copy_(content)
+
+
 def _search(thing: Any, seen: set[int]) -> Iterator[nn.Module]:
     """Every network that is reached, in the order of the code; a part of one may come before it."""
     alive, waiting = [], [iter([thing])]

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 from typing import Any
 
@@ -110,13 +110,15 @@ _DECODERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def put(nodes: Mapping[str, Node], path: str, value: Any) -> bool:
+def put(nodes: Mapping[str, Node], path: str, value: Any, carried: Set[int] = frozenset()) -> bool:
     """Put a value back at its path; whether there is such a place.
 
     Args:
         nodes: What programs reach, by path.
         path: Where.
         value: As :func:`encoded` gave it.
+        carried: Memory (:func:`memory_of`) that is carried elsewhere: a tensor that lies in it, as
+            ``weight.data`` does, is not written to, and another takes its place.
     """
     node, found = nodes.get(path), decoded(value)
     if node is None:
@@ -130,14 +132,35 @@ def put(nodes: Mapping[str, Node], path: str, value: Any) -> bool:
         if is_iterator(thing) and hasattr(thing, "__setstate__"):
             thing.__setstate__(found)
         return is_iterator(thing)
-    if _refilled(thing, found):
+    is_carried = isinstance(thing, Tensor) and memory_of(thing) in carried
+    if not is_carried and _refilled(thing, found):
         return True
-    if node.slot is None or node.slot.set is None:
-        return False
     if isinstance(found, Tensor) and isinstance(thing, Tensor):
         found = found.to(thing.device)
-    node.slot.set(found)
-    return True
+    return _put_in(nodes, path, found)
+
+
+def memory_of(tensor: Tensor) -> int:
+    """Which memory a tensor lies in: views of one another have the same."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (RuntimeError, NotImplementedError):  # of a layout without
+        return id(tensor)
+
+
+def _put_in(nodes: Mapping[str, Node], path: str, found: Any) -> bool:
+    """Put a thing in a place that there is; for an item of a tuple, another tuple in its place."""
+    node = nodes.get(path)
+    if node is None or node.slot is None:
+        return False
+    if node.slot.set is not None:
+        node.slot.set(found)
+        return True
+    whole, (start, _, _) = node.slot.owner, path.rpartition(".")
+    if not isinstance(whole, tuple) or start not in nodes or nodes[start].thing is not whole:
+        return False
+    items = [found if i == node.slot.key else item for i, item in enumerate(whole)]
+    return _put_in(nodes, start, getattr(type(whole), "_make", type(whole))(items))
 
 
 def _refilled(thing: Any, found: Any) -> bool:

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -282,6 +282,38 @@ def context_variable() -> Callable[[], float]:
     return run
 
 
+def default_of_a_class() -> Callable[[], float]:
+    class Program:
+        count = 0
+
+        def run(self) -> float:
+            self.count += 1
+            return self.count
+
+    return Program().run
+
+
+class Tally(NamedTuple):
+    count: int
+    mean: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Frozen:
+    count: int
+
+
+def replaced(first: Any, another: Callable[[Any], Any]) -> Callable[[], float]:
+    class Program:
+        def run(self) -> float:
+            self.held = another(self.held)
+            return float(self.held[0] if isinstance(self.held, tuple) else self.held.count)
+
+    program = Program()
+    program.held = first  # type: ignore[attr-defined]
+    return program.run
+
+
 def numbers() -> list[int]:
     return list(range(10))
 
@@ -292,6 +324,21 @@ KINDS: dict[str, Kind] = {
     "attribute that the first run makes": Kind(late_attribute, "model.step"),
     "slot": Kind(in_slots, "model.step"),
     "attribute of a class": Kind(class_attribute, "model.count"),
+    "default of a class": Kind(default_of_a_class, "model.count"),
+    "named tuple": Kind(
+        lambda: replaced(Tally(0, torch.zeros(2)), lambda t: t._replace(count=t.count + 1)),
+        "model.held.0",
+    ),
+    "tuple with a tensor": Kind(
+        lambda: replaced((0, torch.zeros(2)), lambda t: (t[0] + 1, t[1])), "model.held.0"
+    ),
+    "frozen object": Kind(
+        lambda: replaced(Frozen(0), lambda f: Frozen(f.count + 1)), "model.held.count"
+    ),
+    "object in place of another": Kind(
+        lambda: replaced(SimpleNamespace(count=0), lambda n: SimpleNamespace(count=n.count + 1)),
+        "model.held.count",
+    ),
     "closure variable": Kind(closure_variable, "model.count"),
     "global": Kind(global_variable, "model.COUNT"),
     "global of a called function": Kind(called_function, "model.count_globally.SETTINGS.count"),

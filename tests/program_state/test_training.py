@@ -1,7 +1,9 @@
 """Programs that keep something in Python, trained, stopped, resumed, loaded and evaluated."""
 
 import io
+import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -253,3 +255,124 @@ def test_what_an_objective_of_the_users_keeps_is_kept_too(tmp_path: Path) -> Non
     _, again = experiment(Annealing())
     run = train(again, tmp_path / "run", resume=True)
     assert np.array_equal(run.history["objective"], expected)
+
+
+class Autoencoder(nn.Module):
+    """Programs whose likelihood has a standard deviation that others keep somewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(D, 4), nn.Linear(2, D)
+
+    def noise(self, z: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def model(self, x: Tensor) -> None:
+        with pyro.plate("data", N, subsample=x):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(self.decoder(z), self.noise(z)).to_event(1), obs=x)
+
+    def guide(self, x: Tensor) -> None:
+        h = self.encoder(x)
+        with pyro.plate("data", N, subsample=x):
+            pyro.sample("z", dist.Normal(h[..., :2], h[..., 2:].exp()).to_event(1))
+
+
+class FallingInBuffer(Autoencoder):
+    """A buffer that a ``state_dict`` leaves out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("level", torch.tensor(1.0), persistent=False)
+
+    def noise(self, z: Tensor) -> Tensor:
+        self.level = 0.2 + 0.95 * (self.level - 0.2)
+        level: Tensor = self.level
+        return level
+
+
+class FallingInParameter(Autoencoder):
+    """A frozen parameter to which the programs write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.tensor(1.0), requires_grad=False)
+
+    def noise(self, z: Tensor) -> Tensor:
+        self.level.mul_(0.95)
+        return 0.2 + self.level
+
+
+class FromFirstBatch(Autoencoder):
+    """Numbers taken from the first batch that a training run sees, as ActNorm's are."""
+
+    def __init__(self, of: type[Tensor]) -> None:
+        super().__init__()
+        self.is_initialised = False
+        if of is nn.Parameter:
+            self.centre = nn.Parameter(torch.zeros(2))
+        else:
+            self.register_buffer("centre", torch.zeros(2))
+
+    def noise(self, z: Tensor) -> Tensor:
+        if not self.is_initialised:
+            self.centre.data.copy_(z.detach().mean(0))
+            self.is_initialised = True
+        return 0.3 + 0.1 * (z - self.centre).abs().mean()
+
+
+class OldSpectralNorm(Autoencoder):
+    """``weight`` is a plain attribute that lies in the memory of ``weight_orig`` at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            nn.utils.spectral_norm(self.encoder)
+
+    def noise(self, z: Tensor) -> Tensor:
+        return torch.tensor(0.5)
+
+
+KEPT_IN_NETWORKS: dict[str, Callable[[], Autoencoder]] = {
+    "buffer that is not persistent": FallingInBuffer,
+    "frozen parameter": FallingInParameter,
+    "buffer, from the first batch": partial(FromFirstBatch, Tensor),
+    "parameter, from the first batch": partial(FromFirstBatch, nn.Parameter),
+    "old spectral_norm": OldSpectralNorm,
+}
+
+
+def in_networks(name: str) -> tuple[Autoencoder, Experiment]:
+    set_seed(0)
+    programs = KEPT_IN_NETWORKS[name]()
+    data = torch.randn(N, D, generator=torch.Generator().manual_seed(0))
+    return programs, Experiment(
+        programs.model, programs.guide, data, BetaELBO(), epochs=STEPS, batch_size=10
+    )
+
+
+@pytest.mark.parametrize("name", KEPT_IN_NETWORKS)
+def test_what_programs_write_to_networks_is_as_it_was_before_the_first_step(name: str) -> None:
+    programs, trial = in_networks(name)
+    before = {n: t.clone() for n, t in (*programs.named_parameters(), *programs.named_buffers())}
+    prepare(trial)
+    for key, tensor in (*programs.named_parameters(), *programs.named_buffers()):
+        assert torch.equal(tensor, before[key]), key
+    assert not getattr(programs, "is_initialised", False)
+
+
+@pytest.mark.parametrize("name", KEPT_IN_NETWORKS)
+def test_what_programs_write_to_networks_is_in_a_checkpoint(name: str, tmp_path: Path) -> None:
+    _, whole = in_networks(name)
+    expected = train(whole, tmp_path / "whole")
+
+    def stop(progress: Any) -> None:
+        if progress.step == 7:
+            raise Interrupted(7, tmp_path)
+
+    with pytest.raises(Interrupted):
+        train(in_networks(name)[1], tmp_path / "run", report=stop)
+    run = train(in_networks(name)[1], tmp_path / "run", resume=True)
+    for column, values in expected.history.items():
+        assert np.array_equal(values, run.history[column]), column

@@ -28,6 +28,7 @@ OFTEN: dict[str, tuple[str, ...]] = {  # the slow tests have all programs and wa
     "dropout": ("members, fused",),
     "enumerated mixture": ("captured",),
     "batch norm": ("captured",),
+    "slow copy": ("captured",),
     "full-covariance guide": ("captured",),
 }
 TOLERANCES = {"captured": 1e-14}  # the others round otherwise: 1e-11

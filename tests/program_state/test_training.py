@@ -19,8 +19,8 @@ from pyro_decomp import AggregateELBO, BetaELBO, Experiment
 from pyro_decomp.divergences import InclusiveKL
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.errors import RunError
-from pyro_decomp.interruption import Interrupted
 from pyro_decomp.run import load
+from pyro_decomp.run_folder import RunFolder
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.state import UnkeptStateWarning, prepare
 from pyro_decomp.traces import TracePair
@@ -103,23 +103,20 @@ def test_further_runs_of_the_same_step_are_not_counted_and_see_what_the_step_saw
         assert len(runs) == (3 if step == 1 else 2)  # the prior is looked at once
 
 
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path) -> None:
-    _, whole = experiment()
-    expected = train(whole, tmp_path / "whole")
-    stopped, part = experiment()
+def killed(trial: Experiment, folder: Path, at: int) -> None:
+    """Train with a checkpoint after each step, and stop dead after one of them."""
 
-    def stop(progress: Any) -> None:
-        if progress.step == 12:
-            raise Interrupted(12, tmp_path)
+    def kill(progress: Any) -> None:
+        if progress.step == at:
+            raise SystemExit
 
-    with pytest.raises(Interrupted):
-        train(part, tmp_path / "run", report=stop)
-    del stopped
-    programs, again = experiment()
-    run = train(again, tmp_path / "run", resume=True)
-    for name, column in expected.history.items():
-        assert np.array_equal(column, run.history[name]), name
-    assert programs.steps == STEPS
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pyro_decomp.loop.Loop._checkpoint_is_due", lambda self: True)
+        with pytest.raises(SystemExit):
+            train(trial, folder, report=kill)
+    checkpoint = RunFolder(folder).read_checkpoint()
+    assert checkpoint is not None
+    assert checkpoint["step"] == at - 1
 
 
 @pytest.mark.parametrize("at", [7, 19, 20, 21])
@@ -127,24 +124,11 @@ def test_a_run_killed_after_a_checkpoint_goes_on_to_the_same_bits(at: int, tmp_p
     _, whole = experiment()
     expected = train(whole, tmp_path / "whole").history["kl"]
     programs, part = experiment()
-    saved = []
-
-    def checkpoint(progress: Any) -> None:
-        if progress.step == at:
-            saved.append(True)
-            raise SystemExit
-
-    monkey = pytest.MonkeyPatch()
-    monkey.setattr("pyro_decomp.loop.Loop._checkpoint_is_due", lambda self: True)
-    try:
-        with pytest.raises(SystemExit):
-            train(part, tmp_path / "run", report=checkpoint)
-    finally:
-        monkey.undo()
-    assert saved
+    killed(part, tmp_path / "run", at)
     assert programs.steps == at
-    _, again = experiment()
+    programs, again = experiment()
     assert np.array_equal(train(again, tmp_path / "run", resume=True).history["kl"], expected)
+    assert programs.steps == STEPS
 
 
 def test_a_loaded_run_is_evaluated_with_the_counter_that_it_ended_on(tmp_path: Path) -> None:
@@ -246,12 +230,7 @@ def test_what_an_objective_of_the_users_keeps_is_kept_too(tmp_path: Path) -> Non
     assert trial.elbo.calls == STEPS  # type: ignore[attr-defined]
     _, part = experiment(Annealing())
 
-    def stop(progress: Any) -> None:
-        if progress.step == 10:
-            raise Interrupted(10, tmp_path)
-
-    with pytest.raises(Interrupted):
-        train(part, tmp_path / "run", report=stop)
+    killed(part, tmp_path / "run", 10)
     _, again = experiment(Annealing())
     run = train(again, tmp_path / "run", resume=True)
     assert np.array_equal(run.history["objective"], expected)
@@ -367,12 +346,7 @@ def test_what_programs_write_to_networks_is_in_a_checkpoint(name: str, tmp_path:
     _, whole = in_networks(name)
     expected = train(whole, tmp_path / "whole")
 
-    def stop(progress: Any) -> None:
-        if progress.step == 7:
-            raise Interrupted(7, tmp_path)
-
-    with pytest.raises(Interrupted):
-        train(in_networks(name)[1], tmp_path / "run", report=stop)
+    killed(in_networks(name)[1], tmp_path / "run", 7)
     run = train(in_networks(name)[1], tmp_path / "run", resume=True)
     for column, values in expected.history.items():
         assert np.array_equal(values, run.history[column]), column

@@ -1,5 +1,6 @@
 """Plain values and containers in a checkpoint, and back in the places that they came from."""
 
+import array
 import itertools
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping, Set
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_decomp.program_state.own import is_iterator
+from pyro_decomp.program_state.own import BUFFERS, is_iterator
 from pyro_decomp.program_state.random_numbers import is_random, set_state_of, state_of
 from pyro_decomp.program_state.walk import Node
 from pyro_decomp.reachable import PLAIN, attributes_of, named
@@ -38,7 +39,7 @@ def encoded(thing: Any) -> Any:
         return _encoded_container(thing)
     if isinstance(thing, Tensor):
         return ["tensor", thing.detach().cpu().clone()]
-    if isinstance(thing, np.ndarray | np.generic):
+    if isinstance(thing, (np.ndarray, np.generic, *BUFFERS)):
         return _encoded_array(thing)
     if is_random(thing):
         return ["random", encoded(state_of(thing))]
@@ -67,6 +68,8 @@ def _encoded_container(thing: Any) -> Any:
 
 
 def _encoded_array(array: Any) -> Any:
+    if isinstance(array, BUFFERS):
+        return ["buffer", getattr(array, "typecode", ""), bytes(array)]
     if array.dtype.hasobject:
         raise UnkeptError
     memory = torch.frombuffer(bytearray(array.tobytes()), dtype=torch.uint8) if array.size else None
@@ -101,6 +104,7 @@ _DECODERS: dict[str, Callable[..., Any]] = {
     "defaultdict": partial(_decoded_dict, dict),
     "deque": lambda items, most: deque(map(decoded, items), most),
     "array": _decoded_array,
+    "buffer": lambda code, raw: array.array(code, raw) if code else bytearray(raw),
     "number": lambda *parts: _decoded_array(*parts)[()],
     "complex": complex,
     "count": lambda parts: itertools.count(*map(decoded, parts)),
@@ -173,7 +177,7 @@ def _refilled(thing: Any, found: Any) -> bool:
         if thing.shape != found.shape or thing.dtype != found.dtype or not thing.flags.writeable:
             return False
         thing[...] = found
-    elif isinstance(thing, list) and isinstance(found, list):
+    elif any(isinstance(thing, k) and isinstance(found, k) for k in (list, *BUFFERS)):
         thing[:] = found
     elif isinstance(thing, deque) and isinstance(found, deque):
         thing.clear()

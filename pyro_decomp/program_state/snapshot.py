@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pyro_decomp.program_state.own import is_iterator, own, parts_of_iterator, version_of
+from pyro_decomp.program_state.own import BUFFERS, is_iterator, own, parts_of_iterator, version_of
 from pyro_decomp.program_state.random_numbers import is_random, set_state_of, state_of
 from pyro_decomp.program_state.walk import Node
 from pyro_decomp.reachable import (
@@ -120,6 +120,8 @@ def _restores(thing: Any) -> Iterable[Restore]:
         yield _tensor(thing)
     elif isinstance(thing, np.ndarray):
         yield _array(thing)
+    elif isinstance(thing, BUFFERS):
+        yield partial(_refill_buffer, thing, thing[:])
     elif isinstance(thing, FunctionType):
         yield from _function(thing)
     elif isinstance(thing, type):
@@ -253,6 +255,11 @@ def _refill_deque(thing: "deque[Any]", kept: list[Any]) -> bool:
     if len(thing) != len(kept) or any(a is not b for a, b in zip(thing, kept, strict=True)):
         deque.clear(thing)
         deque.extend(thing, kept)
+    return True
+
+
+def _refill_buffer(thing: Any, kept: Any) -> bool:
+    thing[:] = kept
     return True
 
 

@@ -1,5 +1,6 @@
 """Programs that keep something in Python between runs, as a table: one a row, each another way."""
 
+import array as arrays
 import functools
 import itertools
 import random
@@ -241,6 +242,14 @@ def array() -> Callable[[], float]:
     return run
 
 
+def numbers_of_python(table: Any) -> Callable[[], float]:
+    def run() -> float:
+        table[1] += 1
+        return float(table[1])
+
+    return run
+
+
 def object_of_a_callback() -> Callable[[], float]:
     class Annealing:
         def __init__(self) -> None:
@@ -391,4 +400,8 @@ KINDS: dict[str, Kind] = {
     "large tensor in place": Kind(partial(tensor_in_place, 5000), "model.centre", kind="tensor"),
     "tensor anew": Kind(tensor_anew, "model.mean", kind="tensor"),
     "array": Kind(array, "model.table"),
+    "bytearray": Kind(lambda: numbers_of_python(bytearray(3)), "model.table"),
+    "array of the standard library": Kind(
+        lambda: numbers_of_python(arrays.array("d", [0.0, 0.0])), "model.table"
+    ),
 }

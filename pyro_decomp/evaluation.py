@@ -1,5 +1,6 @@
 """What a trained run is worth: its terms, its overlap, its match to the prior, and its codes."""
 
+import json
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from pyro_decomp.aggregate_posterior import StructuredPosterior
+from pyro_decomp.components_of_run import components
 from pyro_decomp.data.batches import Data
 from pyro_decomp.data_support import check_data
 from pyro_decomp.decomposition_of_run import PARTS, decomposition
@@ -31,7 +33,8 @@ from pyro_decomp.untrained import untrained
 
 __all__ = ["MEASURES", "check_names", "encode", "evaluate", "seeded", "spread", "write_metrics"]
 
-MEASURES = ("elbo", *PARTS, LOG_PX, *SCORES)
+COMPONENTS = "components"
+MEASURES = ("elbo", *PARTS, LOG_PX, COMPONENTS, *SCORES)
 UNTRAINED = "untrained"
 NO_FILE = "the run was trained from Python, so that it cannot be rebuilt"
 DIVERGENCE_STREAM, LOG_PX_STREAM = 1, 2
@@ -87,6 +90,9 @@ def evaluate(
         The metrics of :mod:`pyro_decomp.metrics` that the codes and, if the experiment has them,
         the factors allow, by name; see :func:`pyro_decomp.scores_of_run.scores`. Beside each is
         that of the encoder before training, unless the run was trained from Python.
+    ``components``
+        How much of the data each component of a mixture prior holds, and which are empty or merged:
+        see :func:`pyro_decomp.components_of_run.components`. Absent where the prior has none.
     ``left_out``
         Why something cannot be measured, by name.
     ``findings``
@@ -122,6 +128,8 @@ def evaluate(
                 wanted = names - OF_FACTORS if factors is None and only is None else names
                 measurement = _Measurement(run, name, Data.of(x), seed)
                 measurement.measure_numbers(wanted, num_importance_samples)
+                if COMPONENTS in wanted:
+                    measurement.measure_components(is_asked=only is not None)
                 measurement.measure_scores(wanted & set(SCORES), factors, before, why_not)
                 metrics[name] = measurement.result(wanted)
         if "elbo" in names:
@@ -167,6 +175,7 @@ class _Measurement:
     numbers: dict[str, float] = field(default_factory=dict)
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    components: dict[str, Any] = field(default_factory=dict)
     parts: Any = None
 
     def measure_numbers(self, names: set[str], num_importance_samples: int) -> None:
@@ -194,6 +203,18 @@ class _Measurement:
         keep_finite(self.numbers, self.left_out)
         if encoded is not None:
             _hold(encoded, self.numbers, self.left_out)
+
+    def measure_components(self, *, is_asked: bool) -> None:
+        """The components of the prior; most priors have none, which is no fault unless asked."""
+        with by_itself(self.left_out, COMPONENTS):
+            try:
+                found = components(self.run, self.data, seed=self.seed)
+            except ModelError:
+                if is_asked:
+                    raise
+                return
+            json.dumps(found, allow_nan=False)  # refuses what is not finite
+            self.components = {COMPONENTS: found}
 
     def measure_scores(
         self,
@@ -231,6 +252,7 @@ class _Measurement:
         """What was found, in JSON's types."""
         return {
             **self.numbers,
+            **self.components,
             "scores": self.scores,
             "left_out": self.left_out,
             "checkpoint": checkpoint_of(self.run),

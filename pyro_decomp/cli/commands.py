@@ -318,10 +318,13 @@ def _show_final_terms(console: "Console", run: "Run") -> None:
 
 
 def _show_metrics(console: "Console", metrics: "Mapping[str, Mapping[str, Any]]") -> None:
+    from pyro_decomp.components_of_run import described
     from pyro_decomp.display import left_out_lines, metrics_table, scores_table
 
     console.print(metrics_table(metrics))
     for name, found in metrics.items():
+        if "components" in found:
+            _say(console, f"{name} data: {described(found['components'])}")
         if found["scores"]:
             console.print("", scores_table(f"codes of the {name} data", found["scores"]), sep="\n")
     for line in (*metrics["train"].get("findings", {}).values(), *left_out_lines(metrics)):

@@ -22,6 +22,7 @@ NOT_NEGATIVE = (
 BETWEEN_0_AND_1 = (
     "density_mig",
     "mig",
+    "mean_maximal_mutual_information",
     "factor_vae_score",
     "beta_vae_score",
     "sap",
@@ -30,8 +31,12 @@ BETWEEN_0_AND_1 = (
     "modularity",
     "explicitness",
     "irs",
+    "linear_accuracy",
+    "knn_accuracy",
+    "nmi",
     "hoyer_sparsity",
 )
+BOUNDS = dict.fromkeys(BETWEEN_0_AND_1, (0, 1)) | dict.fromkeys(("ari", "silhouette"), (-1, 1))
 REPORT = "which cannot be: please report"
 
 
@@ -94,7 +99,7 @@ def hold_numbers(
 
 
 def hold_scores(scores: dict[str, dict[str, Any]], left_out: dict[str, str]) -> None:
-    """Take out scores that are no number, or not between 0 and 1 though they are by definition.
+    """Take out scores that are no number, or outside of the bounds that they have by definition.
 
     Args:
         scores: As :meth:`.Score.to_json` gives them, in which what is not finite is None.
@@ -102,12 +107,11 @@ def hold_scores(scores: dict[str, dict[str, Any]], left_out: dict[str, str]) -> 
     """
     for name, score in list(scores.items()):
         value = score["value"]
+        low, high = BOUNDS.get(name, (-math.inf, math.inf))
         if value is None:
             left_out[name] = "it is not a finite number for these codes"
-        elif name in BETWEEN_0_AND_1 and not (
-            -ROUNDING_OF_SCORES <= value <= 1 + ROUNDING_OF_SCORES
-        ):
-            left_out[name] = f"it is {value:.4g}, not between 0 and 1, {REPORT}"
+        elif not low - ROUNDING_OF_SCORES <= value <= high + ROUNDING_OF_SCORES:
+            left_out[name] = f"it is {value:.4g}, not between {low} and {high}, {REPORT}"
         else:
             if score["interval"] is not None and None in score["interval"]:
                 score["interval"] = None

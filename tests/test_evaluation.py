@@ -497,6 +497,22 @@ def test_what_is_measured_later_is_merged(tmp_path: Path) -> None:
     assert LOG_PX not in json.loads((tmp_path / "metrics.json").read_text())["train"]
 
 
+@pytest.mark.parametrize(
+    ("occupancy", "reason"),
+    [(fail, "ZeroDivisionError: no way"), (lambda *args, **options: [math.nan], "not JSON")],
+)
+def test_components_that_fail_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, occupancy: Any, reason: str
+) -> None:
+    monkeypatch.setattr(evaluation, "components", occupancy)
+    run = build(tmp_path)
+    found = evaluate(run, only=["components", "active_units"])
+    assert "components" not in found["train"]
+    assert reason in found["train"]["left_out"]["components"]
+    assert found["train"]["scores"].keys() == {"active_units"}
+    write_metrics(run, found)
+
+
 @pytest.mark.parametrize("most_seconds", [0.0, 1e9])
 def test_so_many_samples_that_nobody_waits_for_them_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_seconds: float

@@ -83,15 +83,22 @@ def test_scores_are_between_their_bounds_and_finite() -> None:
     scores = {
         "mig": score(1.2),
         "irs": score(-0.1),
+        "ari": score(-0.1),
+        "silhouette": score(-1.1),
         "sap": score(None),
         "dci_lasso": score(1.0, [0.9, None]),
         "active_units": score(7.0),
     }
     left_out: dict[str, str] = {}
     hold_scores(scores, left_out)
-    assert scores == {"dci_lasso": score(1.0), "active_units": score(7.0)}
+    assert scores == {
+        "ari": score(-0.1),
+        "dci_lasso": score(1.0),
+        "active_units": score(7.0),
+    }
     assert left_out == {
         "mig": "it is 1.2, not between 0 and 1, which cannot be: please report",
         "irs": "it is -0.1, not between 0 and 1, which cannot be: please report",
+        "silhouette": "it is -1.1, not between -1 and 1, which cannot be: please report",
         "sap": "it is not a finite number for these codes",
     }

@@ -16,6 +16,7 @@ from pyro_decomp.errors import DataError
 
 BLOCK_ELEMENTS = 2**22  # elements looked at at once
 MAX_TOLD = 10  # columns that a message names
+LARGE = 100.0  # of values, for networks whose weights are of order one
 
 _UNREADABLE = (
     OSError,
@@ -96,6 +97,29 @@ def checked(
             f"{_where(in_column, rows.shape, names)}"
         )
     return rows
+
+
+def large_columns(rows: Tensor) -> str:
+    """What to do about values that are large for a network: the widest column, and its remedy.
+
+    Args:
+        rows: Data along the first axis.
+
+    Returns:
+        A clause; empty where all values are within 100, or are no measurements.
+    """
+    if not rows.is_floating_point() or not rows.numel() or not rows.isfinite().all():
+        return ""
+    flat = rows.detach().reshape(len(rows), -1)
+    column = int(flat.abs().amax(0).argmax())
+    low, high = float(flat[:, column].min()), float(flat[:, column].max())
+    if max(-low, high) <= LARGE:
+        return ""
+    where = f"column {column_label(column, rows.shape[1:])}" if rows.dim() > 1 else "x"
+    remedy = "standardise the data, as (x - x.mean(0)) / x.std(0) does"
+    if bool((flat >= 0).all()) and bool((flat == flat.round()).all()):
+        remedy = "let the encoder see x.log1p(), or scale the data"
+    return f"{where} of the batch ranges from {low:.4g} to {high:.4g}: {remedy}"
 
 
 def column_label(index: int, shape: Sequence[int], names: Sequence[str] | None = None) -> str:

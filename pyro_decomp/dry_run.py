@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from pyro_decomp.data.batches import Batch, Data
-from pyro_decomp.data.checks import large_columns
+from pyro_decomp.data.checks import check_finite, large_columns
 from pyro_decomp.errors import DecompError, ModelError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.user_code import one_line, place_raised
@@ -35,6 +35,7 @@ def explained(experiment: Experiment, modules: Sequence[nn.Module], size: int) -
     Raises:
         ModelError: They could not; it names the layer, the type of numbers, the arguments or the
             line of the experiment file that is to be mended, as far as that can be told.
+        DataError: The first batch has a value that is not finite.
     """
     try:
         yield
@@ -46,6 +47,9 @@ def explained(experiment: Experiment, modules: Sequence[nn.Module], size: int) -
             raise ModelError(_single_datum(error, modules, size, len(experiment.data))) from error
         if wrong := _wrong_arguments(experiment, batch):
             raise ModelError(wrong) from error
+        for index, tensor in enumerate(batch):
+            source = "data" if len(batch) == 1 else f"data[{index}]"
+            check_finite(tensor, source, range(len(tensor)))
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in batch)
         place = place_raised(error)
         hint = _other_types(modules, batch) or large_columns(batch[0])

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from pyro_decomp.auxiliary import guide_codes
 from pyro_decomp.data.batches import Batch, Data
+from pyro_decomp.data_support import Unseen
 from pyro_decomp.elbo import Estimate
-from pyro_decomp.errors import NonFiniteError, RunError
+from pyro_decomp.errors import DataError, ModelError, NonFiniteError, RunError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.interruption import Interrupted
 from pyro_decomp.joined_optimizer import JoinedUpdate, split_state
@@ -95,6 +96,7 @@ class Loop:
                 between=None if _is_own(report) else report,
             )
         self._update = self._update_of_step()
+        self._unseen = Unseen(experiment, state.modules, seed, BATCH_STREAM, AUXILIARY_STREAM)
         self.step = 0
         self.history: History = {}
         self._log_every = -(-experiment.total_steps // MAX_HISTORY_ROWS)
@@ -188,6 +190,7 @@ class Loop:
         stream = partial(batches, self.experiment, self.seed, step=self.step)
         others = stream(AUXILIARY_STREAM) if self.auxiliaries else repeat(None)
         for batch, other in zip(stream(BATCH_STREAM), others, strict=False):
+            self._check_unseen(batch, other)
             values = self._take_step(batch, other)
             self.step += 1
             epoch = (self.step - 1) // per_epoch + 1
@@ -202,6 +205,18 @@ class Loop:
                 raise Interrupted(self.step, self.folder.path)
             if self.step == total or self._checkpoint_is_due():
                 self.save()
+
+    def _check_unseen(self, batch: Batch, other: Batch | None) -> None:
+        """Check data that are trained on for the first time.
+
+        Raises:
+            ModelError, DataError: They cannot be; the run is saved as it is before this step.
+        """
+        try:
+            self._unseen.check(self.step, batch, other)
+        except (ModelError, DataError):
+            self.save()
+            raise
 
     def _checkpoint_is_due(self) -> bool:
         return time.monotonic() - self._saved_at > max(1.0, CHECKPOINT_SHARE * self._save_cost)

@@ -99,6 +99,32 @@ def checked(
     return rows
 
 
+def check_finite(values: Tensor, source: str, rows: Sequence[int] | Tensor) -> None:
+    """Check some data that are not all in memory.
+
+    Args:
+        values: Some rows of them.
+        source: What the message calls them.
+        rows: The number of each row in the whole data.
+
+    Raises:
+        DataError: A value is NaN or infinite; the first is named by row and column.
+    """
+    spoilt = ~values.isfinite()
+    if not spoilt.any():
+        return
+    first = tuple(spoilt.nonzero()[0].tolist())
+    where = f"row {int(rows[first[0]])}"
+    if values.dim() > 1:
+        inner = int(spoilt[first[0]].reshape(-1).nonzero()[0])
+        where += f", column {column_label(inner, values.shape[1:])}"
+    raise DataError(
+        f"{source}: expected finite numbers, got {values[first].item()} in {where}: leave such "
+        "rows out, or fill them and give the programs a mask of what is known, as in "
+        "data=(x, is_known)"
+    )
+
+
 def large_columns(rows: Tensor) -> str:
     """What to do about values that are large for a network: the widest column, and its remedy.
 

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from pyro_decomp.capture import CaptureError, StepGraph, capture
 from pyro_decomp.data.batches import Batch
+from pyro_decomp.data_support import Unseen
 from pyro_decomp.ensemble.batched_step import BatchedStep, Results, fused, vectorized
 from pyro_decomp.ensemble.draws import Draws
 from pyro_decomp.ensemble.stacked import Stacked
 from pyro_decomp.ensemble.trial import Trial, own_numbers
 from pyro_decomp.ensemble.verification import Pending, Verification
+from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.fusion import FusionError
 from pyro_decomp.joined_optimizer import may_be_joined, split
 from pyro_decomp.loop import BATCH_STREAM, MAX_HISTORY_ROWS, batches
@@ -44,7 +46,8 @@ class Together:
     Attributes:
         step: Steps done.
         set_aside: Index of a member to why, and its checkpoint.
-        departed: Index of a member that is not what its programs compute to how that was seen.
+        departed: Index of a member that is not what its programs compute, or whose data cannot be
+            trained on, to how that was seen.
 
     Raises:
         CaptureError: The step cannot be captured, or not for several members at once.
@@ -81,6 +84,10 @@ class Together:
         self._is_joined = is_steady and may_be_joined(trained[0], optimizer)
         self._stacked = Stacked(trained, optimizer, is_joined=self._is_joined)
         self._verification = Verification(self.trials)
+        self._unseen = [
+            Unseen(trial.experiment, trial.state.modules, trial.member.seed, BATCH_STREAM)
+            for trial in trials
+        ]
         self._ready: dict[tuple[Any, ...], BatchedStep] = {}
         if arithmetic is not None:
             kind = (arithmetic, tuple(self._own_numbers), len(trials), how)
@@ -108,8 +115,11 @@ class Together:
         if self._shares_data:
             streams = streams[:1]
         self._verification.begin()
-        for each in zip(*streams, strict=True):
+        for found in zip(*streams, strict=True):
             step = self.step + 1
+            each = self._checked(found)
+            if not each:
+                return
             scheduled = [t.experiment.apply_schedules(step) for t in self.trials]
             gone = {*self.set_aside, *self.departed}
             due = self._verification.due(step, self.total_steps, gone)
@@ -128,6 +138,25 @@ class Together:
             yield self.step
             if len({*self.set_aside, *self.departed}) == len(self.trials):
                 return
+
+    def _checked(self, each: Sequence[Batch]) -> Sequence[Batch]:
+        """The batches of the next step; none if no member is left that can take it.
+
+        A member whose data cannot be trained on is left to be told of when it is trained alone, and
+        computes with another's batch in the place of its own.
+        """
+        for index, unseen in enumerate(self._unseen):
+            if unseen.is_due and index not in self.departed:
+                self._hand_back(index, self._buffers)
+                try:
+                    unseen.check(self.step, each[0 if self._shares_data else index])
+                except (ModelError, DataError) as error:
+                    self.departed[index] = str(error)
+        gone = {*self.set_aside, *self.departed}
+        left = [index for index in range(len(self.trials)) if index not in gone]
+        if self._shares_data or not left:
+            return each if left else []
+        return [each[left[0] if index in self.departed else index] for index in range(len(each))]
 
     def verify_first(self) -> None:
         """Hold all members against their programs on a first batch; nothing is trained."""

@@ -168,7 +168,12 @@ class _Look:
     ) -> None:
         self._experiment, self._name = experiment, name
         found = [(site, _place(site, axis, seen)) for site, axis in _observed(first)]
-        needed = [(site, place) for site, place in found if not _is_real(site)]
+        known = {tensor.untyped_storage().data_ptr() for tensor in seen}
+        needed = [
+            (site, place)
+            for site, place in found
+            if not (_is_real(site) and site["value"].untyped_storage().data_ptr() in known)
+        ]
         self.is_direct = not any(place is None for _, place in needed) and not _has_indices(seen)
         self._direct = [(site, place) for site, place in needed if place is not None]
         self.rows_at_once = max(1, BATCH_ELEMENTS // sum(t[0].numel() for t in seen))

@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from itertools import repeat
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pyro_decomp.auxiliary import guide_codes
+from pyro_decomp.blame import remedy
 from pyro_decomp.data.batches import Batch, Data
 from pyro_decomp.data_support import Unseen
 from pyro_decomp.elbo import Estimate
@@ -228,7 +229,12 @@ class Loop:
         result = self._computed(batch)
         if isinstance(self._update, JoinedUpdate) and self.compute.vector is None:
             self._separate()
-        self._check_gradients(self.compute.trained, self.compute.gradients, norm=result.norm)
+        norm, trained = result.norm, self.compute.trained
+        if norm is None:
+            norm = _norm(trained)
+        if not math.isfinite(norm):
+            self._blame_gradients(result, batch)
+        self._clip(trained, norm)
         self._update()
         losses = {}
         if other is not None and result.estimate is not None:
@@ -299,6 +305,9 @@ class Loop:
         losses = {}
         guide = self.state.program.unmoved(self.experiment.guide)
         codes = cache(partial(guide_codes, guide, *other))
+        of_its = "try a smaller learning rate of its optimiser"
+        if self.step == 0:
+            of_its = "no step was taken before it, so it is in the network or its codes"
         for name, auxiliary in self.auxiliaries.items():
             optimizer = self.auxiliary_optimizers[name]
             loss = auxiliary.loss(estimate.pairs[0], codes)
@@ -306,14 +315,13 @@ class Loop:
             if not math.isfinite(losses[f"{name}_loss"]):
                 raise NonFiniteError(
                     f"step {self.step + 1}: {name}_loss = {loss.item()}; the last checkpoint is "
-                    "kept (try a smaller learning rate of its optimiser)"
+                    f"kept ({of_its})"
                 )
             optimizer.zero_grad()
             loss.backward()
             weights = self._auxiliary_parameters(name)
-            self._check_gradients(
-                list(weights.values()), partial(_gradients, weights), is_clipped=False
-            )
+            if not math.isfinite(_norm(weights.values())):
+                raise NonFiniteError(_not_finite(self.step + 1, _gradients(weights), of_its))
             optimizer.step()
         return losses
 
@@ -321,26 +329,23 @@ class Loop:
         weights = self.auxiliaries[name].module.named_parameters()
         return {f"{name}.{n}": weight for n, weight in weights}
 
-    def _check_gradients(
-        self,
-        trained: list[Tensor],
-        by_name: Callable[[], Mapping[str, Tensor]],
-        *,
-        is_clipped: bool = True,
-        norm: float | None = None,
-    ) -> None:
-        if norm is None:
-            found = [p.grad for p in trained if p.grad is not None]
-            norm = torch.nn.utils.get_total_norm(found).item()
-        if not math.isfinite(norm):
-            culprits = [n for n, g in by_name().items() if not bool(g.isfinite().all())]
-            raise NonFiniteError(
-                f"step {self.step + 1}: the gradient of {', '.join(culprits) or 'the parameters'} "
-                "is not finite; the last checkpoint is kept (try a smaller learning rate, or "
-                "clip_grad_norm)"
-            )
+    def _blame_gradients(self, result: StepResult, batch: Batch) -> None:
+        """Say which gradients are not finite, and what may help.
+
+        Raises:
+            NonFiniteError: Always; it may be the objective's, if the programs now say so.
+        """
+        step, estimate = self.step + 1, result.estimate
+        if estimate is None:
+            programs = EagerStep(self.experiment, self.state, self.execution.precision)
+            estimate, _ = programs.estimate(batch, step)
+        hint = remedy(estimate, batch, step)
+        hint += ", or clip_grad_norm" if "learning rate" in hint else ""
+        raise NonFiniteError(_not_finite(step, self.compute.gradients(), hint))
+
+    def _clip(self, trained: list[Tensor], norm: float) -> None:
         limit = self.experiment.clip_grad_norm
-        if is_clipped and limit is not None:
+        if limit is not None:
             torch.nn.utils.clip_grads_with_norm_(
                 trained, limit, torch.tensor(norm, dtype=trained[0].dtype)
             )
@@ -367,6 +372,19 @@ def batches(experiment: Experiment, seed: int, stream: int, step: int = 0) -> It
     for epoch in range(step // per_epoch, experiment.epochs):
         first = step % per_epoch if epoch == step // per_epoch else 0
         yield from data.shuffled(size, seed=derive(seed, stream, epoch), first=first)
+
+
+def _norm(trained: Iterable[Tensor]) -> float:
+    """Of the whole gradient."""
+    return torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None]).item()
+
+
+def _not_finite(step: int, gradients: Mapping[str, Tensor], hint: str) -> str:
+    names = [name for name, gradient in gradients.items() if not bool(gradient.isfinite().all())]
+    return (
+        f"step {step}: the gradient of {', '.join(names) or 'the parameters'} is not finite; the "
+        f"last checkpoint is kept ({hint})"
+    )
 
 
 def _gradients(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:

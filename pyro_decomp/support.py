@@ -21,12 +21,13 @@ def elementary(support: Constraint) -> Constraint:
 
 
 def outside(support: Constraint, value: Tensor) -> Bool[Tensor, "..."]:
-    """Which values are not in a support, with fewer dimensions where it is one of vectors."""
+    """Which values are not finite or not in a support; fewer dimensions if it is one of vectors."""
+    infinite = ~value.isfinite()
     try:
         found: Tensor = ~elementary(support).check(value)
     except NotImplementedError:  # it is not known
-        return torch.zeros((), dtype=torch.bool).expand(value.shape)
-    return found
+        return infinite
+    return found | (infinite if found.dim() == value.dim() else infinite.any(-1))
 
 
 def at_edge(support: Constraint, value: Tensor) -> Bool[Tensor, "..."]:

@@ -128,7 +128,7 @@ class Together:
             results = self._results(self._joined(each))
             self._verify(pending, results)
             values = self._named(results.values)
-            self._set_aside_failing(values, results.norms)
+            self._set_aside_failing(values, results.norms, each)
             limit = self._experiment.clip_grad_norm
             self._stacked.update(results.gradients, results.norms, limit)
             self._buffers = results.buffers
@@ -344,17 +344,19 @@ class Together:
             return self.total_steps - self.step
         return max(1, per_epoch - 1 - self.step % per_epoch)
 
-    def _set_aside_failing(self, values: dict[str, Tensor], norms: Tensor) -> None:
+    def _set_aside_failing(
+        self, values: dict[str, Tensor], norms: Tensor, each: Sequence[Batch]
+    ) -> None:
         is_finite = values["objective"].isfinite() & norms.isfinite()
         if bool(is_finite.all()):
             return
         for index in (~is_finite).nonzero().flatten().tolist():
             if index in self.set_aside:
                 continue
-            found = {name: value[index].item() for name, value in values.items()}
-            wrong = [f"{n} = {value}" for n, value in found.items() if not math.isfinite(value)]
-            what = ", ".join(wrong) or "the gradient is not finite"
-            why = (
-                f"step {self.step + 1}: {what}; kept as it was before (try a smaller learning rate)"
+            kept = copied(self.checkpoint(index))
+            batch = each[0 if self._shares_data else index]
+            noise = self._draws.generator(index, is_before=True)
+            self.set_aside[index] = (
+                self._verification.blame(index, batch, self.step + 1, noise),
+                kept,
             )
-            self.set_aside[index] = why, copied(self.checkpoint(index))

@@ -51,8 +51,9 @@ def check_data(
     """Check that every observed site has a finite density for all data in memory.
 
     Where a site observes a tensor of the data as it is, under a support that does not depend on the
-    latents, the tensor itself is looked at. Otherwise, and where the data have whole numbers, with
-    which programs may index, the programs are run once over all data, without gradients. Of data
+    latents, the tensor itself is looked at. Otherwise, where the data have whole numbers, with
+    which programs may index, and where they have weights, which have to be positive, the programs
+    are run once over all data, without gradients. Of data
     that are not in memory the first batch and a sample of 1,000 are looked at, also for values that
     are not finite; :class:`Unseen` looks at the others. What the programs keep, random generators
     and buffers are as before afterwards.
@@ -174,7 +175,10 @@ class _Look:
             for site, place in found
             if not (_is_real(site) and site["value"].untyped_storage().data_ptr() in known)
         ]
-        self.is_direct = not any(place is None for _, place in needed) and not _has_indices(seen)
+        is_weighted = any(isinstance(site["scale"], Tensor) for site in sample_sites(first))
+        self.is_direct = not (
+            is_weighted or _has_indices(seen) or any(place is None for _, place in needed)
+        )
         self._direct = [(site, place) for site, place in needed if place is not None]
         self.rows_at_once = max(1, BATCH_ELEMENTS // sum(t[0].numel() for t in seen))
         if self.is_direct and self._direct:
@@ -268,9 +272,10 @@ def _check_rows(site: Site, tensor: Tensor, rows: Tensor, name: str) -> None:
     found = edge.reshape(len(tensor), -1).any(1).nonzero().flatten()
     size = len(site["value"])
     some = found[torch.arange(size, device=found.device) % len(found)]
-    spoilt = without_density(site["fn"], tensor[some])
+    spoilt = torch.zeros_like(edge)
+    spoilt[some] = without_density(site["fn"], tensor[some])
     if spoilt.any():
-        _refuse(site, tensor[some], spoilt, 0, rows[some.cpu()], name, is_edge=True)
+        _refuse(site, tensor, spoilt, 0, rows, name, is_edge=True)
 
 
 def _traced(experiment: Experiment, batch: Batch, rows: Tensor, name: str) -> poutine.Trace:
@@ -293,9 +298,9 @@ def _traced(experiment: Experiment, batch: Batch, rows: Tensor, name: str) -> po
         where = f"rows {int(rows[span.start])} to {int(rows[span.stop - 1])}"
         if span.stop - span.start == 1:
             where = f"row {int(rows[span.start])}"
+        hint = "" if isinstance(reason, ValueError) else " (are all labels and indices in range?)"
         raise ModelError(
-            f"the programs cannot be run on {where} of the {name}: "
-            f"{one_line(reason)} (are all labels and indices in range?)"
+            f"the programs cannot be run on {where} of the {name}: {one_line(reason)}{hint}"
         ) from error
 
 

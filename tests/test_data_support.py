@@ -9,6 +9,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_decomp import AggregateELBO, BetaELBO, Experiment, train
@@ -174,6 +175,42 @@ def test_an_index_out_of_range_in_a_late_row_is_told_before_training() -> None:
     labels[33] = 4
     with pytest.raises(ModelError, match=r"on row 33 of the data: IndexError: index out of .*\?"):
         check_data(trial, state.modules, trial.data)
+
+
+@pytest.mark.parametrize("weight", [-1.0, 0.0])
+@pytest.mark.parametrize("steps", ["eager", "captured", "auto"])
+def test_a_weight_that_is_not_positive_is_told_before_training(
+    weight: float, steps: str, tmp_path: Path
+) -> None:
+    weights = torch.ones(N)
+    programs = Programs(lambda h: dist.Normal(h, 1.0).to_event(1), lambda x, w: x)
+
+    def weighted(program: Any) -> Any:
+        def run(x: Tensor, w: Tensor) -> None:
+            with poutine.scale(scale=w):
+                program(x, w)
+
+        return run
+
+    def run() -> None:
+        both = weighted(programs.model), weighted(programs.guide)
+        trial = Experiment(*both, (torch.randn(N, D), weights), BetaELBO(), epochs=2, batch_size=8)
+        train(trial, tmp_path / "run", execution=Execution(steps))
+
+    weights[33] = weight
+    with pytest.raises(ModelError, match="on row 33 of the data: ValueError: Expected scale > 0"):
+        run()
+    assert not (tmp_path / "run").exists()
+    weights[33] = 1.0
+    run()
+
+
+def test_the_range_told_is_that_of_all_data() -> None:
+    data = torch.full((N, D), 0.5)
+    data[33, 1], data[4, 0] = 0.0, 0.75
+    trial = experiment_of(data, lambda h: dist.Beta(h.exp() + 1.0, 2.0).to_event(1))
+    with pytest.raises(ModelError, match=r"range from 0 to 0\.75, at an edge .* row 33, column 1"):
+        check_data(trial, prepare(trial).modules, data)
 
 
 def test_stored_data_are_looked_at_in_part() -> None:

@@ -24,37 +24,46 @@ _NOT_ALLOWED = re.compile(
 
 
 @contextmanager
-def explained(experiment: Experiment, modules: Sequence[nn.Module], size: int) -> Iterator[None]:
+def explained(
+    experiment: Experiment, modules: Sequence[nn.Module], size: int, *, is_last: bool = False
+) -> Iterator[None]:
     """Say in one sentence why programs could not be run on the first batch, or on the last.
 
     Args:
         experiment: The programs and data.
         modules: The networks that are run inside.
         size: Data of a batch.
+        is_last: It is the last batch, which is smaller.
 
     Raises:
         ModelError: They could not; it names the layer, the type of numbers, the arguments or the
             line of the experiment file that is to be mended, as far as that can be told.
-        DataError: The first batch has a value that is not finite.
+        DataError: The batch has a value that is not finite.
     """
     try:
         yield
     except DecompError:
         raise
     except Exception as error:
-        batch = Data.of(experiment.data)[:size]
+        data = Data.of(experiment.data)
+        batch = data[len(data) // size * size :] if is_last else data[:size]
         if "more than 1 value per channel" in str(error):
             raise ModelError(_single_datum(error, modules, size, len(experiment.data))) from error
         if wrong := _wrong_arguments(experiment, batch):
             raise ModelError(wrong) from error
         for index, tensor in enumerate(batch):
             source = "data" if len(batch) == 1 else f"data[{index}]"
-            check_finite(tensor, source, range(len(tensor)))
+            check_finite(
+                tensor, source, range(len(data) - len(tensor) if is_last else 0, len(data))
+            )
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in batch)
         place = place_raised(error)
-        hint = _other_types(modules, batch) or large_columns(batch[0])
+        hint = _other_types(modules, batch)
+        if _NOT_ALLOWED.match(str(error)):
+            hint = large_columns(batch[0]) or hint
         raise ModelError(
-            f"the programs cannot be run on a batch of shape {shapes}: {_reason(error)}"
+            f"the programs cannot be run on {'the last' if is_last else 'a'} batch of shape "
+            f"{shapes}: {_reason(error)}"
             f"{f' ({place})' if place else ''}{f'; {hint}' if hint else ''}"
         ) from error
 

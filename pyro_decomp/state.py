@@ -174,7 +174,8 @@ def prepare(
         estimate = run_on_first(experiment, size, evaluate)
         data = Data.of(experiment.data)
         if rest := len(data) % size:  # the last, smaller batch
-            evaluate(*data[-rest:])
+            with explained(experiment, modules, size, is_last=True):
+                evaluate(*data[-rest:])
         return estimate
 
     with (

@@ -164,3 +164,17 @@ def test_why_programs_cannot_be_run_is_told_and_the_remedy_helps(
         prepare(wrong())
     assert "\n" not in str(raised.value)
     prepare(right())
+
+
+def test_a_last_batch_that_programs_cannot_take_is_named() -> None:
+    fours = Part((3, 2), see=lambda x: x.reshape(-1, 4, 3).flatten(0, 1))
+    message = (
+        r"cannot be run on the last batch of shape \(1, 3\): RuntimeError: shape '\[-1, 4, 3\]'"
+    )
+    with pytest.raises(ModelError, match=message):
+        prepare(trial(encoder=fours))
+
+
+def test_large_values_are_not_named_for_what_they_did_not_do() -> None:
+    with pytest.raises(ModelError, match=r"cannot be multiplied [^;]*$"):
+        prepare(trial(data=TALL, encoder=Part((5, 2))))

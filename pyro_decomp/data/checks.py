@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from pyro_decomp.data.missing import REMEDY
 from pyro_decomp.errors import DataError
 
 BLOCK_ELEMENTS = 2**22  # elements looked at at once
@@ -119,9 +120,7 @@ def check_finite(values: Tensor, source: str, rows: Sequence[int] | Tensor) -> N
         inner = int(spoilt[first[0]].reshape(-1).nonzero()[0])
         where += f", column {column_label(inner, values.shape[1:])}"
     raise DataError(
-        f"{source}: expected finite numbers, got {values[first].item()} in {where}: leave such "
-        "rows out, or fill them and give the programs a mask of what is known, as in "
-        "data=(x, is_known)"
+        f"{source}: expected finite numbers, got {values[first].item()} in {where}: {REMEDY}"
     )
 
 
@@ -171,11 +170,11 @@ def column_labels(
 def _where(in_column: Tensor, shape: Sequence[int], names: Sequence[str] | None) -> str:
     """In which columns values are not finite, and what makes a whole column so."""
     if len(shape) == 1:
-        return ""
+        return f": {REMEDY}"
     some = in_column.nonzero().flatten().tolist()
     entire = (in_column == shape[0]).nonzero().flatten().tolist()
     if len(entire) == len(in_column) or not entire or shape[0] == 1:
-        return f", in {column_labels(some, shape[1:], names)}"
+        return f", in {column_labels(some, shape[1:], names)}: {REMEDY}"
     others = [index for index in some if in_column[index] < shape[0]]
     also = f"; others are in {column_labels(others, shape[1:], names)}" if others else ""
     return (

@@ -48,6 +48,15 @@ def blame_terms(estimate: Estimate, values: Mapping[str, float], batch: Batch, s
     return f"step {step}: {named}{where}; the last checkpoint is kept ({hint})"
 
 
+def blame_gradients(gradients: Mapping[str, Tensor], hint: str, step: int) -> str:
+    """Which gradients are not finite, by the names of their parameters, and what may help."""
+    names = [name for name, gradient in gradients.items() if not bool(gradient.isfinite().all())]
+    return (
+        f"step {step}: the gradient of {', '.join(names) or 'the parameters'} is not finite; the "
+        f"last checkpoint is kept ({hint})"
+    )
+
+
 def remedy(estimate: Estimate, batch: Batch, step: int) -> str:
     """What may help where a step gives no finite number: a clause.
 

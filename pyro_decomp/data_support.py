@@ -15,7 +15,6 @@ from pyro_decomp.errors import DecompError, ModelError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.modules import in_mode
 from pyro_decomp.program_state import undisturbed
-from pyro_decomp.seeds import derive
 from pyro_decomp.sites import SampleTrace, Site, data_plate, sample_sites
 from pyro_decomp.support import Constraint, at_edge, elementary, outside, refusal, without_density
 from pyro_decomp.user_code import one_line
@@ -72,89 +71,25 @@ def check_data(
         DataError: A value is not finite.
     """
     whole = Data.of(data)
-    rows = _rows(whole)
-    with _looking(experiment, modules):
+    rows = looked_at_first(whole)
+    with looking(experiment, modules):
         trained_on = Data.of(experiment.data)
-        if first is None or _is_stored(whole) or _is_stored(trained_on):
+        if first is None or is_stored(whole) or is_stored(trained_on):
             seen = whole[:PROBED]
-            _check_finite(whole, seen, rows, name)
-            first = _traced(experiment, seen, rows[:PROBED], name)
+            check_stored(whole, seen, rows, name)
+            first = traced(experiment, seen, rows[:PROBED], name)
         else:
             seen = trained_on[:]
-        look = _Look(experiment, first, seen, name)
+        look = Look(experiment, first, seen, name)
         for some in rows.split(look.rows_at_once):
             span = slice(int(some[0]), int(some[-1]) + 1)
             is_span = span.stop - span.start == len(some)
             batch = whole[span if is_span else some.to(whole.device)]
-            _check_finite(whole, batch, some, name)
+            check_stored(whole, batch, some, name)
             look.check(batch, some)
 
 
-class Unseen:
-    """Checks data that are not in memory before they are first trained on.
-
-    In the first epoch every batch is held against the same as data in memory before training, by
-    rows of the whole data; from the second epoch on nothing is done.
-
-    Args:
-        experiment: What is trained, prepared.
-        modules: Its networks.
-        seed: Of the run, which tells the rows of a batch.
-        streams: Of the batches of a step.
-
-    Attributes:
-        is_due: Whether there may be data that were not looked at yet.
-    """
-
-    def __init__(
-        self, experiment: Experiment, modules: Sequence[nn.Module], seed: int, *streams: int
-    ) -> None:
-        self._experiment, self._modules = experiment, modules
-        self._data = Data.of(experiment.data)
-        self.is_due = _is_stored(self._data) and len(self._data) > len(_rows(self._data))
-        self._size = min(experiment.batch_size or len(self._data), len(self._data))
-        self._seed, self._streams = seed, streams
-        self._rows: list[Sequence[Tensor]] | None = None
-        self._look: _Look | None = None
-
-    def check(self, step: int, *batches: Batch | None) -> None:
-        """Check the batches of a step, one for each stream.
-
-        Args:
-            step: Steps done before it.
-            batches: Its data; None for none.
-
-        Raises:
-            ModelError: As :func:`check_data`.
-            DataError: A value is not finite.
-        """
-        if not self.is_due:
-            return
-        if step >= self._experiment.steps_per_epoch:
-            self.is_due, self._rows, self._look = False, None, None
-            return
-        if self._rows is None:
-            orders = [self._data.order(derive(self._seed, s, 0)) for s in self._streams]
-            if self._experiment.steps_per_epoch == 1:
-                orders = [torch.arange(len(self._data)) for _ in self._streams]
-            self._rows = [order.split(self._size) for order in orders]
-        for batch, rows in zip(batches, self._rows, strict=False):
-            if batch is not None:
-                self._check(batch, rows[step])
-
-    def _check(self, batch: Batch, rows: Tensor) -> None:
-        _check_finite(self._data, batch, rows, "data")
-        if self._look is not None and self._look.is_direct:
-            self._look.check(batch, rows)
-            return
-        with _looking(self._experiment, self._modules):
-            if self._look is None:
-                first = _traced(self._experiment, batch, rows, "data")
-                self._look = _Look(self._experiment, first, batch, "data")
-            self._look.check(batch, rows)
-
-
-class _Look:
+class Look:
     """How data are held against the sites that observe them.
 
     Args:
@@ -191,20 +126,20 @@ class _Look:
             for site, place in self._direct:
                 _check_rows(site, batch[place], rows, self._name)
             return
-        trace = _traced(self._experiment, batch, rows, self._name)
+        trace = traced(self._experiment, batch, rows, self._name)
         for site, axis in _observed(trace):
             _check(site, site["value"], axis, rows, self._name)
 
 
 @contextmanager
-def _looking(experiment: Experiment, modules: Sequence[nn.Module]) -> Iterator[None]:
+def looking(experiment: Experiment, modules: Sequence[nn.Module]) -> Iterator[None]:
     """Run programs as in an evaluation, and leave everything as it was."""
     everything = [experiment.model, experiment.guide, *modules]
     with in_mode(modules, training=False), undisturbed(everything), torch.no_grad():
         yield
 
 
-def _check_finite(data: Data, batch: Batch, rows: Tensor, name: str) -> None:
+def check_stored(data: Data, batch: Batch, rows: Tensor, name: str) -> None:
     """Check the tensors of a batch of data that are not in memory.
 
     Raises:
@@ -278,7 +213,7 @@ def _check_rows(site: Site, tensor: Tensor, rows: Tensor, name: str) -> None:
         _refuse(site, tensor, spoilt, 0, rows, name, is_edge=True)
 
 
-def _traced(experiment: Experiment, batch: Batch, rows: Tensor, name: str) -> poutine.Trace:
+def traced(experiment: Experiment, batch: Batch, rows: Tensor, name: str) -> poutine.Trace:
     """The model's trace of a batch, or the sentence about the first row that it cannot take."""
     try:
         return _run(experiment, batch)
@@ -330,16 +265,17 @@ def _observed(model: poutine.Trace) -> Iterator[tuple[Site, int]]:
             yield site, axis
 
 
-def _rows(data: Data) -> Tensor:
+def looked_at_first(data: Data) -> Tensor:
     """All rows, or the first ones and some of the others where they are not in memory."""
     size = len(data)
-    if not _is_stored(data) or size <= 2 * SAMPLED:
+    if not is_stored(data) or size <= 2 * SAMPLED:
         return torch.arange(size)
     spread = torch.arange(SAMPLED) * size // SAMPLED
     return torch.cat([torch.arange(SAMPLED), spread[spread >= SAMPLED]])
 
 
-def _is_stored(data: Data) -> bool:
+def is_stored(data: Data) -> bool:
+    """Whether any of the tensors is not in memory."""
     return any(isinstance(tensor, Stored) for tensor in data.tensors)
 
 

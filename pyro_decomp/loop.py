@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from pyro_decomp.auxiliary import guide_codes
-from pyro_decomp.blame import remedy
+from pyro_decomp.blame import blame_gradients, remedy
 from pyro_decomp.data.batches import Batch, Data
-from pyro_decomp.data_support import Unseen
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.errors import DataError, ModelError, NonFiniteError, RunError
 from pyro_decomp.experiment import Experiment
@@ -30,6 +29,7 @@ from pyro_decomp.steps import Departed, EagerStep, Execution, GoEager, GraphStep
 from pyro_decomp.steps.auditor import Auditor
 from pyro_decomp.steps.moment import copied
 from pyro_decomp.steps.result import StepResult
+from pyro_decomp.unseen_data import Unseen
 
 BATCH_STREAM, AUXILIARY_STREAM = 2, 3
 MAX_HISTORY_ROWS = 10_000
@@ -321,7 +321,7 @@ class Loop:
             loss.backward()
             weights = self._auxiliary_parameters(name)
             if not math.isfinite(_norm(weights.values())):
-                raise NonFiniteError(_not_finite(self.step + 1, _gradients(weights), of_its))
+                raise NonFiniteError(blame_gradients(_gradients(weights), of_its, self.step + 1))
             optimizer.step()
         return losses
 
@@ -341,7 +341,7 @@ class Loop:
             estimate, _ = programs.estimate(batch, step)
         hint = remedy(estimate, batch, step)
         hint += ", or clip_grad_norm" if "learning rate" in hint else ""
-        raise NonFiniteError(_not_finite(step, self.compute.gradients(), hint))
+        raise NonFiniteError(blame_gradients(self.compute.gradients(), hint, step))
 
     def _clip(self, trained: list[Tensor], norm: float) -> None:
         limit = self.experiment.clip_grad_norm
@@ -377,14 +377,6 @@ def batches(experiment: Experiment, seed: int, stream: int, step: int = 0) -> It
 def _norm(trained: Iterable[Tensor]) -> float:
     """Of the whole gradient."""
     return torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None]).item()
-
-
-def _not_finite(step: int, gradients: Mapping[str, Tensor], hint: str) -> str:
-    names = [name for name, gradient in gradients.items() if not bool(gradient.isfinite().all())]
-    return (
-        f"step {step}: the gradient of {', '.join(names) or 'the parameters'} is not finite; the "
-        f"last checkpoint is kept ({hint})"
-    )
 
 
 def _gradients(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from pyro_decomp.capture import CaptureError, StepGraph, capture
 from pyro_decomp.data.batches import Batch
-from pyro_decomp.data_support import Unseen
 from pyro_decomp.ensemble.batched_step import BatchedStep, Results, fused, vectorized
 from pyro_decomp.ensemble.draws import Draws
 from pyro_decomp.ensemble.stacked import Stacked
@@ -22,6 +21,7 @@ from pyro_decomp.loop import BATCH_STREAM, MAX_HISTORY_ROWS, batches
 from pyro_decomp.run_folder import History
 from pyro_decomp.steps.audit import Computed
 from pyro_decomp.steps.moment import copied
+from pyro_decomp.unseen_data import Unseen
 
 _made: dict[Hashable, dict[tuple[Any, ...], BatchedStep]] = {}  # of the last arithmetic
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from pyro_decomp.blame import remedy
+from pyro_decomp.blame import blame_gradients, remedy
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.ensemble.trial import Trial
 from pyro_decomp.errors import NonFiniteError
@@ -113,8 +113,7 @@ class Verification:
                 estimate, _ = EagerStep(trial.experiment, trial.state).estimate(batch, step)
             except NonFiniteError as error:
                 return str(error)
-        hint = remedy(estimate, batch, step)
-        return f"step {step}: the gradient is not finite; the last checkpoint is kept ({hint})"
+        return blame_gradients({}, remedy(estimate, batch, step), step)
 
     def disagreement(self, pending: Pending, found: Computed, step: int) -> str:
         """What differs, in a clause; empty if nothing does.

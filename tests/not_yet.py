@@ -10,19 +10,6 @@ from typing import Any
 import pytest
 
 NOT_YET: dict[str, tuple[str, Sequence[str]]] = {  # area: why, and which rows
-    "command lines": (
-        "issue 11: what was not foreseen, or takes for ever",
-        [
-            "train base.py --out o",
-            "train wrongdim.py --out o",
-            "train wronglat.py --out o",
-            "train f16net.py --out o",
-            "train lastone.py --out o",
-            "train good.py --out o --threads 100000",
-            "train good.py --out o --device meta",
-            "inspect wrongdim.py",
-        ],
-    ),
     "calls": (
         "issue 11: accepted, or in the words of another library",
         [
@@ -39,9 +26,6 @@ NOT_YET: dict[str, tuple[str, Sequence[str]]] = {  # area: why, and which rows
             "InclusiveKL()*'a'",
             "InclusiveKL()+3",
             "float('nan')*InclusiveKL()",
-            "VAE(3, networks.MLPEncoder(2, 2), networks.MLPDecoder(2, 2), size=4)",
-            "VAE(priors.IsotropicNormal(2), None, networks.MLPDecoder(2, 2), size=4)",
-            "vae(size='4')",
             "experiment(clip_grad_norm='a')",
             "experiment(schedules=[1])",
             "experiment(modules=[3])",

@@ -1,7 +1,8 @@
 """The KL to the prior over a whole set of data, in parts, with q(z) exact."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -9,13 +10,15 @@ from torch import Tensor
 
 from pyro_decomp.aggregate_posterior import AggregatePosterior, LogDensities, log_prob_over
 from pyro_decomp.aggregate_posterior.families import data_rows, marginals
-from pyro_decomp.encoded import Encoded, Encodings
+from pyro_decomp.encoded import Encoded, Encodings, Samples
 from pyro_decomp.errors import ModelError
 from pyro_decomp.product_prior import is_product
+from pyro_decomp.quantities import by_itself, keep_finite, mean
 from pyro_decomp.rows import unmasked
 from pyro_decomp.traces import TracePair
 
 OF_MARGINALS = ("total_correlation", "dimensionwise_kl")
+OF_PRIOR = ("divergence", "marginal_kl", "dimensionwise_kl")
 PARTS = (
     "divergence",
     "mutual_information",
@@ -62,38 +65,21 @@ def decomposition(
         KL(q(z) || p(z)), ``total_correlation``, ``dimensionwise_kl``, ``divergence``
         KL(p(z) || q(z)); ``prior_information``, R, beside ``dimensionwise_kl`` where the prior is
         given something; and ``effective_sharing``, exp(log N - MI), without a unit. Then, by name,
-        why others are left out.
+        why others are left out: each is computed by itself, and what fails or is infinite has its
+        reason there.
     """
-    left_out = _left_out(encoded, only)
-    wanted = set(only) - left_out.keys()
     found: dict[str, float] = {}
-    if "divergence" in wanted:
-        z = encoded.draw_prior(num_prior_samples)
-        log_pz = log_prior_over(encoded, z)
-        found |= mean("divergence", log_pz - log_prob_over(encoded.parts, z))
-    if wanted - {"divergence"}:
-        found |= _of_samples(encoded, is_split=bool(wanted & set(OF_MARGINALS)))
-    if "dimensionwise_kl" in wanted:
-        wanted.add("prior_information")
-    infinite = [name for name in PARTS if math.isinf(found.get(name, 0.0))]
-    left_out |= {name: INFINITE.get(name, INFINITE["marginal_kl"]) for name in infinite}
-    wanted -= left_out.keys()
-    kept = {name for name in found if name.removesuffix("_standard_error") in wanted}
-    return {name: value for name, value in found.items() if name in kept}, left_out
-
-
-def mean(name: str, values: Tensor, weights: Tensor | None = None) -> dict[str, float]:
-    """The mean of values under a name, and its standard error; weighted, where they have weights.
-
-    The error of a weighted mean is that of a ratio, by the squares of its residuals.
-    """
-    if weights is None:
-        standard_error = values.std() / len(values) ** 0.5
-        return {name: values.mean().item(), f"{name}_standard_error": standard_error.item()}
-    share = weights / weights.sum()
-    average = (share * values).sum()
-    squares = (share * (values - average)).square().sum() * (len(values) / (len(values) - 1))
-    return {name: average.item(), f"{name}_standard_error": squares.sqrt().item()}
+    left_out: dict[str, str] = {}
+    densities = _Densities(encoded)
+    for name in PARTS:
+        if name in only:
+            with by_itself(left_out, name):
+                _require(encoded, name)
+                found |= _part(name, densities, num_prior_samples)
+            if math.isinf(found.get(name, 0.0)):
+                left_out[name] = INFINITE.get(name, INFINITE["marginal_kl"])
+    keep_finite(found, left_out)
+    return found, left_out
 
 
 def log_densities_over(parts: Sequence[Encodings], z: Mapping[str, Tensor]) -> LogDensities:
@@ -150,16 +136,21 @@ def information_of_dimensions(pairs: Sequence[TracePair]) -> dict[str, Float[Ten
     return {name: total.cpu() / total_mass for name, total in totals.items()}
 
 
-def _left_out(encoded: Encoded, only: Collection[str]) -> dict[str, str]:
-    """What cannot be had, and why."""
-    reasons: dict[str, str] = {}
-    if not is_product(encoded.first):
-        reasons["dimensionwise_kl"] = "the prior is not a product over dimensions"
-    if encoded.parts and (why := _why_no_marginals(encoded.parts[0])):
-        reasons |= dict.fromkeys(OF_MARGINALS, why)
-    if encoded.reason:
-        reasons = dict.fromkeys(PARTS, encoded.reason)
-    return {name: why for name, why in reasons.items() if name in only}
+def _require(encoded: Encoded, name: str) -> None:
+    """Refuse a part that cannot be had.
+
+    Raises:
+        ModelError: It cannot.
+    """
+    reasons = [
+        encoded.reason,
+        _why_no_marginals(encoded.parts[0]) if name in OF_MARGINALS and encoded.parts else "",
+        encoded.no_prior if name in OF_PRIOR else "",
+    ]
+    if name == "dimensionwise_kl" and not is_product(encoded.first):
+        reasons.append("the prior is not a product over dimensions")
+    if reason := next(filter(None, reasons), ""):
+        raise ModelError(reason)
 
 
 def _why_no_marginals(part: Encodings) -> str:
@@ -185,32 +176,80 @@ def log_prior_over(encoded: Encoded, z: Mapping[str, Tensor]) -> Float[Tensor, "
     return encoded.first.prior.log_prob(z)
 
 
-def _of_samples(encoded: Encoded, *, is_split: bool) -> dict[str, float]:
-    """All parts but ``divergence``, from samples of q(z)."""
-    is_given = bool(encoded.priors)
-    blocks = []
-    for some in encoded.samples:
-        log_pz = some.log_pz
-        if is_given or encoded.first.prior_inputs.labels:
-            log_pz = log_prior_over(encoded, some.z)
-        joint, product = log_prob_over(encoded.parts, some.z), torch.full_like(log_pz, math.nan)
-        prior = log_pz
-        if is_split:
-            product = _over_dimensions(log_densities_over(encoded.parts, some.z))
-            if is_given and is_product(encoded.first):
-                prior = _over_dimensions(log_densities_over(encoded.priors, some.z))
-        blocks.append(torch.stack([some.log_qz_x, some.log_pz, joint, product, log_pz, prior]))
-    log_qz_x, log_own, joint, product, log_pz, prior = torch.cat(blocks, 1)
-    counted = [some.weights for some in encoded.samples if some.weights is not None]
-    weights = torch.cat(counted) if counted else None
-    found = mean("mutual_information", log_qz_x - joint, weights)
-    information = max(0.0, found["mutual_information"])
-    found["effective_sharing"] = math.exp(encoded.log_size - information)
-    found |= mean("marginal_kl", joint - log_pz, weights)
-    found |= mean("total_correlation", joint - product, weights)
-    if is_given:
-        found |= mean("prior_information", log_own - prior, weights)
-    return found | mean("dimensionwise_kl", product - prior, weights)
+class _Densities:
+    """Log densities of an encoded set's samples of q(z), ``[S]``, each computed when asked for."""
+
+    def __init__(self, encoded: Encoded) -> None:
+        self.encoded = encoded
+        counted = [some.weights for some in encoded.samples if some.weights is not None]
+        self.weights = torch.cat(counted) if counted else None
+
+    @cached_property
+    def log_qz_x(self) -> Float[Tensor, " s"]:
+        """Under the encoding of its own datum."""
+        return self._over_samples(lambda some: some.log_qz_x)
+
+    @cached_property
+    def log_qz(self) -> Float[Tensor, " s"]:
+        """Under q(z)."""
+        return self._over_samples(lambda some: log_prob_over(self.encoded.parts, some.z))
+
+    @cached_property
+    def log_product(self) -> Float[Tensor, " s"]:
+        """Under the product of q(z)'s marginals over dimensions."""
+        parts = self.encoded.parts
+        return self._over_samples(lambda some: _over_dimensions(log_densities_over(parts, some.z)))
+
+    @cached_property
+    def log_own_prior(self) -> Float[Tensor, " s"]:
+        """Under the prior of its own datum."""
+        return self._over_samples(lambda some: some.log_pz)
+
+    @cached_property
+    def log_pz(self) -> Float[Tensor, " s"]:
+        """Under the prior that q(z) is held against."""
+        if self.encoded.priors or self.encoded.first.prior_inputs.labels:
+            return self._over_samples(lambda some: log_prior_over(self.encoded, some.z))
+        return self.log_own_prior
+
+    @cached_property
+    def log_prior_product(self) -> Float[Tensor, " s"]:
+        """Under the product of that prior's marginals over dimensions, of a prior that is one."""
+        if priors := self.encoded.priors:
+            return self._over_samples(
+                lambda some: _over_dimensions(log_densities_over(priors, some.z))
+            )
+        return self.log_pz
+
+    def mean(self, name: str, values: Float[Tensor, " s"]) -> dict[str, float]:
+        """The mean over the samples and its standard error."""
+        return mean(name, values, self.weights)
+
+    def _over_samples(self, log_prob: Callable[[Samples], Tensor]) -> Float[Tensor, " s"]:
+        return torch.cat([log_prob(some) for some in self.encoded.samples])
+
+
+def _part(name: str, of: _Densities, num_prior_samples: int) -> dict[str, float]:
+    """One of :data:`PARTS`, with its standard error and what goes with it."""
+    encoded = of.encoded
+    if name == "divergence":
+        z = encoded.draw_prior(num_prior_samples)
+        return mean(name, log_prior_over(encoded, z) - log_prob_over(encoded.parts, z))
+    if name == "mutual_information":
+        return of.mean(name, of.log_qz_x - of.log_qz)
+    if name == "effective_sharing":
+        information = of.mean(name, of.log_qz_x - of.log_qz)[name]
+        if not math.isfinite(information):
+            raise ModelError(f"I(x; z) is {information}, which is no number to report")
+        return {name: math.exp(encoded.log_size - max(0.0, information))}
+    if name == "marginal_kl":
+        return of.mean(name, of.log_qz - of.log_pz)
+    if name == "total_correlation":
+        return of.mean(name, of.log_qz - of.log_product)
+    found = of.mean(name, of.log_product - of.log_prior_product)
+    if encoded.priors:
+        found |= of.mean("prior_information", of.log_own_prior - of.log_prior_product)
+    return found
 
 
 def _over_dimensions(log_densities: LogDensities) -> Float[Tensor, " s"]:

@@ -14,6 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from pyro_decomp.quantities import HALF_WIDTH, STANDARD_ERROR
+
 if TYPE_CHECKING:
     from pyro_decomp.loop import Progress
     from pyro_decomp.summary import SiteSummary, Summary
@@ -23,6 +25,8 @@ LINE_INTERVAL = 10.0  # seconds between lines elsewhere
 LINE_FRACTION = 0.1  # of the run between lines elsewhere
 BAR_WIDTH = 24
 BAR_NEEDS = 80  # a terminal narrower than this has no room for a bar
+
+LEGEND = "\N{PLUS-MINUS SIGN} is half of a 95 % confidence interval over data or samples of q(z)"
 
 
 def number_text(value: Any) -> str:
@@ -169,30 +173,40 @@ def terms_table(title: str, terms: Mapping[str, Any]) -> Table:
     return _table(title, {"nats per datum": terms})
 
 
-def metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> Table:
+def metrics_table(metrics: Mapping[str, Mapping[str, Any]], title: str = "") -> RenderableType:
     """Set out numbers, a row each, with a column for each set of data that they were taken on.
 
-    A number's standard error stands behind it; what is no number is left out.
+    Half of a number's 95 % interval, 1.96 standard errors, stands behind it, with a legend below;
+    what is no number is left out.
     """
-    error = "_standard_error"
     columns = {}
     for heading, values in metrics.items():
-        numbers = {name: v for name, v in values.items() if not isinstance(v, Mapping)}
+        numbers = {name: v for name, v in values.items() if not isinstance(v, Mapping | list)}
         columns[heading] = {
-            name: f"{number_text(value)} \N{PLUS-MINUS SIGN} {numbers[name + error]:.2g}"
-            if name + error in numbers
+            name: f"{number_text(value)} \N{PLUS-MINUS SIGN} {_half_width(numbers, name)}"
+            if f"{name}{STANDARD_ERROR}" in numbers
             else value
             for name, value in numbers.items()
-            if not name.endswith(error)
+            if not name.endswith(STANDARD_ERROR)
         }
-    return _table("", columns)
+    has_errors = any(name.endswith(STANDARD_ERROR) for each in metrics.values() for name in each)
+    around = [Text(title)] if title else [], [Text(LEGEND)] if has_errors else []
+    return Group(*around[0], _table("", columns), *around[1])
 
 
 def scores_table(title: str, scores: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Set out scores of codes, a row each: value, 95 % interval, and the untrained encoder's."""
-    columns: dict[str, dict[str, Any]] = {"value": {}, "95 % interval": {}, "untrained": {}}
+    """Set out scores of codes, a row each: value, 95 % interval, and the untrained encoder's.
+
+    Where some have a value corrected for its bias, about which the interval is drawn, that is
+    their value, with the uncorrected one in a column of its own, ``plug-in``.
+    """
+    headings = ("value", "95 % interval", "plug-in", "untrained")
+    columns: dict[str, dict[str, Any]] = {heading: {} for heading in headings}
     for name, score in scores.items():
-        columns["value"][name] = score["value"]
+        corrected = score.get("corrected")
+        columns["value"][name] = score["value"] if corrected is None else corrected
+        if corrected is not None:
+            columns["plug-in"][name] = score["value"]
         if score["interval"] is not None:
             columns["95 % interval"][name] = " to ".join(map(number_text, score["interval"]))
         details = score["details"]
@@ -201,6 +215,29 @@ def scores_table(title: str, scores: Mapping[str, Mapping[str, Any]]) -> Table:
         if "p_value" in details:
             columns["value"][f"{name}, p-value"] = details["p_value"]
     return _table(title, {heading: column for heading, column in columns.items() if column})
+
+
+def left_out_lines(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Say what was left out of which sets of data, and why: a line for each reason.
+
+    >>> left_out_lines({"train": {"left_out": {"kl": "no density", "mig": "no density"}}})
+    ['left out: kl, mig: no density']
+    """
+    named: dict[tuple[str, str], list[str]] = {}
+    for name in dict.fromkeys(name for found in metrics.values() for name in found["left_out"]):
+        reasons: dict[str, list[str]] = {}
+        for heading, found in metrics.items():
+            if name in found["left_out"]:
+                reasons.setdefault(found["left_out"][name], []).append(heading)
+        for reason, headings in reasons.items():
+            where = "" if len(headings) == len(metrics) else f" of {' and '.join(headings)}"
+            named.setdefault((where, reason), []).append(name)
+    return [f"left out{where}: {', '.join(names)}: {why}" for (where, why), names in named.items()]
+
+
+def _half_width(numbers: Mapping[str, Any], name: str) -> str:
+    half = HALF_WIDTH * float(numbers[f"{name}{STANDARD_ERROR}"])
+    return f"{half:.0f}" if 10 <= half < 1e6 else f"{half:#.2g}"
 
 
 def _table(title: str, columns: Mapping[str, Mapping[str, Any]]) -> Table:

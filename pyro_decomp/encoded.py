@@ -1,7 +1,7 @@
 """A whole data set through guide and model once: terms, encodings, and samples of q(z)."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -12,14 +12,16 @@ from torch import Tensor
 
 from pyro_decomp.aggregate_posterior import AggregatePosterior, StructuredPosterior
 from pyro_decomp.data.batches import AnyData, Batch, Data
-from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.errors import DataError, ModelError
+from pyro_decomp.quantities import by_itself
 from pyro_decomp.run import Run
+from pyro_decomp.term_sums import TermSums
 from pyro_decomp.traces import TracePair
 
 Encodings = AggregatePosterior | StructuredPosterior
 
 BATCH_ELEMENTS = 2**21  # elements of data encoded at once
+POSTERIOR, PRIOR = "q(z)", "p(z)"
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Encoded:
 
     Attributes:
         size: N, the number of data: of rows that are not masked.
-        terms: The plain ELBO's terms over the whole set, in nats per datum.
+        terms: The plain ELBO and its terms over the whole set, in nats per datum, with their
+            standard errors.
         first: Guide and model on the first batch.
         parts: q(z|x) of all data in order, a batch each; none where q(z) cannot be scored.
         samples: Of data chosen at random, a batch each.
@@ -56,6 +59,8 @@ class Encoded:
         draws: Gives so many draws of the prior, each of a datum chosen at random, where the prior
             is given something of the datum.
         entropy: H(w/W) of the data's weights, in nats; None where all count the same.
+        left_out: Why terms are left out, by name.
+        no_prior: Why p(z) cannot be scored; empty where it can be.
     """
 
     size: int
@@ -67,6 +72,8 @@ class Encoded:
     priors: list[Encodings] = field(default_factory=list)
     draws: Callable[[int], dict[str, Tensor]] | None = None
     entropy: float | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
+    no_prior: str = ""
 
     @property
     def num_samples(self) -> int:
@@ -96,19 +103,33 @@ def encode(run: Run, x: AnyData) -> Iterator[TracePair]:
         yield run.experiment.elbo.drawn_pair(run.model, run.guide, *batch)
 
 
-def encode_set(run: Run, x: AnyData, num_samples: Callable[[TracePair], int]) -> Encoded:
+def encode_set(
+    run: Run,
+    x: AnyData,
+    num_samples: Callable[[TracePair], int],
+    *,
+    refused: Mapping[str, str] | None = None,
+) -> Encoded:
     """Encode a whole set, in as few passes as give so many samples.
 
     Args:
         run: The run.
         x: The set.
         num_samples: How many samples, when it is known what is encoded.
+        refused: Terms of the ELBO that are not tried, and why.
+
+    Raises:
+        DataError: All rows are masked.
     """
     data = Data.of(x)
     batches = encode(run, data)
     first = next(batches)
-    reason = _why_not_scored(first)
-    wanted = num_samples(first)
+    unscored: dict[str, str] = {}
+    wanted = len(data)
+    with by_itself(unscored, POSTERIOR):
+        _check_scored(first)
+    with by_itself(unscored, PRIOR):
+        wanted = num_samples(first)
     found = None if first.counts is None else data_counts(run, data)
     counts = torch.ones(len(data), dtype=torch.float64) if found is None else found
     valid = counts.nonzero()[:, 0]
@@ -116,8 +137,7 @@ def encode_set(run: Run, x: AnyData, num_samples: Callable[[TracePair], int]) ->
         raise DataError(f"all {len(data)} rows are masked: expected data to measure")
     repeats = -(-wanted // len(valid))
     chosen = valid[torch.randperm(len(valid))[: -(-wanted // repeats)]].sort().values
-    share = counts / counts.sum()
-    terms: dict[str, float] = {}
+    sums = TermSums(len(data), refused)
     parts: list[Encodings] = []
     priors: list[Encodings] = []
     samples: list[Samples] = []
@@ -125,20 +145,47 @@ def encode_set(run: Run, x: AnyData, num_samples: Callable[[TracePair], int]) ->
         start = 0
         for pair in encode(run, data) if repeat else chain([first], batches):
             stop = start + pair.batch_size
-            part = share[start:stop].sum().item() / repeats
-            for name, value in TermsELBO.terms(run.experiment.elbo, pair).items():
-                terms[name] = terms.get(name, 0.0) + part * value.item()
-            if not reason:
-                if repeat == 0:
-                    parts.append(pair.aggregate_posterior)
+            sums.add(pair, start)
+            if POSTERIOR not in unscored:
+                with by_itself(unscored, POSTERIOR):
+                    parts += [] if repeat else [pair.aggregate_posterior]
+                    rows = chosen[(chosen >= start) & (chosen < stop)] - start
+                    samples += [_samples(pair, rows, unscored)] if len(rows) else []
+            if not (repeat or unscored):
+                with by_itself(unscored, PRIOR):
                     priors += [] if pair.aggregate_prior is None else [pair.aggregate_prior]
-                rows = chosen[(chosen >= start) & (chosen < stop)] - start
-                if len(rows):
-                    samples.append(_samples(pair, rows))
             start = stop
-    entropy = None if found is None else torch.special.entr(share).sum().item()
-    draw = partial(draw_prior, run, data, first, counts=found)
-    return Encoded(len(valid), terms, first, parts, samples, reason, priors, draw, entropy)
+    if POSTERIOR in unscored:
+        parts, samples = [], []
+    terms, left_out = sums.numbers()
+    return Encoded(
+        len(valid),
+        terms,
+        first,
+        parts,
+        samples,
+        unscored.get(POSTERIOR, ""),
+        priors,
+        partial(draw_prior, run, data, first, counts=found),
+        None if found is None else torch.special.entr(counts / counts.sum()).sum().item(),
+        left_out,
+        unscored.get(PRIOR, ""),
+    )
+
+
+def terms_over(run: Run, x: AnyData) -> TermSums:
+    """The plain ELBO's terms over a set, in one pass.
+
+    Args:
+        run: The run.
+        x: The set.
+    """
+    data = Data.of(x)
+    sums, start = TermSums(len(data)), 0
+    for pair in encode(run, data):
+        sums.add(pair, start)
+        start += pair.batch_size
+    return sums
 
 
 def draw_prior(
@@ -205,28 +252,33 @@ def spread(x: AnyData, limit: int) -> Tensor | Batch:
     return some if len(some) > 1 else some[0]
 
 
-def _why_not_scored(pair: TracePair) -> str:
+def _check_scored(pair: TracePair) -> None:
+    """Refuse encodings of which q(z) cannot be scored.
+
+    Raises:
+        ModelError: It cannot.
+    """
     try:
         q = pair.aggregate_posterior
     except ModelError as error:
-        return str(error).partition(":")[0]
+        raise ModelError(str(error).partition(":")[0]) from error
     if isinstance(q, AggregatePosterior) and (reason := q.why_no_density()):
-        return reason
-    return "" if len(q) else "there are no data"
+        raise ModelError(reason)
+    if not len(q):
+        raise ModelError("there are no data")
 
 
-def _samples(pair: TracePair, rows: Int[Tensor, " s"]) -> Samples:
+def _samples(pair: TracePair, rows: Int[Tensor, " s"], unscored: dict[str, str]) -> Samples:
     codes = pair.all_codes()
     rows = rows.to(codes.device)
     counts = None if pair.rows.weight is None or pair.counts is None else pair.counts[rows]
-    log_qz_x = [pair.log_prob(name, guide=True) for name in pair.latents]
-    return Samples(
-        {name: _rows_of(pair, name, rows) for name in pair.latents},
-        codes[rows],
-        torch.stack(log_qz_x).sum(0)[rows],
-        pair.log_prior()[rows],
-        counts,
-    )
+    log_qz_x = torch.stack([pair.log_prob(name, guide=True) for name in pair.latents]).sum(0)[rows]
+    log_pz = torch.full_like(log_qz_x, math.nan)
+    if PRIOR not in unscored:
+        with by_itself(unscored, PRIOR):
+            log_pz = pair.log_prior()[rows]
+    z = {name: _rows_of(pair, name, rows) for name in pair.latents}
+    return Samples(z, codes[rows], log_qz_x, log_pz, counts)
 
 
 def _rows_of(pair: TracePair, name: str, rows: Int[Tensor, " s"]) -> Tensor:

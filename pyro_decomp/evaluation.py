@@ -1,7 +1,9 @@
 """What a trained run is worth: its terms, its overlap, its match to the prior, and its codes."""
 
+import json
 import warnings
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +15,38 @@ from pyro_decomp.aggregate_posterior import StructuredPosterior
 from pyro_decomp.components_of_run import components
 from pyro_decomp.data.batches import Data
 from pyro_decomp.data_support import check_data
-from pyro_decomp.decomposition_of_run import PARTS, decomposition, mean
-from pyro_decomp.encoded import Encoded, data_counts, encode, encode_set, spread
+from pyro_decomp.decomposition_of_run import PARTS, decomposition
+from pyro_decomp.encoded import Encoded, encode, encode_set, spread
 from pyro_decomp.errors import DataError, ModelError
-from pyro_decomp.likelihood import importance_weighted_log_prob
+from pyro_decomp.findings import findings
+from pyro_decomp.invariants import hold_numbers, hold_scores
+from pyro_decomp.likelihood_of_run import LOG_PX, check_affordable, log_px_over
+from pyro_decomp.measured import checkpoint_of, merged
 from pyro_decomp.metrics.report import SLOW
+from pyro_decomp.quantities import by_itself, keep_finite
 from pyro_decomp.run import Run
 from pyro_decomp.scores_of_run import OF_FACTORS, SCORES, scores
-from pyro_decomp.seeds import seeded
+from pyro_decomp.seeds import derive, seeded
 from pyro_decomp.threads import few_threads
 from pyro_decomp.traces import TracePair
 from pyro_decomp.untrained import untrained
 
 __all__ = ["MEASURES", "check_names", "encode", "evaluate", "seeded", "spread", "write_metrics"]
 
-LOG_PX = "importance_weighted_log_px"
 COMPONENTS = "components"
 MEASURES = ("elbo", *PARTS, LOG_PX, COMPONENTS, *SCORES)
+UNTRAINED = "untrained"
+NO_FILE = "the run was trained from Python, so that it cannot be rebuilt"
+DIVERGENCE_STREAM, LOG_PX_STREAM = 1, 2
 
 MIN_SAMPLES, MAX_SAMPLES = 1000, 10_000  # samples of q(z), and of p(z), that are scored
 PAIR_ELEMENTS = 2**31  # dimensions times pairs of sample and datum, if that leaves enough samples
 GUIDE_RUNS = 2**24  # pairs of sample and datum for which a guide of dependent sites is run
 MIN_GUIDE_SAMPLES = 200
-MIN_IMPORTANCE_DATA, MAX_IMPORTANCE_DATA = 25, 400
-IMPORTANCE_ELEMENTS = 2**26  # elements of data decoded for log p(x), if that leaves enough data
+
+
+class LeftOutWarning(UserWarning):
+    """What cannot be measured because of how model and guide are written."""
 
 
 def evaluate(
@@ -49,8 +59,13 @@ def evaluate(
 ) -> dict[str, dict[str, Any]]:
     r"""Measure a run on its training data, and on its test data if it has some.
 
-    In nats per datum over the whole set, each estimate with a standard error over the data (of log
-    p(x)) or the samples (of the others) as ``<name>_standard_error``:
+    Each quantity is measured by itself: one that fails, or is no finite number, is among
+    ``left_out`` with its reason, and so is one that breaks a bound that follows from its
+    definition (:mod:`pyro_decomp.invariants`). With the same seed it is the same number whatever
+    else is measured.
+
+    In nats per datum over the whole set, each estimate with a standard error over the data (of the
+    ELBO, its terms and log p(x)) or the samples (of the others) as ``<name>_standard_error``:
 
     ``elbo``, ``log_likelihood``, ``kl``, ...
         The plain ELBO and its terms.
@@ -69,7 +84,8 @@ def evaluate(
         of the datum there is ``prior_information`` too, and p(z) is the mixture over the set.
     ``importance_weighted_log_px``
         log p(x) by importance weighting, over ``importance_weighted_data`` data spread evenly over
-        the set: 400, or fewer where they are large, so it may lie below ``elbo`` by chance.
+        the set: 400, or fewer where they are large, so it may lie below ``elbo`` by chance; with
+        K = ``importance_weighted_samples``.
     ``scores``
         The metrics of :mod:`pyro_decomp.metrics` that the codes and, if the experiment has them,
         the factors allow, by name; see :func:`pyro_decomp.scores_of_run.scores`. Beside each is
@@ -79,6 +95,11 @@ def evaluate(
         see :func:`pyro_decomp.components_of_run.components`. Absent where the prior has none.
     ``left_out``
         Why something cannot be measured, by name.
+    ``findings``
+        Of the training data, beside ``elbo``: what the run's numbers say in sentences; see
+        :func:`pyro_decomp.findings.findings`.
+    ``checkpoint``, ``seeds``
+        Of which state of the run the numbers are, and the seed of each, by name.
 
     Args:
         run: The run.
@@ -91,30 +112,39 @@ def evaluate(
         ``{"train": {...}, "test": {...}}``; ``test`` only if there are test data.
 
     Raises:
-        DataError: ``only`` has a name that is none of these.
-        ModelError: A datum has no density under the model; it is named.
+        DataError: ``only`` has a name that is none of these; or so many importance samples would
+            take more than an hour.
     """
     names = _names(only, trees=trees)
-    before = untrained(run) if names & set(SCORES) else None
     trial = run.experiment
     sets = {"train": (run.data, trial.factors), "test": (trial.test_data, trial.test_factors)}
     metrics = {}
-    for name, (x, factors) in sets.items():
-        if x is not None:
-            check_data(trial, run.state.modules, x, "data" if name == "train" else "test data")
-            with seeded(seed), torch.no_grad(), few_threads(trial):
+    with run.state.program.undisturbed(), torch.no_grad(), few_threads(trial):
+        if LOG_PX in names:
+            check_affordable(run, num_importance_samples)
+        before, why_not = _untrained(run) if names & set(SCORES) else (None, {})
+        for name, (x, factors) in sets.items():
+            if x is not None:
                 wanted = names - OF_FACTORS if factors is None and only is None else names
-                metrics[name] = _measure(
-                    run, Data.of(x), wanted, num_importance_samples, factors, before, seed
-                )
-                if only is None:  # most priors have none, which is no fault
-                    metrics[name]["left_out"].pop(COMPONENTS, None)
+                measurement = _Measurement(run, name, Data.of(x), seed)
+                measurement.measure_numbers(wanted, num_importance_samples)
+                if COMPONENTS in wanted:
+                    measurement.measure_components(is_asked=only is not None)
+                measurement.measure_scores(wanted & set(SCORES), factors, before, why_not)
+                metrics[name] = measurement.result(wanted)
+        if "elbo" in names:
+            metrics["train"]["findings"] = findings(run, metrics)
     return metrics
 
 
 def write_metrics(run: Run, metrics: Mapping[str, Any]) -> Path:
-    """Write ``metrics.json`` into the run's folder and return its path."""
-    return run.folder.write_metrics(metrics)
+    """Write ``metrics.json`` into the run's folder and return its path.
+
+    What was measured on the same checkpoint before and is not among ``metrics`` stays. A number
+    that is among its ``left_out`` goes. Nothing of another checkpoint stays, with a warning.
+    """
+    before = run.folder.read_metrics()
+    return run.folder.write_metrics(merged(before, metrics))
 
 
 def check_names(names: Collection[str]) -> None:
@@ -134,47 +164,139 @@ def _names(only: Collection[str] | None, *, trees: bool) -> set[str]:
     return names | SLOW if trees else names
 
 
-def _measure(  # noqa: PLR0917
-    run: Run,
-    data: Data,
-    names: set[str],
-    num_importance_samples: int,
-    factors: Int[Tensor, "n k"] | None,
-    before: Run | None,
-    seed: int,
-) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    left_out: dict[str, str] = {}
-    parts = None
-    if names & {"elbo", *PARTS}:
-        encoded = encode_set(run, data, lambda pair: _num_samples(pair, len(data)))
+@dataclass
+class _Measurement:
+    """The quantities of one set of data, each measured by itself."""
+
+    run: Run
+    name: str
+    data: Data
+    seed: int
+    numbers: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    components: dict[str, Any] = field(default_factory=dict)
+    parts: Any = None
+
+    def measure_numbers(self, names: set[str], num_importance_samples: int) -> None:
+        """The ELBO and its terms, the decomposition, and log p(x), as far as they are named."""
+        refused: dict[str, str] = {}
+        if names & {"elbo", LOG_PX}:
+            with by_itself(refused, "log_likelihood"):
+                kind = "data" if self.name == "train" else "test data"
+                check_data(self.run.experiment, self.run.state.modules, self.data, kind)
+        encoded = None
+        densities = [name for name in ("elbo", *PARTS) if name in names]
+        if densities:
+            with by_itself(self.left_out, *densities), seeded(self.seed):
+                size = len(self.data)
+                encoded = encode_set(
+                    self.run, self.data, lambda pair: _num_samples(pair, size), refused=refused
+                )
+        if encoded is not None:
+            self._add_encoded(encoded, names)
+        if LOG_PX in names:
+            with by_itself(self.left_out, LOG_PX), seeded(derive(self.seed, LOG_PX_STREAM)):
+                if refused:
+                    raise ModelError(refused["log_likelihood"])
+                self.numbers |= log_px_over(self.run, self.data, num_importance_samples)
+        keep_finite(self.numbers, self.left_out)
+        if encoded is not None:
+            _hold(encoded, self.numbers, self.left_out)
+
+    def measure_components(self, *, is_asked: bool) -> None:
+        """The components of the prior; most priors have none, which is no fault unless asked."""
+        with by_itself(self.left_out, COMPONENTS):
+            try:
+                found = components(self.run, self.data, seed=self.seed)
+            except ModelError:
+                if is_asked:
+                    raise
+                return
+            json.dumps(found, allow_nan=False)  # refuses what is not finite
+            self.components = {COMPONENTS: found}
+
+    def measure_scores(
+        self,
+        names: set[str],
+        factors: Int[Tensor, "n k"] | None,
+        before: Run | None,
+        why_not: Mapping[str, str],
+    ) -> None:
+        """The metrics of codes that are named.
+
+        Args:
+            names: Of the metrics.
+            factors: Ground truth, a row a datum.
+            before: The run before it was trained.
+            why_not: Why there is none, if so.
+        """
+        if not names:
+            return
+        with by_itself(self.left_out, *sorted(names)), seeded(self.seed):
+            self.scores, left_out = scores(
+                self.run,
+                self.data,
+                factors,
+                parts=self.parts,
+                before=before,
+                only=names,
+                seed=self.seed,
+            )
+            self.left_out |= left_out
+        hold_scores(self.scores, self.left_out)
+        if self.scores:
+            self.left_out |= why_not
+
+    def result(self, names: set[str]) -> dict[str, Any]:
+        """What was found, in JSON's types."""
+        return {
+            **self.numbers,
+            **self.components,
+            "scores": self.scores,
+            "left_out": self.left_out,
+            "checkpoint": checkpoint_of(self.run),
+            "seeds": {name: self.seed for name in MEASURES if name in names},
+        }
+
+    def _add_encoded(self, encoded: Encoded, names: set[str]) -> None:
+        self.parts = encoded.parts or None
         if "elbo" in names:
-            terms = encoded.terms
-            elbo = terms["log_likelihood"] - terms["kl"] - terms.get("global_kl", 0.0)
-            found = {"elbo": elbo, **terms}
-        parts = encoded.parts or None
-        of_kl, left_out = decomposition(encoded, encoded.num_samples, names & set(PARTS))
-        found |= of_kl
-        _warn(encoded, left_out)
-    if LOG_PX in names:
-        try:
-            found |= _log_px(run, data, num_importance_samples)
-        except ModelError as error:
-            left_out[LOG_PX] = str(error)
-    if COMPONENTS in names:
-        try:
-            found[COMPONENTS] = components(run, data, seed=seed)
-        except ModelError as error:
-            left_out[COMPONENTS] = str(error)
-    found["scores"] = {}
-    if names & set(SCORES):
-        found["scores"], others = scores(
-            run, data, factors, parts=parts, before=before, only=names, seed=seed
-        )
-        left_out |= others
-        if before is None and found["scores"]:
-            left_out["untrained"] = "the run was trained from Python, so that it cannot be rebuilt"
-    return found | {"left_out": left_out}
+            self.numbers |= encoded.terms
+            self.left_out |= encoded.left_out
+        for some, stream in (({"divergence"}, DIVERGENCE_STREAM), ({*PARTS} - {"divergence"}, 0)):
+            with seeded(derive(self.seed, stream)):
+                found, left_out = decomposition(encoded, encoded.num_samples, names & some)
+            self.numbers |= found
+            self.left_out |= left_out
+        named = [name for name in PARTS if name in names] if encoded.reason else []
+        if named:
+            verb = "is" if len(named) == 1 else "are"
+            sentence = f"{', '.join(named)} {verb} left out: {encoded.reason}"
+            warnings.warn(sentence, LeftOutWarning, stacklevel=4)
+
+
+def _untrained(run: Run) -> tuple[Run | None, dict[str, str]]:
+    """The run before it was trained, or why there is none."""
+    why_not: dict[str, str] = {}
+    before = None
+    with by_itself(why_not, UNTRAINED):
+        before = untrained(run)
+    if before is None and not why_not:
+        why_not[UNTRAINED] = NO_FILE
+    return before, why_not
+
+
+def _hold(encoded: Encoded, numbers: dict[str, float], left_out: dict[str, str]) -> None:
+    first = encoded.first
+    hold_numbers(
+        numbers,
+        left_out,
+        size=encoded.size,
+        log_size=encoded.log_size,
+        num_dims=encoded.samples[0].codes.shape[1] if encoded.samples else 1,
+        has_plain_kl=not (encoded.reason or first.auxiliaries or first.rows.irregular),
+    )
 
 
 def _num_samples(pair: TracePair, size: int) -> int:
@@ -184,25 +306,3 @@ def _num_samples(pair: TracePair, size: int) -> int:
     latents = (pair.guide.nodes[name]["fn"] for name in pair.latents)
     latent_dim = max(1, sum(fn.shape().numel() for fn in latents) // pair.batch_size)
     return min(max(PAIR_ELEMENTS // (size * latent_dim), MIN_SAMPLES), MAX_SAMPLES)
-
-
-def _warn(encoded: Encoded, left_out: Mapping[str, str]) -> None:
-    """Say what is left out because of how model and guide are written."""
-    named = list(left_out) if encoded.reason else []
-    if named:
-        verb = "is" if len(named) == 1 else "are"
-        warnings.warn(f"{', '.join(named)} {verb} left out: {left_out[named[0]]}", stacklevel=4)
-
-
-def _log_px(run: Run, data: Data, num_samples: int) -> dict[str, Any]:
-    affordable = IMPORTANCE_ELEMENTS // (num_samples * data.datum_size)
-    limit = min(max(affordable, MIN_IMPORTANCE_DATA), MAX_IMPORTANCE_DATA)
-    counts = data_counts(run, data)
-    rows = torch.arange(len(data)) if counts is None else counts.nonzero()[:, 0]
-    kept = min(len(rows), limit)
-    some = rows[torch.arange(kept) * len(rows) // kept]
-    weights = None if counts is None else counts[some]
-    log_px = importance_weighted_log_prob(
-        run.experiment.elbo, run.model, run.guide, Data(data[some.to(data.device)]), num_samples
-    )
-    return mean(LOG_PX, log_px.cpu(), weights) | {"importance_weighted_data": len(log_px)}

@@ -61,7 +61,7 @@ def _block(  # noqa: PLR0917
     num_samples: int,
     copies: int,
 ) -> Tensor:
-    log_weights = []
+    total: Tensor | None = None  # kept in double, as blocks add up
     for done in range(0, num_samples, copies):
         times = min(copies, num_samples - done)
         tiled = [tensor.repeat(times, *[1] * (tensor.dim() - 1)) for tensor in batch]
@@ -70,8 +70,11 @@ def _block(  # noqa: PLR0917
             raise ModelError(
                 f"{reason}, so that log p(x) cannot be weighted: expected a guide with spread"
             )
-        log_weights.append(_log_weight(pair).view(times, -1))
-    return torch.cat(log_weights).logsumexp(0) - math.log(num_samples)
+        log_weights = _log_weight(pair).view(times, -1)
+        found = log_weights.logsumexp(0).double()
+        total = found if total is None else total.logaddexp(found)
+    assert total is not None
+    return (total - math.log(num_samples)).to(log_weights.dtype)
 
 
 def _log_weight(pair: TracePair) -> Tensor:

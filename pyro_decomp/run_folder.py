@@ -167,9 +167,18 @@ class RunFolder:
                 f"{self.history_path}: expected a table with a row a step, got {error!r}"
             ) from error
 
+    def read_metrics(self) -> dict[str, Any]:
+        """The contents of ``metrics.json``; empty where there is none, or none that can be read."""
+        try:
+            metrics = json.loads(self.metrics_path.read_text())
+        except (OSError, ValueError):
+            return {}
+        return metrics if isinstance(metrics, dict) else {}
+
     def write_metrics(self, metrics: Mapping[str, Any]) -> Path:
-        """Write ``metrics.json``."""
-        write_atomically(self.metrics_path, json.dumps(metrics, indent=2).encode() + b"\n")
+        """Write ``metrics.json``, in place of what it held."""
+        text = json.dumps(metrics, indent=2, allow_nan=False)
+        write_atomically(self.metrics_path, text.encode() + b"\n")
         return self.metrics_path
 
     def write_resources(self, resources: Mapping[str, Any]) -> None:

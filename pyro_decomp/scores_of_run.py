@@ -11,9 +11,9 @@ from torch import Tensor
 from pyro_decomp.data.batches import AnyData, Data
 from pyro_decomp.encoded import Encodings
 from pyro_decomp.encoder_of_run import Encoder
-from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.metrics import Score
 from pyro_decomp.metrics.report import METRICS, WITHOUT_RESAMPLES
+from pyro_decomp.quantities import by_itself
 from pyro_decomp.run import Run
 
 # The decomposition of a run has these two, for guides of any kind.
@@ -62,15 +62,17 @@ def scores(
 
     Returns:
         Scores in JSON's types, and why others are left out, by name.
+
+    Raises:
+        ModelError: The programs do not take some of the data.
     """
     data = Data.of(x).to(run.data.device)
     found: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
-    try:
-        mine = Encoder(run, data, seed, parts)
+    mine = Encoder(run, data, seed, parts)
+    theirs = None
+    with by_itself(left_out, "untrained"):
         theirs = None if before is None else Encoder(before, data, seed)
-    except ModelError as error:  # the programs do not take some of the data
-        return found, dict.fromkeys((name for name in SCORES if name in only), str(error))
     if mine.weighted:
         return {}, {name: UNWEIGHTED for name in SCORES if name in only}
     for name in SCORES:
@@ -79,14 +81,11 @@ def scores(
         if factors is None and name in OF_FACTORS:
             left_out[name] = "the experiment has no factors of these data"
             continue
-        try:
+        with by_itself(left_out, name):
             score = _score(name, mine, factors, seed)
-        except (DataError, ModelError) as error:
-            left_out[name] = str(error)
-            continue
-        if theirs is not None:
-            score = _beside(score, theirs, factors, seed)
-        found[name] = score.to_json()
+            if theirs is not None:
+                score = _beside(score, theirs, factors, seed)
+            found[name] = score.to_json()
     return found, left_out
 
 
@@ -126,10 +125,9 @@ def _beside(score: Score, encoder: Encoder, factors: Tensor | None, seed: int) -
     quick = {"num_resamples": 0}
     if score.name == "divergence_from_prior":
         quick["num_null"] = 1
-    try:
+    value = None
+    with by_itself({}, score.name):  # these may not have what the metric asks of codes
         value = _score(score.name, encoder, factors, seed, **quick).value
-    except (DataError, ModelError):  # what the metric asks of codes, these do not have
-        value = None
     return dataclasses.replace(score, details={**score.details, "untrained": value})
 
 

@@ -100,6 +100,14 @@ def one_line(error: BaseException) -> str:
     return textwrap.shorten(text, MESSAGE_WIDTH, placeholder=" ...")
 
 
+def sentence(error: BaseException) -> str:
+    """The message of an error that the user can mend; of another, its type and line too."""
+    if isinstance(error, DecompError):
+        return " ".join(str(error).split())
+    place = place_raised(error)
+    return f"{one_line(error)} ({place})" if place else one_line(error)
+
+
 def place_of(function: Callable[..., Any], path: Path) -> str:
     """Name a file and, where it can be told, the line at which a function of it begins."""
     code = getattr(inspect.unwrap(function), "__code__", None)

@@ -10,12 +10,6 @@ from typing import Any
 import pytest
 
 NOT_YET: dict[str, tuple[str, Sequence[str]]] = {  # area: why, and which rows
-    "command lines": (
-        "issue 11: what was not foreseen, or takes for ever",
-        [
-            "evaluate run --importance-samples 1000000000",
-        ],
-    ),
     "calls": (
         "issue 11: accepted, or in the words of another library",
         [

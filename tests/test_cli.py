@@ -223,9 +223,13 @@ def test_train_shows_progress_terms_and_what_to_do_next(capsys: Capture) -> None
     assert lines[-3] == "The run is in runs/trial. Next:"
     assert re.fullmatch(r"3 steps in [\d.]+ s, \d+ MiB of memory at most", lines[-4])
     assert lines[start - 2] == "eager steps (3 are too few for capturing to pay), float32, 1 thread"
-    terms = dict(line.split() for line in lines[start + 4 : -4])
-    assert terms.keys() >= {"objective", "elbo", "kl"}
-    assert f"objective {terms['objective']}  elbo {terms['elbo']}" in lines[start + 1]
+    assert lines[start + 2] == "After step 3, over all 4 data"
+    assert [line.split()[0] for line in lines[start + 4 : start + 7]] == [
+        "elbo",
+        "log_likelihood",
+        "kl",
+    ]
+    assert lines[start + 7].startswith("± is half of a 95 % confidence interval")
     assert lines[-2:] == ["  pyro-decomp evaluate runs/trial", "  pyro-decomp plot runs/trial"]
     config = json.loads(Path("runs/trial/config.json").read_text())
     assert config["arguments"] == {"alpha": 2.0}
@@ -273,13 +277,18 @@ def test_a_run_can_be_measured_and_drawn(monkeypatch: pytest.MonkeyPatch, capsys
     assert out.split()[0] == "train"
     assert "elbo" in out
     assert "untrained" in out
-    assert "left out, and why is in the file: " in out
+    told = [line for line in out.splitlines() if line.startswith("left out")]
+    assert any(line.startswith("left out: hoyer_sparsity: codes: expected") for line in told)
     assert out.splitlines()[-1] == "written to out/metrics.json"
-    assert run("evaluate", "out", "--only", "elbo, active_units") == 0
+    before = json.loads(Path("out/metrics.json").read_text())["train"]
+    assert run("evaluate", "out", "--only", "elbo, active_units", "--seed", "1") == 0
     assert "divergence" not in capsys.readouterr().out
-    found = json.loads(Path("out/metrics.json").read_text())["train"]
-    assert found.keys() == {"elbo", "log_likelihood", "kl", "scores", "left_out"}
-    assert found["scores"].keys() == {"active_units"}
+    after = json.loads(Path("out/metrics.json").read_text())["train"]
+    assert after.keys() == before.keys()
+    assert after["scores"].keys() == before["scores"].keys()
+    assert after["elbo"] != before["elbo"]
+    assert after["divergence"] == before["divergence"]
+    assert after["seeds"] == before["seeds"] | {"elbo": 1, "active_units": 1}
     assert run("plot", "out") == 0
     for picture in capsys.readouterr().out.splitlines():
         assert Path(picture).stat().st_size > 0

@@ -12,6 +12,7 @@ from pyro_decomp.display import (
     LiveReporter,
     duration_text,
     fill_lines,
+    left_out_lines,
     metrics_table,
     number_text,
     progress_pieces,
@@ -162,10 +163,16 @@ def test_metrics_have_a_column_for_each_set_of_data() -> None:
     ]
 
 
-def test_a_standard_error_stands_behind_its_number_and_scores_apart() -> None:
+def test_half_an_interval_stands_behind_its_number_with_a_legend() -> None:
     metrics = {"kl": 2.0, "kl_standard_error": 0.0123, "scores": {"mig": {}}, "left_out": {}}
-    rows = [line.split() for line in shown(metrics_table({"train": metrics}), 80).splitlines()]
-    assert rows == [["train"], ["kl", "2.000", "±", "0.012"]]
+    lines = shown(metrics_table({"train": metrics}, "At the end"), 80).splitlines()
+    half_width = 1.96 * 0.0123
+    assert [line.split() for line in lines[:3]] == [
+        ["At", "the", "end"],
+        ["train"],
+        ["kl", "2.000", "±", f"{half_width:.3f}"],
+    ]
+    assert lines[3:] == ["± is half of a 95 % confidence interval over data or samples of q(z)"]
 
 
 def test_scores_have_intervals_and_what_an_untrained_encoder_has() -> None:
@@ -178,6 +185,29 @@ def test_scores_have_intervals_and_what_an_untrained_encoder_has() -> None:
         ["mig", "0.5000", "0.2500", "to", "0.7500", "0.1250"],
         ["far", "3.000", "-", "-"],
         ["far,", "p-value", "0.01000", "-", "-"],
+    ]
+
+
+def test_the_interval_stands_beside_the_value_that_it_is_about() -> None:
+    mig = {"value": 0.7389, "corrected": 0.7455, "interval": [0.7436, 0.7465], "details": {}}
+    plain = {"value": 0.5, "corrected": None, "interval": None, "details": {}}
+    table = shown(scores_table("codes", {"mig": mig, "irs": plain}), 80)
+    assert [line.split() for line in table.splitlines()] == [
+        ["codes"],
+        ["value", "95", "%", "interval", "plug-in"],
+        ["mig", "0.7455", "0.7436", "to", "0.7465", "0.7389"],
+        ["irs", "0.5000", "-", "-"],
+    ]
+
+
+def test_what_is_left_out_is_said_once_for_each_reason() -> None:
+    train = {"left_out": {"kl": "no density", "mig": "no density", "sap": "few rows"}}
+    test = {"left_out": {"kl": "no density", "mig": "other", "sap": "few rows"}}
+    assert left_out_lines({"train": train, "test": test}) == [
+        "left out: kl: no density",
+        "left out of train: mig: no density",
+        "left out of test: mig: other",
+        "left out: sap: few rows",
     ]
 
 

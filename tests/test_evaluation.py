@@ -1,6 +1,7 @@
 import json
 import math
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,24 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyro_decomp import AggregateELBO, Experiment, encoded, evaluate, evaluation, likelihood
+from pyro_decomp import (
+    AggregateELBO,
+    Experiment,
+    decomposition_of_run,
+    encoded,
+    evaluate,
+    evaluation,
+    likelihood,
+    likelihood_of_run,
+)
 from pyro_decomp.errors import DataError
 from pyro_decomp.evaluation import spread, write_metrics
+from pyro_decomp.likelihood_of_run import LOG_PX
+from pyro_decomp.metrics.report import METRICS
 from pyro_decomp.run import Run, finish
 from pyro_decomp.run_folder import RunFolder
 from pyro_decomp.state import prepare
+from pyro_decomp.traces import TracePair
 from tests.statistics import STANDARD_ERRORS
 
 NUMBERS = ("elbo", *evaluation.PARTS, "importance_weighted_log_px")  # all but scores of codes
@@ -280,6 +293,240 @@ def test_of_a_prior_given_labels_all_is_measured_but_the_parts_of_dimensions(
 def test_names_of_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"only: expected names among elbo, divergence, .*'mug'"):
         evaluate(build(tmp_path), only=["elbo", "mug"])
+
+
+@pytest.fixture
+def very_few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "MIN_SAMPLES", 60)
+    monkeypatch.setattr(evaluation, "MAX_SAMPLES", 60)
+
+
+def fail(*args: Any, **options: Any) -> Any:
+    raise ZeroDivisionError("no\nway")
+
+
+OF_Q = {*evaluation.PARTS}
+ALL = {"elbo", "log_likelihood", "kl", *evaluation.PARTS, "importance_weighted_log_px"}
+FAULTS: dict[str, tuple[Any, str, set[str]]] = {  # what fails, and what is lost by it
+    "the likelihood": (
+        TracePair,
+        "log_likelihood",
+        {"elbo", "log_likelihood", "importance_weighted_log_px"},
+    ),
+    "the KL": (TracePair, "total_kl", {"elbo", "kl"}),
+    "the prior at the codes": (
+        TracePair,
+        "log_prior",
+        {"divergence", "marginal_kl", "dimensionwise_kl", "importance_weighted_log_px"},
+    ),
+    "q(z)": (decomposition_of_run, "log_prob_over", OF_Q - {"dimensionwise_kl"}),
+    "its marginals": (
+        decomposition_of_run,
+        "log_densities_over",
+        {"total_correlation", "dimensionwise_kl"},
+    ),
+    "draws of the prior": (encoded.Encoded, "draw_prior", {"divergence"}),
+    "encoding": (evaluation, "encode_set", ALL - {"log_likelihood", "kl", LOG_PX}),
+    "importance weights": (likelihood_of_run, "importance_weighted_log_prob", {LOG_PX}),
+    "all scores": (evaluation, "scores", {"active_units"}),
+}
+
+
+@pytest.mark.usefixtures("very_few_samples")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_fails_is_left_out_and_all_else_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    run = build(tmp_path, test_data=TEST)
+    place, name, lost = FAULTS[fault]
+    monkeypatch.setattr(place, name, fail)
+    metrics = evaluate(run, num_importance_samples=5, only=[*NUMBERS, "active_units"])
+    write_metrics(run, metrics)
+    for found in metrics.values():
+        failed = {n for n, why in found["left_out"].items() if "no way" in why}
+        assert lost <= failed
+        assert failed - lost <= {"active_units"}
+        stand = ALL - lost - ({"log_likelihood", "kl"} if fault == "encoding" else set())
+        assert stand <= found.keys()
+        assert not lost & found.keys()
+        assert ("active_units" in found["scores"]) == (fault != "all scores")
+
+
+def test_a_score_that_fails_takes_no_other_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METRICS, "active_units", (fail, ("codes",)))
+    found = evaluate(build(tmp_path), only=["active_units", "divergence_from_prior"])["train"]
+    assert found["left_out"]["active_units"] == "ZeroDivisionError: no way"
+    assert found["scores"].keys() == {"divergence_from_prior"}
+
+
+@pytest.mark.usefixtures("very_few_samples")
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    ordinary = decomposition_of_run.log_prob_over
+    monkeypatch.setattr(
+        decomposition_of_run, "log_prob_over", lambda *args: ordinary(*args).fill_(value)
+    )
+    run = build(tmp_path)
+    found = evaluate(run, num_importance_samples=5, only=NUMBERS)["train"]
+    assert {"elbo", "importance_weighted_log_px"} <= found.keys()
+    lost = OF_Q - {"dimensionwise_kl"}  # which takes the marginals of q(z) alone
+    assert not lost & found.keys()
+    assert found["left_out"].keys() == lost
+    write_metrics(run, {"train": found})
+
+
+BOUNDS = {  # added to log q(z): what cannot be then, within the errors of this model
+    -5.0: {"mutual_information", "effective_sharing", "total_correlation"},
+    5.0: {"mutual_information", "effective_sharing", "divergence"},
+}
+
+
+@pytest.mark.parametrize("shift", BOUNDS)
+def test_a_number_that_cannot_be_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shift: float
+) -> None:
+    ordinary = decomposition_of_run.log_prob_over
+    monkeypatch.setattr(
+        decomposition_of_run, "log_prob_over", lambda *args: ordinary(*args) + shift
+    )
+    found = evaluate(build(tmp_path), only=evaluation.PARTS)["train"]
+    for name in BOUNDS[shift]:
+        assert name not in found
+        assert f"{name}_standard_error" not in found
+        assert found["left_out"][name].endswith("please report")
+
+
+@pytest.mark.usefixtures("very_few_samples")
+def test_log_px_below_the_elbo_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ordinary = likelihood_of_run.importance_weighted_log_prob
+    monkeypatch.setattr(
+        likelihood_of_run, "importance_weighted_log_prob", lambda *args: ordinary(*args) - 20
+    )
+    found = evaluate(build(tmp_path), num_importance_samples=5, only=["elbo", LOG_PX])["train"]
+    assert LOG_PX not in found
+    assert found["left_out"][LOG_PX].endswith("nats below the ELBO, which cannot be: please report")
+
+
+@pytest.mark.usefixtures("very_few_samples")
+def test_a_datum_without_a_density_costs_the_likelihood_alone(tmp_path: Path) -> None:
+    layer = nn.Linear(1, 1, dtype=torch.double)
+    data = (torch.arange(20) % 2).double()[:, None]
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(data), subsample=x):
+            z = pyro.sample("z", dist.Normal(torch.zeros(1, dtype=torch.double), 1.0).to_event(1))
+            pyro.sample("x", dist.Bernoulli(logits=z).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(data), subsample=x):
+            pyro.sample("z", dist.Normal(layer(x.clamp(max=1.0)), 1.0).to_event(1))
+
+    trial = Experiment(model, guide, data=data, test_data=data.clone(), elbo=AggregateELBO())
+    run = finish(RunFolder(tmp_path), trial, prepare(trial), {}, 0)
+    trial.test_data[7] = 255.0
+    metrics = evaluate(run, num_importance_samples=5, only=[*NUMBERS, "active_units"])
+    assert not {"elbo", LOG_PX} - metrics["train"].keys()
+    found = metrics["test"]
+    lost = {"elbo", "log_likelihood", LOG_PX}
+    assert not lost & found.keys()
+    assert {"kl", *OF_Q} <= found.keys()
+    assert "active_units" in found["scores"]
+    for name in lost:
+        assert re.search("row 7.*255", found["left_out"][name])
+
+
+@pytest.mark.usefixtures("very_few_samples")
+def test_a_number_is_the_same_alone_as_with_the_rest(tmp_path: Path) -> None:
+    run = build(tmp_path)
+    together = evaluate(run, num_importance_samples=5, only=NUMBERS)["train"]
+    for name in ("elbo", *evaluation.PARTS, LOG_PX):
+        assert evaluate(run, num_importance_samples=5, only=[name])["train"][name] == together[name]
+
+
+@pytest.mark.usefixtures("very_few_samples")
+def test_one_datum_is_measured_without_errors(tmp_path: Path) -> None:
+    run = build(tmp_path, data=DATA[:1])
+    metrics = evaluate(run, num_importance_samples=5, only=NUMBERS)
+    found = metrics["train"]
+    assert {"elbo", "mutual_information", LOG_PX} <= found.keys()
+    assert "elbo_standard_error" not in found
+    write_metrics(run, metrics)
+
+
+@pytest.mark.usefixtures("very_few_samples")
+def test_evaluation_leaves_the_run_as_it_was(tmp_path: Path) -> None:
+    class Seen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(1, 1, dtype=torch.double)
+            self.register_buffer("seen", torch.zeros(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.seen += len(x)
+            return self.layer(x)
+
+    network = Seen()
+    run = build(tmp_path, lambda x: (network(x), 1.0))
+    evaluate(run, num_importance_samples=5, only=[*NUMBERS, "active_units"])
+    assert network.seen == 0
+
+
+@pytest.mark.usefixtures("very_few_samples")
+def test_what_is_measured_later_is_merged(tmp_path: Path) -> None:
+    run = build(tmp_path)
+    write_metrics(run, evaluate(run, num_importance_samples=5, only=[*NUMBERS, "active_units"]))
+    before = json.loads((tmp_path / "metrics.json").read_text())["train"]
+    write_metrics(run, evaluate(run, seed=1, num_importance_samples=7, only=[LOG_PX]))
+    after = json.loads((tmp_path / "metrics.json").read_text())["train"]
+    assert after["importance_weighted_samples"] == 7
+    assert after["seeds"][LOG_PX] == 1
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed == {
+        LOG_PX,
+        f"{LOG_PX}_standard_error",
+        "importance_weighted_samples",
+        "seeds",
+    }
+    run.step += 1
+    with pytest.warns(UserWarning, match="another checkpoint"):
+        write_metrics(run, evaluate(run, only=["elbo"]))
+    assert LOG_PX not in json.loads((tmp_path / "metrics.json").read_text())["train"]
+
+
+@pytest.mark.parametrize(
+    ("occupancy", "reason"),
+    [(fail, "ZeroDivisionError: no way"), (lambda *args, **options: [math.nan], "not JSON")],
+)
+def test_components_that_fail_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, occupancy: Any, reason: str
+) -> None:
+    monkeypatch.setattr(evaluation, "components", occupancy)
+    run = build(tmp_path)
+    found = evaluate(run, only=["components", "active_units"])
+    assert "components" not in found["train"]
+    assert reason in found["train"]["left_out"]["components"]
+    assert found["train"]["scores"].keys() == {"active_units"}
+    write_metrics(run, found)
+
+
+@pytest.mark.parametrize("most_seconds", [0.0, 1e9])
+def test_so_many_samples_that_nobody_waits_for_them_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_seconds: float
+) -> None:
+    monkeypatch.setattr(likelihood_of_run, "MOST_SECONDS", most_seconds)
+    monkeypatch.setattr(likelihood_of_run, "USUAL_SAMPLES", 5)
+    run = build(tmp_path)
+    if most_seconds:
+        evaluate(run, num_importance_samples=6, only=[LOG_PX])
+        return
+    with pytest.raises(DataError, match=r"importance samples: expected at most about \d+, .*got 6"):
+        evaluate(run, num_importance_samples=6, only=[LOG_PX])
+    evaluate(run, num_importance_samples=5, only=[LOG_PX])
+    evaluate(run, num_importance_samples=6, only=["elbo"])
 
 
 def test_trees_are_for_those_who_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -258,6 +258,22 @@ def test_a_run_is_replaced_only_by_force_and_without_files_of_others(folder: Run
     assert after == {"notes.txt": b"mine", "plots/mine.png": b"mine"}
 
 
+@pytest.mark.parametrize("text", [None, "", "{", "[1]", "3"])
+def test_metrics_that_cannot_be_read_are_none(folder: RunFolder, text: str | None) -> None:
+    if text is not None:
+        folder.metrics_path.write_text(text)
+    assert folder.read_metrics() == {}
+    folder.write_metrics({"train": {"elbo": 1.0}})
+    assert folder.read_metrics() == {"train": {"elbo": 1.0}}
+
+
+def test_metrics_are_json_that_others_read(folder: RunFolder) -> None:
+    folder.write_metrics({"train": {"elbo": 1.0}})
+    with pytest.raises(ValueError, match="JSON"):
+        folder.write_metrics({"train": {"elbo": float("nan")}})
+    assert folder.read_metrics() == {"train": {"elbo": 1.0}}
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_a_folder_of_other_files_is_left_alone(tmp_path: Path, force: bool) -> None:
     (tmp_path / "thesis.txt").write_text("mine")

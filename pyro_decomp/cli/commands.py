@@ -2,6 +2,7 @@
 
 import gc
 import shlex
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -217,7 +218,9 @@ def evaluate(
         names = None if only is None else [name.strip() for name in only.split(",")]
         evaluation.check_names(names or ())
         loaded = load(run, device=device)
-        with console.status("measuring"):
+        with console.status("measuring"), warnings.catch_warnings():
+            # what is left out is printed with its reason below the numbers
+            warnings.simplefilter("ignore", evaluation.LeftOutWarning)
             metrics = evaluation.evaluate(
                 loaded,
                 seed=seed,
@@ -279,11 +282,8 @@ def _draw_if_possible(run: "Run") -> None:
 
 
 def _report_end(console: "Console", run: "Run") -> None:
-    from pyro_decomp.display import terms_table
-
-    columns = {name: run.history[name] for name in run.history if name not in ("step", "epoch")}
-    terms = {name: column[-1] for name, column in columns.items()}
-    console.print(terms_table(f"After step {run.step}", terms))
+    if not console.quiet:
+        _show_final_terms(console, run)
     folder = shlex.quote(str(run.path))
     if took := run.resources:
         peak = took["peak_resident_bytes"]
@@ -293,9 +293,33 @@ def _report_end(console: "Console", run: "Run") -> None:
     _say(console, f"  pyro-decomp evaluate {folder}\n  pyro-decomp plot {folder}")
 
 
+def _show_final_terms(console: "Console", run: "Run") -> None:
+    """What the run came to, over its data; failing at it is worth a warning only."""
+    from pyro_decomp.display import left_out_lines, metrics_table
+    from pyro_decomp.findings import final_terms, findings
+
+    try:
+        found = final_terms(run)
+        headings = {"train": "data", "test": "held-out data"}
+        counts = []
+        for name, terms in found.items():
+            rows, some = terms.pop("rows"), terms.pop("data")
+            among = f"{some} of {rows}" if terms.pop("sampled") else f"all {some}"
+            counts.append(f"{among} {headings[name]}")
+        columns = {headings[name]: terms for name, terms in found.items()}
+        title = f"After step {run.step}, over {' and '.join(counts)}"
+        console.print(metrics_table(columns, title))
+        for line in (*findings(run, found).values(), *left_out_lines(columns)):
+            _say(console, line)
+    except Exception as error:
+        tell(
+            "warning", "yellow", f"the run is whole, but could not be summed up: {one_line(error)}"
+        )
+
+
 def _show_metrics(console: "Console", metrics: "Mapping[str, Mapping[str, Any]]") -> None:
     from pyro_decomp.components_of_run import described
-    from pyro_decomp.display import metrics_table, scores_table
+    from pyro_decomp.display import left_out_lines, metrics_table, scores_table
 
     console.print(metrics_table(metrics))
     for name, found in metrics.items():
@@ -303,9 +327,8 @@ def _show_metrics(console: "Console", metrics: "Mapping[str, Mapping[str, Any]]"
             _say(console, f"{name} data: {described(found['components'])}")
         if found["scores"]:
             console.print("", scores_table(f"codes of the {name} data", found["scores"]), sep="\n")
-    left_out = dict.fromkeys(name for found in metrics.values() for name in found["left_out"])
-    if left_out:
-        _say(console, f"left out, and why is in the file: {', '.join(left_out)}")
+    for line in (*metrics["train"].get("findings", {}).values(), *left_out_lines(metrics)):
+        _say(console, line)
 
 
 def _say(console: "Console", text: str) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from pyro_decomp.sweep import Combination, Comparison
 
+LEGEND = "\N{PLUS-MINUS SIGN} is half of a 95 % confidence interval"
+
 # What needs numpy, or more of rich than help does, is imported once the command has work to do.
 # ruff: noqa: PLC0415
 
@@ -77,7 +79,7 @@ def compare_runs(
             say(console, f"Means over {over}, with 95 % intervals")
             for table in comparison_tables(comparison, console.width):
                 console.print("", table, sep="\n")
-            say(console, "")
+            say(console, f"{LEGEND} over {over}, by Student's t\n")
         folder = out
         if out is None and not as_json and len(paths) == 1 and (paths[0] / NAME).exists():
             folder = paths[0] / "plots"

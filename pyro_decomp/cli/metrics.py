@@ -1,18 +1,12 @@
 """``pyro-decomp metrics``: codes of anyone's encoder, scored from files."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from pyro_decomp.cli.failures import told_in_one_line
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from pyro_decomp.metrics import Score
 
 # What needs torch, or more of rich than help does, is imported once the command has work to do.
 # ruff: noqa: PLC0415
@@ -83,33 +77,15 @@ def score_files(
             num_resamples=num_resamples,
             seed=seed,
         )
+        plain = {name: score.to_json() for name, score in scores.items()}
         if as_json:
-            plain = {name: score.to_json() for name, score in scores.items()}
             typer.echo(json.dumps(plain, allow_nan=False))
             return
         from rich.console import Console
 
-        Console().print(scores_table(scores))
+        from pyro_decomp.display import scores_table
 
-
-def scores_table(scores: "Mapping[str, Score]") -> "Table":
-    """A row a metric: value, 95 % interval and, where there are any, the untrained encoder's."""
-    from rich.table import Table
-
-    from pyro_decomp.display import number_text
-
-    beside = [name for name, score in scores.items() if "untrained" in score.details]
-    table = Table(box=None, pad_edge=False)
-    table.add_column("", overflow="fold")
-    for title in ("value", "95 % interval", *(["untrained"] if beside else [])):
-        table.add_column(title, justify="right", no_wrap=True)
-    for name, score in scores.items():
-        low_high = "-" if score.interval is None else " to ".join(map(number_text, score.interval))
-        cells = [name, number_text(score.value), low_high]
-        table.add_row(*cells, *([number_text(score.details.get("untrained"))] if beside else []))
-        if "p_value" in score.details:
-            table.add_row(f"{name}, p-value", number_text(score.details["p_value"]), "-")
-    return table
+        Console().print(scores_table("", plain))
 
 
 def _names(text: str) -> list[str]:

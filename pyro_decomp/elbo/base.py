@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pyro_decomp import preflight
 from pyro_decomp.automatic_guides import LocalGuides, explain
 from pyro_decomp.dependence import dependencies
+from pyro_decomp.elbo.plain_terms import plain_terms
 from pyro_decomp.enumeration import Enumeration
 from pyro_decomp.errors import ModelError
 from pyro_decomp.modules import buffers_kept, find_modules
@@ -128,18 +129,7 @@ class TermsELBO(ELBO):
         ``supervision``
             E[log q(y|x)] of labels, 0 for data without; only if the guide observes a site.
         """
-        terms = {
-            "log_likelihood": traces.mean(traces.log_likelihood())
-            + traces.global_log_likelihood() / traces.total,
-            "kl": traces.mean(traces.total_kl()),
-        }
-        outside = (*traces.global_latents, *traces.global_auxiliaries)
-        if outside:
-            global_kl = _total(traces.kl(name) for name in outside)
-            terms["global_kl"] = global_kl / traces.total
-        if traces.labels:
-            terms["supervision"] = traces.mean(traces.supervision())
-        return terms
+        return {name: term.mean(traces) for name, term in plain_terms(traces).items()}
 
     def of_means(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         """Add terms that are functions of other terms' means over batch and particles."""

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from pyro_decomp.ensemble.failures import sentence
 from pyro_decomp.ensemble.members import Member, Outcome
 from pyro_decomp.errors import NonFiniteError
 from pyro_decomp.experiment_file import ExperimentFile
@@ -15,6 +14,7 @@ from pyro_decomp.run_folder import RunFolder
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.steps import Execution
 from pyro_decomp.training import train
+from pyro_decomp.user_code import sentence
 
 
 def train_alone(

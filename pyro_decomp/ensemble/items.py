@@ -9,7 +9,6 @@ from pathlib import Path
 
 from pyro_decomp.capture import CaptureError
 from pyro_decomp.ensemble.alone import train_alone
-from pyro_decomp.ensemble.failures import sentence
 from pyro_decomp.ensemble.in_progress import ItemFile
 from pyro_decomp.ensemble.members import Item, Member, Outcome
 from pyro_decomp.ensemble.together import Together
@@ -21,7 +20,7 @@ from pyro_decomp.loop import CHECKPOINT_SHARE
 from pyro_decomp.machine import peak_memory, tuned
 from pyro_decomp.run_folder import RunFolder
 from pyro_decomp.steps import Execution
-from pyro_decomp.user_code import one_line
+from pyro_decomp.user_code import one_line, sentence
 
 Report = Callable[[int, int], None]
 

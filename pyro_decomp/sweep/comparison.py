@@ -15,7 +15,7 @@ from pyro_decomp.sweep.rows import Row, rows_of
 FILE = "file"
 FIRST = ("elbo", "log_likelihood", "kl")
 NOT_COMPARED = ("objective",)  # which weighs its terms otherwise in every combination
-DETAILS = (".low", ".high", "_standard_error", "_data")
+DETAILS = (".low", ".high", "_standard_error", "_data", "_samples")
 
 
 def compare(

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from pyro_decomp.ensemble.failures import sentence
 from pyro_decomp.ensemble.members import Item, Outcome
 from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.interruption import Interrupted
 from pyro_decomp.sweep.journal import Record
 from pyro_decomp.sweep.run_files import flat, last_terms
+from pyro_decomp.user_code import sentence
 
 # torch takes seconds to import, and who only waits for workers may do without
 # ruff: noqa: PLC0415

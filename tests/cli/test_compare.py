@@ -48,6 +48,8 @@ def test_a_table_and_pictures(capsys: Capture) -> None:
         ["0.5", "2", "0", "-2", "±", "13", "1.5", "±", "6.4"],
         ["2", "1", "1", "-4", "-"],
     ]
+    legend = "± is half of a 95 % confidence interval over seeds, by Student's t"
+    assert legend in lines[5:-3]
     assert lines[-3:] == [f"out/plots/{name}.png" for name in ("trade_off", "boxes", "scatter")]
     assert all(Path(line).stat().st_size > 0 for line in lines[-3:])
 

@@ -9,6 +9,7 @@ import pytest
 
 from pyro_decomp import evaluation, pictures
 from pyro_decomp.cli import main
+from pyro_decomp.errors import ModelError
 
 SOURCE = '''"""A line of four points."""
 
@@ -155,7 +156,7 @@ def test_words_that_make_no_command(words: list[str], message: str, capsys: Capt
         (["inspect", "absent.py"], r"absent\.py: expected a Python file, found no such file"),
         (["inspect", "trial.py", "--set", "alpha=x"], r"trial\.py: `alpha`: expected float, got"),
         (["inspect", "trial.py", "--set", "fail=build"], r"trial\.py:35: .* raised RuntimeError"),
-        (["inspect", "trial.py", "--set", "fail=model"], r"RuntimeError: no way \(trial\.py:28\)"),
+        (["inspect", "trial.py", "--set", "fail=model"], r"the programs .*: no way \(trial\.py:28\)"),
         (["evaluate", "absent"], r"absent: expected a run folder"),
         (["evaluate", "absent", "--only", "mug"], r"only: expected names among .*, got 'mug'$"),
         (["plot", "full"], r"full: expected a run folder"),
@@ -177,13 +178,15 @@ def test_an_error_is_one_line(words: list[str], message: str, capsys: Capture) -
 def test_an_error_of_the_model_names_the_line_of_the_file(capsys: Capture) -> None:
     assert run("train", "trial.py", "--set", "fail=model") == 1
     assert capsys.readouterr().err == (
-        "error: RuntimeError: no way (trial.py:28); --traceback shows the whole trace\n"
+        "error: the programs cannot be run on a batch of shape (4, 1): RuntimeError: no way "
+        "(trial.py:28)\n"
     )
 
 
 def test_the_whole_trace_can_be_asked_for() -> None:
-    with pytest.raises(RuntimeError, match=r"^no\nway"):
+    with pytest.raises(ModelError, match="RuntimeError: no way") as caught:
         main(["train", "trial.py", "--set", "fail=model", "--traceback"])
+    assert str(caught.value.__cause__).startswith("no\nway")
 
 
 @pytest.mark.filterwarnings("default")

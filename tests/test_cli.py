@@ -156,7 +156,7 @@ def test_words_that_make_no_command(words: list[str], message: str, capsys: Capt
         (["inspect", "absent.py"], r"absent\.py: expected a Python file, found no such file"),
         (["inspect", "trial.py", "--set", "alpha=x"], r"trial\.py: `alpha`: expected float, got"),
         (["inspect", "trial.py", "--set", "fail=build"], r"trial\.py:35: .* raised RuntimeError"),
-        (["inspect", "trial.py", "--set", "fail=model"], r"the programs .*: no way \(trial\.py:28\)"),
+        (["inspect", "trial.py", "--set", "fail=model"], r"the programs .* no way \(trial.py:28\)"),
         (["evaluate", "absent"], r"absent: expected a run folder"),
         (["evaluate", "absent", "--only", "mug"], r"only: expected names among .*, got 'mug'$"),
         (["plot", "full"], r"full: expected a run folder"),

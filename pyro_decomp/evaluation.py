@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.aggregate_posterior import StructuredPosterior
 from pyro_decomp.data.batches import Data
 from pyro_decomp.data_support import check_data
@@ -89,6 +90,9 @@ def evaluate(
         DataError: ``only`` has a name that is none of these.
         ModelError: A datum has no density under the model; it is named.
     """
+    arguments.instance(Run, "a run, as load(path) gives", run=run)
+    arguments.whole(num_importance_samples=num_importance_samples)
+    arguments.flag(trees=trees)
     names = _names(only, trees=trees)
     before = untrained(run) if names & set(SCORES) else None
     trial = run.experiment

@@ -9,6 +9,8 @@ from pyro.poutine.runtime import _PYRO_STACK, effectful
 from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
 
+from pyro_decomp import arguments
+
 
 class VAE(nn.Module):
     r"""A variational autoencoder whose prior is a Pyro program.
@@ -50,8 +52,10 @@ class VAE(nn.Module):
         observed: str = "x",
     ) -> None:
         super().__init__()
-        if size < 1:
-            raise ValueError(f"size: expected the size of the whole data set, got {size}")
+        arguments.function("a program that samples the latent site", prior=prior)
+        arguments.instance(nn.Module, "a module", encoder=encoder, decoder=decoder)
+        arguments.whole(size=size)
+        arguments.text(latent=latent, observed=observed)
         self.prior = prior
         self.encoder = encoder
         self.decoder = decoder

@@ -115,7 +115,7 @@ def test_a_following_schedule_that_is_over_gives_its_end() -> None:
         (lambda: Constant("one"), "start: expected a finite number, got 'one'"),
         (lambda: Cyclical(0.0, 1.0, cycles=0), "cycles: expected .* got 0"),
         (lambda: Cyclical(0.0, 1.0, cycles=2.5), "cycles: expected .* got 2.5"),
-        (lambda: Cyclical(0.0, 1.0, ramp=0.0), r"ramp: expected a share in \(0, 1\], got 0.0"),
+        (lambda: Cyclical(0.0, 1.0, ramp=0.0), r"ramp: expected a number in \(0, 1\], got 0.0"),
     ],
 )
 def test_what_is_refused(make: Callable[[], Any], match: str) -> None:

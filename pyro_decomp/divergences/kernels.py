@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.divergences.pairs import BLOCK, Radial, squared_distances
 
 
@@ -50,8 +51,7 @@ class InverseMultiquadratic(Kernel):
     scales: Sequence[int | float] = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
     def __post_init__(self) -> None:
-        if not self.scales or not all(0 < scale < float("inf") for scale in self.scales):
-            raise ValueError(f"scales: expected positive numbers, got {self.scales!r}")
+        arguments.numbers("(0, inf)", scales=self.scales)
 
     def fitted(self, x: Float[Tensor, "*d b e"], y: Float[Tensor, "*d s e"]) -> Radial:
         """C_s = 2 d s for the length d of these codes."""
@@ -88,8 +88,7 @@ class RBF(Kernel):
     bandwidth: int | float | None = None
 
     def __post_init__(self) -> None:
-        if self.bandwidth is not None and not 0 < self.bandwidth < float("inf"):
-            raise ValueError(f"bandwidth: expected a positive number or None, got {self.bandwidth}")
+        arguments.number("(0, inf)", **arguments.given(bandwidth=self.bandwidth))
 
     def fitted(self, x: Float[Tensor, "*d b e"], y: Float[Tensor, "*d s e"]) -> Radial:
         """The bandwidth, or the median distance in these codes."""

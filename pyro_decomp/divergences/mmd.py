@@ -5,8 +5,9 @@ from functools import partial
 from jaxtyping import Float
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.divergences import grid, lines
-from pyro_decomp.divergences.base import Divergence, of_samples, positive_or_none
+from pyro_decomp.divergences.base import Divergence, of_samples
 from pyro_decomp.divergences.kernels import AnyKernel, InverseMultiquadratic, Kernel, fitted
 from pyro_decomp.divergences.pairs import Weights, check, u_statistic
 from pyro_decomp.traces import TracePair
@@ -126,12 +127,12 @@ class MMD(Divergence):
 
     def __init__(self, kernel: AnyKernel | None = None, *, num_samples: int | None = None) -> None:
         self.kernel = InverseMultiquadratic() if kernel is None else kernel
-        if not isinstance(self.kernel, Kernel) and not callable(self.kernel):
-            raise TypeError(
-                "kernel: expected a kernel such as RBF() or a function of squared distances, got "
-                f"{kernel!r}"
-            )
-        self.num_samples = positive_or_none("num_samples", num_samples, least=2)
+        is_function = callable(self.kernel) and not isinstance(self.kernel, type)
+        if not is_function and not isinstance(self.kernel, Kernel):
+            expected = "a kernel such as RBF() or a function of squared distances"
+            arguments.refuse("kernel", expected, kernel)
+        arguments.whole(2, **arguments.given(num_samples=num_samples))
+        self.num_samples = num_samples
 
     def __call__(self, traces: TracePair) -> Tensor:
         """Estimate the discrepancy; it has no unit.

@@ -12,6 +12,8 @@ from pyro.nn import AutoRegressiveNN
 from torch import Tensor, nn
 from torch.nn.functional import softmax, softplus
 
+from pyro_decomp import arguments
+
 
 class FactorisedFlow(nn.Module):
     r"""A learned density for each dimension: a standard Normal through a monotone spline.
@@ -41,6 +43,9 @@ class FactorisedFlow(nn.Module):
         self, latent_dim: int, *, count_bins: int = 8, bound: float = 4.0, name: str = "z"
     ) -> None:
         super().__init__()
+        arguments.whole(latent_dim=latent_dim, count_bins=count_bins)
+        arguments.number("(0, inf)", bound=bound)
+        arguments.text(name=name)
         self.name = name
         self.bound = bound
         self.loc = nn.Buffer(torch.zeros(latent_dim))
@@ -97,8 +102,11 @@ class AutoregressiveFlow(nn.Module):
         name: str = "z",
     ) -> None:
         super().__init__()
-        if latent_dim < 2:
-            raise ValueError(f"latent_dim: expected at least 2, got {latent_dim}")
+        arguments.whole(2, latent_dim=latent_dim)
+        arguments.whole(num_transforms=num_transforms, count_bins=count_bins)
+        arguments.wholes(hidden=hidden)
+        arguments.number("(0, inf)", bound=bound)
+        arguments.text(name=name)
         self.name = name
         self.spline = {"count_bins": count_bins, "bound": bound, "order": "quadratic"}
         self.loc = nn.Buffer(torch.zeros(latent_dim))

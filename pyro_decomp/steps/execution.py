@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
+from pyro_decomp import arguments
 from pyro_decomp.errors import ExperimentError
 
 CHOICES = {
@@ -63,12 +64,10 @@ class Execution:
     stretches: tuple["Stretch", ...] = ()
 
     def __post_init__(self) -> None:
-        for name, valid in CHOICES.items():
-            value = getattr(self, name)
-            if value not in valid:
-                raise ExperimentError(f"{name}: expected one of {', '.join(valid)}, got {value!r}")
-        if self.threads is not None and self.threads < 1:
-            raise ExperimentError(f"threads: expected at least 1, got {self.threads}")
+        with arguments.raised_as(ExperimentError):
+            for name, valid in CHOICES.items():
+                arguments.one_of(valid, **{name: getattr(self, name)})
+            arguments.whole(**arguments.given(threads=self.threads))
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> Self:

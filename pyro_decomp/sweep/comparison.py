@@ -6,7 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pyro_decomp.errors import DataError
+from pyro_decomp import arguments
+from pyro_decomp.errors import DataError, RunError
 from pyro_decomp.sweep.combinations import Combination, Comparison, find
 from pyro_decomp.sweep.intervals import mean_interval
 from pyro_decomp.sweep.naming import value_text
@@ -41,6 +42,9 @@ def compare(
         DataError: No run has an argument of that name, or no run that finished such a quantity.
     """
     places = [paths] if isinstance(paths, str | os.PathLike) else paths
+    arguments.items((str, os.PathLike), "paths of runs or sweeps", paths=places)
+    if not places:
+        raise RunError("paths: expected at least one run or sweep, got none")
     rows = [row for place in places for row in rows_of(Path(place))]
     varying = _varying(rows)
     known = list(dict.fromkeys([FILE, *(name for row in rows for name in row.arguments)]))

@@ -11,12 +11,12 @@ from typing import Any
 from pyro_decomp.ensemble.members import Member
 from pyro_decomp.errors import ExperimentError
 from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.seeds import LARGEST_SEED
 from pyro_decomp.settings import UnsupportedAnnotationError, conform
 from pyro_decomp.sweep.naming import member_name, value_text
 from pyro_decomp.sweep.words import split_values, unquoted
 
 MOST_MEMBERS = 100_000
-LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)

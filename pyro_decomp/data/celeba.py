@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.data.image_files import read_images
 from pyro_decomp.errors import DataError
 
@@ -97,6 +98,8 @@ def celeba_attributes(
 
 
 def _folder(root: str | PathLike[str]) -> Path:
+    with arguments.raised_as(DataError):
+        arguments.path(root=root)
     for folder in (Path(root) / "celeba", Path(root)):
         if all((folder / name).exists() for name in _FILES):
             return folder
@@ -107,10 +110,9 @@ def _folder(root: str | PathLike[str]) -> Path:
 
 
 def _names(folder: Path, split: str, limit: int | None) -> list[str]:
-    if split not in {*SPLITS, "all"}:
-        raise DataError(f"split: expected {', '.join(SPLITS)} or all, got {split!r}")
-    if limit is not None and limit < 1:
-        raise DataError(f"limit: expected a positive whole number, got {limit}")
+    with arguments.raised_as(DataError):
+        arguments.one_of((*SPLITS, "all"), split=split)
+        arguments.whole(**arguments.given(limit=limit))
     path = folder / "list_eval_partition.txt"
     names = []
     for number, row in enumerate(_lines(path), start=1):

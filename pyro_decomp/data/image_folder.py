@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.data.image_files import ENDINGS, read_images
 from pyro_decomp.errors import DataError
 
@@ -53,6 +54,8 @@ def image_paths(path: str | PathLike[str]) -> list[Path]:
     Raises:
         DataError: There is no such folder, or no image in it.
     """
+    with arguments.raised_as(DataError):
+        arguments.path(path=path)
     folder = Path(path)
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder of images, got no such folder")

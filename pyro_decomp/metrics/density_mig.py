@@ -106,9 +106,12 @@ def density_mig(
     )
 
 
-def _posterior(posterior: tuple[object, object] | Distribution) -> Posterior:
+def _posterior(posterior: object) -> Posterior:
     if isinstance(posterior, Distribution):
         return DistributionPosterior(posterior)
+    if not isinstance(posterior, tuple | list) or len(posterior) != 2:
+        got = type(posterior).__name__
+        raise DataError(f"posterior: expected (loc, scale) or a distribution, got {got}")
     loc, scale = posterior
     locs = as_codes(loc, "loc")
     scales = as_codes(scale, "scale", num_rows=len(locs))

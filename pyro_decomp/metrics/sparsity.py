@@ -66,9 +66,15 @@ def hoyer_sparsity(codes: object, *, num_resamples: int = 100, seed: int = 0) ->
 def hoyer(y: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
     """Hoyer's sparsity of each row; d at least 2, rows other than zero.
 
+    Raises:
+        DataError: ``y`` is no such matrix of finite numbers.
+
     >>> hoyer(np.array([[0.0, 3.0], [2.0, -2.0]])).round(12).tolist()
     [1.0, 0.0]
     """
+    y = as_codes(y, "y")
+    if y.shape[1] < 2 or not y.any(1).all():
+        raise DataError("y: expected rows of two columns or more, each with a value other than 0")
     root = math.sqrt(y.shape[1])
     largest = np.abs(y).max(1, keepdims=True)  # squares of it neither overflow nor vanish
     ratio = np.abs(y / largest).sum(1) / np.linalg.norm(y / largest, axis=1)

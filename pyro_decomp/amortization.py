@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import get_args
 
 import torch
 from jaxtyping import Float, Shaped
@@ -112,10 +111,12 @@ def amortization_gap(
         Cremer, Li & Duvenaud, Inference suboptimality in variational autoencoders, 2018, section 4,
         https://arxiv.org/abs/1801.03558.
     """
+    arguments.annotated(amortization_gap, locals())
+    if x is None:
+        arguments.refuse("x", "a few data", x)
     arguments.whole(4, num_samples=num_samples)
     arguments.whole(warmup_steps=warmup_steps, num_chains=num_chains)
     arguments.whole(2, num_importance_samples=num_importance_samples)
-    arguments.one_of(get_args(Covariance), **arguments.given(covariance=covariance))
     data = on_device(run, x)
     batch = data[: len(data)]
     with seeded(seed), torch.no_grad():

@@ -10,14 +10,17 @@ Traceback (most recent call last):
 pyro_decomp.errors.ArgumentError: share: expected a number in (0, 1], got 1.5
 """
 
+import inspect
 import math
 import os
 import textwrap
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from numbers import Integral, Real
 from typing import Any, NoReturn
 
+from pyro_decomp.annotations import fits, in_words, plain
 from pyro_decomp.errors import ArgumentError
 
 _SHOWN = 80  # characters of a value that a message shows
@@ -218,6 +221,26 @@ def given(**values: object) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def annotated(call: Callable[..., Any], values: Mapping[str, object]) -> None:
+    """Check arguments by the annotations of the function that was given them.
+
+    Args:
+        call: The function, or the ``__init__`` of a class.
+        values: Its arguments by name, as ``locals()`` has them in its first line.
+
+    >>> def resized(path: str, size: int = 64) -> None:
+    ...     annotated(resized, locals())
+    >>> resized("a.png", size="64")
+    Traceback (most recent call last):
+    pyro_decomp.errors.ArgumentError: size: expected a whole number, got '64'
+    """
+    for name, parameter in _parameters(call).items():
+        if name in values and values[name] is not parameter.default:
+            value, kind = values[name], parameter.annotation
+            if not fits(value, kind):
+                refuse(name, in_words(kind), value)
+
+
 @contextmanager
 def raised_as(error: type[Exception]) -> Iterator[None]:
     """Raise another error, with the same words, for what is refused inside."""
@@ -227,10 +250,9 @@ def raised_as(error: type[Exception]) -> Iterator[None]:
         raise error(str(refused)) from None
 
 
-def plain(value: object) -> object:
-    """The Python number in a numpy number or a tensor without dimensions; else the value itself."""
-    item = getattr(value, "item", None)
-    return item() if callable(item) and getattr(value, "ndim", None) == 0 else value
+@cache
+def _parameters(call: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(call).parameters
 
 
 def _in_words(interval: str) -> str:

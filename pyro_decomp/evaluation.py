@@ -90,9 +90,8 @@ def evaluate(
         DataError: ``only`` has a name that is none of these.
         ModelError: A datum has no density under the model; it is named.
     """
-    arguments.instance(Run, "a run, as load(path) gives", run=run)
+    arguments.annotated(evaluate, locals())
     arguments.whole(num_importance_samples=num_importance_samples)
-    arguments.flag(trees=trees)
     names = _names(only, trees=trees)
     before = untrained(run) if names & set(SCORES) else None
     trial = run.experiment

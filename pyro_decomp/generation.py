@@ -1,7 +1,7 @@
 """Draws from a trained run: of its prior, and under interventions on latent sites."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,7 +55,7 @@ def intervene(
         ValueError: A site is not a latent site of a datum, its values have the wrong shape, or
             nothing says how many to draw.
     """
-    arguments.instance(Mapping, "a dictionary of sites to values", given=given)
+    arguments.annotated(intervene, locals())
     arguments.whole(**arguments.given(num_samples=num_samples))
     with seeded(seed), torch.no_grad():
         model = ModelDraws(run, x)
@@ -96,8 +96,7 @@ def traverse(
         ValueError: The site is not a latent site of a datum, has no such dimension or another
             shape; or x is not one datum.
     """
-    arguments.text(site=site)
-    arguments.one_of(get_args(Kind), kind=kind)
+    arguments.annotated(traverse, locals())
     data = on_device(run, x)
     if x is not None and len(data) != 1:
         raise ValueError(f"x: expected one datum, got {len(data)}")

@@ -105,9 +105,8 @@ def load(
         RunError: There is no run, no checkpoint yet, or they cannot be read.
         ExperimentError: The run's experiment no longer runs.
     """
-    arguments.path(path=path)
+    arguments.annotated(load, locals())
     arguments.device(device=device)
-    arguments.instance(Experiment, "an Experiment", **arguments.given(experiment=experiment))
     folder = RunFolder(path)
     config = folder.read_config()
     checkpoint = folder.read_checkpoint()

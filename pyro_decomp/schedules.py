@@ -129,6 +129,7 @@ class Constant(Ramp):
     """
 
     def __init__(self, value: float, until: int | float = 1.0) -> None:
+        arguments.number("(-inf, inf)", value=value)
         super().__init__(value, value, until)
 
     def shape(self, progress: float) -> float:
@@ -203,6 +204,7 @@ class Capacity(Linear):
     """
 
     def __init__(self, maximum: float, until: int | float = 1.0) -> None:
+        arguments.number("(-inf, inf)", maximum=maximum)
         super().__init__(0.0, maximum, until)
 
 

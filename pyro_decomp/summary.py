@@ -94,8 +94,7 @@ def summarize(experiment: Experiment, state: State) -> Summary:
         experiment: What is run.
         state: What :func:`pyro_decomp.state.prepare` found of it; ``run.state`` of a run.
     """
-    arguments.instance(Experiment, "an Experiment", experiment=experiment)
-    arguments.instance(State, "the state that load or prepare gives", state=state)
+    arguments.annotated(summarize, locals())
     data = Data.of(experiment.data)
     size = min(experiment.batch_size or len(data), len(data))
     batch = data[:size]

@@ -72,14 +72,9 @@ def train(
         RunError: The folder cannot be used as asked.
         Interrupted: The user stopped the run.
     """
-    check.instance(Experiment, "an Experiment", experiment=experiment)
-    check.path(out=out)
+    check.annotated(train, locals())
     check.whole(0, seed=seed)
     check.device(device=device)
-    check.flag(resume=resume, force=force)
-    given = check.given(execution=execution)
-    check.instance(Execution, "an Execution, such as Execution(steps='eager')", **given)
-    check.function(**check.given(started=started, report=report))
     folder = RunFolder(out)
     if resume and force:
         raise RunError("expected one of --resume and --force, got both")

@@ -62,6 +62,10 @@ def celeba(
         Liu et al., Deep learning face attributes in the wild, 2015,
         https://arxiv.org/abs/1411.7766.
     """
+    with arguments.raised_as(DataError):
+        arguments.annotated(celeba, locals())
+        arguments.whole(size=size, crop=crop, **arguments.given(limit=limit))
+        arguments.one_of((*SPLITS, "all"), split=split)
     folder = _folder(root)
     paths = [folder / "img_align_celeba" / name for name in _names(folder, split, limit)]
     return read_images(paths, size=size, grey=False, crop=crop, dtype=dtype)
@@ -80,6 +84,10 @@ def celeba_attributes(
     Raises:
         DataError: As for the images.
     """
+    with arguments.raised_as(DataError):
+        arguments.annotated(celeba_attributes, locals())
+        arguments.whole(**arguments.given(limit=limit))
+        arguments.one_of((*SPLITS, "all"), split=split)
     folder = _folder(root)
     path = folder / "list_attr_celeba.txt"
     lines = _lines(path)
@@ -98,8 +106,6 @@ def celeba_attributes(
 
 
 def _folder(root: str | PathLike[str]) -> Path:
-    with arguments.raised_as(DataError):
-        arguments.path(root=root)
     for folder in (Path(root) / "celeba", Path(root)):
         if all((folder / name).exists() for name in _FILES):
             return folder
@@ -110,9 +116,6 @@ def _folder(root: str | PathLike[str]) -> Path:
 
 
 def _names(folder: Path, split: str, limit: int | None) -> list[str]:
-    with arguments.raised_as(DataError):
-        arguments.one_of((*SPLITS, "all"), split=split)
-        arguments.whole(**arguments.given(limit=limit))
     path = folder / "list_eval_partition.txt"
     names = []
     for number, row in enumerate(_lines(path), start=1):

@@ -46,9 +46,8 @@ def chairs(
         CAD models, 2014, https://www.di.ens.fr/willow/research/seeing3Dchairs.
     """
     with arguments.raised_as(DataError):
-        arguments.path(path=path)
+        arguments.annotated(chairs, locals())
         arguments.whole(size=size, **arguments.given(crop=crop))
-        arguments.flag(grey=grey)
     folder = Path(path)
     files = _files(folder)
     identities = sorted({key[0] for key in files})

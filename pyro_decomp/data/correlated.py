@@ -41,8 +41,7 @@ def joint_factors(
     True
     """
     with arguments.raised_as(DataError):
-        arguments.instance(FactorGrid, "a grid of factors, as sprites() is", data=data)
-        arguments.instance(Mapping, "a dictionary of factors to tables", tables=tables)
+        arguments.annotated(joint_factors, locals())
         arguments.whole(0, n=n, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     uniform = [torch.randint(size, (n,), generator=generator) for size in data.factor_sizes]
@@ -101,6 +100,7 @@ def chen_table(
         6.1 and figure 5a, https://arxiv.org/abs/1802.04942.
     """
     with arguments.raised_as(DataError):
+        arguments.annotated(chen_table, locals())
         arguments.one_of(_SHAPES, configuration=configuration)
         arguments.number("(1, inf)", ratio=ratio)
         arguments.whole(3 if configuration == "C" else 2, rows=rows, columns=columns)

@@ -59,8 +59,7 @@ def dsprites(path: str | PathLike[str] | None = None, *, download: bool = False)
         https://github.com/google-deepmind/dsprites-dataset.
     """
     with arguments.raised_as(DataError):
-        arguments.path(**arguments.given(path=path))
-        arguments.flag(download=download)
+        arguments.annotated(dsprites, locals())
     file = DEFAULT_ROOT if path is None else Path(path)
     if file.suffix != ".npz":
         file /= NAME

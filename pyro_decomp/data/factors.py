@@ -85,8 +85,7 @@ def read_with_factors(
             whole numbers.
     """
     with arguments.raised_as(DataError):
-        arguments.path(path=path)
-        arguments.items((int, str), "names or positions of columns", factors=factors)
+        arguments.annotated(read_with_factors, locals())
     path = Path(path)
     if not factors:
         raise DataError(f"{path}: expected at least one factor to be named, got none")

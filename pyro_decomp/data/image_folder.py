@@ -39,6 +39,8 @@ def image_folder(
             smaller than ``crop``; sizes differ and ``size`` was not given; or an argument is out of
             range. The message names the file.
     """
+    with arguments.raised_as(DataError):
+        arguments.annotated(image_folder, locals())
     return read_images(image_paths(path), size=size, grey=grey, crop=crop, dtype=dtype)
 
 
@@ -55,7 +57,7 @@ def image_paths(path: str | PathLike[str]) -> list[Path]:
         DataError: There is no such folder, or no image in it.
     """
     with arguments.raised_as(DataError):
-        arguments.path(path=path)
+        arguments.annotated(image_paths, locals())
     folder = Path(path)
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder of images, got no such folder")

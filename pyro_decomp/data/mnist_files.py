@@ -58,7 +58,7 @@ class MnistFiles:
             DataError: The files are not there, cannot be fetched, or are damaged.
         """
         with arguments.raised_as(DataError):
-            arguments.whole(size=size)
+            arguments.whole(size=size, **arguments.given(limit=limit))
         path = self._locate("images-idx3-ubyte", root, train=train, download=download)
         return _resized(_first(read_idx(path, num_dims=3), limit), size)
 
@@ -81,6 +81,8 @@ class MnistFiles:
         Raises:
             DataError: As for the images.
         """
+        with arguments.raised_as(DataError):
+            arguments.whole(**arguments.given(limit=limit))
         path = self._locate("labels-idx1-ubyte", root, train=train, download=download)
         return torch.from_numpy(_first(read_idx(path, num_dims=1), limit).astype(np.int64))
 
@@ -130,8 +132,6 @@ class MnistFiles:
 
 
 def _first(values: NDArray[np.uint8], limit: int | None) -> NDArray[np.uint8]:
-    with arguments.raised_as(DataError):
-        arguments.whole(**arguments.given(limit=limit))
     return values[:limit]
 
 

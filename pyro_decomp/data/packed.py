@@ -27,7 +27,7 @@ def packed(data: GroundTruth) -> GroundTruth:
         DataError: There are other values.
     """
     with arguments.raised_as(DataError):
-        arguments.instance(GroundTruth, "images of known factors, as sprites() is", data=data)
+        arguments.annotated(packed, locals())
     return from_images(
         data.name,
         dict(zip(data.factor_names, data.factor_sizes, strict=True)),

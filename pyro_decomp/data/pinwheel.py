@@ -54,6 +54,8 @@ def pinwheel(
     >>> pinwheel(num_arms=5, points_per_arm=20).shape
     torch.Size([100, 2])
     """
+    with arguments.raised_as(DataError):
+        arguments.annotated(pinwheel, locals())
     arms = pinwheel_labels(num_arms, points_per_arm)
     with arguments.raised_as(DataError):
         arguments.number("(-inf, inf)", rate=rate)

@@ -103,6 +103,8 @@ class StoredArray(Stored):
     """
 
     def __init__(self, array: NDArray[Any], *, divisor: float = 1.0, source: str = "data") -> None:
+        with arguments.raised_as(DataError):
+            arguments.text(source=source)
         array = numbers(array, source)
         if array.dtype.kind not in "biuf":
             raise DataError(f"{source}: expected real numbers, got values of type {array.dtype}")
@@ -148,7 +150,7 @@ def memory_mapped(path: str | PathLike[str], *, divisor: float = 1.0) -> StoredA
             once, a block at a time, to find NaN and infinity.
     """
     with arguments.raised_as(DataError):
-        arguments.path(path=path)
+        arguments.annotated(memory_mapped, locals())
     path = Path(path)
     if path.suffix.lower() != ".npy":
         raise DataError(f"{path}: expected a .npy file to be mapped, got {path.suffix!r}")

@@ -64,6 +64,7 @@ class WeightedSum(Divergence):
     """
 
     def __init__(self, parts: Sequence[tuple[Weight, Divergence]]) -> None:
+        arguments.items((tuple, list), "pairs of a weight and a divergence", parts=parts)
         for weight, part in parts:
             arguments.instance(Divergence, "a Divergence such as InclusiveKL()", parts=part)
             arguments.number("(-inf, inf)", weight=weight)

@@ -107,12 +107,25 @@ class RBF(Kernel):
 AnyKernel = Kernel | Callable[[Tensor], Tensor]
 
 
+def check_kernel(kernel: AnyKernel) -> None:
+    """Check that this is a kernel, or a function that may be one.
+
+    Raises:
+        ArgumentError: It is neither.
+    """
+    is_function = callable(kernel) and not isinstance(kernel, type)
+    if not is_function and not isinstance(kernel, Kernel):
+        expected = "a kernel such as RBF() or a function of squared distances"
+        arguments.refuse("kernel", expected, kernel)
+
+
 def fitted(
     kernel: AnyKernel,
     x: Float[Tensor, "*d b e"],
     y: Float[Tensor, "*d s e"],
 ) -> Radial:
     """The function of squared distances that a kernel, of ours or of the user's, is for x and y."""
+    check_kernel(kernel)
     if isinstance(kernel, Kernel):
         return kernel.fitted(x.detach(), y.detach())
 

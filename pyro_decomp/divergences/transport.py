@@ -57,6 +57,8 @@ def sliced_wasserstein(
         directions: Unit vectors theta_k, one a row.
         p: Power of the distance, at least 1.
     """
+    arguments.instance(Tensor, "a tensor", x=x, y=y, directions=directions)
+    arguments.number("[1, inf)", p=p)
     return line_wasserstein(directions @ x.mT, directions @ y.mT, p).mean()
 
 
@@ -85,7 +87,7 @@ def energy_distance(
     Raises:
         ValueError: As :func:`mmd`.
     """
-    check(x, y, is_paired=is_paired)
+    check(x, y, weights, is_paired=is_paired)
     return u_statistic(x, y, Radial(_minus_distance), weights, is_paired=is_paired)
 
 

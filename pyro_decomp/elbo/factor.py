@@ -26,6 +26,7 @@ def permute_dims(z: Tensor, generator: torch.Generator | None = None) -> Tensor:
         z: Samples of q(z), ``[B, D]``.
         generator: Of the permutations; torch's global one by default.
     """
+    arguments.annotated(permute_dims, locals())
     keys = torch.rand(z.shape, generator=generator, device=z.device)
     return z.gather(0, keys.argsort(0))
 

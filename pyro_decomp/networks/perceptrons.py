@@ -65,6 +65,7 @@ class MLPEncoder(NormalMLP):
     """
 
     def __init__(self, in_dim: int, latent_dim: int, hidden: Sequence[int] = (100,)) -> None:
+        arguments.whole(latent_dim=latent_dim)
         super().__init__(in_dim, latent_dim, hidden)
 
 
@@ -78,4 +79,5 @@ class MLPDecoder(NormalMLP):
     """
 
     def __init__(self, latent_dim: int, out_dim: int, hidden: Sequence[int] = (100,)) -> None:
+        arguments.whole(latent_dim=latent_dim)
         super().__init__(latent_dim, out_dim, hidden)

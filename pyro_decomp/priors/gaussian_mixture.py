@@ -52,6 +52,7 @@ class GaussianMixture(nn.Module):
         super().__init__()
         arguments.tensor("k d", locs=locs)
         arguments.positive(scale=scale, **arguments.given(weights=weights))
+        arguments.instance(Collection, "names such as ['locs']", learned=learned)
         arguments.text(name=name)
         log_scale = torch.as_tensor(scale).to(locs).log().expand_as(locs).clone()
         logits = torch.zeros_like(locs[:, 0]) if weights is None else weights.log()
@@ -108,6 +109,8 @@ class EnumeratedGaussianMixture(GaussianMixture):
         name: str = "z",
     ) -> None:
         super().__init__(locs, scale, weights, learned=learned, name=name)
+        arguments.flag(return_component=return_component)
+        arguments.text(component=component)
         self.return_component = return_component
         self.component = component
 

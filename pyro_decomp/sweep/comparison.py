@@ -41,8 +41,8 @@ def compare(
         RunError: A path holds no run, or one cannot be read.
         DataError: No run has an argument of that name, or no run that finished such a quantity.
     """
+    arguments.annotated(compare, locals())
     places = [paths] if isinstance(paths, str | os.PathLike) else paths
-    arguments.items((str, os.PathLike), "paths of runs or sweeps", paths=places)
     if not places:
         raise RunError("paths: expected at least one run or sweep, got none")
     rows = [row for place in places for row in rows_of(Path(place))]

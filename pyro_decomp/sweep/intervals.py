@@ -59,6 +59,7 @@ def mean_interval(values: ArrayLike | Sequence[float], level: float = 0.95) -> M
         values: The values [n]; n may be 0 or 1, and then there is no interval.
         level: Its probability :math:`\ell`, between 0 and 1.
     """
+    arguments.annotated(mean_interval, locals())
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1:
         raise ValueError(f"values: expected shape (n,), got {x.shape}")

@@ -81,15 +81,10 @@ def sweep(
         SweepInterrupted: The user stopped it.
     """
     with arguments.raised_as(ExperimentError):
-        if not isinstance(file, ExperimentFile):
-            arguments.path(file=file)
-        arguments.path(out=out)
-        arguments.instance(Mapping, "a dictionary of lists of values", values=values)
+        arguments.annotated(sweep, locals())
         arguments.one_of(("auto", "batched", "processes"), way=way)
         arguments.whole(**arguments.given(num_workers=num_workers))
         arguments.device(device=device)
-        arguments.flag(resume=resume, force=force)
-        arguments.function(**arguments.given(started=started, report=report))
     source = file if isinstance(file, ExperimentFile) else ExperimentFile.read(file, seed=0)
     evaluation.check_names(metrics)
     grid = make_grid(source, values, seeds)

@@ -111,12 +111,10 @@ def amortization_gap(
         Cremer, Li & Duvenaud, Inference suboptimality in variational autoencoders, 2018, section 4,
         https://arxiv.org/abs/1801.03558.
     """
-    arguments.annotated(amortization_gap, locals())
+    least = {"num_samples": 4, "num_importance_samples": 2, "warmup_steps": 1, "num_chains": 1}
+    arguments.annotated(amortization_gap, locals(), **least)
     if x is None:
         arguments.refuse("x", "a few data", x)
-    arguments.whole(4, num_samples=num_samples)
-    arguments.whole(warmup_steps=warmup_steps, num_chains=num_chains)
-    arguments.whole(2, num_importance_samples=num_importance_samples)
     data = on_device(run, x)
     batch = data[: len(data)]
     with seeded(seed), torch.no_grad():

@@ -72,9 +72,10 @@ def _taken_apart(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     if getattr(kind, "__module__", "").startswith("numpy") or kind is bytes:
         return complex, ()
     if kind in {Union, UnionType}:
-        apart = {_taken_apart(member)[0] for member in members}
-        # what numpy makes arrays of may be text, too
-        return Union, tuple(m for m in members if m is not str or complex not in apart)
+        apart = [_taken_apart(member)[0] for member in members]
+        if complex in apart:  # what numpy makes arrays of may be text, too
+            members = tuple(m for m, k in zip(members, apart, strict=True) if k is not str)
+        return Union, members
     return kind, members
 
 

@@ -221,12 +221,13 @@ def given(**values: object) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def annotated(call: Callable[..., Any], values: Mapping[str, object]) -> None:
+def annotated(call: Callable[..., Any], values: Mapping[str, object], /, **least: int) -> None:
     """Check arguments by the annotations of the function that was given them.
 
     Args:
         call: The function, or the ``__init__`` of a class.
         values: Its arguments by name, as ``locals()`` has them in its first line.
+        **least: The smallest that whole numbers may be, by their names.
 
     >>> def resized(path: str, size: int = 64) -> None:
     ...     annotated(resized, locals())
@@ -239,6 +240,8 @@ def annotated(call: Callable[..., Any], values: Mapping[str, object]) -> None:
             value, kind = values[name], parameter.annotation
             if not fits(value, kind):
                 refuse(name, in_words(kind), value)
+            if name in least and value is not None:
+                whole(least[name], **{name: value})
 
 
 @contextmanager

@@ -90,8 +90,7 @@ def evaluate(
         DataError: ``only`` has a name that is none of these.
         ModelError: A datum has no density under the model; it is named.
     """
-    arguments.annotated(evaluate, locals())
-    arguments.whole(num_importance_samples=num_importance_samples)
+    arguments.annotated(evaluate, locals(), num_importance_samples=1)
     names = _names(only, trees=trees)
     before = untrained(run) if names & set(SCORES) else None
     trial = run.experiment

@@ -55,8 +55,7 @@ def intervene(
         ValueError: A site is not a latent site of a datum, its values have the wrong shape, or
             nothing says how many to draw.
     """
-    arguments.annotated(intervene, locals())
-    arguments.whole(**arguments.given(num_samples=num_samples))
+    arguments.annotated(intervene, locals(), num_samples=1)
     with seeded(seed), torch.no_grad():
         model = ModelDraws(run, x)
         like = model({}, 1).latents

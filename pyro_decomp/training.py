@@ -72,8 +72,7 @@ def train(
         RunError: The folder cannot be used as asked.
         Interrupted: The user stopped the run.
     """
-    check.annotated(train, locals())
-    check.whole(0, seed=seed)
+    check.annotated(train, locals(), seed=0)
     check.device(device=device)
     folder = RunFolder(out)
     if resume and force:

@@ -63,8 +63,7 @@ def celeba(
         https://arxiv.org/abs/1411.7766.
     """
     with arguments.raised_as(DataError):
-        arguments.annotated(celeba, locals())
-        arguments.whole(size=size, crop=crop, **arguments.given(limit=limit))
+        arguments.annotated(celeba, locals(), size=1, crop=1, limit=1)
         arguments.one_of((*SPLITS, "all"), split=split)
     folder = _folder(root)
     paths = [folder / "img_align_celeba" / name for name in _names(folder, split, limit)]
@@ -85,8 +84,7 @@ def celeba_attributes(
         DataError: As for the images.
     """
     with arguments.raised_as(DataError):
-        arguments.annotated(celeba_attributes, locals())
-        arguments.whole(**arguments.given(limit=limit))
+        arguments.annotated(celeba_attributes, locals(), limit=1)
         arguments.one_of((*SPLITS, "all"), split=split)
     folder = _folder(root)
     path = folder / "list_attr_celeba.txt"

@@ -46,8 +46,7 @@ def chairs(
         CAD models, 2014, https://www.di.ens.fr/willow/research/seeing3Dchairs.
     """
     with arguments.raised_as(DataError):
-        arguments.annotated(chairs, locals())
-        arguments.whole(size=size, **arguments.given(crop=crop))
+        arguments.annotated(chairs, locals(), size=1, crop=1)
     folder = Path(path)
     files = _files(folder)
     identities = sorted({key[0] for key in files})

@@ -41,8 +41,7 @@ def joint_factors(
     True
     """
     with arguments.raised_as(DataError):
-        arguments.annotated(joint_factors, locals())
-        arguments.whole(0, n=n, seed=seed)
+        arguments.annotated(joint_factors, locals(), n=0, seed=0)
     generator = torch.Generator().manual_seed(seed)
     uniform = [torch.randint(size, (n,), generator=generator) for size in data.factor_sizes]
     factors = torch.stack(uniform, dim=1)

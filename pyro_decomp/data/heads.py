@@ -71,9 +71,7 @@ def heads(size: int = 64, *, seed: int = 0) -> GroundTruth:
     torch.Size([1, 1, 32, 32])
     """
     with arguments.raised_as(DataError):
-        arguments.annotated(heads, locals())
-        arguments.whole(size=size)
-        arguments.whole(0, seed=seed)
+        arguments.annotated(heads, locals(), size=1, seed=0)
     return GroundTruth("heads", FACTORS, (1, size, size), _Studio(size, seed))
 
 

@@ -67,8 +67,7 @@ def scenes(size: int = 64) -> GroundTruth:
     torch.Size([1, 3, 32, 32])
     """
     with arguments.raised_as(DataError):
-        arguments.annotated(scenes, locals())
-        arguments.whole(size=size)
+        arguments.annotated(scenes, locals(), size=1)
     return GroundTruth("scenes", FACTORS, (3, size, size), _Room(size))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_codes
 from pyro_decomp.metrics.bootstrap import interval
@@ -36,6 +37,7 @@ def gaussian_total_correlation(codes: object, *, num_resamples: int = 100, seed:
         DataError: The codes are no matrix of finite numbers, there are too few rows, or no
             dimension varies.
     """
+    arguments.annotated(gaussian_total_correlation, locals(), num_resamples=0, seed=0)
     given = as_codes(codes)
     z, constant = varying(given, least=1, metric="gaussian_total_correlation")
     n, d = z.shape
@@ -78,6 +80,7 @@ def total_correlation(covariance: Float[ArrayLike, "d d"]) -> float:
     >>> round(total_correlation([[1.0, 0.9], [0.9, 1.0]]), 4)
     0.8304
     """
+    arguments.annotated(total_correlation, locals())
     sigma = as_codes(covariance, "covariance")
     if sigma.shape[0] != sigma.shape[1] or not np.allclose(sigma, sigma.T):
         raise DataError(f"covariance: expected a symmetric matrix, got shape {sigma.shape}")

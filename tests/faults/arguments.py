@@ -75,6 +75,11 @@ RIGHT: dict[tuple[str, str], tuple[list[Any], str]] = {  # which of these are ri
     ("data.pinwheel", "seed"): ([-1], "torch takes every whole number of 64 bits for a seed"),
     ("data.StoredArray", "array"): (["a", None, OBJECT], "messages call it by its `source`"),
     ("sweep.sweep", "seeds"): ([3], "how many"),
+    ("metrics.index_code_information", "codes"): (
+        [3, "a", OBJECT],
+        "used beside a function alone",
+    ),
+    ("metrics.report", "untrained_encodings"): ([3, "a", OBJECT], "said of the encodings"),
     ("traverse", "dim"): ([-1], "counted from the end"),
     **{
         (called, name): (["a"], "the name of a file, which the message has")

@@ -13,7 +13,6 @@ pyro_decomp.errors.ArgumentError: share: expected a number in (0, 1], got 1.5
 import inspect
 import math
 import os
-import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -23,6 +22,7 @@ from typing import Any, NoReturn
 from pyro_decomp.annotations import fits, in_words, plain
 from pyro_decomp.errors import ArgumentError
 
+LARGEST_SEED = 2**32 - 1  # that numpy takes
 _SHOWN = 80  # characters of a value that a message shows
 
 
@@ -39,7 +39,9 @@ def refuse(name: str, expected: str, got: object) -> NoReturn:
     """
     shape = getattr(got, "shape", ())
     is_array = isinstance(shape, tuple) and len(shape) > 0
-    shown = f"shape {tuple(shape)}" if is_array else textwrap.shorten(repr(plain(got)), _SHOWN)
+    shown = f"shape {tuple(shape)}" if is_array else " ".join(repr(plain(got)).split())
+    if len(shown) > _SHOWN:
+        shown = f"{shown[:_SHOWN]}..."
     raise ArgumentError(f"{name}: expected {expected}, got {shown}")
 
 

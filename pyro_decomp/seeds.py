@@ -11,8 +11,6 @@ import torch
 
 from pyro_decomp import arguments
 
-LARGEST_SEED = 2**32 - 1  # that numpy takes
-
 
 def derive(seed: int, *path: int) -> int:
     """A 32-bit seed for one purpose, independent of those for other purposes.
@@ -58,7 +56,7 @@ def set_seed(seed: int) -> None:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed every global random generator inside, and put them back after."""
-    arguments.whole(0, LARGEST_SEED, seed=seed)
+    arguments.whole(0, arguments.LARGEST_SEED, seed=seed)
     before = random_state()
     set_seed(seed)
     try:

@@ -257,7 +257,8 @@ def raised_as(error: type[Exception]) -> Iterator[None]:
 
 @cache
 def _parameters(call: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(call).parameters
+    found = inspect.signature(call).parameters
+    return {n: each for n, each in found.items() if each.annotation is not each.empty}  # not self
 
 
 def _in_words(interval: str) -> str:

@@ -52,10 +52,9 @@ class VAE(nn.Module):
         observed: str = "x",
     ) -> None:
         super().__init__()
+        arguments.annotated(VAE.__init__, locals(), size=1)
         arguments.function("a program that samples the latent site", prior=prior)
         arguments.instance(nn.Module, "a module", encoder=encoder, decoder=decoder)
-        arguments.whole(size=size)
-        arguments.text(latent=latent, observed=observed)
         self.prior = prior
         self.encoder = encoder
         self.decoder = decoder

@@ -104,8 +104,7 @@ class TermsELBO(ELBO):
     )
 
     def __init__(self, *, num_particles: int = 1, analytic_kl: bool = True) -> None:
-        arguments.whole(num_particles=num_particles)
-        arguments.flag(analytic_kl=analytic_kl)
+        arguments.annotated(TermsELBO.__init__, locals(), num_particles=1)
         super().__init__(num_particles=num_particles)
         self.analytic_kl = analytic_kl
         self.supervision: float | Tensor = 1.0

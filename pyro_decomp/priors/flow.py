@@ -43,9 +43,8 @@ class FactorisedFlow(nn.Module):
         self, latent_dim: int, *, count_bins: int = 8, bound: float = 4.0, name: str = "z"
     ) -> None:
         super().__init__()
-        arguments.whole(latent_dim=latent_dim, count_bins=count_bins)
+        arguments.annotated(FactorisedFlow.__init__, locals(), latent_dim=1, count_bins=1)
         arguments.number("(0, inf)", bound=bound)
-        arguments.text(name=name)
         self.name = name
         self.bound = bound
         self.loc = nn.Buffer(torch.zeros(latent_dim))
@@ -102,11 +101,10 @@ class AutoregressiveFlow(nn.Module):
         name: str = "z",
     ) -> None:
         super().__init__()
+        arguments.annotated(AutoregressiveFlow.__init__, locals(), num_transforms=1, count_bins=1)
         arguments.whole(2, latent_dim=latent_dim)
-        arguments.whole(num_transforms=num_transforms, count_bins=count_bins)
         arguments.wholes(hidden=hidden)
         arguments.number("(0, inf)", bound=bound)
-        arguments.text(name=name)
         self.name = name
         self.spline = {"count_bins": count_bins, "bound": bound, "order": "quadratic"}
         self.loc = nn.Buffer(torch.zeros(latent_dim))

@@ -109,8 +109,7 @@ class EnumeratedGaussianMixture(GaussianMixture):
         name: str = "z",
     ) -> None:
         super().__init__(locs, scale, weights, learned=learned, name=name)
-        arguments.flag(return_component=return_component)
-        arguments.text(component=component)
+        arguments.annotated(EnumeratedGaussianMixture.__init__, locals())
         self.return_component = return_component
         self.component = component
 

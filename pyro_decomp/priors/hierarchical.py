@@ -129,9 +129,8 @@ class TopDownEncoder(nn.Module):
         name: str = "z",
     ) -> None:
         super().__init__()
-        arguments.whole(in_dim=in_dim)
+        arguments.annotated(TopDownEncoder.__init__, locals(), in_dim=1)
         arguments.wholes(1, latent_dims=latent_dims)
-        arguments.text(name=name)
         self.name = name
         parents = [*latent_dims[1:], 0]
         self.networks = nn.ModuleList(

@@ -34,9 +34,8 @@ class Laplace(nn.Module):
 
     def __init__(self, latent_dim: int, scale: float = 1.0, *, name: str = "z") -> None:
         super().__init__()
-        arguments.whole(latent_dim=latent_dim)
+        arguments.annotated(Laplace.__init__, locals(), latent_dim=1)
         arguments.number("(0, inf)", scale=scale)
-        arguments.text(name=name)
         self.name = name
         self.scale = nn.Buffer(torch.full((latent_dim,), float(scale)))
 

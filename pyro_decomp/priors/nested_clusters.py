@@ -50,11 +50,10 @@ class NestedClusters(nn.Module):
         name: str = "z",
     ) -> None:
         super().__init__()
+        arguments.annotated(NestedClusters.__init__, locals())
         arguments.tensor("g d", locs=locs)
         arguments.tensor("g c d", offsets=offsets)
         arguments.number("(0, inf)", scale=scale)
-        arguments.flag(learned=learned)
-        arguments.text(name=name)
         if (offsets.shape[0], offsets.shape[-1]) != tuple(locs.shape):
             raise ValueError(
                 f"offsets: expected shape ({len(locs)}, C, {locs.shape[1]}), "

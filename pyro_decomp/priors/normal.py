@@ -31,8 +31,7 @@ class IsotropicNormal(nn.Module):
 
     def __init__(self, latent_dim: int, *, name: str = "z") -> None:
         super().__init__()
-        arguments.whole(latent_dim=latent_dim)
-        arguments.text(name=name)
+        arguments.annotated(IsotropicNormal.__init__, locals(), latent_dim=1)
         self.name = name
         self.loc = nn.Buffer(torch.zeros(latent_dim))
 
@@ -75,10 +74,9 @@ class AnisotropicNormal(nn.Module):
         self, scale: Float[Tensor, " d"], *, learned: bool = False, name: str = "z"
     ) -> None:
         super().__init__()
+        arguments.annotated(AnisotropicNormal.__init__, locals())
         arguments.tensor("d", scale=scale)
         arguments.positive(scale=scale)
-        arguments.flag(learned=learned)
-        arguments.text(name=name)
         self.name = name
         self.mean_variance = nn.Buffer(scale.square().mean())
         log_variance = scale.square().log()

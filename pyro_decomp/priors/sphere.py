@@ -76,10 +76,9 @@ class VonMisesFisher(nn.Module):
         name: str = "z",
     ) -> None:
         super().__init__()
+        arguments.annotated(VonMisesFisher.__init__, locals())
         arguments.tensor("d", loc=loc)
         arguments.number("(0, inf)", concentration=concentration)
-        arguments.flag(learned=learned)
-        arguments.text(name=name)
         kind = nn.Parameter if learned else nn.Buffer
         self.name = name
         self.direction = kind(loc.clone())

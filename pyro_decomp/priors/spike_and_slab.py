@@ -44,10 +44,9 @@ class SpikeAndSlab(nn.Module):
         name: str = "z",
     ) -> None:
         super().__init__()
-        arguments.whole(latent_dim=latent_dim)
+        arguments.annotated(SpikeAndSlab.__init__, locals(), latent_dim=1)
         arguments.number("[0, 1]", gamma=gamma)
         arguments.number("(0, inf)", spike_scale=spike_scale)
-        arguments.text(name=name)
         self.name = name
         self.latent_dim = latent_dim
         self.logits = nn.Buffer(torch.tensor([gamma, 1 - gamma]).log())

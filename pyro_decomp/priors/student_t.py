@@ -35,9 +35,8 @@ class StudentT(nn.Module):
 
     def __init__(self, latent_dim: int, df: float, *, name: str = "z") -> None:
         super().__init__()
-        arguments.whole(latent_dim=latent_dim)
+        arguments.annotated(StudentT.__init__, locals(), latent_dim=1)
         arguments.number("(0, inf)", df=df)
-        arguments.text(name=name)
         self.name = name
         self.df = nn.Buffer(torch.full((latent_dim,), float(df)))
 

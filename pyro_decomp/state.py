@@ -18,10 +18,10 @@ from pyro_decomp.automatic_guides import LocalGuides
 from pyro_decomp.auxiliary import guide_codes
 from pyro_decomp.data.batches import Batch, Data
 from pyro_decomp.data_types import run_on_first
+from pyro_decomp.dry_run import explained
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.experiment import Experiment
-from pyro_decomp.last_batch import batch_norm_named
 from pyro_decomp.lazy_networks import give_sizes, has_lazy
 from pyro_decomp.modules import find_modules, in_mode, tensors_kept
 from pyro_decomp.program_state import ProgramState, undisturbed
@@ -167,7 +167,8 @@ def prepare(
         experiment.test_data = experiment.test_data.to(device)
     size = min(experiment.batch_size or len(experiment.data), len(experiment.data))
     if has_lazy(modules):
-        give_sizes(modules, partial(_run, experiment, modules, size))
+        with explained(experiment, modules, size):
+            give_sizes(modules, partial(_run, experiment, modules, size))
     _check_buffers(modules)
     evaluate = partial(experiment.elbo.evaluate, experiment.model, experiment.guide)
     store = ParamStoreDict()
@@ -179,11 +180,12 @@ def prepare(
         estimate = run_on_first(experiment, size, evaluate)
         data = Data.of(experiment.data)
         if rest := len(data) % size:  # the last, smaller batch
-            evaluate(*data[-rest:])
+            with explained(experiment, modules, size, is_last=True):
+                evaluate(*data[-rest:])
         return estimate
 
     with (
-        batch_norm_named(modules, size, len(experiment.data)),
+        explained(experiment, modules, size),
         in_mode(modules, training=True),
         undisturbed(),
         tensors_kept(modules),

@@ -13,14 +13,6 @@ NOT_YET: dict[str, tuple[str, Sequence[str]]] = {  # area: why, and which rows
     "command lines": (
         "issue 11: what was not foreseen, or takes for ever",
         [
-            "train base.py --out o",
-            "train wrongdim.py --out o",
-            "train wronglat.py --out o",
-            "train f16net.py --out o",
-            "train lastone.py --out o",
-            "train good.py --out o --threads 100000",
-            "train good.py --out o --device meta",
-            "inspect wrongdim.py",
             "evaluate run --importance-samples 1000000000",
         ],
     ),

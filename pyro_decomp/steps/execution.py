@@ -12,6 +12,7 @@ CHOICES = {
     "precision": ("auto", "float32", "bfloat16"),
     "memory_format": ("auto", "contiguous", "channels_last"),
 }
+MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,12 @@ class Execution:
         with arguments.raised_as(ExperimentError):
             for name, valid in CHOICES.items():
                 arguments.one_of(valid, **{name: getattr(self, name)})
-            arguments.whole(**arguments.given(threads=self.threads))
+            arguments.instance(int, "a whole number", **arguments.given(threads=self.threads))
+        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
+            raise ExperimentError(
+                f"threads: expected 1 to {MOST_THREADS}, no more than the processor has, got "
+                f"{self.threads}"
+            )
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> Self:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import get_args
 
 import torch
 from jaxtyping import Float, Shaped
@@ -10,6 +9,7 @@ from pyro import poutine
 from pyro.distributions import Delta
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.data.batches import AnyData, Batch
 from pyro_decomp.dependence import dependencies
 from pyro_decomp.elbo import BetaELBO
@@ -111,13 +111,10 @@ def amortization_gap(
         Cremer, Li & Duvenaud, Inference suboptimality in variational autoencoders, 2018, section 4,
         https://arxiv.org/abs/1801.03558.
     """
-    numbers = (num_samples, 4), (warmup_steps, 1), (num_chains, 1), (num_importance_samples, 2)
-    names = "num_samples", "warmup_steps", "num_chains", "num_importance_samples"
-    for name, (number, least) in zip(names, numbers, strict=True):
-        if number < least:
-            raise ValueError(f"{name}: expected at least {least}, got {number}")
-    if covariance not in {None, *get_args(Covariance)}:
-        raise ValueError(f"covariance: expected 'diagonal' or 'full', got {covariance!r}")
+    least = {"num_samples": 4, "num_importance_samples": 2, "warmup_steps": 1, "num_chains": 1}
+    arguments.annotated(amortization_gap, locals(), **least)
+    if x is None:
+        arguments.refuse("x", "a few data", x)
     data = on_device(run, x)
     batch = data[: len(data)]
     with seeded(seed), torch.no_grad():

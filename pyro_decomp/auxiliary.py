@@ -8,10 +8,26 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
+from pyro_decomp import arguments
 from pyro_decomp.traces import TracePair
 
 OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 AuxiliaryLoss = Callable[[TracePair, Callable[[], Tensor]], Tensor]
+
+
+def make_optimizer(
+    factory: OptimizerFactory, parameters: Iterable[Tensor]
+) -> torch.optim.Optimizer:
+    """The optimiser of these parameters.
+
+    Raises:
+        ArgumentError: What the function gives is no optimiser of torch.
+    """
+    optimizer = factory(parameters)
+    arguments.instance(
+        torch.optim.Optimizer, "a function that gives a torch optimiser", optimizer=optimizer
+    )
+    return optimizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +52,12 @@ class Auxiliary:
     optimizer: OptimizerFactory
 
     def __post_init__(self) -> None:
-        if not callable(self.optimizer):
-            raise TypeError(
-                f"optimizer: expected a callable that takes the parameters of the {self.name}, got "
-                f"{self.optimizer!r}"
-            )
+        arguments.text(name=self.name)
+        arguments.instance(nn.Module, "a module", module=self.module)
+        arguments.function(loss=self.loss)
+        arguments.function(
+            f"a callable that takes the parameters of the {self.name}", optimizer=self.optimizer
+        )
 
 
 @runtime_checkable

@@ -7,7 +7,25 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import softplus
 
+from pyro_decomp import arguments
 from pyro_decomp.errors import ModelError
+
+
+def check_discriminator(discriminator: nn.Module) -> None:
+    """Check that this is a network and, where its last layer tells, that it gives one logit.
+
+    Raises:
+        TypeError: It is no module.
+        ValueError: Its last layer gives another number of values a row.
+    """
+    arguments.instance(
+        nn.Module, "a module such as Discriminator(latent_dim)", discriminator=discriminator
+    )
+    last = discriminator
+    while isinstance(last, nn.Sequential) and len(last):
+        last = last[-1]
+    if isinstance(last, nn.Linear) and last.out_features != 1:
+        arguments.refuse("discriminator", "one logit a row, as of Discriminator(latent_dim)", last)
 
 
 def classification_loss(discriminator: nn.Module, z: Tensor, other: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The errors that a user can mend; the command line prints each as one line."""
+"""The errors that a user can mend; the command line prints each ``DecompError`` as one line."""
 
 
 class DecompError(Exception):
@@ -7,6 +7,10 @@ class DecompError(Exception):
 
 class DataError(DecompError, ValueError):
     """Data that cannot be found, read or used."""
+
+
+class ArgumentError(TypeError, ValueError):
+    """An argument of a function or class, called from Python, of a wrong type or out of range."""
 
 
 class ExperimentError(DecompError, ValueError):

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.aggregate_posterior import StructuredPosterior
 from pyro_decomp.components_of_run import components
 from pyro_decomp.data.batches import Data
@@ -115,6 +116,7 @@ def evaluate(
         DataError: ``only`` has a name that is none of these; or so many importance samples would
             take more than an hour.
     """
+    arguments.annotated(evaluate, locals(), num_importance_samples=1)
     names = _names(only, trees=trees)
     trial = run.experiment
     sets = {"train": (run.data, trial.factors), "test": (trial.test_data, trial.test_factors)}

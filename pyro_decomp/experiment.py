@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pyro_decomp import arguments
 from pyro_decomp.auxiliary import Auxiliary, OptimizerFactory, OwnsAuxiliaries
 from pyro_decomp.data.splits import read_splits
 from pyro_decomp.divergences.base import Divergence, WeightedSum
@@ -98,16 +99,12 @@ class Experiment:
                 "elbo: expected an objective of pyro_decomp such as AggregateELBO(), "
                 f"got {type(self.elbo).__name__}"
             )
-        for name in ("epochs", "batch_size"):
-            value = getattr(self, name)
-            if name == "batch_size" and value is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ExperimentError(f"{name}: expected a positive whole number, got {value!r}")
-        if self.clip_grad_norm is not None and not self.clip_grad_norm > 0:
-            raise ExperimentError(
-                f"clip_grad_norm: expected a positive number, got {self.clip_grad_norm!r}"
-            )
+        given = arguments.given
+        with arguments.raised_as(ExperimentError):
+            arguments.whole(epochs=self.epochs, **given(batch_size=self.batch_size))
+            arguments.number("(0, inf)", **given(clip_grad_norm=self.clip_grad_norm))
+            arguments.items(nn.Module, "networks, such as [network]", modules=self.modules)
+            arguments.instance(Mapping, "a dictionary of schedules", schedules=self.schedules)
         for name, schedule in self.schedules.items():
             self._check_schedule(name, schedule)
         check_distinct({name: self.number(name) for name in self.schedules})

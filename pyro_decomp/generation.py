@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.data.batches import AnyData
 from pyro_decomp.dependence import dependencies
 from pyro_decomp.inference import Kind, local_latents
@@ -54,6 +55,7 @@ def intervene(
         ValueError: A site is not a latent site of a datum, its values have the wrong shape, or
             nothing says how many to draw.
     """
+    arguments.annotated(intervene, locals(), num_samples=1)
     with seeded(seed), torch.no_grad():
         model = ModelDraws(run, x)
         like = model({}, 1).latents
@@ -93,6 +95,7 @@ def traverse(
         ValueError: The site is not a latent site of a datum, has no such dimension or another
             shape; or x is not one datum.
     """
+    arguments.annotated(traverse, locals())
     data = on_device(run, x)
     if x is not None and len(data) != 1:
         raise ValueError(f"x: expected one datum, got {len(data)}")
@@ -135,8 +138,7 @@ def descendants(run: Run, site: str) -> set[str]:
 def _moved(base: Tensor, values: Tensor, site: str, dim: int | None) -> Tensor:
     """The site's value at every step, ``[V, ...]``."""
     shape, size = base.shape[1:], base.numel()
-    if dim is not None and not -size <= dim < size:
-        raise ValueError(f"dim: expected one of the {size} dimensions of site '{site}', got {dim}")
+    arguments.whole(-size, size - 1, **arguments.given(dim=dim))
     width = size if dim is None else 1
     if values.dim() < 1 or values.numel() != len(values) * width or not len(values):
         what = f"rows of the {size} dimensions of site '{site}', or a dim to set"
@@ -170,8 +172,6 @@ def _text(*shape: object) -> str:
 
 
 def _number_of_draws(given: Mapping[str, Tensor], num_samples: int | None) -> int:
-    if num_samples is not None and num_samples < 1:
-        raise ValueError(f"num_samples: expected at least 1, got {num_samples}")
     counts = {len(value) for value in given.values()} - {1}
     if num_samples is not None:
         counts.add(num_samples)

@@ -7,7 +7,9 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.data.batches import AnyData, Batch, Data
+from pyro_decomp.data.stored import Stored
 from pyro_decomp.inference import Kind, infer, likelihood_mean, local_latents
 from pyro_decomp.likelihood import importance_weighted_log_prob
 from pyro_decomp.run import Run
@@ -92,12 +94,14 @@ def log_likelihood(
 
 def on_device(run: Run, x: AnyData | None) -> Data:
     """Data where the run is; its own by default."""
+    arguments.instance(Run, "a run, as load(path) gives", run=run)
+    expected = "a tensor, or a tuple of several"
+    arguments.instance((Tensor, Stored, Data, tuple), expected, **arguments.given(x=x))
     own = Data.of(run.data)
     return own if x is None else Data.of(x).to(own.device)
 
 
 def _batches(run: Run, x: AnyData | None, kind: Kind) -> Iterator[Batch]:
-    if kind not in get_args(Kind):
-        raise ValueError(f"kind: expected 'mean' or 'sample', got {kind!r}")
+    arguments.one_of(get_args(Kind), kind=kind)
     data = on_device(run, x)
     return data.split(max(1, BATCH_ELEMENTS // data.datum_size))

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.automatic_guides import has_local_parameters
 from pyro_decomp.data.batches import AnyData, Batch, Data
 from pyro_decomp.elbo import TermsELBO
@@ -40,8 +41,7 @@ def importance_weighted_log_prob(
     Raises:
         ModelError: The guide has no density, as a Delta.
     """
-    if num_samples < 1:
-        raise ValueError(f"num_samples: expected at least 1, got {num_samples}")
+    arguments.whole(num_samples=num_samples)
     data = Data.of(x)
     copies = min(num_samples, max(1, ROW_ELEMENTS // (len(data) * data.datum_size)))
     if has_local_parameters(guide):

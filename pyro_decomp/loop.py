@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_decomp.auxiliary import guide_codes
+from pyro_decomp.auxiliary import guide_codes, make_optimizer
 from pyro_decomp.blame import blame_gradients, remedy
 from pyro_decomp.data.batches import Batch, Data
 from pyro_decomp.elbo import Estimate
@@ -78,7 +78,7 @@ class Loop:
         self.optimizer = optimizer
         self.auxiliaries = experiment.auxiliaries
         self.auxiliary_optimizers = {
-            n: auxiliary.optimizer(auxiliary.module.parameters())
+            n: make_optimizer(auxiliary.optimizer, auxiliary.module.parameters())
             for n, auxiliary in self.auxiliaries.items()
         }
         self.folder = folder

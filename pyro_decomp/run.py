@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.data.batches import Data
 from pyro_decomp.data.checks import blocks
 from pyro_decomp.data.stored import Stored
@@ -104,6 +105,8 @@ def load(
         RunError: There is no run, no checkpoint yet, or they cannot be read.
         ExperimentError: The run's experiment no longer runs.
     """
+    arguments.annotated(load, locals())
+    arguments.device(device=device)
     folder = RunFolder(path)
     config = folder.read_config()
     checkpoint = folder.read_checkpoint()

@@ -4,6 +4,8 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from pyro_decomp import arguments
+
 
 class UnfinishedScheduleWarning(UserWarning):
     """The run ends before a schedule does."""
@@ -53,6 +55,14 @@ class Sequence(Schedule):
     first: Schedule
     following: Schedule
 
+    def __post_init__(self) -> None:
+        arguments.instance(
+            Schedule,
+            "a schedule such as Linear(0.0, 1.0)",
+            first=self.first,
+            following=self.following,
+        )
+
     def value(self, step: int, total_steps: int, *, since: float = 0.0) -> float:
         """The value at a step; see :meth:`Schedule.value`."""
         end = self.first.last_step(total_steps)
@@ -86,10 +96,7 @@ class Ramp(Schedule):
     until: int | float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("start", "end"):
-            value = getattr(self, name)
-            if not (_is_whole(value) or isinstance(value, float)) or not math.isfinite(value):
-                raise ValueError(f"{name}: expected a finite number, got {value!r}")
+        arguments.number("(-inf, inf)", start=self.start, end=self.end)
         in_steps = _is_whole(self.until)
         as_fraction = isinstance(self.until, float)
         if not ((in_steps and self.until >= 1) or (as_fraction and 0 < self.until <= 1)):
@@ -122,6 +129,7 @@ class Constant(Ramp):
     """
 
     def __init__(self, value: float, until: int | float = 1.0) -> None:
+        arguments.number("(-inf, inf)", value=value)
         super().__init__(value, value, until)
 
     def shape(self, progress: float) -> float:
@@ -172,10 +180,8 @@ class Cyclical(Ramp):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not _is_whole(self.cycles) or self.cycles < 1:
-            raise ValueError(f"cycles: expected a positive whole number, got {self.cycles!r}")
-        if not 0 < self.ramp <= 1:
-            raise ValueError(f"ramp: expected a share in (0, 1], got {self.ramp!r}")
+        arguments.whole(cycles=self.cycles)
+        arguments.number("(0, 1]", ramp=self.ramp)
 
     def shape(self, progress: float) -> float:
         """The rise within the cycle that this progress is in."""
@@ -198,6 +204,7 @@ class Capacity(Linear):
     """
 
     def __init__(self, maximum: float, until: int | float = 1.0) -> None:
+        arguments.number("(-inf, inf)", maximum=maximum)
         super().__init__(0.0, maximum, until)
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import pyro
 import torch
 
+from pyro_decomp import arguments
+
 
 def derive(seed: int, *path: int) -> int:
     """A 32-bit seed for one purpose, independent of those for other purposes.
@@ -54,6 +56,7 @@ def set_seed(seed: int) -> None:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed every global random generator inside, and put them back after."""
+    arguments.whole(0, arguments.LARGEST_SEED, seed=seed)
     before = random_state()
     set_seed(seed)
     try:

@@ -12,6 +12,7 @@ from torch.distributions import (
     TransformedDistribution,
 )
 
+from pyro_decomp import arguments
 from pyro_decomp.data.batches import Data
 from pyro_decomp.dependence import dependencies
 from pyro_decomp.divergences.base import Divergence, WeightedSum
@@ -93,6 +94,7 @@ def summarize(experiment: Experiment, state: State) -> Summary:
         experiment: What is run.
         state: What :func:`pyro_decomp.state.prepare` found of it; ``run.state`` of a run.
     """
+    arguments.annotated(summarize, locals())
     data = Data.of(experiment.data)
     size = min(experiment.batch_size or len(data), len(data))
     batch = data[:size]

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from pyro_decomp import arguments as check
+from pyro_decomp.auxiliary import make_optimizer
 from pyro_decomp.data_support import check_support
 from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.experiment import Experiment
@@ -70,6 +72,8 @@ def train(
         RunError: The folder cannot be used as asked.
         Interrupted: The user stopped the run.
     """
+    check.annotated(train, locals(), seed=0)
+    check.device(device=device)
     folder = RunFolder(out)
     if resume and force:
         raise RunError("expected one of --resume and --force, got both")
@@ -85,7 +89,7 @@ def train(
         _check_same(folder, config, "data_blake2b")
     execution = resolve(execution, experiment, state)
     try:
-        optimizer = experiment.optimizer(state.parameters.values())
+        optimizer = make_optimizer(experiment.optimizer, state.parameters.values())
     except (ValueError, TypeError, RuntimeError) as error:
         raise ExperimentError(f"the optimiser cannot be made: {error}") from error
     state.train(True)
@@ -93,18 +97,19 @@ def train(
         compute, execution = choose(
             execution, experiment, state, optimizer, is_resumed=checkpoint is not None
         )
+    with check.raised_as(ExperimentError):
+        loop = Loop(
+            experiment,
+            state,
+            optimizer,
+            folder,
+            seed=seed,
+            compute=compute,
+            execution=execution,
+            report=report,
+        )
     if not (resume and folder.config_path.exists()):
         folder.open_new(config | {"execution": asdict(execution)}, force=force)
-    loop = Loop(
-        experiment,
-        state,
-        optimizer,
-        folder,
-        seed=seed,
-        compute=compute,
-        execution=execution,
-        report=report,
-    )
     with stop_requests() as stop, tuned(execution.threads):
         if checkpoint is None:
             set_seed(derive(seed, TRAINING_STREAM))

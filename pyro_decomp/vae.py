@@ -11,6 +11,7 @@ from pyro.poutine.runtime import _PYRO_STACK, effectful
 from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
 
+from pyro_decomp import arguments
 from pyro_decomp.errors import ModelError
 from pyro_decomp.sites import sample_sites
 
@@ -59,6 +60,7 @@ class VAE(nn.Module):
         observed: str = "x",
     ) -> None:
         super().__init__()
+        arguments.text(latent=latent, observed=observed)
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise ValueError(f"size: expected the size of the whole data set, got {size!r}")
         _check_prior(prior)

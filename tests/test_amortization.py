@@ -221,9 +221,9 @@ def test_the_guides_kind_is_found(make: Any, covariance: str, shapes: dict[str, 
 
 
 def test_arguments_are_checked(run: Run) -> None:
-    with pytest.raises(ValueError, match="num_samples: expected at least 4, got 3"):
+    with pytest.raises(ValueError, match=r"num_samples: expected .* at least 4, got 3"):
         amortization_gap(run, run.data[:1], num_samples=3)
-    with pytest.raises(ValueError, match="covariance: expected 'diagonal' or 'full', got 'both'"):
+    with pytest.raises(ValueError, match=r"covariance: expected one of .*, got 'both'"):
         amortization_gap(run, run.data[:1], covariance="both")  # type: ignore[arg-type]
 
 

@@ -155,7 +155,7 @@ def test_batches_of_copies_give_the_same_log_px_in_the_order_of_the_data(
     exact = normal(DATA, 0.0, math.hypot(WEIGHT, NOISE)).log().squeeze(1)
     assert found.shape == (len(DATA),)
     assert (found - exact).abs().max().item() < 0.25
-    with pytest.raises(ValueError, match="num_samples: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="num_samples: expected a positive whole number, got 0"):
         likelihood.importance_weighted_log_prob(trial.elbo, run.model, run.guide, DATA, 0)
 
 

@@ -283,7 +283,7 @@ def test_a_family_without_a_mean_is_refused_or_drawn() -> None:
         latents(run)
     draws = codes(run, data(DRAWS)[:, :1], kind="sample")
     assert_mean(draws, 0.5)
-    with pytest.raises(ValueError, match="kind: expected 'mean' or 'sample', got 'mode'"):
+    with pytest.raises(ValueError, match="kind: expected one of 'mean', 'sample', got 'mode'"):
         codes(run, kind="mode")  # type: ignore[arg-type]
 
 

@@ -155,5 +155,5 @@ def test_it_keeps_no_graph(x: Tensor, weight: Tensor) -> None:
 
 
 def test_arguments_are_checked(x: Tensor, weight: Tensor) -> None:
-    with pytest.raises(ValueError, match="num_samples: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="num_samples: expected a positive whole number, got 0"):
         LinearGaussian(weight).estimate(x, 0)

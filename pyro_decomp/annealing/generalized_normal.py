@@ -7,6 +7,7 @@ from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 from torch.distributions.utils import broadcast_all
 
+from pyro_decomp import arguments
 from pyro_decomp.distributions.power import power
 
 
@@ -48,6 +49,9 @@ class GeneralizedNormal(TorchDistribution):
         *,
         validate_args: bool | None = None,
     ) -> None:
+        for name, value in (("loc", loc), ("scale", scale), ("power", power)):
+            if not isinstance(value, Tensor):
+                arguments.number("(-inf, inf)", **{name: value})
         self.loc, self.scale, self.power = broadcast_all(loc, scale, power)
         super().__init__(self.loc.shape, validate_args=validate_args)
 

@@ -7,6 +7,7 @@ import torch
 from pyro.distributions import MixtureSameFamily, TorchDistribution, constraints
 from torch import Tensor, distributions
 
+from pyro_decomp import arguments
 from pyro_decomp.annealing import importance, quadrature
 from pyro_decomp.annealing.registry import (
     Annealed,
@@ -65,8 +66,11 @@ class AnnealedMixture(TorchDistribution):
         seed: int = 0,
         validate_args: bool | None = None,
     ) -> None:
-        if num_samples < 2:
-            raise ValueError(f"num_samples: expected at least 2, got {num_samples}")
+        arguments.instance(MixtureSameFamily, "a mixture", base=base)
+        if not isinstance(beta, Tensor):
+            arguments.number("(0, inf)", beta=beta)
+        arguments.whole(2, num_samples=num_samples)
+        arguments.whole(0, seed=seed)
         self.base = base
         self.beta = beta
         few = without_repeats(base)

@@ -14,6 +14,7 @@ from pyro.poutine.runtime import _PYRO_STACK
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from pyro_decomp import arguments
 from pyro_decomp.annealing.registry import Annealed, Power, annealed_with_normalizer
 from pyro_decomp.errors import ModelError
 from pyro_decomp.sites import LastSiteReached, is_latent
@@ -58,6 +59,7 @@ def normalizer_parents(
     Raises:
         ModelError: A site's distribution cannot be annealed.
     """
+    arguments.annotated(normalizer_parents, locals())
     inspector = _Inspector(beta, sites)
     with (
         torch.random.fork_rng(),

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+from pyro.distributions import Distribution
 from pyro.poutine.messenger import Messenger
 from torch import nn
 
 from pyro_decomp.annealing.parents import anneal_site, check_normalizers
 from pyro_decomp.annealing.registry import Power
+from pyro_decomp.arguments import function, number, refuse
 from pyro_decomp.sites import is_latent
 
 Program = Callable[..., Any]
@@ -60,6 +62,10 @@ class AnnealedProgram(nn.Module):
 
     def __init__(self, program: Program, beta: Power) -> None:
         super().__init__()
+        if isinstance(program, Distribution):
+            refuse("program", "a program that samples sites, or annealed(p, beta) for p", program)
+        function("a program that samples latent sites", program=program)
+        number("(0, inf)", beta=beta)
         self.program = program
         self.beta = beta
         self._checked = False

@@ -10,6 +10,8 @@ from pyro.distributions import Distribution, TorchDistribution
 from pyro.distributions.util import is_validation_enabled
 from torch import Tensor
 
+from pyro_decomp.arguments import instance, number
+
 Power = float | Tensor
 Annealed = tuple[TorchDistribution, Tensor]
 Rule = TypeVar("Rule", bound=Callable[..., Annealed])
@@ -68,9 +70,11 @@ def annealed_with_normalizer(p: Distribution, beta: Power) -> Annealed:
         ValueError: As for :func:`annealed`.
         NotImplementedError: As for :func:`annealed`.
     """
-    if isinstance(beta, Tensor) and beta.dim():
-        raise ValueError(f"beta: expected one power, got a tensor of shape {tuple(beta.shape)}")
-    require(beta > 0, lambda: f"beta: expected a positive power, got {beta}")
+    instance(torch.distributions.Distribution, "a distribution", p=p)
+    if isinstance(beta, Tensor) and beta.dim() == 0:
+        require(beta > 0, lambda: f"beta: expected a positive number, got {beta}")
+    else:
+        number("(0, inf)", beta=beta)
     return _rule(p, beta.to(_dtype(p)) if isinstance(beta, Tensor) else beta)
 
 
@@ -95,6 +99,7 @@ def register_annealed(family: type) -> Callable[[Rule], Rule]:
         >>> float(log_normalizer(dist.Geometric(torch.tensor(0.5)), 2.0).exp())  # 1/4 + 1/16 + ...
         0.3333333...
     """
+    instance(type, "a class of distributions", family=family)
 
     def register(rule: Rule) -> Rule:
         _rule.register(family)(rule)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
+from pyro_decomp import arguments
 from pyro_decomp.data.checks import checked
 from pyro_decomp.data.files import is_table, read_array, read_table
 from pyro_decomp.data.image_folder import image_folder
@@ -64,6 +65,8 @@ def as_tensor(
     tensor([[1., 2.],
             [3., 4.]])
     """
+    with arguments.raised_as(DataError):
+        arguments.annotated(as_tensor, locals())
     return read_tensor(data, key=key, columns=columns, header=header)
 
 

@@ -7,6 +7,7 @@ from typing import TypeAlias, Union
 import torch
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.data.stored import Rows, Stored
 from pyro_decomp.errors import DataError
 
@@ -39,6 +40,8 @@ class Data:
     tensors: tuple[Tensor | Stored, ...]
 
     def __post_init__(self) -> None:
+        with arguments.raised_as(DataError):
+            arguments.items((Tensor, Stored), "tensors", tensors=self.tensors)
         if not self.tensors:
             raise DataError("data: expected at least one tensor, got an empty tuple")
         lengths = [len(tensor) for tensor in self.tensors]

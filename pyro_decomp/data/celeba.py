@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.data.image_files import read_images
 from pyro_decomp.errors import DataError
 
@@ -61,6 +62,9 @@ def celeba(
         Liu et al., Deep learning face attributes in the wild, 2015,
         https://arxiv.org/abs/1411.7766.
     """
+    with arguments.raised_as(DataError):
+        arguments.annotated(celeba, locals(), size=1, crop=1, limit=1)
+        arguments.one_of((*SPLITS, "all"), split=split)
     folder = _folder(root)
     paths = [folder / "img_align_celeba" / name for name in _names(folder, split, limit)]
     return read_images(paths, size=size, grey=False, crop=crop, dtype=dtype)
@@ -79,6 +83,9 @@ def celeba_attributes(
     Raises:
         DataError: As for the images.
     """
+    with arguments.raised_as(DataError):
+        arguments.annotated(celeba_attributes, locals(), limit=1)
+        arguments.one_of((*SPLITS, "all"), split=split)
     folder = _folder(root)
     path = folder / "list_attr_celeba.txt"
     lines = _lines(path)
@@ -107,10 +114,6 @@ def _folder(root: str | PathLike[str]) -> Path:
 
 
 def _names(folder: Path, split: str, limit: int | None) -> list[str]:
-    if split not in {*SPLITS, "all"}:
-        raise DataError(f"split: expected {', '.join(SPLITS)} or all, got {split!r}")
-    if limit is not None and limit < 1:
-        raise DataError(f"limit: expected a positive whole number, got {limit}")
     path = folder / "list_eval_partition.txt"
     names = []
     for number, row in enumerate(_lines(path), start=1):

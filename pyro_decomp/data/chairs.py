@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.data.ground_truth import GroundTruth
 from pyro_decomp.data.image_files import read_images
 from pyro_decomp.errors import DataError
@@ -44,6 +45,8 @@ def chairs(
         Aubry et al., Seeing 3D chairs: exemplar part-based 2D-3D alignment using a large dataset of
         CAD models, 2014, https://www.di.ens.fr/willow/research/seeing3Dchairs.
     """
+    with arguments.raised_as(DataError):
+        arguments.annotated(chairs, locals(), size=1, crop=1)
     folder = Path(path)
     files = _files(folder)
     identities = sorted({key[0] for key in files})

@@ -1,6 +1,5 @@
 """Factors drawn from other distributions than the uniform: unequal, dependent, correlated."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -8,6 +7,7 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.data.factor_grid import FactorGrid
 from pyro_decomp.errors import DataError
 
@@ -40,8 +40,8 @@ def joint_factors(
     >>> bool((factors[:, 3] == factors[:, 4]).all())
     True
     """
-    if n < 0:
-        raise DataError(f"n: expected a number of draws, got {n}")
+    with arguments.raised_as(DataError):
+        arguments.annotated(joint_factors, locals(), n=0, seed=0)
     generator = torch.Generator().manual_seed(seed)
     uniform = [torch.randint(size, (n,), generator=generator) for size in data.factor_sizes]
     factors = torch.stack(uniform, dim=1)
@@ -98,16 +98,11 @@ def chen_table(
         Chen et al., Isolating sources of disentanglement in variational autoencoders, 2018, section
         6.1 and figure 5a, https://arxiv.org/abs/1802.04942.
     """
-    if configuration not in _SHAPES:
-        raise DataError(f"configuration: expected A, B, C or D, got {configuration!r}")
-    if not 1.0 < ratio < math.inf:
-        raise DataError(f"ratio: expected a finite number above 1, got {ratio}")
-    least = 3 if configuration == "C" else 2
-    if min(rows, columns) < least:
-        raise DataError(
-            f"chen_table: expected factors of {least} values or more for {configuration}, "
-            f"got {rows} and {columns}"
-        )
+    with arguments.raised_as(DataError):
+        arguments.annotated(chen_table, locals())
+        arguments.one_of(_SHAPES, configuration=configuration)
+        arguments.number("(1, inf)", ratio=ratio)
+        arguments.whole(3 if configuration == "C" else 2, rows=rows, columns=columns)
     u, v = (
         torch.arange(1 - size, size, 2, dtype=torch.float64) / (size - 1)  # 0 is met exactly
         for size in (rows, columns)

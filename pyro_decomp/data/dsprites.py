@@ -16,6 +16,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from pyro_decomp import arguments
 from pyro_decomp.data.ground_truth import GroundTruth
 from pyro_decomp.data.packed import from_images
 from pyro_decomp.data.sprites import FACTORS
@@ -57,6 +58,8 @@ def dsprites(path: str | PathLike[str] | None = None, *, download: bool = False)
         Matthey et al., dSprites: disentanglement testing sprites dataset, 2017,
         https://github.com/google-deepmind/dsprites-dataset.
     """
+    with arguments.raised_as(DataError):
+        arguments.annotated(dsprites, locals())
     file = DEFAULT_ROOT if path is None else Path(path)
     if file.suffix != ".npz":
         file /= NAME

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 
 
@@ -33,11 +34,12 @@ class FactorGrid:
     """
 
     def __init__(self, name: str, factors: Mapping[str, int]) -> None:
+        with arguments.raised_as(DataError):
+            arguments.text(name=name)
+            arguments.instance(Mapping, "a dictionary of factors to numbers", factors=factors)
+            arguments.whole(**{f"{name}: {factor}": size for factor, size in factors.items()})
         if not factors:
             raise DataError(f"{name}: expected at least one factor, got none")
-        for factor, size in factors.items():
-            if size < 1:
-                raise DataError(f"{name}: expected a value or more for {factor}, got {size}")
         self.name = name
         self.factor_names = tuple(factors)
         self.factor_sizes = tuple(factors.values())
@@ -89,8 +91,8 @@ class FactorGrid:
         Raises:
             DataError: ``n`` is negative.
         """
-        if n < 0:
-            raise DataError(f"n: expected a number of draws, got {n}")
+        with arguments.raised_as(DataError):
+            arguments.whole(0, n=n, seed=seed)
         generator = torch.Generator().manual_seed(seed)
         return self.factors(torch.randint(len(self), (n,), generator=generator))
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.data.arrays import as_tensor, read_tensor
 from pyro_decomp.data.files import is_table, npz_keys, read_table, table_columns
 from pyro_decomp.data.tables import Columns, positions
@@ -83,6 +84,8 @@ def read_with_factors(
         DataError: The file cannot be read, does not hold what was asked for, or the factors are not
             whole numbers.
     """
+    with arguments.raised_as(DataError):
+        arguments.annotated(read_with_factors, locals())
     path = Path(path)
     if not factors:
         raise DataError(f"{path}: expected at least one factor to be named, got none")

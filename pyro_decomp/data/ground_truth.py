@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.data.factor_grid import FactorGrid
 from pyro_decomp.data.rendered import Render, Rendered
 from pyro_decomp.errors import DataError
@@ -40,6 +41,9 @@ class GroundTruth(FactorGrid):
         render: Render,
     ) -> None:
         super().__init__(name, factors)
+        with arguments.raised_as(DataError):
+            arguments.wholes(3, image_shape=image_shape)
+            arguments.function("a function of values that draws images", render=render)
         self.image_shape = image_shape
         self._render = render
 

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 
+from pyro_decomp import arguments
 from pyro_decomp.data.ground_truth import GroundTruth
 from pyro_decomp.data.head_shape import PROPORTIONS, Head
 from pyro_decomp.data.star_surface import (
@@ -69,8 +70,8 @@ def heads(size: int = 64, *, seed: int = 0) -> GroundTruth:
     >>> heads(32).images([[0, 10, 5, 5]]).shape
     torch.Size([1, 1, 32, 32])
     """
-    if size < 1:
-        raise DataError(f"size: expected a positive whole number, got {size}")
+    with arguments.raised_as(DataError):
+        arguments.annotated(heads, locals(), size=1, seed=0)
     return GroundTruth("heads", FACTORS, (1, size, size), _Studio(size, seed))
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 
 ENDINGS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -43,11 +44,11 @@ def read_images(
         DataError: A file cannot be read, has more than 8 bits a channel, is smaller than ``crop``,
             or differs in size; or an argument is out of range.
     """
-    for name, value in (("size", size), ("crop", crop)):
-        if value is not None and value < 1:
-            raise DataError(f"{name}: expected a positive whole number, got {value}")
-    if dtype not in {torch.float32, torch.uint8}:
-        raise DataError(f"dtype: expected torch.float32 or torch.uint8, got {dtype}")
+    with arguments.raised_as(DataError):
+        arguments.whole(**arguments.given(size=size, crop=crop))
+        arguments.flag(grey=grey)
+    if dtype not in (torch.float32, torch.uint8):
+        raise DataError(f"dtype: expected torch.float32 or torch.uint8, got {dtype!r}")
 
     def read(path: Path) -> Tensor:
         return _pixels(path, size, grey, crop)

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.data.image_files import ENDINGS, read_images
 from pyro_decomp.errors import DataError
 
@@ -38,6 +39,8 @@ def image_folder(
             smaller than ``crop``; sizes differ and ``size`` was not given; or an argument is out of
             range. The message names the file.
     """
+    with arguments.raised_as(DataError):
+        arguments.annotated(image_folder, locals())
     return read_images(image_paths(path), size=size, grey=grey, crop=crop, dtype=dtype)
 
 
@@ -53,6 +56,8 @@ def image_paths(path: str | PathLike[str]) -> list[Path]:
     Raises:
         DataError: There is no such folder, or no image in it.
     """
+    with arguments.raised_as(DataError):
+        arguments.annotated(image_paths, locals())
     folder = Path(path)
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder of images, got no such folder")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from pyro_decomp import arguments
 from pyro_decomp.data.idx import read_idx
 from pyro_decomp.errors import DataError
 
@@ -56,7 +57,8 @@ class MnistFiles:
         Raises:
             DataError: The files are not there, cannot be fetched, or are damaged.
         """
-        _check_positive("size", size)
+        with arguments.raised_as(DataError):
+            arguments.whole(size=size, **arguments.given(limit=limit))
         path = self._locate("images-idx3-ubyte", root, train=train, download=download)
         return _resized(_first(read_idx(path, num_dims=3), limit), size)
 
@@ -79,12 +81,17 @@ class MnistFiles:
         Raises:
             DataError: As for the images.
         """
+        with arguments.raised_as(DataError):
+            arguments.whole(**arguments.given(limit=limit))
         path = self._locate("labels-idx1-ubyte", root, train=train, download=download)
         return torch.from_numpy(_first(read_idx(path, num_dims=1), limit).astype(np.int64))
 
     def _locate(
         self, kind: str, root: str | PathLike[str] | None, *, train: bool, download: bool
     ) -> Path:
+        with arguments.raised_as(DataError):
+            arguments.path(**arguments.given(root=root))
+            arguments.flag(train=train, download=download)
         name = f"{'train' if train else 't10k'}-{kind}"
         roots = [Path(root)] if root is not None else self._default_roots()
         path = self._find(name, roots)
@@ -125,8 +132,6 @@ class MnistFiles:
 
 
 def _first(values: NDArray[np.uint8], limit: int | None) -> NDArray[np.uint8]:
-    if limit is not None:
-        _check_positive("limit", limit)
     return values[:limit]
 
 
@@ -139,8 +144,3 @@ def _resized(images: NDArray[np.uint8], size: int) -> Tensor:
             chunk = interpolate(chunk, (size, size), mode="bilinear", antialias=True)
         resized[rows] = chunk.clamp_(0.0, 1.0)
     return resized
-
-
-def _check_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise DataError(f"{name}: expected a positive whole number, got {value}")

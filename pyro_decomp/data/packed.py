@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.data.checks import blocks
 from pyro_decomp.data.ground_truth import GroundTruth
 from pyro_decomp.errors import DataError
@@ -25,6 +26,8 @@ def packed(data: GroundTruth) -> GroundTruth:
     Raises:
         DataError: There are other values.
     """
+    with arguments.raised_as(DataError):
+        arguments.annotated(packed, locals())
     return from_images(
         data.name,
         dict(zip(data.factor_names, data.factor_sizes, strict=True)),

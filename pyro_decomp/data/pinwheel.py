@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 
 
@@ -53,7 +54,15 @@ def pinwheel(
     >>> pinwheel(num_arms=5, points_per_arm=20).shape
     torch.Size([100, 2])
     """
+    with arguments.raised_as(DataError):
+        arguments.annotated(pinwheel, locals())
     arms = pinwheel_labels(num_arms, points_per_arm)
+    with arguments.raised_as(DataError):
+        arguments.number("(-inf, inf)", rate=rate)
+        scales = {"radial_scale": radial_scale, "tangential_scale": tangential_scale}
+        arguments.number("[0, inf)", **scales)
+        arguments.whole(-(2**63), 2**64 - 1, seed=seed)
+        arguments.instance(torch.dtype, "a type of torch", dtype=dtype)
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(len(arms), 2, generator=generator, dtype=torch.float64)
     along, across = 1.0 + tangential_scale * noise[:, 0], radial_scale * noise[:, 1]
@@ -75,7 +84,6 @@ def pinwheel_labels(num_arms: int = 4, points_per_arm: int = 100) -> Int[Tensor,
     >>> pinwheel_labels(3, 2)
     tensor([0, 0, 1, 1, 2, 2])
     """
-    for name, value in (("num_arms", num_arms), ("points_per_arm", points_per_arm)):
-        if value < 1:
-            raise DataError(f"{name}: expected a positive whole number, got {value}")
+    with arguments.raised_as(DataError):
+        arguments.whole(num_arms=num_arms, points_per_arm=points_per_arm)
     return torch.arange(num_arms).repeat_interleave(points_per_arm)

@@ -5,15 +5,17 @@ from pathlib import Path
 
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.data.arrays import read_tensor
 from pyro_decomp.data.batches import Data
 from pyro_decomp.data.ground_truth import GroundTruth
 from pyro_decomp.data.stored import Stored, memory_mapped
+from pyro_decomp.errors import DataError
 
 MAPPED_BYTES = 2**30  # a .npy file of this size or more is not read into memory
 
 
-def as_data(data: object) -> Data:
+def as_data(data: object, source: str = "data") -> Data:
     """Data of one tensor or several, checked.
 
     Args:
@@ -25,6 +27,7 @@ def as_data(data: object) -> Data:
               :func:`memory_mapped`;
             - :class:`Stored` data, whatever they are, taken at their word;
             - a :class:`GroundTruth`, whose images are drawn as they are needed.
+        source: What messages call it, unless it is a path.
 
     Raises:
         DataError: As for :func:`as_tensor`, or the lengths of several differ.
@@ -32,13 +35,15 @@ def as_data(data: object) -> Data:
     >>> as_data(([[1, 2], [3, 4]], [0, 9]))[:1]
     (tensor([[1., 2.]]), tensor([0]))
     """
+    with arguments.raised_as(DataError):
+        arguments.text(source=source)
     if isinstance(data, Data):
         return data
     if not isinstance(data, tuple):
-        return Data((_read(data, "data"),))
-    first = [_read(value, "data[0]") for value in data[:1]]
+        return Data((_read(data, source),))
+    first = [_read(value, f"{source}[0]") for value in data[:1]]
     others = [
-        _read(value, f"data[{index}]", keep_integers=True)
+        _read(value, f"{source}[{index}]", keep_integers=True)
         for index, value in enumerate(data[1:], start=1)
     ]
     return Data((*first, *others))

@@ -6,7 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.data.stored import Rows, Stored
+from pyro_decomp.errors import DataError
 
 Render = Callable[[Int[Tensor, "n factors"]], Float[Tensor, "n channels height width"]]
 
@@ -37,6 +39,10 @@ class Rendered(Stored):
         render: Render,
         image_shape: tuple[int, int, int],
     ) -> None:
+        with arguments.raised_as(DataError):
+            arguments.instance(Tensor, "whole numbers, a row an image", factors=factors)
+            arguments.wholes(3, image_shape=image_shape)
+            arguments.function("a function of values that draws images", render=render)
         super().__init__((len(factors), *image_shape))
         self.factors = factors
         self._render = render

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from pyro_decomp import arguments
 from pyro_decomp.data.ground_truth import GroundTruth
 from pyro_decomp.data.solids import SOLIDS
 from pyro_decomp.data.star_surface import (
@@ -65,8 +66,8 @@ def scenes(size: int = 64) -> GroundTruth:
     >>> scenes(32).images([[0, 3, 6, 7, 0, 14]]).shape
     torch.Size([1, 3, 32, 32])
     """
-    if size < 1:
-        raise DataError(f"size: expected a positive whole number, got {size}")
+    with arguments.raised_as(DataError):
+        arguments.annotated(scenes, locals(), size=1)
     return GroundTruth("scenes", FACTORS, (3, size, size), _Room(size))
 
 

@@ -51,7 +51,7 @@ def read_splits(
             test_data, test_factors = _columns_of("test_data", test_data, columns)
         factor_names = factor_names or columns
     train = as_data(data)
-    test = None if test_data is None else as_data(test_data)
+    test = None if test_data is None else as_data(test_data, "test_data")
     if test is not None and test.shapes != train.shapes:
         raise ExperimentError(
             f"test_data: expected data of shape {_shapes(train)} like the training data, "

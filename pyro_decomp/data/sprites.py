@@ -65,9 +65,9 @@ def sprites(size: int = 64) -> GroundTruth:
     >>> images.shape, images.unique()
     (torch.Size([100, 1, 32, 32]), tensor([0., 1.]))
     """
-    if size not in SIZES:
+    if not isinstance(size, int) or size not in SIZES:
         sizes = ", ".join(str(s) for s in SIZES)
-        raise DataError(f"size: expected one of {sizes}, got {size}")
+        raise DataError(f"size: expected one of {sizes}, got {size!r}")
 
     def render(factors: Int[Tensor, "n 5"]) -> Float[Tensor, "n 1 size size"]:
         windows, corners = _drawings(size)

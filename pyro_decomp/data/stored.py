@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.data.checks import blocks, checked, refuse_unreadable
 from pyro_decomp.data.missing import numbers
 from pyro_decomp.data.rounding import default_type, spoilt_columns, told
@@ -106,12 +107,16 @@ class StoredArray(Stored):
     """
 
     def __init__(self, array: NDArray[Any], *, divisor: float = 1.0, source: str = "data") -> None:
+        with arguments.raised_as(DataError):
+            arguments.text(source=source)
         array = numbers(array, source)
         if array.dtype.kind not in "biuf":
             raise DataError(f"{source}: expected real numbers, got values of type {array.dtype}")
         super().__init__(array.shape)
-        if not 0 < abs(divisor) < float("inf"):
-            raise DataError(f"divisor: expected a finite number other than 0, got {divisor}")
+        with arguments.raised_as(DataError):
+            arguments.number("(-inf, inf)", divisor=divisor)
+            if divisor == 0:
+                arguments.refuse("divisor", "a finite number other than 0", divisor)
         self._array = np.asarray(array)
         self._divisor = divisor
         checked(self, source, may_be_infinite=array.dtype.kind == "f")
@@ -149,6 +154,8 @@ def memory_mapped(path: str | PathLike[str], *, divisor: float = 1.0) -> StoredA
         DataError: The file is missing or damaged, or its array cannot be used; all of it is read
             once, a block at a time, to find NaN and infinity.
     """
+    with arguments.raised_as(DataError):
+        arguments.annotated(memory_mapped, locals())
     path = Path(path)
     if path.suffix.lower() != ".npy":
         raise DataError(f"{path}: expected a .npy file to be mapped, got {path.suffix!r}")

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from pyro_decomp import arguments
 from pyro_decomp.data.headers import LOOKED_AT, counting, header, is_number, row_numbers
 from pyro_decomp.errors import DataError
 
@@ -115,10 +116,17 @@ def positions(
     if columns is None:
         excluded = positions(path, without, names, width) if without else []
         return [index for index in range(width) if index not in excluded]
+    with arguments.raised_as(DataError):
+        arguments.items((int, str), "names or positions of columns", columns=columns)
     found = []
     for column in columns:
         if isinstance(column, int) and 0 <= column < width:
             found.append(column)
+        elif names is not None and list(names).count(str(column)) > 1:
+            raise DataError(
+                f"{path}: expected columns with names of their own, got {column!r}, which several "
+                f"have: choose it by its position, 0 to {width - 1}"
+            )
         elif names is not None and column in names:
             found.append(list(names).index(str(column)))
         else:

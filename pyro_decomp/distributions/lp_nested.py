@@ -8,6 +8,7 @@ from jaxtyping import Float
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.distributions.power import power
 
 
@@ -66,9 +67,9 @@ class LpNested(TorchDistribution):
         *,
         validate_args: bool | None = None,
     ) -> None:
+        arguments.wholes(1, sizes=sizes)
+        arguments.instance(Tensor, "a tensor", inner=inner, outer=outer, scale=scale)
         self.sizes = tuple(sizes)
-        if not sizes or min(sizes) < 1:
-            raise ValueError(f"sizes: expected positive lengths of groups, got {self.sizes}")
         if inner.shape[-1:] != (len(sizes),):
             raise ValueError(f"inner: expected length {len(sizes)}, got shape {tuple(inner.shape)}")
         shape = torch.broadcast_shapes(inner.shape, scale.shape, (*outer.shape, 1))

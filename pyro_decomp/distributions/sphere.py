@@ -8,6 +8,8 @@ from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from pyro_decomp import arguments
+
 
 class UniformSphere(TorchDistribution):
     r"""Every direction alike: uniform on the unit sphere :math:`S^{d-1}` in :math:`R^d`.
@@ -39,8 +41,8 @@ class UniformSphere(TorchDistribution):
     def __init__(
         self, dim: int, *, like: Tensor | None = None, validate_args: bool | None = None
     ) -> None:
-        if dim < 2:
-            raise ValueError(f"dim: expected at least 2, got {dim}")
+        arguments.whole(2, dim=dim)
+        arguments.instance(Tensor, "a tensor or None", **arguments.given(like=like))
         self._like = torch.empty(()) if like is None else like
         super().__init__(torch.Size(), torch.Size([dim]), validate_args=validate_args)
 

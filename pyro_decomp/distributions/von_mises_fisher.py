@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions.kl import register_kl
 from torch.nn.functional import normalize
 
+from pyro_decomp import arguments
 from pyro_decomp.distributions.bessel import log_bessel
 from pyro_decomp.distributions.polar_angle import polar_angle
 from pyro_decomp.distributions.sphere import UniformSphere, log_area
@@ -51,6 +52,7 @@ class VonMisesFisher(TorchDistribution):
     def __init__(
         self, loc: Tensor, concentration: Tensor, *, validate_args: bool | None = None
     ) -> None:
+        arguments.instance(Tensor, "a tensor", loc=loc, concentration=concentration)
         if loc.dim() < 1 or loc.shape[-1] < 2:
             raise ValueError(f"loc: expected vectors of length 2 or more, got {tuple(loc.shape)}")
         batch_shape = torch.broadcast_shapes(loc.shape[:-1], concentration.shape)

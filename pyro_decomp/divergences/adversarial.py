@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from pyro_decomp import arguments
 from pyro_decomp.auxiliary import Auxiliary, OptimizerFactory
-from pyro_decomp.density_ratio import classification_loss, log_ratio
+from pyro_decomp.density_ratio import check_discriminator, classification_loss, log_ratio
 from pyro_decomp.divergences.base import Divergence, require_equal_weights, require_gradients
 from pyro_decomp.errors import ModelError
 from pyro_decomp.traces import TracePair
@@ -71,14 +72,8 @@ class AdversarialDivergence(Divergence):
         *,
         optimizer: OptimizerFactory = DEFAULT_OPTIMIZER,
     ) -> None:
-        if not isinstance(discriminator, nn.Module):
-            raise TypeError(
-                "discriminator: expected a module such as Discriminator(latent_dim), got "
-                f"{discriminator!r}"
-            )
-        if kind not in get_args(Kind):
-            expected = ", ".join(map(repr, get_args(Kind)))
-            raise ValueError(f"kind: expected one of {expected}, got {kind!r}")
+        check_discriminator(discriminator)
+        arguments.one_of(get_args(Kind), kind=kind)
         self.discriminator = discriminator
         self.kind = kind
         self.auxiliaries = (

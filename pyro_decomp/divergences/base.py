@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.errors import ModelError
 from pyro_decomp.prior_program import PriorProgram
 from pyro_decomp.traces import TracePair
@@ -36,16 +37,15 @@ class Divergence(ABC):
         """
 
     def __add__(self, other: "Divergence") -> "WeightedSum":
-        if not isinstance(other, Divergence):
-            return NotImplemented
+        arguments.instance(Divergence, "a Divergence to add", other=other)
         return WeightedSum([(1.0, self), (1.0, other)])
 
     def __radd__(self, zero: int) -> "Divergence":
-        return self if zero == 0 else NotImplemented  # what sum() starts from
+        if zero != 0:  # what sum() starts from
+            arguments.refuse("other", "a Divergence to add", zero)
+        return self
 
     def __mul__(self, weight: Weight) -> "WeightedSum":
-        if not isinstance(weight, Weight):
-            return NotImplemented
         return WeightedSum([(weight, self)])
 
     __rmul__ = __mul__
@@ -64,13 +64,10 @@ class WeightedSum(Divergence):
     """
 
     def __init__(self, parts: Sequence[tuple[Weight, Divergence]]) -> None:
+        arguments.items((tuple, list), "pairs of a weight and a divergence", parts=parts)
         for weight, part in parts:
-            if not isinstance(part, Divergence):
-                raise TypeError(f"parts: expected a Divergence such as InclusiveKL(), got {part!r}")
-            if isinstance(weight, Tensor) and weight.dim() != 0:
-                raise ValueError(
-                    f"parts: expected a scalar weight, got shape {tuple(weight.shape)}"
-                )
+            arguments.instance(Divergence, "a Divergence such as InclusiveKL()", parts=part)
+            arguments.number("(-inf, inf)", weight=weight)
         self.parts = [pair for weight, part in parts for pair in _flattened(weight, part)]
 
     def __call__(self, traces: TracePair) -> Tensor:
@@ -177,17 +174,6 @@ def require_gradients(prior: PriorProgram, divergence: str) -> None:
             "cannot train it: use a family with rsample, fix its parameters, use a divergence of "
             "densities such as ExclusiveKL(), or set its weight to 0 (alpha=0)"
         )
-
-
-def positive_or_none(name: str, value: int | None, least: int = 1) -> int | None:
-    """Check a number of samples, of which None stands for as many as the batch has data.
-
-    Raises:
-        ValueError: It is less than ``least``.
-    """
-    if value is not None and value < least:
-        raise ValueError(f"{name}: expected at least {least} or None, got {value}")
-    return value
 
 
 def _flattened(weight: Weight, divergence: Divergence) -> Iterator[tuple[Weight, Divergence]]:

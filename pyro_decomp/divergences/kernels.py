@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.divergences.pairs import BLOCK, Radial, squared_distances
 
 
@@ -50,8 +51,7 @@ class InverseMultiquadratic(Kernel):
     scales: Sequence[int | float] = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
     def __post_init__(self) -> None:
-        if not self.scales or not all(0 < scale < float("inf") for scale in self.scales):
-            raise ValueError(f"scales: expected positive numbers, got {self.scales!r}")
+        arguments.numbers("(0, inf)", scales=self.scales)
 
     def fitted(self, x: Float[Tensor, "*d b e"], y: Float[Tensor, "*d s e"]) -> Radial:
         """C_s = 2 d s for the length d of these codes."""
@@ -88,8 +88,7 @@ class RBF(Kernel):
     bandwidth: int | float | None = None
 
     def __post_init__(self) -> None:
-        if self.bandwidth is not None and not 0 < self.bandwidth < float("inf"):
-            raise ValueError(f"bandwidth: expected a positive number or None, got {self.bandwidth}")
+        arguments.number("(0, inf)", **arguments.given(bandwidth=self.bandwidth))
 
     def fitted(self, x: Float[Tensor, "*d b e"], y: Float[Tensor, "*d s e"]) -> Radial:
         """The bandwidth, or the median distance in these codes."""
@@ -108,12 +107,25 @@ class RBF(Kernel):
 AnyKernel = Kernel | Callable[[Tensor], Tensor]
 
 
+def check_kernel(kernel: AnyKernel) -> None:
+    """Check that this is a kernel, or a function that may be one.
+
+    Raises:
+        ArgumentError: It is neither.
+    """
+    is_function = callable(kernel) and not isinstance(kernel, type)
+    if not is_function and not isinstance(kernel, Kernel):
+        expected = "a kernel such as RBF() or a function of squared distances"
+        arguments.refuse("kernel", expected, kernel)
+
+
 def fitted(
     kernel: AnyKernel,
     x: Float[Tensor, "*d b e"],
     y: Float[Tensor, "*d s e"],
 ) -> Radial:
     """The function of squared distances that a kernel, of ours or of the user's, is for x and y."""
+    check_kernel(kernel)
     if isinstance(kernel, Kernel):
         return kernel.fitted(x.detach(), y.detach())
 

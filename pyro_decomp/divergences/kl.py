@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.aggregate_posterior import Estimator
 from pyro_decomp.aggregate_posterior.estimators import check_estimator
-from pyro_decomp.divergences.base import Divergence, positive_or_none, require_gradients
+from pyro_decomp.divergences.base import Divergence, require_gradients
 from pyro_decomp.traces import TracePair
 
 
@@ -28,7 +29,8 @@ class InclusiveKL(Divergence):
     """
 
     def __init__(self, num_samples: int | None = None) -> None:
-        self.num_samples = positive_or_none("num_samples", num_samples)
+        arguments.whole(**arguments.given(num_samples=num_samples))
+        self.num_samples = num_samples
 
     def __call__(self, traces: TracePair) -> Tensor:
         """Estimate KL(p || q), in nats.

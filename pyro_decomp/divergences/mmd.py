@@ -5,9 +5,15 @@ from functools import partial
 from jaxtyping import Float
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.divergences import grid, lines
-from pyro_decomp.divergences.base import Divergence, of_samples, positive_or_none
-from pyro_decomp.divergences.kernels import AnyKernel, InverseMultiquadratic, Kernel, fitted
+from pyro_decomp.divergences.base import Divergence, of_samples
+from pyro_decomp.divergences.kernels import (
+    AnyKernel,
+    InverseMultiquadratic,
+    check_kernel,
+    fitted,
+)
 from pyro_decomp.divergences.pairs import Weights, check, u_statistic
 from pyro_decomp.traces import TracePair
 
@@ -54,7 +60,7 @@ def mmd(
         >>> round(mmd(x, x + 9, RBF(bandwidth=1.0)).item(), 4)  # 2 exp(-1/2)
         1.2131
     """
-    check(x, y, is_paired=is_paired)
+    check(x, y, weights, is_paired=is_paired)
     kernel = InverseMultiquadratic() if kernel is None else kernel
     return u_statistic(x, y, fitted(kernel, x, y), weights, is_paired=is_paired)
 
@@ -85,7 +91,7 @@ def dimensionwise_mmd(
     Raises:
         ValueError: As :func:`mmd`.
     """
-    check(x, y, is_paired=is_paired)
+    check(x, y, weights, is_paired=is_paired)
     width = max(1, grid.POINTS // (len(x) + len(y)))
     kernel = InverseMultiquadratic() if kernel is None else kernel
     groups = zip(x.T[..., None].split(width), y.T[..., None].split(width), strict=True)
@@ -126,12 +132,9 @@ class MMD(Divergence):
 
     def __init__(self, kernel: AnyKernel | None = None, *, num_samples: int | None = None) -> None:
         self.kernel = InverseMultiquadratic() if kernel is None else kernel
-        if not isinstance(self.kernel, Kernel) and not callable(self.kernel):
-            raise TypeError(
-                "kernel: expected a kernel such as RBF() or a function of squared distances, got "
-                f"{kernel!r}"
-            )
-        self.num_samples = positive_or_none("num_samples", num_samples, least=2)
+        check_kernel(self.kernel)
+        arguments.whole(2, **arguments.given(num_samples=num_samples))
+        self.num_samples = num_samples
 
     def __call__(self, traces: TracePair) -> Tensor:
         """Estimate the discrepancy; it has no unit.

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from pyro.distributions import Delta, Distribution
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.aggregate_posterior import StructuredPosterior
 from pyro_decomp.aggregate_posterior.families import data_rows, is_factorised, stripped
 from pyro_decomp.divergences.base import Divergence, Weight
@@ -132,7 +133,9 @@ class CovariancePenalty(Divergence):
     """
 
     def __init__(self, kind: Kind, *, lambda_od: Weight = 1.0, lambda_d: Weight = 1.0) -> None:
-        self.kind = checked_kind(kind)
+        arguments.one_of(get_args(Kind), kind=kind)
+        arguments.number("[0, inf)", lambda_od=lambda_od, lambda_d=lambda_d)
+        self.kind = kind
         self.lambda_od = lambda_od
         self.lambda_d = lambda_d
 
@@ -144,17 +147,6 @@ class CovariancePenalty(Divergence):
         """
         c = code_covariance(traces, self.kind)
         return self.lambda_od * off_diagonal_penalty(c) + self.lambda_d * diagonal_penalty(c)
-
-
-def checked_kind(kind: Kind) -> Kind:
-    """The kind, if it is one.
-
-    Raises:
-        ValueError: It is not.
-    """
-    if kind not in get_args(Kind):
-        raise ValueError(f"kind: expected 'I' or 'II', got {kind!r}")
-    return kind
 
 
 def _mean_covariance(traces: TracePair, fn: Distribution, dim: int) -> Float[Tensor, "d d"]:

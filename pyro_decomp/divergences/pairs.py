@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from pyro_decomp import arguments
+
 BLOCK = 2**17  # pairs held at once
 
 Weights = tuple[Tensor | None, Tensor | None]
@@ -65,13 +67,16 @@ def u_statistic(
     return value
 
 
-def check(x: Tensor, y: Tensor, *, is_paired: bool) -> None:
+def check(x: Tensor, y: Tensor, weights: Weights, *, is_paired: bool) -> None:
     """Check that two samples have what :func:`u_statistic` needs.
 
     Raises:
         ValueError: A sample has fewer than two rows, or the rows differ in length, or pairs lack
             one of their rows.
     """
+    arguments.instance(Tensor, "a tensor [n, d]", x=x, y=y)
+    arguments.instance(tuple, "a pair of weights, such as (None, None)", weights=weights)
+    arguments.flag(is_paired=is_paired)
     for name, sample in (("x", x), ("y", y)):
         if len(sample) < 2:
             raise ValueError(f"{name}: expected at least 2 rows, got {len(sample)}")

@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.divergences.base import (
     Divergence,
     of_samples,
-    positive_or_none,
     require_equal_weights,
     samples,
 )
@@ -57,6 +57,8 @@ def sliced_wasserstein(
         directions: Unit vectors theta_k, one a row.
         p: Power of the distance, at least 1.
     """
+    arguments.instance(Tensor, "a tensor", x=x, y=y, directions=directions)
+    arguments.number("[1, inf)", p=p)
     return line_wasserstein(directions @ x.mT, directions @ y.mT, p).mean()
 
 
@@ -85,7 +87,7 @@ def energy_distance(
     Raises:
         ValueError: As :func:`mmd`.
     """
-    check(x, y, is_paired=is_paired)
+    check(x, y, weights, is_paired=is_paired)
     return u_statistic(x, y, Radial(_minus_distance), weights, is_paired=is_paired)
 
 
@@ -116,13 +118,12 @@ class SlicedWasserstein(Divergence):
     def __init__(
         self, num_projections: int = 50, p: int | float = 2, *, num_samples: int | None = None
     ) -> None:
-        if num_projections < 1:
-            raise ValueError(f"num_projections: expected at least 1, got {num_projections}")
-        if not 1 <= p < float("inf"):
-            raise ValueError(f"p: expected a number from 1, got {p}")
+        given = arguments.given(num_samples=num_samples)
+        arguments.whole(num_projections=num_projections, **given)
+        arguments.number("[1, inf)", p=p)
         self.num_projections = num_projections
         self.p = p
-        self.num_samples = positive_or_none("num_samples", num_samples)
+        self.num_samples = num_samples
 
     def __call__(self, traces: TracePair) -> Tensor:
         """Estimate the distance to the power p, in the unit of z to the power p.
@@ -156,7 +157,8 @@ class EnergyDistance(Divergence):
     """
 
     def __init__(self, *, num_samples: int | None = None) -> None:
-        self.num_samples = positive_or_none("num_samples", num_samples, least=2)
+        arguments.whole(2, **arguments.given(num_samples=num_samples))
+        self.num_samples = num_samples
 
     def __call__(self, traces: TracePair) -> Tensor:
         """Estimate the distance, in the unit of z.

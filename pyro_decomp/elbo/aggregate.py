@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.divergences import Divergence, InclusiveKL
 from pyro_decomp.elbo.base import TermsELBO
-from pyro_decomp.elbo.weights import checked_weight
 from pyro_decomp.traces import TracePair
 
 
@@ -48,13 +48,13 @@ class AggregateELBO(TermsELBO):
         analytic_kl: bool = True,
     ) -> None:
         super().__init__(num_particles=num_particles, analytic_kl=analytic_kl)
-        self.beta = checked_weight("beta", beta)
-        self.alpha = checked_weight("alpha", alpha)
+        arguments.number("[0, inf)", beta=beta, alpha=alpha)
+        self.beta = beta
+        self.alpha = alpha
         self.divergence = InclusiveKL() if divergence is None else divergence
-        if not isinstance(self.divergence, Divergence):
-            raise TypeError(
-                f"divergence: expected a Divergence such as InclusiveKL(), got {divergence!r}"
-            )
+        arguments.instance(
+            Divergence, "a Divergence such as InclusiveKL()", divergence=self.divergence
+        )
 
     def weights(self) -> dict[str, float | Tensor]:
         """1, -beta, -1 and -alpha."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.annealing.parents import anneal_site, check_normalizers
 from pyro_decomp.closed_form_kl import analytic_kl
 from pyro_decomp.elbo.base import Program, TermsELBO
@@ -62,8 +63,7 @@ class AnnealedPriorELBO(TermsELBO):
         self, beta: float | Tensor = 1.0, *, num_particles: int = 1, analytic_kl: bool = True
     ) -> None:
         super().__init__(num_particles=num_particles, analytic_kl=analytic_kl)
-        if not isinstance(beta, Tensor) and not beta > 0:
-            raise ValueError(f"beta: expected a positive power, got {beta!r}")
+        arguments.number("(0, inf)", beta=beta)
         self.beta = beta
         self.entropy_methods: dict[str, str] = {}
         self._annealable: tuple[Program, list[str]] | None = None

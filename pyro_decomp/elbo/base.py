@@ -14,7 +14,7 @@ from pyro.infer.util import torch_item
 from pyro.util import warn_if_nan
 from torch import Tensor, nn
 
-from pyro_decomp import preflight
+from pyro_decomp import arguments, preflight
 from pyro_decomp.automatic_guides import LocalGuides, explain
 from pyro_decomp.dependence import dependencies
 from pyro_decomp.elbo.plain_terms import plain_terms
@@ -105,8 +105,7 @@ class TermsELBO(ELBO):
     )
 
     def __init__(self, *, num_particles: int = 1, analytic_kl: bool = True) -> None:
-        if num_particles < 1:
-            raise ValueError(f"num_particles: expected at least 1, got {num_particles}")
+        arguments.annotated(TermsELBO.__init__, locals(), num_particles=1)
         super().__init__(num_particles=num_particles)
         self.analytic_kl = analytic_kl
         self.supervision: float | Tensor = 1.0

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.elbo.base import TermsELBO
 
 
@@ -36,8 +37,7 @@ class BetaELBO(TermsELBO):
         self, beta: float | Tensor = 1.0, *, num_particles: int = 1, analytic_kl: bool = True
     ) -> None:
         super().__init__(num_particles=num_particles, analytic_kl=analytic_kl)
-        if not isinstance(beta, Tensor) and not beta >= 0:
-            raise ValueError(f"beta: expected a weight of at least 0, got {beta!r}")
+        arguments.number("[0, inf)", beta=beta)
         self.beta = beta
 
     def weights(self) -> dict[str, float | Tensor]:

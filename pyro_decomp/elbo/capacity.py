@@ -1,9 +1,8 @@
 """The objective that holds the KL at a capacity."""
 
-import math
-
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.elbo.base import TermsELBO
 
 
@@ -53,9 +52,7 @@ class CapacityELBO(TermsELBO):
         analytic_kl: bool = True,
     ) -> None:
         super().__init__(num_particles=num_particles, analytic_kl=analytic_kl)
-        for name, value in (("gamma", gamma), ("capacity", capacity)):
-            if not 0 <= float(value) < math.inf:
-                raise ValueError(f"{name}: expected a number from 0, got {value!r}")
+        arguments.number("[0, inf)", gamma=gamma, capacity=capacity)
         self.gamma = gamma
         self.capacity = capacity
 

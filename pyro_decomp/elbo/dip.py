@@ -1,16 +1,17 @@
 """The objectives that match the covariance of the encodings to the identity."""
 
+from typing import get_args
+
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.divergences.moments import (
     Kind,
-    checked_kind,
     code_covariance,
     diagonal_penalty,
     off_diagonal_penalty,
 )
 from pyro_decomp.elbo.base import TermsELBO
-from pyro_decomp.elbo.weights import checked_weight
 from pyro_decomp.traces import TracePair
 
 
@@ -59,9 +60,11 @@ class DIPELBO(TermsELBO):
         analytic_kl: bool = True,
     ) -> None:
         super().__init__(num_particles=num_particles, analytic_kl=analytic_kl)
-        self.kind = checked_kind(kind)
-        self.lambda_od = checked_weight("lambda_od", lambda_od)
-        self.lambda_d = checked_weight("lambda_d", lambda_d)
+        arguments.one_of(get_args(Kind), kind=kind)
+        self.kind = kind
+        arguments.number("[0, inf)", lambda_od=lambda_od, lambda_d=lambda_d)
+        self.lambda_od = lambda_od
+        self.lambda_d = lambda_d
 
     def weights(self) -> dict[str, float | Tensor]:
         """1, -1, -1, -lambda_od and -lambda_d."""

@@ -5,6 +5,7 @@ import math
 from pyro.distributions import Distribution
 from torch import Tensor, distributions
 
+from pyro_decomp import arguments
 from pyro_decomp.elbo.base import TermsELBO
 from pyro_decomp.rows import unmasked
 from pyro_decomp.traces import TracePair
@@ -52,8 +53,7 @@ class EntropyRegularizedELBO(TermsELBO):
         self, beta: float | Tensor = 1.0, *, num_particles: int = 1, analytic_kl: bool = True
     ) -> None:
         super().__init__(num_particles=num_particles, analytic_kl=analytic_kl)
-        if not isinstance(beta, Tensor) and not beta >= 0:
-            raise ValueError(f"beta: expected a weight of at least 0, got {beta!r}")
+        arguments.number("[0, inf)", beta=beta)
         self.beta = beta
         self.entropy_methods: dict[str, str] = {}
 

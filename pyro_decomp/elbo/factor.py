@@ -1,14 +1,14 @@
 """The objective that penalises the total correlation of q(z), by a discriminator."""
 
-import math
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from pyro_decomp import arguments
 from pyro_decomp.auxiliary import Auxiliary, OptimizerFactory
-from pyro_decomp.density_ratio import classification_loss, log_ratio
+from pyro_decomp.density_ratio import check_discriminator, classification_loss, log_ratio
 from pyro_decomp.divergences.base import require_equal_weights
 from pyro_decomp.elbo.base import TermsELBO
 from pyro_decomp.traces import TracePair
@@ -26,6 +26,7 @@ def permute_dims(z: Tensor, generator: torch.Generator | None = None) -> Tensor:
         z: Samples of q(z), ``[B, D]``.
         generator: Of the permutations; torch's global one by default.
     """
+    arguments.annotated(permute_dims, locals())
     keys = torch.rand(z.shape, generator=generator, device=z.device)
     return z.gather(0, keys.argsort(0))
 
@@ -101,13 +102,8 @@ class FactorELBO(TermsELBO):
         analytic_kl: bool = True,
     ) -> None:
         super().__init__(num_particles=num_particles, analytic_kl=analytic_kl)
-        if not 0 <= float(gamma) < math.inf:
-            raise ValueError(f"gamma: expected a number from 0, got {gamma!r}")
-        if not isinstance(discriminator, nn.Module):
-            raise TypeError(
-                "discriminator: expected a module such as Discriminator(latent_dim), got "
-                f"{discriminator!r}"
-            )
+        arguments.number("[0, inf)", gamma=gamma)
+        check_discriminator(discriminator)
         self.gamma = gamma
         self.discriminator = discriminator
         self.auxiliaries = (

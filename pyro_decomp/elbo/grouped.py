@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.aggregate_posterior import Estimator
 from pyro_decomp.elbo.decomposition import DecomposedELBO
-from pyro_decomp.elbo.weights import checked_weight
 from pyro_decomp.traces import TracePair
 
 
@@ -66,10 +66,11 @@ class GroupedTotalCorrelationELBO(DecomposedELBO):
         analytic_kl: bool = True,
     ) -> None:
         super().__init__(estimator, num_particles=num_particles, analytic_kl=analytic_kl)
-        self.alpha = checked_weight("alpha", alpha)
-        self.between = checked_weight("between", between)
-        self.within = checked_weight("within", within)
-        self.gamma = checked_weight("gamma", gamma)
+        arguments.number("[0, inf)", alpha=alpha, between=between, within=within, gamma=gamma)
+        self.alpha = alpha
+        self.between = between
+        self.within = within
+        self.gamma = gamma
 
     def weights(self) -> dict[str, float | Tensor]:
         """Those of the plain ELBO, and 1 less the weight of each part."""

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.divergences.base import Divergence
 from pyro_decomp.divergences.mmd import MMD
 from pyro_decomp.elbo.base import TermsELBO
@@ -63,8 +64,8 @@ class InfoELBO(TermsELBO):
         self.alpha = alpha
         self.lambda_ = lambda_
         self.divergence = MMD() if divergence is None else divergence
-        if not isinstance(self.divergence, Divergence):
-            raise TypeError(f"divergence: expected a Divergence such as MMD(), got {divergence!r}")
+        arguments.number("(-inf, inf)", alpha=alpha, lambda_=lambda_)
+        arguments.instance(Divergence, "a Divergence such as MMD()", divergence=self.divergence)
         _check(*(float(w.detach() if isinstance(w, Tensor) else w) for w in (alpha, lambda_)))
 
     def weights(self) -> dict[str, float | Tensor]:

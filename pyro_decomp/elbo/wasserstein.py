@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.divergences.base import Divergence
 from pyro_decomp.divergences.mmd import MMD
 from pyro_decomp.elbo.base import TermsELBO
@@ -56,12 +57,10 @@ class WassersteinELBO(TermsELBO):
         analytic_kl: bool = True,
     ) -> None:
         super().__init__(num_particles=num_particles, analytic_kl=analytic_kl)
-        if not lambda_ >= 0:
-            raise ValueError(f"lambda_: expected a number from 0, got {lambda_!r}")
+        arguments.number("[0, inf)", lambda_=lambda_)
         self.lambda_ = lambda_
         self.divergence = MMD() if divergence is None else divergence
-        if not isinstance(self.divergence, Divergence):
-            raise TypeError(f"divergence: expected a Divergence such as MMD(), got {divergence!r}")
+        arguments.instance(Divergence, "a Divergence such as MMD()", divergence=self.divergence)
 
     def weights(self) -> dict[str, float | Tensor]:
         """1, 0, -1 and -lambda."""

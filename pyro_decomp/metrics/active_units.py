@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
+from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_codes
 from pyro_decomp.metrics.score import Score
@@ -31,6 +32,7 @@ def active_units(
         DataError: The codes are no matrix of finite numbers, or fewer than two rows.
         ValueError: ``threshold`` is negative.
     """
+    arguments.annotated(active_units, locals(), num_resamples=0, seed=0)
     if not threshold >= 0:
         raise ValueError(f"threshold: expected at least 0, got {threshold}")
     z = as_codes(codes)

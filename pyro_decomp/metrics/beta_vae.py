@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
+from pyro_decomp import arguments
 from pyro_decomp.metrics.arrays import Factors, as_codes, as_factors
 from pyro_decomp.metrics.bootstrap import interval
 from pyro_decomp.metrics.pool import Pool
@@ -55,6 +56,7 @@ def beta_vae_score(
         framework, 2017, section 3, https://openreview.net/forum?id=Sy2fzU9gl; sizes as in Locatello
         et al., 2019, appendix B, https://arxiv.org/abs/1811.12359.
     """
+    arguments.annotated(beta_vae_score, locals(), num_resamples=0, seed=0)
     for name, number in (
         ("num_points", num_points),
         ("num_held_out", num_held_out),

@@ -6,6 +6,8 @@ from statistics import NormalDist
 import numpy as np
 from jaxtyping import Int
 
+from pyro_decomp import arguments
+
 
 def interval(
     statistic: Callable[[Int[np.ndarray, " half"]], float],
@@ -60,6 +62,10 @@ def interval(
     >>> bool(42 < low < 46 and 53 < high < 57)
     True
     """
+    arguments.function(statistic=statistic)
+    arguments.whole(0, num_rows=num_rows, num_resamples=num_resamples, seed=seed)
+    arguments.number("(-inf, inf)", level=level, **arguments.given(value=value))
+    arguments.instance(tuple, "the least and the largest value", bounds=bounds)
     if num_rows < 4:
         return None
     value = statistic(np.arange(num_rows)) if value is None else value

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_codes, as_labels
 from pyro_decomp.metrics.held_out import held_out_split
@@ -44,6 +45,7 @@ def linear_accuracy(
         https://arxiv.org/abs/1610.01644; Wilson, Probable inference, the law of succession, and
         statistical inference, 1927, https://doi.org/10.1080/01621459.1927.10502953.
     """
+    arguments.annotated(linear_accuracy, locals(), seed=0)
     z = as_codes(codes)
     train, _ = held_out_split(len(z), held_out, seed)
     scale = z[train].std(0)
@@ -86,6 +88,7 @@ def knn_accuracy(
         Cover & Hart, Nearest neighbor pattern classification, 1967,
         https://doi.org/10.1109/TIT.1967.1053964.
     """
+    arguments.annotated(knn_accuracy, locals(), seed=0)
     if num_neighbors < 1:
         raise ValueError(f"num_neighbors: expected at least 1, got {num_neighbors}")
     z = as_codes(codes)

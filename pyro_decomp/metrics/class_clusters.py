@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Int
 
+from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_array, as_codes, as_labels
 from pyro_decomp.metrics.bootstrap import interval
@@ -53,6 +54,7 @@ def nmi(
     >>> round(nmi(z, np.repeat(["b", "a"], 50)).value, 6)
     1.0
     """
+    arguments.annotated(nmi, locals(), num_resamples=0, seed=0)
     return _agreement("nmi", codes, labels, clusters, num_resamples, seed)
 
 
@@ -83,6 +85,7 @@ def ari(
     >>> ari(z, np.repeat([[3], [1]], 50, axis=0)).value
     1.0
     """
+    arguments.annotated(ari, locals(), num_resamples=0, seed=0)
     return _agreement("ari", codes, labels, clusters, num_resamples, seed)
 
 
@@ -121,6 +124,7 @@ def silhouette(
         Rousseeuw, Silhouettes: a graphical aid to the interpretation and validation of cluster
         analysis, 1987, https://doi.org/10.1016/0377-0427(87)90125-7.
     """
+    arguments.annotated(silhouette, locals(), num_resamples=0, seed=0)
     if max_rows < 4:
         raise ValueError(f"max_rows: expected at least 4, got {max_rows}")
     z = as_codes(codes)

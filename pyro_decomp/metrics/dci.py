@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Float
 
+from pyro_decomp import arguments
+
 
 def disentanglement(importance: Float[np.ndarray, "d k"]) -> float:
     r"""Does each code matter to one factor.
@@ -22,6 +24,7 @@ def disentanglement(importance: Float[np.ndarray, "d k"]) -> float:
     >>> round(disentanglement(np.array([[1.0, 0.0], [1.0, 1.0]])), 4)
     0.3333
     """
+    arguments.annotated(disentanglement, locals())
     return _weighted_certainty(importance)
 
 
@@ -43,6 +46,7 @@ def completeness(importance: Float[np.ndarray, "d k"]) -> float:
     >>> round(completeness(np.array([[1.0, 0.0], [1.0, 1.0]])), 4)
     0.3333
     """
+    arguments.annotated(completeness, locals())
     return _weighted_certainty(importance.T)
 
 

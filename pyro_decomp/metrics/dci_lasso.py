@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
+from pyro_decomp import arguments
 from pyro_decomp.metrics.arrays import as_codes, as_factors
 from pyro_decomp.metrics.bootstrap import half_samples, interval_from_halves
 from pyro_decomp.metrics.dci import completeness, disentanglement
@@ -54,6 +55,7 @@ def dci_lasso(
         Eastwood & Williams, A framework for the quantitative evaluation of disentangled
         representations, 2018, https://openreview.net/forum?id=By-7dz-AZ.
     """
+    arguments.annotated(dci_lasso, locals(), num_resamples=0, seed=0)
     if alpha < 0:
         raise ValueError(f"alpha: expected at least 0, got {alpha}")
     z = as_codes(codes)

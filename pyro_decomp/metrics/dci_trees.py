@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from pyro_decomp import arguments
 from pyro_decomp.metrics.arrays import as_codes, as_factors
 from pyro_decomp.metrics.dci import completeness, disentanglement
 from pyro_decomp.metrics.held_out import held_out_split
@@ -46,6 +47,7 @@ def dci_trees(
         representations, 2018, https://openreview.net/forum?id=By-7dz-AZ; trees as in Locatello et
         al., 2019, appendix B, https://arxiv.org/abs/1811.12359.
     """
+    arguments.annotated(dci_trees, locals(), seed=0)
     if num_rounds < 1:
         raise ValueError(f"num_rounds: expected at least 1, got {num_rounds}")
     z = as_codes(codes)

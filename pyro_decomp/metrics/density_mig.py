@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Distribution
 
+from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_codes, as_factors
 from pyro_decomp.metrics.bootstrap import interval
@@ -70,6 +71,7 @@ def density_mig(
     >>> round(density_mig((10.0 * v, np.ones([100, 1])), v, num_samples=100).value, 3)
     1.0
     """
+    arguments.annotated(density_mig, locals(), num_resamples=0, seed=0)
     if num_samples < 4:
         raise ValueError(f"num_samples: expected at least 4, got {num_samples}")
     encoded = _posterior(posterior)
@@ -106,9 +108,12 @@ def density_mig(
     )
 
 
-def _posterior(posterior: tuple[object, object] | Distribution) -> Posterior:
+def _posterior(posterior: object) -> Posterior:
     if isinstance(posterior, Distribution):
         return DistributionPosterior(posterior)
+    if not isinstance(posterior, tuple | list) or len(posterior) != 2:
+        got = type(posterior).__name__
+        raise DataError(f"posterior: expected (loc, scale) or a distribution, got {got}")
     loc, scale = posterior
     locs = as_codes(loc, "loc")
     scales = as_codes(scale, "scale", num_rows=len(locs))

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from pyro_decomp import arguments
 from pyro_decomp.metrics.arrays import as_codes
 from pyro_decomp.metrics.bootstrap import interval
 from pyro_decomp.metrics.score import Score
@@ -35,6 +36,7 @@ def wasserstein_dependence(
         DataError: The codes are no matrix of finite numbers, there are too few rows, or no
             dimension varies.
     """
+    arguments.annotated(wasserstein_dependence, locals(), num_resamples=0, seed=0)
     z, constant = varying(as_codes(codes), least=1, metric="wasserstein_dependence")
 
     def statistic(covariance: Float[np.ndarray, "d d"]) -> float:
@@ -67,6 +69,7 @@ def squared_wasserstein_dependence(covariance: Float[ArrayLike, "d d"]) -> float
     >>> round(squared_wasserstein_dependence([[1.0, 1.0], [1.0, 1.0]]), 4)  # 4 - 2 sqrt(2)
     1.1716
     """
+    arguments.annotated(squared_wasserstein_dependence, locals())
     sigma = np.asarray(covariance, dtype=np.float64)
     scale = np.sqrt(np.diag(sigma))
     eigenvalues = np.linalg.eigvalsh(sigma * np.outer(scale, scale)).clip(0.0)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_codes
 from pyro_decomp.metrics.bootstrap import interval
@@ -70,6 +71,7 @@ def divergence_from_prior(
             is of another form or has other dimensions.
         ValueError: A number is out of its range.
     """
+    arguments.annotated(divergence_from_prior, locals(), num_resamples=0, seed=0)
     import torch
 
     from pyro_decomp.divergences import energy_distance

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_codes, as_factors
 from pyro_decomp.metrics.bootstrap import interval
@@ -47,6 +48,7 @@ def explicitness(
         Ridgeway & Mozer, Learning deep disentangled embeddings with the F-statistic loss, 2018,
         section 3, https://arxiv.org/abs/1802.05312.
     """
+    arguments.annotated(explicitness, locals(), num_resamples=0, seed=0)
     z = as_codes(codes)
     levels = as_factors(factors, num_rows=len(z))
     train, test = held_out_split(len(z), held_out, seed)

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from pyro_decomp import arguments
 from pyro_decomp.metrics.arrays import Factors, as_codes, as_factors
 from pyro_decomp.metrics.bootstrap import interval
 from pyro_decomp.metrics.pool import Pool
@@ -67,6 +68,7 @@ def factor_vae_score(
     >>> factor_vae_score(v, v, num_resamples=0).value
     1.0
     """
+    arguments.annotated(factor_vae_score, locals(), num_resamples=0, seed=0)
     least = {
         "num_votes": (num_votes, 1),
         "num_held_out": (num_held_out, 1),

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
+from pyro_decomp import arguments
 from pyro_decomp.metrics.arrays import as_codes, as_factors
 from pyro_decomp.metrics.bootstrap import interval
 from pyro_decomp.metrics.score import Score
@@ -46,6 +47,7 @@ def irs(
             than two factors vary.
         ValueError: ``quantile`` is out of its range.
     """
+    arguments.annotated(irs, locals(), num_resamples=0, seed=0)
     if not 0 < quantile <= 1:
         raise ValueError(f"quantile: expected a number in (0, 1], got {quantile}")
     given = as_codes(codes)

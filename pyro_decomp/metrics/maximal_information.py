@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
+from pyro_decomp import arguments
 from pyro_decomp.metrics.arrays import as_codes, as_factors
 from pyro_decomp.metrics.bootstrap import interval
 from pyro_decomp.metrics.mutual_information import JointHistogram, equal_bins
@@ -44,6 +45,7 @@ def mean_maximal_mutual_information(
     >>> round(mean_maximal_mutual_information(np.hstack([v, v]), v, num_resamples=0).value, 6)
     1.0
     """
+    arguments.annotated(mean_maximal_mutual_information, locals(), num_resamples=0, seed=0)
     z = as_codes(codes)
     levels = as_factors(factors, num_rows=len(z))
     histogram = JointHistogram(equal_bins(z, num_bins), num_bins, levels)

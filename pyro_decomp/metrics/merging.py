@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 
 
@@ -36,6 +37,7 @@ def merge_levels(factors: object, merged: Mapping[int, Mapping[int, int]]) -> ND
     >>> merge_levels([[0, 39], [1, 7]], {1: {39: 0}}).tolist()
     [[0, 0], [1, 7]]
     """
+    arguments.annotated(merge_levels, locals())
     for method in ("detach", "cpu"):
         factors = getattr(factors, method)() if hasattr(factors, method) else factors
     original = np.asarray(factors)

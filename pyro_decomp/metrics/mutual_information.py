@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from pyro_decomp import arguments
 from pyro_decomp.metrics.arrays import Factors, as_codes, as_factors
 
 ROUNDING = 1e-12  # what a constant code seems to know, by rounding; ratios would take it for real
@@ -32,6 +33,7 @@ def mutual_information(
     >>> mutual_information([[0.0], [0.1], [5.0], [5.1]], [[0], [0], [1], [1]]).round(4).tolist()
     [[0.6931]]
     """
+    arguments.annotated(mutual_information, locals())
     z = as_codes(codes)
     levels = as_factors(factors, num_rows=len(z))
     return JointHistogram(equal_bins(z, num_bins), num_bins, levels).mutual_information()

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_codes
 
@@ -49,6 +50,7 @@ def normal_scores(codes: object, prior: Any) -> Float[NDArray[np.float64], "n d"
         >>> normal_scores([[-1e6], [1.0], [1e6]], StudentT(torch.tensor(3.0))).round(3).T
         array([[-8.746,  0.858,  8.746]])
     """
+    arguments.annotated(normal_scores, locals())
     import torch
     from scipy.special import ndtri_exp
 

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
+from pyro_decomp import arguments
 from pyro_decomp.metrics.bootstrap import interval
 from pyro_decomp.metrics.encodings import log_ratios
 from pyro_decomp.metrics.score import Score
@@ -52,6 +53,7 @@ def index_code_information(
             one shape, or scales are not positive.
         ValueError: ``num_samples`` is less than 2.
     """
+    arguments.annotated(index_code_information, locals(), num_resamples=0, seed=0)
     import torch
 
     if num_samples < 2:

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from pyro_decomp.arguments import annotated
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.active_units import active_units
 from pyro_decomp.metrics.arrays import as_codes, as_factors
@@ -112,6 +113,7 @@ def report(
         >>> {name: round(score.value, 2) for name, score in scores.items()}
         {'mig': 0.99, 'irs': 1.0}
     """
+    annotated(report, locals(), num_resamples=0, seed=0)
     num_factors = _checked(codes, factors, untrained, encodings, untrained_encodings)
     given = {"codes": codes, "factors": factors, "encodings": encodings, "prior": prior}
     before = {**given, "codes": untrained, "encodings": untrained_encodings}
@@ -150,7 +152,7 @@ def _checked(codes: object, factors: object, untrained: object, *encodings: Any)
     if untrained is not None:
         as_codes(untrained, "untrained", num_rows=num_rows)
     for each in encodings:
-        if isinstance(each, tuple | list):
+        if each is not None and not callable(each) and not hasattr(each, "log_prob"):
             gaussian_parameters(each)
     return num_factors
 

@@ -5,6 +5,7 @@ from collections.abc import Collection
 import numpy as np
 from jaxtyping import Float, Int
 
+from pyro_decomp import arguments
 from pyro_decomp.metrics.arrays import Factors, as_codes, as_factors
 from pyro_decomp.metrics.bootstrap import interval
 from pyro_decomp.metrics.held_out import held_out_split
@@ -55,6 +56,7 @@ def sap(
         observations, 2018, section 3, https://arxiv.org/abs/1711.00848; machines as in Locatello
         et al., 2019, appendix B, https://arxiv.org/abs/1811.12359.
     """
+    arguments.annotated(sap, locals(), num_resamples=0, seed=0)
     z = as_codes(codes)
     levels = as_factors(factors, num_rows=len(z))
     unknown = set(continuous) - set(levels.columns)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from jaxtyping import Float
 
+from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_codes
 from pyro_decomp.metrics.bootstrap import interval
@@ -39,6 +40,7 @@ def hoyer_sparsity(codes: object, *, num_resamples: int = 100, seed: int = 0) ->
         DataError: The codes are no matrix of finite numbers, all zero, or fewer than two dimensions
             vary: in one dimension, sparsity is not defined.
     """
+    arguments.annotated(hoyer_sparsity, locals(), num_resamples=0, seed=0)
     given = as_codes(codes)
     z, constant = varying(given, least=2, metric="hoyer_sparsity")
     used = (z != 0).any(1)
@@ -66,9 +68,16 @@ def hoyer_sparsity(codes: object, *, num_resamples: int = 100, seed: int = 0) ->
 def hoyer(y: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
     """Hoyer's sparsity of each row; d at least 2, rows other than zero.
 
+    Raises:
+        DataError: ``y`` is no such matrix of finite numbers.
+
     >>> hoyer(np.array([[0.0, 3.0], [2.0, -2.0]])).round(12).tolist()
     [1.0, 0.0]
     """
+    arguments.annotated(hoyer, locals())
+    y = as_codes(y, "y")
+    if y.shape[1] < 2 or not y.any(1).all():
+        raise DataError("y: expected rows of two columns or more, each with a value other than 0")
     root = math.sqrt(y.shape[1])
     largest = np.abs(y).max(1, keepdims=True)  # squares of it neither overflow nor vanish
     ratio = np.abs(y / largest).sum(1) / np.linalg.norm(y / largest, axis=1)

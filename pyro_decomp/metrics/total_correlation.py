@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_codes
 from pyro_decomp.metrics.bootstrap import interval
@@ -36,6 +37,7 @@ def gaussian_total_correlation(codes: object, *, num_resamples: int = 100, seed:
         DataError: The codes are no matrix of finite numbers, there are too few rows, or no
             dimension varies.
     """
+    arguments.annotated(gaussian_total_correlation, locals(), num_resamples=0, seed=0)
     given = as_codes(codes)
     z, constant = varying(given, least=1, metric="gaussian_total_correlation")
     n, d = z.shape
@@ -45,11 +47,11 @@ def gaussian_total_correlation(codes: object, *, num_resamples: int = 100, seed:
             f"gaussian_total_correlation, got {n}"
         )
     covariance = np.atleast_2d(np.cov(z, rowvar=False))
-    value = total_correlation(covariance)
+    value = _of_covariance(covariance)
     bounds = None
     if math.isfinite(value) and n // 2 > d:
         bounds = interval(
-            lambda rows: total_correlation(np.atleast_2d(np.cov(z[rows], rowvar=False))),
+            lambda rows: _of_covariance(np.atleast_2d(np.cov(z[rows], rowvar=False))),
             n,
             value=value,
             num_resamples=num_resamples,
@@ -72,10 +74,23 @@ def total_correlation(covariance: Float[ArrayLike, "d d"]) -> float:
     Infinite where the correlation matrix is singular to rounding. A dimension of variance 0 is
     independent of the others.
 
+    Raises:
+        DataError: It is no symmetric matrix of finite numbers, or no variance is above 0.
+
     >>> round(total_correlation([[1.0, 0.9], [0.9, 1.0]]), 4)
     0.8304
     """
-    sigma = np.asarray(covariance, dtype=np.float64)
+    arguments.annotated(total_correlation, locals())
+    sigma = as_codes(covariance, "covariance")
+    if sigma.shape[0] != sigma.shape[1] or not np.allclose(sigma, sigma.T):
+        raise DataError(f"covariance: expected a symmetric matrix, got shape {sigma.shape}")
+    if np.diag(sigma).min() < 0 or not np.diag(sigma).any():
+        raise DataError("covariance: expected a variance above 0 and none below, got others")
+    return _of_covariance(sigma)
+
+
+def _of_covariance(sigma: Float[np.ndarray, "d d"]) -> float:
+    """The same of a matrix that is known to be a covariance, in which all may be constant."""
     scale = np.sqrt(np.diag(sigma))
     scale = np.where(scale > 0, scale, 1.0)
     correlation = sigma / np.outer(scale, scale)

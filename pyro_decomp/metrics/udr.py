@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_codes
 from pyro_decomp.metrics.bootstrap import interval
@@ -67,6 +68,7 @@ def udr(
         DataError: Fewer than two runs, too few rows, or arrays that do not fit together.
         ValueError: An argument is out of its range.
     """
+    arguments.annotated(udr, locals(), num_resamples=0, seed=0)
     if similarity not in get_args(Similarity):
         expected = " or ".join(map(repr, get_args(Similarity)))
         raise ValueError(f"similarity: expected {expected}, got {similarity!r}")

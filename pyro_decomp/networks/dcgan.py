@@ -3,6 +3,7 @@
 import pyro.distributions as dist
 from torch import Tensor, nn
 
+from pyro_decomp import arguments
 from pyro_decomp.networks.event_shape import leading_shape
 from pyro_decomp.networks.normal import normal
 
@@ -31,6 +32,7 @@ class ConvEncoder32(nn.Module):
 
     def __init__(self, latent_dim: int, channels: int = 1) -> None:
         super().__init__()
+        arguments.whole(latent_dim=latent_dim, channels=channels)
         self.event_shape = (channels, 32, 32)
         self.body = nn.Sequential(
             nn.Conv2d(channels, 32, 4, stride=2, padding=1, bias=False),
@@ -77,8 +79,8 @@ class ConvDecoder32(nn.Module):
 
     def __init__(self, latent_dim: int, channels: int = 1, scale: float = 0.1) -> None:
         super().__init__()
-        if not scale > 0:
-            raise ValueError(f"scale: expected a positive number, got {scale!r}")
+        arguments.whole(latent_dim=latent_dim, channels=channels)
+        arguments.number("(0, inf)", scale=scale)
         self.latent_dim = latent_dim
         self.event_shape = (channels, 32, 32)
         self.scale = scale

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from pyro_decomp import arguments
 from pyro_decomp.networks.event_shape import leading_shape
 
 
@@ -29,6 +30,9 @@ class Discriminator(nn.Module):
         self, in_dim: int, hidden: Sequence[int] = (1000,) * 6, slope: float = 0.2
     ) -> None:
         super().__init__()
+        arguments.whole(in_dim=in_dim)
+        arguments.wholes(hidden=hidden)
+        arguments.number("[0, inf)", slope=slope)
         self.in_dim = in_dim
         widths = [in_dim, *hidden]
         layers = [

@@ -4,6 +4,7 @@ import pyro.distributions as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pyro_decomp import arguments
 from pyro_decomp.networks.event_shape import leading_shape
 from pyro_decomp.networks.normal import normal
 
@@ -27,6 +28,7 @@ class FacesConvEncoder(nn.Module):
 
     def __init__(self, latent_dim: int, channels: int = 1) -> None:
         super().__init__()
+        arguments.whole(latent_dim=latent_dim, channels=channels)
         self.event_shape = (channels, 64, 64)
         self.body = nn.Sequential(
             nn.Conv2d(channels, 32, 4, stride=2, padding=1),
@@ -75,6 +77,7 @@ class FacesConvDecoder(nn.Module):
 
     def __init__(self, latent_dim: int, channels: int = 1) -> None:
         super().__init__()
+        arguments.whole(latent_dim=latent_dim, channels=channels)
         self.latent_dim = latent_dim
         self.event_shape = (channels, 64, 64)
         self.body = nn.Sequential(

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pyro.distributions as dist
 from torch import Tensor, nn
 
+from pyro_decomp import arguments
 from pyro_decomp.networks.event_shape import leading_shape
 from pyro_decomp.networks.normal import normal
 
@@ -34,6 +35,8 @@ class NormalMLP(nn.Module):
 
     def __init__(self, in_dim: int, out_dim: int, hidden: Sequence[int] = (100,)) -> None:
         super().__init__()
+        arguments.whole(in_dim=in_dim, out_dim=out_dim)
+        arguments.wholes(hidden=hidden)
         self.in_dim = in_dim
         widths = [in_dim, *hidden]
         layers = [[nn.Linear(width, after), nn.ReLU()] for width, after in pairwise(widths)]
@@ -62,6 +65,7 @@ class MLPEncoder(NormalMLP):
     """
 
     def __init__(self, in_dim: int, latent_dim: int, hidden: Sequence[int] = (100,)) -> None:
+        arguments.whole(latent_dim=latent_dim)
         super().__init__(in_dim, latent_dim, hidden)
 
 
@@ -75,4 +79,5 @@ class MLPDecoder(NormalMLP):
     """
 
     def __init__(self, latent_dim: int, out_dim: int, hidden: Sequence[int] = (100,)) -> None:
+        arguments.whole(latent_dim=latent_dim)
         super().__init__(latent_dim, out_dim, hidden)

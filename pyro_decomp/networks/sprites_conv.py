@@ -4,6 +4,7 @@ import pyro.distributions as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pyro_decomp import arguments
 from pyro_decomp.networks.event_shape import leading_shape
 from pyro_decomp.networks.normal import normal
 
@@ -37,6 +38,7 @@ class SpritesConvEncoder(nn.Module):
         self, latent_dim: int, size: int = 64, channels: int = 1, hidden: int = 128
     ) -> None:
         super().__init__()
+        arguments.whole(latent_dim=latent_dim, channels=channels, hidden=hidden)
         side = _side(size)
         self.event_shape = (channels, size, size)
         self.body = nn.Sequential(
@@ -89,6 +91,7 @@ class SpritesConvDecoder(nn.Module):
         self, latent_dim: int, size: int = 64, channels: int = 1, hidden: int = 128
     ) -> None:
         super().__init__()
+        arguments.whole(latent_dim=latent_dim, channels=channels, hidden=hidden)
         side = _side(size)
         self.latent_dim = latent_dim
         self.event_shape = (channels, size, size)
@@ -120,6 +123,6 @@ class SpritesConvDecoder(nn.Module):
 
 def _side(size: int) -> int:
     """Height and width of the smallest feature maps."""
-    if size < 1 or size % _SHRINKAGE:
-        raise ValueError(f"size: expected a positive multiple of {_SHRINKAGE}, got {size!r}")
+    if not isinstance(size, int) or size < 1 or size % _SHRINKAGE:
+        arguments.refuse("size", f"a positive multiple of {_SHRINKAGE}", size)
     return size // _SHRINKAGE

@@ -7,6 +7,7 @@ import pyro.distributions as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pyro_decomp import arguments
 from pyro_decomp.networks.event_shape import leading_shape
 from pyro_decomp.networks.perceptrons import MLPEncoder
 
@@ -29,6 +30,8 @@ class SpritesMLPEncoder(nn.Module):
         self, latent_dim: int, size: int = 64, hidden: Sequence[int] = (1200, 1200)
     ) -> None:
         super().__init__()
+        arguments.whole(latent_dim=latent_dim, size=size)
+        arguments.wholes(hidden=hidden)
         self.event_shape = (1, size, size)
         self.perceptron = MLPEncoder(size * size, latent_dim, hidden)
 
@@ -58,6 +61,8 @@ class SpritesMLPDecoder(nn.Module):
         self, latent_dim: int, size: int = 64, hidden: Sequence[int] = (1200, 1200, 1200)
     ) -> None:
         super().__init__()
+        arguments.whole(latent_dim=latent_dim, size=size)
+        arguments.wholes(hidden=hidden)
         self.latent_dim = latent_dim
         self.event_shape = (1, size, size)
         widths = [latent_dim, *hidden]

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from pyro_decomp import arguments
 from pyro_decomp.plots.whole_file import write_whole
 
 #: Colours that all frames share: fewer make a smaller file.
@@ -44,6 +45,7 @@ def save_animation(
             not as above, or ``seconds`` is below 0.02.
         OSError: If the file cannot be written; what was there before stays.
     """
+    arguments.annotated(save_animation, locals())
     target = Path(path)
     if target.suffix.lower() != ".gif":
         raise ValueError(f"path: expected a file name ending in .gif, got {target.name!r}")

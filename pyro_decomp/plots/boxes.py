@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
+from pyro_decomp import arguments
 from pyro_decomp.plots.latents import width_of
 from pyro_decomp.plots.style import (
     CATEGORIES,
@@ -35,6 +36,9 @@ class Boxes:
     name: str
     values: Sequence[ArrayLike]
 
+    def __post_init__(self) -> None:
+        arguments.annotated(Boxes, vars(self))
+
 
 @styled
 def box_plots(
@@ -55,6 +59,7 @@ def box_plots(
         ValueError: If there is no group, there is no method or more than ten, a method has not one
             array for each group, or a value is not finite.
     """
+    arguments.annotated(box_plots, locals())
     if not groups:
         raise ValueError("groups: expected at least one, got none")
     if not 1 <= len(methods) <= len(CATEGORIES):

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
+from pyro_decomp import arguments
 from pyro_decomp.plots.factor_columns import draw_curves, draw_maps, draw_rows
 from pyro_decomp.plots.factor_means import levels
 from pyro_decomp.plots.latents import falling, labelled, named, nats, signed, width_of
@@ -55,6 +56,7 @@ def codes_against_factors(
         ValueError: If a shape is not as above, a number is not finite, a factor named is none of
             ``factor_names``, has too many values or would leave no column.
     """
+    arguments.annotated(codes_against_factors, locals())
     encoded, known = _table("codes", codes), _table("factors", factors)
     if len(encoded) != len(known):
         raise ValueError(f"factors: expected {len(encoded)} rows as in codes, got {len(known)}")

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from pyro_decomp import arguments
 from pyro_decomp.plots.latents import named, width_of
 from pyro_decomp.plots.mosaic import channels_last, draw_mosaic, intensities, mosaic_size
 from pyro_decomp.plots.style import new_figure, styled
@@ -29,6 +30,7 @@ def contact_sheet(
         ValueError: If there is no row, a shape is none of the above or another row's, or the
             captions or headings are too few or too many.
     """
+    arguments.annotated(contact_sheet, locals())
     images = [channels_last(f"rows[{i}]", row, 1) for i, row in enumerate(rows)]
     if not images:
         raise ValueError("rows: expected at least one row of images, got none")

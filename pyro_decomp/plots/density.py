@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
+from pyro_decomp import arguments
 from pyro_decomp.plots.grid import borders, draw_prior, grid_axis, label_latents, on_grid
 from pyro_decomp.plots.style import new_figure, styled, thin_ticks
 
@@ -25,6 +26,9 @@ class DensityPanel:
     y: ArrayLike
     log_qz: ArrayLike
     log_pz: ArrayLike | None = None
+
+    def __post_init__(self) -> None:
+        arguments.annotated(DensityPanel, vars(self))
 
 
 @styled
@@ -47,6 +51,7 @@ def aggregate_density(
         ValueError: If a shape differs, a grid axis is not evenly spaced and rising, or a log
             density is not a number or above 650 nats.
     """
+    arguments.annotated(aggregate_density, locals())
     figure = new_figure(3.6, 3.0)
     axes = figure.add_subplot()
     title = "aggregate posterior q(z)" + ("" if log_pz is None else "; prior p(z) as lines")
@@ -75,6 +80,7 @@ def density_grid(panels: Sequence[Sequence[DensityPanel]]) -> Figure:
     Raises:
         ValueError: If there is no panel, or as in :func:`aggregate_density`.
     """
+    arguments.annotated(density_grid, locals())
     columns = max((len(row) for row in panels), default=0)
     if not columns:
         raise ValueError(f"panels: expected rows of at least one panel, got {panels!r}")

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
+from pyro_decomp import arguments
 from pyro_decomp.plots.grid import draw_prior, grid_axis, label_latents, on_grid
 from pyro_decomp.plots.style import CATEGORIES, DATA, evenly, new_figure, styled, thin_ticks
 
@@ -50,6 +51,7 @@ def encodings(
             eigenvalues of at least zero, labels are not as above, or ``log_pz`` comes without its
             grid.
     """
+    arguments.annotated(encodings, locals())
     means, covariances = _checked(loc, covariance)
     classes, members = _classes(labels, len(means))
     kept = evenly(len(means), MAXIMUM)

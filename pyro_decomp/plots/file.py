@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from pyro_decomp import arguments
 from pyro_decomp.plots.style import DPI, STYLE
 
 
@@ -24,6 +25,7 @@ def save(figure: Figure, path: str | os.PathLike[str], dpi: int = DPI) -> None:
         ValueError: If ``path`` does not end in ``.png``.
         OSError: If the file cannot be written; what was there before stays.
     """
+    arguments.annotated(save, locals(), dpi=1)
     target = Path(path)
     if target.suffix.lower() != ".png":
         raise ValueError(f"path: expected a file name ending in .png, got {target.name!r}")

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from numpy.typing import ArrayLike
 
+from pyro_decomp import arguments
 from pyro_decomp.plots.style import DATA, INK, evenly, new_figure, round_ticks, styled, thin_ticks
 
 Row = Float[np.ndarray, " n"]
@@ -40,6 +41,7 @@ def terms_over_steps(
     Raises:
         ValueError: If a column is not numeric, or the columns are empty or differ in length.
     """
+    arguments.annotated(terms_over_steps, locals())
     rows = {name: _column(name, values) for name, values in history.items()}
     if step not in rows:
         raise ValueError(f"history: expected a column {step!r}, got {sorted(rows)}")

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
+from pyro_decomp import arguments
 from pyro_decomp.plots.latents import falling, named, signed, width_of
 from pyro_decomp.plots.style import new_figure, styled, thin_ticks
 
@@ -44,6 +45,7 @@ def mutual_information(
         ValueError: If a shape is not as above, a number is not finite, an entropy is not above
             zero, or names are too few or too many.
     """
+    arguments.annotated(mutual_information, locals())
     amounts = np.asarray(information, dtype=np.float64)
     if amounts.ndim != 2 or not amounts.size:
         raise ValueError(

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from pyro_decomp import arguments
 from pyro_decomp.plots.latents import named, width_of
 from pyro_decomp.plots.style import DATA, QUIET, new_figure, round_ticks, styled, thin_ticks
 
@@ -43,6 +44,7 @@ def intervals(
         ValueError: If a shape is not as above, names are too few or too many, or an estimate lies
             outside its interval.
     """
+    arguments.annotated(intervals, locals())
     middle = _estimates("estimate", estimate, None)
     low, high = (_estimates(n, v, middle) for n, v in (("lower", lower), ("upper", upper)))
     outside = (low > middle) | (high < middle)

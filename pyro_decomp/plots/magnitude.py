@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from pyro_decomp import arguments
 from pyro_decomp.plots.latents import falling, named
 from pyro_decomp.plots.style import DATA, new_figure, round_ticks, styled, thin_ticks
 
@@ -40,6 +41,7 @@ def code_magnitudes(
         ValueError: If a shape is not as above, a code is not finite, classes are not whole numbers,
             or names are too few or too many.
     """
+    arguments.annotated(code_magnitudes, locals())
     encoded = np.asarray(codes, dtype=np.float64)
     if encoded.ndim != 2 or not encoded.size:
         raise ValueError(f"codes: expected shape (n, d) with n, d >= 1, got {encoded.shape}")

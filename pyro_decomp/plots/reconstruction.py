@@ -6,6 +6,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from pyro_decomp import arguments
 from pyro_decomp.plots.style import (
     DATA,
     QUIET,
@@ -43,6 +44,7 @@ def reconstructions(data: ArrayLike, reconstruction: ArrayLike) -> Figure:
     Raises:
         ValueError: If the shapes differ or are none of the above, or the data are not all finite.
     """
+    arguments.annotated(reconstructions, locals())
     first = np.asarray(data, dtype=np.float64)
     second = np.asarray(reconstruction, dtype=np.float64)
     if first.shape != second.shape:

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from pyro_decomp import arguments
 from pyro_decomp.plots.mosaic import channels_last, draw_mosaic, intensities, mosaic_size
 from pyro_decomp.plots.style import (
     DATA,
@@ -46,6 +47,7 @@ def prior_samples(samples: ArrayLike, data: ArrayLike | None = None) -> Figure:
         ValueError: If a shape is none of the above, the two differ in more than their number, or
             a number is not finite.
     """
+    arguments.annotated(prior_samples, locals())
     panels = {"prior samples": _checked("samples", samples)}
     if data is not None:
         panels["data"] = _checked("data", data)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
+from pyro_decomp import arguments
 from pyro_decomp.plots.style import (
     CATEGORIES,
     add_legend,
@@ -39,6 +40,9 @@ class Points:
     y: ArrayLike
     weights: ArrayLike | None = None
 
+    def __post_init__(self) -> None:
+        arguments.annotated(Points, vars(self))
+
 
 @styled
 def scatter(
@@ -56,6 +60,7 @@ def scatter(
         ValueError: If there is no method or more than ten, or arrays of one method differ in length
             or are not finite.
     """
+    arguments.annotated(scatter, locals())
     if not 1 <= len(methods) <= len(CATEGORIES):
         raise ValueError(f"methods: expected from 1 to {len(CATEGORIES)}, got {len(methods)}")
     x = [_runs(method, "x", method.x, None) for method in methods]

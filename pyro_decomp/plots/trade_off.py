@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from pyro_decomp import arguments
 from pyro_decomp.plots.latents import named
 from pyro_decomp.plots.style import (
     CATEGORIES,
@@ -44,6 +45,9 @@ class TradeOff:
     upper: ArrayLike | None = None
     weights: Sequence[str] | None = None
 
+    def __post_init__(self) -> None:
+        arguments.annotated(TradeOff, vars(self))
+
 
 @styled
 def trade_offs(
@@ -61,6 +65,7 @@ def trade_offs(
         ValueError: If there is no curve or more than ten, arrays of one curve differ in length or
             are not finite, one edge of a band is without the other, or the edges are not about y.
     """
+    arguments.annotated(trade_offs, locals())
     if not 1 <= len(curves) <= len(CATEGORIES):
         raise ValueError(f"curves: expected from 1 to {len(CATEGORIES)} curves, got {len(curves)}")
     figure = new_figure(4.2, 3.0)

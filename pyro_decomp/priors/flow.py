@@ -12,6 +12,8 @@ from pyro.nn import AutoRegressiveNN
 from torch import Tensor, nn
 from torch.nn.functional import softmax, softplus
 
+from pyro_decomp import arguments
+
 
 class FactorisedFlow(nn.Module):
     r"""A learned density for each dimension: a standard Normal through a monotone spline.
@@ -41,6 +43,8 @@ class FactorisedFlow(nn.Module):
         self, latent_dim: int, *, count_bins: int = 8, bound: float = 4.0, name: str = "z"
     ) -> None:
         super().__init__()
+        arguments.annotated(FactorisedFlow.__init__, locals(), latent_dim=1, count_bins=1)
+        arguments.number("(0, inf)", bound=bound)
         self.name = name
         self.bound = bound
         self.loc = nn.Buffer(torch.zeros(latent_dim))
@@ -97,8 +101,10 @@ class AutoregressiveFlow(nn.Module):
         name: str = "z",
     ) -> None:
         super().__init__()
-        if latent_dim < 2:
-            raise ValueError(f"latent_dim: expected at least 2, got {latent_dim}")
+        arguments.annotated(AutoregressiveFlow.__init__, locals(), num_transforms=1, count_bins=1)
+        arguments.whole(2, latent_dim=latent_dim)
+        arguments.wholes(hidden=hidden)
+        arguments.number("(0, inf)", bound=bound)
         self.name = name
         self.spline = {"count_bins": count_bins, "bound": bound, "order": "quadratic"}
         self.loc = nn.Buffer(torch.zeros(latent_dim))

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from pyro_decomp import arguments
+
 
 class GaussianMixture(nn.Module):
     r"""A mixture of K Gaussians, fixed or learned.
@@ -48,11 +50,12 @@ class GaussianMixture(nn.Module):
         name: str = "z",
     ) -> None:
         super().__init__()
+        arguments.tensor("k d", locs=locs)
+        arguments.positive(scale=scale, **arguments.given(weights=weights))
+        arguments.instance(Collection, "names such as ['locs']", learned=learned)
+        arguments.text(name=name)
         log_scale = torch.as_tensor(scale).to(locs).log().expand_as(locs).clone()
         logits = torch.zeros_like(locs[:, 0]) if weights is None else weights.log()
-        for argument, value in (("scale", log_scale), ("weights", logits)):
-            if not value.isfinite().all():
-                raise ValueError(f"{argument}: expected positive numbers, got {value.exp()}")
         if unknown := set(learned) - {"locs", "scale", "weights"}:
             raise ValueError(f"learned: expected 'locs', 'scale' or 'weights', got {unknown}")
         self.name = name
@@ -106,6 +109,7 @@ class EnumeratedGaussianMixture(GaussianMixture):
         name: str = "z",
     ) -> None:
         super().__init__(locs, scale, weights, learned=learned, name=name)
+        arguments.annotated(EnumeratedGaussianMixture.__init__, locals())
         self.return_component = return_component
         self.component = component
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pyro_decomp import arguments
 from pyro_decomp.networks import NormalMLP
 
 
@@ -43,8 +44,8 @@ class Hierarchical(nn.Module):
         self, latent_dims: Sequence[int], hidden: Sequence[int] = (100,), *, name: str = "z"
     ) -> None:
         super().__init__()
-        if len(latent_dims) < 2:
-            raise ValueError(f"latent_dims: expected at least two layers, got {latent_dims}")
+        arguments.wholes(2, latent_dims=latent_dims)
+        arguments.text(name=name)
         self.name = name
         self.loc = nn.Buffer(torch.zeros(latent_dims[-1]))
         self.networks = nn.ModuleList(
@@ -88,6 +89,8 @@ class BottomUpEncoder(nn.Module):
         name: str = "z",
     ) -> None:
         super().__init__()
+        arguments.wholes(1, latent_dims=latent_dims)
+        arguments.text(name=name)
         self.name = name
         self.networks = nn.ModuleList(
             NormalMLP(before, after, hidden) for before, after in pairwise([in_dim, *latent_dims])
@@ -126,6 +129,8 @@ class TopDownEncoder(nn.Module):
         name: str = "z",
     ) -> None:
         super().__init__()
+        arguments.annotated(TopDownEncoder.__init__, locals(), in_dim=1)
+        arguments.wholes(1, latent_dims=latent_dims)
         self.name = name
         parents = [*latent_dims[1:], 0]
         self.networks = nn.ModuleList(

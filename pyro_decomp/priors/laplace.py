@@ -5,6 +5,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyro_decomp import arguments
+
 
 class Laplace(nn.Module):
     r"""A Laplace in each dimension: codes of which many are small and few are large.
@@ -32,8 +34,8 @@ class Laplace(nn.Module):
 
     def __init__(self, latent_dim: int, scale: float = 1.0, *, name: str = "z") -> None:
         super().__init__()
-        if scale <= 0:
-            raise ValueError(f"scale: expected a positive number, got {scale}")
+        arguments.annotated(Laplace.__init__, locals(), latent_dim=1)
+        arguments.number("(0, inf)", scale=scale)
         self.name = name
         self.scale = nn.Buffer(torch.full((latent_dim,), float(scale)))
 

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pyro_decomp import arguments
+
 
 class NestedClusters(nn.Module):
     r"""Points gather in clusters, and clusters in groups; the tree is summed out.
@@ -48,13 +50,15 @@ class NestedClusters(nn.Module):
         name: str = "z",
     ) -> None:
         super().__init__()
+        arguments.annotated(NestedClusters.__init__, locals())
+        arguments.tensor("g d", locs=locs)
+        arguments.tensor("g c d", offsets=offsets)
+        arguments.number("(0, inf)", scale=scale)
         if (offsets.shape[0], offsets.shape[-1]) != tuple(locs.shape):
             raise ValueError(
                 f"offsets: expected shape ({len(locs)}, C, {locs.shape[1]}), "
                 f"got {tuple(offsets.shape)}"
             )
-        if scale <= 0:
-            raise ValueError(f"scale: expected a positive number, got {scale}")
         kind = nn.Parameter if learned else nn.Buffer
         self.name = name
         self.locs = kind(locs.clone())

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pyro_decomp import arguments
+
 
 class IsotropicNormal(nn.Module):
     r"""The standard Normal.
@@ -29,6 +31,7 @@ class IsotropicNormal(nn.Module):
 
     def __init__(self, latent_dim: int, *, name: str = "z") -> None:
         super().__init__()
+        arguments.annotated(IsotropicNormal.__init__, locals(), latent_dim=1)
         self.name = name
         self.loc = nn.Buffer(torch.zeros(latent_dim))
 
@@ -71,8 +74,9 @@ class AnisotropicNormal(nn.Module):
         self, scale: Float[Tensor, " d"], *, learned: bool = False, name: str = "z"
     ) -> None:
         super().__init__()
-        if not (scale > 0).all():
-            raise ValueError(f"scale: expected positive numbers, got {scale.min():.4g}")
+        arguments.annotated(AnisotropicNormal.__init__, locals())
+        arguments.tensor("d", scale=scale)
+        arguments.positive(scale=scale)
         self.name = name
         self.mean_variance = nn.Buffer(scale.square().mean())
         log_variance = scale.square().log()
@@ -100,6 +104,8 @@ class AnisotropicNormal(nn.Module):
         Raises:
             ValueError: The data vary in fewer than ``latent_dim`` directions.
         """
+        arguments.tensor("n d ...", x=x)
+        arguments.whole(latent_dim=latent_dim)
         rows = x.flatten(1).double()
         rows = rows - rows.mean(0)
         squares = rows.T @ rows if rows.shape[1] <= len(rows) else rows @ rows.T

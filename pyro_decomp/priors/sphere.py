@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from pyro_decomp import distributions
+from pyro_decomp import arguments, distributions
 
 
 class UniformSphere(nn.Module):
@@ -32,6 +32,8 @@ class UniformSphere(nn.Module):
 
     def __init__(self, dim: int, *, name: str = "z") -> None:
         super().__init__()
+        arguments.whole(2, dim=dim)
+        arguments.text(name=name)
         self.name = name
         self.centre = nn.Buffer(torch.zeros(dim))
 
@@ -74,8 +76,9 @@ class VonMisesFisher(nn.Module):
         name: str = "z",
     ) -> None:
         super().__init__()
-        if concentration <= 0:
-            raise ValueError(f"concentration: expected a positive number, got {concentration}")
+        arguments.annotated(VonMisesFisher.__init__, locals())
+        arguments.tensor("d", loc=loc)
+        arguments.number("(0, inf)", concentration=concentration)
         kind = nn.Parameter if learned else nn.Buffer
         self.name = name
         self.direction = kind(loc.clone())

@@ -5,6 +5,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyro_decomp import arguments
+
 
 class SpikeAndSlab(nn.Module):
     r"""Each dimension is off, in a narrow spike, with probability gamma, and else on.
@@ -42,10 +44,9 @@ class SpikeAndSlab(nn.Module):
         name: str = "z",
     ) -> None:
         super().__init__()
-        if not 0 <= gamma <= 1:
-            raise ValueError(f"gamma: expected a probability, got {gamma}")
-        if spike_scale <= 0:
-            raise ValueError(f"spike_scale: expected a positive number, got {spike_scale}")
+        arguments.annotated(SpikeAndSlab.__init__, locals(), latent_dim=1)
+        arguments.number("[0, 1]", gamma=gamma)
+        arguments.number("(0, inf)", spike_scale=spike_scale)
         self.name = name
         self.latent_dim = latent_dim
         self.logits = nn.Buffer(torch.tensor([gamma, 1 - gamma]).log())

@@ -5,6 +5,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyro_decomp import arguments
+
 
 class StudentT(nn.Module):
     r"""A Student-t in each dimension: its contours are not round, so it fixes the axes.
@@ -33,8 +35,8 @@ class StudentT(nn.Module):
 
     def __init__(self, latent_dim: int, df: float, *, name: str = "z") -> None:
         super().__init__()
-        if df <= 0:
-            raise ValueError(f"df: expected a positive number, got {df}")
+        arguments.annotated(StudentT.__init__, locals(), latent_dim=1)
+        arguments.number("(0, inf)", df=df)
         self.name = name
         self.df = nn.Buffer(torch.full((latent_dim,), float(df)))
 

@@ -6,6 +6,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from pyro_decomp import arguments
 from pyro_decomp.distributions import LpNested
 
 
@@ -40,8 +41,9 @@ class IndependentSubspaces(nn.Module):
         self, sizes: Sequence[int], inner: float = 2.0, outer: float = 1.0, *, name: str = "z"
     ) -> None:
         super().__init__()
-        if min(inner, outer) <= 0:
-            raise ValueError(f"inner, outer: expected positive numbers, got {inner}, {outer}")
+        arguments.wholes(1, sizes=sizes)
+        arguments.number("(0, inf)", inner=inner, outer=outer)
+        arguments.text(name=name)
         self.name = name
         self.sizes = tuple(sizes)
         self.inner = nn.Buffer(torch.full((len(self.sizes),), float(inner)))

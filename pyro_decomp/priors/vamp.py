@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pyro_decomp import arguments
+
 
 class VampPrior(nn.Module):
     r"""A mixture of the encodings of K learned pseudo-inputs: a small aggregate posterior.
@@ -44,6 +46,9 @@ class VampPrior(nn.Module):
         name: str = "z",
     ) -> None:
         super().__init__()
+        arguments.function("a function of data that gives a distribution", encoder=encoder)
+        arguments.tensor("k ...", pseudo_inputs=pseudo_inputs)
+        arguments.text(name=name)
         self.name = name
         self.pseudo_inputs = nn.Parameter(pseudo_inputs.clone())
         self._borrowed = (encoder,)  # a module in a tuple is not registered

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
+from pyro_decomp import arguments
 from pyro_decomp.errors import ExperimentError
 
 CHOICES = {
@@ -64,10 +65,10 @@ class Execution:
     stretches: tuple["Stretch", ...] = ()
 
     def __post_init__(self) -> None:
-        for name, valid in CHOICES.items():
-            value = getattr(self, name)
-            if value not in valid:
-                raise ExperimentError(f"{name}: expected one of {', '.join(valid)}, got {value!r}")
+        with arguments.raised_as(ExperimentError):
+            for name, valid in CHOICES.items():
+                arguments.one_of(valid, **{name: getattr(self, name)})
+            arguments.instance(int, "a whole number", **arguments.given(threads=self.threads))
         if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
             raise ExperimentError(
                 f"threads: expected 1 to {MOST_THREADS}, no more than the processor has, got "

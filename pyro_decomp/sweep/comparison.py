@@ -6,7 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pyro_decomp.errors import DataError
+from pyro_decomp import arguments
+from pyro_decomp.errors import DataError, RunError
 from pyro_decomp.sweep.combinations import Combination, Comparison, find
 from pyro_decomp.sweep.intervals import mean_interval
 from pyro_decomp.sweep.naming import value_text
@@ -40,7 +41,10 @@ def compare(
         RunError: A path holds no run, or one cannot be read.
         DataError: No run has an argument of that name, or no run that finished such a quantity.
     """
+    arguments.annotated(compare, locals())
     places = [paths] if isinstance(paths, str | os.PathLike) else paths
+    if not places:
+        raise RunError("paths: expected at least one run or sweep, got none")
     rows = [row for place in places for row in rows_of(Path(place))]
     varying = _varying(rows)
     known = list(dict.fromkeys([FILE, *(name for row in rows for name in row.arguments)]))

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from pyro_decomp.arguments import LARGEST_SEED
 from pyro_decomp.ensemble.members import Member
 from pyro_decomp.errors import ExperimentError
 from pyro_decomp.experiment_file import ExperimentFile
@@ -16,7 +17,6 @@ from pyro_decomp.sweep.naming import member_name, value_text
 from pyro_decomp.sweep.words import split_values, unquoted
 
 MOST_MEMBERS = 100_000
-LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
+from pyro_decomp import arguments
+
 
 @dataclass(frozen=True)
 class MeanInterval:
@@ -57,11 +59,11 @@ def mean_interval(values: ArrayLike | Sequence[float], level: float = 0.95) -> M
         values: The values [n]; n may be 0 or 1, and then there is no interval.
         level: Its probability :math:`\ell`, between 0 and 1.
     """
+    arguments.annotated(mean_interval, locals())
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1:
         raise ValueError(f"values: expected shape (n,), got {x.shape}")
-    if not 0 < level < 1:
-        raise ValueError(f"level: expected a number between 0 and 1, got {level!r}")
+    arguments.number("(0, 1)", level=level)
     if len(x) < 2:
         return MeanInterval(float(x[0]) if len(x) else math.nan, None, len(x))
     quantile = stdtrit(len(x) - 1, (1 + level) / 2)

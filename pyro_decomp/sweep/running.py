@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pyro_decomp import ensemble, evaluation
+from pyro_decomp import arguments, ensemble, evaluation
 from pyro_decomp.ensemble.members import Item, Member
 from pyro_decomp.errors import ExperimentError
 from pyro_decomp.experiment_file import ExperimentFile
@@ -80,12 +80,15 @@ def sweep(
         RunError: The folder cannot be used as asked.
         SweepInterrupted: The user stopped it.
     """
+    with arguments.raised_as(ExperimentError):
+        arguments.annotated(sweep, locals())
+        arguments.one_of(("auto", "batched", "processes"), way=way)
+        arguments.whole(**arguments.given(num_workers=num_workers))
+        arguments.device(device=device)
     source = file if isinstance(file, ExperimentFile) else ExperimentFile.read(file, seed=0)
     evaluation.check_names(metrics)
     grid = make_grid(source, values, seeds)
     size = (usable_processors() if device == "cpu" else 1) if num_workers is None else num_workers
-    if size < 1:
-        raise ExperimentError(f"num_workers: expected a positive whole number, got {size}")
     folder = SweepFolder(out)
     description = describe(source, grid, device, metrics)
     folder.check(description, resume=resume, force=force)

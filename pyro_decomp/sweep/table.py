@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pyro_decomp import arguments
 from pyro_decomp.sweep.naming import value_text
 from pyro_decomp.sweep.rows import Row, rows_of_sweep
 
@@ -39,6 +40,7 @@ def read_table(path: str | os.PathLike[str]) -> pa.Table:
     Raises:
         RunError: There is no sweep, or it cannot be read.
     """
+    arguments.annotated(read_table, locals())
     return as_table(rows_of_sweep(Path(path)))
 
 

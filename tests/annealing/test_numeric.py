@@ -159,17 +159,17 @@ def test_masked_entries_count_nothing() -> None:
 
 @pytest.mark.parametrize("beta", [0.0, -1.0, math.nan, torch.tensor(-2.0)])
 def test_the_power_is_positive(beta: float | Tensor) -> None:
-    with pytest.raises(ValueError, match="beta: expected a positive power, got"):
+    with pytest.raises(ValueError, match="beta: expected a positive number, got"):
         annealed(dist.Normal(0.0, 1.0), beta)
 
 
 def test_the_power_is_one_number() -> None:
-    with pytest.raises(ValueError, match=r"beta: expected one power, got a tensor of shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"beta: expected a positive number, got shape \(2,\)"):
         annealed(dist.Normal(0.0, 1.0), torch.ones(2))
 
 
 def test_at_least_two_draws() -> None:
-    with pytest.raises(ValueError, match="num_samples: expected at least 2, got 1"):
+    with pytest.raises(ValueError, match=r"num_samples: expected .* at least 2, got 1"):
         AnnealedMixture(dist.MixtureSameFamily(EQUAL, dist.Normal(ZEROS, 1.0)), 2.0, num_samples=1)
 
 

@@ -48,12 +48,12 @@ def test_what_is_no_value_is_named() -> None:
     for index in (-1, 24):
         with pytest.raises(DataError, match=f"index: expected 0 to 23 for toys, got {index}"):
             GRID.factors([0, index])
-    with pytest.raises(DataError, match="n: expected a number of draws, got -2"):
+    with pytest.raises(DataError, match="n: expected a whole number of at least 0, got -2"):
         GRID.sample_factors(-2)
 
 
 def test_there_is_something_to_vary() -> None:
     with pytest.raises(DataError, match="toys: expected at least one factor, got none"):
         FactorGrid("toys", {})
-    with pytest.raises(DataError, match="toys: expected a value or more for shade, got 0"):
+    with pytest.raises(DataError, match="toys: shade: expected a positive whole number, got 0"):
         FactorGrid("toys", {"kind": 2, "shade": 0})

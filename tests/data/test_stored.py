@@ -47,7 +47,9 @@ def test_values_are_divided_if_that_is_asked_for(tmp_path: Path) -> None:
         assert torch.equal(stored[:], expected)
         assert torch.equal(stored[torch.tensor([2, 1])], expected[[2, 1]])
     for divisor in (0, float("nan"), float("inf")):
-        with pytest.raises(DataError, match=r"divisor: expected a finite number other than 0, got"):
+        with pytest.raises(
+            DataError, match=r"divisor: expected a finite number( other than 0)?, got"
+        ):
             StoredArray(array, divisor=divisor)
 
 

@@ -119,15 +119,13 @@ def test_a_batch() -> None:
 
 def test_arguments_are_checked() -> None:
     one = torch.ones(())
-    with pytest.raises(
-        ValueError, match=r"sizes: expected positive lengths of groups, got \(2, 0\)"
-    ):
+    with pytest.raises(ValueError, match=r"sizes\[1\]: expected a positive whole number, got 0"):
         LpNested((2, 0), torch.ones(2), one, torch.ones(2))
     with pytest.raises(ValueError, match="inner: expected length 2, got shape"):
         LpNested((2, 1), torch.ones(3), one, torch.ones(2))
     with pytest.raises(ValueError, match="scale"):
         LpNested((2, 1), torch.ones(2), one, -torch.ones(2))
-    with pytest.raises(ValueError, match="inner, outer: expected positive numbers"):
+    with pytest.raises(ValueError, match="inner: expected a positive number, got 0"):
         IndependentSubspaces((2, 1), inner=0.0)
 
 

@@ -32,7 +32,7 @@ def test_a_batch() -> None:
 
 
 def test_arguments_are_checked() -> None:
-    with pytest.raises(ValueError, match="dim: expected at least 2, got 1"):
+    with pytest.raises(ValueError, match="dim: expected a whole number of at least 2, got 1"):
         UniformSphere(1)
     with pytest.raises(ValueError, match="within the support"):
         UniformSphere(3).log_prob(torch.ones(3))

@@ -197,6 +197,6 @@ def test_a_family_of_ones_own_is_scored_too(draws: dist.TorchDistribution) -> No
 @pytest.mark.parametrize("num_samples", [0, -3])
 def test_arguments_are_checked(num_samples: int) -> None:
     with pytest.raises(
-        ValueError, match=f"num_samples: expected at least 1 or None, got {num_samples}"
+        ValueError, match=f"num_samples: expected a positive whole number, got {num_samples}"
     ):
         InclusiveKL(num_samples)

@@ -269,12 +269,12 @@ class TestDivergences:
     def test_arguments_are_checked(self) -> None:
         with pytest.raises(TypeError, match="kernel"):
             MMD("rbf")
-        with pytest.raises(ValueError, match="num_samples: expected at least 2 or None, got 1"):
+        with pytest.raises(ValueError, match=r"num_samples: expected .* at least 2, got 1"):
             DimensionwiseMMD(num_samples=1)
-        with pytest.raises(ValueError, match="bandwidth: expected a positive number"):
+        with pytest.raises(ValueError, match=r"bandwidth: expected a (positive|finite) number"):
             RBF(0.0)
         for scales in ((), (1.0, -1.0)):
-            with pytest.raises(ValueError, match="scales: expected positive numbers"):
+            with pytest.raises(ValueError, match=r"scales.*: expected .* numbers?"):
                 InverseMultiquadratic(scales)
         x = torch.randn(5, 2)
         with pytest.raises(ValueError, match="y: expected at least 2 rows, got 1"):

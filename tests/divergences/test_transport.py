@@ -163,11 +163,11 @@ def test_every_argument_changes_it() -> None:
 
 
 def test_arguments_are_checked() -> None:
-    with pytest.raises(ValueError, match="num_projections: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"num_projections: expected .*, got 0"):
         SlicedWasserstein(0)
-    with pytest.raises(ValueError, match=r"p: expected a number from 1, got 0\.5"):
+    with pytest.raises(ValueError, match=r"p: expected a finite number of at least 1, got 0\.5"):
         SlicedWasserstein(p=0.5)
-    with pytest.raises(ValueError, match="num_samples: expected at least 2 or None, got 1"):
+    with pytest.raises(ValueError, match=r"num_samples: expected .* at least 2, got 1"):
         EnergyDistance(num_samples=1)
     with pytest.raises(ValueError, match="x: expected at least 2 rows, got 1"):
         energy_distance(torch.zeros(1, 2), torch.zeros(3, 2))

@@ -150,7 +150,7 @@ def test_a_family_without_a_rule_is_refused() -> None:
 
 @pytest.mark.parametrize("beta", [0.0, -1.0, float("nan")])
 def test_the_power_is_positive(beta: float) -> None:
-    with pytest.raises(ValueError, match="beta: expected a positive power, got"):
+    with pytest.raises(ValueError, match="beta: expected a positive number, got"):
         AnnealedPriorELBO(beta)
 
 

@@ -348,7 +348,7 @@ def test_one_datum_and_a_larger_batch_than_data(objective: Objective) -> None:
 
 
 def test_arguments_are_checked(objective: Objective) -> None:
-    with pytest.raises(ValueError, match="num_particles: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="num_particles: expected a positive whole number, got 0"):
         objective(num_particles=0)
 
 

@@ -54,5 +54,5 @@ def test_the_loss_has_the_scale_of_the_data() -> None:
 
 @pytest.mark.parametrize("beta", [-0.1, float("nan")])
 def test_a_negative_weight_is_refused(beta: float) -> None:
-    with pytest.raises(ValueError, match="beta: expected a weight of at least 0, got"):
+    with pytest.raises(ValueError, match="beta: expected a finite number of at least 0, got"):
         BetaELBO(beta)

@@ -88,7 +88,7 @@ def test_an_infinite_kl_is_logged_and_not_trained() -> None:
 
 def test_arguments_are_checked() -> None:
     for weight in (-1.0, float("nan"), torch.tensor(-1.0)):
-        with pytest.raises(ValueError, match="lambda_: expected a number from 0"):
+        with pytest.raises(ValueError, match="lambda_: expected a finite number of at least 0"):
             WassersteinELBO(weight)
     with pytest.raises(TypeError, match="divergence: expected a Divergence such as MMD"):
         WassersteinELBO(divergence="gan")

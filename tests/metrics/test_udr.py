@@ -100,7 +100,9 @@ def test_arrays_are_checked(runs: list[np.ndarray], kl: object, message: str) ->
 
 
 def test_arguments_are_checked() -> None:
-    with pytest.raises(ValueError, match="similarity: expected 'spearman' or 'lasso', got 'ols'"):
+    with pytest.raises(
+        ValueError, match="similarity: expected one of 'spearman', 'lasso', got 'ols'"
+    ):
         udr([Z, Z], similarity="ols")
     with pytest.raises(ValueError, match="alpha: expected a positive number, got 0"):
         udr([Z, Z], alpha=0)

@@ -184,7 +184,7 @@ def test_frames_of_vectors_move_a_line(d):
         ({"values": [1, 2]}, r"values: expected shape \(3,\), \(2, 3\) or \(1, 2, 3\), got \(2,\)"),
         ({"values": [0, 1, np.inf]}, "values: expected finite numbers"),
         ({"names": ["a"]}, "names: expected 2 names, got 1"),
-        ({"names": "ab"}, "names: expected 2 names, got 'ab'"),
+        ({"names": "ab"}, "names: expected a sequence of strings or None, got 'ab'"),
         ({"information": [1.0]}, r"information: expected shape \(2,\), got \(1,\)"),
         ({"information": [1.0, np.nan]}, "information: expected finite numbers"),
         ({"headings": ["a"]}, "headings: expected 3 names, got 1"),

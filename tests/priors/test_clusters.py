@@ -124,7 +124,7 @@ def test_learning_leaves_the_callers_tensors_alone(build: Callable[[], nn.Module
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: GaussianMixture(LOCS, -1.0), "scale: expected positive numbers"),
+        (lambda: GaussianMixture(LOCS, -1.0), "scale: expected a positive number, got -1"),
         (lambda: GaussianMixture(LOCS, 1.0, torch.tensor([1.0, 0.0, 1.0])), "weights: expected"),
         (lambda: GaussianMixture(LOCS, 1.0, learned=["means"]), "learned: expected 'locs'"),
         (

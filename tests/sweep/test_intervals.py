@@ -48,5 +48,5 @@ def test_in_words(values: list[float], text: str) -> None:
 def test_errors() -> None:
     with pytest.raises(ValueError, match=r"values: expected shape \(n,\), got \(1, 2\)"):
         mean_interval([[1.0, 2.0]])
-    with pytest.raises(ValueError, match="level: expected a number between 0 and 1, got 95"):
+    with pytest.raises(ValueError, match=r"level: expected a number in \(0, 1\), got 95"):
         mean_interval([1.0, 2.0], 95)

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from pyro_decomp import arguments
 from pyro_decomp.plots.latents import width_of
 from pyro_decomp.plots.mosaic import draw_mosaic, mosaic_size
 from pyro_decomp.plots.style import new_figure, styled
@@ -57,6 +58,7 @@ def traversals(
         ValueError: If a shape is none of the above, a value or amount is not finite, names are too
             few or too many, or ``most`` is below one.
     """
+    arguments.annotated(traversals, locals())
     traversal = arrange(
         decoded,
         values,

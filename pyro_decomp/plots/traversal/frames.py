@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from pyro_decomp import arguments
 from pyro_decomp.plots.latents import width_of
 from pyro_decomp.plots.mosaic import gap, mosaic, show
 from pyro_decomp.plots.style import STYLE, new_figure
@@ -53,6 +54,7 @@ def traversal_frames(
     Raises:
         ValueError: As in :func:`traversals`.
     """
+    arguments.annotated(traversal_frames, locals())
     traversal = arrange(
         decoded,
         values,

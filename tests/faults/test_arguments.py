@@ -1,0 +1,35 @@
+"""Every argument of every public function and class refuses what it cannot be, by its name."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults.arguments import public
+
+PUBLIC = [name for name, _ in public()]
+
+
+@pytest.fixture(scope="module")
+def wrongly_taken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "MPLBACKEND": "Agg"}
+    answered = subprocess.run(
+        [sys.executable, "-m", "tests.faults.arguments"],
+        cwd=tmp_path_factory.mktemp("arguments"),
+        env=os.environ | environment,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    found: dict[str, list[str]] = json.loads(answered.stdout)
+    return found
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_what_an_argument_cannot_be_is_refused_by_its_name(
+    name: str, wrongly_taken: dict[str, list[str]]
+) -> None:
+    assert wrongly_taken[name] == []

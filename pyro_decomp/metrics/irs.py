@@ -1,10 +1,12 @@
 """Interventional robustness: how far a code moves while one factor is held."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float, Int
 
 from pyro_decomp.metrics.arrays import as_codes, as_factors
-from pyro_decomp.metrics.bootstrap import interval
+from pyro_decomp.metrics.bootstrap import estimate, without_interval
 from pyro_decomp.metrics.score import Score
 
 
@@ -61,18 +63,31 @@ def irs(
         "seed": seed,
     }
     if not varies.any():
-        return Score("irs", 0.0, None, variant, {"matrix": np.zeros((0, levels.shape[1]))})
+        return Score(
+            name="irs",
+            value=0.0,
+            variant=variant,
+            details={"matrix": np.zeros((0, levels.shape[1]))},
+            **without_interval("no code varies")._asdict(),
+        )
     matrix, weights = _matrix(z, levels, quantile)
     value = _score(matrix, weights)
-    bounds = interval(
+    likely = estimate(
         lambda rows: _score(*_matrix(z[rows], levels[rows], quantile)),
         len(z),
         value=value,
         num_resamples=num_resamples,
         seed=seed,
         bounds=(0.0, 1.0),
+        order=math.inf,
     )
-    return Score("irs", value, bounds, variant, {"matrix": matrix, "weights": weights})
+    return Score(
+        name="irs",
+        value=value,
+        variant=variant,
+        details={"matrix": matrix, "weights": weights},
+        **likely._asdict(),
+    )
 
 
 def _score(matrix: Float[np.ndarray, "d k"], weights: Float[np.ndarray, " d"]) -> float:

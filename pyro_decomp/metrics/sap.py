@@ -6,10 +6,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from pyro_decomp.metrics.arrays import Factors, as_codes, as_factors
-from pyro_decomp.metrics.bootstrap import interval
+from pyro_decomp.metrics.bootstrap import estimate
 from pyro_decomp.metrics.held_out import held_out_split
 from pyro_decomp.metrics.scikit import scikit
 from pyro_decomp.metrics.score import Score
+from pyro_decomp.metrics.varying import standardised
 
 
 def sap(
@@ -63,8 +64,7 @@ def sap(
             f"continuous: expected columns that vary, of {list(levels.columns)}, got {unknown}"
         )
     train, test = held_out_split(len(z), held_out, seed)
-    scale = z[train].std(0)
-    z = (z - z[train].mean(0)) / np.where(scale > 0, scale, 1.0)
+    z = standardised(z, of=z[train])
     discrete = np.array([column not in continuous for column in levels.columns])
     right = _right(z, levels, train, test, discrete)
     values = levels.numbers()[test]
@@ -83,9 +83,9 @@ def sap(
     return Score(
         name="sap",
         value=value,
-        interval=interval(
+        **estimate(
             statistic, len(test), value=value, num_resamples=num_resamples, seed=seed, bounds=(0, 1)
-        ),
+        )._asdict(),
         variant={
             "discrete": "linear SVM, C = 0.01",
             "continuous": sorted(continuous),

@@ -24,7 +24,8 @@ OF_FACTORS = frozenset(name for name, (_, needs) in METRICS.items() if "factors"
 DENSITIES = 2**30  # of density_mig, if that leaves enough samples
 MIN_DENSITY_SAMPLES, MAX_DENSITY_SAMPLES = 300, 10_000
 
-UNWEIGHTED = "the data have weights, of which the metrics of codes take none"
+WEIGHTED = frozenset({"density_mig"})  # takes the weights of data
+UNWEIGHTED = "the data have weights, which this metric does not take"
 
 
 def scores(
@@ -43,7 +44,8 @@ def scores(
     a site whose prior is a product of something other than Normals is mapped to Normal first by
     :func:`pyro_decomp.metrics.normal_scores`, as ``variant["mapped"]`` tells. The others get the
     continuous sites as they are; ``divergence_from_prior`` gets sampled codes, and ``density_mig``
-    the encodings of all data.
+    the encodings of all data. Where these have weights, that one alone takes them, and the others
+    are left out.
 
     Args:
         run: The run.
@@ -66,10 +68,11 @@ def scores(
         theirs = None if before is None else Encoder(before, data, seed)
     except ModelError as error:  # the programs do not take some of the data
         return found, dict.fromkeys((name for name in SCORES if name in only), str(error))
-    if mine.weighted:
-        return {}, {name: UNWEIGHTED for name in SCORES if name in only}
     for name in SCORES:
         if name not in only:
+            continue
+        if mine.weights is not None and name not in WEIGHTED:
+            left_out[name] = UNWEIGHTED
             continue
         if factors is None and name in OF_FACTORS:
             left_out[name] = "the experiment has no factors of these data"
@@ -95,7 +98,7 @@ def _score(
     if name == "density_mig":
         with torch.no_grad():
             encodings = encoder.encodings
-        arguments["num_samples"] = _affordable(encodings)
+        arguments |= {"num_samples": _affordable(encodings), "weights": encoder.weights}
         assert known is not None
         return metric(encodings, known[encoder.valid], seed=seed, **arguments)
     if name == "divergence_from_prior":

@@ -6,9 +6,9 @@ from jaxtyping import Float
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_codes
 from pyro_decomp.metrics.bootstrap import (
-    NOT_ASKED_FOR,
     Estimate,
     half_samples,
+    why_no_halves,
     without_interval,
 )
 from pyro_decomp.metrics.score import Score
@@ -65,12 +65,10 @@ def _estimate(
     z: Float[np.ndarray, "n d"], value: float, threshold: float, num_resamples: int, seed: int
 ) -> Estimate:
     """How many dimensions are active in nearly all halves of the rows, and in more than a few."""
-    if len(z) < 4:
-        return without_interval(f"halves need at least 4 rows, and there are {len(z)}")
+    if reason := why_no_halves(len(z), num_resamples):
+        return without_interval(reason)
     halves = half_samples(len(z), num_resamples, seed)
     active = [z[rows].var(0, ddof=1) > threshold for rows in halves]
-    if not active:
-        return without_interval(NOT_ASKED_FOR)
     share = np.mean(active, axis=0)
     low, high = float((share >= 0.975).sum()), float((share > 0.025).sum())
     return Estimate(value, (min(low, value), max(high, value)))

@@ -77,6 +77,24 @@ def as_codes(
     return array
 
 
+def as_array(value: object, name: str) -> NDArray[Any]:
+    """A tensor, or what numpy makes into an array, as an array.
+
+    Args:
+        value: It.
+        name: What errors call it.
+
+    Raises:
+        DataError: Its rows are of different lengths.
+    """
+    for method in ("detach", "cpu"):  # a tensor, without importing torch for it
+        value = getattr(value, method)() if hasattr(value, method) else value
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise DataError(f"{name}: expected rows of one length, got a ragged list") from error
+
+
 def as_factors(factors: object, name: str = "factors", *, num_rows: int) -> Factors:
     """Factors as levels counted from 0, without those that do not vary.
 
@@ -114,12 +132,7 @@ def as_factors(factors: object, name: str = "factors", *, num_rows: int) -> Fact
 
 def _matrix(value: object, name: str, num_rows: int | None) -> NDArray[Any]:
     """An array of two axes, neither of them empty."""
-    for method in ("detach", "cpu"):  # a tensor, without importing torch for it
-        value = getattr(value, method)() if hasattr(value, method) else value
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise DataError(f"{name}: expected rows of one length, got a ragged list") from error
+    array = as_array(value, name)
     if array.ndim != 2 or array.size == 0:
         raise DataError(f"{name}: expected an array [n, columns], got shape {array.shape}")
     if num_rows is not None and len(array) != num_rows:

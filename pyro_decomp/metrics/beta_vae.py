@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from pyro_decomp.metrics.arrays import Factors, as_codes, as_factors
-from pyro_decomp.metrics.bootstrap import estimate
+from pyro_decomp.metrics.bootstrap import estimate_of_accuracy
 from pyro_decomp.metrics.pool import Pool
 from pyro_decomp.metrics.scikit import scikit
 from pyro_decomp.metrics.score import Score
@@ -65,16 +65,16 @@ def beta_vae_score(
     levels = as_factors(factors, num_rows=len(z))
     sizes, generator = (num_points, num_held_out), np.random.default_rng(seed)
 
-    def accuracy(rows: Int[np.ndarray, " m"]) -> float:
-        return _share_right(_confusion(z[rows], levels.take(rows), sizes, pairs_of, generator))
+    def counted(rows: Int[np.ndarray, " m"]) -> tuple[int, int]:
+        return _right(_confusion(z[rows], levels.take(rows), sizes, pairs_of, generator))
 
     confusion = _confusion(z, levels, sizes, pairs_of, generator)
-    value = _share_right(confusion)
+    first = _right(confusion)
     return Score(
         name="beta_vae_score",
-        value=value,
-        **estimate(
-            accuracy, len(z), value=value, num_resamples=num_resamples, seed=seed, bounds=(0, 1)
+        value=first[0] / first[1],
+        **estimate_of_accuracy(
+            counted, first, len(z), num_resamples=num_resamples, seed=seed
         )._asdict(),
         variant={
             "classifier": "logistic regression",
@@ -90,8 +90,8 @@ def beta_vae_score(
     )
 
 
-def _share_right(confusion: Int[np.ndarray, "k k"]) -> float:
-    return float(np.trace(confusion) / confusion.sum())
+def _right(confusion: Int[np.ndarray, "k k"]) -> tuple[int, int]:
+    return int(np.trace(confusion)), int(confusion.sum())
 
 
 def _confusion(
@@ -99,9 +99,10 @@ def _confusion(
     factors: Factors,
     sizes: tuple[int, int],
     pairs_of: int,
-    generator: np.random.Generator,
+    seed: int | np.random.Generator,
 ) -> Int[np.ndarray, "k k"]:
     """Counts of true and told factor, of a classifier trained on the first part."""
+    generator = np.random.default_rng(seed)  # a generator goes on where it is
     z = standardised(z)
     pool = Pool(factors)
     k, (train, _) = len(factors.columns), sizes

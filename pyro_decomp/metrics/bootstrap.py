@@ -1,16 +1,15 @@
 """Confidence intervals over data rows, by half samples drawn without replacement."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 
 # scipy is loaded once there is something to score.
 # ruff: noqa: PLC0415
-
-NOT_ASKED_FOR = "none was asked for (num_resamples = 0)"
 
 
 class Estimate(NamedTuple):
@@ -30,6 +29,19 @@ class Estimate(NamedTuple):
 def without_interval(reason: str) -> Estimate:
     """No interval, and why."""
     return Estimate(None, None, reason)
+
+
+def why_no_halves(num_rows: int, num_resamples: int, *, least: int = 4) -> str | None:
+    """Why there can be no interval by halves; None where there can.
+
+    Args:
+        num_rows: n.
+        num_resamples: How many halves are asked for.
+        least: How many rows there must be.
+    """
+    if num_resamples == 0:
+        return "none was asked for (num_resamples = 0)"
+    return None if num_rows >= least else f"expected at least {least} rows, got {num_rows}"
 
 
 def interval(
@@ -114,11 +126,58 @@ def estimate(
     order: float = 1.0,
 ) -> Estimate:
     """:func:`interval` with its centre, the corrected value; takes the same arguments."""
-    if num_rows < 4:
-        return without_interval(f"halves need at least 4 rows, and there are {num_rows}")
+    if reason := why_no_halves(num_rows, num_resamples):
+        return without_interval(reason)
     value = statistic(np.arange(num_rows)) if value is None else value
     halves = [statistic(rows) for rows in half_samples(num_rows, num_resamples, seed)]
     return estimate_from_halves(value, halves, level=level, bounds=bounds, order=order)
+
+
+def estimate_of_accuracy(
+    counted: Callable[[Int[np.ndarray, " m"]], tuple[int, int]],
+    first: tuple[int, int],
+    num_rows: int,
+    *,
+    num_resamples: int,
+    seed: int,
+) -> Estimate:
+    """:func:`estimate` of the share of random questions about rows that are answered rightly.
+
+    The correction doubles the questions' noise in t, so that t is the mean of four sets of
+    questions about all rows: c then has that of one, as each half has. The interval holds that of
+    Clopper & Pearson (1934) for the questions of these four alone, without which a share of 1 would
+    have an interval of no width.
+
+    Args:
+        counted: Maps indices of rows to the right answers among new questions about them, and the
+            number of questions.
+        first: The same of all rows, already counted.
+        num_rows: n; fewer than 4 have no interval.
+        num_resamples: How many halves, at least 2; 0 for no interval.
+        seed: Of the halves.
+    """
+    from scipy.special import betaincinv
+
+    if reason := why_no_halves(num_rows, num_resamples):
+        return without_interval(reason)
+    every = np.arange(num_rows)
+    right, total = np.sum([first, *(counted(every) for _ in range(3))], axis=0).tolist()
+
+    def share(rows: Int[np.ndarray, " half"]) -> float:
+        found, asked = counted(rows)
+        return found / asked
+
+    value, bounds = right / total, (0.0, 1.0)
+    found = estimate(
+        share, num_rows, value=value, num_resamples=num_resamples, seed=seed, bounds=bounds
+    )
+    assert found.interval is not None
+    low, high = found.interval
+    if right > 0:
+        low = min(low, float(betaincinv(right, total - right + 1, 0.025)))
+    if right < total:
+        high = max(high, float(betaincinv(right + 1, total - right, 0.975)))
+    return Estimate(found.corrected, (low, high))
 
 
 def half_samples(
@@ -145,7 +204,7 @@ def half_samples(
 
 def estimate_from_halves(
     value: float,
-    halves: Sequence[float],
+    halves: ArrayLike,
     *,
     level: float = 0.95,
     bounds: tuple[int | float, int | float] = (-np.inf, np.inf),
@@ -161,7 +220,7 @@ def estimate_from_halves(
 
     Args:
         value: t, of all rows.
-        halves: Values on the rows of :func:`half_samples`; none of them for no interval.
+        halves: Values on the rows of :func:`half_samples` [R]; none of them for no interval.
         level: Probability that the interval covers the population's value.
         bounds: Least and largest value there can be.
         order: That of the bias.
@@ -176,16 +235,17 @@ def estimate_from_halves(
         raise ValueError(f"level: expected a number between 0 and 1, got {level}")
     if not order > 0:
         raise ValueError(f"order: expected a number above 0, got {order}")
-    if len(halves) == 0:
-        return without_interval(NOT_ASKED_FOR)
+    of_halves = np.asarray(halves, dtype=np.float64)
+    if reason := why_no_halves(0, len(of_halves), least=0):
+        return without_interval(reason)
     gain = 1 / (2**order - 1)
-    centre = value + gain * (value - np.mean(halves))
-    variance = np.var(halves, ddof=1)
+    centre = value + gain * (value - of_halves.mean())
+    variance = of_halves.var(ddof=1)
     if quarters is not None:
-        corrected = halves + gain * (halves - quarters.mean(1))
+        corrected = of_halves + gain * (of_halves - quarters.mean(1))
         added = gain**2 * quarters.var(1, ddof=1).mean() / quarters.shape[1]
         variance = max(variance, corrected.var(ddof=1) - added)
-    noise = math.sqrt(variance * (1 + gain**2 / len(halves)))
-    reach = stdtrit(len(halves) - 1, (1 + level) / 2) * noise
+    noise = math.sqrt(variance * (1 + gain**2 / len(of_halves)))
+    reach = stdtrit(len(of_halves) - 1, (1 + level) / 2) * noise
     low, middle, high = np.clip([centre - reach, centre, centre + reach], *bounds).tolist()
     return Estimate(middle, (low, high))

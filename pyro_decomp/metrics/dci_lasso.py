@@ -42,8 +42,8 @@ def dci_lasso(
 
     Returns:
         The score is :func:`.disentanglement`; in the details are ``completeness``, its
-        ``completeness_corrected`` and ``completeness_interval``, the ``importance`` [d, k], and ``informativeness`` [k], the
-        squared error explained on rows held out, 1 at best.
+        ``completeness_corrected`` and ``completeness_interval``, the ``importance`` [d, k], and
+        ``informativeness`` [k], the squared error explained on rows held out, 1 at best.
 
     Raises:
         DataError: The arrays cannot be used (:mod:`.arrays`), or there are too few rows.

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from pyro_decomp.metrics.arrays import Factors, as_codes, as_factors
-from pyro_decomp.metrics.bootstrap import estimate, without_interval
+from pyro_decomp.metrics.bootstrap import estimate_of_accuracy, without_interval
 from pyro_decomp.metrics.pool import Pool
 from pyro_decomp.metrics.score import Score
 from pyro_decomp.metrics.varying import standardised
@@ -82,8 +82,8 @@ def factor_vae_score(
     z = z[:, kept]
     sizes, generator = (num_votes, num_held_out), np.random.default_rng(seed)
 
-    def accuracy(rows: Int[np.ndarray, " m"]) -> float:
-        return _score(*_votes(z[rows], levels.take(rows), sizes, votes_of, generator))
+    def counted(rows: Int[np.ndarray, " m"]) -> tuple[int, int]:
+        return _right(*_votes(z[rows], levels.take(rows), sizes, votes_of, generator))
 
     value, classifier = 0.0, np.full(len(scale), -1)
     likely = without_interval("no code varies")
@@ -91,9 +91,10 @@ def factor_vae_score(
     if kept.any():
         train, held_out[kept] = _votes(z, levels, sizes, votes_of, generator)
         classifier[kept] = np.array(levels.columns)[train.argmax(1)]
-        value = _score(train, held_out[kept])
-        likely = estimate(
-            accuracy, len(z), value=value, num_resamples=num_resamples, seed=seed, bounds=(0, 1)
+        first = _right(train, held_out[kept])
+        value = first[0] / first[1]
+        likely = estimate_of_accuracy(
+            counted, first, len(z), num_resamples=num_resamples, seed=seed
         )
     return Score(
         name="factor_vae_score",
@@ -125,10 +126,10 @@ def _kept(scale: Float[np.ndarray, " d"], prune_below: float) -> Bool[np.ndarray
     return (scale > 0) & (scale >= prune_below * scale.max())
 
 
-def _score(train: Int[np.ndarray, "d k"], held_out: Int[np.ndarray, "d k"]) -> float:
-    """Share of held-out votes that the majority of the others gets right."""
+def _right(train: Int[np.ndarray, "d k"], held_out: Int[np.ndarray, "d k"]) -> tuple[int, int]:
+    """How many held-out votes the majority of the others gets right, and how many there are."""
     right = held_out[np.arange(len(train)), train.argmax(1)]
-    return float(right.sum() / held_out.sum())
+    return int(right.sum()), int(held_out.sum())
 
 
 def _votes(
@@ -136,9 +137,10 @@ def _votes(
     factors: Factors,
     sizes: tuple[int, int],
     votes_of: int,
-    generator: np.random.Generator,
+    seed: int | np.random.Generator,
 ) -> tuple[Int[np.ndarray, "d k"], Int[np.ndarray, "d k"]]:
     """Votes for (code, factor), in two independent parts; codes are divided by their scale here."""
+    generator = np.random.default_rng(seed)  # a generator goes on where it is
     z = standardised(z)
     pool = Pool(factors)
     d, k = z.shape[1], len(factors.columns)

@@ -8,10 +8,10 @@ from jaxtyping import Bool, Float
 
 from pyro_decomp.metrics.arrays import as_codes, as_factors
 from pyro_decomp.metrics.bootstrap import (
-    NOT_ASKED_FOR,
     Estimate,
     estimate_from_halves,
     half_samples,
+    why_no_halves,
     without_interval,
 )
 from pyro_decomp.metrics.mutual_information import JointHistogram, equal_bins
@@ -71,8 +71,15 @@ def modularity(
 
     information = histogram.mutual_information()
     of_codes = code_modularity(information)
-    halves = [histogram.mutual_information(rows) for rows in half_samples(len(z), num_resamples, seed)]
-    known = _known(histogram, information, seed) if halves else np.zeros(len(of_codes), dtype=bool)
+    details = {"mutual_information": information, "modularity": of_codes}
+    if reason := why_no_halves(len(z), num_resamples):
+        likely = without_interval(reason)
+    else:
+        halves = half_samples(len(z), num_resamples, seed)
+        counted = [histogram.mutual_information(rows) for rows in halves]
+        known = _known(histogram, information, seed)
+        details["unknown"] = np.flatnonzero(~known)
+        likely = _estimate(information, counted, known)
     return Score(
         name="modularity",
         value=float(of_codes.mean()),
@@ -84,12 +91,8 @@ def modularity(
             "num_resamples": num_resamples,
             "seed": seed,
         },
-        details={
-            "mutual_information": information,
-            "modularity": of_codes,
-            **({"unknown": np.flatnonzero(~known)} if halves else {}),
-        },
-        **_estimate(information, halves, known)._asdict(),
+        details=details,
+        **likely._asdict(),
     )
 
 
@@ -99,8 +102,6 @@ def _estimate(
     known: Bool[np.ndarray, " d"],
 ) -> Estimate:
     """From informations that are corrected before they are squared and divided."""
-    if not halves:
-        return without_interval(NOT_ASKED_FOR)
     if not known.any():
         return without_interval("no code knows more of a factor than chance: it would be 0/0")
     bias = np.mean(halves, axis=0) - information  # of all rows; twice that in a half

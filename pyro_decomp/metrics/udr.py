@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float, Int
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_codes
 from pyro_decomp.metrics.bootstrap import (
-    NOT_ASKED_FOR,
     Estimate,
     estimate_from_halves,
     half_samples,
+    why_no_halves,
     without_interval,
 )
 from pyro_decomp.metrics.run_similarity import (
@@ -101,21 +101,22 @@ def udr(
     pairwise = table(slice(None))
     np.fill_diagonal(pairwise, np.nan)
     medians = _medians(pairwise)
-    halves = list(half_samples(len(codes[0]), num_resamples, seed))
+    reason = why_no_halves(len(codes[0]), num_resamples, least=8)
+    halves = [] if reason else list(half_samples(len(codes[0]), num_resamples, seed))
     of_halves = np.array([_medians(table(rows)) for rows in halves])
     of_quarters = np.array(
         [
-            [_medians(table(rows[some])) for some in half_samples(len(rows), QUARTERS, seed + place)]
-            for place, rows in enumerate(halves)
-            if len(rows) >= 4
+            [
+                _medians(table(half[rows]))
+                for rows in half_samples(len(half), QUARTERS, seed + place)
+            ]
+            for place, half in enumerate(halves, start=1)
         ]
     )
 
     def likely(run: int) -> Estimate:
-        if len(codes[0]) < 8:
-            return without_interval(f"quarters need at least 8 rows, there are {len(codes[0])}")
-        if not halves:
-            return without_interval(NOT_ASKED_FOR)
+        if reason:
+            return without_interval(reason)
         return estimate_from_halves(
             float(medians[run]),
             of_halves[:, run],

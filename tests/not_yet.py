@@ -91,14 +91,6 @@ NOT_YET: dict[str, tuple[str, Sequence[str]]] = {  # area: why, and which rows
             "compare([])",
         ],
     ),
-    "coverage": (
-        "issue 11: the bias is taken for another, or the votes' noise is shared",
-        [
-            "modularity, n = 500",
-            "modularity without a code of noise, n = 500",
-            "FactorVAE score of turned codes",
-        ],
-    ),
 }
 
 

@@ -106,11 +106,8 @@ def udr(
     of_halves = np.array([_medians(table(rows)) for rows in halves])
     of_quarters = np.array(
         [
-            [
-                _medians(table(half[rows]))
-                for rows in half_samples(len(half), QUARTERS, seed + place)
-            ]
-            for place, half in enumerate(halves, start=1)
+            [_medians(table(half[some])) for some in half_samples(len(half), QUARTERS, seed + i)]
+            for i, half in enumerate(halves, start=1)
         ]
     )
 

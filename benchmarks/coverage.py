@@ -159,7 +159,7 @@ CASES = {
         {"num_held_out": 20_000},
         truths=20,
     ),
-    "sap": Case(metrics.sap, repeats=100),
+    "sap": Case(metrics.sap, {"continuous": (0, 1, 2), "num_resamples": 20}),
     "dci_lasso": Case(metrics.dci_lasso),
     "modularity": Case(metrics.modularity, corrected=True),
     "explicitness": Case(metrics.explicitness, repeats=100),
@@ -215,22 +215,20 @@ def row(name: str, codes: str, size: int, repeats: int | None) -> str:
         f"{hits / len(found):.3f}",
         len(found),
         f"{coverage.low:.3f} to {coverage.high:.3f}",
-        remark(hits / len(found), coverage.high, ends, case.bounds),
+        remark(coverage, ends, case.bounds),
     ]
     return "| " + " | ".join(map(str, cells)) + " |\n"
 
 
-def remark(covered: float, highest: float, ends: Codes, bounds: tuple[float, float]) -> str:
-    """What is to be said of a coverage."""
-    if highest < LEAST:
+def remark(coverage: Any, ends: Codes, bounds: tuple[float, float]) -> str:
+    """What is to be said of the ends of a coverage's interval."""
+    if coverage.high < LEAST:
         return "**too low**"
-    if covered <= MOST:
-        return ""
     if np.mean(ends[:, 0] == ends[:, 1]) > 0.5:
-        return "without noise: a count, or a value at its bound"
+        return "no noise"
     if np.mean((ends == np.array(bounds)).any(1)) > 0.5:
         return "at a bound"
-    return "**too wide**"
+    return "**too wide**" if coverage.low > MOST else ""
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """How often the 95 % intervals of metrics hold the population's value, by simulation.
 
-    python benchmarks/coverage.py --write docs/coverage_table.md [--only mig,irs] [--quick]
+    python benchmarks/coverage.py --write docs/coverage_table.md [--only mig,irs] [--repeats 20]
 
 Data sets are drawn from three populations of codes, and an interval of each is held against the
 value of the same statistic on a sample of at least 50 times as many rows. Settings are smaller than
@@ -35,7 +35,7 @@ MANY = 100_000
 LEAST, MOST = 0.90, 0.98
 SAMPLES = 500  # codes drawn of encodings
 HEADER = (
-    "<!-- by benchmarks/coverage.py -->\n"
+    "---\norphan: true\n---\n\n<!-- by benchmarks/coverage.py -->\n\n"
     "| metric | codes | rows | population's value | mean value | mean corrected value | covered | "
     "repeats | 95 % of the coverage | |\n|---|---|---|---|---|---|---|---|---|---|\n"
 )
@@ -231,25 +231,26 @@ def remark(coverage: Any, ends: Codes, bounds: tuple[float, float]) -> str:
     return "**too wide**" if coverage.low > MOST else ""
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Write the rows that are missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", type=Path, required=True)
     parser.add_argument("--only", type=lambda names: names.split(","), default=list(CASES))
-    parser.add_argument("--quick", action="store_true", help="20 repeats")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    file: Path = arguments.write
+    parser.add_argument("--rows", type=int, nargs="+", default=NUM_ROWS)
+    parser.add_argument("--repeats", type=int, help="other than those of CASES")
+    options = parser.parse_args(arguments)
+    file: Path = options.write
     known = file.read_text() if file.exists() else HEADER
     file.write_text(known)
-    for name in arguments.only:
+    for name in options.only:
         for codes in POPULATIONS:
-            for size in NUM_ROWS:
+            for size in options.rows:
                 if f"| `{name}` | {codes} | {size:,} |" not in known:
                     with file.open("a") as table:
-                        table.write(row(name, codes, size, 20 if arguments.quick else None))
+                        table.write(row(name, codes, size, options.repeats))
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
     main()

@@ -33,8 +33,9 @@ def irs(
     a value the deviations are too small and the score too high, up to 1 for one datum each.
 
     Dimensions that do not vary are left out; codes of which none varies score 0. The denominator
-    has no limit where codes have none: the score of Gaussian codes creeps up with n. The interval
-    is a little narrow where codes reach as far above their mean as below.
+    has no limit where codes have none: the score of Gaussian codes creeps up with n, and the
+    interval is for no population then. It is around the value itself: the biases of quantiles and
+    of a maximum are of different orders in n, and no correction is known.
 
     Args:
         codes: [n, d], one a row.

@@ -170,7 +170,7 @@ CASES = {
     "effective_sharing": Case(
         of_encodings(metrics.effective_sharing), SAMPLED, **MEANS, bounds=(1.0, np.inf)
     ),
-    "divergence_from_prior": Case(from_prior, FEW, truths=1000, many=500, bounds=UNBOUNDED),
+    "divergence_from_prior": Case(from_prior, FEW, truths=300, many=500, bounds=UNBOUNDED),
     "gaussian_total_correlation": Case(
         of_codes(metrics.gaussian_total_correlation), bounds=UNBOUNDED
     ),

@@ -35,9 +35,9 @@ def modularity(
     In the corrected value informations lose their bias first, by half samples (:func:`.interval`),
     and are squared and divided then: the square of what independent pairs have by chance falls as
     1/n², other biases as 1/n. A code that knows no more than it does of shuffled factors (the sum
-    of its informations within 4 standard deviations of 20 shuffles) has modularity 0/0, whose rows
-    tell nothing of: ``unknown`` lists these codes. The corrected value takes them as 0, as the
-    definition does, and the interval reaches up by what they could add, 1/d each. There is no
+    of its informations within 4 standard deviations of 20 shuffles) has modularity 0/0, of which
+    the rows tell nothing: ``unknown`` lists these codes. The corrected value takes them as 0, as
+    the definition does, and the interval reaches up by what they could add, 1/d each. There is no
     interval where all are such.
 
     Args:
@@ -68,7 +68,6 @@ def modularity(
     z = as_codes(codes)
     levels = as_factors(factors, num_rows=len(z))
     histogram = JointHistogram(equal_bins(z, num_bins), num_bins, levels)
-
     information = histogram.mutual_information()
     of_codes = code_modularity(information)
     details = {"mutual_information": information, "modularity": of_codes}

@@ -146,6 +146,7 @@ UNBOUNDED = (0.0, np.inf)
 CASES = {
     "density_mig": Case(of_encodings(metrics.density_mig), SAMPLED, **MEANS),
     "mig": Case(metrics.mig),
+    "mean_maximal_mutual_information": Case(metrics.mean_maximal_mutual_information),
     "factor_vae_score": Case(
         metrics.factor_vae_score,
         {"num_votes": 1000, "num_held_out": 1000, "votes_of": 8, **FEW},

@@ -1,6 +1,7 @@
 """Whether every datum has a density under the model, found before the first step."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from pyro import poutine
@@ -8,7 +9,7 @@ from pyro.distributions import constraints
 from torch import Tensor, nn
 
 from pyro_decomp.data.batches import AnyData, Batch, Data
-from pyro_decomp.data.checks import column_label
+from pyro_decomp.data.checks import check_finite, column_label
 from pyro_decomp.data.stored import Stored
 from pyro_decomp.errors import DecompError, ModelError
 from pyro_decomp.experiment import Experiment
@@ -16,6 +17,7 @@ from pyro_decomp.modules import in_mode
 from pyro_decomp.program_state import undisturbed
 from pyro_decomp.sites import SampleTrace, Site, data_plate, sample_sites
 from pyro_decomp.support import Constraint, at_edge, elementary, outside, refusal, without_density
+from pyro_decomp.user_code import one_line
 
 BATCH_ELEMENTS = 2**21  # elements of data looked at at once
 BLOCK = 2**18  # elements of data held against a support at once
@@ -48,38 +50,105 @@ def check_data(
     """Check that every observed site has a finite density for all data in memory.
 
     Where a site observes a tensor of the data as it is, under a support that does not depend on the
-    latents, the tensor itself is looked at. Otherwise, and where the data have whole numbers, with
-    which programs may index, the programs are run once over all data, without gradients. Of data
-    that are not in memory the first batch and a sample of 1,000 are looked at. What the programs
-    keep, random generators and buffers are as before afterwards.
+    latents, the tensor itself is looked at. Otherwise, where the data have whole numbers, with
+    which programs may index, and where they have weights, which have to be positive, the programs
+    are run once over all data, without gradients. Of data
+    that are not in memory the first batch and a sample of 1,000 are looked at, also for values that
+    are not finite; :class:`Unseen` looks at the others. What the programs keep, random generators
+    and buffers are as before afterwards.
 
     Args:
         experiment: The programs.
         modules: Its networks.
         data: Training or test data.
         name: What messages call them.
-        first: The model's trace of the first batch of the training data, if it is known; the
-            programs are run on the first of ``data`` otherwise.
+        first: The model's trace of the first batch of the training data, if it is known and these
+            are in memory; the programs are run on the first of ``data`` otherwise.
 
     Raises:
         ModelError: A value has no density, or the programs cannot be run on it; it is named by its
             site, row, column and value.
+        DataError: A value is not finite.
     """
     whole = Data.of(data)
-    rows = _rows(whole)
+    rows = looked_at_first(whole)
+    with looking(experiment, modules):
+        trained_on = Data.of(experiment.data)
+        if first is None or is_stored(whole) or is_stored(trained_on):
+            seen = whole[:PROBED]
+            check_stored(whole, seen, rows, name)
+            first = traced(experiment, seen, rows[:PROBED], name)
+        else:
+            seen = trained_on[:]
+        look = Look(experiment, first, seen, name)
+        for some in rows.split(look.rows_at_once):
+            span = slice(int(some[0]), int(some[-1]) + 1)
+            is_span = span.stop - span.start == len(some)
+            batch = whole[span if is_span else some.to(whole.device)]
+            check_stored(whole, batch, some, name)
+            look.check(batch, some)
+
+
+class Look:
+    """How data are held against the sites that observe them.
+
+    Args:
+        experiment: The programs.
+        first: The model's trace of some data.
+        seen: These.
+        name: What messages call the data.
+    """
+
+    def __init__(
+        self, experiment: Experiment, first: poutine.Trace, seen: Batch, name: str
+    ) -> None:
+        self._experiment, self._name = experiment, name
+        found = [(site, _place(site, axis, seen)) for site, axis in _observed(first)]
+        known = {tensor.untyped_storage().data_ptr() for tensor in seen}
+        needed = [
+            (site, place)
+            for site, place in found
+            if not (_is_real(site) and site["value"].untyped_storage().data_ptr() in known)
+        ]
+        is_weighted = any(isinstance(site["scale"], Tensor) for site in sample_sites(first))
+        self.is_direct = not (
+            is_weighted or _has_indices(seen) or any(place is None for _, place in needed)
+        )
+        self._direct = [(site, place) for site, place in needed if place is not None]
+        self.rows_at_once = max(1, BATCH_ELEMENTS // sum(t[0].numel() for t in seen))
+        if self.is_direct and self._direct:
+            largest = max(seen[place][0].numel() for _, place in self._direct)
+            self.rows_at_once = max(1, BLOCK // largest)
+
+    def check(self, batch: Batch, rows: Tensor) -> None:
+        """Check a batch, by running the programs where its tensors do not tell."""
+        if self.is_direct:
+            for site, place in self._direct:
+                _check_rows(site, batch[place], rows, self._name)
+            return
+        trace = traced(self._experiment, batch, rows, self._name)
+        for site, axis in _observed(trace):
+            _check(site, site["value"], axis, rows, self._name)
+
+
+@contextmanager
+def looking(experiment: Experiment, modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Run programs as in an evaluation, and leave everything as it was."""
     everything = [experiment.model, experiment.guide, *modules]
     with in_mode(modules, training=False), undisturbed(everything), torch.no_grad():
-        source = whole if first is None else Data.of(experiment.data)
-        if first is None:
-            first = _traced(experiment, source[:PROBED], rows[:PROBED], name)
-        sites = list(_observed(first))
-        is_known = [_seen_in_full(*found, source, whole, name) for found in sites]
-        if all(is_known) and not _has_indices(whole):
-            return
-        for some in rows.split(max(1, BATCH_ELEMENTS // whole.datum_size)):
-            batch = whole[some.to(whole.device)]
-            for site, axis in _observed(_traced(experiment, batch, some, name)):
-                _check(site, site["value"], axis, some, name)
+        yield
+
+
+def check_stored(data: Data, batch: Batch, rows: Tensor, name: str) -> None:
+    """Check the tensors of a batch of data that are not in memory.
+
+    Raises:
+        DataError: A value is not finite.
+    """
+    for index, (kept, tensor) in enumerate(zip(data.tensors, batch, strict=True)):
+        if not isinstance(kept, Stored) or kept.is_finite:
+            continue
+        check_finite(tensor, name if len(batch) == 1 else f"{name}[{index}]", rows)
 
 
 def _check(site: Site, value: Tensor, axis: int, rows: Tensor, name: str) -> None:
@@ -106,29 +175,21 @@ def _refuse(  # noqa: PLR0917
     raise refusal(site, value, where, value[first], data=name, is_edge=is_edge)
 
 
-def _seen_in_full(site: Site, axis: int, source: Data, data: Data, name: str) -> bool:
-    """Whether all values of a site are known to be good; checks them where they are data.
+def _place(site: Site, axis: int, seen: Batch) -> int | None:
+    """Which tensor of the data a site observes as it is, under a support that is known; or none.
 
     Args:
-        site: As it was run on the first of ``source``.
+        site: As it was run on ``seen``.
         axis: Of the data in its value.
-        source: What it was run on.
-        data: What is looked at.
-        name: What messages call these.
+        seen: A batch.
     """
-    if _is_real(site):
-        return True
-    if axis != 0 or not _is_fixed(site["fn"].support):
-        return False
     value = site["value"]
-    for tensor, seen in zip(data.tensors, source.tensors, strict=True):
-        if not (isinstance(tensor, Tensor) and isinstance(seen, Tensor)):
-            continue
-        if value.data_ptr() == seen.data_ptr() and value.shape[1:] == seen.shape[1:]:
-            for rows in torch.arange(len(tensor)).split(max(1, BLOCK // seen[0].numel())):
-                _check_rows(site, tensor[rows[0] : rows[-1] + 1], rows, name)
-            return True
-    return False
+    if axis != 0 or not _is_fixed(site["fn"].support):
+        return None
+    for place, tensor in enumerate(seen):
+        if value.data_ptr() == tensor.data_ptr() and value.shape[1:] == tensor.shape[1:]:
+            return place
+    return None
 
 
 def _check_rows(site: Site, tensor: Tensor, rows: Tensor, name: str) -> None:
@@ -146,23 +207,52 @@ def _check_rows(site: Site, tensor: Tensor, rows: Tensor, name: str) -> None:
     found = edge.reshape(len(tensor), -1).any(1).nonzero().flatten()
     size = len(site["value"])
     some = found[torch.arange(size, device=found.device) % len(found)]
-    spoilt = without_density(site["fn"], tensor[some])
+    spoilt = torch.zeros_like(edge)
+    spoilt[some] = without_density(site["fn"], tensor[some])
     if spoilt.any():
-        _refuse(site, tensor[some], spoilt, 0, rows[some.cpu()], name, is_edge=True)
+        _refuse(site, tensor, spoilt, 0, rows, name, is_edge=True)
 
 
-def _traced(experiment: Experiment, batch: Batch, rows: Tensor, name: str) -> poutine.Trace:
+def traced(experiment: Experiment, batch: Batch, rows: Tensor, name: str) -> poutine.Trace:
+    """The model's trace of a batch, or the sentence about the first row that it cannot take."""
     try:
-        guide = SampleTrace()(experiment.guide).get_trace(*batch)
-        return SampleTrace()(poutine.replay(experiment.model, trace=guide)).get_trace(*batch)
+        return _run(experiment, batch)
     except FAILURES as error:
         if isinstance(error, DecompError):
             raise
-        reason = str(error).strip().splitlines()[0]
+        span: slice = slice(0, len(rows))
+        reason: Exception = error
+        is_safe = (
+            batch[0].device.type == "cpu"
+        )  # elsewhere nothing runs after an index out of range
+        while is_safe and span.stop - span.start > 1:
+            middle = (span.start + span.stop) // 2
+            for half in (slice(span.start, middle), slice(middle, span.stop)):
+                if found := _failure(experiment, tuple(tensor[half] for tensor in batch)):
+                    span, reason = half, found
+                    break
+            else:  # it is no one row's
+                break
+        where = f"rows {int(rows[span.start])} to {int(rows[span.stop - 1])}"
+        if span.stop - span.start == 1:
+            where = f"row {int(rows[span.start])}"
+        hint = "" if isinstance(reason, ValueError) else " (are all labels and indices in range?)"
         raise ModelError(
-            f"the programs cannot be run on the {name} of rows {int(rows[0])} to {int(rows[-1])}: "
-            f"{reason} (are all labels and indices in range?)"
+            f"the programs cannot be run on {where} of the {name}: {one_line(reason)}{hint}"
         ) from error
+
+
+def _run(experiment: Experiment, batch: Batch) -> poutine.Trace:
+    guide = SampleTrace()(experiment.guide).get_trace(*batch)
+    return SampleTrace()(poutine.replay(experiment.model, trace=guide)).get_trace(*batch)
+
+
+def _failure(experiment: Experiment, batch: Batch) -> Exception | None:
+    try:
+        _run(experiment, batch)
+    except FAILURES as error:
+        return error
+    return None
 
 
 def _observed(model: poutine.Trace) -> Iterator[tuple[Site, int]]:
@@ -175,17 +265,22 @@ def _observed(model: poutine.Trace) -> Iterator[tuple[Site, int]]:
             yield site, axis
 
 
-def _rows(data: Data) -> Tensor:
+def looked_at_first(data: Data) -> Tensor:
     """All rows, or the first ones and some of the others where they are not in memory."""
     size = len(data)
-    if not any(isinstance(tensor, Stored) for tensor in data.tensors) or size <= 2 * SAMPLED:
+    if not is_stored(data) or size <= 2 * SAMPLED:
         return torch.arange(size)
     spread = torch.arange(SAMPLED) * size // SAMPLED
     return torch.cat([torch.arange(SAMPLED), spread[spread >= SAMPLED]])
 
 
-def _has_indices(data: Data) -> bool:
-    types = {tensor.dtype for tensor in data.tensors}
+def is_stored(data: Data) -> bool:
+    """Whether any of the tensors is not in memory."""
+    return any(isinstance(tensor, Stored) for tensor in data.tensors)
+
+
+def _has_indices(batch: Batch) -> bool:
+    types = {tensor.dtype for tensor in batch}
     return any(not dtype.is_floating_point and dtype != torch.bool for dtype in types)
 
 

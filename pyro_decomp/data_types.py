@@ -23,8 +23,9 @@ def run_on_first(experiment: Experiment, size: int, run: Callable[..., Result]) 
     """Run programs on the first batch, and where they refuse its types, in those that they take.
 
     Data are floating-point numbers, and stay so where the programs can be run on them. Otherwise
-    float64 is tried in torch's default type, and whole numbers of x, such as tokens that look up an
-    embedding, as int64; where that helps, the experiment's data are of that type from then on.
+    float64 is tried in torch's default type, and whole numbers as int64: those of x, such as tokens
+    that look up an embedding, those of the other tensors, such as labels, or both; where that
+    helps, the experiment's data are of that type from then on.
 
     Args:
         experiment: What is run; its data and test data are replaced if other types are needed.
@@ -61,11 +62,13 @@ def _others(batch: Batch) -> Iterator[Types]:
     narrow = tuple(default_type() if dtype == torch.float64 else dtype for dtype in own)
     if narrow != own:
         yield narrow
-    x = batch[0]
-    if x.is_floating_point() and bool((x == x.round()).all()):
-        yield (torch.int64, *own[1:])
-        if narrow[1:] != own[1:]:
-            yield (torch.int64, *narrow[1:])
+    whole = [t.is_floating_point() and bool((t == t.round()).all()) for t in batch]
+    choices = (whole[:1] + [False] * len(whole[1:]), [False, *whole[1:]], whole)
+    for types in dict.fromkeys((own, narrow)):
+        for chosen in choices:
+            if any(chosen):
+                pairs = zip(types, chosen, strict=True)
+                yield tuple(torch.int64 if is_whole else dtype for dtype, is_whole in pairs)
 
 
 def _converted(data: Data, types: Types) -> Data:

@@ -3,12 +3,13 @@
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pyro.distributions import Distribution, Normal
 from torch import Tensor
 
 from pyro_decomp.aggregate_posterior import AggregatePosterior, diagonal_gaussian
 from pyro_decomp.aggregate_posterior.families import data_rows, marginals
+from pyro_decomp.components_of_run import assigned
 from pyro_decomp.data.batches import Data
 from pyro_decomp.encoded import BATCH_ELEMENTS, Encodings, data_counts, draw_prior
 from pyro_decomp.errors import ModelError
@@ -87,6 +88,33 @@ class Encoder:
             for name, value in self.means.items()
         ]
         return torch.cat(columns, -1)
+
+    @cached_property
+    def plain_codes(self) -> Float[Tensor, "n d"]:
+        """Mean codes of all sites as they are, with a column for each value of a discrete site.
+
+        Raises:
+            ModelError: As :attr:`means`.
+        """
+        nodes = self._first.model.nodes
+        columns = []
+        for name, value in self.means.items():
+            fn = nodes[name]["fn"]
+            if fn.has_enumerate_support and not fn.event_shape and len(fn.enumerate_support()) > 2:
+                value = (value[..., None] == value.unique()).flatten(1)  # noqa: PLW2901
+            columns.append(value.double())
+        return torch.cat(columns, -1)
+
+    @cached_property
+    def clusters(self) -> Int[Tensor, " n"] | None:
+        """The prior's component of each mean code; None where the prior has no components.
+
+        See :func:`pyro_decomp.components_of_run.assigned`.
+        """
+        try:
+            return assigned(self._run, self._data, self.rows)
+        except ModelError:
+            return None
 
     @cached_property
     def mapped(self) -> dict[str, str]:

@@ -10,6 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from pyro_decomp.aggregate_posterior import StructuredPosterior
+from pyro_decomp.components_of_run import components
 from pyro_decomp.data.batches import Data
 from pyro_decomp.data_support import check_data
 from pyro_decomp.decomposition_of_run import PARTS, decomposition, mean
@@ -27,7 +28,8 @@ from pyro_decomp.untrained import untrained
 __all__ = ["MEASURES", "check_names", "encode", "evaluate", "seeded", "spread", "write_metrics"]
 
 LOG_PX = "importance_weighted_log_px"
-MEASURES = ("elbo", *PARTS, LOG_PX, *SCORES)
+COMPONENTS = "components"
+MEASURES = ("elbo", *PARTS, LOG_PX, COMPONENTS, *SCORES)
 
 MIN_SAMPLES, MAX_SAMPLES = 1000, 10_000  # samples of q(z), and of p(z), that are scored
 PAIR_ELEMENTS = 2**31  # dimensions times pairs of sample and datum, if that leaves enough samples
@@ -72,6 +74,9 @@ def evaluate(
         The metrics of :mod:`pyro_decomp.metrics` that the codes and, if the experiment has them,
         the factors allow, by name; see :func:`pyro_decomp.scores_of_run.scores`. Beside each is
         that of the encoder before training, unless the run was trained from Python.
+    ``components``
+        How much of the data each component of a mixture prior holds, and which are empty or merged:
+        see :func:`pyro_decomp.components_of_run.components`. Absent where the prior has none.
     ``left_out``
         Why something cannot be measured, by name.
 
@@ -102,6 +107,8 @@ def evaluate(
                 metrics[name] = _measure(
                     run, Data.of(x), wanted, num_importance_samples, factors, before, seed
                 )
+                if only is None:  # most priors have none, which is no fault
+                    metrics[name]["left_out"].pop(COMPONENTS, None)
     return metrics
 
 
@@ -154,6 +161,11 @@ def _measure(  # noqa: PLR0917
             found |= _log_px(run, data, num_importance_samples)
         except ModelError as error:
             left_out[LOG_PX] = str(error)
+    if COMPONENTS in names:
+        try:
+            found[COMPONENTS] = components(run, data, seed=seed)
+        except ModelError as error:
+            left_out[COMPONENTS] = str(error)
     found["scores"] = {}
     if names & set(SCORES):
         found["scores"], others = scores(

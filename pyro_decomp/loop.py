@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from itertools import repeat
@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from pyro_decomp.auxiliary import guide_codes
+from pyro_decomp.blame import blame_gradients, remedy
 from pyro_decomp.data.batches import Batch, Data
 from pyro_decomp.elbo import Estimate
-from pyro_decomp.errors import NonFiniteError, RunError
+from pyro_decomp.errors import DataError, ModelError, NonFiniteError, RunError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.interruption import Interrupted
 from pyro_decomp.joined_optimizer import JoinedUpdate, split_state
@@ -28,6 +29,7 @@ from pyro_decomp.steps import Departed, EagerStep, Execution, GoEager, GraphStep
 from pyro_decomp.steps.auditor import Auditor
 from pyro_decomp.steps.moment import copied
 from pyro_decomp.steps.result import StepResult
+from pyro_decomp.unseen_data import Unseen
 
 BATCH_STREAM, AUXILIARY_STREAM = 2, 3
 MAX_HISTORY_ROWS = 10_000
@@ -95,6 +97,7 @@ class Loop:
                 between=None if _is_own(report) else report,
             )
         self._update = self._update_of_step()
+        self._unseen = Unseen(experiment, state.modules, seed, BATCH_STREAM, AUXILIARY_STREAM)
         self.step = 0
         self.history: History = {}
         self._log_every = -(-experiment.total_steps // MAX_HISTORY_ROWS)
@@ -188,6 +191,7 @@ class Loop:
         stream = partial(batches, self.experiment, self.seed, step=self.step)
         others = stream(AUXILIARY_STREAM) if self.auxiliaries else repeat(None)
         for batch, other in zip(stream(BATCH_STREAM), others, strict=False):
+            self._check_unseen(batch, other)
             values = self._take_step(batch, other)
             self.step += 1
             epoch = (self.step - 1) // per_epoch + 1
@@ -203,6 +207,18 @@ class Loop:
             if self.step == total or self._checkpoint_is_due():
                 self.save()
 
+    def _check_unseen(self, batch: Batch, other: Batch | None) -> None:
+        """Check data that are trained on for the first time.
+
+        Raises:
+            ModelError, DataError: They cannot be; the run is saved as it is before this step.
+        """
+        try:
+            self._unseen.check(self.step, batch, other)
+        except (ModelError, DataError):
+            self.save()
+            raise
+
     def _checkpoint_is_due(self) -> bool:
         return time.monotonic() - self._saved_at > max(1.0, CHECKPOINT_SHARE * self._save_cost)
 
@@ -213,7 +229,12 @@ class Loop:
         result = self._computed(batch)
         if isinstance(self._update, JoinedUpdate) and self.compute.vector is None:
             self._separate()
-        self._check_gradients(self.compute.trained, self.compute.gradients, norm=result.norm)
+        norm, trained = result.norm, self.compute.trained
+        if norm is None:
+            norm = _norm(trained)
+        if not math.isfinite(norm):
+            self._blame_gradients(result, batch)
+        self._clip(trained, norm)
         self._update()
         losses = {}
         if other is not None and result.estimate is not None:
@@ -284,6 +305,9 @@ class Loop:
         losses = {}
         guide = self.state.program.unmoved(self.experiment.guide)
         codes = cache(partial(guide_codes, guide, *other))
+        of_its = "try a smaller learning rate of its optimiser"
+        if self.step == 0:
+            of_its = "no step was taken before it, so it is in the network or its codes"
         for name, auxiliary in self.auxiliaries.items():
             optimizer = self.auxiliary_optimizers[name]
             loss = auxiliary.loss(estimate.pairs[0], codes)
@@ -291,14 +315,13 @@ class Loop:
             if not math.isfinite(losses[f"{name}_loss"]):
                 raise NonFiniteError(
                     f"step {self.step + 1}: {name}_loss = {loss.item()}; the last checkpoint is "
-                    "kept (try a smaller learning rate of its optimiser)"
+                    f"kept ({of_its})"
                 )
             optimizer.zero_grad()
             loss.backward()
             weights = self._auxiliary_parameters(name)
-            self._check_gradients(
-                list(weights.values()), partial(_gradients, weights), is_clipped=False
-            )
+            if not math.isfinite(_norm(weights.values())):
+                raise NonFiniteError(blame_gradients(_gradients(weights), of_its, self.step + 1))
             optimizer.step()
         return losses
 
@@ -306,26 +329,23 @@ class Loop:
         weights = self.auxiliaries[name].module.named_parameters()
         return {f"{name}.{n}": weight for n, weight in weights}
 
-    def _check_gradients(
-        self,
-        trained: list[Tensor],
-        by_name: Callable[[], Mapping[str, Tensor]],
-        *,
-        is_clipped: bool = True,
-        norm: float | None = None,
-    ) -> None:
-        if norm is None:
-            found = [p.grad for p in trained if p.grad is not None]
-            norm = torch.nn.utils.get_total_norm(found).item()
-        if not math.isfinite(norm):
-            culprits = [n for n, g in by_name().items() if not bool(g.isfinite().all())]
-            raise NonFiniteError(
-                f"step {self.step + 1}: the gradient of {', '.join(culprits) or 'the parameters'} "
-                "is not finite; the last checkpoint is kept (try a smaller learning rate, or "
-                "clip_grad_norm)"
-            )
+    def _blame_gradients(self, result: StepResult, batch: Batch) -> None:
+        """Say which gradients are not finite, and what may help.
+
+        Raises:
+            NonFiniteError: Always; it may be the objective's, if the programs now say so.
+        """
+        step, estimate = self.step + 1, result.estimate
+        if estimate is None:
+            programs = EagerStep(self.experiment, self.state, self.execution.precision)
+            estimate, _ = programs.estimate(batch, step)
+        hint = remedy(estimate, batch, step)
+        hint += ", or clip_grad_norm" if "learning rate" in hint else ""
+        raise NonFiniteError(blame_gradients(self.compute.gradients(), hint, step))
+
+    def _clip(self, trained: list[Tensor], norm: float) -> None:
         limit = self.experiment.clip_grad_norm
-        if is_clipped and limit is not None:
+        if limit is not None:
             torch.nn.utils.clip_grads_with_norm_(
                 trained, limit, torch.tensor(norm, dtype=trained[0].dtype)
             )
@@ -352,6 +372,11 @@ def batches(experiment: Experiment, seed: int, stream: int, step: int = 0) -> It
     for epoch in range(step // per_epoch, experiment.epochs):
         first = step % per_epoch if epoch == step // per_epoch else 0
         yield from data.shuffled(size, seed=derive(seed, stream, epoch), first=first)
+
+
+def _norm(trained: Iterable[Tensor]) -> float:
+    """Of the whole gradient."""
+    return torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None]).item()
 
 
 def _gradients(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:

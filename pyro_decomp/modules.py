@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from pyro_decomp.errors import ModelError
 from pyro_decomp.reachable import PLAIN, places
 
 
@@ -43,7 +44,12 @@ def in_mode(modules: Sequence[nn.Module], *, training: bool) -> Iterator[None]:
 
 @contextmanager
 def buffers_kept(modules: Iterable[nn.Module]) -> Iterator[Callable[[], None]]:
-    """Put back buffers afterwards, or what they became if the function that is given is called."""
+    """Put back buffers afterwards, or what they became if the function that is given is called.
+
+    Raises:
+        ModelError: It is called, and a buffer has become one of another shape, or of a type that
+            its own does not hold, which no checkpoint of the run could be put back into.
+    """
     parts = {part: None for module in modules for part in module.modules()}
     originals = [
         (part, name, buffer)
@@ -57,10 +63,43 @@ def buffers_kept(modules: Iterable[nn.Module]) -> Iterator[Callable[[], None]]:
     try:
         yield lambda: accepted.append(True)
     finally:
+        became = [getattr(part, name) for part, name, _ in originals]
         for part, name, buffer in originals:
-            if accepted and not torch.equal(buffer, getattr(part, name)):
-                buffer.data.copy_(getattr(part, name))
             setattr(part, name, buffer)
+        if accepted:
+            for (part, name, buffer), now in zip(originals, became, strict=True):
+                _keep(now, buffer, f"the buffer '{name}' of {type(part).__name__}")
+
+
+def _keep(now: Tensor, buffer: Tensor, called: str) -> None:
+    """Give a buffer the values that it came to have."""
+    fits = torch.promote_types(now.dtype, buffer.dtype) == buffer.dtype
+    if now.shape != buffer.shape or not fits:
+        raise ModelError(
+            f"{called} became {_kind(now)} as the programs ran: expected {_kind(buffer)}, as it "
+            "was; register it with the shape and type that it keeps, or make it a plain attribute"
+        )
+    if not torch.equal(buffer, now):
+        buffer.data.copy_(now)
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
+
+
+@contextmanager
+def tensors_kept(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Put back buffers afterwards, and the numbers in parameters, which programs may write to."""
+    modules = list(modules)
+    parameters = {p: None for module in modules for p in module.parameters() if not is_lazy(p)}
+    before = [(parameter, parameter.detach().clone()) for parameter in parameters]
+    with buffers_kept(modules):
+        try:
+            yield
+        finally:
+            for parameter, content in before:
+                if not torch.equal(parameter, content):
+                    parameter.data.copy_(content)
 
 
 def _search(thing: Any, seen: set[int]) -> Iterator[nn.Module]:

@@ -6,6 +6,7 @@ made anyway, so they draw no random numbers of their own.
 
 from collections.abc import Mapping
 
+import torch
 from pyro import poutine
 from torch import Tensor
 
@@ -33,6 +34,7 @@ def check(model: poutine.Trace, guide: poutine.Trace) -> None:
             _check_latent(model.nodes[site["name"]], site, plate.name)
     for trace, role in ((guide, "guide"), (model, "model")):
         for site in sample_sites(trace):
+            _check_value(site, role)
             _check_shapes(site, role)
     for site in sample_sites(model):
         _check_support(site)
@@ -106,9 +108,13 @@ def _check_matching(model: poutine.Trace, guide: poutine.Trace) -> None:
                 "the guide: give its obs= and obs_mask= there too"
             )
         if name not in latent and not auxiliary:
-            raise ModelError(
-                f"the guide's site '{name}' is not in the model: expected one of {_names(latent)}"
-            )
+            expected = f"expected one of {_names(latent)}"
+            if not latent:
+                expected = (
+                    "it draws no latent site: expected pyro.sample, where what it has in its place "
+                    f"only makes a value, as in pyro.sample('{name}', ...)"
+                )
+            raise ModelError(f"the guide's site '{name}' is not in the model: {expected}")
     for name, site in latent.items():
         if name in drawn or name in missing_values(model):
             continue
@@ -120,8 +126,33 @@ def _check_matching(model: poutine.Trace, guide: poutine.Trace) -> None:
                 "out: expected finitely many values, and a plate in the place of .to_event()"
             )
         raise ModelError(
-            f"the model's latent site '{name}' is absent from the guide: expected "
-            f"pyro.sample('{name}', ...) there too"
+            f"the model's latent site '{name}' is absent from the guide{_returned(guide)}: "
+            f"expected pyro.sample('{name}', ...) there too"
+        )
+
+
+def _returned(program: poutine.Trace) -> str:
+    """What a program returned, where that is a distribution that it might have sampled."""
+    value = program.nodes["_RETURN"]["value"] if "_RETURN" in program else None
+    parts = value if isinstance(value, tuple | list) else [value]
+    if all(part is None for part in parts):
+        return ""
+    kinds = ", ".join(type(part).__name__ for part in parts)
+    return f", which returned {kinds} and sampled nothing of that name"
+
+
+def _check_value(site: Site, role: str) -> None:
+    """Check that a site has a tensor that its distribution can score."""
+    name, value = site["name"], site["value"]
+    if not isinstance(value, Tensor) and not isinstance(value, float | int):
+        raise ModelError(
+            f"the {role}'s site '{name}' has a value of type {type(value).__name__}: expected a "
+            "tensor, as torch.as_tensor(value) is"
+        )
+    if isinstance(value, Tensor) and value.dtype == torch.bool and site["is_observed"]:
+        raise ModelError(
+            f"the {role}'s site '{name}' observes truth values: expected numbers, as value.float() "
+            "gives them"
         )
 
 
@@ -132,15 +163,22 @@ def _check_shapes(site: Site, role: str) -> None:
     if len(batch) > depth and any(size > 1 for size in batch[: len(batch) - depth]):
         extra = len(batch) - depth
         plate = "" if depth else "open the data plate around it, or "
+        remedy = f"{plate}declare the other {extra} as event dimensions with .to_event({extra})"
+        shape = tuple(value.shape) if isinstance(value, Tensor) else ()
+        if depth and site["is_observed"] and len(shape) < len(batch):
+            remedy = (
+                f"it observes values of shape {shape}, so give it parameters of that shape, as "
+                "loc.squeeze(-1) is of a loc with one column"
+            )
         raise ModelError(
             f"the {role}'s site '{name}' has batch shape {batch} but its plates account for "
-            f"{depth} dimension(s): {plate}declare the other {extra} as event dimensions with "
-            f".to_event({extra})"
+            f"{depth} dimension(s): {remedy}"
         )
     if isinstance(value, Tensor) and tuple(value.shape) != batch + event:
         raise ModelError(
             f"the {role}'s site '{name}' has values of shape {tuple(value.shape)}, expected "
-            f"{batch + event} (batch {batch}, event {event})"
+            f"{batch + event} (batch {batch}, event {event}): make the parameters of the "
+            "distribution and what it is given of one shape"
         )
 
 

@@ -120,10 +120,18 @@ class PriorProgram:
         """
         in_turn = {name: values for name, values in self._values.items() if values is not None}
         joint = [
-            self._log_marginal(self._scored({**z, **dict(zip(in_turn, values, strict=True))}))
+            self._log_marginal(self.scored({**z, **dict(zip(in_turn, values, strict=True))}))
             for values in product(*in_turn.values())
         ]
         return joint[0] if len(joint) == 1 else torch.stack(joint).logsumexp(0)
+
+    def scored(self, z: Mapping[str, Tensor]) -> dict[str, Site]:
+        """The sites at given values, discrete ones that are summed over with all of theirs.
+
+        Args:
+            z: Values of every other site, as :meth:`log_prob_of_data` takes them.
+        """
+        return self._record(self._enumeration.wrapped_model(self._program), z)
 
     def _join(self, values: list[Tensor], name: str, total: int) -> Tensor:
         if len(values) == 1 and total == self._plate.size:
@@ -143,10 +151,6 @@ class PriorProgram:
         if self._values or any(name in self._enumeration.model for name in found):
             return values, self.log_prob_of_data(values)
         return values, self._log_marginal(found)
-
-    def _scored(self, z: Mapping[str, Tensor]) -> dict[str, Site]:
-        """The sites at given values, discrete ones of the model alone with all of theirs."""
-        return self._record(self._enumeration.wrapped_model(self._program), z)
 
     def _log_marginal(self, found: dict[str, Site]) -> Tensor:
         """Log p(z) of every datum, ``[B]``, from sites at given values."""

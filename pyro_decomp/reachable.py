@@ -421,6 +421,13 @@ def _write_item(owner: Any, key: Any, value: Any) -> None:
     owner[key] = value
 
 
+def _write_attribute(owner: Any, name: Any, value: Any) -> None:
+    try:
+        setattr(owner, name, value)
+    except (AttributeError, TypeError):  # frozen, as a dataclass may be
+        object.__setattr__(owner, name, value)
+
+
 def _read_cell(cell: CellType, _: Any) -> Any:
     return cell.cell_contents
 
@@ -434,7 +441,7 @@ def _empty_cell(cell: CellType, _: Any) -> None:
 
 
 _ITEM = Access(_read_item, _write_item, lambda owner, key: owner.__delitem__(key))
-_ATTRIBUTE = Access(getattr, setattr, delattr)
+_ATTRIBUTE = Access(getattr, _write_attribute, delattr)
 _CELL = Access(_read_cell, _write_cell, _empty_cell)
 _CONTEXT = Access(lambda variable, _: variable.get(), lambda variable, _, new: variable.set(new))
 _FIXED = Access()

@@ -13,13 +13,15 @@ from pyro_decomp.encoded import Encodings
 from pyro_decomp.encoder_of_run import Encoder
 from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.metrics import Score
-from pyro_decomp.metrics.report import METRICS, WITHOUT_INTERVAL
+from pyro_decomp.metrics.report import METRICS, WITHOUT_RESAMPLES
 from pyro_decomp.run import Run
 
 # The decomposition of a run has these two, for guides of any kind.
 ELSEWHERE = frozenset({"index_code_information", "effective_sharing"})
 SCORES = tuple(name for name in METRICS if name not in ELSEWHERE)
-OF_FACTORS = frozenset(name for name, (_, needs) in METRICS.items() if "factors" in needs)
+OF_CLASSES = frozenset(name for name, (_, needs) in METRICS.items() if "labels" in needs)
+OF_FACTORS = OF_CLASSES | {name for name, (_, needs) in METRICS.items() if "factors" in needs}
+CLUSTERS = frozenset({"nmi", "ari"})  # that are of the prior's components, where it has some
 
 DENSITIES = 2**30  # of density_mig, if that leaves enough samples
 MIN_DENSITY_SAMPLES, MAX_DENSITY_SAMPLES = 300, 10_000
@@ -42,10 +44,13 @@ def scores(
 
     Of mean codes of up to 10,000 data, chosen at random. Metrics of factors get all latent sites;
     a site whose prior is a product of something other than Normals is mapped to Normal first by
-    :func:`pyro_decomp.metrics.normal_scores`, as ``variant["mapped"]`` tells. The others get the
-    continuous sites as they are; ``divergence_from_prior`` gets sampled codes, and ``density_mig``
-    the encodings of all data. Where these have weights, that one alone takes them, and the others
-    are left out.
+    :func:`pyro_decomp.metrics.normal_scores`, as ``variant["mapped"]`` tells. Metrics of class
+    labels, which a single column of factors is taken for, get all sites as they are, a discrete one
+    as a column for each of its values; ``nmi`` and ``ari`` compare labels with the components of
+    the prior (:func:`pyro_decomp.components_of_run.assigned`) where it has some, and with k-means
+    elsewhere, as ``variant["clusters"]`` tells. The others get the continuous sites as they are;
+    ``divergence_from_prior`` gets sampled codes, and ``density_mig`` the encodings of all data.
+    Where these have weights, ``density_mig`` alone takes them, and the others are left out.
 
     Args:
         run: The run.
@@ -93,7 +98,7 @@ def _score(
 ) -> Score:
     metric, _ = METRICS[name]
     known = None if factors is None else factors.cpu()
-    if name in WITHOUT_INTERVAL:
+    if name in WITHOUT_RESAMPLES:
         arguments.pop("num_resamples", None)
     if name == "density_mig":
         with torch.no_grad():
@@ -104,7 +109,13 @@ def _score(
     if name == "divergence_from_prior":
         return metric(encoder.sampled, encoder.drawn_from_prior, seed=seed, **arguments)
     noted: dict[str, Any] = {"codes": "mean"}
-    if name in OF_FACTORS:
+    if name in OF_CLASSES:
+        assert known is not None
+        if name in CLUSTERS and encoder.clusters is not None:
+            arguments["clusters"] = encoder.clusters
+            noted["clusters"] = "components of the prior"
+        score = metric(encoder.plain_codes, known[encoder.rows], seed=seed, **arguments)
+    elif name in OF_FACTORS:
         assert known is not None
         score = metric(encoder.codes, known[encoder.rows], seed=seed, **arguments)
         noted |= {"mapped": encoder.mapped} if encoder.mapped else {}

@@ -1,6 +1,6 @@
 """The random sites of a trace, and what one of them says by itself."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pyro import poutine
@@ -9,11 +9,11 @@ from pyro.distributions.torch_distribution import ExpandedDistribution
 from pyro.infer.inspect import TrackProvenance
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.subsample_messenger import _Subsample
-from pyro.poutine.trace_messenger import TraceMessenger
+from pyro.poutine.trace_messenger import TraceHandler, TraceMessenger
 from pyro.poutine.util import site_is_subsample
 from torch.distributions import Independent
 
-from pyro_decomp.errors import ModelError
+from pyro_decomp.errors import DecompError, ModelError
 
 DATA_PLATE = "data"
 
@@ -21,12 +21,39 @@ Site = dict[str, Any]
 
 
 class SampleTrace(TraceMessenger):
-    """A trace of sample sites; parameters pass through it to whoever records them outside."""
+    """A trace of sample sites; parameters pass through it to whoever records them outside.
+
+    Raises:
+        ModelError: A site is not given a distribution.
+    """
 
     records_parameters = False
 
+    def __call__(self, fn: Callable[..., Any]) -> TraceHandler:
+        """The program, run with a trace of it."""
+        return _Handler(self, fn)
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not isinstance(msg["fn"], Distribution):
+            kind = type(msg["fn"])
+            told = f"{kind.__module__}.{kind.__name__}".removeprefix("builtins.")
+            raise ModelError(
+                f"site '{msg['name']}' is given a {told} in the place of a distribution: expected "
+                "one of pyro.distributions, such as dist.Normal(loc, scale).to_event(1)"
+            )
+
     def _pyro_post_param(self, msg: Any) -> None:
         pass
+
+
+class _Handler(TraceHandler):
+    """Leaves the sentence of an error as it is, to which Pyro would add the shapes of all sites."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except DecompError as error:
+            raise type(error)(str(error).partition("\nTrace Shapes:")[0]) from error
 
 
 class SampleProvenance(TrackProvenance):

@@ -18,12 +18,12 @@ from pyro_decomp.automatic_guides import LocalGuides
 from pyro_decomp.auxiliary import guide_codes
 from pyro_decomp.data.batches import Batch, Data
 from pyro_decomp.data_types import run_on_first
+from pyro_decomp.dry_run import explained
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.experiment import Experiment
-from pyro_decomp.last_batch import batch_norm_named
 from pyro_decomp.lazy_networks import give_sizes, has_lazy
-from pyro_decomp.modules import buffers_kept, find_modules, in_mode
+from pyro_decomp.modules import find_modules, in_mode, tensors_kept
 from pyro_decomp.program_state import ProgramState, undisturbed
 from pyro_decomp.sites import SampleTrace
 
@@ -58,6 +58,7 @@ class State:
         in_modules = {id(p) for module in self.modules for p in module.parameters()}
         return {
             "modules": [module.state_dict() for module in self.modules],
+            "unlisted": [_unlisted(module) for module in self.modules],
             "parameters": {
                 name: parameter.detach()
                 for name, parameter in self.parameters.items()
@@ -75,13 +76,18 @@ class State:
         shapes = [{n: tuple(p.shape) for n, p in d.items()} for d in (mine, tensors["parameters"])]
         if shapes[0] != shapes[1]:
             raise ValueError(f"expected parameters {shapes[0]}, got {shapes[1]}")
-        for module, values in zip(self.modules, tensors["modules"], strict=True):
+        unlisted = tensors.get("unlisted", [{}] * len(self.modules))
+        for module, listed, others in zip(self.modules, tensors["modules"], unlisted, strict=True):
+            values = listed | others
             for path, part in module.named_modules():
                 for name, buffer in part._buffers.items():
                     saved = values.get(f"{path}.{name}" if path else name, buffer)
                     if buffer is not None and saved.dtype != buffer.dtype:  # one assigned anew
                         part._buffers[name] = buffer.to(saved.dtype)
-            module.load_state_dict(values)
+            module.load_state_dict(listed)
+            own = _unlisted(module)
+            for name, value in others.items():
+                own[name].copy_(value)
         for name, value in tensors["parameters"].items():
             mine[name].copy_(value)
 
@@ -161,7 +167,8 @@ def prepare(
         experiment.test_data = experiment.test_data.to(device)
     size = min(experiment.batch_size or len(experiment.data), len(experiment.data))
     if has_lazy(modules):
-        give_sizes(modules, partial(_run, experiment, modules, size))
+        with explained(experiment, modules, size):
+            give_sizes(modules, partial(_run, experiment, modules, size))
     _check_buffers(modules)
     evaluate = partial(experiment.elbo.evaluate, experiment.model, experiment.guide)
     store = ParamStoreDict()
@@ -173,14 +180,15 @@ def prepare(
         estimate = run_on_first(experiment, size, evaluate)
         data = Data.of(experiment.data)
         if rest := len(data) % size:  # the last, smaller batch
-            evaluate(*data[-rest:])
+            with explained(experiment, modules, size, is_last=True):
+                evaluate(*data[-rest:])
         return estimate
 
     with (
-        batch_norm_named(modules, size, len(experiment.data)),
+        explained(experiment, modules, size),
         in_mode(modules, training=True),
         undisturbed(),
-        buffers_kept(modules),
+        tensors_kept(modules),
         poutine.trace(param_only=True) as capture,
         _own_store(store),
     ):
@@ -231,6 +239,16 @@ def _own_store(store: ParamStoreDict) -> Iterator[None]:
     finally:
         vars(store).update(vars(current))
         vars(current).update(outside)
+
+
+def _unlisted(module: nn.Module) -> dict[str, Tensor]:
+    """The buffers of a network that its ``state_dict`` leaves out, ``persistent=False``."""
+    return {
+        f"{path}.{name}" if path else name: buffer
+        for path, part in module.named_modules()
+        for name, buffer in part._buffers.items()
+        if buffer is not None and name in part._non_persistent_buffers_set
+    }
 
 
 def _listed(paths: Sequence[str]) -> str:

@@ -21,12 +21,13 @@ def elementary(support: Constraint) -> Constraint:
 
 
 def outside(support: Constraint, value: Tensor) -> Bool[Tensor, "..."]:
-    """Which values are not in a support, with fewer dimensions where it is one of vectors."""
+    """Which values are not finite or not in a support; fewer dimensions if it is one of vectors."""
+    infinite = ~value.isfinite()
     try:
         found: Tensor = ~elementary(support).check(value)
     except NotImplementedError:  # it is not known
-        return torch.zeros((), dtype=torch.bool).expand(value.shape)
-    return found
+        return infinite
+    return found | (infinite if found.dim() == value.dim() else infinite.any(-1))
 
 
 def at_edge(support: Constraint, value: Tensor) -> Bool[Tensor, "..."]:
@@ -77,13 +78,20 @@ def refusal(
     fn = site["fn"]
     where = data if site["is_observed"] else "guide's draws"
     first = f", {place} with {_shown(offender)}" if place else ""
+    finite = value[value.isfinite()]
+    if not bool(offender.isfinite().all()):
+        fix = "look for a log, root or division in the guide"
+        if site["is_observed"]:
+            fix = "leave such rows out, or fill them with a number and give an obs_mask="
+            fix += "; what is masked out must be a number too" if site["mask"] is not None else ""
+        return ModelError(f"the {where} for site '{site['name']}' are not all finite{first}: {fix}")
     if is_edge:
         what = f"at an edge of the support of {family(fn)} where its density is 0 or infinite"
     else:
         what = f"outside the support of {family(fn)}, {_described(elementary(fn.support))}"
     return ModelError(
-        f"the {where} for site '{site['name']}' range from {value.min():.4g} to "
-        f"{value.max():.4g}, {what}{first}: {_remedy(site, is_edge=is_edge)}"
+        f"the {where} for site '{site['name']}' range from {finite.min():.4g} to "
+        f"{finite.max():.4g}, {what}{first}: {_remedy(site, is_edge=is_edge)}"
     )
 
 

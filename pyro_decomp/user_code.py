@@ -69,9 +69,9 @@ def running(what: str, path: Path) -> Iterator[None]:
     sys.path.insert(0, folder)
     try:
         yield
-    except DecompError:
+    except (DecompError, KeyboardInterrupt, GeneratorExit):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         place = place_raised(error) or path
         raise ExperimentError(f"{place}: {what} raised {one_line(error)}") from error
     finally:

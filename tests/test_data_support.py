@@ -1,6 +1,7 @@
 """Data without a density are found in any row, on every path, before the first step."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,10 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 from torch import Tensor, nn
 
-from pyro_decomp import AggregateELBO, Experiment, train
+from pyro_decomp import AggregateELBO, BetaELBO, Experiment, train
 from pyro_decomp.data import StoredArray
 from pyro_decomp.data_support import check_data
 from pyro_decomp.errors import ModelError
@@ -26,18 +28,21 @@ N, D = 40, 3
 class Programs(nn.Module):
     """A VAE whose likelihood is a function of D numbers, and what it observes one of the data."""
 
-    def __init__(self, family: Callable[[Tensor], Any], observed: Any = lambda x: x) -> None:
+    def __init__(
+        self, family: Callable[[Tensor], Any], observed: Any = lambda x: x, size: int = N
+    ) -> None:
         super().__init__()
+        self.size = size
         self.net = nn.Linear(2, D)
         self.family, self.observed = family, observed
 
     def model(self, *data: Tensor) -> None:
-        with pyro.plate("data", N, subsample=data[0]):
+        with pyro.plate("data", self.size, subsample=data[0]):
             z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
             pyro.sample("x", self.family(self.net(z)), obs=self.observed(*data))
 
     def guide(self, *data: Tensor) -> None:
-        with pyro.plate("data", N, subsample=data[0]):
+        with pyro.plate("data", self.size, subsample=data[0]):
             loc = data[0].reshape(len(data[0]), -1)[:, :1].float().expand(-1, 2)
             pyro.sample("z", dist.Normal(loc, 1.0).to_event(1))
 
@@ -166,8 +171,44 @@ def test_an_index_out_of_range_in_a_late_row_is_told_before_training() -> None:
     state = prepare(trial)
     check_data(trial, state.modules, trial.data)
     labels[33] = 4
-    with pytest.raises(ModelError, match=r"on the data of rows 0 to 39: index out of range .*\?"):
+    with pytest.raises(ModelError, match=r"on row 33 of the data: IndexError: index out of .*\?"):
         check_data(trial, state.modules, trial.data)
+
+
+@pytest.mark.parametrize("weight", [-1.0, 0.0])
+@pytest.mark.parametrize("steps", ["eager", "captured", "auto"])
+def test_a_weight_that_is_not_positive_is_told_before_training(
+    weight: float, steps: str, tmp_path: Path
+) -> None:
+    weights = torch.ones(N)
+    programs = Programs(lambda h: dist.Normal(h, 1.0).to_event(1), lambda x, w: x)
+
+    def weighted(program: Any) -> Any:
+        def run(x: Tensor, w: Tensor) -> None:
+            with poutine.scale(scale=w):
+                program(x, w)
+
+        return run
+
+    def run() -> None:
+        both = weighted(programs.model), weighted(programs.guide)
+        trial = Experiment(*both, (torch.randn(N, D), weights), BetaELBO(), epochs=2, batch_size=8)
+        train(trial, tmp_path / "run", execution=Execution(steps))
+
+    weights[33] = weight
+    with pytest.raises(ModelError, match="on row 33 of the data: ValueError: Expected scale > 0"):
+        run()
+    assert not (tmp_path / "run").exists()
+    weights[33] = 1.0
+    run()
+
+
+def test_the_range_told_is_that_of_all_data() -> None:
+    data = torch.full((N, D), 0.5)
+    data[33, 1], data[4, 0] = 0.0, 0.75
+    trial = experiment_of(data, lambda h: dist.Beta(h.exp() + 1.0, 2.0).to_event(1))
+    with pytest.raises(ModelError, match=r"range from 0 to 0\.75, at an edge .* row 33, column 1"):
+        check_data(trial, prepare(trial).modules, data)
 
 
 def test_stored_data_are_looked_at_in_part() -> None:

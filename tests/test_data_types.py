@@ -143,3 +143,32 @@ def test_an_error_of_the_programs_is_their_own() -> None:
     with pytest.raises(ValueError, match="expected an input of shape"):
         prepare(trial)
     assert trial.data.dtype == torch.float32
+
+
+class Labelled(nn.Module):
+    """A VAE whose decoder is given a label, as one of four."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(3, 2), nn.Linear(2 + 4, 3)
+
+    def model(self, x: Tensor, y: Tensor) -> None:
+        with pyro.plate("data", N, subsample=x):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            both = torch.cat([z, nn.functional.one_hot(y, 4).to(z)], -1)
+            pyro.sample("x", dist.Normal(self.decoder(both), 1.0).to_event(1), obs=x)
+
+    def guide(self, x: Tensor, y: Tensor) -> None:
+        with pyro.plate("data", N, subsample=x):
+            pyro.sample("z", dist.Normal(self.encoder(x), 0.5).to_event(1))
+
+
+@pytest.mark.parametrize("x", [torch.randn(N, 3), torch.ones(N, 3)], ids=["numbers", "counts"])
+def test_labels_given_as_floats_are_int64_where_they_are_indices(x: Tensor) -> None:
+    programs, labels = Labelled(), torch.arange(N) % 4
+    data, test = (x, labels.float()), (x, labels.float())
+    trial = Experiment(programs.model, programs.guide, data, AggregateELBO(), test_data=test)
+    prepare(trial)
+    for kept in (trial.data, trial.test_data):
+        assert [tensor.dtype for tensor in kept.tensors] == [torch.float32, torch.int64]
+        assert torch.equal(kept.tensors[1], labels)

@@ -9,10 +9,11 @@ import torch
 from pyro import poutine
 from pyro.infer import config_enumerate
 from pyro.nn import PyroModule
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_decomp import VAE
-from pyro_decomp.modules import find_modules
+from pyro_decomp.errors import ModelError
+from pyro_decomp.modules import buffers_kept, find_modules
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
 
 NET = nn.Linear(1, 1)
@@ -138,3 +139,50 @@ def test_functions_that_call_one_another_end() -> None:
         return even(x - 1)
 
     assert find_modules([odd]) == [NET]
+
+
+class TestBuffersKept:
+    """Buffers of networks are put back, or take what they came to hold."""
+
+    @staticmethod
+    def network(buffer: Tensor) -> nn.Module:
+        network = nn.Identity()
+        network.register_buffer("first", torch.zeros(2))
+        network.register_buffer("seen", buffer)
+        return network
+
+    def test_another_tensor_is_copied_into_the_buffer_if_it_is_kept(self) -> None:
+        network = self.network(torch.zeros(2, dtype=torch.float64))
+        buffer = network.seen
+        with buffers_kept([network]):
+            network.seen = torch.ones(2)
+        assert network.seen is buffer
+        assert buffer.tolist() == [0, 0]
+        with buffers_kept([network]) as keep:
+            network.seen = torch.ones(2)
+            keep()
+        assert network.seen is buffer
+        assert buffer.tolist() == [1, 1]
+
+    @pytest.mark.parametrize(
+        ("was", "becomes", "told"),
+        [
+            (torch.zeros(1), torch.zeros(2), r"float32 of shape \(2,\) .* float32 of shape \(1,\)"),
+            (torch.tensor(0), torch.tensor(0.5), r"float32 of shape \(\) .* int64 of shape \(\)"),
+        ],
+    )
+    def test_what_the_buffer_cannot_hold_is_refused_and_put_back(
+        self, was: Tensor, becomes: Tensor, told: str
+    ) -> None:
+        network = self.network(was)
+        first = network.first
+
+        def run() -> None:
+            with buffers_kept([network]) as keep:
+                network.first, network.seen = torch.ones(2), becomes
+                keep()
+
+        with pytest.raises(ModelError, match=f"the buffer 'seen' of Identity became {told}"):
+            run()
+        assert network.seen is was
+        assert network.first is first

@@ -138,7 +138,90 @@ RANDOM, GREY = torch.randn(B, D), torch.linspace(0, 1, B * D).view(B, D)
 
 WITH_NAN = torch.cat([torch.full((1, D), torch.nan), torch.randn(B - 1, D)])
 
+
+def without_prior(x: Tensor) -> None:
+    with data_plate(x):
+        observe(torch.zeros(K), x)
+
+
+def returns(make: Callable[[Tensor], Any]) -> Program:
+    def guide(x: Tensor) -> Any:
+        with data_plate(x):
+            return make(x)
+
+    return guide
+
+
+def observing(make: Callable[[Tensor], Any], fn: dist.TorchDistribution | None = None) -> Program:
+    def model(x: Tensor) -> None:
+        with data_plate(x):
+            prior()
+            pyro.sample("x", bernoulli(x) if fn is None else fn, obs=make(x))
+
+    return model
+
+
 BROKEN: dict[str, tuple[Program, Program, Tensor, str]] = {
+    "a guide that returns a distribution": (
+        model,
+        returns(lambda x: normal(x[:, :K]).to_event(1)),
+        RANDOM,
+        r"'z' is absent from the guide, which returned Independent and sampled nothing of that n",
+    ),
+    "a guide that returns two tensors": (
+        model,
+        returns(lambda x: (x[:, :K], x[:, :K].exp())),
+        RANDOM,
+        r"absent from the guide, which returned Tensor, Tensor .* pyro\.sample\('z', \.\.\.\) ther",
+    ),
+    "a model that samples nothing": (
+        without_prior,
+        guide,
+        RANDOM,
+        r"the guide's site 'z' is not in the model: it draws no latent site: expected pyro\.sample",
+    ),
+    "a tensor in the place of a likelihood": (
+        model_with(x_fn=lambda z: z),
+        guide,
+        RANDOM,
+        r"site 'x' is given a torch\.Tensor in the place of a distribution: expected one of pyro",
+    ),
+    "two tensors in the place of an encoding": (
+        model,
+        guide_with(lambda x: (x, x)),
+        RANDOM,
+        r"site 'z' is given a tuple in the place of a distribution",
+    ),
+    "a distribution of torch": (
+        model,
+        guide_with(lambda x: torch.distributions.Normal(x[:, 0], 1.0)),
+        RANDOM,
+        r"given a torch\.distributions\.normal\.Normal in the place of .* pyro\.distributions, ",
+    ),
+    "truth values under a Bernoulli": (
+        observing(lambda x: x > 0),
+        guide,
+        RANDOM,
+        r"the model's site 'x' observes truth values: expected numbers, as value\.float\(\) gives",
+    ),
+    "an array of numpy": (
+        observing(lambda x: x.round().numpy(), normal(0.0, (B, D)).to_event(1)),
+        guide,
+        RANDOM,
+        r"site 'x' has a value of type ndarray: expected a tensor, as torch\.as_tensor\(value\) is",
+    ),
+    "a column against numbers, which would become B x B": (
+        observing(lambda x: x[:, 0], dist.Normal(torch.zeros(B, 1), 1.0)),
+        guide,
+        RANDOM,
+        r"'x' has batch shape \(6, 6\) .* it observes values of shape \(6,\), .* loc\.squeeze\(",
+    ),
+    "numbers against a column": (
+        observing(lambda x: x[:, :1], dist.Normal(torch.zeros(B), 1.0)),
+        guide,
+        RANDOM,
+        r"'x' has values of shape \(6, 1\), expected \(6,\) \(batch \(6,\), event \(\)\): make the",
+    ),
     "no plate": (
         without_plate,
         guide_with(lambda x: normal(0.0).to_event(1)),
@@ -275,13 +358,13 @@ BROKEN: dict[str, tuple[Program, Program, Tensor, str]] = {
         model,
         guide_with(lambda x: normal(0.0).to_event(1)),
         torch.full((B, D), torch.nan),
-        "the data for site 'x' range from nan to nan, outside the support of Normal",
+        r"the data for site 'x' are not all finite, first at \[0, 0\] with nan: leave such rows",
     ),
     "masked data that are not a number": (
         poutine.mask(model, mask=torch.arange(B) > 0),
         guide_with(lambda x: normal(0.0).to_event(1)),
         WITH_NAN,
-        "the data for site 'x' range from nan to nan, .* that are masked out must lie in it too",
+        "site 'x' are not all finite, .* what is masked out must be a number too",
     ),
     "a Normal guide for a Beta prior": (
         model_with(lambda: dist.Beta(torch.ones(K), 1.0).to_event(1)),

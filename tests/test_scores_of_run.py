@@ -55,7 +55,6 @@ def build(
     def weighted(x: Tensor) -> Any:
         return poutine.scale(scale=2 + x[:, 0]) if has_weights else nullcontext()
 
-
     def model(x: Tensor, label: Tensor | None = None) -> None:
         with pyro.plate("data", N, subsample=x), weighted(x):
             prior = pz

@@ -12,6 +12,7 @@ from pyro.infer import SVI, Trace_ELBO
 from torch import Tensor, nn
 
 from pyro_decomp import VAE, AggregateELBO
+from pyro_decomp.errors import ModelError
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
 from tests.programs import LearnedPrior, normal_prior
 from tests.statistics import assert_mean
@@ -152,10 +153,10 @@ def assert_same_loss(one: VAE, other: VAE, x: Tensor) -> None:
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize("size", [0, -1])
+@pytest.mark.parametrize("size", [0, -1, "4", 2.5, True])
 def test_the_size_is_checked(size: int) -> None:
     with pytest.raises(
-        ValueError, match=f"size: expected the size of the whole data set, got {size}"
+        ValueError, match=f"size: expected the size of the whole data set, got {size!r}"
     ):
         VAE(normal_prior, nn.Identity(), nn.Identity(), size=size)
 
@@ -218,3 +219,118 @@ def test_an_encoder_of_several_sites(encoder: type[Heads], x: Tensor) -> None:
     loss = elbo.differentiable_loss(vae.model, vae.guide, x)
     (gradient,) = torch.autograd.grad(loss, [vae.encoder.loc.weight])
     assert gradient.abs().min() > 0
+
+
+class Part(nn.Module):
+    """A network whose forward returns what a function makes of a linear map."""
+
+    def __init__(self, sizes: tuple[int, int], make: object) -> None:
+        super().__init__()
+        self.linear, self.make = nn.Linear(*sizes, dtype=torch.double), make
+
+    def forward(self, x: Tensor) -> object:
+        return self.make(self.linear(x))
+
+
+def two(h: Tensor) -> tuple[Tensor, Tensor]:
+    return h, h.exp()
+
+
+def sampled(fn: object) -> object:
+    return lambda: pyro.sample("z", fn)
+
+
+def normal(h: Tensor) -> dist.TorchDistribution:
+    return dist.Normal(h, 1.0).to_event(1)
+
+
+def of_torch(h: Tensor) -> torch.distributions.Distribution:
+    return torch.distributions.Independent(torch.distributions.Normal(h, 1.0), 1)
+
+
+STANDARD = normal(torch.zeros(K, dtype=torch.double))
+RETURNS: dict[str, tuple[object, str, object]] = {  # what it returns, what is said, the remedy
+    "a pair": (
+        two,
+        r"returned a tuple \(Tensor, Tensor\), .* of the two, such as dist.Normal\(loc, scale\)",
+        lambda h: dist.Normal(*two(h)).to_event(1),
+    ),
+    "a tensor": (
+        lambda h: h,
+        rf"returned a tensor of shape \({B}, .\), .* dist.Normal\(loc, 1.0\).to_event\(1\) with it",
+        normal,
+    ),
+    "nothing": (lambda h: None, r"returned None, expected a distribution", normal),
+    "a distribution of torch": (of_torch, ".*: take the same of pyro.distributions", normal),
+}
+
+
+@pytest.mark.parametrize(("wrong", "message", "right"), RETURNS.values(), ids=RETURNS)
+@pytest.mark.parametrize("role", ["encoder", "decoder"])
+def test_what_a_network_returned_is_named_and_the_remedy_trains(
+    role: str, wrong: object, message: str, right: object, x: Tensor
+) -> None:
+    def vae(make: object) -> VAE:
+        parts = {"encoder": Part((D, K), normal), "decoder": Part((K, D), normal)}
+        parts[role].make = make
+        return VAE(sampled(STANDARD), **parts, size=N)
+
+    for run in (step, lambda vae, x: AggregateELBO().loss(vae.model, vae.guide, x)):
+        with pytest.raises(ModelError, match=f"the {role} {message}") as raised:
+            run(vae(wrong), x)
+    assert "\n" not in str(raised.value)
+    assert step(vae(right), x) < torch.inf
+
+
+def test_a_dictionary_of_tensors_is_named(x: Tensor) -> None:
+    vae = VAE(sampled(STANDARD), Part((D, K), lambda h: {"z": h}), Part((K, D), normal), size=N)
+    with pytest.raises(ModelError, match="the encoder, for site 'z', returned a tensor"):
+        step(vae, x)
+
+
+def test_an_encoder_that_samples_may_return_anything(x: Tensor) -> None:
+    encoder = Part((D, K), lambda h: pyro.sample("z", normal(h)))
+    step(VAE(sampled(STANDARD), encoder, Part((K, D), normal), size=N), x)
+
+
+PRIORS: dict[str, tuple[object, str]] = {
+    "a distribution": (STANDARD, r"prior: expected a program .* got a distribution \(Independent"),
+    "a tensor": (torch.zeros(K), r"prior: .* got a tensor of shape \(2,\): give a function that"),
+    "a network": (nn.Linear(K, K), r"prior: .* without arguments, got Linear \(missing a required"),
+    "a program with arguments": (lambda x: x, "prior: .* called without arguments, got <lambda>"),
+    "a class": (
+        LearnedPrior,
+        r"got the class LearnedPrior: give one of it, LearnedPrior\(\.",
+    ),
+    "a function of a distribution": (
+        lambda: STANDARD,
+        r"the prior returned a distribution .* re",
+    ),
+    "a function of nothing": (
+        lambda: None,
+        r"the prior returned None, .* return pyro\.sample\('z",
+    ),
+    "a function of a tensor": (
+        lambda: torch.zeros(K).double(),
+        "'z' is not in the model: it draws no",
+    ),
+}
+
+
+@pytest.mark.parametrize(("prior", "message"), PRIORS.values(), ids=PRIORS)
+def test_a_prior_of_another_kind_is_named(prior: object, message: str, x: Tensor) -> None:
+    with pytest.raises(ModelError, match=message) as raised:
+        AggregateELBO().loss(*programs_of(made(prior)), x.double())
+    assert "\n" not in str(raised.value)
+
+
+def programs_of(vae: VAE) -> tuple[object, object]:
+    return vae.model, vae.guide
+
+
+@pytest.mark.parametrize("name", ["encoder", "decoder"])
+@pytest.mark.parametrize("part", [None, Part, normal])
+def test_a_part_that_is_no_network_is_named(name: str, part: object) -> None:
+    parts = {"encoder": nn.Identity(), "decoder": nn.Identity()} | {name: part}
+    with pytest.raises(ModelError, match=f"{name}: expected a network"):
+        VAE(normal_prior, **parts, size=N)

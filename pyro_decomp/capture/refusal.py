@@ -22,7 +22,9 @@ class HiddenValueError(CaptureError, RuntimeError):
         message: str = "values of tensors decide what the programs compute",
         inputs: Sequence[int] = (),
     ) -> None:
-        super().__init__(message)  # raised anew with its message where torch runs backward passes
+        # Raised anew with its message where torch runs backward passes, and by Pyro with what it
+        # knows of shapes on further lines.
+        super().__init__(message.partition("\n")[0])
         self.inputs = tuple(inputs)
 
 

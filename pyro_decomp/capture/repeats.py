@@ -12,7 +12,7 @@ from torch.fx import GraphModule
 
 from pyro_decomp.capture.refusal import CaptureError
 from pyro_decomp.experiment import Experiment
-from pyro_decomp.modules import buffers_kept
+from pyro_decomp.modules import tensors_kept
 from pyro_decomp.program_state import Fingerprint
 from pyro_decomp.state import State
 
@@ -107,7 +107,7 @@ def _objective(
     noise: Tensor,
 ) -> Tensor:
     torch.set_rng_state(noise)
-    with buffers_kept(state.modules), torch.no_grad():
+    with tensors_kept(state.modules), torch.no_grad():
         return experiment.elbo.evaluate(experiment.model, experiment.guide, *batch).objective
 
 

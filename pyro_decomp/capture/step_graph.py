@@ -185,6 +185,8 @@ def _gradients(loss: Tensor, leaves: Sequence[Tensor]) -> list[Tensor | None]:
 
 def _named(error: HiddenValueError, slots: Slots) -> CaptureError:
     """The same, with the names of the numbers and buffers where Python asks for those."""
+    if not error.inputs and isinstance(error.__cause__, HiddenValueError):  # raised anew
+        return _named(error.__cause__, slots)
     names, first = slots.names(), len(slots.trained)
     if not error.inputs or not all(first <= index < len(names) for index in error.inputs):
         return error

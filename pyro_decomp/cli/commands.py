@@ -294,10 +294,13 @@ def _report_end(console: "Console", run: "Run") -> None:
 
 
 def _show_metrics(console: "Console", metrics: "Mapping[str, Mapping[str, Any]]") -> None:
+    from pyro_decomp.components_of_run import described
     from pyro_decomp.display import metrics_table, scores_table
 
     console.print(metrics_table(metrics))
     for name, found in metrics.items():
+        if "components" in found:
+            _say(console, f"{name} data: {described(found['components'])}")
         if found["scores"]:
             console.print("", scores_table(f"codes of the {name} data", found["scores"]), sep="\n")
     left_out = dict.fromkeys(name for found in metrics.values() for name in found["left_out"])

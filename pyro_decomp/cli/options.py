@@ -28,8 +28,8 @@ def check_device(name: str) -> None:
     import torch  # noqa: PLC0415 (takes seconds)
 
     try:
-        torch.empty(0, device=name)
-    except (AssertionError, RuntimeError) as error:  # torch built without it; no such device
+        torch.zeros((), device=name).item()
+    except (AssertionError, RuntimeError) as error:  # built without it; none, or one of no values
         raise DecompError(
             f"--device: expected a device that torch can use here, such as cpu, got {name!r}"
         ) from error

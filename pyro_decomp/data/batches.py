@@ -86,6 +86,10 @@ class Data:
         """All data in order, so many rows at a time; the last batch may be smaller."""
         return (self[start : start + size] for start in range(0, len(self), size))
 
+    def order(self, seed: int) -> Tensor:
+        """All row numbers in a random order, which depends on the seed alone."""
+        return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+
     def shuffled(self, size: int, *, seed: int, first: int = 0) -> Iterator[Batch]:
         """All data in a random order, so many rows at a time; the last batch may be smaller.
 
@@ -94,8 +98,7 @@ class Data:
             seed: Of the order, which depends on nothing else.
             first: Begin with this batch of them, from 0, as a resumed run does.
         """
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
-        for rows in order.to(self.device).split(size)[first:]:
+        for rows in self.order(seed).to(self.device).split(size)[first:]:
             yield self[rows]
 
 

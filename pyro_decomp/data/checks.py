@@ -12,10 +12,12 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from pyro_decomp.data.missing import REMEDY
 from pyro_decomp.errors import DataError
 
 BLOCK_ELEMENTS = 2**22  # elements looked at at once
 MAX_TOLD = 10  # columns that a message names
+LARGE = 100.0  # of values, for networks whose weights are of order one
 
 _UNREADABLE = (
     OSError,
@@ -98,6 +100,53 @@ def checked(
     return rows
 
 
+def check_finite(values: Tensor, source: str, rows: Sequence[int] | Tensor) -> None:
+    """Check some data that are not all in memory.
+
+    Args:
+        values: Some rows of them.
+        source: What the message calls them.
+        rows: The number of each row in the whole data.
+
+    Raises:
+        DataError: A value is NaN or infinite; the first is named by row and column.
+    """
+    spoilt = ~values.isfinite()
+    if not spoilt.any():
+        return
+    first = tuple(spoilt.nonzero()[0].tolist())
+    where = f"row {int(rows[first[0]])}"
+    if values.dim() > 1:
+        inner = int(spoilt[first[0]].reshape(-1).nonzero()[0])
+        where += f", column {column_label(inner, values.shape[1:])}"
+    raise DataError(
+        f"{source}: expected finite numbers, got {values[first].item()} in {where}: {REMEDY}"
+    )
+
+
+def large_columns(rows: Tensor) -> str:
+    """What to do about values that are large for a network: the widest column, and its remedy.
+
+    Args:
+        rows: Data along the first axis.
+
+    Returns:
+        A clause; empty where all values are within 100, or are no measurements.
+    """
+    if not rows.is_floating_point() or not rows.numel() or not rows.isfinite().all():
+        return ""
+    flat = rows.detach().reshape(len(rows), -1)
+    column = int(flat.abs().amax(0).argmax())
+    low, high = float(flat[:, column].min()), float(flat[:, column].max())
+    if max(-low, high) <= LARGE:
+        return ""
+    where = f"column {column_label(column, rows.shape[1:])}" if rows.dim() > 1 else "x"
+    remedy = "standardise the data, as (x - x.mean(0)) / x.std(0) does"
+    if bool((flat >= 0).all()) and bool((flat == flat.round()).all()):
+        remedy = "let the encoder see x.log1p(), or scale the data"
+    return f"{where} of the batch ranges from {low:.4g} to {high:.4g}: {remedy}"
+
+
 def column_label(index: int, shape: Sequence[int], names: Sequence[str] | None = None) -> str:
     """What messages call one of the values of a datum: by its name, or by its place from 0."""
     if names is not None and len(names) == math.prod(shape):
@@ -121,11 +170,11 @@ def column_labels(
 def _where(in_column: Tensor, shape: Sequence[int], names: Sequence[str] | None) -> str:
     """In which columns values are not finite, and what makes a whole column so."""
     if len(shape) == 1:
-        return ""
+        return f": {REMEDY}"
     some = in_column.nonzero().flatten().tolist()
     entire = (in_column == shape[0]).nonzero().flatten().tolist()
     if len(entire) == len(in_column) or not entire or shape[0] == 1:
-        return f", in {column_labels(some, shape[1:], names)}"
+        return f", in {column_labels(some, shape[1:], names)}: {REMEDY}"
     others = [index for index in some if in_column[index] < shape[0]]
     also = f"; others are in {column_labels(others, shape[1:], names)}" if others else ""
     return (

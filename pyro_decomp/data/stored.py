@@ -38,7 +38,11 @@ class Stored(ABC):
         shape: As given.
         dtype: Of the tensors that come out.
         device: Where the tensors that come out are; what is stored stays where it is.
+        is_finite: Whether all values are known to be finite numbers; others are looked at as they
+            are first trained on.
     """
+
+    is_finite = False
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> None:
         self.shape = torch.Size(shape)
@@ -111,6 +115,7 @@ class StoredArray(Stored):
         self._array = np.asarray(array)
         self._divisor = divisor
         checked(self, source, may_be_infinite=array.dtype.kind == "f")
+        self.is_finite = True
         narrow, self.dtype = self.dtype, torch.float64
         is_short = array.dtype.itemsize <= np.dtype(np.float32).itemsize // (
             1 if array.dtype.kind == "f" else 2

@@ -46,13 +46,13 @@ class Draws:
         """The states of all members' generators as of the last step that was given."""
         return [self.generator(member) for member in range(len(self._ahead))]
 
-    def generator(self, member: int) -> Tensor:
-        """The state of one member's."""
-        if self._draw is None or self._used == len(self._held):
+    def generator(self, member: int, *, is_before: bool = False) -> Tensor:
+        """The state of one member's, or that from before the last step that was given."""
+        if self._draw is None or (self._used == len(self._held) and not is_before):
             return self._ahead[member]
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(self._behind[member])
-            for _ in range(self._used):
+            for _ in range(self._used - is_before):
                 self._draw()
             return torch.get_rng_state()
 

@@ -14,12 +14,14 @@ from pyro_decomp.ensemble.draws import Draws
 from pyro_decomp.ensemble.stacked import Stacked
 from pyro_decomp.ensemble.trial import Trial, own_numbers
 from pyro_decomp.ensemble.verification import Pending, Verification
+from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.fusion import FusionError
 from pyro_decomp.joined_optimizer import may_be_joined, split
 from pyro_decomp.loop import BATCH_STREAM, MAX_HISTORY_ROWS, batches
 from pyro_decomp.run_folder import History
 from pyro_decomp.steps.audit import Computed
 from pyro_decomp.steps.moment import copied
+from pyro_decomp.unseen_data import Unseen
 
 _made: dict[Hashable, dict[tuple[Any, ...], BatchedStep]] = {}  # of the last arithmetic
 
@@ -44,7 +46,8 @@ class Together:
     Attributes:
         step: Steps done.
         set_aside: Index of a member to why, and its checkpoint.
-        departed: Index of a member that is not what its programs compute to how that was seen.
+        departed: Index of a member that is not what its programs compute, or whose data cannot be
+            trained on, to how that was seen.
 
     Raises:
         CaptureError: The step cannot be captured, or not for several members at once.
@@ -81,6 +84,10 @@ class Together:
         self._is_joined = is_steady and may_be_joined(trained[0], optimizer)
         self._stacked = Stacked(trained, optimizer, is_joined=self._is_joined)
         self._verification = Verification(self.trials)
+        self._unseen = [
+            Unseen(trial.experiment, trial.state.modules, trial.member.seed, BATCH_STREAM)
+            for trial in trials
+        ]
         self._ready: dict[tuple[Any, ...], BatchedStep] = {}
         if arithmetic is not None:
             kind = (arithmetic, tuple(self._own_numbers), len(trials), how)
@@ -108,8 +115,11 @@ class Together:
         if self._shares_data:
             streams = streams[:1]
         self._verification.begin()
-        for each in zip(*streams, strict=True):
+        for found in zip(*streams, strict=True):
             step = self.step + 1
+            each = self._checked(found)
+            if not each:
+                return
             scheduled = [t.experiment.apply_schedules(step) for t in self.trials]
             gone = {*self.set_aside, *self.departed}
             due = self._verification.due(step, self.total_steps, gone)
@@ -118,7 +128,7 @@ class Together:
             results = self._results(self._joined(each))
             self._verify(pending, results)
             values = self._named(results.values)
-            self._set_aside_failing(values, results.norms)
+            self._set_aside_failing(values, results.norms, each)
             limit = self._experiment.clip_grad_norm
             self._stacked.update(results.gradients, results.norms, limit)
             self._buffers = results.buffers
@@ -128,6 +138,25 @@ class Together:
             yield self.step
             if len({*self.set_aside, *self.departed}) == len(self.trials):
                 return
+
+    def _checked(self, each: Sequence[Batch]) -> Sequence[Batch]:
+        """The batches of the next step; none if no member is left that can take it.
+
+        A member whose data cannot be trained on is left to be told of when it is trained alone, and
+        computes with another's batch in the place of its own.
+        """
+        for index, unseen in enumerate(self._unseen):
+            if unseen.is_due and index not in self.departed:
+                self._hand_back(index, self._buffers)
+                try:
+                    unseen.check(self.step, each[0 if self._shares_data else index])
+                except (ModelError, DataError) as error:
+                    self.departed[index] = str(error)
+        gone = {*self.set_aside, *self.departed}
+        left = [index for index in range(len(self.trials)) if index not in gone]
+        if self._shares_data or not left:
+            return each if left else []
+        return [each[left[0] if index in self.departed else index] for index in range(len(each))]
 
     def verify_first(self) -> None:
         """Hold all members against their programs on a first batch; nothing is trained."""
@@ -315,17 +344,19 @@ class Together:
             return self.total_steps - self.step
         return max(1, per_epoch - 1 - self.step % per_epoch)
 
-    def _set_aside_failing(self, values: dict[str, Tensor], norms: Tensor) -> None:
+    def _set_aside_failing(
+        self, values: dict[str, Tensor], norms: Tensor, each: Sequence[Batch]
+    ) -> None:
         is_finite = values["objective"].isfinite() & norms.isfinite()
         if bool(is_finite.all()):
             return
         for index in (~is_finite).nonzero().flatten().tolist():
             if index in self.set_aside:
                 continue
-            found = {name: value[index].item() for name, value in values.items()}
-            wrong = [f"{n} = {value}" for n, value in found.items() if not math.isfinite(value)]
-            what = ", ".join(wrong) or "the gradient is not finite"
-            why = (
-                f"step {self.step + 1}: {what}; kept as it was before (try a smaller learning rate)"
+            kept = copied(self.checkpoint(index))
+            batch = each[0 if self._shares_data else index]
+            noise = self._draws.generator(index, is_before=True)
+            self.set_aside[index] = (
+                self._verification.blame(index, batch, self.step + 1, noise),
+                kept,
             )
-            self.set_aside[index] = why, copied(self.checkpoint(index))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from pyro_decomp.blame import blame_gradients, remedy
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.ensemble.trial import Trial
 from pyro_decomp.errors import NonFiniteError
@@ -95,6 +96,24 @@ class Verification:
             except Exception as error:  # whatever it is, alone it is told of
                 return Pending(member, batch, None, f"its programs fail: {one_line(error)}")
             return Pending(member, batch, wanted)
+
+    def blame(self, member: int, batch: Batch, step: int, noise: torch.Tensor) -> str:
+        """Why a member's step is not finite, in the words of a run alone.
+
+        Args:
+            member: The index of the member, whose tensors are as they are before the step.
+            batch: Its data.
+            step: The number of the step.
+            noise: The state of its random generator.
+        """
+        trial = self._trials[member]
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(noise)
+            try:
+                estimate, _ = EagerStep(trial.experiment, trial.state).estimate(batch, step)
+            except NonFiniteError as error:
+                return str(error)
+        return blame_gradients({}, remedy(estimate, batch, step), step)
 
     def disagreement(self, pending: Pending, found: Computed, step: int) -> str:
         """What differs, in a clause; empty if nothing does.

@@ -84,6 +84,25 @@ def _amax(base: Value, dims: Any = (), keepdim: bool = False) -> Value:
     return result
 
 
+def _true(
+    base: Value, dims: int | Sequence[int] | None = None, keepdim: bool = False
+) -> tuple[Value, int]:
+    """How many numbers along dimensions are not zero, and of how many."""
+    along = [dims] if isinstance(dims, int) else dims
+    result = reduced("sum", converted(base, "bool"), along, keepdim)
+    return result, base.size // max(1, result.size)
+
+
+def _all(base: Value, dims: Any = None, keepdim: bool = False) -> Value:
+    count, size = _true(base, dims, keepdim)
+    return pointwise("({0} == {1})", count, value_of(size), kind="bool")
+
+
+def _any(base: Value, dims: Any = None, keepdim: bool = False) -> Value:
+    count, _ = _true(base, dims, keepdim)
+    return pointwise("({0} != 0)", count, kind="bool")
+
+
 def _log_softmax(base: Value, dim: int, _: bool = False) -> Value:
     apart = pointwise("({0} - {1})", base, reduced("max", base, [dim], keepdim=True))
     terms = pointwise("exp_({0})", apart, price=SLOW)
@@ -116,6 +135,12 @@ REDUCTIONS: dict[Any, Operation] = {
     aten.mean.default: _mean,
     aten.mean.dim: _mean,
     aten.amax.default: _amax,
+    aten.all.default: _all,
+    aten.all.dim: _all,
+    aten.all.dims: _all,
+    aten.any.default: _any,
+    aten.any.dim: _any,
+    aten.any.dims: _any,
     aten.logsumexp.default: logsumexp,
     aten._log_softmax.default: _log_softmax,
     aten._softmax.default: _softmax,

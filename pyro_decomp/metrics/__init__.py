@@ -3,6 +3,8 @@
 from pyro_decomp.metrics.active_units import active_units
 from pyro_decomp.metrics.beta_vae import beta_vae_score
 from pyro_decomp.metrics.bootstrap import interval
+from pyro_decomp.metrics.class_accuracy import knn_accuracy, linear_accuracy
+from pyro_decomp.metrics.class_clusters import ari, nmi, silhouette
 from pyro_decomp.metrics.dci import completeness, disentanglement
 from pyro_decomp.metrics.dci_lasso import dci_lasso
 from pyro_decomp.metrics.dci_trees import dci_trees
@@ -12,6 +14,7 @@ from pyro_decomp.metrics.divergence_from_prior import divergence_from_prior
 from pyro_decomp.metrics.explicitness import explicitness
 from pyro_decomp.metrics.factor_vae import factor_vae_score
 from pyro_decomp.metrics.irs import irs
+from pyro_decomp.metrics.maximal_information import mean_maximal_mutual_information
 from pyro_decomp.metrics.merging import merge_levels
 from pyro_decomp.metrics.mig import mig
 from pyro_decomp.metrics.modularity import modularity
@@ -28,6 +31,7 @@ from pyro_decomp.metrics.udr import udr
 __all__ = [
     "Score",
     "active_units",
+    "ari",
     "beta_vae_score",
     "completeness",
     "dci_lasso",
@@ -44,13 +48,18 @@ __all__ = [
     "index_code_information",
     "interval",
     "irs",
+    "knn_accuracy",
+    "linear_accuracy",
+    "mean_maximal_mutual_information",
     "merge_levels",
     "mig",
     "modularity",
     "mutual_information",
+    "nmi",
     "normal_scores",
     "report",
     "sap",
+    "silhouette",
     "squared_wasserstein_dependence",
     "total_correlation",
     "udr",

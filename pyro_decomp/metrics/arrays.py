@@ -77,25 +77,13 @@ def as_codes(
     return array
 
 
-def as_array(value: object, name: str) -> NDArray[Any]:
-    """A tensor, or what numpy makes into an array, as an array.
-
-    Args:
-        value: It.
-        name: What errors call it.
-
-    Raises:
-        DataError: Its rows are of different lengths.
-    """
-    for method in ("detach", "cpu"):  # a tensor, without importing torch for it
-        value = getattr(value, method)() if hasattr(value, method) else value
-    try:
-        return np.asarray(value)
-    except ValueError as error:
-        raise DataError(f"{name}: expected rows of one length, got a ragged list") from error
-
-
-def as_factors(factors: object, name: str = "factors", *, num_rows: int) -> Factors:
+def as_factors(
+    factors: object,
+    name: str = "factors",
+    *,
+    num_rows: int,
+    compared_by: str | None = None,
+) -> Factors:
     """Factors as levels counted from 0, without those that do not vary.
 
     Args:
@@ -103,10 +91,13 @@ def as_factors(factors: object, name: str = "factors", *, num_rows: int) -> Fact
             numbers too) or of strings.
         name: What errors call it.
         num_rows: Number of codes.
+        compared_by: A metric that compares factors with one another, as errors are to name it:
+            with a single one, such as a class label, it has a value that says nothing of codes.
 
     Raises:
         DataError: The array is not two-dimensional, has other rows than there are codes, has values
-            that are not whole numbers, or no column of it varies.
+            that are not whole numbers, or no column of it varies; or a single one does, and there
+            is ``compared_by``.
 
     >>> as_factors([[7, 0], [5, 0], [7, 0]], num_rows=3).levels.tolist()
     [[1], [0], [1]]
@@ -126,8 +117,46 @@ def as_factors(factors: object, name: str = "factors", *, num_rows: int) -> Fact
     columns = tuple(k for k, (values, _) in enumerate(found) if len(values) > 1)
     if not columns:
         raise DataError(f"{name}: expected a factor that varies, got {array.shape[1]} constant")
+    if compared_by and len(columns) < 2:
+        raise DataError(
+            f"{name}: expected at least 2 that vary for {compared_by}, which compares them with "
+            "one another, got 1 (for class labels there are linear_accuracy, knn_accuracy, nmi, "
+            "ari and silhouette)"
+        )
     levels = np.stack([found[k][1].reshape(-1) for k in columns], axis=1).astype(np.int64)
     return Factors(levels, tuple(found[k][0] for k in columns), columns)
+
+
+def as_labels(labels: object, name: str = "labels", *, num_rows: int) -> Factors:
+    """Class labels as the single factor that they are.
+
+    A single column that varies, with at most half as many values as rows, is taken for classes.
+
+    Args:
+        labels: An array or tensor [n] or [n, 1] of whole numbers (any values; floating-point whole
+            numbers too) or of strings. Further columns that are constant are left out.
+        name: What errors call it.
+        num_rows: Number of codes.
+
+    Raises:
+        DataError: As :func:`as_factors`; or several columns vary, or there are too many classes.
+
+    >>> as_labels(["b", "a", "b", "b"], num_rows=4).levels[:, 0].tolist()
+    [1, 0, 1, 1]
+    """
+    array = as_array(labels, name)
+    found = as_factors(array[:, None] if array.ndim == 1 else array, name, num_rows=num_rows)
+    if len(found.columns) > 1:
+        raise DataError(
+            f"{name}: expected one column of class labels, got {len(found.columns)} that vary "
+            "(give one of them by itself)"
+        )
+    if 2 * found.sizes[0] > num_rows:
+        raise DataError(
+            f"{name}: expected class labels, at most one for every two rows, got "
+            f"{found.sizes[0]} different values in {num_rows} rows"
+        )
+    return found
 
 
 def _matrix(value: object, name: str, num_rows: int | None) -> NDArray[Any]:
@@ -138,3 +167,21 @@ def _matrix(value: object, name: str, num_rows: int | None) -> NDArray[Any]:
     if num_rows is not None and len(array) != num_rows:
         raise DataError(f"{name}: expected {num_rows} rows, one a code, got {len(array)}")
     return array
+
+
+def as_array(value: object, name: str) -> NDArray[Any]:
+    """What numpy makes of an array, a tensor on any device, or lists.
+
+    Args:
+        value: The array.
+        name: What errors call it.
+
+    Raises:
+        DataError: It is a ragged list.
+    """
+    for method in ("detach", "cpu"):  # a tensor, without importing torch for it
+        value = getattr(value, method)() if hasattr(value, method) else value
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise DataError(f"{name}: expected rows of one length, got a ragged list") from error

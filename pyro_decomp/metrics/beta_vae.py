@@ -34,7 +34,7 @@ def beta_vae_score(
 
     Args:
         codes: [n, d], one row a datum of the pool.
-        factors: [n, k] whole numbers; constant columns are left out.
+        factors: [n, k] whole numbers; at least two that vary; constant columns are left out.
         num_points: Points that train the classifier.
         num_held_out: Points that score it.
         pairs_of: L, pairs to a point.
@@ -46,7 +46,8 @@ def beta_vae_score(
         The score, with the held-out ``confusion`` [k, k]: true factor by told factor.
 
     Raises:
-        DataError: The arrays cannot be used (:mod:`.arrays`), or scikit-learn is not installed.
+        DataError: The arrays cannot be used (:mod:`.arrays`), fewer than two factors vary, or
+            scikit-learn is not installed.
         ValueError: An argument is out of its range.
 
     Reference:
@@ -62,7 +63,7 @@ def beta_vae_score(
         if number < 1:
             raise ValueError(f"{name}: expected at least 1, got {number}")
     z = as_codes(codes)
-    levels = as_factors(factors, num_rows=len(z))
+    levels = as_factors(factors, num_rows=len(z), compared_by="beta_vae_score")
     sizes, generator = (num_points, num_held_out), np.random.default_rng(seed)
 
     def counted(rows: Int[np.ndarray, " m"]) -> tuple[int, int]:
@@ -119,8 +120,6 @@ def _confusion(
             distance -= z.take(right, axis=0)
             x[block] = (mean @ np.abs(distance, out=distance))[:, 0]
     x = standardised(x, of=x[:train])
-    if k == 1:
-        return np.array([[sizes[1]]])
     classifier = scikit("linear_model").LogisticRegression(max_iter=1000)
     told = classifier.fit(x[:train], factor[:train]).predict(x[train:])
     return np.bincount(factor[train:] * k + told, minlength=k * k).reshape(k, k)

@@ -33,7 +33,7 @@ def dci_lasso(
 
     Args:
         codes: [n, d], one row a datum.
-        factors: [n, k] whole numbers; constant columns are left out.
+        factors: [n, k] whole numbers; at least two that vary; constant columns are left out.
         alpha: Weight of the penalty.
         held_out: Share of rows that score informativeness.
         num_resamples: Half samples of the training rows for the intervals (:func:`.interval`); 0
@@ -46,7 +46,8 @@ def dci_lasso(
         ``informativeness`` [k], the squared error explained on rows held out, 1 at best.
 
     Raises:
-        DataError: The arrays cannot be used (:mod:`.arrays`), or there are too few rows.
+        DataError: The arrays cannot be used (:mod:`.arrays`), fewer than two factors vary, or
+            there are too few rows.
         ValueError: ``alpha`` is negative, or ``held_out`` is not between 0 and 1.
 
     Reference:
@@ -56,7 +57,7 @@ def dci_lasso(
     if alpha < 0:
         raise ValueError(f"alpha: expected at least 0, got {alpha}")
     z = as_codes(codes)
-    levels = as_factors(factors, num_rows=len(z))
+    levels = as_factors(factors, num_rows=len(z), compared_by="dci_lasso")
     d, v = z.shape[1], levels.numbers()
     train, test = held_out_split(len(z), held_out, seed)
     both = np.hstack([z, v])

@@ -27,7 +27,7 @@ def dci_trees(
 
     Args:
         codes: [n, d], one row a datum.
-        factors: [n, k] whole numbers; constant columns are left out.
+        factors: [n, k] whole numbers; at least two that vary; constant columns are left out.
         num_rounds: Rounds of boosting.
         held_out: Share of rows that score informativeness.
         seed: Of the split and the trees.
@@ -37,8 +37,8 @@ def dci_trees(
         ``importance`` [d, k], and ``informativeness`` [k], the accuracy on rows held out.
 
     Raises:
-        DataError: The arrays cannot be used (:mod:`.arrays`), or there are too few rows, or
-            scikit-learn is not installed.
+        DataError: The arrays cannot be used (:mod:`.arrays`), fewer than two factors vary, there
+            are too few rows, or scikit-learn is not installed.
         ValueError: ``num_rounds`` is less than 1, or ``held_out`` is not between 0 and 1.
 
     Reference:
@@ -49,7 +49,7 @@ def dci_trees(
     if num_rounds < 1:
         raise ValueError(f"num_rounds: expected at least 1, got {num_rounds}")
     z = as_codes(codes)
-    levels = as_factors(factors, num_rows=len(z))
+    levels = as_factors(factors, num_rows=len(z), compared_by="dci_trees")
     train, test = held_out_split(len(z), held_out, seed)
     importance = np.zeros([z.shape[1], len(levels.columns)])
     accuracy = np.zeros(len(levels.columns))

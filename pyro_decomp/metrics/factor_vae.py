@@ -41,7 +41,7 @@ def factor_vae_score(
 
     Args:
         codes: [n, d], one row a datum of the pool.
-        factors: [n, k] whole numbers; constant columns are left out.
+        factors: [n, k] whole numbers; at least two that vary; constant columns are left out.
         num_votes: Votes that make the classifier.
         num_held_out: Votes that score it.
         votes_of: L, rows to a vote.
@@ -55,7 +55,7 @@ def factor_vae_score(
         ``factors``, -1 for a pruned code) and ``smallest_group``. Without a code that varies, 0.
 
     Raises:
-        DataError: The arrays cannot be used (:mod:`.arrays`).
+        DataError: The arrays cannot be used (:mod:`.arrays`), fewer than two factors vary.
         ValueError: An argument is out of its range.
 
     Reference:
@@ -76,7 +76,7 @@ def factor_vae_score(
         if number < smallest:
             raise ValueError(f"{name}: expected at least {smallest}, got {number}")
     z = as_codes(codes)
-    levels = as_factors(factors, num_rows=len(z))
+    levels = as_factors(factors, num_rows=len(z), compared_by="factor_vae_score")
     scale = z.std(0)
     kept = _kept(scale, prune_below)
     z = z[:, kept]

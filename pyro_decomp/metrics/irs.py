@@ -39,20 +39,20 @@ def irs(
 
     Args:
         codes: [n, d], one a row.
-        factors: [n, k], whole numbers; constant ones are left out.
+        factors: [n, k], whole numbers, at least two that vary; constant ones are left out.
         quantile: q, above 0 and at most 1.
         num_resamples: Of the interval; 0 for none.
         seed: Of the interval.
 
     Raises:
-        DataError: Codes or factors are no matrices of numbers with as many rows, or no factor
-            varies.
+        DataError: Codes or factors are no matrices of numbers with as many rows, or fewer
+            than two factors vary.
         ValueError: ``quantile`` is out of its range.
     """
     if not 0 < quantile <= 1:
         raise ValueError(f"quantile: expected a number in (0, 1], got {quantile}")
     given = as_codes(codes)
-    found = as_factors(factors, num_rows=len(given))
+    found = as_factors(factors, num_rows=len(given), compared_by="irs")
     varies = given.min(0) < given.max(0)
     z, levels = given[:, varies], found.levels
     variant = {

@@ -42,7 +42,7 @@ def modularity(
 
     Args:
         codes: [n, d], one row a datum.
-        factors: [n, k] whole numbers; constant columns are left out.
+        factors: [n, k] whole numbers; at least two that vary; constant columns are left out.
         num_bins: Bins of equal width for each code.
         num_resamples: Half samples for the interval (:func:`.interval`); 0 for none. The bins stay
             those of all rows.
@@ -53,7 +53,7 @@ def modularity(
         plug-in, and with an interval the ``unknown`` codes.
 
     Raises:
-        DataError: The arrays cannot be used (:mod:`.arrays`).
+        DataError: The arrays cannot be used (:mod:`.arrays`), fewer than two factors vary.
         ValueError: ``num_bins`` is less than 1.
 
     Reference:
@@ -66,7 +66,7 @@ def modularity(
     1.0
     """
     z = as_codes(codes)
-    levels = as_factors(factors, num_rows=len(z))
+    levels = as_factors(factors, num_rows=len(z), compared_by="modularity")
     histogram = JointHistogram(equal_bins(z, num_bins), num_bins, levels)
     information = histogram.mutual_information()
     of_codes = code_modularity(information)

@@ -9,6 +9,8 @@ from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.active_units import active_units
 from pyro_decomp.metrics.arrays import as_codes, as_factors
 from pyro_decomp.metrics.beta_vae import beta_vae_score
+from pyro_decomp.metrics.class_accuracy import knn_accuracy, linear_accuracy
+from pyro_decomp.metrics.class_clusters import ari, nmi, silhouette
 from pyro_decomp.metrics.dci_lasso import dci_lasso
 from pyro_decomp.metrics.dci_trees import dci_trees
 from pyro_decomp.metrics.density_mig import density_mig
@@ -18,6 +20,7 @@ from pyro_decomp.metrics.encodings import gaussian_parameters, sampled
 from pyro_decomp.metrics.explicitness import explicitness
 from pyro_decomp.metrics.factor_vae import factor_vae_score
 from pyro_decomp.metrics.irs import irs
+from pyro_decomp.metrics.maximal_information import mean_maximal_mutual_information
 from pyro_decomp.metrics.mig import mig
 from pyro_decomp.metrics.modularity import modularity
 from pyro_decomp.metrics.overlap import (
@@ -34,6 +37,7 @@ from pyro_decomp.metrics.total_correlation import gaussian_total_correlation
 METRICS: Mapping[str, tuple[Callable[..., Score], tuple[str, ...]]] = {
     "density_mig": (density_mig, ("encodings", "factors")),
     "mig": (mig, ("codes", "factors")),
+    "mean_maximal_mutual_information": (mean_maximal_mutual_information, ("codes", "factors")),
     "factor_vae_score": (factor_vae_score, ("codes", "factors")),
     "beta_vae_score": (beta_vae_score, ("codes", "factors")),
     "sap": (sap, ("codes", "factors")),
@@ -42,6 +46,11 @@ METRICS: Mapping[str, tuple[Callable[..., Score], tuple[str, ...]]] = {
     "modularity": (modularity, ("codes", "factors")),
     "explicitness": (explicitness, ("codes", "factors")),
     "irs": (irs, ("codes", "factors")),
+    "linear_accuracy": (linear_accuracy, ("codes", "labels")),
+    "knn_accuracy": (knn_accuracy, ("codes", "labels")),
+    "nmi": (nmi, ("codes", "labels")),
+    "ari": (ari, ("codes", "labels")),
+    "silhouette": (silhouette, ("codes", "labels")),
     "index_code_information": (index_code_information, ("encodings",)),
     "effective_sharing": (effective_sharing, ("encodings",)),
     "divergence_from_prior": (divergence_from_prior, ("sampled codes", "prior")),
@@ -51,7 +60,7 @@ METRICS: Mapping[str, tuple[Callable[..., Score], tuple[str, ...]]] = {
     "active_units": (active_units, ("codes",)),
 }
 SLOW = frozenset({"dci_trees"})  # minutes: only by name
-WITHOUT_INTERVAL = frozenset({"dci_trees"})
+WITHOUT_RESAMPLES = frozenset({"dci_trees", "linear_accuracy", "knn_accuracy"})
 
 
 def report(
@@ -68,12 +77,14 @@ def report(
 ) -> dict[str, Score]:
     """Score codes by every metric that the given arrays allow.
 
-    Without ``only``, what cannot be scored on these arrays (sparsity in one dimension, say) is left
-    out with a warning, and so is ``dci_trees``, silently, which takes minutes.
+    Without ``only``, what cannot be scored on these arrays (sparsity in one dimension, or what
+    compares factors where there is one) is left out with a warning, and silently ``dci_trees``,
+    which takes minutes, and the metrics of class labels where several factors vary.
 
     Args:
         codes: [n, d], the mean of each encoding; with sampled codes, ``active_units`` says nothing.
-        factors: [n, k] whole numbers, for the metrics of disentanglement.
+        factors: [n, k] whole numbers, for the metrics of disentanglement; or one column of class
+            labels, for those of classes.
         encodings: q(z|x), for those of overlap and ``density_mig``: ``(loc, scale)`` or a
             distribution, as :func:`.index_code_information` takes it.
         prior: p(z), for ``divergence_from_prior``: a distribution, a sampler or draws, as that
@@ -101,7 +112,7 @@ def report(
         >>> {name: round(score.value, 2) for name, score in scores.items()}
         {'mig': 0.99, 'irs': 1.0}
     """
-    _check_arrays(codes, factors, untrained, encodings, untrained_encodings)
+    num_factors = _checked(codes, factors, untrained, encodings, untrained_encodings)
     given = {"codes": codes, "factors": factors, "encodings": encodings, "prior": prior}
     before = {**given, "codes": untrained, "encodings": untrained_encodings}
     alike = (encodings is None) == (untrained_encodings is None)
@@ -109,11 +120,11 @@ def report(
         _check_names(only, given)
     scores: dict[str, Score] = {}
     for name, (metric, needs) in METRICS.items():
-        wanted = name in only if only is not None else name not in SLOW and _allows(given, needs)
-        if not wanted:
+        allowed = _allows(given, needs) and not ("labels" in needs and num_factors > 1)
+        if name not in only if only is not None else name in SLOW or not allowed:
             continue
         arguments: dict[str, Any] = {"seed": seed}
-        if num_resamples is not None and name not in WITHOUT_INTERVAL:
+        if num_resamples is not None and name not in WITHOUT_RESAMPLES:
             arguments["num_resamples"] = num_resamples
         try:
             if name == "effective_sharing" and "index_code_information" in scores:
@@ -130,15 +141,18 @@ def report(
     return scores
 
 
-def _check_arrays(codes: object, factors: object, untrained: object, *encodings: Any) -> None:
+def _checked(codes: object, factors: object, untrained: object, *encodings: Any) -> int:
+    """The number of factors that vary, of arrays that are in order."""
     num_rows = len(as_codes(codes))
+    num_factors = 0
     if factors is not None:
-        as_factors(factors, num_rows=num_rows)
+        num_factors = len(as_factors(factors, num_rows=num_rows).columns)
     if untrained is not None:
         as_codes(untrained, "untrained", num_rows=num_rows)
     for each in encodings:
         if isinstance(each, tuple | list):
             gaussian_parameters(each)
+    return num_factors
 
 
 def _allows(given: Mapping[str, Any], needs: tuple[str, ...]) -> bool:
@@ -146,7 +160,7 @@ def _allows(given: Mapping[str, Any], needs: tuple[str, ...]) -> bool:
 
 
 def _given(given: Mapping[str, Any], need: str) -> Any:
-    return given["codes"] if need == "sampled codes" else given[need]
+    return given[{"sampled codes": "codes", "labels": "factors"}.get(need, need)]
 
 
 def _arrays(given: Mapping[str, Any], needs: tuple[str, ...], seed: int) -> list[Any]:
@@ -167,7 +181,7 @@ def _beside(
 ) -> Score:
     """The score with the value of untrained codes among its details."""
     quick = {key: 0 if key == "num_resamples" else value for key, value in arguments.items()}
-    if score.interval is not None:
+    if score.interval is not None and score.name not in WITHOUT_RESAMPLES:
         quick["num_resamples"] = 0
     try:
         value = metric(*_arrays(given, needs, arguments["seed"]), **quick).value

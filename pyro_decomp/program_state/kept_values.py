@@ -1,8 +1,9 @@
 """Plain values and containers in a checkpoint, and back in the places that they came from."""
 
+import array
 import itertools
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_decomp.program_state.own import is_iterator
+from pyro_decomp.program_state.own import BUFFERS, is_iterator
 from pyro_decomp.program_state.random_numbers import is_random, set_state_of, state_of
 from pyro_decomp.program_state.walk import Node
 from pyro_decomp.reachable import PLAIN, attributes_of, named
@@ -38,7 +39,7 @@ def encoded(thing: Any) -> Any:
         return _encoded_container(thing)
     if isinstance(thing, Tensor):
         return ["tensor", thing.detach().cpu().clone()]
-    if isinstance(thing, np.ndarray | np.generic):
+    if isinstance(thing, (np.ndarray, np.generic, *BUFFERS)):
         return _encoded_array(thing)
     if is_random(thing):
         return ["random", encoded(state_of(thing))]
@@ -67,6 +68,8 @@ def _encoded_container(thing: Any) -> Any:
 
 
 def _encoded_array(array: Any) -> Any:
+    if isinstance(array, BUFFERS):
+        return ["buffer", getattr(array, "typecode", ""), bytes(array)]
     if array.dtype.hasobject:
         raise UnkeptError
     memory = torch.frombuffer(bytearray(array.tobytes()), dtype=torch.uint8) if array.size else None
@@ -101,6 +104,7 @@ _DECODERS: dict[str, Callable[..., Any]] = {
     "defaultdict": partial(_decoded_dict, dict),
     "deque": lambda items, most: deque(map(decoded, items), most),
     "array": _decoded_array,
+    "buffer": lambda code, raw: array.array(code, raw) if code else bytearray(raw),
     "number": lambda *parts: _decoded_array(*parts)[()],
     "complex": complex,
     "count": lambda parts: itertools.count(*map(decoded, parts)),
@@ -110,13 +114,15 @@ _DECODERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def put(nodes: Mapping[str, Node], path: str, value: Any) -> bool:
+def put(nodes: Mapping[str, Node], path: str, value: Any, carried: Set[int] = frozenset()) -> bool:
     """Put a value back at its path; whether there is such a place.
 
     Args:
         nodes: What programs reach, by path.
         path: Where.
         value: As :func:`encoded` gave it.
+        carried: Memory (:func:`memory_of`) that is carried elsewhere: a tensor that lies in it, as
+            ``weight.data`` does, is not written to, and another takes its place.
     """
     node, found = nodes.get(path), decoded(value)
     if node is None:
@@ -130,14 +136,35 @@ def put(nodes: Mapping[str, Node], path: str, value: Any) -> bool:
         if is_iterator(thing) and hasattr(thing, "__setstate__"):
             thing.__setstate__(found)
         return is_iterator(thing)
-    if _refilled(thing, found):
+    is_carried = isinstance(thing, Tensor) and memory_of(thing) in carried
+    if not is_carried and _refilled(thing, found):
         return True
-    if node.slot is None or node.slot.set is None:
-        return False
     if isinstance(found, Tensor) and isinstance(thing, Tensor):
         found = found.to(thing.device)
-    node.slot.set(found)
-    return True
+    return _put_in(nodes, path, found)
+
+
+def memory_of(tensor: Tensor) -> int:
+    """Which memory a tensor lies in: views of one another have the same."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (RuntimeError, NotImplementedError):  # of a layout without
+        return id(tensor)
+
+
+def _put_in(nodes: Mapping[str, Node], path: str, found: Any) -> bool:
+    """Put a thing in a place that there is; for an item of a tuple, another tuple in its place."""
+    node = nodes.get(path)
+    if node is None or node.slot is None:
+        return False
+    if node.slot.set is not None:
+        node.slot.set(found)
+        return True
+    whole, (start, _, _) = node.slot.owner, path.rpartition(".")
+    if not isinstance(whole, tuple) or start not in nodes or nodes[start].thing is not whole:
+        return False
+    items = [found if i == node.slot.key else item for i, item in enumerate(whole)]
+    return _put_in(nodes, start, getattr(type(whole), "_make", type(whole))(items))
 
 
 def _refilled(thing: Any, found: Any) -> bool:
@@ -150,7 +177,7 @@ def _refilled(thing: Any, found: Any) -> bool:
         if thing.shape != found.shape or thing.dtype != found.dtype or not thing.flags.writeable:
             return False
         thing[...] = found
-    elif isinstance(thing, list) and isinstance(found, list):
+    elif any(isinstance(thing, k) and isinstance(found, k) for k in (list, *BUFFERS)):
         thing[:] = found
     elif isinstance(thing, deque) and isinstance(found, deque):
         thing.clear()

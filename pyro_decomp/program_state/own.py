@@ -3,6 +3,7 @@
 import io
 import itertools
 import warnings
+from array import array
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
@@ -19,6 +20,7 @@ from pyro_decomp.reachable import END, LIBRARIES, MANY, PLAIN, ByType
 
 SMALL_TENSOR = 4096  # numbers; of a larger one, which it is and how often it was written to
 SMALL_ARRAY = 1 << 18  # bytes; of a larger one, every so manieth number
+BUFFERS = (array, bytearray)  # of plain numbers, that can be written to
 CONTAINERS = (list, tuple, deque, set, frozenset, dict)
 _EMPTY: list[Any] = [[], (), {}, set(), "", "é", b"", range(1), range(1 << 70), deque()]
 _EMPTY += [{}.values(), {}.items()]
@@ -208,6 +210,7 @@ def _reduced(iterator: Any) -> list[Any]:
 _READERS: list[tuple[Any, Callable[[Any], Any]]] = [
     (Tensor, TensorMark),
     (np.ndarray, _of_array),
+    (BUFFERS, lambda thing: (type(thing), bytes(thing))),
     (_IMMUTABLE, lambda thing: (type(thing), str(thing))),
     (nn.Module, _of_network),
     (CONTAINERS, _of_container),

@@ -7,12 +7,14 @@ from functools import _lru_cache_wrapper, wraps
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import _disable_current_modes
 
-from pyro_decomp.modules import buffers_kept, find_modules
+from pyro_decomp.modules import find_modules, tensors_kept
 from pyro_decomp.program_state.fingerprint import Fingerprint
-from pyro_decomp.program_state.kept_values import UnkeptError, encoded, put
+from pyro_decomp.program_state.kept_values import UnkeptError, encoded, memory_of, put
 from pyro_decomp.program_state.random_numbers import numbers_of, state_of
 from pyro_decomp.program_state.snapshot import Snapshot
 from pyro_decomp.program_state.walk import Node, walk
@@ -95,9 +97,9 @@ class ProgramState:
 
     @contextmanager
     def undisturbed(self) -> Iterator[None]:
-        """Put everything back afterwards: this state, buffers of networks, random generators."""
+        """Put everything back afterwards: this state, tensors of networks, random generators."""
         kept, generators = self.keep(), random_state()
-        with buffers_kept(self._networks):
+        with tensors_kept(self._networks):
             try:
                 yield
             finally:
@@ -108,21 +110,27 @@ class ProgramState:
         """Run the programs until it is known what every run moves, and put that back.
 
         What they make in their first run alone, such as a cache, is there from now on and counts as
-        what there was when this object was made.
+        what there was when this object was made; unless that run writes to networks as no other
+        does, as where numbers are taken from the first batch: then the first step is to do so.
 
         Args:
             run: Runs the programs.
         """
-        kept, numbers = self.keep(), _global_numbers()
+        kept, numbers, tensors = self.keep(), _global_numbers(), self._tensors_of_networks()
         before = self.fingerprint()
         result = run()
         if before != self.fingerprint() or numbers != _global_numbers():
+            after, written = self._tensors_of_networks(), set()
             try:
                 self.moving = self.moved_by(run)
+                written = _written(tensors, after) - _written(after, self._tensors_of_networks())
             except Exception:  # in a later stage of the programs, which training will come to
                 self.moving = before.difference(self.fingerprint())
-            with _disable_current_modes():
-                kept.put_back_at(self.moving, self._nodes())
+            if written:
+                self.put_back(kept)
+            else:
+                with _disable_current_modes():
+                    kept.put_back_at(self.moving, self._nodes())
         self._made = self.fingerprint()
         return result
 
@@ -174,13 +182,25 @@ class ProgramState:
             Paths that the programs do not have.
         """
         missing = []
+        of_networks = [t for each in self._networks for t in (*each.parameters(), *each.buffers())]
+        carried = {memory_of(t) for t in of_networks if not is_lazy(t)}
         with _disable_current_modes():
             for path, value in values.items():
                 nodes = {node.path: node for node in reversed(self._nodes())}
                 is_known = path in nodes or path in self.moving
-                if not is_known or not put(nodes, path, value):
+                if not is_known or not put(nodes, path, value, carried):
                     missing.append(path)
         return missing
+
+    def _tensors_of_networks(self) -> dict[str, Tensor]:
+        """The numbers in parameters and buffers, by name."""
+        networks = enumerate(self._networks)
+        return {
+            f"{index}.{name}": tensor.detach().clone()
+            for index, network in networks
+            for name, tensor in (*network.named_parameters(), *network.named_buffers())
+            if not is_lazy(tensor)
+        }
 
     def _nodes(self) -> list[Node]:
         parts = [part for network in self._networks for part in network.modules()]
@@ -196,12 +216,18 @@ def undisturbed(programs: Iterable[Any] = ()) -> Iterator[None]:
     """Put back afterwards what runs of programs move, and every global random generator.
 
     Args:
-        programs: Models, guides, and networks themselves: their buffers, such as BatchNorm's
+        programs: Models, guides, and networks themselves: their tensors, such as BatchNorm's
             statistics, and the plain Python state that they reach.
     """
     roots = {f"program_{index}": program for index, program in enumerate(programs)}
     with ProgramState(find_modules(roots.values()), **roots).undisturbed():
         yield
+
+
+def _written(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> set[str]:
+    """Which tensors are there at both moments with other numbers."""
+    both = before.keys() & after.keys()
+    return {name for name in both if not torch.equal(before[name], after[name])}
 
 
 def _is_remembered(node: Node) -> bool:

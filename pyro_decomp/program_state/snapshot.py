@@ -3,7 +3,7 @@
 import copy
 import itertools
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pyro_decomp.program_state.own import is_iterator, own, parts_of_iterator, version_of
+from pyro_decomp.program_state.own import BUFFERS, is_iterator, own, parts_of_iterator, version_of
 from pyro_decomp.program_state.random_numbers import is_random, set_state_of, state_of
 from pyro_decomp.program_state.walk import Node
 from pyro_decomp.reachable import (
@@ -77,19 +77,41 @@ class Snapshot:
             paths: Which; what is inside of them is put back too.
             nodes: Everything that the programs reach now.
         """
-        now = {node.path: node.slot for node in nodes if not node.is_part}
+        now = {node.path: node for node in nodes if not node.is_part}
         unable = []
         for path in paths:
-            node, slot = self._places.get(path), now.get(path)
-            if node is not None and node.slot is not None and node.slot.set is not None:
-                node.slot.set(node.thing)
-            elif node is None and slot is not None and slot.access.empty is not None:
-                slot.access.empty(slot.owner, slot.key)
+            self._put_in_place(path, now)
         inside = tuple(f"{path}." for path in paths)
         for path, restore in self._restores:
             if (path in paths or path.startswith(inside)) and not restore():
                 unable.append(path)
         return list(dict.fromkeys(unable))
+
+    def _put_in_place(self, path: str, now: Mapping[str, Node]) -> None:
+        """Put back what was at a path, or the outermost thing around it that was replaced."""
+        for place in _around(path):
+            before, after = self._places.get(place), now.get(place)
+            if before is None or after is None or before.thing is after.thing:
+                continue
+            if before.slot is not None and before.slot.set is not None:
+                before.slot.set(before.thing)
+                return
+        before, after = self._places.get(path), now.get(path)
+        slot = after.slot if after is not None else before.slot if before is not None else None
+        if slot is None:
+            return
+        if before is None and slot.access.empty is not None:
+            slot.access.empty(slot.owner, slot.key)
+        elif before is not None and slot.set is not None:  # of an object, maybe, not of its class
+            slot.set(before.thing)
+
+
+def _around(path: str) -> Iterator[str]:
+    """The paths of the things that the thing at a path is in, the outermost first."""
+    end = path.find(".")
+    while end > 0:
+        yield path[:end]
+        end = path.find(".", end + 1)
 
 
 def _restores(thing: Any) -> Iterable[Restore]:
@@ -98,6 +120,8 @@ def _restores(thing: Any) -> Iterable[Restore]:
         yield _tensor(thing)
     elif isinstance(thing, np.ndarray):
         yield _array(thing)
+    elif isinstance(thing, BUFFERS):
+        yield partial(_refill_buffer, thing, thing[:])
     elif isinstance(thing, FunctionType):
         yield from _function(thing)
     elif isinstance(thing, type):
@@ -231,6 +255,11 @@ def _refill_deque(thing: "deque[Any]", kept: list[Any]) -> bool:
     if len(thing) != len(kept) or any(a is not b for a, b in zip(thing, kept, strict=True)):
         deque.clear(thing)
         deque.extend(thing, kept)
+    return True
+
+
+def _refill_buffer(thing: Any, kept: Any) -> bool:
+    thing[:] = kept
     return True
 
 

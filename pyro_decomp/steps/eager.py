@@ -89,7 +89,7 @@ class EagerStep:
         numbers = torch.stack([value.detach() for value in named.values()]).tolist()
         values = dict(zip(named, numbers, strict=True))
         if not math.isfinite(values["objective"]):
-            raise NonFiniteError(blame_terms(estimate, values, step)) from refused
+            raise NonFiniteError(blame_terms(estimate, values, batch, step)) from refused
         if refused is not None:
             raise refused
         return estimate, values

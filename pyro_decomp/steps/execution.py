@@ -11,6 +11,7 @@ CHOICES = {
     "precision": ("auto", "float32", "bfloat16"),
     "memory_format": ("auto", "contiguous", "channels_last"),
 }
+MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,11 @@ class Execution:
             value = getattr(self, name)
             if value not in valid:
                 raise ExperimentError(f"{name}: expected one of {', '.join(valid)}, got {value!r}")
-        if self.threads is not None and self.threads < 1:
-            raise ExperimentError(f"threads: expected at least 1, got {self.threads}")
+        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
+            raise ExperimentError(
+                f"threads: expected 1 to {MOST_THREADS}, no more than the processor has, got "
+                f"{self.threads}"
+            )
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> Self:

@@ -22,6 +22,9 @@ OF_MEASURES = {
     "beta_vae_score": "\N{GREEK SMALL LETTER BETA}-VAE score",
     "sap": "SAP",
     "irs": "IRS",
+    "nmi": "NMI",
+    "ari": "ARI",
+    "knn_accuracy": "kNN accuracy",
     "dci_lasso": "DCI (lasso)",
     "dci_trees": "DCI (trees)",
 }

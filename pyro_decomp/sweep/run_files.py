@@ -33,17 +33,23 @@ def last_terms(folder: Path) -> tuple[dict[str, float | None], int]:
 
 
 def flat(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
-    """What `evaluate` measured, as one level of names.
+    """What `evaluate` measured, as one level of names; of components how many are at fault.
 
     >>> score = {"value": 0.3, "interval": [0.2, 0.4]}
     >>> flat({"test": {"elbo": -1.5, "scores": {"mig": score}, "left_out": {}}})
     {'test.elbo': -1.5, 'test.mig': 0.3, 'test.mig.low': 0.2, 'test.mig.high': 0.4}
+    >>> flat({"train": {"components": {"empty": [4], "merged": [[0, 3], [1, 2]]}}})
+    {'train.empty_components': 1.0, 'train.merged_components': 4.0}
     """
     found: dict[str, float | None] = {}
     for part, values in metrics.items():
         for name, value in values.items():
             if isinstance(value, int | float) or value is None:
                 found[f"{part}.{name}"] = _finite(value)
+        if "components" in values:
+            faults = values["components"]
+            found[f"{part}.empty_components"] = float(len(faults["empty"]))
+            found[f"{part}.merged_components"] = float(sum(map(len, faults["merged"])))
         for name, score in values.get("scores", {}).items():
             found[f"{part}.{name}"] = _finite(score["value"])
             if score["interval"] is not None:

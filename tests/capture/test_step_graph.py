@@ -224,10 +224,32 @@ def counting_network() -> Programs:
     return Programs(module.model, module.guide, torch.zeros(B, D))
 
 
+class CountingInBuffer(nn.Module):
+    """Asks Python for the number in a buffer, as ``BatchNorm1d(momentum=None)`` does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = MLPEncoder(D, 2, hidden=(4,))
+        self.register_buffer("calls", torch.tensor(0))
+
+    def forward(self, x: Tensor) -> Any:
+        self.calls.add_(1)
+        return self.encoder(x / float(self.calls))
+
+
+def counting_in_buffer() -> Programs:
+    module = VAE(normal_prior, CountingInBuffer(), MLPDecoder(2, D, hidden=(4,)), size=N).double()
+    return Programs(module.model, module.guide, torch.zeros(B, D))
+
+
 REFUSED: dict[str, tuple[Callable[[], Programs], str]] = {
+    "a buffer that Python uses": (
+        counting_in_buffer,
+        r"^encoder.calls is used by Python .*, and steps may change it$",
+    ),
     "a choice by value": (
         lambda: Programs(choosing, vae().guide, torch.zeros(B, D)),
-        "values of tensors decide",
+        "^values of tensors decide what the programs compute$",
     ),
     "a draw that cannot be lifted": (gammas, "draws depends on parameters or data"),
     "a count of calls": (counting, "Python decides"),

@@ -107,7 +107,7 @@ BAD = {
     "nan": (
         torch.tensor([[1.0, 2.0], [NAN, 0.0], [0.0, 1.0], [NAN, NAN]]),
         "data: expected finite numbers in float32, got NaN or infinity in 2 of 4 rows, "
-        "the first of them row 1, in columns 0, 1$",
+        "the first of them row 1, in columns 0, 1: leave those rows out, or fill",
     ),
     "infinity": ([1.0, 2.0, -np.inf], "in 1 of 3 rows, the first of them row 2"),
     "too large": (np.array([1.0, 1e300]), "finite numbers in float32, .* 1 of 2 rows, .* row 1"),

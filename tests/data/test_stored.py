@@ -83,9 +83,12 @@ BAD = {
     "nan": (
         np.where(np.arange(10)[:, None] % 4 == 2, np.nan, np.ones((10, 3))),
         "x: expected finite numbers in float32, got NaN or infinity in 2 of 10 rows, "
-        "the first of them row 2, in columns 0, 1, 2$",
+        "the first of them row 2, in columns 0, 1, 2: leave those rows",
     ),
-    "too large": (np.array([0.0, 0.0, 0.0, 1e300]), "in 1 of 4 rows, the first of them row 3$"),
+    "too large": (
+        np.array([0.0, 0.0, 0.0, 1e300]),
+        "in 1 of 4 rows, the first of them row 3: leave",
+    ),
 }
 
 

@@ -72,6 +72,39 @@ def source(tmp_path: Path) -> ExperimentFile:
     return ExperimentFile.read(path)
 
 
+STORED = """
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import nn
+
+from pyro_decomp import VAE, BetaELBO, Experiment
+from pyro_decomp.data import StoredArray
+from pyro_decomp.networks import MLPEncoder
+
+SIZE = 2500
+
+
+class Decoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2, 3)
+
+    def forward(self, z):
+        return dist.Bernoulli(logits=self.linear(z)).to_event(1)
+
+
+def experiment(*, is_bad: bool = False) -> Experiment:
+    array = np.ones((SIZE, 3), dtype=np.uint8)
+    array[2301, 0] = 7 if is_bad else 1
+    prior = lambda: pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+    vae = VAE(prior, MLPEncoder(3, 2, hidden=()), Decoder(), size=SIZE)
+    data = StoredArray(array)
+    return Experiment(vae.model, vae.guide, data, BetaELBO(), epochs=2, batch_size=250)
+"""
+
+
 def members(*arguments: dict[str, Any], **shared: Any) -> list[Member]:
     return [
         Member(f"member {index}", {**shared, **each}, seed=10 + index)
@@ -156,6 +189,38 @@ def test_a_member_that_is_not_finite_is_set_aside(source: ExperimentFile, tmp_pa
     assert "step 1" in second.message
     assert load(tmp_path / "members" / second.name).step == 0
     assert_as_alone(source, [found[0], found[2]], tmp_path)
+
+
+def test_a_member_that_diverges_is_told_of_as_it_is_alone(
+    source: ExperimentFile, tmp_path: Path
+) -> None:
+    found = members({"lr": 0.01}, {"lr": 1e100}, optimizer="SGD", batch_size=5)
+    item = Item(tuple(found), together=True, why="to see")
+    _, second = train_item(source, item, tmp_path, device="cpu", report=nobody)
+    alone = train_alone(source, found[1], tmp_path / "alone", device="cpu", report=nobody)
+    assert (second.status, second.step) == ("not finite", 1)
+    assert second.message == alone.message
+    assert "step 2: " in second.message
+    assert "try a smaller learning rate" in second.message
+
+
+@pytest.mark.parametrize("bad", [(False, True), (True, True)])
+def test_data_that_cannot_be_trained_on_are_left_to_be_told_of_alone(
+    bad: tuple[bool, ...], tmp_path: Path
+) -> None:
+    source = ExperimentFile.from_source(STORED, tmp_path / "stored.py")
+    found = [Member(f"m{n}", {"is_bad": each}, n) for n, each in enumerate(bad)]
+    together = Together([Trial.of(source, member) for member in found])
+    steps = list(together.take_steps())
+    assert set(together.departed) == {n for n, is_bad in enumerate(bad) if is_bad}
+    assert all("row 2301, column 0 with 7" in why for why in together.departed.values())
+    if not all(bad):
+        assert len(steps) == together.total_steps
+        item = Item(tuple(found), together=True, why="to see")
+        outcomes = train_item(source, item, tmp_path, device="cpu", report=nobody)
+        assert {o.name: o.status for o in outcomes} == {"m0": "finished", "m1": "failed"}
+        alone = train_alone(source, found[0], tmp_path / "alone", device="cpu", report=nobody)
+        assert alone.step == outcomes[0].step
 
 
 def test_a_stopped_item_goes_on_to_the_same_bits(source: ExperimentFile) -> None:

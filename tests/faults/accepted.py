@@ -14,6 +14,7 @@ ACCEPTED_COMMAND_LINES = {
     "metrics flip.parquet",
     "train onerow.py --out o",
     "train f16.py --out o",
+    "train lastone.py --out o",
     "train intd.py --out o",
     "train good.py --out o --steps compiled",
     "metrics ok.npy f_neg.npy --resamples 0",

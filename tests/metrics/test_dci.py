@@ -62,8 +62,9 @@ def test_lasso_takes_values_as_numbers() -> None:
     v = design()
     squares = v[:, :1] ** 2
     expected = np.corrcoef(v[:, 0], squares[:, 0])[0, 1] ** 2
-    score = dci_lasso(v[:, :1], squares, alpha=0.0, num_resamples=0, held_out=0.5)
-    assert score.details["informativeness"].item() == pytest.approx(expected, abs=0.02)
+    both = np.hstack([squares, v[:, :1]])
+    score = dci_lasso(v[:, :1], both, alpha=0.0, num_resamples=0, held_out=0.5)
+    assert score.details["informativeness"] == pytest.approx([expected, 1.0], abs=0.02)
 
 
 def test_trees_find_a_factor_without_order() -> None:

@@ -21,6 +21,7 @@ from pyro_decomp.metrics.report import METRICS, SLOW
 RNG = np.random.default_rng(0)
 V = RNG.integers(0, 3, size=(60, 2))
 Z = V + 0.1 * RNG.normal(size=V.shape)
+OF_CLASSES = {"linear_accuracy", "knn_accuracy", "nmi", "ari", "silhouette"}
 ENCODINGS = (Z, np.full_like(Z, 0.1))
 CODES_ONLY = {
     "gaussian_total_correlation",
@@ -63,13 +64,27 @@ def test_all_of_them() -> None:
         Z, V, encodings=ENCODINGS, prior=Normal(0.0, 1.0), untrained=Z @ [[1, 1], [1, -1]],
         num_resamples=0,
     )  # fmt: skip
-    assert scores.keys() == METRICS.keys() - SLOW
+    assert scores.keys() == METRICS.keys() - SLOW - OF_CLASSES
     assert list(scores) == [name for name in METRICS if name in scores]
     assert json.loads(json.dumps({name: score.to_json() for name, score in scores.items()}))
     for name, score in scores.items():
         assert score.name == name
         assert score.variant["seed"] == 0
         assert ("untrained" in score.details) == ("codes" in METRICS[name][1])
+
+
+def test_class_labels() -> None:
+    pytest.importorskip("sklearn")
+    comparing = {"factor_vae_score", "beta_vae_score", "dci_lasso", "modularity", "irs"}
+    with pytest.warns(UserWarning, match="is left out: factors: expected at least 2") as told:
+        scores = report(Z, V[:, :1], untrained=Z[:, ::-1] ** 2, num_resamples=0)
+    assert {str(one.message).partition(" ")[0] for one in told} == comparing
+    of_factors = {n for n, (_, needs) in METRICS.items() if needs == ("codes", "factors")}
+    assert scores.keys() == (of_factors - SLOW - comparing) | OF_CLASSES | CODES_ONLY
+    for name in OF_CLASSES:
+        assert scores[name].value > scores[name].details["untrained"]
+    with pytest.raises(DataError, match=r"^labels: expected one column of class labels, got 2"):
+        report(Z, V, only=["nmi"])
 
 
 def test_the_untrained_encoder_beside() -> None:

@@ -61,7 +61,7 @@ def test_a_typical_datum_is_near_the_median(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("prior", "names"),
     [
-        (mixture, ["component 1", "component 2", "component 3"]),
+        (mixture, ["component 0", "component 1", "component 2"]),
         (summed_mixture, ["c = 0", "c = 1", "c = 2"]),
     ],
 )

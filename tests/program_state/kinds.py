@@ -1,5 +1,6 @@
 """Programs that keep something in Python between runs, as a table: one a row, each another way."""
 
+import array as arrays
 import functools
 import itertools
 import random
@@ -9,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -241,6 +242,14 @@ def array() -> Callable[[], float]:
     return run
 
 
+def numbers_of_python(table: Any) -> Callable[[], float]:
+    def run() -> float:
+        table[1] += 1
+        return float(table[1])
+
+    return run
+
+
 def object_of_a_callback() -> Callable[[], float]:
     class Annealing:
         def __init__(self) -> None:
@@ -282,6 +291,38 @@ def context_variable() -> Callable[[], float]:
     return run
 
 
+def default_of_a_class() -> Callable[[], float]:
+    class Program:
+        count = 0
+
+        def run(self) -> float:
+            self.count += 1
+            return self.count
+
+    return Program().run
+
+
+class Tally(NamedTuple):
+    count: int
+    mean: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Frozen:
+    count: int
+
+
+def replaced(first: Any, another: Callable[[Any], Any]) -> Callable[[], float]:
+    class Program:
+        def run(self) -> float:
+            self.held = another(self.held)
+            return float(self.held[0] if isinstance(self.held, tuple) else self.held.count)
+
+    program = Program()
+    program.held = first  # type: ignore[attr-defined]
+    return program.run
+
+
 def numbers() -> list[int]:
     return list(range(10))
 
@@ -292,6 +333,21 @@ KINDS: dict[str, Kind] = {
     "attribute that the first run makes": Kind(late_attribute, "model.step"),
     "slot": Kind(in_slots, "model.step"),
     "attribute of a class": Kind(class_attribute, "model.count"),
+    "default of a class": Kind(default_of_a_class, "model.count"),
+    "named tuple": Kind(
+        lambda: replaced(Tally(0, torch.zeros(2)), lambda t: t._replace(count=t.count + 1)),
+        "model.held.0",
+    ),
+    "tuple with a tensor": Kind(
+        lambda: replaced((0, torch.zeros(2)), lambda t: (t[0] + 1, t[1])), "model.held.0"
+    ),
+    "frozen object": Kind(
+        lambda: replaced(Frozen(0), lambda f: Frozen(f.count + 1)), "model.held.count"
+    ),
+    "object in place of another": Kind(
+        lambda: replaced(SimpleNamespace(count=0), lambda n: SimpleNamespace(count=n.count + 1)),
+        "model.held.count",
+    ),
     "closure variable": Kind(closure_variable, "model.count"),
     "global": Kind(global_variable, "model.COUNT"),
     "global of a called function": Kind(called_function, "model.count_globally.SETTINGS.count"),
@@ -344,4 +400,8 @@ KINDS: dict[str, Kind] = {
     "large tensor in place": Kind(partial(tensor_in_place, 5000), "model.centre", kind="tensor"),
     "tensor anew": Kind(tensor_anew, "model.mean", kind="tensor"),
     "array": Kind(array, "model.table"),
+    "bytearray": Kind(lambda: numbers_of_python(bytearray(3)), "model.table"),
+    "array of the standard library": Kind(
+        lambda: numbers_of_python(arrays.array("d", [0.0, 0.0])), "model.table"
+    ),
 }

@@ -1,7 +1,9 @@
 """Programs that keep something in Python, trained, stopped, resumed, loaded and evaluated."""
 
 import io
+import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,8 @@ from pyro_decomp import AggregateELBO, BetaELBO, Experiment
 from pyro_decomp.divergences import InclusiveKL
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.errors import RunError
-from pyro_decomp.interruption import Interrupted
 from pyro_decomp.run import load
+from pyro_decomp.run_folder import RunFolder
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.state import UnkeptStateWarning, prepare
 from pyro_decomp.traces import TracePair
@@ -101,23 +103,20 @@ def test_further_runs_of_the_same_step_are_not_counted_and_see_what_the_step_saw
         assert len(runs) == (3 if step == 1 else 2)  # the prior is looked at once
 
 
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path) -> None:
-    _, whole = experiment()
-    expected = train(whole, tmp_path / "whole")
-    stopped, part = experiment()
+def killed(trial: Experiment, folder: Path, at: int) -> None:
+    """Train with a checkpoint after each step, and stop dead after one of them."""
 
-    def stop(progress: Any) -> None:
-        if progress.step == 12:
-            raise Interrupted(12, tmp_path)
+    def kill(progress: Any) -> None:
+        if progress.step == at:
+            raise SystemExit
 
-    with pytest.raises(Interrupted):
-        train(part, tmp_path / "run", report=stop)
-    del stopped
-    programs, again = experiment()
-    run = train(again, tmp_path / "run", resume=True)
-    for name, column in expected.history.items():
-        assert np.array_equal(column, run.history[name]), name
-    assert programs.steps == STEPS
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pyro_decomp.loop.Loop._checkpoint_is_due", lambda self: True)
+        with pytest.raises(SystemExit):
+            train(trial, folder, report=kill)
+    checkpoint = RunFolder(folder).read_checkpoint()
+    assert checkpoint is not None
+    assert checkpoint["step"] == at - 1
 
 
 @pytest.mark.parametrize("at", [7, 19, 20, 21])
@@ -125,24 +124,11 @@ def test_a_run_killed_after_a_checkpoint_goes_on_to_the_same_bits(at: int, tmp_p
     _, whole = experiment()
     expected = train(whole, tmp_path / "whole").history["kl"]
     programs, part = experiment()
-    saved = []
-
-    def checkpoint(progress: Any) -> None:
-        if progress.step == at:
-            saved.append(True)
-            raise SystemExit
-
-    monkey = pytest.MonkeyPatch()
-    monkey.setattr("pyro_decomp.loop.Loop._checkpoint_is_due", lambda self: True)
-    try:
-        with pytest.raises(SystemExit):
-            train(part, tmp_path / "run", report=checkpoint)
-    finally:
-        monkey.undo()
-    assert saved
+    killed(part, tmp_path / "run", at)
     assert programs.steps == at
-    _, again = experiment()
+    programs, again = experiment()
     assert np.array_equal(train(again, tmp_path / "run", resume=True).history["kl"], expected)
+    assert programs.steps == STEPS
 
 
 def test_a_loaded_run_is_evaluated_with_the_counter_that_it_ended_on(tmp_path: Path) -> None:
@@ -244,12 +230,123 @@ def test_what_an_objective_of_the_users_keeps_is_kept_too(tmp_path: Path) -> Non
     assert trial.elbo.calls == STEPS  # type: ignore[attr-defined]
     _, part = experiment(Annealing())
 
-    def stop(progress: Any) -> None:
-        if progress.step == 10:
-            raise Interrupted(10, tmp_path)
-
-    with pytest.raises(Interrupted):
-        train(part, tmp_path / "run", report=stop)
+    killed(part, tmp_path / "run", 10)
     _, again = experiment(Annealing())
     run = train(again, tmp_path / "run", resume=True)
     assert np.array_equal(run.history["objective"], expected)
+
+
+class Autoencoder(nn.Module):
+    """Programs whose likelihood has a standard deviation that others keep somewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(D, 4), nn.Linear(2, D)
+
+    def noise(self, z: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def model(self, x: Tensor) -> None:
+        with pyro.plate("data", N, subsample=x):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(self.decoder(z), self.noise(z)).to_event(1), obs=x)
+
+    def guide(self, x: Tensor) -> None:
+        h = self.encoder(x)
+        with pyro.plate("data", N, subsample=x):
+            pyro.sample("z", dist.Normal(h[..., :2], h[..., 2:].exp()).to_event(1))
+
+
+class FallingInBuffer(Autoencoder):
+    """A buffer that a ``state_dict`` leaves out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("level", torch.tensor(1.0), persistent=False)
+
+    def noise(self, z: Tensor) -> Tensor:
+        self.level = 0.2 + 0.95 * (self.level - 0.2)
+        level: Tensor = self.level
+        return level
+
+
+class FallingInParameter(Autoencoder):
+    """A frozen parameter to which the programs write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.tensor(1.0), requires_grad=False)
+
+    def noise(self, z: Tensor) -> Tensor:
+        self.level.mul_(0.95)
+        return 0.2 + self.level
+
+
+class FromFirstBatch(Autoencoder):
+    """Numbers taken from the first batch that a training run sees, as ActNorm's are."""
+
+    def __init__(self, of: type[Tensor]) -> None:
+        super().__init__()
+        self.is_initialised = False
+        if of is nn.Parameter:
+            self.centre = nn.Parameter(torch.zeros(2))
+        else:
+            self.register_buffer("centre", torch.zeros(2))
+
+    def noise(self, z: Tensor) -> Tensor:
+        if not self.is_initialised:
+            self.centre.data.copy_(z.detach().mean(0))
+            self.is_initialised = True
+        return 0.3 + 0.1 * (z - self.centre).abs().mean()
+
+
+class OldSpectralNorm(Autoencoder):
+    """``weight`` is a plain attribute that lies in the memory of ``weight_orig`` at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            nn.utils.spectral_norm(self.encoder)
+
+    def noise(self, z: Tensor) -> Tensor:
+        return torch.tensor(0.5)
+
+
+KEPT_IN_NETWORKS: dict[str, Callable[[], Autoencoder]] = {
+    "buffer that is not persistent": FallingInBuffer,
+    "frozen parameter": FallingInParameter,
+    "buffer, from the first batch": partial(FromFirstBatch, Tensor),
+    "parameter, from the first batch": partial(FromFirstBatch, nn.Parameter),
+    "old spectral_norm": OldSpectralNorm,
+}
+
+
+def in_networks(name: str) -> tuple[Autoencoder, Experiment]:
+    set_seed(0)
+    programs = KEPT_IN_NETWORKS[name]()
+    data = torch.randn(N, D, generator=torch.Generator().manual_seed(0))
+    return programs, Experiment(
+        programs.model, programs.guide, data, BetaELBO(), epochs=STEPS, batch_size=10
+    )
+
+
+@pytest.mark.parametrize("name", KEPT_IN_NETWORKS)
+def test_what_programs_write_to_networks_is_as_it_was_before_the_first_step(name: str) -> None:
+    programs, trial = in_networks(name)
+    before = {n: t.clone() for n, t in (*programs.named_parameters(), *programs.named_buffers())}
+    prepare(trial)
+    for key, tensor in (*programs.named_parameters(), *programs.named_buffers()):
+        assert torch.equal(tensor, before[key]), key
+    assert not getattr(programs, "is_initialised", False)
+
+
+@pytest.mark.parametrize("name", KEPT_IN_NETWORKS)
+def test_what_programs_write_to_networks_is_in_a_checkpoint(name: str, tmp_path: Path) -> None:
+    _, whole = in_networks(name)
+    expected = train(whole, tmp_path / "whole")
+
+    killed(in_networks(name)[1], tmp_path / "run", 7)
+    run = train(in_networks(name)[1], tmp_path / "run", resume=True)
+    for column, values in expected.history.items():
+        assert np.array_equal(values, run.history[column]), column

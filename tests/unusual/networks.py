@@ -1,5 +1,7 @@
 """Networks of every kind, and operations that few use."""
 
+import copy
+
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
@@ -127,7 +129,22 @@ class SelectedRows(Usual):
         return dist.Normal(mean[backwards].flip(0), 0.5).to_event(1)
 
 
+class SlowCopy(Usual):
+    """Frozen parameters to which the programs write, as of a target network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slow = copy.deepcopy(self.decoder).requires_grad_(False)
+
+    def likelihood(self, z: Tensor) -> dist.TorchDistribution:
+        with torch.no_grad():
+            for slow, own in zip(self.slow.parameters(), self.decoder.parameters(), strict=True):
+                slow.mul_(0.9).add_(0.1 * own)
+        return dist.Normal(0.5 * (self.decoder(z) + self.slow(z)), 0.5).to_event(1)
+
+
 NETWORKS = {
+    "slow copy": SlowCopy,
     "batch norm": batch_norm,
     "dropout": dropout,
     "activations": activations,

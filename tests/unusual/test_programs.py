@@ -28,6 +28,7 @@ OFTEN: dict[str, tuple[str, ...]] = {  # the slow tests have all programs and wa
     "dropout": ("members, fused",),
     "enumerated mixture": ("captured",),
     "batch norm": ("captured",),
+    "slow copy": ("captured",),
     "full-covariance guide": ("captured",),
 }
 TOLERANCES = {"captured": 1e-14}  # the others round otherwise: 1e-11
@@ -48,7 +49,6 @@ NEVER_FUSED = {
     **NEVER_CAPTURED,
     "full-covariance guide": NOT_C,
     "low-rank guide": NOT_C,
-    "relaxed categorical guide": NOT_C,
     "selected rows": NOT_C,
     "enumerated mixture": NOT_C,
     "enumerated guide": NOT_C,

@@ -33,6 +33,7 @@ SIZES = np.array([4, 5, 3])  # values of each factor
 NUM_ROWS = (500, 2000)
 MANY = 100_000
 LEAST, MOST = 0.90, 0.98
+ROUNDING = 1e-9
 SAMPLES = 500  # codes drawn of encodings
 HEADER = (
     "---\norphan: true\n---\n\n<!-- by benchmarks/coverage.py -->\n\n"
@@ -205,7 +206,7 @@ def row(name: str, codes: str, size: int, repeats: int | None) -> str:
         for seed in range(repeats or case.repeats)
     ]
     ends = np.array([one.interval for one in found])
-    hits = int(np.sum((ends[:, 0] <= target) & (target <= ends[:, 1])))
+    hits = int(np.sum((ends[:, 0] <= target + ROUNDING) & (target - ROUNDING <= ends[:, 1])))
     coverage = binomtest(hits, len(found)).proportion_ci(0.95)
     value, corrected = (np.mean([getattr(one, k) for one in found]) for k in ("value", "corrected"))
     cells = [

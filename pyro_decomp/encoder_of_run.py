@@ -38,7 +38,8 @@ class Encoder:
 
     Attributes:
         rows: Which data these are, in a random order; none that are masked.
-        weighted: Whether the data have weights, which the metrics do not take.
+        valid: Which data are not masked, in their order, as those of :attr:`encodings`.
+        weights: How much each of these counts; None where the data have no weights.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Encoder:
         found = self._counts = None if self._first.counts is None else data_counts(run, data)
         counts = torch.ones(len(data)) if found is None else found
         self.valid = counts.nonzero()[:, 0]
-        self.weighted = self._first.rows.weight is not None
+        self.weights = None if self._first.rows.weight is None else counts[self.valid]
         self.rows = self.valid[torch.randperm(len(self.valid), generator=generator)[:max_rows]]
 
     @cached_property

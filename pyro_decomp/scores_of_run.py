@@ -26,7 +26,8 @@ CLUSTERS = frozenset({"nmi", "ari"})  # that are of the prior's components, wher
 DENSITIES = 2**30  # of density_mig, if that leaves enough samples
 MIN_DENSITY_SAMPLES, MAX_DENSITY_SAMPLES = 300, 10_000
 
-UNWEIGHTED = "the data have weights, of which the metrics of codes take none"
+WEIGHTED = frozenset({"density_mig"})  # takes the weights of data
+UNWEIGHTED = "the data have weights, which this metric does not take"
 
 
 def scores(
@@ -49,6 +50,7 @@ def scores(
     the prior (:func:`pyro_decomp.components_of_run.assigned`) where it has some, and with k-means
     elsewhere, as ``variant["clusters"]`` tells. The others get the continuous sites as they are;
     ``divergence_from_prior`` gets sampled codes, and ``density_mig`` the encodings of all data.
+    Where these have weights, ``density_mig`` alone takes them, and the others are left out.
 
     Args:
         run: The run.
@@ -73,10 +75,11 @@ def scores(
     theirs = None
     with by_itself(left_out, "untrained"):
         theirs = None if before is None else Encoder(before, data, seed)
-    if mine.weighted:
-        return {}, {name: UNWEIGHTED for name in SCORES if name in only}
     for name in SCORES:
         if name not in only:
+            continue
+        if mine.weights is not None and name not in WEIGHTED:
+            left_out[name] = UNWEIGHTED
             continue
         if factors is None and name in OF_FACTORS:
             left_out[name] = "the experiment has no factors of these data"
@@ -99,7 +102,7 @@ def _score(
     if name == "density_mig":
         with torch.no_grad():
             encodings = encoder.encodings
-        arguments["num_samples"] = _affordable(encodings)
+        arguments |= {"num_samples": _affordable(encodings), "weights": encoder.weights}
         assert known is not None
         return metric(encodings, known[encoder.valid], seed=seed, **arguments)
     if name == "divergence_from_prior":

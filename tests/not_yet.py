@@ -9,16 +9,7 @@ from typing import Any
 
 import pytest
 
-NOT_YET: dict[str, tuple[str, Sequence[str]]] = {  # area: why, and which rows
-    "coverage": (
-        "issue 11: the bias is taken for another, or the votes' noise is shared",
-        [
-            "modularity, n = 500",
-            "modularity without a code of noise, n = 500",
-            "FactorVAE score of turned codes",
-        ],
-    ),
-}
+NOT_YET: dict[str, tuple[str, Sequence[str]]] = {}  # area: why, and which rows
 
 
 def rows(area: str, names: Iterable[str], *, often: Collection[str] = ()) -> list[Any]:

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_decomp import AggregateELBO, Experiment, encoder_of_run, evaluate
@@ -44,13 +46,17 @@ def build(
     *,
     with_class: bool = False,
     sees_class: bool = False,
+    has_weights: bool = False,
 ) -> Run:
     """z|x has the mean x; beside it, if asked for, a class that is the first factor."""
     layer = nn.Linear(1, 1, dtype=torch.double)
     chances = torch.full((4,), 0.25, dtype=torch.double)
 
+    def weighted(x: Tensor) -> Any:
+        return poutine.scale(scale=2 + x[:, 0]) if has_weights else nullcontext()
+
     def model(x: Tensor, label: Tensor | None = None) -> None:
-        with pyro.plate("data", N, subsample=x):
+        with pyro.plate("data", N, subsample=x), weighted(x):
             prior = pz
             if with_class:
                 pyro.sample("c", dist.Categorical(chances))
@@ -61,7 +67,7 @@ def build(
             pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
 
     def guide(x: Tensor, label: Tensor | None = None) -> None:
-        with pyro.plate("data", N, subsample=x):
+        with pyro.plate("data", N, subsample=x), weighted(x):
             if with_class:
                 logits = 20 * nn.functional.one_hot((x[:, 0] + 1).long(), 4).double()
                 pyro.sample("c", dist.Categorical(logits=logits))
@@ -102,6 +108,18 @@ def test_densities_are_of_all_data_in_order(
     loc, scale = X, torch.full_like(X, 0.3)
     encodings = (loc, scale) if qz_x is normal else dist.Laplace(loc, scale)
     assert found["density_mig"] == density_mig(encodings, FACTORS).to_json()
+
+
+def test_weights_of_data_are_those_of_the_densities_and_no_other_metric_takes_any(
+    tmp_path: Path,
+) -> None:
+    run = build(tmp_path, has_weights=True)
+    found, left_out = scores(run, X, FACTORS, before=run, only={"mig", "density_mig"})
+    assert left_out == {"mig": "the data have weights, which this metric does not take"}
+    expected = density_mig((X, torch.full_like(X, 0.3)), FACTORS, weights=2 + X[:, 0])
+    untrained = found["density_mig"]["details"].pop("untrained")
+    assert found["density_mig"] == expected.to_json()
+    assert untrained == expected.value
 
 
 def test_codes_under_a_prior_that_is_not_normal_are_mapped(tmp_path: Path) -> None:

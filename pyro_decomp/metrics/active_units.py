@@ -6,6 +6,12 @@ from jaxtyping import Float
 from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_codes
+from pyro_decomp.metrics.bootstrap import (
+    Estimate,
+    half_samples,
+    why_no_halves,
+    without_interval,
+)
 from pyro_decomp.metrics.score import Score
 
 
@@ -25,7 +31,8 @@ def active_units(
         codes: [n, d], the mean of each encoding, one a row.
         threshold: Least variance of an active dimension.
         num_resamples: Halves of the rows for the interval, which runs from the number of dimensions
-            that are active in 97.5 % of them to those that are in 2.5 %; 0 for none.
+            that are active in 97.5 % of them to those that are in 2.5 %; 0 for none. Away from the
+            threshold a count has no noise, and the interval is the count alone.
         seed: Of the halves.
 
     Raises:
@@ -47,17 +54,23 @@ def active_units(
         "num_resamples": num_resamples,
         "seed": seed,
     }
-    bounds = _interval(z, threshold, num_resamples, seed) if len(z) >= 4 else None
-    return Score("active_units", value, bounds, variant, {"variances": variances})
+    return Score(
+        name="active_units",
+        value=value,
+        variant=variant,
+        details={"variances": variances},
+        **_estimate(z, value, threshold, num_resamples, seed)._asdict(),
+    )
 
 
-def _interval(
-    z: Float[np.ndarray, "n d"], threshold: float, num_resamples: int, seed: int
-) -> tuple[float, float] | None:
+def _estimate(
+    z: Float[np.ndarray, "n d"], value: float, threshold: float, num_resamples: int, seed: int
+) -> Estimate:
     """How many dimensions are active in nearly all halves of the rows, and in more than a few."""
-    if num_resamples == 0:
-        return None
-    generator = np.random.default_rng(seed)
-    halves = (generator.permutation(len(z))[: len(z) // 2] for _ in range(num_resamples))
-    share = np.mean([z[rows].var(0, ddof=1) > threshold for rows in halves], axis=0)
-    return float((share >= 0.975).sum()), float((share > 0.025).sum())
+    if reason := why_no_halves(len(z), num_resamples):
+        return without_interval(reason)
+    halves = half_samples(len(z), num_resamples, seed)
+    active = [z[rows].var(0, ddof=1) > threshold for rows in halves]
+    share = np.mean(active, axis=0)
+    low, high = float((share >= 0.975).sum()), float((share > 0.025).sum())
+    return Estimate(value, (min(low, value), max(high, value)))

@@ -5,10 +5,11 @@ from jaxtyping import Float, Int
 
 from pyro_decomp import arguments
 from pyro_decomp.metrics.arrays import Factors, as_codes, as_factors
-from pyro_decomp.metrics.bootstrap import interval
+from pyro_decomp.metrics.bootstrap import estimate_of_accuracy
 from pyro_decomp.metrics.pool import Pool
 from pyro_decomp.metrics.scikit import scikit
 from pyro_decomp.metrics.score import Score
+from pyro_decomp.metrics.varying import standardised
 
 BLOCK = 128  # points gathered at a time
 
@@ -20,7 +21,7 @@ def beta_vae_score(
     num_points: int = 10_000,
     num_held_out: int = 5_000,
     pairs_of: int = 64,
-    num_resamples: int = 50,
+    num_resamples: int = 20,
     seed: int = 0,
 ) -> Score:
     r"""Accuracy of telling which factor was shared within pairs from the codes' mean differences.
@@ -38,9 +39,8 @@ def beta_vae_score(
         num_points: Points that train the classifier.
         num_held_out: Points that score it.
         pairs_of: L, pairs to a point.
-        num_resamples: Half pools for the interval (:func:`.interval`); 0 for none. Each is scored
-            with a tenth of the points, whose noise makes the interval a little wider than it need
-            be.
+        num_resamples: Half pools for the interval (:func:`.interval`), each scored with as many
+            points of its own, so that the interval has the noise of the points too; 0 for none.
         seed: Of the points and the half pools.
 
     Returns:
@@ -66,21 +66,19 @@ def beta_vae_score(
             raise ValueError(f"{name}: expected at least 1, got {number}")
     z = as_codes(codes)
     levels = as_factors(factors, num_rows=len(z), compared_by="beta_vae_score")
-    scale = z.std(0)
-    z = (z - z.mean(0)) / np.where(scale > 0, scale, 1.0)
+    sizes, generator = (num_points, num_held_out), np.random.default_rng(seed)
 
-    def accuracy(rows: Int[np.ndarray, " m"]) -> float:
-        sizes = (max(len(levels.columns), num_points // 10), max(1, num_held_out // 10))
-        return _share_right(_confusion(z[rows], levels.take(rows), sizes, pairs_of, seed))
+    def counted(rows: Int[np.ndarray, " m"]) -> tuple[int, int]:
+        return _right(_confusion(z[rows], levels.take(rows), sizes, pairs_of, generator))
 
-    confusion = _confusion(z, levels, (num_points, num_held_out), pairs_of, seed)
-    value = _share_right(confusion)
+    confusion = _confusion(z, levels, sizes, pairs_of, generator)
+    first = _right(confusion)
     return Score(
         name="beta_vae_score",
-        value=value,
-        interval=interval(
-            accuracy, len(z), value=value, num_resamples=num_resamples, seed=seed, bounds=(0, 1)
-        ),
+        value=first[0] / first[1],
+        **estimate_of_accuracy(
+            counted, first, len(z), num_resamples=num_resamples, seed=seed
+        )._asdict(),
         variant={
             "classifier": "logistic regression",
             "num_points": num_points,
@@ -95,8 +93,8 @@ def beta_vae_score(
     )
 
 
-def _share_right(confusion: Int[np.ndarray, "k k"]) -> float:
-    return float(np.trace(confusion) / confusion.sum())
+def _right(confusion: Int[np.ndarray, "k k"]) -> tuple[int, int]:
+    return int(np.trace(confusion)), int(confusion.sum())
 
 
 def _confusion(
@@ -104,10 +102,11 @@ def _confusion(
     factors: Factors,
     sizes: tuple[int, int],
     pairs_of: int,
-    seed: int,
+    seed: int | np.random.Generator,
 ) -> Int[np.ndarray, "k k"]:
     """Counts of true and told factor, of a classifier trained on the first part."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)  # a generator goes on where it is
+    z = standardised(z)
     pool = Pool(factors)
     k, (train, _) = len(factors.columns), sizes
     factor = np.arange(sum(sizes)) % k
@@ -122,8 +121,7 @@ def _confusion(
             distance = z.take(left, axis=0)
             distance -= z.take(right, axis=0)
             x[block] = (mean @ np.abs(distance, out=distance))[:, 0]
-    scale = x[:train].std(0)
-    x = (x - x[:train].mean(0)) / np.where(scale > 0, scale, 1.0)
+    x = standardised(x, of=x[:train])
     classifier = scikit("linear_model").LogisticRegression(max_iter=1000)
     told = classifier.fit(x[:train], factor[:train]).predict(x[train:])
     return np.bincount(factor[train:] * k + told, minlength=k * k).reshape(k, k)

@@ -129,6 +129,7 @@ def _accuracy(  # noqa: PLR0917
         name=name,
         value=float(right.mean()),
         interval=(float(share.low), float(share.high)),
+        corrected=float(right.mean()),
         variant={
             **variant,
             "held_out": held_out,

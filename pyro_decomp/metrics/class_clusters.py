@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_array, as_codes, as_labels
-from pyro_decomp.metrics.bootstrap import interval
+from pyro_decomp.metrics.bootstrap import estimate
 from pyro_decomp.metrics.scikit import scikit
 from pyro_decomp.metrics.score import Score
 
@@ -148,14 +148,14 @@ def silhouette(
     return Score(
         name="silhouette",
         value=value,
-        interval=interval(
+        **estimate(
             lambda rows: float(of_rows(rows).mean()),
             len(y),
             value=value,
             num_resamples=num_resamples,
             seed=seed,
             bounds=(-1, 1),
-        ),
+        )._asdict(),
         variant={
             "distance": "Euclidean",
             "num_rows": len(y),
@@ -187,14 +187,14 @@ def _agreement(  # noqa: PLR0917
     return Score(
         name=name,
         value=value,
-        interval=interval(
+        **estimate(
             lambda rows: float(measure(y[rows], found[rows])),
             len(z),
             value=value,
             num_resamples=num_resamples,
             seed=seed,
             bounds=(0 if name == "nmi" else -1, 1),
-        ),
+        )._asdict(),
         variant={
             "clusters": "k-means" if clusters is None else "given",
             "num_clusters": num_clusters,

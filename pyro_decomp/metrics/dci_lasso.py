@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from pyro_decomp import arguments
 from pyro_decomp.metrics.arrays import as_codes, as_factors
-from pyro_decomp.metrics.bootstrap import half_samples, interval_from_halves
+from pyro_decomp.metrics.bootstrap import Estimate, estimate_from_halves, half_samples
 from pyro_decomp.metrics.dci import completeness, disentanglement
 from pyro_decomp.metrics.held_out import held_out_split
 from pyro_decomp.metrics.lasso import lasso_coefficients
@@ -43,8 +43,8 @@ def dci_lasso(
 
     Returns:
         The score is :func:`.disentanglement`; in the details are ``completeness``, its
-        ``completeness_interval``, the ``importance`` [d, k], and ``informativeness`` [k], the
-        squared error explained on rows held out, 1 at best.
+        ``completeness_corrected`` and ``completeness_interval``, the ``importance`` [d, k], and
+        ``informativeness`` [k], the squared error explained on rows held out, 1 at best.
 
     Raises:
         DataError: The arrays cannot be used (:mod:`.arrays`), fewer than two factors vary, or
@@ -75,16 +75,16 @@ def dci_lasso(
 
     def measured(
         measure: Callable[[Float[np.ndarray, "d k"]], float],
-    ) -> tuple[float, tuple[float, float] | None]:
+    ) -> tuple[float, Estimate]:
         value, *others = map(measure, np.abs(coefficients))
-        return value, interval_from_halves(value, others, bounds=(0, 1))
+        return value, estimate_from_halves(value, others, bounds=(0, 1))
 
-    value, bounds = measured(disentanglement)
-    complete, complete_bounds = measured(completeness)
+    value, likely = measured(disentanglement)
+    complete, likely_complete = measured(completeness)
     return Score(
         name="dci_lasso",
         value=value,
-        interval=bounds,
+        **likely._asdict(),
         variant={
             "importance": "lasso",
             "alpha": alpha,
@@ -96,7 +96,8 @@ def dci_lasso(
         },
         details={
             "completeness": complete,
-            "completeness_interval": complete_bounds,
+            "completeness_corrected": likely_complete.corrected,
+            "completeness_interval": likely_complete.interval,
             "importance": importance,
             "informativeness": 1 - error / np.where(spread > 0, spread, 1.0),
         },

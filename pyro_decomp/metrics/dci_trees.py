@@ -68,6 +68,7 @@ def dci_trees(
     return Score(
         name="dci_trees",
         value=disentanglement(importance),
+        no_interval="halves of the rows would take minutes each",
         variant={
             "importance": "gradient-boosted trees",
             "num_rounds": num_rounds,

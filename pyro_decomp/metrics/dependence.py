@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
 from pyro_decomp.metrics.arrays import as_codes
-from pyro_decomp.metrics.bootstrap import interval
+from pyro_decomp.metrics.bootstrap import estimate
 from pyro_decomp.metrics.score import Score
 from pyro_decomp.metrics.varying import varying
 
@@ -45,7 +45,7 @@ def wasserstein_dependence(
 
     covariance = np.atleast_2d(np.cov(z, rowvar=False))
     value = statistic(covariance)
-    bounds = interval(
+    likely = estimate(
         lambda rows: statistic(np.atleast_2d(np.cov(z[rows], rowvar=False))),
         len(z),
         value=value,
@@ -60,7 +60,13 @@ def wasserstein_dependence(
         "num_resamples": num_resamples,
         "seed": seed,
     }
-    return Score("wasserstein_dependence", value, bounds, variant, {"covariance": covariance})
+    return Score(
+        name="wasserstein_dependence",
+        value=value,
+        variant=variant,
+        details={"covariance": covariance},
+        **likely._asdict(),
+    )
 
 
 def squared_wasserstein_dependence(covariance: Float[ArrayLike, "d d"]) -> float:

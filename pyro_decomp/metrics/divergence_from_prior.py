@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_codes
-from pyro_decomp.metrics.bootstrap import interval
+from pyro_decomp.metrics.bootstrap import estimate
 from pyro_decomp.metrics.score import Score
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def divergence_from_prior(
             others = rows if len(y) == len(x) else torch.randperm(len(y))[: len(y) // 2]
             return float(distance(x[rows], y[others]))
 
-        bounds = interval(statistic, len(x), value=value, num_resamples=num_resamples, seed=seed)
+        likely = estimate(statistic, len(x), value=value, num_resamples=num_resamples, seed=seed)
     spread = null.std(ddof=1) if num_null > 1 else 0.0
     details = {
         "p_value": float((1 + np.sum(null >= value)) / (1 + num_null)),
@@ -110,7 +110,13 @@ def divergence_from_prior(
         "num_resamples": num_resamples,
         "seed": seed,
     }
-    return Score("divergence_from_prior", value, bounds, variant, details)
+    return Score(
+        name="divergence_from_prior",
+        value=value,
+        variant=variant,
+        details=details,
+        **likely._asdict(),
+    )
 
 
 def _can_be_drawn(prior: Any) -> bool:

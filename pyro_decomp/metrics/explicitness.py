@@ -6,10 +6,11 @@ from jaxtyping import Bool, Float, Int
 from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_codes, as_factors
-from pyro_decomp.metrics.bootstrap import interval
+from pyro_decomp.metrics.bootstrap import estimate
 from pyro_decomp.metrics.held_out import held_out_split
 from pyro_decomp.metrics.scikit import scikit
 from pyro_decomp.metrics.score import Score
+from pyro_decomp.metrics.varying import standardised
 
 
 def explicitness(
@@ -52,8 +53,7 @@ def explicitness(
     z = as_codes(codes)
     levels = as_factors(factors, num_rows=len(z))
     train, test = held_out_split(len(z), held_out, seed)
-    scale = z[train].std(0)
-    z = (z - z[train].mean(0)) / np.where(scale > 0, scale, 1.0)
+    z = standardised(z, of=z[train])
     regression = scikit("linear_model").LogisticRegression(solver="newton-cholesky")
     ranks, positive, factor = [], [], []
     for k, size in enumerate(levels.sizes):
@@ -86,9 +86,9 @@ def explicitness(
     return Score(
         name="explicitness",
         value=value,
-        interval=interval(
+        **estimate(
             statistic, len(test), value=value, num_resamples=num_resamples, seed=seed, bounds=(0, 1)
-        ),
+        )._asdict(),
         variant={
             "classifier": "logistic regression, one value against the rest",
             "held_out": held_out,

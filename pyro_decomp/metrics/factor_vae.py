@@ -5,9 +5,10 @@ from jaxtyping import Bool, Float, Int
 
 from pyro_decomp import arguments
 from pyro_decomp.metrics.arrays import Factors, as_codes, as_factors
-from pyro_decomp.metrics.bootstrap import interval
+from pyro_decomp.metrics.bootstrap import estimate_of_accuracy, without_interval
 from pyro_decomp.metrics.pool import Pool
 from pyro_decomp.metrics.score import Score
+from pyro_decomp.metrics.varying import standardised
 
 BLOCK = 128  # votes gathered at a time
 
@@ -20,7 +21,7 @@ def factor_vae_score(
     num_held_out: int = 5_000,
     votes_of: int = 64,
     prune_below: float = 0.05,
-    num_resamples: int = 50,
+    num_resamples: int = 20,
     seed: int = 0,
 ) -> Score:
     r"""Accuracy of telling which factor was held fixed from the code that varied least.
@@ -46,9 +47,8 @@ def factor_vae_score(
         num_held_out: Votes that score it.
         votes_of: L, rows to a vote.
         prune_below: Least standard deviation, as a share of the largest, that a code needs.
-        num_resamples: Half pools for the interval (:func:`.interval`); 0 for none. Each is scored
-            with a tenth of the votes, whose noise makes the interval a little wider than it need
-            be.
+        num_resamples: Half pools for the interval (:func:`.interval`), each scored with as many
+            votes of its own, so that the interval has the noise of the votes too; 0 for none.
         seed: Of the votes and the half pools.
 
     Returns:
@@ -81,25 +81,27 @@ def factor_vae_score(
     levels = as_factors(factors, num_rows=len(z), compared_by="factor_vae_score")
     scale = z.std(0)
     kept = _kept(scale, prune_below)
-    z = ((z - z.mean(0)) / np.where(kept, scale, 1.0))[:, kept]
+    z = z[:, kept]
+    sizes, generator = (num_votes, num_held_out), np.random.default_rng(seed)
 
-    def accuracy(rows: Int[np.ndarray, " m"]) -> float:
-        sizes = (max(1, num_votes // 10), max(1, num_held_out // 10))
-        return _score(*_votes(z[rows], levels.take(rows), sizes, votes_of, seed))
+    def counted(rows: Int[np.ndarray, " m"]) -> tuple[int, int]:
+        return _right(*_votes(z[rows], levels.take(rows), sizes, votes_of, generator))
 
-    value, bounds, classifier = 0.0, None, np.full(len(scale), -1)
+    value, classifier = 0.0, np.full(len(scale), -1)
+    likely = without_interval("no code varies")
     held_out = np.zeros([len(scale), len(levels.columns)], dtype=np.int64)
     if kept.any():
-        train, held_out[kept] = _votes(z, levels, (num_votes, num_held_out), votes_of, seed)
+        train, held_out[kept] = _votes(z, levels, sizes, votes_of, generator)
         classifier[kept] = np.array(levels.columns)[train.argmax(1)]
-        value = _score(train, held_out[kept])
-        bounds = interval(
-            accuracy, len(z), value=value, num_resamples=num_resamples, seed=seed, bounds=(0, 1)
+        first = _right(train, held_out[kept])
+        value = first[0] / first[1]
+        likely = estimate_of_accuracy(
+            counted, first, len(z), num_resamples=num_resamples, seed=seed
         )
     return Score(
         name="factor_vae_score",
         value=value,
-        interval=bounds,
+        **likely._asdict(),
         variant={
             "num_votes": num_votes,
             "num_held_out": num_held_out,
@@ -126,10 +128,10 @@ def _kept(scale: Float[np.ndarray, " d"], prune_below: float) -> Bool[np.ndarray
     return (scale > 0) & (scale >= prune_below * scale.max())
 
 
-def _score(train: Int[np.ndarray, "d k"], held_out: Int[np.ndarray, "d k"]) -> float:
-    """Share of held-out votes that the majority of the others gets right."""
+def _right(train: Int[np.ndarray, "d k"], held_out: Int[np.ndarray, "d k"]) -> tuple[int, int]:
+    """How many held-out votes the majority of the others gets right, and how many there are."""
     right = held_out[np.arange(len(train)), train.argmax(1)]
-    return float(right.sum() / held_out.sum())
+    return int(right.sum()), int(held_out.sum())
 
 
 def _votes(
@@ -137,10 +139,11 @@ def _votes(
     factors: Factors,
     sizes: tuple[int, int],
     votes_of: int,
-    seed: int,
+    seed: int | np.random.Generator,
 ) -> tuple[Int[np.ndarray, "d k"], Int[np.ndarray, "d k"]]:
-    """Votes for (code, factor), in two independent parts."""
-    generator = np.random.default_rng(seed)
+    """Votes for (code, factor), in two independent parts; codes are divided by their scale here."""
+    generator = np.random.default_rng(seed)  # a generator goes on where it is
+    z = standardised(z)
     pool = Pool(factors)
     d, k = z.shape[1], len(factors.columns)
     total = sum(sizes)

@@ -1,11 +1,13 @@
 """Interventional robustness: how far a code moves while one factor is held."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float, Int
 
 from pyro_decomp import arguments
 from pyro_decomp.metrics.arrays import as_codes, as_factors
-from pyro_decomp.metrics.bootstrap import interval
+from pyro_decomp.metrics.bootstrap import estimate, without_interval
 from pyro_decomp.metrics.score import Score
 
 
@@ -32,8 +34,9 @@ def irs(
     a value the deviations are too small and the score too high, up to 1 for one datum each.
 
     Dimensions that do not vary are left out; codes of which none varies score 0. The denominator
-    has no limit where codes have none: the score of Gaussian codes creeps up with n. The interval
-    is a little narrow where codes reach as far above their mean as below.
+    has no limit where codes have none: the score of Gaussian codes creeps up with n, and the
+    interval is for no population then. It is around the value itself: the biases of quantiles and
+    of a maximum are of different orders in n, and no correction is known.
 
     Args:
         codes: [n, d], one a row.
@@ -63,18 +66,31 @@ def irs(
         "seed": seed,
     }
     if not varies.any():
-        return Score("irs", 0.0, None, variant, {"matrix": np.zeros((0, levels.shape[1]))})
+        return Score(
+            name="irs",
+            value=0.0,
+            variant=variant,
+            details={"matrix": np.zeros((0, levels.shape[1]))},
+            **without_interval("no code varies")._asdict(),
+        )
     matrix, weights = _matrix(z, levels, quantile)
     value = _score(matrix, weights)
-    bounds = interval(
+    likely = estimate(
         lambda rows: _score(*_matrix(z[rows], levels[rows], quantile)),
         len(z),
         value=value,
         num_resamples=num_resamples,
         seed=seed,
         bounds=(0.0, 1.0),
+        order=math.inf,
     )
-    return Score("irs", value, bounds, variant, {"matrix": matrix, "weights": weights})
+    return Score(
+        name="irs",
+        value=value,
+        variant=variant,
+        details={"matrix": matrix, "weights": weights},
+        **likely._asdict(),
+    )
 
 
 def _score(matrix: Float[np.ndarray, "d k"], weights: Float[np.ndarray, " d"]) -> float:

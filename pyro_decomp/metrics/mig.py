@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 
 from pyro_decomp import arguments
 from pyro_decomp.metrics.arrays import as_codes, as_factors
-from pyro_decomp.metrics.bootstrap import interval
+from pyro_decomp.metrics.bootstrap import estimate
 from pyro_decomp.metrics.mutual_information import JointHistogram, equal_bins
 from pyro_decomp.metrics.score import Score
 
@@ -66,9 +66,9 @@ def mig(
     return Score(
         name="mig",
         value=value,
-        interval=interval(
+        **estimate(
             statistic, len(z), value=value, num_resamples=num_resamples, seed=seed, bounds=(0, 1)
-        ),
+        )._asdict(),
         variant={
             "estimator": "histogram",
             "num_bins": num_bins,

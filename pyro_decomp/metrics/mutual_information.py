@@ -70,9 +70,19 @@ class JointHistogram:
     """
 
     def __init__(self, bins: Int[np.ndarray, "n d"], num_bins: int, factors: Factors) -> None:
+        self._given, self._num_bins = bins, num_bins
         self._bins = bins + num_bins * np.arange(bins.shape[1])  # of one long histogram
         self._shape = (bins.shape[1], num_bins)
         self._factors = factors
+
+    def shuffled(self, generator: np.random.Generator) -> "JointHistogram":
+        """That of the same codes with the factors of other rows, which they know nothing of.
+
+        Args:
+            generator: Of the order.
+        """
+        order = generator.permutation(len(self._given))
+        return JointHistogram(self._given, self._num_bins, self._factors.take(order))
 
     def mutual_information(
         self, rows: Int[np.ndarray, " m"] | None = None

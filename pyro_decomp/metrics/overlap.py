@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from pyro_decomp import arguments
-from pyro_decomp.metrics.bootstrap import interval
+from pyro_decomp.metrics.bootstrap import estimate
 from pyro_decomp.metrics.encodings import log_ratios
 from pyro_decomp.metrics.score import Score
 
@@ -62,13 +62,14 @@ def index_code_information(
         torch.manual_seed(seed)
         ratios, size, family = log_ratios(encodings, codes, num_samples)
     value = float(ratios.mean())
-    bounds = interval(
+    likely = estimate(
         lambda rows: float(ratios[rows].mean()),
         len(ratios),
         value=value,
         num_resamples=num_resamples,
         seed=seed,
         bounds=(0.0, math.log(size)),
+        order=math.inf,
     )
     variant = {
         "estimator": "exact q(z) over the data",
@@ -78,7 +79,7 @@ def index_code_information(
         "num_resamples": num_resamples,
         "seed": seed,
     }
-    return Score("index_code_information", value, bounds, variant)
+    return Score("index_code_information", value, variant=variant, **likely._asdict())
 
 
 def effective_sharing(encodings: Any, **arguments: Any) -> Score:
@@ -98,11 +99,12 @@ def effective_sharing(encodings: Any, **arguments: Any) -> Score:
 def as_sharing(information: Score) -> Score:
     """The effective sharing that a mutual information of N data stands for."""
     size = information.variant["num_rows"]
-    bounds = information.interval
+    bounds, corrected = information.interval, information.corrected
     return dataclasses.replace(
         information,
         name="effective_sharing",
         value=size * math.exp(-information.value),
         interval=bounds and (size * math.exp(-bounds[1]), size * math.exp(-bounds[0])),
         details={},
+        corrected=None if corrected is None else size * math.exp(-corrected),
     )

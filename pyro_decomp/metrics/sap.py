@@ -7,10 +7,13 @@ from jaxtyping import Float, Int
 
 from pyro_decomp import arguments
 from pyro_decomp.metrics.arrays import Factors, as_codes, as_factors
-from pyro_decomp.metrics.bootstrap import interval
+from pyro_decomp.metrics.bootstrap import estimate, without_interval
 from pyro_decomp.metrics.held_out import held_out_split
 from pyro_decomp.metrics.scikit import scikit
 from pyro_decomp.metrics.score import Score
+from pyro_decomp.metrics.varying import standardised
+
+PENALTY = 0.01
 
 
 def sap(
@@ -33,15 +36,18 @@ def sap(
     linear in one code tells no more than about two of several ordered values apart, so that even a
     perfect code of a factor with many values scores low; squared correlations have no such ceiling.
 
-    Codes are standardised first, so that C means the same for any unit.
+    Codes are standardised first, so that C means the same for any unit. It does not mean the same
+    for any number of rows: the penalty weighs less the more rows train, and a score of 500 rows can
+    be half of that of 100,000. Scores with discrete factors compare for as many rows alone, and
+    have no interval.
 
     Args:
         codes: [n, d], one row a datum.
         factors: [n, k] whole numbers; constant columns are left out.
         continuous: Which columns of ``factors`` are regressed on instead of classified.
         held_out: Share of rows that score.
-        num_resamples: Half samples of the held-out rows for the interval (:func:`.interval`), with
-            the machines as they are; 0 for none.
+        num_resamples: Half samples of the held-out rows for the interval (:func:`.interval`), which
+            needs all factors to be continuous; 0 for none.
         seed: Of the split and the half samples.
 
     Returns:
@@ -65,8 +71,7 @@ def sap(
             f"continuous: expected columns that vary, of {list(levels.columns)}, got {unknown}"
         )
     train, test = held_out_split(len(z), held_out, seed)
-    scale = z[train].std(0)
-    z = (z - z[train].mean(0)) / np.where(scale > 0, scale, 1.0)
+    z = standardised(z, of=z[train])
     discrete = np.array([column not in continuous for column in levels.columns])
     right = _right(z, levels, train, test, discrete)
     values = levels.numbers()[test]
@@ -82,14 +87,21 @@ def sap(
 
     everything = np.arange(len(test))
     value = statistic(everything)
+    if discrete.any():
+        likely = without_interval(
+            f"the penalty of machines (C = {PENALTY}) weighs less the more rows there are, so that "
+            "the score is of this number of rows; that of continuous factors has an interval"
+        )
+    else:
+        likely = estimate(
+            statistic, len(test), value=value, num_resamples=num_resamples, seed=seed, bounds=(0, 1)
+        )
     return Score(
         name="sap",
         value=value,
-        interval=interval(
-            statistic, len(test), value=value, num_resamples=num_resamples, seed=seed, bounds=(0, 1)
-        ),
+        **likely._asdict(),
         variant={
-            "discrete": "linear SVM, C = 0.01",
+            "discrete": f"linear SVM, C = {PENALTY}",
             "continuous": sorted(continuous),
             "held_out": held_out,
             "num_rows": len(z),
@@ -117,7 +129,7 @@ def _right(
             if len(np.unique(labels[train])) == 1:
                 right[:, j, k] = labels[test] == labels[train[0]]
                 continue
-            machine = scikit("svm").LinearSVC(C=0.01, class_weight="balanced", dual=False)
+            machine = scikit("svm").LinearSVC(C=PENALTY, class_weight="balanced", dual=False)
             told = machine.fit(column[train], labels[train]).predict(column[test])
             right[:, j, k] = told == labels[test]
     return right

@@ -13,12 +13,16 @@ class Score:
 
     Attributes:
         name: The metric, as its function is called.
-        value: The score, in the unit that the function's documentation names.
-        interval: 95 % confidence interval over data rows (:func:`.bootstrap.interval`), or None
-            where none was asked for.
+        value: The score of these rows (the plug-in value, as papers print it), in the unit that
+            the function's documentation names.
+        interval: 95 % confidence interval for the population's value; None where there is none.
         variant: All that the value depends on beside the data: estimator, bins, number of rows,
             factors used, dimensions pruned, seed. Two scores compare only where these agree.
         details: Arrays that the value was made from, such as ``mutual_information`` [d, k].
+        corrected: The value less its bias (:func:`.bootstrap.interval`), which lies within the
+            interval; the value itself where no correction is known. None where there is no
+            interval.
+        no_interval: Why there is no interval; None where there is one.
     """
 
     name: str
@@ -26,6 +30,8 @@ class Score:
     interval: tuple[float, float] | None = None
     variant: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    corrected: float | None = None
+    no_interval: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The score in plain values: arrays are lists, and what is not finite is None."""
@@ -35,6 +41,8 @@ class Score:
             "interval": _plain(self.interval),
             "variant": _plain(self.variant),
             "details": _plain(self.details),
+            "corrected": _plain(self.corrected),
+            "no_interval": self.no_interval,
         }
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_codes
-from pyro_decomp.metrics.bootstrap import interval
+from pyro_decomp.metrics.bootstrap import estimate
 from pyro_decomp.metrics.score import Score
 from pyro_decomp.metrics.varying import varying
 
@@ -47,7 +47,7 @@ def hoyer_sparsity(codes: object, *, num_resamples: int = 100, seed: int = 0) ->
     if not used.any():
         raise DataError("codes: expected a code other than zero for hoyer_sparsity, got none")
     value = _mean_hoyer(z)
-    bounds = interval(
+    likely = estimate(
         lambda rows: _mean_hoyer(z[rows]),
         len(z),
         value=value,
@@ -62,7 +62,12 @@ def hoyer_sparsity(codes: object, *, num_resamples: int = 100, seed: int = 0) ->
         "num_resamples": num_resamples,
         "seed": seed,
     }
-    return Score("hoyer_sparsity", value, bounds, variant)
+    return Score(
+        name="hoyer_sparsity",
+        value=value,
+        variant=variant,
+        **likely._asdict(),
+    )
 
 
 def hoyer(y: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:

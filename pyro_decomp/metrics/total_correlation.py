@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_codes
-from pyro_decomp.metrics.bootstrap import interval
+from pyro_decomp.metrics.bootstrap import estimate, without_interval
 from pyro_decomp.metrics.score import Score
 from pyro_decomp.metrics.varying import varying
 
@@ -48,9 +48,12 @@ def gaussian_total_correlation(codes: object, *, num_resamples: int = 100, seed:
         )
     covariance = np.atleast_2d(np.cov(z, rowvar=False))
     value = _of_covariance(covariance)
-    bounds = None
-    if math.isfinite(value) and n // 2 > d:
-        bounds = interval(
+    if not math.isfinite(value):
+        likely = without_interval("dimensions are linearly dependent: the value is infinite")
+    elif n // 2 <= d:
+        likely = without_interval(f"halves need more rows than the {d} dimensions that vary")
+    else:
+        likely = estimate(
             lambda rows: _of_covariance(np.atleast_2d(np.cov(z[rows], rowvar=False))),
             n,
             value=value,
@@ -64,8 +67,13 @@ def gaussian_total_correlation(codes: object, *, num_resamples: int = 100, seed:
         "num_resamples": num_resamples,
         "seed": seed,
     }
-    name = "gaussian_total_correlation"
-    return Score(name, value, bounds, variant, {"covariance": covariance})
+    return Score(
+        name="gaussian_total_correlation",
+        value=value,
+        variant=variant,
+        details={"covariance": covariance},
+        **likely._asdict(),
+    )
 
 
 def total_correlation(covariance: Float[ArrayLike, "d d"]) -> float:

@@ -9,7 +9,13 @@ from jaxtyping import Bool, Float, Int
 from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_codes
-from pyro_decomp.metrics.bootstrap import interval
+from pyro_decomp.metrics.bootstrap import (
+    Estimate,
+    estimate_from_halves,
+    half_samples,
+    why_no_halves,
+    without_interval,
+)
 from pyro_decomp.metrics.run_similarity import (
     lasso_strength,
     levels,
@@ -20,6 +26,7 @@ from pyro_decomp.metrics.run_similarity import (
 from pyro_decomp.metrics.score import Score
 
 Similarity = Literal["spearman", "lasso"]
+QUARTERS = 3  # halves of each half, for the width of the interval
 
 
 def udr(
@@ -29,7 +36,7 @@ def udr(
     similarity: Similarity = "spearman",
     kl_threshold: float = 0.01,
     alpha: float = 0.1,
-    num_resamples: int = 100,
+    num_resamples: int = 25,
     seed: int = 0,
 ) -> list[Score]:
     r"""Unsupervised disentanglement ranking of runs that encode the same data.
@@ -56,9 +63,9 @@ def udr(
         similarity: What R is.
         kl_threshold: In nats.
         alpha: Weight of the lasso's penalty; unused for "spearman".
-        num_resamples: Of the intervals, over data rows and for these runs alone; 0 for none. They
-            are for the expected score of so many rows: chance correlations of unrelated dimensions
-            lower it, by an amount that falls as 1/sqrt(n).
+        num_resamples: Half samples of the intervals (:func:`.interval`), over data rows and for
+            these runs alone; 0 for none. Chance correlations of unrelated dimensions lower the
+            score by an amount that falls as 1/sqrt(n), of which the corrected value is free.
         seed: Of the intervals.
 
     Returns:
@@ -96,35 +103,32 @@ def udr(
     pairwise = table(slice(None))
     np.fill_diagonal(pairwise, np.nan)
     medians = _medians(pairwise)
-    halves: dict[bytes, Float[np.ndarray, " runs"]] = {}
+    reason = why_no_halves(len(codes[0]), num_resamples, least=8)
+    halves = [] if reason else list(half_samples(len(codes[0]), num_resamples, seed))
+    of_halves = np.array([_medians(table(rows)) for rows in halves])
+    of_quarters = np.array(
+        [
+            [_medians(table(half[some])) for some in half_samples(len(half), QUARTERS, seed + i)]
+            for i, half in enumerate(halves, start=1)
+        ]
+    )
 
-    def of_half(rows: Int[np.ndarray, " half"], run: int) -> float:
-        key = rows[:64].tobytes()  # every run is scored on the same halves
-        if key not in halves:
-            halves[key] = _medians(table(rows))
-        return float(halves[key][run])
-
-    def bounds(run: int) -> tuple[float, float] | None:
-        """Around the value, not corrected for bias: that of |correlation| falls as 1/sqrt(n)."""
-        found = interval(
-            lambda rows: of_half(rows, run),
-            len(codes[0]),
-            value=0.0,
-            num_resamples=num_resamples,
-            seed=seed,
+    def likely(run: int) -> Estimate:
+        if reason:
+            return without_interval(reason)
+        return estimate_from_halves(
+            float(medians[run]),
+            of_halves[:, run],
+            bounds=(0, 1),
+            order=0.5,
+            quarters=of_quarters[:, :, run],
         )
-        if found is None:
-            return None
-        shift = medians[run] + np.mean([half[run] for half in halves.values()])
-        low, high = np.clip(np.asarray(found) + shift, 0.0, 1.0)
-        return float(low), float(high)
 
     return [
         Score(
-            "udr",
-            float(medians[run]),
-            bounds(run),
-            {
+            name="udr",
+            value=float(medians[run]),
+            variant={
                 "run": run,
                 "num_runs": len(codes),
                 "similarity": similarity,
@@ -135,7 +139,8 @@ def udr(
                 "num_resamples": num_resamples,
                 "seed": seed,
             },
-            {"pairwise": pairwise[:, run]},
+            details={"pairwise": pairwise[:, run]},
+            **likely(run)._asdict(),
         )
         for run in range(len(codes))
     ]

@@ -31,3 +31,21 @@ def varying(
             f"got {varies.sum()} that do"
         )
     return codes[:, varies], np.flatnonzero(~varies).tolist()
+
+
+def standardised(
+    codes: Float[np.ndarray, "n d"], *, of: Float[np.ndarray, "m d"] | None = None
+) -> Float[np.ndarray, "n d"]:
+    """Codes of mean 0 and standard deviation 1; a dimension that does not vary is only centred.
+
+    Args:
+        codes: One a row.
+        of: Rows whose mean and standard deviation they are; the codes themselves by default.
+
+    >>> standardised(np.array([[1.0, 7.0], [3.0, 7.0]])).tolist()
+    [[-1.0, 0.0], [1.0, 0.0]]
+    """
+    rows = codes if of is None else of
+    scale = rows.std(0)
+    centred: Float[np.ndarray, "n d"] = codes - rows.mean(0)
+    return centred / np.where(scale > 0, scale, 1.0)

@@ -10,7 +10,7 @@ from torch import distributions as dist
 
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics import density_mig
-from pyro_decomp.metrics.density_mig import _log_ratios
+from pyro_decomp.metrics.density_mig import _drawn, _log_ratios
 from pyro_decomp.metrics.posteriors import Blocks, GaussianPosterior, Posterior
 from tests.statistics import assert_mean
 
@@ -95,6 +95,98 @@ def test_naive_sums() -> None:
                 assert found[i, j, one] == pytest.approx(expected.item(), abs=1e-5)
 
 
+def test_naive_sums_of_repeated_rows() -> None:
+    """A row of weight 3 is three rows, for every sample, dimension and factor."""
+    s, d, n = 5, 3, 11
+    weights = torch.tensor([3, 0, 1, 2, 1, 5, 0, 1, 2, 1, 4])
+    repeated = torch.arange(n).repeat_interleave(weights)
+    densities = torch.rand(s, d, n)
+    levels = torch.tensor([[0, 1, 0, 1, 2, 2, 0, 1, 0, 2, 1], [0] * 5 + [1] * 6]).T
+    rows = torch.tensor([10, 3, 0, 5, 5])
+    share = (weights / weights.sum()).double().numpy()
+    places = torch.tensor([torch.where(repeated == row)[0][0] for row in rows])
+    found = _log_ratios(Given(densities), rows, levels, 0, share)
+    whole = _log_ratios(Given(densities[:, :, repeated]), places, levels[repeated], 0)
+    assert found == pytest.approx(whole, abs=1e-5)
+
+
+def apart() -> tuple[np.ndarray, Tensor, Tensor, np.ndarray]:
+    """Factors, encodings and weights of few data, no two alike and some of weight 0."""
+    generator = np.random.default_rng(0)
+    v = np.array([[0, 0], [1, 0], [0, 1], [1, 1], [2, 0], [0, 1], [1, 0], [1, 2]])
+    loc = torch.from_numpy(v @ np.array([[1.0, 0.3], [0.2, 1.5]]) + generator.normal(size=(8, 2)))
+    scale = torch.from_numpy(0.4 + generator.random((8, 2)))
+    return v, loc, scale, np.array([3, 1, 2, 5, 0, 2, 1, 0])
+
+
+def information(v: np.ndarray, loc: Tensor, scale: Tensor) -> np.ndarray:
+    """I(z_j; v_k) of rows that all count the same, by quadrature."""
+    grid = torch.linspace(-12, 16, 4001, dtype=torch.double)
+    density = dist.Normal(loc, scale).log_prob(grid[:, None, None]).exp()  # [g, n, d]
+    marginal, result = density.mean(1), torch.zeros(2, 2, dtype=torch.double)
+    for k, column in enumerate(torch.from_numpy(v).T):
+        for level in column.unique():
+            given = density[:, column == level].mean(1)
+            terms = given * (given.clamp(min=1e-300) / marginal.clamp(min=1e-300)).log()
+            result[:, k] += (column == level).double().mean() * terms.sum(0)
+    return (result * (grid[1] - grid[0])).numpy()
+
+
+@pytest.mark.parametrize("family", ["arrays", "Normal"])
+def test_weights_are_rows_repeated(family: str) -> None:
+    """In expectation, by quadrature; the entropies and the factors that vary are those too."""
+    v, loc, scale, weights = apart()
+    again = np.repeat(np.arange(8), weights)
+    given = (loc, scale) if family == "arrays" else dist.Normal(loc, scale)
+    found = [
+        density_mig(given, v, weights=7 * weights, num_samples=300, num_resamples=0, seed=seed)
+        for seed in range(20)
+    ]
+    values = np.stack([one.details["mutual_information"] for one in found])
+    assert_mean(
+        torch.from_numpy(values), torch.from_numpy(information(v[again], loc[again], scale[again]))
+    )
+    repeated = density_mig((loc[again], scale[again]), v[again], num_samples=4, num_resamples=0)
+    assert np.allclose(found[0].details["entropy"], repeated.details["entropy"], rtol=1e-12)
+    assert found[0].variant["weighted"]
+
+
+def test_a_factor_that_only_data_of_weight_0_vary_in_is_left_out() -> None:
+    v, loc, scale, _ = apart()
+    found = density_mig((loc, scale), v, weights=[1, 1, 0, 0, 1, 0, 1, 0], num_samples=8)
+    assert found.variant["factors"] == (0,)
+    with pytest.raises(DataError, match="factors: expected a factor that varies"):
+        density_mig((loc, scale), v, weights=[1, 0, 0, 0, 0, 0, 0, 0])
+
+
+def test_data_are_drawn_in_proportion() -> None:
+    """Each as often as its share of the samples, to the next whole number or the one after."""
+    share = np.array([0.5, 0.0, 0.26, 0.2, 0.04])
+    for seed in range(50):
+        rows = _drawn(share, 10, np.random.default_rng(seed)).numpy()
+        counts = np.bincount(rows, minlength=5)
+        assert (np.abs(counts - 10 * share) < 2).all()
+        assert counts[1] == 0
+    alike = _drawn(np.full(60, 1 / 60), 60, np.random.default_rng(0))
+    assert sorted(alike.tolist()) == list(range(60))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_samples", [50, 100, 400])
+def test_the_interval_is_of_the_draws(num_samples: int) -> None:
+    """Data that differ a lot, each drawn in turn: 95 % of 400, within 4.3 standard errors."""
+    generator = np.random.default_rng(0)
+    v = generator.integers(3, size=[100, 2])
+    loc = v + generator.normal(size=v.shape) * [0.5, 3.0]
+    encodings = (loc, np.full(loc.shape, 0.3))
+    exact = density_mig(encodings, v, num_samples=30_000, num_resamples=0).value
+    hits = 0
+    for seed in range(1, 401):
+        found = density_mig(encodings, v, num_samples=num_samples, num_resamples=20, seed=seed)
+        hits += found.interval[0] <= exact <= found.interval[1]
+    assert abs(hits / 400 - 0.95) < 4.3 * (0.95 * 0.05 / 400) ** 0.5
+
+
 def test_gaussian_densities_are_those_of_the_samples() -> None:
     """What blocks hold is q(z_j|m)/q(z_j|n), for the codes that the seed draws."""
     generator = np.random.default_rng(0)
@@ -159,6 +251,16 @@ def test_what_cannot_be_used() -> None:
         density_mig(dist.MultivariateNormal(loc, torch.eye(3).double()), v)
     with pytest.raises(DataError, match="factors: expected 60 rows, one a code, got 59"):
         density_mig((loc, scale), v[1:])
+    for weights, message in (
+        (np.ones(59), r"expected shape \(60,\), got \(59,\)"),
+        (np.ones([60, 1]), r"expected shape \(60,\), got \(60, 1\)"),
+        (np.arange(60) - 1, r"expected at least 0, got -1 in row 0"),
+        (np.zeros(60), "expected one above 0, got none"),
+        (np.full(60, np.nan), "expected finite numbers, got NaN or infinity in 60 of 60 rows"),
+        (["a"] * 60, "expected real numbers"),
+    ):
+        with pytest.raises(DataError, match=f"weights: {message}"):
+            density_mig((loc, scale), v, weights=weights)
     with pytest.raises(ValueError, match="num_samples: expected at least 4, got 3"):
         density_mig((loc, scale), v, num_samples=3)
     narrow = np.where(np.arange(60)[:, None] % 2, 1e-60, 1.0)

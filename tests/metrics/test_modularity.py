@@ -43,3 +43,24 @@ def test_chance_takes_from_it_and_the_interval_gives_it_back() -> None:
     low, high = score.interval
     assert score.value < high == 1.0
     assert low < 1.0
+
+
+def test_a_code_that_knows_nothing_leaves_room_in_the_interval() -> None:
+    """One code of each of two factors, one of noise: 2/3 by the definition, up to 1 by chance."""
+    generator = np.random.default_rng(0)
+    v = generator.integers(4, size=[800, 2])
+    z = np.hstack([v, generator.normal(size=[800, 1])])
+    score = modularity(z, v)
+    assert score.details["unknown"].tolist() == [2]
+    assert score.corrected == pytest.approx(2 / 3, abs=0.01)
+    low, high = score.interval
+    assert low <= 2 / 3 < score.value < high
+    assert high == pytest.approx(1, abs=0.01)
+
+
+def test_no_interval_where_no_code_knows_a_factor() -> None:
+    generator = np.random.default_rng(0)
+    score = modularity(generator.normal(size=[400, 3]), generator.integers(4, size=[400, 2]))
+    assert score.interval is None
+    assert score.corrected is None
+    assert "0/0" in score.no_interval

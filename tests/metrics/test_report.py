@@ -126,6 +126,20 @@ def test_what_cannot_be_scored_is_left_out_with_a_warning() -> None:
     assert scores.keys() == CODES_ONLY - {"hoyer_sparsity"}
 
 
+def test_a_corrected_value_within_an_interval_or_why_there_is_none() -> None:
+    quick = {"num_resamples": 4, "encodings": (Z, np.full_like(Z, 0.5)), "prior": Z[::2]}
+    scores = report(Z, V, **quick)
+    for score in scores.values():
+        if score.interval is None:
+            assert score.corrected is None
+            assert score.no_interval
+        else:
+            assert score.interval[0] <= score.corrected <= score.interval[1]
+            assert score.no_interval is None
+    assert [name for name, score in scores.items() if score.interval is None] == ["sap"]
+    assert all(score.no_interval for score in report(Z, V, num_resamples=0).values())
+
+
 def test_too_few_rows_for_intervals() -> None:
     scores = report(Z[:3], V[:3], only=["mig", "irs", "hoyer_sparsity", "active_units"])
     assert [score.interval for score in scores.values()] == [None] * 4

@@ -55,6 +55,15 @@ def test_one_line_tells_few_ordered_values() -> None:
     assert sap(v, v, continuous=[0, 1], num_resamples=0).value > 0.9
 
 
+def test_discrete_factors_have_no_interval() -> None:
+    v = np.random.default_rng(0).integers([2, 5], size=[90, 2])
+    for continuous in ([], [1]):
+        score = sap(v, v, continuous=continuous)
+        assert score.interval is None
+        assert "that of continuous factors has an interval" in score.no_interval
+    assert sap(v, v, continuous=[0, 1]).interval is not None
+
+
 def test_arguments_are_checked() -> None:
     v = np.random.default_rng(0).integers(2, size=[30, 2])
     with pytest.raises(ValueError, match=r"continuous: expected columns that vary, of \[0, 1\]"):

@@ -108,6 +108,8 @@ def interval(
     arguments.whole(0, num_rows=num_rows, num_resamples=num_resamples, seed=seed)
     arguments.number("(-inf, inf)", level=level, **arguments.given(value=value))
     arguments.instance(tuple, "the least and the largest value", bounds=bounds)
+    if order != math.inf:
+        arguments.number("(0, inf)", order=order)
     return estimate(
         statistic,
         num_rows,

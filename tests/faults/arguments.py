@@ -80,6 +80,7 @@ RIGHT: dict[tuple[str, str], tuple[list[Any], str]] = {  # which of these are ri
         "used beside a function alone",
     ),
     ("metrics.report", "untrained_encodings"): ([3, "a", OBJECT], "said of the encodings"),
+    ("metrics.interval", "order"): ([math.inf], "of a statistic without bias"),
     ("traverse", "dim"): ([-1], "counted from the end"),
     **{
         (called, name): (["a"], "the name of a file, which the message has")

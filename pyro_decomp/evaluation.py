@@ -73,7 +73,8 @@ def evaluate(
     ``divergence``
         KL(p || q), its q(z) over the whole set; 10,000 draws from the prior, or fewer
         where the set is large, but no fewer than 1,000 (200 of a guide whose sites depend on one
-        another, which is run for every pair of draw and datum).
+        another, which is run for every pair of draw and datum); 100 per datum of a set of fewer
+        than 100.
     ``mutual_information``
         I(x; z) = E[log q(z|x) - log q(z)] under the empirical distribution of the set, at most
         log N; of about as many samples.

@@ -80,6 +80,23 @@ FAMILIES: dict[str, tuple[Any, Any, Any, str]] = {
         -0.5,
         "MixtureSameFamily",
     ),
+    "mixture of Betas at 1": (
+        lambda h: dist.MixtureSameFamily(
+            dist.Categorical(torch.ones(2)), dist.Beta(h[..., None].exp() + torch.ones(2), 2.0)
+        ).to_event(1),
+        0.5,
+        1.0,
+        "at an edge of the support of MixtureSameFamily",
+    ),
+    "mixture of vectors at 0": (
+        lambda h: dist.MixtureSameFamily(
+            dist.Categorical(torch.ones(2)),
+            dist.Gamma(h[:, None].exp() + 1.0, torch.ones(2, 1)).to_event(1),
+        ),
+        0.5,
+        0.0,
+        "at an edge",
+    ),
     "support of a latent": (
         lambda h: dist.Uniform(h - 100.0, h + 100.0).to_event(1),
         1.0,
@@ -126,8 +143,9 @@ def test_test_data_are_looked_at_too(tmp_path: Any) -> None:
     with pytest.raises(ModelError, match=r"the test data for site 'x' .* row 7, column 2 with 0.5"):
         train(trial, tmp_path / "run")
     run = Run(RunFolder(tmp_path / "no"), trial, prepare(trial), {}, 0)
-    with pytest.raises(ModelError, match="the test data for site 'x'"):
-        evaluate(run, only=["elbo"])
+    left_out = evaluate(run, only=["elbo"])["test"]["left_out"]
+    for name in ("elbo", "log_likelihood"):
+        assert left_out[name].startswith("the test data for site 'x' range from 0.5 to 1, outside")
 
 
 VECTORS: dict[str, tuple[Any, list[float], list[float]]] = {
@@ -159,19 +177,42 @@ def test_what_programs_make_of_the_data_is_looked_at() -> None:
         check_data(trial, state.modules, data)
 
 
-def test_an_index_out_of_range_in_a_late_row_is_told_before_training() -> None:
-    table = nn.Embedding(4, D)
+TABLE = torch.arange(4.0)
+
+
+def by_name(y: Tensor) -> Tensor:
+    return torch.tensor([{k: float(k) for k in range(4)}[int(k)] for k in y])
+
+
+def asserted(y: Tensor) -> Tensor:
+    assert (y < 4).all(), "no such label"
+    return y
+
+
+@pytest.mark.parametrize(
+    ("looked_up", "reason"),
+    [
+        (lambda y: TABLE[y], "IndexError: index 4 is out of"),
+        (nn.Embedding(4, 1), "IndexError: index out of"),
+        (by_name, "KeyError: 4"),
+        (asserted, "AssertionError: no such label"),
+    ],
+    ids=["tensor", "embedding", "dictionary", "assertion"],
+)
+def test_a_label_out_of_range_in_a_late_row_is_told_before_training(
+    looked_up: Any, reason: str
+) -> None:
     labels = torch.randint(4, (N,))
     data = (torch.randn(N, D), labels)
 
     def observed(x: Tensor, y: Tensor) -> Tensor:
-        return x + table(y).detach()
+        return x + looked_up(y).detach().reshape(-1, 1)
 
     trial = experiment_of(data, lambda h: dist.Normal(h, 1.0).to_event(1), observed)
     state = prepare(trial)
     check_data(trial, state.modules, trial.data)
     labels[33] = 4
-    with pytest.raises(ModelError, match=r"on row 33 of the data: IndexError: index out of .*\?"):
+    with pytest.raises(ModelError, match=rf"on row 33 of the data: {reason}.*in range\?"):
         check_data(trial, state.modules, trial.data)
 
 

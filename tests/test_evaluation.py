@@ -457,6 +457,27 @@ def test_one_datum_is_measured_without_errors(tmp_path: Path) -> None:
     write_metrics(run, metrics)
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_few_data_are_gone_over_a_hundred_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    passes, once = 0, encoded.encode
+
+    def counted(run: Run, x: Any) -> Any:
+        nonlocal passes
+        for pair in once(run, x):
+            passes += 1
+            yield pair
+
+    run = build(tmp_path, data=DATA[:size])
+    monkeypatch.setattr(encoded, "encode", counted)
+    found = evaluate(run, only=("elbo", *evaluation.PARTS))["train"]
+    assert passes == 100
+    assert not found["left_out"]
+    error = found["mutual_information_standard_error"] if size > 1 else 1e-9
+    assert -4.3 * error <= found["mutual_information"] <= math.log(size) + 4.3 * error
+
+
 @pytest.mark.usefixtures("very_few_samples")
 def test_evaluation_leaves_the_run_as_it_was(tmp_path: Path) -> None:
     class Seen(nn.Module):

@@ -114,10 +114,11 @@ def evaluate(
         ``{"train": {...}, "test": {...}}``; ``test`` only if there are test data.
 
     Raises:
-        DataError: ``only`` has a name that is none of these; or so many importance samples would
-            take more than an hour.
+        DataError: ``only`` has a name that is none of these, or no name; or so many importance
+            samples would take more than an hour.
     """
     arguments.annotated(evaluate, locals(), num_importance_samples=1, seed=0)
+    only = None if only is None else set(only)
     names = _names(only, trees=trees)
     trial = run.experiment
     sets = {"train": (run.data, trial.factors), "test": (trial.test_data, trial.test_factors)}
@@ -144,9 +145,12 @@ def write_metrics(run: Run, metrics: Mapping[str, Any]) -> Path:
     """Write ``metrics.json`` into the run's folder and return its path.
 
     What was measured on the same checkpoint before and is not among ``metrics`` stays. A number
-    that is among its ``left_out`` goes. Nothing of another checkpoint stays, with a warning.
+    that is among its ``left_out`` goes. Nothing of another checkpoint stays, nor of a file that is
+    damaged, with a warning.
     """
     before = run.folder.read_metrics()
+    if not before and run.folder.metrics_path.exists():
+        warnings.warn("metrics.json holds no metrics that can be read: written anew", stacklevel=2)
     return run.folder.write_metrics(merged(before, metrics))
 
 
@@ -162,6 +166,8 @@ def check_names(names: Collection[str]) -> None:
 
 
 def _names(only: Collection[str] | None, *, trees: bool) -> set[str]:
+    if only is not None and not only:
+        raise DataError(f"only: expected names among {', '.join(MEASURES)}, got none")
     check_names(only or ())
     names = set(MEASURES) - SLOW if only is None else set(only)
     return names | SLOW if trees else names

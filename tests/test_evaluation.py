@@ -290,6 +290,13 @@ def test_of_a_prior_given_labels_all_is_measured_but_the_parts_of_dimensions(
     assert metrics["left_out"].keys() == {"dimensionwise_kl"}
 
 
+def test_no_name_is_refused_and_any_collection_of_names_taken(tmp_path: Path) -> None:
+    run = build(tmp_path)
+    with pytest.raises(DataError, match=r"only: expected names among elbo, .*, got none"):
+        evaluate(run, only=[])
+    assert "kl" in evaluate(run, only=(name for name in ["elbo"]))["train"]  # type: ignore[arg-type]
+
+
 def test_names_of_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"only: expected names among elbo, divergence, .*'mug'"):
         evaluate(build(tmp_path), only=["elbo", "mug"])
@@ -494,6 +501,15 @@ def test_evaluation_leaves_the_run_as_it_was(tmp_path: Path) -> None:
     run = build(tmp_path, lambda x: (network(x), 1.0))
     evaluate(run, num_importance_samples=5, only=[*NUMBERS, "active_units"])
     assert network.seen == 0
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"train": {"elbo": NaN}}', 100_000 * "["])
+def test_damaged_metrics_are_written_anew(tmp_path: Path, text: str) -> None:
+    run = build(tmp_path)
+    run.folder.metrics_path.write_text(text)
+    with pytest.warns(UserWarning, match=r"metrics.json holds no metrics that can be read"):
+        write_metrics(run, {"train": {"elbo": 1.0}})
+    assert json.loads(run.folder.metrics_path.read_text()) == {"train": {"elbo": 1.0}}
 
 
 @pytest.mark.usefixtures("very_few_samples")

@@ -171,7 +171,7 @@ def test_a_metric_that_fails_takes_no_other_with_it(monkeypatch: pytest.MonkeyPa
     codes = np.random.default_rng(0).normal(size=(50, 3))
     whole = set(report(codes, num_resamples=0))
     _, needs = METRICS["hoyer_sparsity"]
-    monkeypatch.setitem(METRICS, "hoyer_sparsity", (fails, needs))  # type: ignore[arg-type]
+    monkeypatch.setitem(METRICS, "hoyer_sparsity", (fails, needs))
     with pytest.warns(UserWarning, match=r"^hoyer_sparsity is left out: LinAlgError: SVD did not"):
         assert set(report(codes, num_resamples=0)) == whole - {"hoyer_sparsity"}
     with pytest.raises(np.linalg.LinAlgError):

@@ -45,6 +45,7 @@ def check_data(
     name: str = "data",
     *,
     first: poutine.Trace | None = None,
+    is_whole: bool = False,
 ) -> None:
     """Check that every observed site has a finite density for all data in memory.
 
@@ -63,6 +64,7 @@ def check_data(
         name: What messages call them.
         first: The model's trace of the first batch of the training data, if it is known and these
             are in memory; the programs are run on the first of ``data`` otherwise.
+        is_whole: Look at all data, also where they are not in memory.
 
     Raises:
         ModelError: A value has no density, or the programs cannot be run on it; it is named by its
@@ -70,7 +72,7 @@ def check_data(
         DataError: A value is not finite.
     """
     whole = Data.of(data)
-    rows = looked_at_first(whole)
+    rows = torch.arange(len(whole)) if is_whole else looked_at_first(whole)
     with looking(experiment, modules):
         trained_on = Data.of(experiment.data)
         if first is None or is_stored(whole) or is_stored(trained_on):

@@ -193,7 +193,8 @@ class _Measurement:
         if names & {"elbo", LOG_PX}:
             with by_itself(refused, "log_likelihood"):
                 kind = "data" if self.name == "train" else "test data"
-                check_data(self.run.experiment, self.run.state.modules, self.data, kind)
+                trial, modules = self.run.experiment, self.run.state.modules
+                check_data(trial, modules, self.data, kind, is_whole=True)
         encoded = None
         densities = [name for name in ("elbo", *PARTS) if name in names]
         if densities:

@@ -12,7 +12,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from pyro_decomp import AggregateELBO, BetaELBO, Experiment, train
+from pyro_decomp import AggregateELBO, BetaELBO, Experiment, data_support, train
 from pyro_decomp.data import StoredArray
 from pyro_decomp.data_support import check_data
 from pyro_decomp.errors import ModelError
@@ -258,6 +258,21 @@ def test_stored_data_are_looked_at_in_part() -> None:
     trial = experiment_of(StoredArray(array), bernoulli)
     with pytest.raises(ModelError, match="row 33, column 1 with 7"):
         check_data(trial, prepare(trial).modules, trial.data)
+
+
+def test_an_evaluation_looks_at_all_stored_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_support, "SAMPLED", 5)  # rows 0 to 5, 8, 16, 24 and 32
+    array = np.ones((N, D), dtype=np.uint8)
+    array[33, 1] = 7
+    trial = experiment_of(StoredArray(array), bernoulli)
+    state = prepare(trial)
+    check_data(trial, state.modules, trial.data)
+    with pytest.raises(ModelError, match="row 33, column 1 with 7"):
+        check_data(trial, state.modules, trial.data, is_whole=True)
+    run = Run(RunFolder(tmp_path / "no"), trial, state, {}, 0)
+    assert "row 33, column 1 with 7" in evaluate(run, only=["elbo"])["train"]["left_out"]["elbo"]
 
 
 def test_looking_leaves_networks_and_generators_as_they_were() -> None:

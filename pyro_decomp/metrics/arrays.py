@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from pyro_decomp.errors import DataError
 
+LARGEST = 1e75  # of codes: covariances of it, and products of two of these, are finite
+
 
 @dataclass(frozen=True)
 class Factors:
@@ -48,7 +50,11 @@ class Factors:
 
 
 def as_codes(
-    codes: object, name: str = "codes", *, num_rows: int | None = None
+    codes: object,
+    name: str = "codes",
+    *,
+    num_rows: int | None = None,
+    largest: float = LARGEST,
 ) -> Float[np.ndarray, "n d"]:
     """Codes as a float64 array, one row a datum.
 
@@ -56,10 +62,11 @@ def as_codes(
         codes: An array, a tensor, or what numpy makes into an array.
         name: What errors call it.
         num_rows: How many rows there must be; None for any number.
+        largest: Magnitude that numbers may have.
 
     Raises:
         DataError: The array is not two-dimensional, is empty, has other rows than ``num_rows``, or
-            has values that are not finite real numbers.
+            has values that are not finite real numbers, or larger than ``largest``.
 
     >>> as_codes([[1, 2], [3, 4]]).dtype
     dtype('float64')
@@ -73,6 +80,12 @@ def as_codes(
         raise DataError(
             f"{name}: expected finite numbers, got NaN or infinity in {np.sum(~finite)} of "
             f"{len(finite)} rows, the first of them row {np.argmin(finite)}"
+        )
+    size = np.abs(array).max(1)
+    if size.max() > largest:
+        raise DataError(
+            f"{name}: expected numbers up to {largest:g}, whose powers are finite, got "
+            f"{size.max():g} in row {size.argmax()} (divide by their scale)"
         )
     return array
 
@@ -181,6 +194,8 @@ def as_array(value: object, name: str) -> NDArray[Any]:
     """
     for method in ("detach", "cpu"):  # a tensor, without importing torch for it
         value = getattr(value, method)() if hasattr(value, method) else value
+    if str(getattr(value, "dtype", None)) == "torch.bfloat16":  # which numpy does not have
+        value = value.float()  # type: ignore[attr-defined]
     try:
         return np.asarray(value)
     except ValueError as error:

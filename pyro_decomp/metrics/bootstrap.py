@@ -132,9 +132,13 @@ def estimate(
     level: float = 0.95,
     bounds: tuple[int | float, int | float] = (-np.inf, np.inf),
     order: float = 1.0,
+    least: int = 4,
 ) -> Estimate:
-    """:func:`interval` with its centre, the corrected value; takes the same arguments."""
-    if reason := why_no_halves(num_rows, num_resamples):
+    """:func:`interval` with its centre, the corrected value; takes the same arguments.
+
+    With ``least``, fewer rows than these have no interval.
+    """
+    if reason := why_no_halves(num_rows, num_resamples, least=least):
         return without_interval(reason)
     value = statistic(np.arange(num_rows)) if value is None else value
     halves = [statistic(rows) for rows in half_samples(num_rows, num_resamples, seed)]

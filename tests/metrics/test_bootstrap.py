@@ -140,7 +140,7 @@ def test_bounds_and_none() -> None:
     ("argument", "message"),
     [
         ({"num_resamples": 1}, "num_resamples: expected 0 or at least 2, got 1"),
-        ({"order": 0.0}, r"order: expected a number above 0, got 0\.0"),
+        ({"order": 0.0}, r"order: expected a positive number, got 0\.0"),
         ({"level": 1.0}, r"level: expected a number between 0 and 1, got 1\.0"),
     ],
 )

@@ -95,7 +95,7 @@ def as_factors(
     name: str = "factors",
     *,
     num_rows: int,
-    compared_by: str | None = None,
+    compared: bool = False,
 ) -> Factors:
     """Factors as levels counted from 0, without those that do not vary.
 
@@ -104,13 +104,13 @@ def as_factors(
             numbers too) or of strings.
         name: What errors call it.
         num_rows: Number of codes.
-        compared_by: A metric that compares factors with one another, as errors are to name it:
-            with a single one, such as a class label, it has a value that says nothing of codes.
+        compared: Whether a metric compares factors with one another: with a single one, such as a
+            class label, it has a value that says nothing of codes.
 
     Raises:
         DataError: The array is not two-dimensional, has other rows than there are codes, has values
-            that are not whole numbers, or no column of it varies; or a single one does, and there
-            is ``compared_by``.
+            that are not whole numbers, or no column of it varies; or a single one does, and
+            they are ``compared``.
 
     >>> as_factors([[7, 0], [5, 0], [7, 0]], num_rows=3).levels.tolist()
     [[1], [0], [1]]
@@ -130,10 +130,10 @@ def as_factors(
     columns = tuple(k for k, (values, _) in enumerate(found) if len(values) > 1)
     if not columns:
         raise DataError(f"{name}: expected a factor that varies, got {array.shape[1]} constant")
-    if compared_by and len(columns) < 2:
+    if compared and len(columns) < 2:
         raise DataError(
-            f"{name}: expected at least 2 that vary for {compared_by}, which compares them with "
-            "one another, got 1 (for class labels there are linear_accuracy, knn_accuracy, nmi, "
+            f"{name}: expected at least 2 that vary, as they are compared with one another, got 1 "
+            "(for class labels there are linear_accuracy, knn_accuracy, nmi, "
             "ari and silhouette)"
         )
     levels = np.stack([found[k][1].reshape(-1) for k in columns], axis=1).astype(np.int64)

@@ -65,7 +65,7 @@ def beta_vae_score(
         if number < 1:
             raise ValueError(f"{name}: expected at least 1, got {number}")
     z = as_codes(codes)
-    levels = as_factors(factors, num_rows=len(z), compared_by="beta_vae_score")
+    levels = as_factors(factors, num_rows=len(z), compared=True)
     sizes, generator = (num_points, num_held_out), np.random.default_rng(seed)
 
     def counted(rows: Int[np.ndarray, " m"]) -> tuple[int, int]:

@@ -78,7 +78,7 @@ def factor_vae_score(
         if number < smallest:
             raise ValueError(f"{name}: expected at least {smallest}, got {number}")
     z = as_codes(codes)
-    levels = as_factors(factors, num_rows=len(z), compared_by="factor_vae_score")
+    levels = as_factors(factors, num_rows=len(z), compared=True)
     scale = z.std(0)
     kept = _kept(scale, prune_below)
     z = z[:, kept]

@@ -54,7 +54,7 @@ def irs(
     if not 0 < quantile <= 1:
         raise ValueError(f"quantile: expected a number in (0, 1], got {quantile}")
     given = as_codes(codes)
-    found = as_factors(factors, num_rows=len(given), compared_by="irs")
+    found = as_factors(factors, num_rows=len(given), compared=True)
     varies = given.min(0) < given.max(0)
     z, levels = given[:, varies], found.levels
     variant = {

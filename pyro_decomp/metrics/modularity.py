@@ -68,7 +68,7 @@ def modularity(
     """
     arguments.annotated(modularity, locals(), num_resamples=0, seed=0)
     z = as_codes(codes)
-    levels = as_factors(factors, num_rows=len(z), compared_by="modularity")
+    levels = as_factors(factors, num_rows=len(z), compared=True)
     histogram = JointHistogram(equal_bins(z, num_bins), num_bins, levels)
     information = histogram.mutual_information()
     of_codes = code_modularity(information)

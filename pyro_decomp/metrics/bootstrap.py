@@ -88,7 +88,8 @@ def interval(
         order: r, above 0; infinity for a statistic without bias, whose interval is around t.
 
     Returns:
-        The interval, or None with ``num_resamples=0`` or fewer than 4 rows.
+        The interval, or None with ``num_resamples=0``, fewer than 4 rows, or where the statistic of
+        all rows or of a half is not a finite number.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -250,6 +251,8 @@ def estimate_from_halves(
     of_halves = np.asarray(halves, dtype=np.float64)
     if reason := why_no_halves(0, len(of_halves), least=0):
         return without_interval(reason)
+    if not (np.isfinite(value) and np.isfinite(of_halves).all()):
+        return without_interval("a value of all rows or of a half is not a finite number")
     gain = 1 / (2**order - 1)
     centre = value + gain * (value - of_halves.mean())
     variance = of_halves.var(ddof=1)

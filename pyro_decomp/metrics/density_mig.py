@@ -107,7 +107,7 @@ def density_mig(
     return Score(
         name="density_mig",
         value=value,
-        **estimate_from_halves(value, halves)._asdict(),
+        **estimate_from_halves(value, halves, bounds=(0, 1))._asdict(),
         variant={
             "estimator": "density",
             "posterior": encoded.family,

@@ -303,3 +303,5 @@ def test_a_sentence() -> None:
     )
     found = {"occupancy": [0.5, 0.5], "empty": [], "merged": []}
     assert described(found) == "2 components of the prior: all hold data, none merged"
+    found = {"occupancy": [1.0], "empty": [], "merged": []}
+    assert described(found) == "1 component of the prior: it holds all data"

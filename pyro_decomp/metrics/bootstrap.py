@@ -153,6 +153,7 @@ def estimate_of_accuracy(
     *,
     num_resamples: int,
     seed: int,
+    least: int = 4,
 ) -> Estimate:
     """:func:`estimate` of the share of random questions about rows that are answered rightly.
 
@@ -165,13 +166,14 @@ def estimate_of_accuracy(
         counted: Maps indices of rows to the right answers among new questions about them, and the
             number of questions.
         first: The same of all rows, already counted.
-        num_rows: n; fewer than 4 have no interval.
+        num_rows: n.
         num_resamples: How many halves, at least 2; 0 for no interval.
         seed: Of the halves.
+        least: Fewer rows than these have no interval.
     """
     from scipy.special import betaincinv
 
-    if reason := why_no_halves(num_rows, num_resamples):
+    if reason := why_no_halves(num_rows, num_resamples, least=least):
         return without_interval(reason)
     every = np.arange(num_rows)
     right, total = np.sum([first, *(counted(every) for _ in range(3))], axis=0).tolist()

@@ -136,7 +136,7 @@ def test_a_corrected_value_within_an_interval_or_why_there_is_none() -> None:
         else:
             assert score.interval[0] <= score.corrected <= score.interval[1]
             assert score.no_interval is None
-    few = ["mig", "mean_maximal_mutual_information", "modularity"]  # rows for three values
+    few = ["mig", "mean_maximal_mutual_information", "modularity", "irs"]  # rows for three values
     without = {name for name, score in scores.items() if score.interval is None}
     assert without == {"sap", *few}
     assert all(score.no_interval for score in report(Z, V, num_resamples=0).values())

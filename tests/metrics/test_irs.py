@@ -65,7 +65,7 @@ def test_arguments_are_checked() -> None:
 
 def test_few_rows_a_value_have_no_interval() -> None:
     """Of 300 rows and 40 values the score is 0.62 for a population's 0.55: never in an interval."""
-    v = np.random.default_rng(0).integers([3, 40], size=[2000, 2])
+    v = np.arange(2000)[:, None] % [3, 40]
     few = irs(v[:300], v[:300])
     assert few.interval is None
     assert few.corrected is None

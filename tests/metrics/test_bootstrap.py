@@ -1,5 +1,7 @@
 """Intervals against the closed form of a mean, and coverage where the estimate is biased."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -147,3 +149,9 @@ def test_bounds_and_none() -> None:
 def test_arguments_are_checked(argument: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         interval(**{"statistic": lambda _: 0.0, "num_rows": 10, **argument})
+
+
+@pytest.mark.parametrize("strange", [math.nan, math.inf])
+def test_no_interval_of_what_is_not_finite(strange: float) -> None:
+    assert interval(lambda rows: strange if 3 in rows else 1.0, 20) is None
+    assert interval(lambda rows: strange if len(rows) == 20 else 1.0, 20) is None

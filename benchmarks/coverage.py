@@ -94,6 +94,18 @@ def of_encodings(metric: Callable[..., Score]) -> Callable[..., Score]:
     )
 
 
+def of_classes(metric: Callable[..., Score]) -> Callable[..., Score]:
+    """A metric of class labels, which are the first factor."""
+    return lambda codes, factors, **settings: metric(codes, factors[:, 0], **settings)
+
+
+def of_clusters(metric: Callable[..., Score]) -> Callable[..., Score]:
+    """One that compares them with clusters, which are the first code to the next whole number."""
+    return lambda codes, factors, **settings: metric(
+        codes, factors[:, 0], clusters=np.rint(codes[:, 0]), **settings
+    )
+
+
 def from_prior(codes: Codes, factors: Factors, **settings: Any) -> Score:
     """The distance from a standard Normal, by all rows."""
     return metrics.divergence_from_prior(
@@ -166,6 +178,11 @@ CASES = {
     "modularity": Case(metrics.modularity, corrected=True),
     "explicitness": Case(metrics.explicitness, repeats=100),
     "irs": Case(metrics.irs, FEW),
+    "nmi": Case(of_clusters(metrics.nmi)),
+    "ari": Case(of_clusters(metrics.ari), bounds=(-1.0, 1.0)),
+    "silhouette": Case(
+        of_classes(metrics.silhouette), FEW, 100, truths=50, many=2000, bounds=(-1.0, 1.0)
+    ),
     "index_code_information": Case(
         of_encodings(metrics.index_code_information), SAMPLED, **MEANS, bounds=UNBOUNDED
     ),
@@ -205,6 +222,7 @@ def row(name: str, codes: str, size: int, repeats: int | None) -> str:
         case.score(*case.data(codes, size, seed), **case.settings, seed=seed)
         for seed in range(repeats or case.repeats)
     ]
+    found = [one for one in found if one.interval is not None]  # repeats are those with one
     ends = np.array([one.interval for one in found])
     hits = int(np.sum((ends[:, 0] <= target + ROUNDING) & (target - ROUNDING <= ends[:, 1])))
     coverage = binomtest(hits, len(found)).proportion_ci(0.95)

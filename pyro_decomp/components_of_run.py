@@ -118,6 +118,8 @@ def described(found: Mapping[str, Any]) -> str:
         more = len(found["merged"]) - NAMED
         faults.append("; ".join(groups) + (f"; {more} more groups" if more > 0 else ""))
         faults[-1] += " are merged"
+    if len(found["occupancy"]) == 1:
+        return f"1 component of the prior: it {'is empty' if faults else 'holds all data'}"
     number = len(found["occupancy"])
     return f"{number} components of the prior: {'; '.join(faults) or 'all hold data, none merged'}"
 

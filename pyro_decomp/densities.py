@@ -77,6 +77,8 @@ def log_density(
     if isinstance(fn, ExpandedDistribution):
         inner = log_density(fn.base_dist, value, log_prob)
         return inner.expand(torch.broadcast_shapes(inner.shape, fn.batch_shape))
+    if isinstance(fn, STRAIGHT_THROUGH):
+        value = getattr(value, "_unquantize", value)  # the draw whose density it is
     point = _point_inside(fn, value) if is_bounded(fn) else None
     if point is None:
         return fn.log_prob(value) if log_prob is None else log_prob(fn, value)

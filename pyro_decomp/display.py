@@ -194,11 +194,12 @@ def metrics_table(metrics: Mapping[str, Mapping[str, Any]], title: str = "") -> 
     return Group(*around[0], _table("", columns), *around[1])
 
 
-def scores_table(title: str, scores: Mapping[str, Mapping[str, Any]]) -> Table:
+def scores_table(title: str, scores: Mapping[str, Mapping[str, Any]]) -> RenderableType:
     """Set out scores of codes, a row each: value, 95 % interval, and the untrained encoder's.
 
     Where some have a value corrected for its bias, about which the interval is drawn, that is
-    their value, with the uncorrected one in a column of its own, ``plug-in``.
+    their value, with the uncorrected one in a column of its own, ``plug-in``. Below it stands why
+    some have no interval, unless none was wanted.
     """
     headings = ("value", "95 % interval", "plug-in", "untrained")
     columns: dict[str, dict[str, Any]] = {heading: {} for heading in headings}
@@ -214,7 +215,12 @@ def scores_table(title: str, scores: Mapping[str, Mapping[str, Any]]) -> Table:
             columns["untrained"][name] = details["untrained"]
         if "p_value" in details:
             columns["value"][f"{name}, p-value"] = details["p_value"]
-    return _table(title, {heading: column for heading, column in columns.items() if column})
+    table = _table(title, {heading: column for heading, column in columns.items() if column})
+    reasons = {name: score.get("no_interval") for name, score in scores.items()}
+    if not columns["95 % interval"]:
+        return table
+    lines = (Text(f"{name} has no interval: {why}") for name, why in reasons.items() if why)
+    return Group(table, *lines)
 
 
 def left_out_lines(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -5,10 +5,10 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pyro_decomp.likelihood_of_run import LOG_PX
+from pyro_decomp.program_state.own import content
 from pyro_decomp.quantities import STANDARD_ERROR
 from pyro_decomp.run import Run
 
@@ -24,7 +24,7 @@ def checkpoint_of(run: Run) -> dict[str, Any]:
     """Which state of a run this is: its step, and a digest of all that was trained."""
     found = hashlib.blake2b(digest_size=16)
     for tensor in _tensors(run.state.tensors()):
-        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        found.update(content(tensor))
     return {"step": run.step, "blake2b": found.hexdigest()}
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
 
 from pyro_decomp.errors import ModelError
@@ -47,8 +47,8 @@ def buffers_kept(modules: Iterable[nn.Module]) -> Iterator[Callable[[], None]]:
     """Put back buffers afterwards, or what they became if the function that is given is called.
 
     Raises:
-        ModelError: It is called, and a buffer has become one of another shape, or of a type that
-            its own does not hold, which no checkpoint of the run could be put back into.
+        ModelError: It is called, and a buffer has become one of another shape, which no checkpoint
+            of the run could be put back into.
     """
     parts = {part: None for module in modules for part in module.modules()}
     originals = [
@@ -68,23 +68,17 @@ def buffers_kept(modules: Iterable[nn.Module]) -> Iterator[Callable[[], None]]:
             setattr(part, name, buffer)
         if accepted:
             for (part, name, buffer), now in zip(originals, became, strict=True):
-                _keep(now, buffer, f"the buffer '{name}' of {type(part).__name__}")
-
-
-def _keep(now: Tensor, buffer: Tensor, called: str) -> None:
-    """Give a buffer the values that it came to have."""
-    fits = torch.promote_types(now.dtype, buffer.dtype) == buffer.dtype
-    if now.shape != buffer.shape or not fits:
-        raise ModelError(
-            f"{called} became {_kind(now)} as the programs ran: expected {_kind(buffer)}, as it "
-            "was; register it with the shape and type that it keeps, or make it a plain attribute"
-        )
-    if not torch.equal(buffer, now):
-        buffer.data.copy_(now)
-
-
-def _kind(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
+                if now.shape != buffer.shape:
+                    raise ModelError(
+                        f"the buffer '{name}' of {type(part).__name__} came to have shape "
+                        f"{tuple(now.shape)} as the programs ran: expected {tuple(buffer.shape)}, "
+                        "as it had; register it with the shape that it keeps, or make it a plain "
+                        "attribute"
+                    )
+                if now.dtype != buffer.dtype:
+                    setattr(part, name, now)
+                elif not torch.equal(buffer, now):
+                    buffer.data.copy_(now)
 
 
 @contextmanager

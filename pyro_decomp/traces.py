@@ -177,8 +177,18 @@ class TracePair:
     def _unobserved(self) -> set[str]:
         """Latent sites that stand for the rows for which an ``obs_mask`` knows no value."""
         names = {*self.model.nodes}
-        ends = [(n, n.removesuffix("_unobserved")) for n in self.latents]
-        return {name for name, stem in ends if stem != name and f"{stem}_observed" in names}
+        ends = [(n, n.removesuffix(UNOBSERVED)) for n in self.latents]
+        return {name for name, stem in ends if stem != name and stem + OBSERVED in names}
+
+    def _check_drawn_for_all(self) -> None:
+        """Refuse codes of which the guide draws a site for some of the data only."""
+        if partly := sorted(self._unobserved()):
+            raise ModelError(
+                f"the guide's site '{partly[0].removesuffix(UNOBSERVED)}' is observed for some of "
+                "the data and drawn for the others, so that codes are of two kinds: for terms "
+                "of the aggregate posterior leave it out of the guide, and it is summed out of the "
+                "model; or set their weight to 0 to do without"
+            )
 
     @cached_property
     def counts(self) -> Float[Tensor, " b"] | None:
@@ -441,14 +451,7 @@ class TracePair:
             ModelError: No latent site is inside the data plate; or the guide draws auxiliary sites,
                 so that its density is not known.
         """
-        named = {name.removesuffix(UNOBSERVED) for name in self.latents if UNOBSERVED in name}
-        if partly := [stem for stem in named if stem + OBSERVED in self.guide.nodes]:
-            raise ModelError(
-                f"the guide's site '{partly[0]}' is observed for some of the data and drawn for "
-                "the others, so that codes have no one density: for terms of the aggregate "
-                "posterior leave it out of the guide, and it is summed out of the model; or set "
-                "their weight to 0 to do without"
-            )
+        self._check_drawn_for_all()
         if not self.latents:
             raise ModelError(
                 f"no latent site is inside the data plate '{self.data_plate.name}': terms of the "
@@ -593,6 +596,7 @@ class TracePair:
         Raises:
             ModelError: As :meth:`codes`.
         """
+        self._check_drawn_for_all()
         if discrete := [n for n in self.latents if n in self._enumeration.guide]:
             named = ", ".join(map(repr, discrete))
             raise ModelError(

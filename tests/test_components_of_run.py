@@ -272,7 +272,7 @@ def test_no_table_is_made_of_too_many_combinations(tmp_path: Path) -> None:
 def test_clusters_of_scores_are_the_components(tmp_path: Path) -> None:
     run = build(tmp_path, CASES["mixture"][0], factors=CLUSTER[:, None])
     found, left_out = scores(run, X, CLUSTER[:, None], only={"nmi", "ari", "irs", "silhouette"})
-    assert left_out["irs"].startswith("factors: expected at least 2 that vary for irs")
+    assert left_out["irs"].startswith("factors: expected at least 2 that vary, as they")
     for name in ("nmi", "ari"):
         assert found[name]["value"] == pytest.approx(1.0)
         assert found[name]["variant"]["clusters"] == "components of the prior"
@@ -303,3 +303,5 @@ def test_a_sentence() -> None:
     )
     found = {"occupancy": [0.5, 0.5], "empty": [], "merged": []}
     assert described(found) == "2 components of the prior: all hold data, none merged"
+    found = {"occupancy": [1.0], "empty": [], "merged": []}
+    assert described(found) == "1 component of the prior: it holds all data"

@@ -191,13 +191,16 @@ def test_scores_have_intervals_and_what_an_untrained_encoder_has() -> None:
 def test_the_interval_stands_beside_the_value_that_it_is_about() -> None:
     mig = {"value": 0.7389, "corrected": 0.7455, "interval": [0.7436, 0.7465], "details": {}}
     plain = {"value": 0.5, "corrected": None, "interval": None, "details": {}}
+    plain["no_interval"] = "no code varies"
     table = shown(scores_table("codes", {"mig": mig, "irs": plain}), 80)
     assert [line.split() for line in table.splitlines()] == [
         ["codes"],
         ["value", "95", "%", "interval", "plug-in"],
         ["mig", "0.7455", "0.7436", "to", "0.7465", "0.7389"],
         ["irs", "0.5000", "-", "-"],
+        ["irs", "has", "no", "interval:", "no", "code", "varies"],
     ]
+    assert "has no interval" not in shown(scores_table("codes", {"irs": plain}), 80)
 
 
 def test_what_is_left_out_is_said_once_for_each_reason() -> None:

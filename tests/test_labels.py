@@ -182,14 +182,20 @@ def test_counts_without_an_end_are_given_too() -> None:
     torch.testing.assert_close(found, expected.logsumexp(1) - math.log(N), **CLOSE)
 
 
-def test_a_label_drawn_in_the_guide_for_some_data_is_refused() -> None:
+@pytest.mark.parametrize("way", ["obs_mask", "its own site", "its own site, masked"])
+def test_a_label_drawn_in_the_guide_for_some_data_is_refused(way: str) -> None:
     def guide(x: Tensor, labels: Tensor) -> None:
         with pyro.plate("data", N, subsample=x):
             q = dist.Categorical(torch.ones(len(x), 3).double())
-            pyro.sample("c", q, obs=labels, obs_mask=KNOWN)
+            if way == "obs_mask":
+                pyro.sample("c", q, obs=labels, obs_mask=KNOWN)
+            elif way == "its own site":
+                pyro.sample("c_unobserved", q)
+            else:
+                pyro.sample("c_unobserved", q.mask(~KNOWN))
             pyro.sample("z", normal(0.5 * x, 0.6))
 
-    for divergence in (InclusiveKL(), ExclusiveKL()):
+    for divergence in (InclusiveKL(), ExclusiveKL(), MMD()):
         with pytest.raises(ModelError, match="'c' is observed for some of the data and drawn"):
             AggregateELBO(1.0, 1.0, divergence).evaluate(of_some, guide, X, LABELS)
     plain = AggregateELBO(1.0, 0.0).evaluate(of_some, guide, X, LABELS)

@@ -152,7 +152,7 @@ class TestBuffersKept:
         return network
 
     def test_another_tensor_is_copied_into_the_buffer_if_it_is_kept(self) -> None:
-        network = self.network(torch.zeros(2, dtype=torch.float64))
+        network = self.network(torch.zeros(2))
         buffer = network.seen
         with buffers_kept([network]):
             network.seen = torch.ones(2)
@@ -164,25 +164,24 @@ class TestBuffersKept:
         assert network.seen is buffer
         assert buffer.tolist() == [1, 1]
 
-    @pytest.mark.parametrize(
-        ("was", "becomes", "told"),
-        [
-            (torch.zeros(1), torch.zeros(2), r"float32 of shape \(2,\) .* float32 of shape \(1,\)"),
-            (torch.tensor(0), torch.tensor(0.5), r"float32 of shape \(\) .* int64 of shape \(\)"),
-        ],
-    )
-    def test_what_the_buffer_cannot_hold_is_refused_and_put_back(
-        self, was: Tensor, becomes: Tensor, told: str
-    ) -> None:
+    def test_a_tensor_of_another_type_takes_the_place_of_the_buffer_if_it_is_kept(self) -> None:
+        network = self.network(torch.tensor(1))
+        with buffers_kept([network]) as keep:
+            network.seen = 0.5 * network.seen
+            keep()
+        assert float(network.seen) == 0.5
+
+    def test_a_buffer_of_another_shape_is_refused_and_put_back(self) -> None:
+        was = torch.zeros(1)
         network = self.network(was)
         first = network.first
 
         def run() -> None:
             with buffers_kept([network]) as keep:
-                network.first, network.seen = torch.ones(2), becomes
+                network.first, network.seen = torch.ones(2), torch.zeros(2)
                 keep()
 
-        with pytest.raises(ModelError, match=f"the buffer 'seen' of Identity became {told}"):
+        with pytest.raises(ModelError, match=r"'seen' of Identity .* \(2,\) .* \(1,\)"):
             run()
         assert network.seen is was
         assert network.first is first

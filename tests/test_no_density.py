@@ -75,6 +75,31 @@ def test_the_elbo_is_pyros(family: str) -> None:
     assert losses[0] == losses[2] == pytest.approx(losses[1], rel=1e-6)
 
 
+@pytest.mark.parametrize("family", ["RelaxedBernoulli", "RelaxedOneHotCategorical"])
+def test_a_straight_through_prior_scores_the_draw_before_it_is_rounded(family: str) -> None:
+    family_of = getattr(dist, f"{family}StraightThrough")
+    x = data()
+
+    def site(logits: Tensor, temperature: float) -> dist.TorchDistribution:
+        fn = family_of(torch.tensor(temperature), logits=logits)
+        return fn if fn.event_shape else fn.to_event(1)
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", N, subsample=x):
+            c = pyro.sample("c", site(torch.zeros(D), 0.7))
+            pyro.sample("x", dist.Normal(c, 1.0).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", N, subsample=x):
+            pyro.sample("c", site(x, 0.5))
+
+    losses = []
+    for objective in (BetaELBO(), BetaELBO(analytic_kl=False), Trace_ELBO()):
+        pyro.set_rng_seed(0)
+        losses.append(objective.loss(model, guide, x))
+    assert losses[0] == losses[1] == pytest.approx(losses[2], rel=1e-5)
+
+
 @families
 @pytest.mark.parametrize(
     "elbo",

@@ -17,6 +17,7 @@ from pyro_decomp.capture.refusal import CaptureError, HiddenValueError
 from pyro_decomp.capture.substitution import Slots
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.experiment import Experiment
+from pyro_decomp.program_state.own import content
 
 aten = torch.ops.aten
 
@@ -119,7 +120,6 @@ class _Recorder(TorchDispatchMode):
         if not isinstance(value, Tensor):
             return repr(value)
         if id(value) not in self._places:  # a constant of the programs
-            content = value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
-            told = hashlib.sha256(content.data).hexdigest()
+            told = hashlib.sha256(content(value)).hexdigest()
             self._know(value, f"{told} {tuple(value.shape)} {value.dtype}", depends=False)
         return self._places[id(value)]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pyro_decomp.capture.places import Place, places_of
+from pyro_decomp.capture.places import Place, parts_of, places_of
 from pyro_decomp.capture.refusal import CaptureError
 from pyro_decomp.experiment import Experiment
 from pyro_decomp.state import State
@@ -18,7 +18,7 @@ def written_by(experiment: Experiment, state: State, batch: Sequence[Tensor]) ->
 
     Raises:
         CaptureError: They write to a parameter that is trained, assign a parameter anew, or
-            register a buffer.
+            register a buffer, or switch a network between training and evaluation.
     """
     originals = {_key(place): place.tensor for place in places_of(state)}
     trained = {id(parameter) for parameter in state.parameters.values()}
@@ -26,6 +26,7 @@ def written_by(experiment: Experiment, state: State, batch: Sequence[Tensor]) ->
         places = list(places_of(state))
         before = [(place, place.tensor, place.tensor.clone()) for place in places]
         versions = [place.tensor._version for place in places]
+        modes = [(f"{path}.training", part, part.training) for path, part in parts_of(state)]
         try:
             experiment.elbo.evaluate(experiment.model, experiment.guide, *batch)
             entries = {_key(place) for place in places_of(state)}
@@ -34,12 +35,15 @@ def written_by(experiment: Experiment, state: State, batch: Sequence[Tensor]) ->
                 for (place, tensor, content), version in zip(before, versions, strict=True)
                 if _is_written(place, tensor, content, version)
             ]
+            switched = [name for name, part, mode in modes if part.training != mode]
             anew = [p for p, tensor, _ in before if p.kept.get(p.name) is not tensor]
         finally:
             for place, tensor, content in before:
                 if not _is_same(tensor, content):
                     tensor.copy_(content)
                 place.put(tensor)
+    if switched:
+        raise CaptureError(f"they change {switched[0]} as they run")
     if entries != originals.keys():
         raise CaptureError("they register or remove parameters or buffers as they run")
     for place in found:

@@ -100,6 +100,7 @@ class Together:
         self._shares_data = same_data and self._experiment.steps_per_epoch == 1
         self._draws = Draws([trial.random["torch"] for trial in trials])
         self._assigned = self._for(self._first_batch()).graph.assigned  # or it is refused
+        self._for(self._alike([trial.last_batch for trial in trials]))
 
     @property
     def total_steps(self) -> int:
@@ -264,8 +265,10 @@ class Together:
         slots.put(left, self._assigned)
 
     def _first_batch(self) -> Batch:
-        trials = self.trials[:1] if self._shares_data else self.trials
-        return self._joined([trial.first_batch for trial in trials])
+        return self._alike([trial.first_batch for trial in self.trials])
+
+    def _alike(self, each: Sequence[Batch]) -> Batch:
+        return self._joined(each[:1] if self._shares_data else each)
 
     def _joined(self, each: Sequence[Batch]) -> Batch:
         if self._shares_data:
@@ -297,6 +300,8 @@ class Together:
             graph = capture(trial.experiment, trial.state, one, names)
             if self._is_joined and not all(graph.has_gradient):
                 raise FusionError("the objective does not depend on all parameters")
+            if [*map(id, graph.slots.buffers)] != [*map(id, self._slots[0].buffers)]:
+                raise CaptureError("the smaller last batch of an epoch changes other buffers")
             self._check_buffers(graph, one)
             self._ready[key] = self._step_of(graph, batch, one)
         return self._ready[key]

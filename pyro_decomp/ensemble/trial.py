@@ -67,6 +67,12 @@ class Trial:
         data = Data.of(self.experiment.data)
         return data[: min(self.experiment.batch_size or len(data), len(data))]
 
+    @property
+    def last_batch(self) -> Batch:
+        """Data of the shape of the last batch of an epoch, which may be smaller."""
+        data, size = Data.of(self.experiment.data), len(self.first_batch[0])
+        return data[: len(data) % size or size]
+
     def numbers(self) -> dict[str, float]:
         """The numbers of its objective, and those that schedules change, by their whole names."""
         names = [*objective_weights(self.experiment.elbo), *self.experiment.schedules]

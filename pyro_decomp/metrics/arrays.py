@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from pyro_decomp.errors import DataError
 
+LARGEST = 1e75  # of codes: covariances of it, and products of two of these, are finite
+
 
 @dataclass(frozen=True)
 class Factors:
@@ -48,7 +50,11 @@ class Factors:
 
 
 def as_codes(
-    codes: object, name: str = "codes", *, num_rows: int | None = None
+    codes: object,
+    name: str = "codes",
+    *,
+    num_rows: int | None = None,
+    largest: float = LARGEST,
 ) -> Float[np.ndarray, "n d"]:
     """Codes as a float64 array, one row a datum.
 
@@ -56,10 +62,11 @@ def as_codes(
         codes: An array, a tensor, or what numpy makes into an array.
         name: What errors call it.
         num_rows: How many rows there must be; None for any number.
+        largest: Magnitude that numbers may have.
 
     Raises:
         DataError: The array is not two-dimensional, is empty, has other rows than ``num_rows``, or
-            has values that are not finite real numbers.
+            has values that are not finite real numbers, or larger than ``largest``.
 
     >>> as_codes([[1, 2], [3, 4]]).dtype
     dtype('float64')
@@ -74,6 +81,12 @@ def as_codes(
             f"{name}: expected finite numbers, got NaN or infinity in {np.sum(~finite)} of "
             f"{len(finite)} rows, the first of them row {np.argmin(finite)}"
         )
+    size = np.abs(array).max(1)
+    if size.max() > largest:
+        raise DataError(
+            f"{name}: expected numbers up to {largest:g}, whose powers are finite, got "
+            f"{size.max():g} in row {size.argmax()} (divide by their scale)"
+        )
     return array
 
 
@@ -82,7 +95,7 @@ def as_factors(
     name: str = "factors",
     *,
     num_rows: int,
-    compared_by: str | None = None,
+    compared: bool = False,
 ) -> Factors:
     """Factors as levels counted from 0, without those that do not vary.
 
@@ -91,13 +104,13 @@ def as_factors(
             numbers too) or of strings.
         name: What errors call it.
         num_rows: Number of codes.
-        compared_by: A metric that compares factors with one another, as errors are to name it:
-            with a single one, such as a class label, it has a value that says nothing of codes.
+        compared: Whether a metric compares factors with one another: with a single one, such as a
+            class label, it has a value that says nothing of codes.
 
     Raises:
         DataError: The array is not two-dimensional, has other rows than there are codes, has values
-            that are not whole numbers, or no column of it varies; or a single one does, and there
-            is ``compared_by``.
+            that are not whole numbers, or no column of it varies; or a single one does, and
+            they are ``compared``.
 
     >>> as_factors([[7, 0], [5, 0], [7, 0]], num_rows=3).levels.tolist()
     [[1], [0], [1]]
@@ -117,10 +130,10 @@ def as_factors(
     columns = tuple(k for k, (values, _) in enumerate(found) if len(values) > 1)
     if not columns:
         raise DataError(f"{name}: expected a factor that varies, got {array.shape[1]} constant")
-    if compared_by and len(columns) < 2:
+    if compared and len(columns) < 2:
         raise DataError(
-            f"{name}: expected at least 2 that vary for {compared_by}, which compares them with "
-            "one another, got 1 (for class labels there are linear_accuracy, knn_accuracy, nmi, "
+            f"{name}: expected at least 2 that vary, as they are compared with one another, got 1 "
+            "(for class labels there are linear_accuracy, knn_accuracy, nmi, "
             "ari and silhouette)"
         )
     levels = np.stack([found[k][1].reshape(-1) for k in columns], axis=1).astype(np.int64)
@@ -181,6 +194,8 @@ def as_array(value: object, name: str) -> NDArray[Any]:
     """
     for method in ("detach", "cpu"):  # a tensor, without importing torch for it
         value = getattr(value, method)() if hasattr(value, method) else value
+    if str(getattr(value, "dtype", None)) == "torch.bfloat16":  # which numpy does not have
+        value = value.float()  # type: ignore[attr-defined]
     try:
         return np.asarray(value)
     except ValueError as error:

@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from pyro_decomp import arguments
 from pyro_decomp.metrics.arrays import Factors, as_codes, as_factors
 from pyro_decomp.metrics.bootstrap import estimate_of_accuracy
-from pyro_decomp.metrics.pool import Pool
+from pyro_decomp.metrics.pool import ROWS_OF_A_VALUE, Pool
 from pyro_decomp.metrics.scikit import scikit
 from pyro_decomp.metrics.score import Score
 from pyro_decomp.metrics.varying import standardised
@@ -41,6 +41,7 @@ def beta_vae_score(
         pairs_of: L, pairs to a point.
         num_resamples: Half pools for the interval (:func:`.interval`), each scored with as many
             points of its own, so that the interval has the noise of the points too; 0 for none.
+            It needs eight rows for each value of the factor with most.
         seed: Of the points and the half pools.
 
     Returns:
@@ -65,7 +66,7 @@ def beta_vae_score(
         if number < 1:
             raise ValueError(f"{name}: expected at least 1, got {number}")
     z = as_codes(codes)
-    levels = as_factors(factors, num_rows=len(z), compared_by="beta_vae_score")
+    levels = as_factors(factors, num_rows=len(z), compared=True)
     sizes, generator = (num_points, num_held_out), np.random.default_rng(seed)
 
     def counted(rows: Int[np.ndarray, " m"]) -> tuple[int, int]:
@@ -77,7 +78,12 @@ def beta_vae_score(
         name="beta_vae_score",
         value=first[0] / first[1],
         **estimate_of_accuracy(
-            counted, first, len(z), num_resamples=num_resamples, seed=seed
+            counted,
+            first,
+            len(z),
+            num_resamples=num_resamples,
+            seed=seed,
+            least=ROWS_OF_A_VALUE * max(levels.sizes),
         )._asdict(),
         variant={
             "classifier": "logistic regression",

@@ -88,7 +88,8 @@ def interval(
         order: r, above 0; infinity for a statistic without bias, whose interval is around t.
 
     Returns:
-        The interval, or None with ``num_resamples=0`` or fewer than 4 rows.
+        The interval, or None with ``num_resamples=0``, fewer than 4 rows, or where the statistic of
+        all rows or of a half is not a finite number.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -132,9 +133,13 @@ def estimate(
     level: float = 0.95,
     bounds: tuple[int | float, int | float] = (-np.inf, np.inf),
     order: float = 1.0,
+    least: int = 4,
 ) -> Estimate:
-    """:func:`interval` with its centre, the corrected value; takes the same arguments."""
-    if reason := why_no_halves(num_rows, num_resamples):
+    """:func:`interval` with its centre, the corrected value; takes the same arguments.
+
+    With ``least``, fewer rows than these have no interval.
+    """
+    if reason := why_no_halves(num_rows, num_resamples, least=least):
         return without_interval(reason)
     value = statistic(np.arange(num_rows)) if value is None else value
     halves = [statistic(rows) for rows in half_samples(num_rows, num_resamples, seed)]
@@ -148,6 +153,7 @@ def estimate_of_accuracy(
     *,
     num_resamples: int,
     seed: int,
+    least: int = 4,
 ) -> Estimate:
     """:func:`estimate` of the share of random questions about rows that are answered rightly.
 
@@ -160,13 +166,14 @@ def estimate_of_accuracy(
         counted: Maps indices of rows to the right answers among new questions about them, and the
             number of questions.
         first: The same of all rows, already counted.
-        num_rows: n; fewer than 4 have no interval.
+        num_rows: n.
         num_resamples: How many halves, at least 2; 0 for no interval.
         seed: Of the halves.
+        least: Fewer rows than these have no interval.
     """
     from scipy.special import betaincinv
 
-    if reason := why_no_halves(num_rows, num_resamples):
+    if reason := why_no_halves(num_rows, num_resamples, least=least):
         return without_interval(reason)
     every = np.arange(num_rows)
     right, total = np.sum([first, *(counted(every) for _ in range(3))], axis=0).tolist()
@@ -246,6 +253,8 @@ def estimate_from_halves(
     of_halves = np.asarray(halves, dtype=np.float64)
     if reason := why_no_halves(0, len(of_halves), least=0):
         return without_interval(reason)
+    if not (np.isfinite(value) and np.isfinite(of_halves).all()):
+        return without_interval("a value of all rows or of a half is not a finite number")
     gain = 1 / (2**order - 1)
     centre = value + gain * (value - of_halves.mean())
     variance = of_halves.var(ddof=1)

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_array, as_codes, as_labels
-from pyro_decomp.metrics.bootstrap import estimate
+from pyro_decomp.metrics.bootstrap import estimate, without_interval
 from pyro_decomp.metrics.scikit import scikit
 from pyro_decomp.metrics.score import Score
 
@@ -35,7 +35,8 @@ def nmi(
             mixture prior that is most responsible for its code; None for k-means of the codes as
             they are, with as many clusters as there are classes.
         num_resamples: Half samples for the interval (:func:`.interval`), with the clusters as they
-            are; 0 for none.
+            are; 0 for none. That of NMI needs four rows for each class in each cluster: the bias
+            of fewer does not fall as 1/n.
         seed: Of k-means and the half samples.
 
     Returns:
@@ -110,7 +111,10 @@ def silhouette(
         codes: [n, d], one row a datum.
         labels: [n] or [n, 1], whole numbers or strings: the class of each row.
         max_rows: Rows chosen at random where there are more, as all pairs are held in memory.
-        num_resamples: Half samples for the interval (:func:`.interval`); 0 for none.
+        num_resamples: Half samples for the interval (:func:`.interval`); 0 for none. There is none
+            where the correction is more than half of the interval's reach, as with classes that
+            overlap wholly: which of several is the next one is then chance, and that bias falls
+            more slowly than 1/n.
         seed: Of the choice and the half samples.
 
     Returns:
@@ -145,17 +149,27 @@ def silhouette(
     each = of_rows(np.arange(len(y)))
     counts = np.bincount(y, minlength=classes.sizes[0])
     value = float(each.mean())
+    likely = estimate(
+        lambda rows: float(of_rows(rows).mean()),
+        len(y),
+        value=value,
+        num_resamples=num_resamples,
+        seed=seed,
+        bounds=(-1, 1),
+    )
+    if (
+        likely.corrected is not None
+        and likely.interval is not None
+        and (abs(likely.corrected - value) > np.ptp(likely.interval) / 4)
+    ):
+        likely = without_interval(
+            "the classes are about as near as one another, and the bias of taking the nearest is "
+            "larger than halves can tell"
+        )
     return Score(
         name="silhouette",
         value=value,
-        **estimate(
-            lambda rows: float(of_rows(rows).mean()),
-            len(y),
-            value=value,
-            num_resamples=num_resamples,
-            seed=seed,
-            bounds=(-1, 1),
-        )._asdict(),
+        **likely._asdict(),
         variant={
             "distance": "Euclidean",
             "num_rows": len(y),
@@ -169,6 +183,7 @@ def silhouette(
     )
 
 
+ROWS_OF_A_CELL = 4  # fewer for each class in each cluster, and halves do not tell NMI's bias
 SCIKIT_NAMES = {"nmi": "normalized_mutual_info_score", "ari": "adjusted_rand_score"}
 
 
@@ -194,6 +209,7 @@ def _agreement(  # noqa: PLR0917
             num_resamples=num_resamples,
             seed=seed,
             bounds=(0 if name == "nmi" else -1, 1),
+            least=ROWS_OF_A_CELL * cells.size if name == "nmi" else 4,
         )._asdict(),
         variant={
             "clusters": "k-means" if clusters is None else "given",

@@ -59,7 +59,7 @@ def dci_lasso(
     if alpha < 0:
         raise ValueError(f"alpha: expected at least 0, got {alpha}")
     z = as_codes(codes)
-    levels = as_factors(factors, num_rows=len(z), compared_by="dci_lasso")
+    levels = as_factors(factors, num_rows=len(z), compared=True)
     d, v = z.shape[1], levels.numbers()
     train, test = held_out_split(len(z), held_out, seed)
     both = np.hstack([z, v])

@@ -51,7 +51,7 @@ def dci_trees(
     if num_rounds < 1:
         raise ValueError(f"num_rounds: expected at least 1, got {num_rounds}")
     z = as_codes(codes)
-    levels = as_factors(factors, num_rows=len(z), compared_by="dci_trees")
+    levels = as_factors(factors, num_rows=len(z), compared=True)
     train, test = held_out_split(len(z), held_out, seed)
     importance = np.zeros([z.shape[1], len(levels.columns)])
     accuracy = np.zeros(len(levels.columns))

@@ -108,7 +108,7 @@ def density_mig(
     return Score(
         name="density_mig",
         value=value,
-        **estimate_from_halves(value, halves)._asdict(),
+        **estimate_from_halves(value, halves, bounds=(0, 1))._asdict(),
         variant={
             "estimator": "density",
             "posterior": encoded.family,
@@ -144,7 +144,7 @@ def _shares(weights: object, num_rows: int) -> Float[np.ndarray, " n"]:
     array = as_array(weights, "weights")
     if array.shape != (num_rows,):
         raise DataError(f"weights: expected shape {(num_rows,)}, got {array.shape}")
-    given = as_codes(array[:, None], "weights")[:, 0]
+    given = as_codes(array[:, None], "weights", largest=np.inf)[:, 0]
     if given.min() < 0:
         row = int(given.argmin())
         raise DataError(f"weights: expected at least 0, got {given[row]:g} in row {row}")

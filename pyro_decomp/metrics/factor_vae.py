@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Int
 from pyro_decomp import arguments
 from pyro_decomp.metrics.arrays import Factors, as_codes, as_factors
 from pyro_decomp.metrics.bootstrap import estimate_of_accuracy, without_interval
-from pyro_decomp.metrics.pool import Pool
+from pyro_decomp.metrics.pool import ROWS_OF_A_VALUE, Pool
 from pyro_decomp.metrics.score import Score
 from pyro_decomp.metrics.varying import standardised
 
@@ -49,6 +49,7 @@ def factor_vae_score(
         prune_below: Least standard deviation, as a share of the largest, that a code needs.
         num_resamples: Half pools for the interval (:func:`.interval`), each scored with as many
             votes of its own, so that the interval has the noise of the votes too; 0 for none.
+            It needs eight rows for each value of the factor with most.
         seed: Of the votes and the half pools.
 
     Returns:
@@ -78,7 +79,7 @@ def factor_vae_score(
         if number < smallest:
             raise ValueError(f"{name}: expected at least {smallest}, got {number}")
     z = as_codes(codes)
-    levels = as_factors(factors, num_rows=len(z), compared_by="factor_vae_score")
+    levels = as_factors(factors, num_rows=len(z), compared=True)
     scale = z.std(0)
     kept = _kept(scale, prune_below)
     z = z[:, kept]
@@ -96,7 +97,12 @@ def factor_vae_score(
         first = _right(train, held_out[kept])
         value = first[0] / first[1]
         likely = estimate_of_accuracy(
-            counted, first, len(z), num_resamples=num_resamples, seed=seed
+            counted,
+            first,
+            len(z),
+            num_resamples=num_resamples,
+            seed=seed,
+            least=ROWS_OF_A_VALUE * max(levels.sizes),
         )
     return Score(
         name="factor_vae_score",

@@ -10,6 +10,8 @@ from pyro_decomp.metrics.arrays import as_codes, as_factors
 from pyro_decomp.metrics.bootstrap import estimate, without_interval
 from pyro_decomp.metrics.score import Score
 
+ROWS_OF_A_VALUE = 50  # in halves of fewer the highest quantile is the largest of a few deviations
+
 
 def irs(
     codes: object,
@@ -42,7 +44,8 @@ def irs(
         codes: [n, d], one a row.
         factors: [n, k], whole numbers, at least two that vary; constant ones are left out.
         quantile: q, above 0 and at most 1.
-        num_resamples: Of the interval; 0 for none.
+        num_resamples: Of the interval, which needs 50 rows for each value of the factor with most:
+            of fewer a quantile is too small by more than its noise; 0 for none.
         seed: Of the interval.
 
     Raises:
@@ -54,7 +57,7 @@ def irs(
     if not 0 < quantile <= 1:
         raise ValueError(f"quantile: expected a number in (0, 1], got {quantile}")
     given = as_codes(codes)
-    found = as_factors(factors, num_rows=len(given), compared_by="irs")
+    found = as_factors(factors, num_rows=len(given), compared=True)
     varies = given.min(0) < given.max(0)
     z, levels = given[:, varies], found.levels
     variant = {
@@ -83,6 +86,7 @@ def irs(
         seed=seed,
         bounds=(0.0, 1.0),
         order=math.inf,
+        least=ROWS_OF_A_VALUE * max(found.sizes),
     )
     return Score(
         name="irs",

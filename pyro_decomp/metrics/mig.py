@@ -29,8 +29,8 @@ def mig(
         codes: [n, d], one row a datum.
         factors: [n, k] whole numbers; constant columns are left out.
         num_bins: Bins of equal width for each code.
-        num_resamples: Half samples for the interval (:func:`.interval`); 0 for none. The bins stay
-            those of all rows.
+        num_resamples: Half samples for the interval (:func:`.interval`), which needs two rows for
+            each cell of the largest histogram; 0 for none. The bins stay those of all rows.
         seed: Of the half samples.
 
     Returns:
@@ -67,7 +67,13 @@ def mig(
         name="mig",
         value=value,
         **estimate(
-            statistic, len(z), value=value, num_resamples=num_resamples, seed=seed, bounds=(0, 1)
+            statistic,
+            len(z),
+            value=value,
+            num_resamples=num_resamples,
+            seed=seed,
+            bounds=(0, 1),
+            least=histogram.fewest_rows(),
         )._asdict(),
         variant={
             "estimator": "histogram",

@@ -45,8 +45,8 @@ def modularity(
         codes: [n, d], one row a datum.
         factors: [n, k] whole numbers; at least two that vary; constant columns are left out.
         num_bins: Bins of equal width for each code.
-        num_resamples: Half samples for the interval (:func:`.interval`); 0 for none. The bins stay
-            those of all rows.
+        num_resamples: Half samples for the interval (:func:`.interval`), which needs two rows for
+            each cell of the largest histogram; 0 for none. The bins stay those of all rows.
         seed: Of the half samples.
 
     Returns:
@@ -68,12 +68,12 @@ def modularity(
     """
     arguments.annotated(modularity, locals(), num_resamples=0, seed=0)
     z = as_codes(codes)
-    levels = as_factors(factors, num_rows=len(z), compared_by="modularity")
+    levels = as_factors(factors, num_rows=len(z), compared=True)
     histogram = JointHistogram(equal_bins(z, num_bins), num_bins, levels)
     information = histogram.mutual_information()
     of_codes = code_modularity(information)
     details = {"mutual_information": information, "modularity": of_codes}
-    if reason := why_no_halves(len(z), num_resamples):
+    if reason := why_no_halves(len(z), num_resamples, least=histogram.fewest_rows()):
         likely = without_interval(reason)
     else:
         halves = half_samples(len(z), num_resamples, seed)

@@ -84,6 +84,14 @@ class JointHistogram:
         order = generator.permutation(len(self._given))
         return JointHistogram(self._given, self._num_bins, self._factors.take(order))
 
+    def fewest_rows(self) -> int:
+        """Rows that halves need to tell the bias: two for each cell of the largest table.
+
+        The bias falls as 1/n only where most cells hold a row. Bins without a row have no cells.
+        """
+        occupied = np.bincount(np.unique(self._bins) // self._shape[1])
+        return max(4, 2 * int(occupied.max()) * max(self._factors.sizes))
+
     def mutual_information(
         self, rows: Int[np.ndarray, " m"] | None = None
     ) -> Float[np.ndarray, "d k"]:

@@ -54,7 +54,7 @@ def normal_scores(codes: object, prior: Any) -> Float[NDArray[np.float64], "n d"
     import torch
     from scipy.special import ndtri_exp
 
-    z = as_codes(codes)
+    z = as_codes(codes, largest=np.inf)
     family = _univariate(prior)
     shape = tuple(family.batch_shape)
     if shape not in ((), (1,)) and shape != z.shape[1:]:

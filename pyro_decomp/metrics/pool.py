@@ -5,6 +5,8 @@ from jaxtyping import Int
 
 from pyro_decomp.metrics.arrays import Factors
 
+ROWS_OF_A_VALUE = 8  # half as many in a half: of fewer, copies make what is held fixed too alike
+
 
 class Pool:
     """The rows of a pool by the level of each factor.

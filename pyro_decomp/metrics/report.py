@@ -121,6 +121,7 @@ def report(
     if only is not None:
         _check_names(only, given)
     scores: dict[str, Score] = {}
+    left_out: dict[str, list[str]] = {}  # by reason
     for name, (metric, needs) in METRICS.items():
         allowed = _allows(given, needs) and not ("labels" in needs and num_factors > 1)
         if name not in only if only is not None else name in SLOW or not allowed:
@@ -143,7 +144,10 @@ def report(
             if only is not None or (is_of_data and "prior" in needs):
                 raise
             kind = "" if is_of_data else f"{type(error).__name__}: "
-            warnings.warn(f"{name} is left out: {kind}{error}", stacklevel=2)
+            left_out.setdefault(f"{kind}{error}", []).append(name)
+    for reason, names in left_out.items():
+        are = "is" if len(names) == 1 else "are"
+        warnings.warn(f"{', '.join(names)} {are} left out: {reason}", stacklevel=2)
     return scores
 
 

@@ -80,7 +80,7 @@ def hoyer(y: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
     [1.0, 0.0]
     """
     arguments.annotated(hoyer, locals())
-    y = as_codes(y, "y")
+    y = as_codes(y, "y", largest=math.inf)
     if y.shape[1] < 2 or not y.any(1).all():
         raise DataError("y: expected rows of two columns or more, each with a value other than 0")
     root = math.sqrt(y.shape[1])

@@ -102,12 +102,18 @@ def parts_of_iterator(iterator: Any) -> list[Any]:
     return [part for part in _reduced(iterator) if type(part) not in PLAIN]
 
 
+def content(tensor: Tensor) -> memoryview:
+    """The bytes of a tensor's numbers, in the order of its indices."""
+    plain = tensor.detach().cpu().contiguous()  # which leaves any stride to an axis of size 1
+    return plain.as_strided([plain.numel()], [1]).view(torch.uint8).numpy().data
+
+
 def small_content(tensor: Tensor) -> bytes | None:
     """The numbers in a tensor, None if there are many or they cannot be had."""
     if tensor.numel() > SMALL_TENSOR:
         return None
     try:
-        return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        return content(tensor).tobytes()
     except (RuntimeError, TypeError, ValueError):  # no memory of its own, as under vmap
         return None
 

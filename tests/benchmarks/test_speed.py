@@ -57,7 +57,7 @@ TINY = {
     "sprites": ["--batch", "16", "--repeats", "1"],
     "structured": ["--repeats", "1"],
 }
-TAKE_MINUTES = {"log_bias", "metrics", "mmd", "pairwise"}
+TAKE_MINUTES = {"coverage", "log_bias", "metrics", "mmd", "pairwise"}
 NOT_RUN = {"speed", "straightforward", "timing", "training_step"}  # above, and what others import
 
 

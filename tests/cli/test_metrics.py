@@ -49,9 +49,9 @@ def test_a_table(capsys: Capture) -> None:
     out, err = capsys.readouterr()
     assert not err
     lines = [line.split() for line in out.splitlines()]
-    assert lines[0] == ["value", "95", "%", "interval", "untrained"]
+    assert lines[0] == ["value", "95", "%", "interval", "plug-in", "untrained"]
     assert lines[1][0] == "irs"
-    assert lines[2] == ["active_units", "2.000", "2.000", "to", "2.000", "0.000"]
+    assert lines[2] == ["active_units", "2.000", "2.000", "to", "2.000", "2.000", "0.000"]
 
 
 def test_encodings_and_prior(capsys: Capture) -> None:

@@ -26,6 +26,8 @@ class Program(nn.Module):
             self.constant = torch.rand(2)
         if kind == "normalised":
             self.encoder = nn.Sequential(nn.BatchNorm1d(4), self.encoder)
+        if kind == "evaluated in the last batch":
+            self.decoder = nn.Sequential(nn.Dropout(0.5), self.decoder)
         if kind == "masked gradients":
             self.decoder.weight.register_hook(lambda gradient: 0.5 * gradient)
 
@@ -43,6 +45,10 @@ class Program(nn.Module):
             self.noise = 0.2 + 0.9 * (self.noise - 0.2)
         if self.kind == "another type":
             self.count = self.count + 0.5
+        if self.kind == "assigned in the last batch" and len(x) == 2:
+            self.noise = 0.9 * self.noise
+        if self.kind == "evaluated in the last batch" and len(x) == 2:
+            self.decoder.eval()
         with pyro.plate("data", 12, subsample=x):
             z = pyro.sample("z", dist.Normal(self.constant, self.scale()).to_event(1))
             pyro.sample("x", dist.Normal(self.decoder(z), self.noise).to_event(1), obs=x)

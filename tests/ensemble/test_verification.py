@@ -122,6 +122,23 @@ def test_buffers_of_another_type_train_alone(source: ExperimentFile, tmp_path: P
     assert "of shape () (torch.int64) one of shape ()" in reason(tmp_path, found[0])
 
 
+LAST_BATCH = {
+    "assigned in the last batch": "the smaller last batch of an epoch changes other buffers",
+    "evaluated in the last batch": "they change decoder.training as they run",
+}
+
+
+@pytest.mark.parametrize("kind", LAST_BATCH)
+def test_what_only_the_last_batch_changes_is_trained_alone(
+    kind: str, source: ExperimentFile, tmp_path: Path
+) -> None:
+    found = members(kind, 2)
+    told = assert_as_by_programs(source, found, "captured", tmp_path, together=False)
+    assert all(LAST_BATCH[kind] in each for each in told)
+    items = plan(source, found, way="batched")
+    assert [(item.together, LAST_BATCH[kind] in item.why) for item in items] == [(False, True)] * 2
+
+
 def test_constants_of_their_own_keep_members_apart(source: ExperimentFile, tmp_path: Path) -> None:
     found = members("constant of a seed", 3)
     items = plan(source, found, way="batched")

@@ -10,7 +10,8 @@ from pyro_decomp.metrics.arrays import as_codes, as_factors
 
 def test_tensors_and_lists_are_arrays() -> None:
     values = [[1.5, 2.0], [3.0, 4.0]]
-    for given in (values, torch.tensor(values, requires_grad=True), np.array(values, np.float32)):
+    tensor = torch.tensor(values, requires_grad=True)
+    for given in (values, tensor, tensor.bfloat16(), np.array(values, np.float32)):
         assert as_codes(given).tolist() == values
 
 
@@ -37,6 +38,7 @@ def test_factors_may_be_words_or_whole_floats() -> None:
         ([1.0, 2.0], r"codes: expected an array \[n, columns\], got shape \(2,\)"),
         (np.zeros([0, 2]), r"codes: expected an array \[n, columns\], got shape \(0, 2\)"),
         ([[1.0], [1.0, 2.0]], "codes: expected rows of one length, got a ragged list"),
+        ([[0.0], [-2e75]], r"codes: expected numbers up to 1e\+75, .* got 2e\+75 in row 1"),
         ([[1j]], "codes: expected real numbers, got values of type complex128"),
         ([[0.0], [np.nan], [np.inf]], "NaN or infinity in 2 of 3 rows, the first of them row 1"),
     ],

@@ -1,5 +1,7 @@
 """Intervals against the closed form of a mean, and coverage where the estimate is biased."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -140,10 +142,16 @@ def test_bounds_and_none() -> None:
     ("argument", "message"),
     [
         ({"num_resamples": 1}, "num_resamples: expected 0 or at least 2, got 1"),
-        ({"order": 0.0}, r"order: expected a number above 0, got 0\.0"),
+        ({"order": 0.0}, r"order: expected a positive number, got 0\.0"),
         ({"level": 1.0}, r"level: expected a number between 0 and 1, got 1\.0"),
     ],
 )
 def test_arguments_are_checked(argument: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         interval(**{"statistic": lambda _: 0.0, "num_rows": 10, **argument})
+
+
+@pytest.mark.parametrize("strange", [math.nan, math.inf])
+def test_no_interval_of_what_is_not_finite(strange: float) -> None:
+    assert interval(lambda rows: strange if 3 in rows else 1.0, 20) is None
+    assert interval(lambda rows: strange if len(rows) == 20 else 1.0, 20) is None

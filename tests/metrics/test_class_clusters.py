@@ -98,9 +98,38 @@ def test_tiny_classes() -> None:
     """Halves of the rows may hold a class once, or not at all."""
     y = np.zeros(40, dtype=int)
     y[:2] = [1, 2]
-    for score in (nmi(Z[:40], y), ari(Z[:40], y), silhouette(Z[:40], y)):
+    for score in (nmi(Z[:40], y), ari(Z[:40], y)):
         low, high = score.interval
         assert low <= high
+    assert -1 <= silhouette(Z[:40], y).value <= 1
+
+
+def test_information_of_few_rows_a_cell_has_no_interval() -> None:
+    """Ten classes and ten clusters of nothing, 60 rows: corrected by halves, 0.15 for 0."""
+    generator = np.random.default_rng(0)
+    y, clusters = generator.integers(10, size=[2, 400])
+    few = nmi(np.zeros([60, 1]), y[:60], clusters=clusters[:60])
+    assert few.interval is None
+    assert few.corrected is None
+    assert few.no_interval == "expected at least 400 rows, got 60"
+    assert ari(np.zeros([60, 1]), y[:60], clusters=clusters[:60]).interval is not None
+    low, high = nmi(np.zeros([400, 1]), y, clusters=clusters).interval
+    assert low <= 0 <= high
+
+
+def test_silhouettes_of_classes_that_are_all_as_near_have_no_interval() -> None:
+    """Ten classes of one Normal have a silhouette of 0, and the plug-in value is -0.1.
+
+    The correction is 1.4 times the reach, by simulation, and 0.1 times it for separate classes.
+    """
+    for seed in range(3):
+        generator = np.random.default_rng(seed)
+        y, noise = generator.integers(10, size=300), generator.normal(size=[300, 3])
+        overlapping = silhouette(noise, y, seed=seed)
+        assert overlapping.interval is None
+        assert "as near as one another" in overlapping.no_interval
+        apart = silhouette(noise + 4 * np.eye(10, 3)[y % 3], y % 3, seed=seed)
+        assert apart.interval is not None
 
 
 @pytest.mark.slow

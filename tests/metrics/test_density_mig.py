@@ -132,6 +132,14 @@ def information(v: np.ndarray, loc: Tensor, scale: Tensor) -> np.ndarray:
     return (result * (grid[1] - grid[0])).numpy()
 
 
+def test_the_interval_holds_no_impossible_value() -> None:
+    """Four samples tell little: by their noise alone the interval would be from -1 to 3."""
+    v = np.arange(10).reshape(5, 2) % 3
+    few = density_mig((v + 0.1, np.full([5, 2], 0.3)), v, num_samples=4)
+    low, high = few.interval
+    assert 0 <= low <= few.corrected <= high <= 1
+
+
 @pytest.mark.parametrize("family", ["arrays", "Normal"])
 def test_weights_are_rows_repeated(family: str) -> None:
     """In expectation, by quadrature; the entropies and the factors that vary are those too."""

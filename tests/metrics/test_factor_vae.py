@@ -109,3 +109,13 @@ def test_the_seed_decides() -> None:
 def test_arguments_are_checked(argument: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         factor_vae_score(factors(), factors(), **argument)
+
+
+def test_few_rows_a_value_have_no_interval() -> None:
+    """Of 100 rows and 40 values, votes are of copies of two or three rows."""
+    v = np.arange(320)[:, None] % [3, 40]
+    few = factor_vae_score(v[:100], v[:100], num_votes=100, num_held_out=100)
+    assert few.interval is None
+    assert few.no_interval == "expected at least 320 rows, got 100"
+    enough = factor_vae_score(v, v, num_votes=100, num_held_out=100, num_resamples=4)
+    assert enough.interval is not None

@@ -37,7 +37,7 @@ def test_it_is_that_of_the_information_counted() -> None:
 def test_chance_takes_from_it_and_the_interval_gives_it_back() -> None:
     """Two factors, a code each behind noise: 1 in the population, whatever few rows count."""
     generator = np.random.default_rng(0)
-    v = generator.integers(4, size=[150, 2])
+    v = generator.integers(4, size=[200, 2])
     score = modularity(v + 1.2 * generator.normal(size=v.shape), v)
     assert score.value < 0.95
     low, high = score.interval

@@ -132,10 +132,10 @@ def test_runs_from_before_executions_were_recorded_go_on_as_eager() -> None:
     [
         (
             {"steps": "fast"},
-            "steps: expected one of auto, eager, captured, compiled, fused, got 'fast'",
+            "steps: expected one of 'auto', 'eager', 'captured', 'compiled', 'fused', got 'fast'",
         ),
-        ({"precision": "float16"}, "precision: expected one of auto, float32, bfloat16"),
-        ({"memory_format": "last"}, "memory_format: expected one of auto, contiguous"),
+        ({"precision": "float16"}, "precision: expected one of 'auto', 'float32', 'bfloat16'"),
+        ({"memory_format": "last"}, "memory_format: expected one of 'auto', 'contiguous'"),
         ({"threads": 0}, "threads: expected 1 to 1024, .* got 0"),
         ({"threads": 100_000}, "threads: expected 1 to 1024, .* got 100000"),
     ],

@@ -23,7 +23,6 @@ BATCH_ELEMENTS = 2**21  # elements of data looked at at once
 BLOCK = 2**18  # elements of data held against a support at once
 PROBED = 256  # data of the first batch, which tells what has to be looked at
 SAMPLED = 1000  # data that are looked at of those that are not in memory
-FAILURES = (RuntimeError, ValueError, IndexError, TypeError)
 
 
 def check_support(
@@ -46,6 +45,7 @@ def check_data(
     name: str = "data",
     *,
     first: poutine.Trace | None = None,
+    is_whole: bool = False,
 ) -> None:
     """Check that every observed site has a finite density for all data in memory.
 
@@ -64,6 +64,7 @@ def check_data(
         name: What messages call them.
         first: The model's trace of the first batch of the training data, if it is known and these
             are in memory; the programs are run on the first of ``data`` otherwise.
+        is_whole: Look at all data, also where they are not in memory.
 
     Raises:
         ModelError: A value has no density, or the programs cannot be run on it; it is named by its
@@ -71,7 +72,7 @@ def check_data(
         DataError: A value is not finite.
     """
     whole = Data.of(data)
-    rows = looked_at_first(whole)
+    rows = torch.arange(len(whole)) if is_whole else looked_at_first(whole)
     with looking(experiment, modules):
         trained_on = Data.of(experiment.data)
         if first is None or is_stored(whole) or is_stored(trained_on):
@@ -217,9 +218,9 @@ def traced(experiment: Experiment, batch: Batch, rows: Tensor, name: str) -> pou
     """The model's trace of a batch, or the sentence about the first row that it cannot take."""
     try:
         return _run(experiment, batch)
-    except FAILURES as error:
-        if isinstance(error, DecompError):
-            raise
+    except DecompError:
+        raise
+    except Exception as error:  # programs are the user's, and raise what they like
         span: slice = slice(0, len(rows))
         reason: Exception = error
         is_safe = (
@@ -250,7 +251,7 @@ def _run(experiment: Experiment, batch: Batch) -> poutine.Trace:
 def _failure(experiment: Experiment, batch: Batch) -> Exception | None:
     try:
         _run(experiment, batch)
-    except FAILURES as error:
+    except Exception as error:  # as above
         return error
     return None
 

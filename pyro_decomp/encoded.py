@@ -21,6 +21,7 @@ from pyro_decomp.traces import TracePair
 Encodings = AggregatePosterior | StructuredPosterior
 
 BATCH_ELEMENTS = 2**21  # elements of data encoded at once
+MAX_PASSES = 100  # over a set that has fewer data than samples are wanted
 POSTERIOR, PRIOR = "q(z)", "p(z)"
 
 
@@ -110,7 +111,7 @@ def encode_set(
     *,
     refused: Mapping[str, str] | None = None,
 ) -> Encoded:
-    """Encode a whole set, in as few passes as give so many samples.
+    """Encode a whole set, in as few passes as give so many samples, but at most in 100.
 
     Args:
         run: The run.
@@ -135,6 +136,7 @@ def encode_set(
     valid = counts.nonzero()[:, 0]
     if not len(valid):
         raise DataError(f"all {len(data)} rows are masked: expected data to measure")
+    wanted = min(wanted, MAX_PASSES * len(valid))
     repeats = -(-wanted // len(valid))
     chosen = valid[torch.randperm(len(valid))[: -(-wanted // repeats)]].sort().values
     sums = TermSums(len(data), refused)

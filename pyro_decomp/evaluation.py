@@ -73,7 +73,8 @@ def evaluate(
     ``divergence``
         KL(p || q), its q(z) over the whole set; 10,000 draws from the prior, or fewer
         where the set is large, but no fewer than 1,000 (200 of a guide whose sites depend on one
-        another, which is run for every pair of draw and datum).
+        another, which is run for every pair of draw and datum); 100 per datum of a set of fewer
+        than 100.
     ``mutual_information``
         I(x; z) = E[log q(z|x) - log q(z)] under the empirical distribution of the set, at most
         log N; of about as many samples.
@@ -113,10 +114,11 @@ def evaluate(
         ``{"train": {...}, "test": {...}}``; ``test`` only if there are test data.
 
     Raises:
-        DataError: ``only`` has a name that is none of these; or so many importance samples would
-            take more than an hour.
+        DataError: ``only`` has a name that is none of these, or no name; or so many importance
+            samples would take more than an hour.
     """
     arguments.annotated(evaluate, locals(), num_importance_samples=1, seed=0)
+    only = None if only is None else set(only)
     names = _names(only, trees=trees)
     trial = run.experiment
     sets = {"train": (run.data, trial.factors), "test": (trial.test_data, trial.test_factors)}
@@ -143,9 +145,12 @@ def write_metrics(run: Run, metrics: Mapping[str, Any]) -> Path:
     """Write ``metrics.json`` into the run's folder and return its path.
 
     What was measured on the same checkpoint before and is not among ``metrics`` stays. A number
-    that is among its ``left_out`` goes. Nothing of another checkpoint stays, with a warning.
+    that is among its ``left_out`` goes. Nothing of another checkpoint stays, nor of a file that is
+    damaged, with a warning.
     """
     before = run.folder.read_metrics()
+    if not before and run.folder.metrics_path.exists():
+        warnings.warn("metrics.json holds no metrics that can be read: written anew", stacklevel=2)
     return run.folder.write_metrics(merged(before, metrics))
 
 
@@ -161,6 +166,8 @@ def check_names(names: Collection[str]) -> None:
 
 
 def _names(only: Collection[str] | None, *, trees: bool) -> set[str]:
+    if only is not None and not only:
+        raise DataError(f"only: expected names among {', '.join(MEASURES)}, got none")
     check_names(only or ())
     names = set(MEASURES) - SLOW if only is None else set(only)
     return names | SLOW if trees else names
@@ -186,7 +193,8 @@ class _Measurement:
         if names & {"elbo", LOG_PX}:
             with by_itself(refused, "log_likelihood"):
                 kind = "data" if self.name == "train" else "test data"
-                check_data(self.run.experiment, self.run.state.modules, self.data, kind)
+                trial, modules = self.run.experiment, self.run.state.modules
+                check_data(trial, modules, self.data, kind, is_whole=True)
         encoded = None
         densities = [name for name in ("elbo", *PARTS) if name in names]
         if densities:

@@ -81,7 +81,7 @@ def findings(run: Run, metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, st
     ``collapse``
         Dimensions whose KL(q(z_d|x) || p(z_d)), over up to 500 data, is below 0.01 nats: of them
         the code says nothing about the datum. Where the prior is no product over the dimensions of
-        a site, the information I(x; z_d) is in its place.
+        a site, or is given something of the datum, the information I(x; z_d) is in its place.
     ``overfit``
         The ELBO of the test data is below that of the training data by more than half of the 95 %
         interval of their difference, and 0.01 nats.
@@ -132,8 +132,8 @@ def collapse(run: Run) -> str:
         others = {} if by_kl.keys() >= {*pairs[0].latents} else information_of_dimensions(pairs)
     informed = {name: values for name, values in (others or {}).items() if name not in by_kl}
     said = [
-        *(_collapsed(name, values, "KL to the prior") for name, values in by_kl.items()),
-        *(_collapsed(name, values, "information on x") for name, values in informed.items()),
+        *(_collapsed(name, values, "a KL to the prior") for name, values in by_kl.items()),
+        *(_collapsed(name, values, "an information on x") for name, values in informed.items()),
     ]
     return "; ".join(filter(None, said))
 
@@ -183,7 +183,7 @@ def _rows_in_memory(data: Data) -> int:
 
 
 def _kl_of_dimensions(pairs: list[TracePair]) -> dict[str, Float[Tensor, " _"]]:
-    """KL(q(z_d|x) || p(z_d)) of every dimension, of sites whose prior is a product over them."""
+    """KL(q(z_d|x) || p(z_d)) of every dimension, of sites with one product as prior of all data."""
     totals: dict[str, Tensor] = {}
     for pair in pairs:
         for name, kl in _kl_of_one(pair):
@@ -192,6 +192,8 @@ def _kl_of_dimensions(pairs: list[TracePair]) -> dict[str, Float[Tensor, " _"]]:
 
 
 def _kl_of_one(pair: TracePair) -> Iterator[tuple[str, Tensor]]:
+    if pair.prior_inputs.given or pair.prior_inputs.labels:
+        return  # such a prior may tell as much of the datum as the guide
     for name in pair.latents:
         q, p = (unmasked(trace.nodes[name]["fn"]) for trace in (pair.guide, pair.model))
         if name in pair.entangled or not is_factorised(p) or why_no_density({name: q}):
@@ -210,12 +212,12 @@ def _collapsed(site: str, values: Float[Tensor, " d"], what: str) -> str:
     if not few:
         return ""
     if len(values) == 1:
-        return f"{site} is collapsed: its {what} is {float(values[0]):.2g} nats"
+        return f"{site} is collapsed, with {what} of {float(values[0]):.2g} nats"
     named = ", ".join(f"{d} ({float(values[d]):.2g})" for d in few[:MOST_DIMENSIONS])
     others = f" and {len(few) - MOST_DIMENSIONS} others" if len(few) > MOST_DIMENSIONS else ""
     verb = "is" if len(few) == 1 else "are"
     return (
-        f"{len(few)} of {len(values)} dimensions of {site} {verb} collapsed, with a {what} below "
+        f"{len(few)} of {len(values)} dimensions of {site} {verb} collapsed, with {what} below "
         f"{SMALLEST} nats: {named}{others}, counted from 0"
     )
 

@@ -68,10 +68,16 @@ def _of_one_set(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
         if name in new or name.removesuffix(STANDARD_ERROR) not in forgotten
     }
     by_name = {
-        key: {n: v for n, v in old.get(key, {}).items() if n not in forgotten} | new.get(key, {})
+        key: {n: v for n, v in _mapping(old.get(key)).items() if n not in forgotten}
+        | new.get(key, {})
         for key in BY_NAME
     }
     return {**stays, **new, **by_name}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """A part of a file that anyone may have written."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

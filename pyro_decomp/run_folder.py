@@ -170,8 +170,8 @@ class RunFolder:
     def read_metrics(self) -> dict[str, Any]:
         """The contents of ``metrics.json``; empty where there is none, or none that can be read."""
         try:
-            metrics = json.loads(self.metrics_path.read_text())
-        except (OSError, ValueError):
+            metrics = json.loads(self.metrics_path.read_text(), parse_constant=_refuse)
+        except (OSError, ValueError, RecursionError):
             return {}
         return metrics if isinstance(metrics, dict) else {}
 
@@ -205,6 +205,10 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _temporary(path: Path) -> Path:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool
 from pyro.distributions import Distribution, constraints
 from torch import Tensor
+from torch.distributions.constraints import MixtureSameFamilyConstraint
 
 from pyro_decomp.errors import ModelError
 from pyro_decomp.sites import Site, unwrapped
@@ -35,9 +36,13 @@ def at_edge(support: Constraint, value: Tensor) -> Bool[Tensor, "..."]:
     one = elementary(support)
     if one.is_discrete:
         return torch.zeros((), dtype=torch.bool).expand(value.shape)
+    is_mixture = isinstance(one, MixtureSameFamilyConstraint)
+    one = elementary(one.base_constraint) if is_mixture else one
     found = torch.zeros((), dtype=torch.bool)
     for name in ("lower_bound", "upper_bound"):
         bound = getattr(one, name, None)
+        if isinstance(bound, Tensor) and is_mixture and bound.numel() > 1:
+            continue  # its components have bounds of their own
         if isinstance(bound, int | float | Tensor):
             found = found | (value == bound)
     if one is constraints.simplex:

@@ -93,9 +93,12 @@ def place_raised(error: BaseException) -> str | None:
 def one_line(error: BaseException) -> str:
     """Give an error's type and message as one line of bounded length.
 
-    The shapes of all sites, which Pyro appends to an error's message, are left out.
+    The shapes of all sites, which Pyro appends to an error's message, are left out, and so are the
+    values that torch does.
     """
-    message = str(error).partition("\nTrace Shapes:")[0]
+    message = str(error)
+    for appended in ("\nTrace Shapes:", ", but found invalid values:"):
+        message = message.partition(appended)[0]
     text = f"{type(error).__name__}: {message}".strip().removesuffix(":")
     return textwrap.shorten(text, MESSAGE_WIDTH, placeholder=" ...")
 

@@ -155,6 +155,8 @@ def _check_distribution(found: object, where: str, what: str) -> None:
 
 def _told(found: object) -> str:
     """What something is, in words."""
+    if isinstance(found, type):
+        return f"the class {found.__name__}"
     if isinstance(found, Tensor):
         return f"a tensor of shape {tuple(found.shape)}"
     if isinstance(found, tuple | list):

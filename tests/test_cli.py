@@ -118,6 +118,13 @@ def test_help_needs_no_torch() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_training_and_drawing_wait_for_no_package_of_a_single_metric() -> None:
+    code = "import sys, pyro_decomp.training, pyro_decomp.pictures, pyro_decomp.findings\n"
+    code += "print(sorted({'scipy', 'sklearn', 'pandas'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

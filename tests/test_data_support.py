@@ -12,7 +12,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from pyro_decomp import AggregateELBO, BetaELBO, Experiment, train
+from pyro_decomp import AggregateELBO, BetaELBO, Experiment, data_support, train
 from pyro_decomp.data import StoredArray
 from pyro_decomp.data_support import check_data
 from pyro_decomp.errors import ModelError
@@ -79,6 +79,23 @@ FAMILIES: dict[str, tuple[Any, Any, Any, str]] = {
         0.0,
         -0.5,
         "MixtureSameFamily",
+    ),
+    "mixture of Betas at 1": (
+        lambda h: dist.MixtureSameFamily(
+            dist.Categorical(torch.ones(2)), dist.Beta(h[..., None].exp() + torch.ones(2), 2.0)
+        ).to_event(1),
+        0.5,
+        1.0,
+        "at an edge of the support of MixtureSameFamily",
+    ),
+    "mixture of vectors at 0": (
+        lambda h: dist.MixtureSameFamily(
+            dist.Categorical(torch.ones(2)),
+            dist.Gamma(h[:, None].exp() + 1.0, torch.ones(2, 1)).to_event(1),
+        ),
+        0.5,
+        0.0,
+        "at an edge",
     ),
     "support of a latent": (
         lambda h: dist.Uniform(h - 100.0, h + 100.0).to_event(1),
@@ -161,19 +178,42 @@ def test_what_programs_make_of_the_data_is_looked_at() -> None:
         check_data(trial, state.modules, data)
 
 
-def test_an_index_out_of_range_in_a_late_row_is_told_before_training() -> None:
-    table = nn.Embedding(4, D)
+TABLE = torch.arange(4.0)
+
+
+def by_name(y: Tensor) -> Tensor:
+    return torch.tensor([{k: float(k) for k in range(4)}[int(k)] for k in y])
+
+
+def asserted(y: Tensor) -> Tensor:
+    assert (y < 4).all(), "no such label"
+    return y
+
+
+@pytest.mark.parametrize(
+    ("looked_up", "reason"),
+    [
+        (lambda y: TABLE[y], "IndexError: index 4 is out of"),
+        (nn.Embedding(4, 1), "IndexError: index out of"),
+        (by_name, "KeyError: 4"),
+        (asserted, "AssertionError: no such label"),
+    ],
+    ids=["tensor", "embedding", "dictionary", "assertion"],
+)
+def test_a_label_out_of_range_in_a_late_row_is_told_before_training(
+    looked_up: Any, reason: str
+) -> None:
     labels = torch.randint(4, (N,))
     data = (torch.randn(N, D), labels)
 
     def observed(x: Tensor, y: Tensor) -> Tensor:
-        return x + table(y).detach()
+        return x + looked_up(y).detach().reshape(-1, 1)
 
     trial = experiment_of(data, lambda h: dist.Normal(h, 1.0).to_event(1), observed)
     state = prepare(trial)
     check_data(trial, state.modules, trial.data)
     labels[33] = 4
-    with pytest.raises(ModelError, match=r"on row 33 of the data: IndexError: index out of .*\?"):
+    with pytest.raises(ModelError, match=rf"on row 33 of the data: {reason}.*in range\?"):
         check_data(trial, state.modules, trial.data)
 
 
@@ -219,6 +259,21 @@ def test_stored_data_are_looked_at_in_part() -> None:
     trial = experiment_of(StoredArray(array), bernoulli)
     with pytest.raises(ModelError, match="row 33, column 1 with 7"):
         check_data(trial, prepare(trial).modules, trial.data)
+
+
+def test_an_evaluation_looks_at_all_stored_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_support, "SAMPLED", 5)  # rows 0 to 5, 8, 16, 24 and 32
+    array = np.ones((N, D), dtype=np.uint8)
+    array[33, 1] = 7
+    trial = experiment_of(StoredArray(array), bernoulli)
+    state = prepare(trial)
+    check_data(trial, state.modules, trial.data)
+    with pytest.raises(ModelError, match="row 33, column 1 with 7"):
+        check_data(trial, state.modules, trial.data, is_whole=True)
+    run = Run(RunFolder(tmp_path / "no"), trial, state, {}, 0)
+    assert "row 33, column 1 with 7" in evaluate(run, only=["elbo"])["train"]["left_out"]["elbo"]
 
 
 def test_looking_leaves_networks_and_generators_as_they_were() -> None:

@@ -290,6 +290,13 @@ def test_of_a_prior_given_labels_all_is_measured_but_the_parts_of_dimensions(
     assert metrics["left_out"].keys() == {"dimensionwise_kl"}
 
 
+def test_no_name_is_refused_and_any_collection_of_names_taken(tmp_path: Path) -> None:
+    run = build(tmp_path)
+    with pytest.raises(DataError, match=r"only: expected names among elbo, .*, got none"):
+        evaluate(run, only=[])
+    assert "kl" in evaluate(run, only=(name for name in ["elbo"]))["train"]  # type: ignore[arg-type]
+
+
 def test_names_of_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"only: expected names among elbo, divergence, .*'mug'"):
         evaluate(build(tmp_path), only=["elbo", "mug"])
@@ -457,6 +464,27 @@ def test_one_datum_is_measured_without_errors(tmp_path: Path) -> None:
     write_metrics(run, metrics)
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_few_data_are_gone_over_a_hundred_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    passes, once = 0, encoded.encode
+
+    def counted(run: Run, x: Any) -> Any:
+        nonlocal passes
+        for pair in once(run, x):
+            passes += 1
+            yield pair
+
+    run = build(tmp_path, data=DATA[:size])
+    monkeypatch.setattr(encoded, "encode", counted)
+    found = evaluate(run, only=("elbo", *evaluation.PARTS))["train"]
+    assert passes == 100
+    assert not found["left_out"]
+    error = found["mutual_information_standard_error"] if size > 1 else 1e-9
+    assert -4.3 * error <= found["mutual_information"] <= math.log(size) + 4.3 * error
+
+
 @pytest.mark.usefixtures("very_few_samples")
 def test_evaluation_leaves_the_run_as_it_was(tmp_path: Path) -> None:
     class Seen(nn.Module):
@@ -473,6 +501,15 @@ def test_evaluation_leaves_the_run_as_it_was(tmp_path: Path) -> None:
     run = build(tmp_path, lambda x: (network(x), 1.0))
     evaluate(run, num_importance_samples=5, only=[*NUMBERS, "active_units"])
     assert network.seen == 0
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"train": {"elbo": NaN}}', 100_000 * "["])
+def test_damaged_metrics_are_written_anew(tmp_path: Path, text: str) -> None:
+    run = build(tmp_path)
+    run.folder.metrics_path.write_text(text)
+    with pytest.warns(UserWarning, match=r"metrics.json holds no metrics that can be read"):
+        write_metrics(run, {"train": {"elbo": 1.0}})
+    assert json.loads(run.folder.metrics_path.read_text()) == {"train": {"elbo": 1.0}}
 
 
 @pytest.mark.usefixtures("very_few_samples")

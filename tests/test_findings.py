@@ -99,6 +99,26 @@ def test_a_dimension_is_collapsed_by_its_kl(tmp_path: Path) -> None:
     assert not collapse(build(tmp_path, (above, 1.0, 1.0)))
 
 
+def test_a_code_that_tells_what_its_prior_is_given_is_not_collapsed(tmp_path: Path) -> None:
+    """The guide is the prior p(z|u), so every KL is 0, and z_0 alone tells u."""
+    layer = nn.Linear(1, 1, dtype=torch.double)
+    told = torch.tensor([9.0, 0.0, 0.0], dtype=torch.double)
+    group = (torch.arange(N) % 2).double()
+
+    def guide(x: Tensor, u: Tensor) -> None:
+        with pyro.plate("data", N, subsample=x):
+            pyro.sample("z", dist.Normal(told * u[:, None], 1.0).to_event(1))
+
+    def model(x: Tensor, u: Tensor) -> None:
+        with pyro.plate("data", N, subsample=x):
+            z = pyro.sample("z", dist.Normal(told * u[:, None], 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z + 0 * layer(x[:, :1]), 1.0).to_event(1), obs=x)
+
+    trial = Experiment(model, guide, data=(DATA, group), elbo=BetaELBO())
+    said = collapse(finish(RunFolder(tmp_path), trial, prepare(trial), {}, 1))
+    assert said.startswith("2 of 3 dimensions of z are collapsed, with an information on x")
+
+
 def set_of(elbo: float, error: float) -> dict[str, float]:
     return {"elbo": elbo, "elbo_standard_error": error}
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from pyro_decomp.measured import checkpoint_of, merged
+from pyro_decomp.measured import BY_NAME, checkpoint_of, merged
 from tests.programs import PROGRAMS
 from tests.runs import run_of
 
@@ -55,6 +55,13 @@ def test_nothing_of_another_checkpoint_stays(checkpoint: Any) -> None:
     now = {"train": part({"elbo": -1.0})}
     with pytest.warns(UserWarning, match=r"another checkpoint .* that of step 3"):
         assert merged(before, now) == now
+
+
+@pytest.mark.parametrize("broken", [None, [1], "x", 3])
+def test_parts_that_are_not_what_they_should_be_are_replaced(broken: Any) -> None:
+    before = {"train": part({"divergence": 0.5}) | dict.fromkeys(BY_NAME, broken)}
+    found = merged(before, {"train": part({"elbo": -1.0})})["train"]
+    assert found == part({"elbo": -1.0}) | {"divergence": 0.5}
 
 
 @pytest.mark.parametrize("before", [{}, {"train": 3}, {"train": None, "other": [1]}])

@@ -4,7 +4,6 @@ from collections import Counter
 
 import numpy as np
 from jaxtyping import Float
-from scipy.sparse.csgraph import connected_components
 
 EMPTY = 0.1  # of a component's weight, or of one datum
 MERGED = float(np.exp(-0.5))  # two equal Gaussians two scales apart: the last with a single mode
@@ -71,6 +70,8 @@ def merged_components(responsibilities: Float[np.ndarray, "s k"]) -> list[list[i
     """
     known = responsibilities.sum(0) >= FEWEST_DRAWS
     is_near = (component_overlap(responsibilities) > MERGED) & known & known[:, None]
+    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415 - a third of a second
+
     _, group = connected_components(is_near, directed=False)
     sizes = Counter(group.tolist())
     groups = [np.flatnonzero(group == one).tolist() for one, size in sizes.items() if size > 1]

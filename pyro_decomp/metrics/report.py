@@ -79,8 +79,8 @@ def report(
     """Score codes by every metric that the given arrays allow.
 
     Without ``only``, what cannot be scored on these arrays (sparsity in one dimension, or what
-    compares factors where there is one) is left out with a warning, and silently ``dci_trees``,
-    which takes minutes, and the metrics of class labels where several factors vary.
+    compares factors where there is one) or fails is left out with a warning, and silently
+    ``dci_trees``, which takes minutes, and the metrics of class labels where several factors vary.
 
     Args:
         codes: [n, d], the mean of each encoding; with sampled codes, ``active_units`` says nothing.
@@ -137,10 +137,14 @@ def report(
             if _allows(before, needs) and ("sampled codes" not in needs or alike):
                 score = _beside(score, metric, before, needs, arguments)
             scores[name] = score
-        except DataError as error:
-            if only is not None or "prior" in needs:
+        except Warning:  # which Python was told to raise
+            raise
+        except Exception as error:
+            is_of_data = isinstance(error, DataError)
+            if only is not None or (is_of_data and "prior" in needs):
                 raise
-            left_out.setdefault(str(error), []).append(name)
+            kind = "" if is_of_data else f"{type(error).__name__}: "
+            left_out.setdefault(f"{kind}{error}", []).append(name)
     for reason, names in left_out.items():
         are = "is" if len(names) == 1 else "are"
         warnings.warn(f"{', '.join(names)} {are} left out: {reason}", stacklevel=2)

@@ -1,7 +1,5 @@
 """Which dimensions are active in which class of the data, and what they do there."""
 
-from collections.abc import Iterator
-
 import numpy as np
 from jaxtyping import Int
 from matplotlib.figure import Figure
@@ -16,24 +14,28 @@ MAX_DIMENSIONS, DATA_OF_A_CLASS = 4, 3
 MAX_BARS = 50
 
 
-def pictures(scene: Scene, known: Known) -> Iterator[tuple[str, Figure]]:
-    """Where the only factor is a label: the magnitude of codes in each class, and traversals.
-
-    These are of the dimensions that are active in one class more than in the others, about data of
-    that class, as in figure 5 of Mathieu et al. 2019 (https://arxiv.org/abs/1812.02833).
-    """
-    classes = np.unique(known.factors)
-    if known.factors.shape[1] > 1 or len(classes) > MAX_CLASSES:
-        return
-    labels = [column.label for column in scene.columns]
-    of_data = known.factors[:, 0]
-    class_names = [f"{known.names[0]} {k}" for k in classes]
-    yield (
-        "code_magnitudes",
-        plots.code_magnitudes(
-            known.codes, of_data, class_names=class_names, names=labels, most=MAX_BARS
-        ),
+def code_magnitudes(scene: Scene, known: Known | None) -> Figure | None:
+    """The magnitude of codes in each class, where the only factor is a label."""
+    if known is None or not _is_label(known):
+        return None
+    return plots.code_magnitudes(
+        known.codes,
+        known.factors[:, 0],
+        class_names=[f"{known.names[0]} {k}" for k in np.unique(known.factors)],
+        names=[column.label for column in scene.columns],
+        most=MAX_BARS,
     )
+
+
+def active_dimensions(scene: Scene, known: Known | None) -> Figure | None:
+    """Traversals of the dimensions that are active in one class more than in the others.
+
+    About data of that class, where the only factor is a label, as in figure 5 of Mathieu et al.
+    2019 (https://arxiv.org/abs/1812.02833).
+    """
+    if known is None or not _is_label(known):
+        return None
+    labels = [column.label for column in scene.columns]
     found = _most_active(scene, known.of_scene[:, 0])
     decoded, values, blocks = [], [], []
     for d, k in found:
@@ -44,12 +46,14 @@ def pictures(scene: Scene, known: Known) -> Iterator[tuple[str, Figure]]:
         decoded.append([decode(scene, datum, d, steps) for datum in chosen])
         values.append([steps] * DATA_OF_A_CLASS)
         blocks.append(f"{labels[d]}: {known.names[0]} {k}")
-    if blocks:
-        rows = [f"datum {i + 1}" for i in range(DATA_OF_A_CLASS)]
-        yield (
-            "active_dimensions",
-            plots.traversals(np.stack(decoded), np.stack(values), components=blocks, names=rows),
-        )
+    if not blocks:
+        return None
+    rows = [f"datum {i + 1}" for i in range(DATA_OF_A_CLASS)]
+    return plots.traversals(np.stack(decoded), np.stack(values), components=blocks, names=rows)
+
+
+def _is_label(known: Known) -> bool:
+    return known.factors.shape[1] == 1 and len(np.unique(known.factors)) <= MAX_CLASSES
 
 
 def _most_active(scene: Scene, classes: Int[np.ndarray, " n"]) -> list[tuple[int, int]]:

@@ -1,6 +1,8 @@
 """All of a run's pictures, to its folder."""
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from matplotlib.figure import Figure
 from pyro_decomp import plots
 from pyro_decomp.pictures import classes, factors, latent_plane, outputs, traversals
 from pyro_decomp.pictures.scene import Scene
+from pyro_decomp.quantities import by_itself
 from pyro_decomp.run import Run
 from pyro_decomp.seeds import seeded
 
@@ -21,7 +24,8 @@ def draw(run: Run, *, seed: int = 0) -> list[Path]:
 
     Those of docs/run_folder.md: terms over the steps, reconstructions, draws of the prior and
     traversals of every run with data that can be drawn; densities of two latents; and what the
-    ground-truth factors allow.
+    ground-truth factors allow. Each is drawn by itself: one that cannot be is left out with a
+    warning that says why.
 
     Args:
         run: The run.
@@ -31,25 +35,40 @@ def draw(run: Run, *, seed: int = 0) -> list[Path]:
         The files, in the order of drawing.
     """
     run.folder.plots_path.mkdir(exist_ok=True)
-    paths = []
+    paths: list[Path] = []
+    left_out: dict[str, str] = {}
     with seeded(seed), torch.no_grad():
-        for name, picture in _pictures(run, seed):
-            suffix = "png" if isinstance(picture, Figure) else "gif"
-            paths.append(run.folder.plots_path / f"{name}.{suffix}")
-            if isinstance(picture, Figure):
-                plots.save(picture, paths[-1])
-            else:
-                plots.save_animation(picture, paths[-1])
+        for name, drawn in _pictures(run, seed).items():
+            with by_itself(left_out, name):
+                picture, path = drawn(), run.folder.plots_path / name
+                if isinstance(picture, Figure):
+                    plots.save(picture, path)
+                elif picture is not None:
+                    plots.save_animation(picture, path)
+                paths += [] if picture is None else [path]
+    for reason in dict.fromkeys(left_out.values()):
+        names = [name for name, why in left_out.items() if why == reason]
+        verb = "is" if len(names) == 1 else "are"
+        warnings.warn(f"{', '.join(names)} {verb} not drawn: {reason}", stacklevel=2)
     return paths
 
 
-def _pictures(run: Run, seed: int) -> Iterator[tuple[str, Picture]]:
-    if run.history:
-        yield "terms", plots.terms_over_steps(run.history)
-    scene = Scene(run, seed)
-    yield from outputs.pictures(scene)
-    yield from latent_plane.pictures(scene)
-    yield from traversals.pictures(scene)
-    if known := factors.Known.of(scene):
-        yield from factors.pictures(scene, known)
-        yield from classes.pictures(scene, known)
+def _pictures(run: Run, seed: int) -> Mapping[str, Callable[[], Picture | None]]:
+    """How each picture is drawn, by its file's name; it is None where the run does not allow it."""
+    scene = cache(lambda: Scene(run, seed))
+    grid = cache(lambda: latent_plane.grid_of(scene()))
+    moved = cache(lambda: traversals.moved_in(scene()))
+    known = cache(lambda: factors.Known.of(scene()))
+    return {
+        "terms.png": lambda: plots.terms_over_steps(run.history) if run.history else None,
+        "reconstructions.png": lambda: outputs.reconstructions(scene()),
+        "prior_samples.png": lambda: outputs.prior_samples(scene()),
+        "aggregate_posterior.png": lambda: latent_plane.aggregate_posterior(grid()),
+        "encodings.png": lambda: latent_plane.encodings(scene(), grid()),
+        "traversals.png": lambda: traversals.still(moved()),
+        "traversals.gif": lambda: traversals.moving(moved()),
+        "mutual_information.png": lambda: factors.mutual_information(scene(), known()),
+        "codes_against_factors.png": lambda: factors.codes_against_factors(scene(), known()),
+        "code_magnitudes.png": lambda: classes.code_magnitudes(scene(), known()),
+        "active_dimensions.png": lambda: classes.active_dimensions(scene(), known()),
+    }

@@ -1,6 +1,5 @@
 """Codes against the ground-truth factors of the data."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,32 +58,34 @@ class Known:
         return cls(factors[:, varying], names, codes, of_scene[:, varying])
 
 
-def pictures(scene: Scene, known: Known) -> Iterator[tuple[str, Figure]]:
-    """Mean codes of each value of each factor, and the information that each code has of each."""
-    labels = [column.label for column in scene.columns]
+def mutual_information(scene: Scene, known: Known | None) -> Figure | None:
+    """The information that each code has of each factor."""
+    if known is None:
+        return None
     score = mig(known.codes, known.factors, num_resamples=0)
-    yield (
-        "mutual_information",
-        plots.mutual_information(
-            score.details["mutual_information"],
-            known.names,
-            names=labels,
-            entropies=score.details["entropy"],
-            most=MAX_LATENTS,
-        ),
+    return plots.mutual_information(
+        score.details["mutual_information"],
+        known.names,
+        names=[column.label for column in scene.columns],
+        entropies=score.details["entropy"],
+        most=MAX_LATENTS,
     )
+
+
+def codes_against_factors(scene: Scene, known: Known | None) -> Figure | None:
+    """Mean codes of each value of each factor, of factors that do not have too many values."""
+    if known is None:
+        return None
     few = [k for k, column in enumerate(known.factors.T) if len(np.unique(column)) <= MAX_VALUES]
-    if few:
-        names = [known.names[k] for k in few]
-        shown = scene.order[:MAX_LATENTS]
-        yield (
-            "codes_against_factors",
-            plots.codes_against_factors(
-                known.codes[:, shown],
-                known.factors[:, few],
-                names,
-                pairs=[PLANE] if set(PLANE) <= set(names) else [],
-                names=[labels[d] for d in shown],
-                information=None if scene.information is None else scene.information[shown],
-            ),
-        )
+    if not few:
+        return None
+    names = [known.names[k] for k in few]
+    shown = scene.order[:MAX_LATENTS]
+    return plots.codes_against_factors(
+        known.codes[:, shown],
+        known.factors[:, few],
+        names,
+        pairs=[PLANE] if set(PLANE) <= set(names) else [],
+        names=[scene.columns[d].label for d in shown],
+        information=None if scene.information is None else scene.information[shown],
+    )

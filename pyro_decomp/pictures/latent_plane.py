@@ -1,6 +1,6 @@
 """The latent space of a run where it is a plane: the density of q(z), and the encodings."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -16,23 +16,37 @@ from pyro_decomp.traces import TracePair
 
 GRID = 200
 
+Grid = tuple[np.ndarray, np.ndarray, np.ndarray]
 
-def pictures(scene: Scene) -> Iterator[tuple[str, Figure]]:
-    """The density of q(z), exact over all data, and the encodings of some."""
-    pairs = scene.pairs
-    if not _is_plane(pairs[0]):
-        return
-    grid, log_qz, log_pz = density_on_grid(pairs, of_all=encode(scene.run, scene.run.data))
-    yield "aggregate_posterior", plots.aggregate_density(grid, grid, log_qz, log_pz)
-    loc, covariance = _moments(pairs)
-    yield "encodings", plots.encodings(loc, covariance, grid, grid, log_pz)
+
+def aggregate_posterior(grid: Grid | None) -> Figure | None:
+    """The density of q(z), exact over all data, and of p(z)."""
+    if grid is None:
+        return None
+    axis, log_qz, log_pz = grid
+    return plots.aggregate_density(axis, axis, log_qz, log_pz)
+
+
+def encodings(scene: Scene, grid: Grid | None) -> Figure | None:
+    """The encodings of some data, over the density of p(z)."""
+    if grid is None:
+        return None
+    axis, _, log_pz = grid
+    return plots.encodings(*_moments(scene.pairs), axis, axis, log_pz)
+
+
+def grid_of(scene: Scene) -> Grid | None:
+    """Log q(z) over all data and log p(z) on a grid; None where the latent space is no plane."""
+    if not _is_plane(scene.pairs[0]):
+        return None
+    return density_on_grid(scene.pairs, of_all=encode(scene.run, scene.run.data))
 
 
 def density_on_grid(
     pairs: list[TracePair],
     limit: float | None = None,
     of_all: Iterable[TracePair] | None = None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> Grid:
     """Log q(z), exact over the data, and log p(z) on a square grid of a 2-D latent space.
 
     Where the prior is given something of the datum, p(z) is the mixture of all data's priors.

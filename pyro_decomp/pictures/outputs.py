@@ -1,7 +1,6 @@
 """What the decoder makes of encodings and of draws from the prior, beside the data."""
 
 import warnings
-from collections.abc import Iterator
 
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -17,8 +16,25 @@ NUM_IMAGES = 64  # at most
 CHANNELS = (1, 3)
 
 
-def pictures(scene: Scene) -> Iterator[tuple[str, Figure]]:
-    """Reconstructions of sampled codes, and draws of the prior."""
+def reconstructions(scene: Scene) -> Figure | None:
+    """Data beside what sampled codes are decoded to, where that has the data's shape."""
+    data = _shown(scene)
+    x = data[:][0].cpu()
+    decoded = reconstruct(scene.run, data, kind="sample", seed=scene.seed).cpu()
+    is_alike = decoded.shape == x.shape
+    return plots.reconstructions(drawable(x), drawable(decoded)) if is_alike else None
+
+
+def prior_samples(scene: Scene) -> Figure:
+    """What draws of the prior are decoded to, beside data where these have the same shape."""
+    x = _shown(scene)[:][0].cpu()
+    drawn = sample_prior(scene.run, len(x), seed=scene.seed).x.cpu()
+    is_alike = drawn.shape == x.shape
+    return plots.prior_samples(drawable(drawn), drawable(x) if is_alike else None)
+
+
+def _shown(scene: Scene) -> Data:
+    """As many data as a picture has room for, spread evenly over the scene's."""
     first = scene.data[:1][0]
     is_of_images = drawable(first).dim() > 2
     if first.dim() > 2 and not is_of_images:
@@ -28,14 +44,7 @@ def pictures(scene: Scene) -> Iterator[tuple[str, Figure]]:
             "which come first or last",
             stacklevel=2,
         )
-    data = Data.of(spread(scene.data, NUM_IMAGES if is_of_images else MAX_DRAWN))
-    x = data[:][0].cpu()
-    reconstruction = reconstruct(scene.run, data, kind="sample", seed=scene.seed).cpu()
-    is_alike = reconstruction.shape == x.shape
-    if is_alike:
-        yield "reconstructions", plots.reconstructions(drawable(x), drawable(reconstruction))
-    drawn = sample_prior(scene.run, len(x), seed=scene.seed).x.cpu()
-    yield "prior_samples", plots.prior_samples(drawable(drawn), drawable(x) if is_alike else None)
+    return Data.of(spread(scene.data, NUM_IMAGES if is_of_images else MAX_DRAWN))
 
 
 def drawable(x: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """What one latent dimension after the other does to the data, about the encoding of a datum."""
 
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,13 +21,37 @@ MAX_ROWS, MAX_PANELS = 10, 40  # dimensions that are drawn, and times the compon
 Members = Int[np.ndarray, " _"]
 
 
-def pictures(scene: Scene) -> Iterator[tuple[str, Figure | np.ndarray]]:
-    """The most informative dimensions, for each component of a mixture; still and moving."""
+class Moved(NamedTuple):
+    """What dimensions do to data, and how that is to be drawn.
+
+    Attributes:
+        decoded: The data as each dimension takes its values, for each component of a mixture.
+        values: These.
+        arguments: Names, and what is known of the dimensions.
+    """
+
+    decoded: np.ndarray
+    values: np.ndarray
+    arguments: dict[str, Any]
+
+
+def still(moved: Moved | None) -> Figure | None:
+    """All values of a dimension side by side."""
+    return moved and plots.traversals(moved.decoded, moved.values, **moved.arguments)
+
+
+def moving(moved: Moved | None) -> np.ndarray | None:
+    """One value of every dimension after the other, as frames."""
+    return moved and plots.traversal_frames(moved.decoded, moved.values, **moved.arguments)
+
+
+def moved_in(scene: Scene) -> Moved | None:
+    """The most informative dimensions moved, for each component of a mixture; None if none can."""
     free = [d for d in scene.order.tolist() if can_move(scene, scene.columns[d])]
     groups = components(scene) or {"": np.arange(len(scene.data))}
     drawn = free[: max(1, min(MAX_ROWS, MAX_PANELS // len(groups)))]
     if not drawn:
-        return
+        return None
     values = np.stack([ranges(scene, members) for members in groups.values()])
     decoded = np.stack(
         [
@@ -45,8 +68,7 @@ def pictures(scene: Scene) -> Iterator[tuple[str, Figure | np.ndarray]]:
         arguments["components"] = list(groups)
     else:
         decoded, values = decoded[0], values[0]
-    yield "traversals", plots.traversals(decoded, values, **arguments)
-    yield "traversals", plots.traversal_frames(decoded, values, **arguments)
+    return Moved(decoded, values, arguments)
 
 
 def can_move(scene: Scene, column: Column) -> bool:

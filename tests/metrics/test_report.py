@@ -164,3 +164,17 @@ def test_too_few_rows_for_intervals() -> None:
 def test_arguments_are_checked(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         report(Z, **arguments)
+
+
+def test_a_metric_that_fails_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arrays: object, **options: object) -> None:
+        raise np.linalg.LinAlgError("SVD did not converge")
+
+    codes = np.random.default_rng(0).normal(size=(50, 3))
+    whole = set(report(codes, num_resamples=0))
+    _, needs = METRICS["hoyer_sparsity"]
+    monkeypatch.setitem(METRICS, "hoyer_sparsity", (fails, needs))
+    with pytest.warns(UserWarning, match=r"^hoyer_sparsity is left out: LinAlgError: SVD did not"):
+        assert set(report(codes, num_resamples=0)) == whole - {"hoyer_sparsity"}
+    with pytest.raises(np.linalg.LinAlgError):
+        report(codes, num_resamples=0, only=["hoyer_sparsity"])

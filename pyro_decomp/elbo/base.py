@@ -370,8 +370,9 @@ def _trace(
         if "Shape mismatch inside plate" not in found:
             raise
         raise ModelError(
-            f"{found[0].lower()}{found[1:]}: declare the dimensions of one datum as "
-            "event dimensions with .to_event(), so that only the data are a batch"
+            f"{found[0].lower()}{found[1:]}: expected one for each datum of the batch; declare the "
+            "dimensions of one datum as event dimensions with .to_event(), and where a parameter "
+            "has a row for every datum of the set, take the rows of this batch"
         ) from error
 
 

@@ -168,11 +168,6 @@ def progress_reporter(console: Console) -> LiveReporter | LineReporter:
     return LineReporter(console)
 
 
-def terms_table(title: str, terms: Mapping[str, Any]) -> Table:
-    """Set out named numbers, in nats per datum, a row each."""
-    return _table(title, {"nats per datum": terms})
-
-
 def metrics_table(metrics: Mapping[str, Mapping[str, Any]], title: str = "") -> RenderableType:
     """Set out numbers, a row each, with a column for each set of data that they were taken on.
 

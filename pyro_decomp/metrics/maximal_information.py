@@ -1,12 +1,10 @@
 """The mean maximal mutual information: how much of each factor its best code knows."""
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from pyro_decomp import arguments
-from pyro_decomp.metrics.arrays import as_codes, as_factors
-from pyro_decomp.metrics.bootstrap import estimate
-from pyro_decomp.metrics.mutual_information import JointHistogram, equal_bins
+from pyro_decomp.metrics.information_score import score_of_information
 from pyro_decomp.metrics.score import Score
 
 
@@ -46,38 +44,9 @@ def mean_maximal_mutual_information(
     1.0
     """
     arguments.annotated(mean_maximal_mutual_information, locals(), num_resamples=0, seed=0)
-    z = as_codes(codes)
-    levels = as_factors(factors, num_rows=len(z))
-    histogram = JointHistogram(equal_bins(z, num_bins), num_bins, levels)
-
-    def statistic(rows: Int[np.ndarray, " m"]) -> float:
-        information = histogram.mutual_information(rows)
-        return float(maximal_shares(information, histogram.entropy(rows)).mean())
-
-    information, entropy = histogram.mutual_information(), histogram.entropy()
-    shares = maximal_shares(information, entropy)
-    value = float(shares.mean())
-    return Score(
-        name="mean_maximal_mutual_information",
-        value=value,
-        **estimate(
-            statistic,
-            len(z),
-            value=value,
-            num_resamples=num_resamples,
-            seed=seed,
-            bounds=(0, 1),
-            least=histogram.fewest_rows(),
-        )._asdict(),
-        variant={
-            "estimator": "histogram",
-            "num_bins": num_bins,
-            "num_rows": len(z),
-            "factors": levels.columns,
-            "num_resamples": num_resamples,
-            "seed": seed,
-        },
-        details={"mutual_information": information, "entropy": entropy, "shares": shares},
+    name = "mean_maximal_mutual_information"
+    return score_of_information(
+        name, "shares", maximal_shares, codes, factors, num_bins, num_resamples, seed
     )
 
 

@@ -9,7 +9,6 @@ ACCEPTED_COMMAND_LINES = {
     "metrics one.npy",
     "metrics const.npy",
     "metrics f16.npy",
-    "metrics huge.npy",
     "metrics zero.npy",
     "metrics flip.parquet",
     "train onerow.py --out o",

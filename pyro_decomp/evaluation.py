@@ -123,6 +123,7 @@ def evaluate(
     trial = run.experiment
     sets = {"train": (run.data, trial.factors), "test": (trial.test_data, trial.test_factors)}
     metrics = {}
+    checkpoint = checkpoint_of(run)
     with run.state.program.undisturbed(), torch.no_grad(), few_threads(trial):
         if LOG_PX in names:
             check_affordable(run, num_importance_samples)
@@ -135,7 +136,7 @@ def evaluate(
                 if COMPONENTS in wanted:
                     measurement.measure_components(is_asked=only is not None)
                 measurement.measure_scores(wanted & set(SCORES), factors, before, why_not)
-                metrics[name] = measurement.result(wanted)
+                metrics[name] = measurement.result(wanted) | {"checkpoint": checkpoint}
         if "elbo" in names:
             metrics["train"]["findings"] = findings(run, metrics)
     return metrics
@@ -265,7 +266,6 @@ class _Measurement:
             **self.components,
             "scores": self.scores,
             "left_out": self.left_out,
-            "checkpoint": checkpoint_of(self.run),
             "seeds": {name: self.seed for name in MEASURES if name in names},
         }
 

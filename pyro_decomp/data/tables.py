@@ -2,7 +2,6 @@
 
 import csv
 import warnings
-from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -20,6 +19,7 @@ from pyro_decomp.errors import DataError
 Columns = Sequence[str | int]
 
 LARGEST_WHOLE = 2**53  # a float64 tells it from its neighbours
+BLOCK_BYTES = 2**13  # of each column, that are read at once
 
 
 @dataclass(frozen=True)
@@ -75,33 +75,66 @@ def read_csv(
             :func:`pyro_decomp.data.headers.header`.
         without: Columns that are not among "all".
     """
-    names, width = csv_columns(path, has_header=has_header, is_told=True)
+    names, width, skipped = _first_line(path, has_header=has_header, is_told=True)
     chosen = positions(path, columns, names, width, without=without)
-    numbers = array("d")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for line, cells in islice(_lines(file), 0 if names is None else 1, None):
-            if len(cells) != width:
-                raise DataError(
-                    f"{path}: expected {width} columns as in the first line, "
-                    f"got {len(cells)} in line {line}"
-                )
-            numbers.extend(_numbers(path, line, cells, chosen, names))
-    values = np.array(numbers).reshape(-1, max(len(chosen), 1))
+    values = _values(path, chosen, names, width, skipped)
     table = Table(values, None if names is None else [names[index] for index in chosen])
     return table.without_row_numbers(str(path)) if columns is None else table
 
 
-def csv_columns(
-    path: Path, *, has_header: bool | None = None, is_told: bool = False
-) -> tuple[list[str] | None, int]:
+def csv_columns(path: Path, *, has_header: bool | None = None) -> tuple[list[str] | None, int]:
     """The names of the columns, None without a header, and how many there are."""
+    names, width, _ = _first_line(path, has_header=has_header)
+    return names, width
+
+
+def _first_line(
+    path: Path, *, has_header: bool | None, is_told: bool = False
+) -> tuple[list[str] | None, int, int]:
+    """The names of the columns, how many there are, and how many lines the names take."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = [cells for _, cells in islice(_lines(file), LOOKED_AT + 1)]
-    first = lines[0] if lines else []
-    names, said = header(first, lines[1:], asked=has_header)
+        lines = list(islice(_lines(file), LOOKED_AT + 1))
+    end, first = lines[0] if lines else (0, [])
+    names, said = header(first, [cells for _, cells in lines[1:]], asked=has_header)
     if said and is_told:
         warnings.warn(f"{path}: {said}", stacklevel=2)
-    return names, len(first)
+    return names, len(first), 0 if names is None else end
+
+
+def _values(
+    path: Path, chosen: Sequence[int], names: list[str] | None, width: int, skipped: int
+) -> Float[NDArray[np.float64], "rows columns"]:
+    """The chosen columns below so many lines, read by pyarrow."""
+    import pyarrow as pa  # noqa: PLC0415 (most data are no tables)
+    from pyarrow import csv as arrow  # noqa: PLC0415
+
+    labels = [str(index) for index in range(width)]
+    wanted = [labels[index] for index in dict.fromkeys(chosen)]
+    try:
+        table = arrow.read_csv(
+            path,
+            read_options=arrow.ReadOptions(
+                column_names=labels,
+                skip_rows=skipped,
+                block_size=BLOCK_BYTES * min(max(width, 128), 2**17),
+            ),
+            parse_options=arrow.ParseOptions(newlines_in_values=True),
+            convert_options=arrow.ConvertOptions(
+                include_columns=wanted,
+                column_types=dict.fromkeys(wanted, pa.float64()),
+                null_values=[],
+            ),
+        )
+    except pa.ArrowInvalid:
+        if _checked_lines(path, chosen, names, width, skipped) == 0:
+            return np.empty((0, len(chosen)))
+        raise
+    values = np.empty((table.num_rows, len(chosen)))
+    for place, index in enumerate(chosen):
+        values[:, place] = table.column(labels[index]).to_numpy()
+    if (np.abs(values) >= LARGEST_WHOLE).any():
+        _checked_lines(path, chosen, names, width, skipped)
+    return values
 
 
 def positions(
@@ -142,33 +175,32 @@ def _lines(file: Any) -> Iterator[tuple[int, list[str]]]:
     return ((lines.line_num, cells) for cells in lines if cells)
 
 
-def _numbers(
-    path: Path, line: int, cells: list[str], chosen: Sequence[int], names: list[str] | None
-) -> list[float]:
-    try:
-        numbers = [float(cells[index]) for index in chosen]
-    except ValueError:
-        bad = next(index for index in chosen if not is_number(cells[index]))
-        raise DataError(
-            f"{path}: expected a number in line {line}, column {_column(bad, names)}, "
-            f"got {cells[bad]!r}"
-        ) from None
-    if max(numbers, default=0.0) >= LARGEST_WHOLE or min(numbers, default=0.0) <= -LARGEST_WHOLE:
-        _check_whole(path, line, [cells[index] for index in chosen], chosen, names)
-    return numbers
-
-
-def _check_whole(
-    path: Path, line: int, cells: list[str], chosen: Sequence[int], names: list[str] | None
-) -> None:
-    for index, cell in zip(chosen, cells, strict=True):
-        digits = cell.strip().lstrip("+-")
-        if digits.isdigit() and int(digits) != int(float(digits)):
-            raise DataError(
-                f"{path}: expected whole numbers of at most 2**53, which a float64 keeps apart, "
-                f"got {cell} in line {line}, column {_column(index, names)}: leave it out with "
-                "columns=[...]"
-            )
+def _checked_lines(
+    path: Path, chosen: Sequence[int], names: list[str] | None, width: int, skipped: int
+) -> int:
+    """How many lines of data there are, as long as none is one that pyarrow cannot read."""
+    count = 0
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for line, cells in _lines(file):
+            if line <= skipped:
+                continue
+            count += 1
+            if len(cells) != width:
+                raise DataError(
+                    f"{path}: expected {width} columns as in the first line, "
+                    f"got {len(cells)} in line {line}"
+                )
+            for index in chosen:
+                cell = cells[index].strip()
+                where = f"line {line}, column {_column(index, names)}"
+                if not is_number(cell):
+                    raise DataError(f"{path}: expected a number in {where}, got {cells[index]!r}")
+                if cell.lstrip("+-").isdigit() and abs(int(cell)) != abs(int(float(cell))):
+                    raise DataError(
+                        f"{path}: expected whole numbers of at most 2**53, which a float64 keeps "
+                        f"apart, got {cell} in {where}: leave it out with columns=[...]"
+                    )
+    return count
 
 
 def _column(index: int, names: list[str] | None) -> str:

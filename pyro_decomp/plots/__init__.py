@@ -14,7 +14,6 @@ from pyro_decomp.plots.encoding import encodings
 from pyro_decomp.plots.file import save
 from pyro_decomp.plots.history import terms_over_steps
 from pyro_decomp.plots.information import mutual_information
-from pyro_decomp.plots.intervals import intervals
 from pyro_decomp.plots.magnitude import code_magnitudes
 from pyro_decomp.plots.reconstruction import reconstructions
 from pyro_decomp.plots.samples import prior_samples
@@ -34,7 +33,6 @@ __all__ = [
     "contact_sheet",
     "density_grid",
     "encodings",
-    "intervals",
     "mutual_information",
     "prior_samples",
     "reconstructions",

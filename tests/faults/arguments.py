@@ -299,7 +299,6 @@ def good(folder: Path) -> Callable[[str, str], Any]:
         ("plots.contact_sheet", "rows"): [np.zeros((2, 4, 4, 3))],
         ("plots.encodings", "loc"): codes,
         ("plots.encodings", "covariance"): np.tile(np.eye(2), (60, 1, 1)),
-        ("plots.intervals", "methods"): ["a"],
         ("plots.save", "path"): folder / "figure.png",
         ("plots.save_animation", "path"): folder / "frames.gif",
         ("plots.traversals", "values"): [0.0, 1.0, 2.0],

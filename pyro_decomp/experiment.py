@@ -11,7 +11,7 @@ from torch import nn
 
 from pyro_decomp import arguments
 from pyro_decomp.auxiliary import Auxiliary, OptimizerFactory, OwnsAuxiliaries
-from pyro_decomp.data.splits import read_splits
+from pyro_decomp.data.factors import read_splits
 from pyro_decomp.divergences.base import Divergence, WeightedSum
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.errors import ExperimentError

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp import VAE, AggregateELBO, Experiment, train
-from pyro_decomp.data import StoredArray, as_tensor
+from pyro_decomp.data import as_tensor
+from pyro_decomp.data.stored import StoredArray
 from pyro_decomp.errors import DataError
 from pyro_decomp.evaluation import evaluate
 from pyro_decomp.latents import codes, reconstruct

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp import BetaELBO, Experiment, train
-from pyro_decomp.data import Data, Stored, StoredArray, memory_mapped
+from pyro_decomp.data import Data, Stored, memory_mapped
+from pyro_decomp.data.stored import StoredArray
 from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.loop import BATCH_STREAM
 from pyro_decomp.run_folder import RunFolder

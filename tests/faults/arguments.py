@@ -73,7 +73,6 @@ WRONG: dict[str, list[Any]] = {  # values of no use, by what an argument is
 TORCHS = {"validate_args"}  # arguments of torch, of which only the truth matters
 RIGHT: dict[tuple[str, str], tuple[list[Any], str]] = {  # which of these are right, and why
     ("data.pinwheel", "seed"): ([-1], "torch takes every whole number of 64 bits for a seed"),
-    ("data.StoredArray", "array"): (["a", None, OBJECT], "messages call it by its `source`"),
     ("sweep.sweep", "seeds"): ([3], "how many"),
     ("metrics.index_code_information", "codes"): (
         [3, "a", OBJECT],
@@ -278,15 +277,12 @@ def good(folder: Path) -> Callable[[str, str], Any]:
         ("priors.AnisotropicNormal", "scale"): torch.ones(2),
         ("distributions.LpNested", "scale"): torch.ones(2),
         ("distributions.VonMisesFisher", "concentration"): torch.tensor(1.0),
-        ("data.FactorGrid", "factors"): {"a": 2},
         ("data.GroundTruth", "factors"): {"a": 2},
-        ("data.Rendered", "factors"): torch.zeros(2, 1).long(),
         ("data.image_folder", "path"): folder / "images",
         ("data.image_paths", "path"): folder / "images",
         ("data.memory_mapped", "path"): folder / "x.npy",
         ("data.read_with_factors", "factors"): ["b"],
-        ("data.joint_factors", "data"): data.FactorGrid("toys", {"a": 2}),
-        ("data.packed", "data"): data.sprites(16).subset(x=[0], y=[0], orientation=[0]),
+        ("data.joint_factors", "data"): data.sprites(16),
         ("metrics.hoyer", "y"): codes,
         ("metrics.modularity", "factors"): np.hstack([factors, factors[::-1]]),
         ("metrics.divergence_from_prior", "prior"): dist.Normal(torch.zeros(2), 1.0).to_event(1),

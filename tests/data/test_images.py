@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pyro_decomp.data.image_folder import image_folder, image_paths
+from pyro_decomp.data.images import image_folder, image_paths
 from pyro_decomp.errors import DataError
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)

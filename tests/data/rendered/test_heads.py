@@ -1,9 +1,16 @@
 import pytest
 import torch
 
-from pyro_decomp.data.head_shape import PROPORTIONS, Head
-from pyro_decomp.data.heads import _HALF_WIDTH, AZIMUTHS, ELEVATIONS, LIGHTINGS, heads
-from pyro_decomp.data.star_surface import fibonacci_sphere, turned
+from pyro_decomp.data.rendered.heads import (
+    _HALF_WIDTH,
+    AZIMUTHS,
+    ELEVATIONS,
+    LIGHTINGS,
+    PROPORTIONS,
+    Head,
+    heads,
+)
+from pyro_decomp.data.rendered.star_surface import fibonacci_sphere, turned
 from pyro_decomp.errors import DataError
 
 SMALL = heads(24)

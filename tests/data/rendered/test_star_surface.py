@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from pyro_decomp.data.star_surface import fibonacci_sphere, rotated, star_surface, turned
+from pyro_decomp.data.rendered.star_surface import fibonacci_sphere, rotated, star_surface, turned
 
 AXES = torch.tensor([0.5, 0.8, 0.3], dtype=torch.float64)
 

@@ -13,7 +13,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_decomp import AggregateELBO, BetaELBO, Experiment, data_support, train
-from pyro_decomp.data import StoredArray
+from pyro_decomp.data.stored import StoredArray
 from pyro_decomp.data_support import check_data
 from pyro_decomp.errors import ModelError
 from pyro_decomp.evaluation import evaluate

@@ -1,10 +1,11 @@
-"""Frames to an animated file."""
+"""Figures and animations to files, each of which is there wholly or not at all."""
 
 import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 from jaxtyping import UInt8
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,12 +13,35 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pyro_decomp import arguments
-from pyro_decomp.plots.whole_file import write_whole
+from pyro_decomp.plots.style import DPI, STYLE
 
 #: Colours that all frames share: fewer make a smaller file.
 COLOURS = 96
 
 Frames = UInt8[np.ndarray, "frames height width 3"]
+
+
+@mpl.rc_context(STYLE)
+def save(figure: Figure, path: str | os.PathLike[str], dpi: int = DPI) -> None:
+    """Write a figure as PNG: wholly or not at all, and the same bytes for the same figure.
+
+    Args:
+        figure: What to write.
+        path: A file name ending in ``.png`` in a folder that exists; a file of that name is
+            replaced.
+        dpi: Pixels per inch.
+
+    Raises:
+        ValueError: If ``path`` does not end in ``.png``.
+        OSError: If the file cannot be written; what was there before stays.
+    """
+    arguments.annotated(save, locals(), dpi=1)
+    target = Path(path)
+    if target.suffix.lower() != ".png":
+        raise ValueError(f"path: expected a file name ending in .png, got {target.name!r}")
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=dpi, metadata={"Software": None})
+    _write_whole(target, picture.getbuffer())
 
 
 def save_animation(
@@ -66,7 +90,7 @@ def save_animation(
         loop=0,
         optimize=True,
     )
-    write_whole(target, animation.getbuffer())
+    _write_whole(target, animation.getbuffer())
 
 
 def _paletted(pixels: Frames) -> list[Image.Image]:
@@ -112,3 +136,13 @@ def _rendered(figure: Figure) -> UInt8[np.ndarray, "height width 3"]:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3]
+
+
+def _write_whole(target: Path, content: bytes | memoryview) -> None:
+    """Write a file beside its place and move it there: what was there stays if writing fails."""
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -21,8 +21,8 @@ from training_step import training_step
 
 from pyro_decomp.data.batches import AnyData, Data
 from pyro_decomp.data.stored import StoredArray, memory_mapped
-from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.seeds import set_seed
+from pyro_decomp.training.experiment_file import ExperimentFile
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "sparse_fashion_mnist.py"
 STEP = "a step"

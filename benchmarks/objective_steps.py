@@ -17,7 +17,7 @@ import torch
 from timing import in_turns, medians
 from training_step import training_step
 
-from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.training.experiment_file import ExperimentFile
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "compare_objectives.py"
 SIZES = {"small": (64, 128, 6), "large": (256, 1200, 10)}  # batch, hidden units, latents

@@ -22,12 +22,12 @@ from scipy.stats import t as student
 from speed import machine
 
 from pyro_decomp import VAE, BetaELBO, Experiment, train
+from pyro_decomp.acceleration.steps import Execution
 from pyro_decomp.data import sprites as sprites_of
-from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.networks import ConvDecoder32, ConvEncoder32
 from pyro_decomp.priors import IsotropicNormal
 from pyro_decomp.seeds import set_seed
-from pyro_decomp.steps import Execution
+from pyro_decomp.training.experiment_file import ExperimentFile
 
 PINWHEEL = Path(__file__).parents[1] / "examples" / "pinwheel_mixture.py"
 HEADER = (

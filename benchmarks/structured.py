@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from pyro_decomp import VAE, AggregateELBO, BetaELBO, ExclusiveKL
 from pyro_decomp.aggregate_posterior import pair_weights
 from pyro_decomp.divergences import Divergence
-from pyro_decomp.guide_density import GuideDensity
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
-from pyro_decomp.traces import TracePair
+from pyro_decomp.programs.guide_density import GuideDensity
+from pyro_decomp.programs.traces import TracePair
 
 N, B, D, K, COMPONENTS = 10_000, 256, 64, 8, 10
 LOCS = torch.randn(COMPONENTS, K, generator=torch.Generator().manual_seed(0))

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from functools import partial
 
-from pyro_decomp.auxiliary import guide_codes
 from pyro_decomp.data.batches import Data
-from pyro_decomp.experiment import Experiment
-from pyro_decomp.state import prepare
+from pyro_decomp.divergences.auxiliary import guide_codes
+from pyro_decomp.training.experiment import Experiment
+from pyro_decomp.training.state import prepare
 
 
 def training_step(experiment: Experiment) -> Callable[[], None]:

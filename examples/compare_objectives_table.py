@@ -14,15 +14,15 @@ import typer
 from intervals import mean_with_interval
 from torch import Tensor
 
+from pyro_decomp.analysis.evaluation import encode, evaluate, seeded
 from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
-from pyro_decomp.evaluation import encode, evaluate, seeded
-from pyro_decomp.experiment_file import ExperimentFile
-from pyro_decomp.interruption import Interrupted
-from pyro_decomp.run import Run
-from pyro_decomp.run_folder import write_atomically
+from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import set_seed
-from pyro_decomp.traces import TracePair
-from pyro_decomp.training import train
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.interruption import Interrupted
+from pyro_decomp.training.run import Run
+from pyro_decomp.training.run_folder import write_atomically
+from pyro_decomp.training.training import train
 
 EXPERIMENT = Path(__file__).with_name("compare_objectives.py")
 Arguments = dict[str, str | float]

@@ -19,13 +19,13 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pyro_decomp import evaluate, plots, train
+from pyro_decomp.analysis.evaluation import encode, seeded
 from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
-from pyro_decomp.evaluation import encode, seeded
-from pyro_decomp.experiment_file import ExperimentFile
-from pyro_decomp.interruption import Interrupted
-from pyro_decomp.run import Run
-from pyro_decomp.run_folder import write_atomically
 from pyro_decomp.seeds import set_seed
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.interruption import Interrupted
+from pyro_decomp.training.run import Run
+from pyro_decomp.training.run_folder import write_atomically
 
 EXPERIMENT = Path(__file__).with_name("pinwheel_mixture.py")
 Weights = tuple[float, float]  # beta, alpha

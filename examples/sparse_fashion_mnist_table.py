@@ -14,17 +14,17 @@ import typer
 from intervals import mean_with_interval
 from torch import Tensor
 
+from pyro_decomp.analysis.evaluation import encode, seeded
 from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
 from pyro_decomp.divergences import dimensionwise_mmd
 from pyro_decomp.elbo import TermsELBO
-from pyro_decomp.evaluation import encode, seeded
-from pyro_decomp.experiment_file import ExperimentFile
-from pyro_decomp.interruption import Interrupted
 from pyro_decomp.metrics import hoyer_sparsity
-from pyro_decomp.run import Run
-from pyro_decomp.run_folder import write_atomically
 from pyro_decomp.seeds import set_seed
-from pyro_decomp.training import train
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.interruption import Interrupted
+from pyro_decomp.training.run import Run
+from pyro_decomp.training.run_folder import write_atomically
+from pyro_decomp.training.training import train
 
 EXPERIMENT = Path(__file__).with_name("sparse_fashion_mnist.py")
 GRID = [(alpha, gamma) for gamma in (0.0, 0.8) for alpha in (0.0, 100.0, 1000.0)]

@@ -6,11 +6,11 @@ import structure_scores as scores
 import torch
 from torch import Tensor
 
-from pyro_decomp.generation import sample_prior
-from pyro_decomp.latents import codes, log_likelihood
+from pyro_decomp.analysis.generation import sample_prior
+from pyro_decomp.analysis.latents import codes, log_likelihood
 from pyro_decomp.metrics import hoyer_sparsity
-from pyro_decomp.run import Run
 from pyro_decomp.seeds import seeded
+from pyro_decomp.training.run import Run
 
 REFERENCE = 5000  # data of the true distribution that draws are compared with
 HELD_OUT = 2000

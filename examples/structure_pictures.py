@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from structure_measures import draws
 from torch import Tensor
 
-from pyro_decomp.evaluation import encode
-from pyro_decomp.latents import codes
+from pyro_decomp.analysis.evaluation import encode
+from pyro_decomp.analysis.latents import codes
 from pyro_decomp.plots.style import CATEGORIES, INK, QUIET, new_figure, styled, thin_ticks
-from pyro_decomp.run import Run
 from pyro_decomp.seeds import seeded
+from pyro_decomp.training.run import Run
 
 TURNS = 46  # angles of a rotation that are scored
 Runs = dict[str, Run]  # of one seed, by prior

@@ -20,12 +20,12 @@ from matplotlib.figure import Figure
 
 from pyro_decomp import plots
 from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
-from pyro_decomp.experiment_file import ExperimentFile
-from pyro_decomp.interruption import Interrupted
-from pyro_decomp.run import Run
-from pyro_decomp.run_folder import write_atomically
 from pyro_decomp.seeds import set_seed
-from pyro_decomp.training import train
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.interruption import Interrupted
+from pyro_decomp.training.run import Run
+from pyro_decomp.training.run_folder import write_atomically
+from pyro_decomp.training.training import train
 
 FOLDER = Path(__file__).parent
 PLAIN = "isotropic"

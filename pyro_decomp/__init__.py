@@ -7,8 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pyro_decomp.amortization import amortization_gap
-    from pyro_decomp.annealing import anneal
+    from pyro_decomp.analysis.amortization import amortization_gap
+    from pyro_decomp.analysis.evaluation import evaluate
+    from pyro_decomp.analysis.generation import intervene, sample_prior, traverse
+    from pyro_decomp.analysis.latents import codes, log_likelihood, reconstruct
+    from pyro_decomp.analysis.summary import summarize
     from pyro_decomp.divergences import (
         MMD,
         AdversarialDivergence,
@@ -33,14 +36,11 @@ if TYPE_CHECKING:
         TotalCorrelationELBO,
         WassersteinELBO,
     )
-    from pyro_decomp.evaluation import evaluate
-    from pyro_decomp.experiment import Experiment
-    from pyro_decomp.generation import intervene, sample_prior, traverse
-    from pyro_decomp.latents import codes, log_likelihood, reconstruct
-    from pyro_decomp.run import load
-    from pyro_decomp.summary import summarize
-    from pyro_decomp.training import train
-    from pyro_decomp.vae import VAE
+    from pyro_decomp.programs.annealed_program import anneal
+    from pyro_decomp.programs.vae import VAE
+    from pyro_decomp.training.experiment import Experiment
+    from pyro_decomp.training.run import load
+    from pyro_decomp.training.training import train
 
     __version__: str
 
@@ -94,7 +94,7 @@ _HOMES = {
     "EnergyDistance": "divergences",
     "EntropyRegularizedELBO": "elbo",
     "ExclusiveKL": "divergences",
-    "Experiment": "experiment",
+    "Experiment": "training.experiment",
     "FactorELBO": "elbo",
     "GroupedTotalCorrelationELBO": "elbo",
     "InclusiveKL": "divergences",
@@ -103,20 +103,20 @@ _HOMES = {
     "SlicedWasserstein": "divergences",
     "TermsELBO": "elbo",
     "TotalCorrelationELBO": "elbo",
-    "VAE": "vae",
+    "VAE": "programs.vae",
     "WassersteinELBO": "elbo",
-    "amortization_gap": "amortization",
-    "anneal": "annealing",
-    "codes": "latents",
-    "evaluate": "evaluation",
-    "intervene": "generation",
-    "load": "run",
-    "log_likelihood": "latents",
-    "reconstruct": "latents",
-    "sample_prior": "generation",
-    "summarize": "summary",
-    "train": "training",
-    "traverse": "generation",
+    "amortization_gap": "analysis.amortization",
+    "anneal": "programs.annealed_program",
+    "codes": "analysis.latents",
+    "evaluate": "analysis.evaluation",
+    "intervene": "analysis.generation",
+    "load": "training.run",
+    "log_likelihood": "analysis.latents",
+    "reconstruct": "analysis.latents",
+    "sample_prior": "analysis.generation",
+    "summarize": "analysis.summary",
+    "train": "training.training",
+    "traverse": "analysis.generation",
 }
 
 

@@ -7,7 +7,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from tests.programs import B, D, K, N, Programs, batch
+from tests.example_programs import B, D, K, N, Programs, batch
 
 COMPONENTS = 4
 POSITIVE = dist.constraints.positive

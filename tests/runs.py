@@ -9,10 +9,10 @@ from torch import Tensor
 
 from pyro_decomp import BetaELBO, Experiment
 from pyro_decomp.data.batches import Data
-from pyro_decomp.run import Run
-from pyro_decomp.run_folder import RunFolder
-from pyro_decomp.state import prepare
-from tests.programs import D, N, Programs
+from pyro_decomp.training.run import Run
+from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.state import prepare
+from tests.example_programs import D, N, Programs
 
 
 def run_of(programs: Programs, data: Any = None, **settings: Any) -> Run:

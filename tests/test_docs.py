@@ -8,9 +8,10 @@ import numpy as np
 import pyro
 import pytest
 
-from pyro_decomp import evaluation, train
+from pyro_decomp import train
+from pyro_decomp.analysis import evaluation
 from pyro_decomp.data import pinwheel
-from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.training.experiment_file import ExperimentFile
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 from timing import Action
 
 from pyro_decomp import train
-from pyro_decomp.experiment import Experiment
-from pyro_decomp.steps import Execution
+from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.training.experiment import Experiment
 
 Training = Callable[[Path, Callable[[int], None]], object]
 """Trains into a folder, and says after every step how many are done."""

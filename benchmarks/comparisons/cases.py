@@ -11,13 +11,13 @@ from torch import Tensor
 from pyro_decomp import VAE, AggregateELBO, BetaELBO, Experiment, TotalCorrelationELBO
 from pyro_decomp.divergences import DimensionwiseMMD
 from pyro_decomp.elbo import TermsELBO
-from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.networks import (
     ConvDecoder32,
     ConvEncoder32,
     SpritesConvDecoder,
     SpritesConvEncoder,
 )
+from pyro_decomp.training.experiment_file import ExperimentFile
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MOST_STEPS = 10_000

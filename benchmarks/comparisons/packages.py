@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from comparisons import Effort
 from comparisons.alternation import alternate, training_of
 from comparisons.cases import TOTAL_CORRELATION, pinwheel, sprites
+from pyro_decomp.acceleration.steps import Execution
 from pyro_decomp.elbo import BetaELBO
-from pyro_decomp.experiment import Experiment
-from pyro_decomp.steps import Execution
+from pyro_decomp.training.experiment import Experiment
 
 
 def packages(effort: Effort) -> Iterator[Comparison]:

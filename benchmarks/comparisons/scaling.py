@@ -16,11 +16,11 @@ from comparisons import Effort
 from comparisons.alternation import Training, alternate, training_of
 from comparisons.cases import EXAMPLES, MOST_STEPS
 from pyro_decomp import VAE, Experiment, TotalCorrelationELBO
+from pyro_decomp.acceleration.steps import Execution
 from pyro_decomp.data import pinwheel
-from pyro_decomp.ensemble import Item, Member, train_item
-from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
-from pyro_decomp.steps import Execution
+from pyro_decomp.sweep.ensemble import Item, Member, train_item
+from pyro_decomp.training.experiment_file import ExperimentFile
 
 FEATURES = 16
 BASE = {"B": 256, "D": 10, "N": 10_240}

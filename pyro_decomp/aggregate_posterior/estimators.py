@@ -25,7 +25,7 @@ Sources: Chen et al. 2018, "Isolating Sources of Disentanglement in Variational 
 (https://arxiv.org/abs/1802.04942), eq. 3 for "weighted" and appendix C for "stratified";
 "stratified_averaged" is its mean over all choices of the one datum that C singles out.
 
-Where rows of a batch are masked out or have weights (:mod:`pyro_decomp.rows`), q(z) is the mixture
+Where rows of a batch are masked out or have weights (:mod:`.rows`), q(z) is the mixture
 over the N_v rows that count, or \sum_n (v_n/V) q(z|x_n) with weights v_n of total V: a row's own
 encoding counts 1/N_v, or v_i/V, and the others (N_v-1)/(N_v(B_v-1)), or ((N-1)/(B-1)) v_j/V.
 

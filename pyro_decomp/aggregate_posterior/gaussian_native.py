@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyro_decomp.native.library import library
-from pyro_decomp.native.split import num_shares, run_split
+from pyro_decomp.aggregate_posterior.native.library import library
+from pyro_decomp.aggregate_posterior.native.split import num_shares, run_split
 
 SOURCE = Path(__file__).with_name("gaussian_pairs.c")
 MACROS: dict[torch.dtype, tuple[str, ...]] = {torch.float32: (), torch.float64: ("DOUBLE",)}

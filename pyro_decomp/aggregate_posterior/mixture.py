@@ -14,7 +14,7 @@ from pyro_decomp.aggregate_posterior import pairs
 from pyro_decomp.aggregate_posterior.estimators import PairWeights
 from pyro_decomp.aggregate_posterior.families import data_rows, diagonal_gaussian, marginals
 from pyro_decomp.aggregate_posterior.gaussian import log_densities
-from pyro_decomp.densities import why_no_density
+from pyro_decomp.distributions.densities import why_no_density
 from pyro_decomp.errors import ModelError
 
 

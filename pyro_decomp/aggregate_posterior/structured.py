@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pyro_decomp.aggregate_posterior.estimators import PairWeights
 from pyro_decomp.aggregate_posterior.mixture import LogDensities, mass, shares
-from pyro_decomp.densities import log_sum_exp
+from pyro_decomp.distributions.densities import log_sum_exp
 from pyro_decomp.errors import ModelError
 
 BLOCK = 2**20  # pairs times dimensions that the guide is run for at once

@@ -22,18 +22,18 @@ from pyro_decomp.cli.options import (
     check_device,
 )
 from pyro_decomp.cli.sweep import sweep_file
-from pyro_decomp.experiment_file import ExperimentFile
-from pyro_decomp.user_code import one_line
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.user_code import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rich.console import Console
 
-    from pyro_decomp.experiment import Experiment
-    from pyro_decomp.run import Run
-    from pyro_decomp.state import State
-    from pyro_decomp.steps import Execution
+    from pyro_decomp.acceleration.steps import Execution
+    from pyro_decomp.training.experiment import Experiment
+    from pyro_decomp.training.run import Run
+    from pyro_decomp.training.state import State
 
 # What needs torch, or more of rich than help does, is imported once a command has work to do.
 # ruff: noqa: PLC0415
@@ -123,11 +123,11 @@ def train(
 
         from rich.console import Console
 
-        from pyro_decomp import training
-        from pyro_decomp.display import progress_reporter
-        from pyro_decomp.interruption import Interrupted
+        from pyro_decomp.acceleration.steps import Execution
+        from pyro_decomp.cli.display import progress_reporter
         from pyro_decomp.seeds import set_seed
-        from pyro_decomp.steps import Execution
+        from pyro_decomp.training import training
+        from pyro_decomp.training.interruption import Interrupted
 
         console = Console(quiet=quiet)
         check_device(device)
@@ -180,7 +180,7 @@ def inspect(
         from rich.console import Console
 
         from pyro_decomp.seeds import set_seed
-        from pyro_decomp.state import prepare
+        from pyro_decomp.training.state import prepare
 
         set_seed(seed)
         experiment = source.build(arguments)
@@ -210,8 +210,8 @@ def evaluate(
     with told_in_one_line(show_traceback=show_traceback, folder=run):
         from rich.console import Console
 
-        from pyro_decomp import evaluation
-        from pyro_decomp.run import load
+        from pyro_decomp.analysis import evaluation
+        from pyro_decomp.training.run import load
 
         console = Console(quiet=quiet)
         check_device(device)
@@ -239,8 +239,8 @@ def plot(run: RunFolder, *, quiet: Quiet = False, show_traceback: ShowTraceback 
     with told_in_one_line(show_traceback=show_traceback, folder=run):
         from rich.console import Console
 
-        from pyro_decomp.pictures import draw
-        from pyro_decomp.run import load
+        from pyro_decomp.analysis.pictures import draw
+        from pyro_decomp.training.run import load
 
         for path in draw(load(run)):
             _say(Console(quiet=quiet), str(path))
@@ -252,8 +252,8 @@ app.command("compare")(compare_runs)
 
 
 def _show_summary(console: "Console", experiment: "Experiment", state: "State") -> None:
-    from pyro_decomp.display import summary_view
-    from pyro_decomp.summary import summarize
+    from pyro_decomp.analysis.summary import summarize
+    from pyro_decomp.cli.display import summary_view
 
     console.print(summary_view(summarize(experiment, state)))
 
@@ -274,7 +274,7 @@ def _show_summary_if_possible(
 def _draw_if_possible(run: "Run") -> None:
     """Draw a run whose training is done and safe: failing at it is worth a warning only."""
     try:
-        from pyro_decomp.pictures import draw
+        from pyro_decomp.analysis.pictures import draw
 
         draw(run)
     except Exception as error:
@@ -295,8 +295,8 @@ def _report_end(console: "Console", run: "Run") -> None:
 
 def _show_final_terms(console: "Console", run: "Run") -> None:
     """What the run came to, over its data; failing at it is worth a warning only."""
-    from pyro_decomp.display import left_out_lines, metrics_table
-    from pyro_decomp.findings import final_terms, findings
+    from pyro_decomp.analysis.findings import final_terms, findings
+    from pyro_decomp.cli.display import left_out_lines, metrics_table
 
     try:
         found = final_terms(run)
@@ -318,8 +318,8 @@ def _show_final_terms(console: "Console", run: "Run") -> None:
 
 
 def _show_metrics(console: "Console", metrics: "Mapping[str, Mapping[str, Any]]") -> None:
-    from pyro_decomp.components_of_run import described
-    from pyro_decomp.display import left_out_lines, metrics_table, scores_table
+    from pyro_decomp.analysis.components_of_run import described
+    from pyro_decomp.cli.display import left_out_lines, metrics_table, scores_table
 
     console.print(metrics_table(metrics))
     for name, found in metrics.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from pyro_decomp.errors import DecompError
-from pyro_decomp.user_code import one_line, place_raised
+from pyro_decomp.training.user_code import one_line, place_raised
 
 FAILED = 1
 INTERRUPTED = 130

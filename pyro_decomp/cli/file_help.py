@@ -7,8 +7,8 @@ from typing import Any
 from typer.core import TyperCommand
 
 from pyro_decomp.cli.failures import told_in_one_line
-from pyro_decomp.experiment_file import ExperimentFile
-from pyro_decomp.signature import Parameter
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.signature import Parameter
 
 FILE_KEY = "pyro_decomp.file"
 

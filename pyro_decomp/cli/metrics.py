@@ -83,7 +83,7 @@ def score_files(
             return
         from rich.console import Console
 
-        from pyro_decomp.display import scores_table
+        from pyro_decomp.cli.display import scores_table
 
         Console().print(scores_table("", plain))
 

@@ -17,7 +17,7 @@ from pyro_decomp.cli.options import (
     check_device,
     names,
 )
-from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.training.experiment_file import ExperimentFile
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pyro_decomp.display import (
+from pyro_decomp.cli.display import (
     BAR_NEEDS,
     BAR_WIDTH,
     LINE_FRACTION,

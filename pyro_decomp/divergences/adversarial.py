@@ -10,11 +10,15 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from pyro_decomp import arguments
-from pyro_decomp.auxiliary import Auxiliary, OptimizerFactory
-from pyro_decomp.density_ratio import check_discriminator, classification_loss, log_ratio
+from pyro_decomp.divergences.auxiliary import Auxiliary, OptimizerFactory
 from pyro_decomp.divergences.base import Divergence, require_equal_weights, require_gradients
+from pyro_decomp.divergences.density_ratio import (
+    check_discriminator,
+    classification_loss,
+    log_ratio,
+)
 from pyro_decomp.errors import ModelError
-from pyro_decomp.traces import TracePair
+from pyro_decomp.programs.traces import TracePair
 
 Kind = Literal["kl", "js", "non-saturating"]
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pyro_decomp import arguments
 from pyro_decomp.errors import ModelError
-from pyro_decomp.prior_program import PriorProgram
-from pyro_decomp.traces import TracePair
+from pyro_decomp.programs.prior_program import PriorProgram
+from pyro_decomp.programs.traces import TracePair
 
 Weight = int | float | Tensor
 

@@ -7,7 +7,7 @@ from pyro_decomp import arguments
 from pyro_decomp.aggregate_posterior import Estimator
 from pyro_decomp.aggregate_posterior.estimators import check_estimator
 from pyro_decomp.divergences.base import Divergence, require_gradients
-from pyro_decomp.traces import TracePair
+from pyro_decomp.programs.traces import TracePair
 
 
 class InclusiveKL(Divergence):

@@ -15,7 +15,7 @@ from pyro_decomp.divergences.kernels import (
     fitted,
 )
 from pyro_decomp.divergences.pairs import Weights, check, u_statistic
-from pyro_decomp.traces import TracePair
+from pyro_decomp.programs.traces import TracePair
 
 
 def mmd(

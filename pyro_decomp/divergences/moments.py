@@ -12,7 +12,7 @@ from pyro_decomp.aggregate_posterior import StructuredPosterior
 from pyro_decomp.aggregate_posterior.families import data_rows, is_factorised, stripped
 from pyro_decomp.divergences.base import Divergence, Weight
 from pyro_decomp.errors import ModelError
-from pyro_decomp.traces import TracePair
+from pyro_decomp.programs.traces import TracePair
 
 Kind = Literal["I", "II"]
 

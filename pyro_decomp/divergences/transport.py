@@ -12,7 +12,7 @@ from pyro_decomp.divergences.base import (
     samples,
 )
 from pyro_decomp.divergences.pairs import Radial, Weights, check, u_statistic
-from pyro_decomp.traces import TracePair
+from pyro_decomp.programs.traces import TracePair
 
 
 def line_wasserstein(

@@ -5,7 +5,7 @@ from torch import Tensor
 from pyro_decomp import arguments
 from pyro_decomp.divergences import Divergence, InclusiveKL
 from pyro_decomp.elbo.base import TermsELBO
-from pyro_decomp.traces import TracePair
+from pyro_decomp.programs.traces import TracePair
 
 
 class AggregateELBO(TermsELBO):

@@ -6,11 +6,11 @@ from typing import Any
 from torch import Tensor
 
 from pyro_decomp import arguments
-from pyro_decomp.annealing.parents import anneal_site, check_normalizers
-from pyro_decomp.closed_form_kl import analytic_kl
 from pyro_decomp.elbo.base import Program, TermsELBO
 from pyro_decomp.elbo.entropy import analytic_entropy
-from pyro_decomp.traces import TracePair
+from pyro_decomp.programs.closed_form_kl import analytic_kl
+from pyro_decomp.programs.normalizer_dependence import anneal_site, check_normalizers
+from pyro_decomp.programs.traces import TracePair
 
 
 class AnnealedPriorELBO(TermsELBO):
@@ -36,7 +36,7 @@ class AnnealedPriorELBO(TermsELBO):
     objective.
 
     The prior is annealed site by site. Where a site's normaliser is computed from other latent
-    sites that is not the annealed joint, and is refused; see :func:`pyro_decomp.annealing.anneal`.
+    sites that is not the annealed joint, and is refused; see :func:`.annealing.anneal`.
 
     Args:
         beta: The power, positive.

@@ -14,17 +14,18 @@ from pyro.infer.util import torch_item
 from pyro.util import warn_if_nan
 from torch import Tensor, nn
 
-from pyro_decomp import arguments, preflight
-from pyro_decomp.automatic_guides import LocalGuides, explain
-from pyro_decomp.dependence import dependencies
+from pyro_decomp import arguments
 from pyro_decomp.elbo.plain_terms import plain_terms
-from pyro_decomp.enumeration import Enumeration
 from pyro_decomp.errors import ModelError
-from pyro_decomp.modules import buffers_kept, find_modules
-from pyro_decomp.program_state import RepeatedRuns
+from pyro_decomp.programs import preflight
+from pyro_decomp.programs.automatic_guides import LocalGuides, explain
+from pyro_decomp.programs.dependence import dependencies
+from pyro_decomp.programs.enumeration import Enumeration
+from pyro_decomp.programs.modules import buffers_kept, find_modules
+from pyro_decomp.programs.program_state import RepeatedRuns
+from pyro_decomp.programs.sites import SampleTrace, is_latent, missing_values, sample_sites
+from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import random_state, set_random_state
-from pyro_decomp.sites import SampleTrace, is_latent, missing_values, sample_sites
-from pyro_decomp.traces import TracePair
 
 Program = Callable[..., Any]
 
@@ -75,7 +76,7 @@ class TermsELBO(ELBO):
     Terms are free of scales: those of the user's own handlers enter the objective alone, so that
     its plain form is Pyro's. Rows that ``poutine.mask`` leaves out around all sites of a datum are
     no data, and a scale that varies along the data plate there is a weight of the datum; see
-    :mod:`pyro_decomp.rows`.
+    :mod:`pyro_decomp.programs.rows`.
 
     Discrete sites are never drawn: those of the model alone are summed out, those of the guide are
     summed over, and weights apply to what is left. Where the model and the guide both observe a

@@ -13,9 +13,9 @@ from pyro_decomp.aggregate_posterior.estimators import check_estimator
 from pyro_decomp.aggregate_posterior.families import is_factorised, stripped
 from pyro_decomp.elbo.base import TermsELBO
 from pyro_decomp.errors import ModelError
-from pyro_decomp.rows import unmasked
-from pyro_decomp.sites import plate_dims
-from pyro_decomp.traces import OwnSamples, TracePair
+from pyro_decomp.programs.rows import unmasked
+from pyro_decomp.programs.sites import plate_dims
+from pyro_decomp.programs.traces import OwnSamples, TracePair
 
 
 @dataclass(frozen=True)

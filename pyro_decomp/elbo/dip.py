@@ -12,7 +12,7 @@ from pyro_decomp.divergences.moments import (
     off_diagonal_penalty,
 )
 from pyro_decomp.elbo.base import TermsELBO
-from pyro_decomp.traces import TracePair
+from pyro_decomp.programs.traces import TracePair
 
 
 class DIPELBO(TermsELBO):

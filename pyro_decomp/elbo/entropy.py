@@ -7,8 +7,8 @@ from torch import Tensor, distributions
 
 from pyro_decomp import arguments
 from pyro_decomp.elbo.base import TermsELBO
-from pyro_decomp.rows import unmasked
-from pyro_decomp.traces import TracePair
+from pyro_decomp.programs.rows import unmasked
+from pyro_decomp.programs.traces import TracePair
 
 ENTROPY_OF_UNIT_NORMAL = (1 + math.log(2 * math.pi)) / 2  # per dimension, in nats
 

@@ -7,11 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp import arguments
-from pyro_decomp.auxiliary import Auxiliary, OptimizerFactory
-from pyro_decomp.density_ratio import check_discriminator, classification_loss, log_ratio
+from pyro_decomp.divergences.auxiliary import Auxiliary, OptimizerFactory
 from pyro_decomp.divergences.base import require_equal_weights
+from pyro_decomp.divergences.density_ratio import (
+    check_discriminator,
+    classification_loss,
+    log_ratio,
+)
 from pyro_decomp.elbo.base import TermsELBO
-from pyro_decomp.traces import TracePair
+from pyro_decomp.programs.traces import TracePair
 
 PUBLISHED_OPTIMIZER = partial(torch.optim.Adam, lr=1e-4, betas=(0.5, 0.9), fused=True)
 
@@ -73,7 +77,7 @@ class FactorELBO(TermsELBO):
         >>> import pyro, pyro.distributions as dist
         >>> from pyro.infer import SVI
         >>> from pyro_decomp import VAE
-        >>> from pyro_decomp.auxiliary import guide_codes
+        >>> from pyro_decomp.divergences.auxiliary import guide_codes
         >>> from pyro_decomp.networks import Discriminator, MLPDecoder, MLPEncoder
         >>> def prior():
         ...     return pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))

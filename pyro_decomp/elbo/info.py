@@ -6,7 +6,7 @@ from pyro_decomp import arguments
 from pyro_decomp.divergences.base import Divergence
 from pyro_decomp.divergences.mmd import MMD
 from pyro_decomp.elbo.base import TermsELBO
-from pyro_decomp.traces import TracePair
+from pyro_decomp.programs.traces import TracePair
 
 
 class InfoELBO(TermsELBO):

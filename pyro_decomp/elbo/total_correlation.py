@@ -5,7 +5,7 @@ from torch import Tensor
 from pyro_decomp import arguments
 from pyro_decomp.aggregate_posterior import Estimator
 from pyro_decomp.elbo.decomposition import DecomposedELBO
-from pyro_decomp.traces import TracePair
+from pyro_decomp.programs.traces import TracePair
 
 
 class TotalCorrelationELBO(DecomposedELBO):

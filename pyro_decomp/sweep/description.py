@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pyro_decomp.errors import RunError
-from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.sweep.grid import Grid
 from pyro_decomp.sweep.naming import plain
+from pyro_decomp.training.experiment_file import ExperimentFile
 
 NAME = "sweep.json"
 KEYS = {"values", "defaults", "seeds", "source", "source_file", "source_sha256"}

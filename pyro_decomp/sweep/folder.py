@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from pyro_decomp.errors import RunError
-from pyro_decomp.run_folder import write_atomically
 from pyro_decomp.sweep.description import NAME, check_extends, described_grid, read_description
+from pyro_decomp.training.run_folder import write_atomically
 
 PICTURES = ("trade_off.png", "boxes.png", "scatter.png")
 

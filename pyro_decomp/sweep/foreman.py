@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from pyro_decomp.ensemble.members import Item, Member
+from pyro_decomp.sweep.ensemble.members import Item, Member
 from pyro_decomp.sweep.jobs import Advance, Job
 from pyro_decomp.sweep.journal import Journal, Record
 from pyro_decomp.sweep.progress import SweepProgress

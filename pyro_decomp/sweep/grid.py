@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyro_decomp.arguments import LARGEST_SEED
-from pyro_decomp.ensemble.members import Member
 from pyro_decomp.errors import ExperimentError
-from pyro_decomp.experiment_file import ExperimentFile
-from pyro_decomp.settings import UnsupportedAnnotationError, conform
+from pyro_decomp.sweep.ensemble.members import Member
 from pyro_decomp.sweep.naming import member_name, value_text
 from pyro_decomp.sweep.words import split_values, unquoted
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.settings import UnsupportedAnnotationError, conform
 
 MOST_MEMBERS = 100_000
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from pyro_decomp.interruption import Interrupted
 from pyro_decomp.sweep.jobs import Job
 from pyro_decomp.sweep.worker_process import Do
 from pyro_decomp.sweep.workers import Listener
-from pyro_decomp.user_code import sentence
+from pyro_decomp.training.interruption import Interrupted
+from pyro_decomp.training.user_code import sentence
 
 START_SECONDS = 6.0  # until a worker has imported torch and Pyro and taken a first step
 TRIAL_SECONDS = 2.0  # of work, until its rate tells how long the rest takes

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from pyro_decomp.ensemble.members import Item, Outcome
-from pyro_decomp.experiment_file import ExperimentFile
-from pyro_decomp.interruption import Interrupted
+from pyro_decomp.sweep.ensemble.members import Item, Outcome
 from pyro_decomp.sweep.journal import Record
 from pyro_decomp.sweep.run_files import flat, last_terms
-from pyro_decomp.user_code import sentence
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.interruption import Interrupted
+from pyro_decomp.training.user_code import sentence
 
 # torch takes seconds to import, and who only waits for workers may do without
 # ruff: noqa: PLC0415
@@ -90,7 +90,7 @@ class Work:
                 tell(self._measured(record))
 
     def _train(self, item: Item, tell: Tell) -> list[Record]:
-        from pyro_decomp.ensemble import train_item
+        from pyro_decomp.sweep.ensemble import train_item
 
         due = 0.0
 
@@ -118,8 +118,8 @@ class Work:
 
     def _measured(self, record: Record) -> Record:
         """The record with what was asked for, or with why that could not be measured."""
-        from pyro_decomp import evaluation
-        from pyro_decomp.run import load
+        from pyro_decomp.analysis import evaluation
+        from pyro_decomp.training.run import load
 
         try:
             run = load(self.out / "members" / record.member, device=self.device)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyro_decomp.ensemble.members import Item
+from pyro_decomp.sweep.ensemble.members import Item
 from pyro_decomp.sweep.grid import Grid
 
 

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Iterable
 
-from pyro_decomp.ensemble.in_progress import interrupted
-from pyro_decomp.ensemble.members import Member
 from pyro_decomp.errors import RunError
-from pyro_decomp.run_folder import RunFolder
+from pyro_decomp.sweep.ensemble.in_progress import interrupted
+from pyro_decomp.sweep.ensemble.members import Member
 from pyro_decomp.sweep.folder import SweepFolder
 from pyro_decomp.sweep.journal import Record
 from pyro_decomp.sweep.run_files import last_terms
+from pyro_decomp.training.run_folder import RunFolder
 
 
 def recovered(folder: SweepFolder, members: Iterable[Member]) -> list[Record]:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from pyro_decomp import arguments, ensemble, evaluation
-from pyro_decomp.ensemble.members import Item, Member
+from pyro_decomp import arguments
+from pyro_decomp.analysis import evaluation
 from pyro_decomp.errors import ExperimentError
-from pyro_decomp.experiment_file import ExperimentFile
-from pyro_decomp.interruption import Interrupted, stop_requests
+from pyro_decomp.sweep import ensemble
 from pyro_decomp.sweep.attempts import attempt
 from pyro_decomp.sweep.description import describe, read_description
+from pyro_decomp.sweep.ensemble.members import Item, Member
 from pyro_decomp.sweep.folder import SweepFolder
 from pyro_decomp.sweep.foreman import Foreman, jobs_left
 from pyro_decomp.sweep.grid import make_grid
@@ -26,6 +26,8 @@ from pyro_decomp.sweep.progress import Plan, SweepInterrupted, SweepProgress
 from pyro_decomp.sweep.recovery import recovered
 from pyro_decomp.sweep.table import read_table
 from pyro_decomp.sweep.workers import Crew
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.interruption import Interrupted, stop_requests
 
 LONG = 5000  # steps of members, together; small networks take about a millisecond each
 

@@ -12,8 +12,8 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
-from pyro_decomp.interruption import Interrupted
-from pyro_decomp.user_code import sentence
+from pyro_decomp.training.interruption import Interrupted
+from pyro_decomp.training.user_code import sentence
 
 J = TypeVar("J")
 

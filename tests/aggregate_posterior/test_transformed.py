@@ -16,7 +16,7 @@ from pyro_decomp.aggregate_posterior.transformed import log_prob_of_pairs
 from pyro_decomp.elbo import BetaELBO, EntropyRegularizedELBO, TermsELBO
 from pyro_decomp.errors import ModelError
 from pyro_decomp.networks import MLPDecoder
-from tests.programs import B, D, K, N, normal_prior
+from tests.example_programs import B, D, K, N, normal_prior
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-10}
 

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from pyro_decomp import Experiment, train
-from pyro_decomp.experiment_file import ExperimentFile
-from pyro_decomp.run import Run
+from pyro_decomp.acceleration.steps import Execution
 from pyro_decomp.seeds import set_seed
-from pyro_decomp.steps import Execution
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.run import Run
 
 PROGRAMS, TABLES = Path(__file__).with_name("programs"), Path(__file__).with_name("tables")
 

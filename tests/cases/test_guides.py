@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from pyro_decomp import evaluate
-from pyro_decomp.annealing import annealed
 from pyro_decomp.distributions import LpNested
+from pyro_decomp.distributions.annealing import annealed
 from pyro_decomp.divergences import ExclusiveKL, InclusiveKL
 from pyro_decomp.elbo import AggregateELBO, BetaELBO, TermsELBO, TotalCorrelationELBO
 from pyro_decomp.errors import ExperimentError, ModelError

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from pyro_decomp import evaluate
+from pyro_decomp.analysis.latents import log_likelihood
 from pyro_decomp.data.batches import Data
 from pyro_decomp.elbo import BetaELBO, TotalCorrelationELBO
-from pyro_decomp.latents import log_likelihood
 from tests.cases.running import build, trained
 from tests.not_yet import rows
 

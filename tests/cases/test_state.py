@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from pyro_decomp import evaluate, load
-from pyro_decomp.interruption import Interrupted
 from pyro_decomp.sweep import read_table, sweep
+from pyro_decomp.training.interruption import Interrupted
 from tests.cases.running import PROGRAMS, trained
 from tests.not_yet import rows
 from tests.refusals import result_or_refusal
-from tests.test_training import files
-from tests.test_training_schedules import interrupt_at
+from tests.training.test_training import files
+from tests.training.test_training_schedules import interrupt_at
 
 KINDS = ["ramp", "stages"]
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from pyro_decomp import evaluate
+from pyro_decomp.analysis.pictures.outputs import drawable
 from pyro_decomp.data.batches import Data
 from pyro_decomp.errors import DecompError
-from pyro_decomp.pictures.outputs import drawable
 from tests.cases.running import build, trained
 from tests.not_yet import rows
 

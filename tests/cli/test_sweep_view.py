@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from pyro_decomp.cli.sweep_view import SweepReporter, plan_lines, progress_pieces
-from pyro_decomp.ensemble.members import Item, Member
 from pyro_decomp.sweep import Plan, SweepProgress
+from pyro_decomp.sweep.ensemble.members import Item, Member
 from pyro_decomp.sweep.grid import Grid
 
 GRID = Grid({"beta": (1.0, 2.0), "alpha": (0.0, 1.0)}, (0, 1, 2), ("alpha", "beta"))

@@ -17,7 +17,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyro_decomp import AggregateELBO, Experiment, evaluate, evaluation, train
+from pyro_decomp import AggregateELBO, Experiment, evaluate, train
+from pyro_decomp.analysis import evaluation
 from pyro_decomp.data.reading import as_data
 from pyro_decomp.data.stored import memory_mapped
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyro_decomp.divergences.base import Divergence
 from pyro_decomp.elbo import AggregateELBO
-from pyro_decomp.traces import TracePair
+from pyro_decomp.programs.traces import TracePair
 
 Program = Callable[[Tensor], Any]
 

@@ -13,8 +13,8 @@ from pyro_decomp import AggregateELBO
 from pyro_decomp.divergences.adversarial import AdversarialDivergence
 from pyro_decomp.errors import ModelError
 from pyro_decomp.networks import Discriminator
-from pyro_decomp.traces import TracePair
-from tests.programs import PROGRAMS, K, vae
+from pyro_decomp.programs.traces import TracePair
+from tests.example_programs import PROGRAMS, K, vae
 
 KINDS = ["kl", "js", "non-saturating"]
 LOC, SCALE = 1.0, 0.7  # of q(z); the prior is N(0, 1)

@@ -11,7 +11,7 @@ from pyro_decomp.divergences.mmd import MMD, DimensionwiseMMD
 from pyro_decomp.divergences.transport import EnergyDistance, SlicedWasserstein
 from pyro_decomp.elbo import AggregateELBO
 from pyro_decomp.errors import ModelError
-from pyro_decomp.traces import TracePair
+from pyro_decomp.programs.traces import TracePair
 from tests.divergences.sites import encoded, evaluate, traced
 
 OF_SAMPLES = [MMD(), DimensionwiseMMD(), EnergyDistance(), SlicedWasserstein(4)]

@@ -24,7 +24,7 @@ from pyro_decomp.divergences import (
     energy_distance,
     mmd,
 )
-from pyro_decomp.traces import TracePair
+from pyro_decomp.programs.traces import TracePair
 from tests.conditional import CONDITIONAL, PRODUCTS, Codes, Conditional, K, N, U, X
 from tests.divergences.sites import evaluate, traced
 

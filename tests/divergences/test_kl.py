@@ -14,7 +14,7 @@ from pyro_decomp.aggregate_posterior import AggregatePosterior
 from pyro_decomp.data import pinwheel
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.errors import ModelError
-from tests.programs import mixture_prior
+from tests.example_programs import mixture_prior
 from tests.statistics import assert_mean
 
 

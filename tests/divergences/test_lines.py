@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from pyro_decomp.capture.recording import record
+from pyro_decomp.acceleration.capture.recording import record
 from pyro_decomp.divergences import grid, lines
 from pyro_decomp.divergences.kernels import RBF, InverseMultiquadratic, Kernel
 from pyro_decomp.divergences.mmd import dimensionwise_mmd

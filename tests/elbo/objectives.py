@@ -32,7 +32,7 @@ from pyro_decomp.elbo import (
     WassersteinELBO,
 )
 from pyro_decomp.networks import Discriminator
-from tests.programs import PROGRAMS, D, K, N, Programs, batch, vae
+from tests.example_programs import PROGRAMS, D, K, N, Programs, batch, vae
 
 # Tracing is the base's own and one row has all the programs; of the others, these tell.
 FEW = (

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pyro_decomp import AggregateELBO, InclusiveKL
-from tests.programs import B, Programs, mixture_prior, vae
+from tests.example_programs import B, Programs, mixture_prior, vae
 
 
 @pytest.fixture

@@ -12,7 +12,17 @@ from pyro_decomp.elbo.annealed import AnnealedPriorELBO
 from pyro_decomp.elbo.base import TermsELBO
 from pyro_decomp.errors import ModelError
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
-from tests.programs import PROGRAMS, B, K, N, Programs, functions, hierarchy, mixture_prior, vae
+from tests.example_programs import (
+    PROGRAMS,
+    B,
+    K,
+    N,
+    Programs,
+    functions,
+    hierarchy,
+    mixture_prior,
+    vae,
+)
 
 
 def test_the_terms_are_those_of_theorem_1() -> None:

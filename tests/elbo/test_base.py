@@ -16,9 +16,18 @@ from torch.distributions import kl_divergence
 
 from pyro_decomp.elbo import DIPELBO, AggregateELBO, BetaELBO, TermsELBO
 from pyro_decomp.errors import ModelError
-from pyro_decomp.traces import TracePair
+from pyro_decomp.programs.traces import TracePair
 from tests.elbo.objectives import OBJECTIVES, Objective
-from tests.programs import PROGRAMS, B, N, Programs, functions, hierarchy, mixture_prior, vae
+from tests.example_programs import (
+    PROGRAMS,
+    B,
+    N,
+    Programs,
+    functions,
+    hierarchy,
+    mixture_prior,
+    vae,
+)
 from tests.statistics import assert_mean
 
 # Pyro's TraceMeanField_ELBO is wrong for these: it does not look at the guide's order, and leaves

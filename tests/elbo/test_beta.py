@@ -7,7 +7,7 @@ from pyro.infer import TraceMeanField_ELBO
 
 from pyro_decomp.elbo import AggregateELBO
 from pyro_decomp.elbo.beta import BetaELBO
-from tests.programs import PROGRAMS, N, global_latent, vae
+from tests.example_programs import PROGRAMS, N, global_latent, vae
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0, 4.0])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pyro_decomp import AggregateELBO
 from pyro_decomp.elbo.capacity import CapacityELBO
-from tests.programs import PROGRAMS, vae
+from tests.example_programs import PROGRAMS, vae
 
 LOCS = torch.tensor([0.0, 1.0, 2.0, 3.0], dtype=torch.double)  # KLs of 0, 0.5, 2 and 4.5 nats
 MEAN_KL = 1.75

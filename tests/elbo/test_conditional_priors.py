@@ -22,7 +22,7 @@ from pyro_decomp.elbo import InfoELBO, TermsELBO
 from pyro_decomp.errors import ModelError
 from tests.conditional import CONDITIONAL, PRODUCTS, WEIGHT, U, X, normal
 from tests.enumerated import ENUMERATED
-from tests.programs import PROGRAMS, Programs
+from tests.example_programs import PROGRAMS, Programs
 from tests.statistics import assert_mean
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}

@@ -12,7 +12,17 @@ from torch import Tensor
 
 from pyro_decomp.elbo.base import Estimate
 from pyro_decomp.elbo.entropy import EntropyRegularizedELBO
-from tests.programs import PROGRAMS, B, K, N, Programs, auxiliary, hierarchy, masked, normal_prior
+from tests.example_programs import (
+    PROGRAMS,
+    B,
+    K,
+    N,
+    Programs,
+    auxiliary,
+    hierarchy,
+    masked,
+    normal_prior,
+)
 from tests.statistics import assert_mean
 
 SCALE = torch.linspace(0.3, 0.9, B * K).reshape(B, K).double()

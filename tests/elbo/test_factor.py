@@ -8,12 +8,12 @@ from pyro.infer import SVI
 from torch import Tensor, nn
 
 from pyro_decomp import AggregateELBO, Experiment
-from pyro_decomp.auxiliary import guide_codes
+from pyro_decomp.divergences.auxiliary import guide_codes
 from pyro_decomp.elbo.factor import FactorELBO, permute_dims
 from pyro_decomp.errors import ModelError
 from pyro_decomp.networks import Discriminator
-from pyro_decomp.state import prepare
-from tests.programs import PROGRAMS, B, D, K, N, Programs, vae
+from pyro_decomp.training.state import prepare
+from tests.example_programs import PROGRAMS, B, D, K, N, Programs, vae
 from tests.statistics import assert_mean
 
 

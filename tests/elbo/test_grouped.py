@@ -11,7 +11,7 @@ from torch import Tensor
 from pyro_decomp.elbo.base import Estimate, TermsELBO
 from pyro_decomp.elbo.grouped import GroupedTotalCorrelationELBO
 from pyro_decomp.elbo.total_correlation import TotalCorrelationELBO
-from tests.programs import D, N, Programs, batch, vae
+from tests.example_programs import D, N, Programs, batch, vae
 
 ALL = {"alpha": 0.5, "between": 3.0, "within": 2.0, "gamma": 1.5}
 ESTIMATORS = ["stratified_averaged", "stratified", "weighted", "batch"]

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from pyro_decomp.acceleration.steps import Execution
 from pyro_decomp.elbo.base import TermsELBO
-from pyro_decomp.experiment import Experiment
 from pyro_decomp.schedules import UnfinishedScheduleWarning
-from pyro_decomp.steps import Execution
-from pyro_decomp.training import train
+from pyro_decomp.training.experiment import Experiment
+from pyro_decomp.training.training import train
 
 PAGE = Path(__file__).parents[2] / "docs" / "objectives.md"
 

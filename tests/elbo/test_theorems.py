@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from pyro_decomp.annealing import GeneralizedNormal, log_normalizer
+from pyro_decomp.distributions.annealing import GeneralizedNormal, log_normalizer
 from pyro_decomp.elbo.annealed import AnnealedPriorELBO
 from pyro_decomp.elbo.base import TermsELBO
 from pyro_decomp.elbo.beta import BetaELBO
 from pyro_decomp.elbo.entropy import EntropyRegularizedELBO
-from tests.programs import PROGRAMS
+from tests.example_programs import PROGRAMS
 from tests.statistics import STANDARD_ERRORS
 
 CLOSE = {"rtol": 0, "atol": 1e-8}

@@ -18,7 +18,18 @@ from pyro_decomp.elbo.base import Estimate
 from pyro_decomp.elbo.total_correlation import TotalCorrelationELBO
 from pyro_decomp.errors import ModelError
 from pyro_decomp.networks import MLPDecoder
-from tests.programs import PROGRAMS, B, D, K, LaplaceEncoder, N, Programs, batch, normal_prior, vae
+from tests.example_programs import (
+    PROGRAMS,
+    B,
+    D,
+    K,
+    LaplaceEncoder,
+    N,
+    Programs,
+    batch,
+    normal_prior,
+    vae,
+)
 from tests.statistics import assert_mean
 
 ESTIMATORS = ["stratified_averaged", "stratified", "weighted", "batch", "exact"]

@@ -11,9 +11,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from pyro_decomp.experiment_file import ExperimentFile
-from pyro_decomp.state import prepare
-from pyro_decomp.training import train
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.state import prepare
+from pyro_decomp.training.training import train
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 OBJECTIVES = (

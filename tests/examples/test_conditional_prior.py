@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from pyro_decomp import evaluate, train
-from pyro_decomp.experiment_file import ExperimentFile
-from pyro_decomp.latents import latents
-from pyro_decomp.run import Run
+from pyro_decomp.analysis.latents import latents
 from pyro_decomp.seeds import set_seed
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.run import Run
 
 FILE = Path(__file__).parents[2] / "examples" / "conditional_prior.py"
 PARTS = ("divergence", "marginal_kl", "dimensionwise_kl", "total_correlation", "elbo")

@@ -13,7 +13,7 @@ from pyro.distributions import Normal
 from typer.testing import CliRunner, Result
 
 from pyro_decomp import load, train
-from tests.test_training_schedules import interrupt_at
+from tests.training.test_training_schedules import interrupt_at
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "pinwheel_figure3.py"
 SMALL_GRID = [[(0.5, 0.0)], [(0.0, 3.0)]]

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from pyro_decomp import load, train
+from pyro_decomp.analysis.evaluation import encode
 from pyro_decomp.data import pinwheel
 from pyro_decomp.elbo import AggregateELBO
-from pyro_decomp.evaluation import encode
-from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.seeds import set_seed
-from pyro_decomp.state import prepare
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.state import prepare
 
 FILE = Path(__file__).parents[2] / "examples" / "pinwheel_mixture.py"
 

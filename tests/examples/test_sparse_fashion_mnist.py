@@ -9,8 +9,8 @@ from pyro_decomp.data import fashion_mnist
 from pyro_decomp.data.mnist import DEBIAN_FOLDER
 from pyro_decomp.divergences import DimensionwiseMMD, InverseMultiquadratic
 from pyro_decomp.errors import DataError
-from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.seeds import set_seed
+from pyro_decomp.training.experiment_file import ExperimentFile
 
 FILE = Path(__file__).parents[2] / "examples" / "sparse_fashion_mnist.py"
 

@@ -14,8 +14,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 from pyro_decomp.elbo import BetaELBO, TotalCorrelationELBO
-from pyro_decomp.experiment_file import ExperimentFile
-from pyro_decomp.training import train
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.training import train
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = {"positions": 4, "hidden": 8}

@@ -7,7 +7,6 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.priors import (
     AnisotropicNormal,
     GaussianMixture,
@@ -18,7 +17,8 @@ from pyro_decomp.priors import (
     StudentT,
 )
 from pyro_decomp.seeds import set_seed
-from pyro_decomp.training import train
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.training import train
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PRIORS = {

@@ -34,7 +34,7 @@ MODULES = (
     "priors",
     "networks",
     "distributions",
-    "annealing",
+    "distributions.annealing",
     "data",
     "metrics",
     "plots",

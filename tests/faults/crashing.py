@@ -19,10 +19,10 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from pyro_decomp import loop, training
-from pyro_decomp.experiment_file import ExperimentFile
-from pyro_decomp.loop import Progress
 from pyro_decomp.seeds import set_seed
+from pyro_decomp.training import loop, training
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.loop import Progress
 
 EVERY, SEED = 5, 3  # steps between checkpoints
 KEPT = "checkpoint.pt", "history.csv"

@@ -25,8 +25,8 @@ import pyro.distributions as dist
 import torch
 
 import pyro_decomp
-import pyro_decomp.evaluation
-import pyro_decomp.pictures
+import pyro_decomp.analysis.evaluation
+import pyro_decomp.analysis.pictures
 from pyro_decomp import data, metrics, networks, priors
 from pyro_decomp.cli import commands, main
 from pyro_decomp.errors import DecompError

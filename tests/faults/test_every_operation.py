@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_survival import SOURCE
+from tests.training.test_survival import SOURCE
 
 pytestmark = pytest.mark.slow
 

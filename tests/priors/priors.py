@@ -15,7 +15,7 @@ from torch.nn.functional import normalize, softplus
 from pyro_decomp import VAE, priors
 from pyro_decomp.distributions import VonMisesFisher
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
-from pyro_decomp.sites import sample_sites
+from pyro_decomp.programs.sites import sample_sites
 
 N, B, IN = 20, 6, 3  # data in all, data in the batch, length of a datum
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pyro_decomp.interruption import Interrupted, stop_requests
+from pyro_decomp.training.interruption import Interrupted, stop_requests
 
 
 def do(job: dict[str, Any], tell: Callable[[Any], None]) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.sweep.description import NAME, describe
 from pyro_decomp.sweep.grid import make_grid
 from pyro_decomp.sweep.journal import Record, journal
+from pyro_decomp.training.experiment_file import ExperimentFile
 
 SOURCE = "def experiment(beta: float = 1, alpha: float = 0.0, name: str = 'a', n: int = 3): ..."
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pyro_decomp.ensemble.members import Item, Member
+from pyro_decomp.sweep.ensemble.members import Item, Member
 from pyro_decomp.sweep.foreman import Foreman, jobs_left
 from pyro_decomp.sweep.jobs import Advance, Job
 from pyro_decomp.sweep.journal import Journal, Record, journal, read_journal

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from pyro_decomp.errors import ExperimentError
-from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.sweep.grid import make_grid, read_values
+from pyro_decomp.training.experiment_file import ExperimentFile
 
 SOURCE = """
 from pathlib import Path

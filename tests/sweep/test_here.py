@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from pyro_decomp.ensemble.members import Item, Member
-from pyro_decomp.interruption import Interrupted
 from pyro_decomp.sweep import here
+from pyro_decomp.sweep.ensemble.members import Item, Member
 from pyro_decomp.sweep.here import START_SECONDS, work_here, worth_workers
 from pyro_decomp.sweep.jobs import Advance, Job
+from pyro_decomp.training.interruption import Interrupted
 
 
 def jobs(count: int, *, together: bool = False) -> deque[Job]:

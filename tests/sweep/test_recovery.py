@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pyro_decomp.ensemble.in_progress import Begun
-from pyro_decomp.ensemble.members import Member
 from pyro_decomp.sweep import sweep
+from pyro_decomp.sweep.ensemble.in_progress import Begun
+from pyro_decomp.sweep.ensemble.members import Member
 from pyro_decomp.sweep.folder import SweepFolder
 from pyro_decomp.sweep.recovery import recovered
 from tests.sweep.files import SOURCE

@@ -11,10 +11,10 @@ import pytest
 
 from pyro_decomp import evaluate, load, train
 from pyro_decomp.errors import DataError, ExperimentError, RunError
-from pyro_decomp.experiment_file import ExperimentFile
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.sweep import Plan, SweepProgress, read_table, sweep
 from pyro_decomp.sweep.folder import as_csv
+from pyro_decomp.training.experiment_file import ExperimentFile
 from tests.sweep.files import SOURCE
 
 OPTIONS: dict[str, Any] = {"out": "out", "way": "processes", "num_workers": 1}

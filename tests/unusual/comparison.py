@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from pyro_decomp import Experiment, train
-from pyro_decomp.ensemble import Member
-from pyro_decomp.ensemble.together import Together
-from pyro_decomp.ensemble.trial import Trial
-from pyro_decomp.experiment_file import ExperimentFile
+from pyro_decomp.acceleration.steps import Execution
 from pyro_decomp.seeds import set_seed
-from pyro_decomp.steps import Execution
+from pyro_decomp.sweep.ensemble import Member
+from pyro_decomp.sweep.ensemble.together import Together
+from pyro_decomp.sweep.ensemble.trial import Trial
+from pyro_decomp.training.experiment_file import ExperimentFile
 
 TRIAL = Path(__file__).with_name("trial.py")
 SEEDS = 11, 12  # of the members of a batch; the first is that of a run alone

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pyro_decomp.native import library
+from pyro_decomp.aggregate_posterior.native import library
 from tests.refusals import result_or_refusal
 from tests.unusual.comparison import SEEDS, assert_same, eager, together, trained
 from tests.unusual.objectives import OBJECTIVES

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from pyro_decomp.capture import CaptureError
+from pyro_decomp.acceleration.capture import CaptureError
+from pyro_decomp.acceleration.fusion import FusionError
+from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.errors import ExperimentError, ModelError
-from pyro_decomp.fusion import FusionError
-from pyro_decomp.native import library
 from tests.unusual.comparison import SEEDS, Result, assert_same, eager, together, trained
 from tests.unusual.programs import PROGRAMS
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from pyro_decomp import load
-from pyro_decomp.ensemble import Item, Member, train_item
-from pyro_decomp.experiment_file import ExperimentFile
-from pyro_decomp.native import library
-from pyro_decomp.steps import choice
+from pyro_decomp.acceleration.steps import choice
+from pyro_decomp.aggregate_posterior.native import library
+from pyro_decomp.sweep.ensemble import Item, Member, train_item
+from pyro_decomp.training.experiment_file import ExperimentFile
 from tests.not_yet import rows
 from tests.refusals import result_or_refusal
 from tests.unusual.comparison import SEEDS, TRIAL, Result, assert_same, eager, flat, trained

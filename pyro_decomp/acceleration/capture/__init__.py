@@ -1,0 +1,11 @@
+"""A training step as one graph of tensors, taken down once from a run of the programs.
+
+Pyro's handlers, the building of distributions and autograd run while the graph is taken down, and
+never again: what is left is arithmetic, which can be replayed, compiled, and run for many members
+of an ensemble at once.
+"""
+
+from pyro_decomp.acceleration.capture.refusal import CaptureError
+from pyro_decomp.acceleration.capture.step_graph import StepGraph, capture
+
+__all__ = ["CaptureError", "StepGraph", "capture"]

@@ -1,0 +1,58 @@
+"""Where networks and Pyro's store keep their tensors."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from pyro_decomp.training.state import State
+
+
+class Place(NamedTuple):
+    """An entry of a dictionary in which a parameter or buffer is kept.
+
+    Attributes:
+        kept: The dictionary.
+        name: The key.
+        path: The name that a network gives it.
+        is_buffer: Whether it is a network's buffer.
+    """
+
+    kept: dict[str, Any]
+    name: str
+    path: str
+    is_buffer: bool
+
+    @property
+    def tensor(self) -> Tensor:
+        """What is there now."""
+        tensor: Tensor = self.kept[self.name]
+        return tensor
+
+    def put(self, tensor: Tensor) -> None:
+        """Keep another tensor there."""
+        self.kept[self.name] = tensor
+
+
+def places_of(state: State) -> Iterator[Place]:
+    """Those of all parameters and buffers of the networks, then of what Pyro's store trains."""
+    for path, part in parts_of(state):
+        for is_buffer, kept in ((False, part._parameters), (True, part._buffers)):
+            for name, tensor in kept.items():
+                if tensor is not None:
+                    yield Place(kept, name, f"{path}.{name}" if path else name, is_buffer)
+    trained = {id(parameter) for parameter in state.parameters.values()}
+    stored: dict[str, Tensor] = state.store._params
+    for name, tensor in stored.items():
+        if id(tensor) in trained:
+            yield Place(stored, name, name, is_buffer=False)
+
+
+def parts_of(state: State) -> Iterator[tuple[str, nn.Module]]:
+    """Every module within the networks once, with the name that its network gives it."""
+    seen: set[nn.Module] = set()
+    for module in state.modules:
+        for path, part in module.named_modules():
+            if part not in seen:
+                seen.add(part)
+                yield path, part

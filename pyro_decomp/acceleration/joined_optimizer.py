@@ -1,0 +1,147 @@
+"""An optimiser's step taken on one vector, while its state stays by parameter."""
+
+import copy
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_decomp.acceleration.optimizers import Update, is_elementwise, is_unobserved
+
+
+def may_be_joined(parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> bool:
+    """Whether an optimiser does the same to one vector as to these parameters, and nobody sees."""
+    first = parameters[0]
+    return (
+        is_elementwise(optimizer)
+        and is_unobserved(optimizer)
+        and len(optimizer.param_groups) == 1
+        and len(own := optimizer.param_groups[0]["params"]) == len(parameters)
+        and all(one is other for one, other in zip(own, parameters, strict=True))
+        and all(p.is_contiguous() and p.dtype == first.dtype for p in parameters)
+        and all(p.device == first.device for p in parameters)
+    )
+
+
+def twin(
+    optimizer: torch.optim.Optimizer, param_groups: list[dict[str, Any]]
+) -> torch.optim.Optimizer:
+    """An optimiser of the same kind that trains other tensors, and keeps nothing of them yet."""
+    other = copy.copy(optimizer)
+    vars(other).update(vars(optimizer))
+    other.state = defaultdict(dict)
+    other.param_groups = param_groups
+    return other
+
+
+class JoinedUpdate:
+    """``optimizer.step()`` on the vector that all its parameters are parts of.
+
+    A twin of the optimiser, with its settings as they are at every step, trains the vector. What
+    the optimiser keeps of a parameter are parts of what the twin keeps of the vector, so that it
+    can be saved, or take its steps itself, at any time.
+
+    Args:
+        optimizer: Elementwise, of parameters that are views of ``vector`` in this order.
+        vector: Has the gradient when this is called.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, vector: Tensor) -> None:
+        self._optimizer = optimizer
+        self._vector = vector
+        self._twin = twin(optimizer, [self._settings()])
+        self._update = Update(self._twin)
+        self._is_shared = False
+
+    def adopt(self) -> bool:
+        """Take over what the optimiser keeps; False if parameters have come differently far."""
+        self._twin.state.clear()
+        self._is_shared = False
+        kept = [self._optimizer.state.get(p, {}) for p in self._parameters()]
+        if not any(kept):
+            return True
+        joined = {name: _joined([each.get(name) for each in kept]) for name in kept[0]}
+        is_alike = all(each.keys() == kept[0].keys() for each in kept)
+        if not is_alike or any(value is _NotJoined for value in joined.values()):
+            return False
+        self._twin.state[self._vector] = joined
+        self.share()
+        return True
+
+    def may_go_on(self) -> bool:
+        """Whether the optimiser is still one whose step can be taken on the vector."""
+        groups = self._optimizer.param_groups
+        return len(groups) == 1 and is_unobserved(self._optimizer)
+
+    def __call__(self) -> None:
+        """Change the vector."""
+        self._twin.param_groups[0] = self._settings()
+        self._update()
+        if not self._is_shared:
+            self.share()
+
+    def share(self) -> None:
+        """Let the optimiser find in its state what the twin has come to."""
+        kept = self._twin.state.get(self._vector, {})
+        each = {name: split(value, self._parameters()) for name, value in kept.items()}
+        for index, parameter in enumerate(self._parameters()):
+            if kept:
+                self._optimizer.state[parameter] = {name: each[name][index] for name in each}
+        self._is_shared = bool(kept)
+
+    def leave(self) -> None:
+        """Let the optimiser take its own steps from here on."""
+        self.share()
+        for kept in self._optimizer.state.values():
+            for name, value in kept.items():
+                if isinstance(value, Tensor) and not value.dim():  # a count that parameters share
+                    kept[name] = value.clone()
+
+    def _parameters(self) -> list[Tensor]:
+        parameters: list[Tensor] = self._optimizer.param_groups[0]["params"]
+        return parameters
+
+    def _settings(self) -> dict[str, Any]:
+        return self._optimizer.param_groups[0] | {"params": [self._vector]}
+
+
+def split(value: Any, parameters: Sequence[Tensor]) -> list[Any]:
+    """What an optimiser keeps of a vector, for each of the parameters that it is made of."""
+    if not isinstance(value, Tensor) or not value.dim():
+        return [value for _ in parameters]
+    parts = value.split([parameter.numel() for parameter in parameters])
+    return [part.view(each.shape) for part, each in zip(parts, parameters, strict=True)]
+
+
+def split_state(state: dict[str, Any], parameters: Sequence[Tensor]) -> dict[str, Any]:
+    """An optimiser's ``state_dict`` of one vector as that of the parameters it is made of."""
+    (group,) = state["param_groups"]
+    kept = state["state"].get(0, {})
+    each = {name: split(value, parameters) for name, value in kept.items()}
+    found = {
+        index: {name: _own(values[index]) for name, values in each.items()}
+        for index in range(len(parameters))
+    }
+    groups = [group | {"params": list(range(len(parameters)))}]
+    return {"state": found if kept else {}, "param_groups": groups}
+
+
+def _own(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+class _NotJoined:
+    """In place of what cannot be one value for all parameters."""
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    first = values[0]
+    if not isinstance(first, Tensor):
+        return first if all(value is None or value == first for value in values) else _NotJoined
+    if not all(isinstance(value, Tensor) for value in values):
+        return _NotJoined
+    if first.dim():
+        return torch.cat([value.flatten() for value in values])
+    return first.clone() if all(torch.equal(value, first) for value in values) else _NotJoined

@@ -1,0 +1,318 @@
+"""What a trained run is worth: its terms, its overlap, its match to the prior, and its codes."""
+
+import json
+import warnings
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from pyro_decomp import arguments
+from pyro_decomp.acceleration.threads import few_threads
+from pyro_decomp.aggregate_posterior import StructuredPosterior
+from pyro_decomp.analysis.components_of_run import components
+from pyro_decomp.analysis.decomposition_of_run import PARTS, decomposition
+from pyro_decomp.analysis.encoded import Encoded, encode, encode_set, spread
+from pyro_decomp.analysis.findings import findings
+from pyro_decomp.analysis.invariants import hold_numbers, hold_scores
+from pyro_decomp.analysis.likelihood_of_run import LOG_PX, check_affordable, log_px_over
+from pyro_decomp.analysis.measured import checkpoint_of, merged
+from pyro_decomp.analysis.quantities import by_itself, keep_finite
+from pyro_decomp.analysis.scores_of_run import OF_FACTORS, SCORES, scores
+from pyro_decomp.data.batches import Data
+from pyro_decomp.errors import DataError, ModelError
+from pyro_decomp.metrics.report import SLOW
+from pyro_decomp.programs.traces import TracePair
+from pyro_decomp.seeds import derive, seeded
+from pyro_decomp.training.data_support import check_data
+from pyro_decomp.training.run import Run
+from pyro_decomp.training.untrained import untrained
+
+__all__ = ["MEASURES", "check_names", "encode", "evaluate", "seeded", "spread", "write_metrics"]
+
+COMPONENTS = "components"
+MEASURES = ("elbo", *PARTS, LOG_PX, COMPONENTS, *SCORES)
+UNTRAINED = "untrained"
+NO_FILE = "the run was trained from Python, so that it cannot be rebuilt"
+DIVERGENCE_STREAM, LOG_PX_STREAM = 1, 2
+
+MIN_SAMPLES, MAX_SAMPLES = 1000, 10_000  # samples of q(z), and of p(z), that are scored
+PAIR_ELEMENTS = 2**31  # dimensions times pairs of sample and datum, if that leaves enough samples
+GUIDE_RUNS = 2**24  # pairs of sample and datum for which a guide of dependent sites is run
+MIN_GUIDE_SAMPLES = 200
+
+
+class LeftOutWarning(UserWarning):
+    """What cannot be measured because of how model and guide are written."""
+
+
+def evaluate(
+    run: Run,
+    *,
+    seed: int = 0,
+    num_importance_samples: int = 1000,
+    only: Collection[str] | None = None,
+    trees: bool = False,
+) -> dict[str, dict[str, Any]]:
+    r"""Measure a run on its training data, and on its test data if it has some.
+
+    Each quantity is measured by itself: one that fails, or is no finite number, is among
+    ``left_out`` with its reason, and so is one that breaks a bound that follows from its
+    definition (:mod:`.invariants`). With the same seed it is the same number whatever
+    else is measured.
+
+    In nats per datum over the whole set, each estimate with a standard error over the data (of the
+    ELBO, its terms and log p(x)) or the samples (of the others) as ``<name>_standard_error``:
+
+    ``elbo``, ``log_likelihood``, ``kl``, ...
+        The plain ELBO and its terms.
+    ``divergence``
+        KL(p || q), its q(z) over the whole set; 10,000 draws from the prior, or fewer
+        where the set is large, but no fewer than 1,000 (200 of a guide whose sites depend on one
+        another, which is run for every pair of draw and datum); 100 per datum of a set of fewer
+        than 100.
+    ``mutual_information``
+        I(x; z) = E[log q(z|x) - log q(z)] under the empirical distribution of the set, at most
+        log N; of about as many samples.
+    ``effective_sharing``
+        exp(log N - I(x; z)): how many of the N data share a code, between 1 and N. No unit.
+    ``marginal_kl``, ``total_correlation``, ``dimensionwise_kl``
+        KL(q(z) || p(z)) and its two parts; see
+        :func:`.decomposition_of_run.decomposition`. Where the prior is given something
+        of the datum there is ``prior_information`` too, and p(z) is the mixture over the set.
+    ``importance_weighted_log_px``
+        log p(x) by importance weighting, over ``importance_weighted_data`` data spread evenly over
+        the set: 400, or fewer where they are large, so it may lie below ``elbo`` by chance; with
+        K = ``importance_weighted_samples``.
+    ``scores``
+        The metrics of :mod:`pyro_decomp.metrics` that the codes and, if the experiment has them,
+        the factors allow, by name; see :func:`.scores_of_run.scores`. Beside each is
+        that of the encoder before training, unless the run was trained from Python.
+    ``components``
+        How much of the data each component of a mixture prior holds, and which are empty or merged:
+        see :func:`.components_of_run.components`. Absent where the prior has none.
+    ``left_out``
+        Why something cannot be measured, by name.
+    ``findings``
+        Of the training data, beside ``elbo``: what the run's numbers say in sentences; see
+        :func:`pyro_decomp.analysis.findings.findings`.
+    ``checkpoint``, ``seeds``
+        Of which state of the run the numbers are, and the seed of each, by name.
+
+    Args:
+        run: The run.
+        seed: Of every draw; the global random generators are left as they were.
+        num_importance_samples: K, draws per datum for log p(x).
+        only: Names among these (``elbo`` stands for its terms too) and the scores'; all by default.
+        trees: Add the score ``dci_trees``, which takes minutes.
+
+    Returns:
+        ``{"train": {...}, "test": {...}}``; ``test`` only if there are test data.
+
+    Raises:
+        DataError: ``only`` has a name that is none of these, or no name; or so many importance
+            samples would take more than an hour.
+    """
+    arguments.annotated(evaluate, locals(), num_importance_samples=1, seed=0)
+    only = None if only is None else set(only)
+    names = _names(only, trees=trees)
+    trial = run.experiment
+    sets = {"train": (run.data, trial.factors), "test": (trial.test_data, trial.test_factors)}
+    metrics = {}
+    checkpoint = checkpoint_of(run)
+    with run.state.program.undisturbed(), torch.no_grad(), few_threads(trial):
+        if LOG_PX in names:
+            check_affordable(run, num_importance_samples)
+        before, why_not = _untrained(run) if names & set(SCORES) else (None, {})
+        for name, (x, factors) in sets.items():
+            if x is not None:
+                wanted = names - OF_FACTORS if factors is None and only is None else names
+                measurement = _Measurement(run, name, Data.of(x), seed)
+                measurement.measure_numbers(wanted, num_importance_samples)
+                if COMPONENTS in wanted:
+                    measurement.measure_components(is_asked=only is not None)
+                measurement.measure_scores(wanted & set(SCORES), factors, before, why_not)
+                metrics[name] = measurement.result(wanted) | {"checkpoint": checkpoint}
+        if "elbo" in names:
+            metrics["train"]["findings"] = findings(run, metrics)
+    return metrics
+
+
+def write_metrics(run: Run, metrics: Mapping[str, Any]) -> Path:
+    """Write ``metrics.json`` into the run's folder and return its path.
+
+    What was measured on the same checkpoint before and is not among ``metrics`` stays. A number
+    that is among its ``left_out`` goes. Nothing of another checkpoint stays, nor of a file that is
+    damaged, with a warning.
+    """
+    before = run.folder.read_metrics()
+    if not before and run.folder.metrics_path.exists():
+        warnings.warn("metrics.json holds no metrics that can be read: written anew", stacklevel=2)
+    return run.folder.write_metrics(merged(before, metrics))
+
+
+def check_names(names: Collection[str]) -> None:
+    """Refuse names of nothing that can be measured.
+
+    Raises:
+        DataError: One is not among :data:`MEASURES`.
+    """
+    for name in names:
+        if name not in MEASURES:
+            raise DataError(f"only: expected names among {', '.join(MEASURES)}, got {name!r}")
+
+
+def _names(only: Collection[str] | None, *, trees: bool) -> set[str]:
+    if only is not None and not only:
+        raise DataError(f"only: expected names among {', '.join(MEASURES)}, got none")
+    check_names(only or ())
+    names = set(MEASURES) - SLOW if only is None else set(only)
+    return names | SLOW if trees else names
+
+
+@dataclass
+class _Measurement:
+    """The quantities of one set of data, each measured by itself."""
+
+    run: Run
+    name: str
+    data: Data
+    seed: int
+    numbers: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    components: dict[str, Any] = field(default_factory=dict)
+    parts: Any = None
+
+    def measure_numbers(self, names: set[str], num_importance_samples: int) -> None:
+        """The ELBO and its terms, the decomposition, and log p(x), as far as they are named."""
+        refused: dict[str, str] = {}
+        if names & {"elbo", LOG_PX}:
+            with by_itself(refused, "log_likelihood"):
+                kind = "data" if self.name == "train" else "test data"
+                trial, modules = self.run.experiment, self.run.state.modules
+                check_data(trial, modules, self.data, kind, is_whole=True)
+        encoded = None
+        densities = [name for name in ("elbo", *PARTS) if name in names]
+        if densities:
+            with by_itself(self.left_out, *densities), seeded(self.seed):
+                size = len(self.data)
+                encoded = encode_set(
+                    self.run, self.data, lambda pair: _num_samples(pair, size), refused=refused
+                )
+        if encoded is not None:
+            self._add_encoded(encoded, names)
+        if LOG_PX in names:
+            with by_itself(self.left_out, LOG_PX), seeded(derive(self.seed, LOG_PX_STREAM)):
+                if refused:
+                    raise ModelError(refused["log_likelihood"])
+                self.numbers |= log_px_over(self.run, self.data, num_importance_samples)
+        keep_finite(self.numbers, self.left_out)
+        if encoded is not None:
+            _hold(encoded, self.numbers, self.left_out)
+
+    def measure_components(self, *, is_asked: bool) -> None:
+        """The components of the prior; most priors have none, which is no fault unless asked."""
+        with by_itself(self.left_out, COMPONENTS):
+            try:
+                found = components(self.run, self.data, seed=self.seed)
+            except ModelError:
+                if is_asked:
+                    raise
+                return
+            json.dumps(found, allow_nan=False)  # refuses what is not finite
+            self.components = {COMPONENTS: found}
+
+    def measure_scores(
+        self,
+        names: set[str],
+        factors: Int[Tensor, "n k"] | None,
+        before: Run | None,
+        why_not: Mapping[str, str],
+    ) -> None:
+        """The metrics of codes that are named.
+
+        Args:
+            names: Of the metrics.
+            factors: Ground truth, a row a datum.
+            before: The run before it was trained.
+            why_not: Why there is none, if so.
+        """
+        if not names:
+            return
+        with by_itself(self.left_out, *sorted(names)), seeded(self.seed):
+            self.scores, left_out = scores(
+                self.run,
+                self.data,
+                factors,
+                parts=self.parts,
+                before=before,
+                only=names,
+                seed=self.seed,
+            )
+            self.left_out |= left_out
+        hold_scores(self.scores, self.left_out)
+        if self.scores:
+            self.left_out |= why_not
+
+    def result(self, names: set[str]) -> dict[str, Any]:
+        """What was found, in JSON's types."""
+        return {
+            **self.numbers,
+            **self.components,
+            "scores": self.scores,
+            "left_out": self.left_out,
+            "seeds": {name: self.seed for name in MEASURES if name in names},
+        }
+
+    def _add_encoded(self, encoded: Encoded, names: set[str]) -> None:
+        self.parts = encoded.parts or None
+        if "elbo" in names:
+            self.numbers |= encoded.terms
+            self.left_out |= encoded.left_out
+        for some, stream in (({"divergence"}, DIVERGENCE_STREAM), ({*PARTS} - {"divergence"}, 0)):
+            with seeded(derive(self.seed, stream)):
+                found, left_out = decomposition(encoded, encoded.num_samples, names & some)
+            self.numbers |= found
+            self.left_out |= left_out
+        named = [name for name in PARTS if name in names] if encoded.reason else []
+        if named:
+            verb = "is" if len(named) == 1 else "are"
+            sentence = f"{', '.join(named)} {verb} left out: {encoded.reason}"
+            warnings.warn(sentence, LeftOutWarning, stacklevel=4)
+
+
+def _untrained(run: Run) -> tuple[Run | None, dict[str, str]]:
+    """The run before it was trained, or why there is none."""
+    why_not: dict[str, str] = {}
+    before = None
+    with by_itself(why_not, UNTRAINED):
+        before = untrained(run)
+    if before is None and not why_not:
+        why_not[UNTRAINED] = NO_FILE
+    return before, why_not
+
+
+def _hold(encoded: Encoded, numbers: dict[str, float], left_out: dict[str, str]) -> None:
+    first = encoded.first
+    hold_numbers(
+        numbers,
+        left_out,
+        size=encoded.size,
+        log_size=encoded.log_size,
+        num_dims=encoded.samples[0].codes.shape[1] if encoded.samples else 1,
+        has_plain_kl=not (encoded.reason or first.auxiliaries or first.rows.irregular),
+    )
+
+
+def _num_samples(pair: TracePair, size: int) -> int:
+    """How many samples of q(z) can be scored over a set in a time that a person waits."""
+    if pair.is_structured or isinstance(pair.aggregate_prior, StructuredPosterior):
+        return min(max(GUIDE_RUNS // size, MIN_GUIDE_SAMPLES), MAX_SAMPLES)
+    latents = (pair.guide.nodes[name]["fn"] for name in pair.latents)
+    latent_dim = max(1, sum(fn.shape().numel() for fn in latents) // pair.batch_size)
+    return min(max(PAIR_ELEMENTS // (size * latent_dim), MIN_SAMPLES), MAX_SAMPLES)

@@ -1,0 +1,74 @@
+"""All of a run's pictures, to its folder."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from pyro_decomp import plots
+from pyro_decomp.analysis.pictures import classes, factors, latent_plane, outputs, traversals
+from pyro_decomp.analysis.pictures.scene import Scene
+from pyro_decomp.analysis.quantities import by_itself
+from pyro_decomp.seeds import seeded
+from pyro_decomp.training.run import Run
+
+Picture = Figure | np.ndarray
+
+
+def draw(run: Run, *, seed: int = 0) -> list[Path]:
+    """Draw the pictures that a run allows into ``plots/``.
+
+    Those of docs/run_folder.md: terms over the steps, reconstructions, draws of the prior and
+    traversals of every run with data that can be drawn; densities of two latents; and what the
+    ground-truth factors allow. Each is drawn by itself: one that cannot be is left out with a
+    warning that says why.
+
+    Args:
+        run: The run.
+        seed: Of everything random; the global random generators are left as they were.
+
+    Returns:
+        The files, in the order of drawing.
+    """
+    run.folder.plots_path.mkdir(exist_ok=True)
+    paths: list[Path] = []
+    left_out: dict[str, str] = {}
+    with seeded(seed), torch.no_grad():
+        for name, drawn in _pictures(run, seed).items():
+            with by_itself(left_out, name):
+                picture, path = drawn(), run.folder.plots_path / name
+                if isinstance(picture, Figure):
+                    plots.save(picture, path)
+                elif picture is not None:
+                    plots.save_animation(picture, path)
+                paths += [] if picture is None else [path]
+    for reason in dict.fromkeys(left_out.values()):
+        names = [name for name, why in left_out.items() if why == reason]
+        verb = "is" if len(names) == 1 else "are"
+        warnings.warn(f"{', '.join(names)} {verb} not drawn: {reason}", stacklevel=2)
+    return paths
+
+
+def _pictures(run: Run, seed: int) -> Mapping[str, Callable[[], Picture | None]]:
+    """How each picture is drawn, by its file's name; it is None where the run does not allow it."""
+    scene = cache(lambda: Scene(run, seed))
+    grid = cache(lambda: latent_plane.grid_of(scene()))
+    moved = cache(lambda: traversals.moved_in(scene()))
+    known = cache(lambda: factors.Known.of(scene()))
+    return {
+        "terms.png": lambda: plots.terms_over_steps(run.history) if run.history else None,
+        "reconstructions.png": lambda: outputs.reconstructions(scene()),
+        "prior_samples.png": lambda: outputs.prior_samples(scene()),
+        "aggregate_posterior.png": lambda: latent_plane.aggregate_posterior(grid()),
+        "encodings.png": lambda: latent_plane.encodings(scene(), grid()),
+        "traversals.png": lambda: traversals.still(moved()),
+        "traversals.gif": lambda: traversals.moving(moved()),
+        "mutual_information.png": lambda: factors.mutual_information(scene(), known()),
+        "codes_against_factors.png": lambda: factors.codes_against_factors(scene(), known()),
+        "code_magnitudes.png": lambda: classes.code_magnitudes(scene(), known()),
+        "active_dimensions.png": lambda: classes.active_dimensions(scene(), known()),
+    }

@@ -1,6 +1,0 @@
-"""Captured graphs of small tensors as C: few loops, no allocations, one call a step."""
-
-from pyro_decomp.fusion.program import Program
-from pyro_decomp.fusion.refusal import FusionError
-
-__all__ = ["FusionError", "Program"]

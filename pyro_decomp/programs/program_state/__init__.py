@@ -1,0 +1,13 @@
+"""The plain Python state that programs reach: seen, taken back, and kept in checkpoints.
+
+Networks' parameters and buffers, and what Pyro's param store holds, are carried by
+:class:`.State`. What else programs keep between runs is here: a counter in an
+attribute, a list in a closure, a global, an iterator, a generator of random numbers, a tensor.
+"""
+
+from pyro_decomp.programs.program_state.fingerprint import Fingerprint
+from pyro_decomp.programs.program_state.program_state import ProgramState, undisturbed
+from pyro_decomp.programs.program_state.repeated_runs import RepeatedRuns
+from pyro_decomp.programs.program_state.snapshot import Snapshot
+
+__all__ = ["Fingerprint", "ProgramState", "RepeatedRuns", "Snapshot", "undisturbed"]

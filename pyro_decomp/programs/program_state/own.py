@@ -1,0 +1,228 @@
+"""What a thing holds itself, without the things in it, as something that can be compared."""
+
+import io
+import itertools
+import warnings
+from array import array
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from itertools import islice
+from types import FunctionType, GeneratorType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pyro_decomp.programs.program_state.random_numbers import is_random_kind, numbers_of, state_of
+from pyro_decomp.programs.reachable import END, LIBRARIES, MANY, PLAIN, ByType
+
+SMALL_TENSOR = 4096  # numbers; of a larger one, which it is and how often it was written to
+SMALL_ARRAY = 1 << 18  # bytes; of a larger one, every so manieth number
+BUFFERS = (array, bytearray)  # of plain numbers, that can be written to
+CONTAINERS = (list, tuple, deque, set, frozenset, dict)
+_EMPTY: list[Any] = [[], (), {}, set(), "", "é", b"", range(1), range(1 << 70), deque()]
+_EMPTY += [{}.values(), {}.items()]
+_REVERSIBLE: list[Any] = [[], (), {}, range(1), deque()]
+_ITERATORS = frozenset(
+    {
+        *(type(iter(each)) for each in _EMPTY),
+        *(type(reversed(each)) for each in _REVERSIBLE),
+        *(enumerate, zip, map, filter, type(iter(int, 1))),
+        *(each for each in vars(itertools).values() if isinstance(each, type)),
+    }
+)
+_IMMUTABLE = (
+    *(np.generic, np.dtype, torch.dtype, torch.device, torch.Size, torch.layout),
+    *(range, slice, torch.memory_format, type(...), type(NotImplemented)),
+)
+_COMPARED_BY_VALUE = {"datetime", "decimal", "fractions", "uuid", "pathlib", "re", "ipaddress"}
+
+
+class TensorMark:
+    """Which tensor there is, and what is in it as far as that costs little.
+
+    Tensors of few numbers are the same if their numbers are; others, if they are one object that
+    was not written to.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.kind = (tensor.dtype, tensor.shape, tensor.requires_grad)
+        self.content = small_content(tensor)
+        self.tensor, self.version = tensor, version_of(tensor)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TensorMark) or self.kind != other.kind:
+            return False
+        if self.content is not None and other.content is not None:
+            return self.content == other.content
+        return self.tensor is other.tensor and self.version == other.version
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class _Itself:
+    """An object that nothing is known of but which it is."""
+
+    def __init__(self, thing: Any) -> None:
+        self.thing = thing
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self.thing is other.thing
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def own(thing: Any) -> Any:
+    """What a thing holds itself, to be compared with what it held before; it is not altered."""
+    kind = type(thing)
+    if kind in PLAIN:
+        return (kind, thing) if thing == thing else (kind, "not a number")  # noqa: PLR0124
+    return _readers[kind](thing)
+
+
+def is_flat(thing: Any) -> bool:
+    """Whether a container holds plain values alone, so that they are compared as one."""
+    if not isinstance(thing, CONTAINERS) or len(thing) > MANY or not _is_bare(type(thing)):
+        return False
+    items = thing.values() if isinstance(thing, dict) else thing
+    return all(type(item) in PLAIN for item in items)
+
+
+def is_iterator(thing: Any) -> bool:
+    """Whether a thing is one of Python's own iterators, which tell where they stand."""
+    return type(thing) in _ITERATORS
+
+
+def parts_of_iterator(iterator: Any) -> list[Any]:
+    """What an iterator goes through, and other things that it keeps."""
+    if type(iterator) is itertools.cycle:  # which is replaced as a whole, and has what it keeps
+        return []
+    return [part for part in _reduced(iterator) if type(part) not in PLAIN]
+
+
+def content(tensor: Tensor) -> memoryview:
+    """The bytes of a tensor's numbers, in the order of its indices."""
+    plain = tensor.detach().cpu().contiguous()  # which leaves any stride to an axis of size 1
+    return plain.as_strided([plain.numel()], [1]).view(torch.uint8).numpy().data
+
+
+def small_content(tensor: Tensor) -> bytes | None:
+    """The numbers in a tensor, None if there are many or they cannot be had."""
+    if tensor.numel() > SMALL_TENSOR:
+        return None
+    try:
+        return content(tensor).tobytes()
+    except (RuntimeError, TypeError, ValueError):  # no memory of its own, as under vmap
+        return None
+
+
+def version_of(tensor: Tensor) -> int:
+    """How often a tensor was written to."""
+    try:
+        return tensor._version
+    except RuntimeError:  # made in inference mode
+        return 0
+
+
+def _find_reader(kind: type) -> Callable[[Any], Any]:
+    """How the things of a type are read."""
+    if getattr(kind, "_is_memory_of_programs", False):
+        return lambda thing: kind
+    for types, reader in _READERS:
+        if issubclass(kind, types):
+            return reader
+    if is_random_kind(kind):
+        return lambda generator: numbers_of(state_of(generator))
+    if kind in _ITERATORS:
+        return lambda iterator: (kind, list(map(own, _reduced(iterator))))
+    if kind.__module__.partition(".")[0] in _COMPARED_BY_VALUE:
+        return lambda thing: (kind, str(thing))
+    is_closed = not getattr(kind, "__dictoffset__", 0) and kind.__module__ in LIBRARIES
+    return _Itself if is_closed else lambda thing: kind
+
+
+def _of_container(thing: Any) -> Any:
+    kind, size = type(thing), len(thing)
+    if not is_flat(thing):
+        if size > MANY:
+            ends = (*islice(thing, END), *islice(reversed(thing), END)) if _has_ends(thing) else ()
+            return kind, size, [item for item in ends if type(item) in PLAIN]
+        return kind, size
+    if isinstance(thing, dict):
+        keys = list(thing)
+        return (
+            kind,
+            [k if type(k) in PLAIN else id(k) for k in keys],
+            list(map(own, thing.values())),
+        )
+    if isinstance(thing, set | frozenset):
+        return kind, set(thing)
+    return kind, [item if item == item else "not a number" for item in thing]  # noqa: PLR0124
+
+
+def _has_ends(thing: Any) -> bool:
+    return isinstance(thing, list | tuple | deque | dict)
+
+
+def _is_bare(kind: type) -> bool:
+    """Whether a container has nothing beside its items."""
+    return kind.__module__ in {"builtins", "collections"}
+
+
+def _of_array(array: "np.ndarray[Any, Any]") -> Any:
+    kind = array.shape, array.dtype
+    if array.dtype.hasobject:
+        return kind, [own(item) if type(item) in PLAIN else id(item) for item in array.flat[:END]]
+    if array.nbytes <= SMALL_ARRAY:
+        return kind, array.tobytes()
+    step = -(-array.size // SMALL_TENSOR)
+    return kind, array.reshape(-1)[::step].tobytes() if array.flags.c_contiguous else _Itself(array)
+
+
+def _of_generator(generator: "GeneratorType[Any, Any, Any]") -> Any:
+    frame = generator.gi_frame
+    if frame is None:
+        return GeneratorType, "finished"
+    plain = {n: own(v) for n, v in frame.f_locals.items() if type(v) in PLAIN}
+    return GeneratorType, frame.f_lasti, plain
+
+
+def _of_file(file: io.IOBase) -> Any:
+    try:
+        if file.closed or file.writable() or not file.seekable():
+            return type(file)
+        return type(file), file.tell()
+    except (OSError, ValueError):
+        return type(file)
+
+
+def _of_network(network: nn.Module) -> Any:
+    return type(network)
+
+
+def _reduced(iterator: Any) -> list[Any]:
+    """What an iterator would be pickled as, without advancing it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            _, *rest = iterator.__reduce__()
+        except TypeError:
+            return [repr(iterator)]
+    return [part for each in rest for part in (each if isinstance(each, tuple) else [each])]
+
+
+_READERS: list[tuple[Any, Callable[[Any], Any]]] = [
+    (Tensor, TensorMark),
+    (np.ndarray, _of_array),
+    (BUFFERS, lambda thing: (type(thing), bytes(thing))),
+    (_IMMUTABLE, lambda thing: (type(thing), str(thing))),
+    (nn.Module, _of_network),
+    (CONTAINERS, _of_container),
+    (FunctionType, lambda function: id(function.__code__)),
+    ((type, ModuleType, Enum), id),
+    (GeneratorType, _of_generator),
+    (io.IOBase, _of_file),
+]
+_readers = ByType(_find_reader)

@@ -1,0 +1,244 @@
+"""What programs keep in Python between their runs: one object for all of it."""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import _lru_cache_wrapper, wraps
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.utils._python_dispatch import _disable_current_modes
+
+from pyro_decomp.programs.modules import find_modules, tensors_kept
+from pyro_decomp.programs.program_state.fingerprint import Fingerprint
+from pyro_decomp.programs.program_state.kept_values import UnkeptError, encoded, memory_of, put
+from pyro_decomp.programs.program_state.random_numbers import numbers_of, state_of
+from pyro_decomp.programs.program_state.snapshot import Snapshot
+from pyro_decomp.programs.program_state.walk import Node, walk
+from pyro_decomp.programs.reachable import PLAIN
+from pyro_decomp.seeds import random_state, set_random_state
+
+T = TypeVar("T")
+Program = Callable[..., Any]
+
+
+class ProgramState:
+    """The plain Python state that some programs reach.
+
+    Attributes, closure variables, globals that functions name, defaults and attributes of
+    functions, attributes of the user's classes, items of containers, iterators, generators of
+    random numbers, and tensors and arrays that nothing else carries. It is named by dotted paths
+    from the roots; a bound method's root stands for its owner, so that ``model.prior.scale`` is
+    ``vae.prior.scale`` where ``model`` is ``vae.model``.
+
+    Looking alters nothing: no iterator is advanced, no attribute is asked for.
+
+    Args:
+        networks: Whose parameters and buffers are carried elsewhere, with all their submodules.
+        tensors: Others that are carried elsewhere, such as those of Pyro's param store.
+        **roots: What to start from, by name: ``model=``, ``guide=``, ``elbo=``.
+
+    Attributes:
+        moving: What every run of the programs moves, as :meth:`look` found it.
+    """
+
+    _is_memory_of_programs = True
+
+    def __init__(
+        self, networks: Iterable[nn.Module] = (), tensors: Iterable[Tensor] = (), **roots: Any
+    ) -> None:
+        self.roots: Mapping[str, Any] = roots
+        self._networks = list(networks)
+        self._tensors = list(tensors)
+        self.moving: dict[str, str] = {}
+        self._made = self.fingerprint()
+
+    def carry(self, tensors: Iterable[Tensor]) -> None:
+        """Leave out further tensors that are carried elsewhere; what there is now is the start."""
+        self._tensors += tensors
+        self._made = self.fingerprint()
+
+    def fingerprint(self) -> Fingerprint:
+        """What there is now, to be compared; it takes 0.1 to 1 ms."""
+        with _disable_current_modes():
+            return Fingerprint(self._nodes())
+
+    def moved_by(self, run: Callable[[], Any]) -> dict[str, str]:
+        """What a run of the programs moves; :meth:`Fingerprint.difference` tells the form.
+
+        The global generators of Python and numpy are among it as "generator". The first run of
+        programs may fill caches: run them once before.
+
+        Args:
+            run: Runs the programs; what it moves stays moved.
+        """
+        before, numbers = self.fingerprint(), _global_numbers()
+        run()
+        moved = before.difference(self.fingerprint())
+        after = _global_numbers()
+        return moved | {name: "generator" for name in numbers if numbers[name] != after[name]}
+
+    def keep(self) -> Snapshot:
+        """What there is now, for :meth:`put_back`."""
+        with _disable_current_modes():
+            return Snapshot(self._nodes())
+
+    def put_back(self, snapshot: Snapshot) -> list[str]:
+        """Make everything as it was when it was kept, in the objects that held it then.
+
+        Returns:
+            Paths of what moved and could not be put back, such as a generator function's place.
+        """
+        with _disable_current_modes():
+            return snapshot.put_back()
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Put everything back afterwards: this state, tensors of networks, random generators."""
+        kept, generators = self.keep(), random_state()
+        with tensors_kept(self._networks):
+            try:
+                yield
+            finally:
+                self.put_back(kept)
+                set_random_state(generators)
+
+    def look(self, run: Callable[[], T]) -> T:
+        """Run the programs until it is known what every run moves, and put that back.
+
+        What they make in their first run alone, such as a cache, is there from now on and counts as
+        what there was when this object was made; unless that run writes to networks as no other
+        does, as where numbers are taken from the first batch: then the first step is to do so.
+
+        Args:
+            run: Runs the programs.
+        """
+        kept, numbers, tensors = self.keep(), _global_numbers(), self._tensors_of_networks()
+        before = self.fingerprint()
+        result = run()
+        if before != self.fingerprint() or numbers != _global_numbers():
+            after, written = self._tensors_of_networks(), set()
+            try:
+                self.moving = self.moved_by(run)
+                written = _written(tensors, after) - _written(after, self._tensors_of_networks())
+            except Exception:  # in a later stage of the programs, which training will come to
+                self.moving = before.difference(self.fingerprint())
+            if written:
+                self.put_back(kept)
+            else:
+                with _disable_current_modes():
+                    kept.put_back_at(self.moving, self._nodes())
+        self._made = self.fingerprint()
+        return result
+
+    def unmoved(self, program: Program) -> Program:
+        """A program that leaves all this as it was; itself if its runs move nothing."""
+        if set(self.moving.values()) <= {"generator"}:
+            return program
+
+        @wraps(program, updated=())
+        def run(*args: Any, **kwargs: Any) -> Any:
+            kept = self.keep()
+            try:
+                return program(*args, **kwargs)
+            finally:
+                self.put_back(kept)
+
+        return run
+
+    def moved(self) -> dict[str, str]:
+        """What is different from when this object was made."""
+        return self._made.difference(self.fingerprint())
+
+    def values(self) -> tuple[dict[str, Any], list[str]]:
+        """What has moved since this object was made, for a checkpoint.
+
+        Returns:
+            Values by dotted path, in types that ``torch.load(weights_only=True)`` reads; and the
+            paths of what moved and cannot be kept, such as an open iterator.
+        """
+        with _disable_current_modes():
+            nodes = self._nodes()
+            things = {node.path: node.thing for node in nodes if not node.is_part}
+            remembered = {node.path for node in nodes if _is_remembered(node)}
+            values: dict[str, Any] = {}
+            unkept: list[str] = []
+            for path in self._made.difference(Fingerprint(nodes)):
+                if path in remembered:
+                    continue
+                try:
+                    values[path] = encoded(things[path])
+                except (UnkeptError, KeyError):
+                    unkept.append(path)
+            return values, unkept
+
+    def load(self, values: Mapping[str, Any]) -> list[str]:
+        """Put back what :meth:`values` gave, in place where that can be done.
+
+        Returns:
+            Paths that the programs do not have.
+        """
+        missing = []
+        of_networks = [t for each in self._networks for t in (*each.parameters(), *each.buffers())]
+        carried = {memory_of(t) for t in of_networks if not is_lazy(t)}
+        with _disable_current_modes():
+            for path, value in values.items():
+                nodes = {node.path: node for node in reversed(self._nodes())}
+                is_known = path in nodes or path in self.moving
+                if not is_known or not put(nodes, path, value, carried):
+                    missing.append(path)
+        return missing
+
+    def _tensors_of_networks(self) -> dict[str, Tensor]:
+        """The numbers in parameters and buffers, by name."""
+        networks = enumerate(self._networks)
+        return {
+            f"{index}.{name}": tensor.detach().clone()
+            for index, network in networks
+            for name, tensor in (*network.named_parameters(), *network.named_buffers())
+            if not is_lazy(tensor)
+        }
+
+    def _nodes(self) -> list[Node]:
+        parts = [part for network in self._networks for part in network.modules()]
+        tensors = {id(tensor) for tensor in self._tensors}
+        for part in parts:
+            tensors.update(map(id, part._parameters.values()), map(id, part._buffers.values()))
+        tensors.discard(id(None))
+        return list(walk(self.roots, frozenset(map(id, parts)), tensors))
+
+
+@contextmanager
+def undisturbed(programs: Iterable[Any] = ()) -> Iterator[None]:
+    """Put back afterwards what runs of programs move, and every global random generator.
+
+    Args:
+        programs: Models, guides, and networks themselves: their tensors, such as BatchNorm's
+            statistics, and the plain Python state that they reach.
+    """
+    roots = {f"program_{index}": program for index, program in enumerate(programs)}
+    with ProgramState(find_modules(roots.values()), **roots).undisturbed():
+        yield
+
+
+def _written(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> set[str]:
+    """Which tensors are there at both moments with other numbers."""
+    both = before.keys() & after.keys()
+    return {name for name in both if not torch.equal(before[name], after[name])}
+
+
+def _is_remembered(node: Node) -> bool:
+    """Whether it is a plain result that a cached function computes again where it is missing."""
+    is_cached = node.slot is not None and isinstance(node.slot.owner, _lru_cache_wrapper)
+    return is_cached and type(node.thing) in PLAIN
+
+
+def _global_numbers() -> dict[str, Any]:
+    """The state of the global generators that are not torch's."""
+    return {
+        "random": random.getstate(),
+        "numpy.random": numbers_of(state_of(np.random.mtrand._rand)),
+    }

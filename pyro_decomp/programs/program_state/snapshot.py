@@ -1,0 +1,413 @@
+"""What programs keep at one moment, so that it can be put back."""
+
+import copy
+import itertools
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
+from contextlib import suppress
+from contextvars import ContextVar
+from functools import partial
+from io import IOBase
+from types import CellType, FunctionType, GeneratorType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pyro_decomp.programs.program_state.own import (
+    BUFFERS,
+    is_iterator,
+    own,
+    parts_of_iterator,
+    version_of,
+)
+from pyro_decomp.programs.program_state.random_numbers import is_random, set_state_of, state_of
+from pyro_decomp.programs.program_state.walk import Node
+from pyro_decomp.programs.reachable import (
+    HOOKS,
+    MODULE_INSIDE,
+    PLAIN,
+    attributes_of,
+    in_slots,
+    is_library,
+    is_open,
+    named,
+    remembered,
+)
+
+LARGE = 10_000_000  # numbers; a larger tensor or array is not copied
+
+Restore = Callable[[], bool]
+"""Puts one thing back; whether that could be done, or nothing was different."""
+_ABSENT = object()
+
+
+class Snapshot:
+    """What programs keep, and how it is put back in place.
+
+    Args:
+        nodes: Everything that they reach.
+    """
+
+    _is_memory_of_programs = True
+
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        self._restores: list[tuple[str, Restore]] = []
+        self._places: dict[str, Node] = {}
+        iterators: dict[int, list[Node]] = {}
+        for node in nodes:
+            if not node.is_part:
+                self._places[node.path] = node
+            if type(node.thing) in PLAIN:
+                continue
+            if is_iterator(node.thing):
+                iterators.setdefault(id(node.thing), []).append(node)
+                continue
+            self._restores += [(node.path, restore) for restore in _restores(node.thing)]
+        for same in reversed(iterators.values()):  # inner ones first, and last of all things
+            self._restores.append((same[0].path, _iterator(same)))
+
+    def put_back(self) -> list[str]:
+        """Put everything back, in the objects that held it.
+
+        Returns:
+            Paths of what was different and could not be put back.
+        """
+        return list(dict.fromkeys(path for path, restore in self._restores if not restore()))
+
+    def put_back_at(self, paths: Collection[str], nodes: Iterable[Node]) -> list[str]:
+        """Put back what is at some paths alone; see :meth:`put_back`.
+
+        Args:
+            paths: Which; what is inside of them is put back too.
+            nodes: Everything that the programs reach now.
+        """
+        now = {node.path: node for node in nodes if not node.is_part}
+        unable = []
+        for path in paths:
+            self._put_in_place(path, now)
+        inside = tuple(f"{path}." for path in paths)
+        for path, restore in self._restores:
+            if (path in paths or path.startswith(inside)) and not restore():
+                unable.append(path)
+        return list(dict.fromkeys(unable))
+
+    def _put_in_place(self, path: str, now: Mapping[str, Node]) -> None:
+        """Put back what was at a path, or the outermost thing around it that was replaced."""
+        for place in _around(path):
+            before, after = self._places.get(place), now.get(place)
+            if before is None or after is None or before.thing is after.thing:
+                continue
+            if before.slot is not None and before.slot.set is not None:
+                before.slot.set(before.thing)
+                return
+        before, after = self._places.get(path), now.get(path)
+        slot = after.slot if after is not None else before.slot if before is not None else None
+        if slot is None:
+            return
+        if before is None and slot.access.empty is not None:
+            slot.access.empty(slot.owner, slot.key)
+        elif before is not None and slot.set is not None:  # of an object, maybe, not of its class
+            slot.set(before.thing)
+
+
+def _around(path: str) -> Iterator[str]:
+    """The paths of the things that the thing at a path is in, the outermost first."""
+    end = path.find(".")
+    while end > 0:
+        yield path[:end]
+        end = path.find(".", end + 1)
+
+
+def _restores(thing: Any) -> Iterable[Restore]:
+    """How what a thing holds itself is put back."""
+    if isinstance(thing, Tensor):
+        yield _tensor(thing)
+    elif isinstance(thing, np.ndarray):
+        yield _array(thing)
+    elif isinstance(thing, BUFFERS):
+        yield partial(_refill_buffer, thing, thing[:])
+    elif isinstance(thing, FunctionType):
+        yield from _function(thing)
+    elif isinstance(thing, type):
+        if not is_library(thing.__module__):
+            names = [n for n in vars(thing) if not n.startswith("__")]
+            yield partial(_set_back, thing, {n: vars(thing)[n] for n in names})
+    elif isinstance(thing, ModuleType):
+        return
+    elif isinstance(thing, ContextVar):
+        yield partial(_set_back_context, thing, _of_context(thing))
+    elif is_random(thing):
+        yield _generator_of_numbers(thing)
+    elif isinstance(thing, GeneratorType | IOBase):
+        before = own(thing)
+        yield lambda: bool(own(thing) == before)
+    elif is_open(type(thing)):
+        yield from _object(thing)
+
+
+def _object(thing: Any) -> Iterable[Restore]:
+    if isinstance(thing, dict):
+        yield partial(_refill_dict, thing, dict(_base(thing).items(thing)))
+    elif isinstance(thing, list):
+        yield partial(_refill_list, thing, list(thing))
+    elif isinstance(thing, deque):
+        yield partial(_refill_deque, thing, list(thing))
+    elif isinstance(thing, set):
+        yield partial(_refill_set, thing, set(thing))
+    inside = attributes_of(thing)
+    if isinstance(thing, nn.Module):
+        made_of = _made_of(thing)
+        hooks = [(inside[kind], dict(inside[kind])) for kind in HOOKS if kind in inside]
+        yield partial(_set_back_network, thing, made_of, _outside(inside, MODULE_INSIDE), hooks)
+    elif left_out := remembered[type(thing)]:
+        yield partial(_refill_rest, inside, _outside(inside, left_out), left_out)
+    else:
+        yield partial(_refill_dict, inside, dict(inside))
+    found = dict(in_slots(thing))
+    if found:
+        yield partial(_set_back_slots, thing, found)
+
+
+def _outside(inside: dict[str, Any], left_out: Set[str]) -> dict[str, Any]:
+    return {n: v for n, v in inside.items() if n not in left_out}
+
+
+def _function(function: FunctionType) -> Iterable[Restore]:
+    for cell in function.__closure__ or ():
+        yield partial(_refill_cell, cell, _contents(cell))
+    variables = function.__globals__
+    if not is_library(variables.get("__name__")):
+        names, attributes = named(function.__code__)
+        yield partial(_refill_names, variables, {n: variables.get(n, _ABSENT) for n in names})
+        for name in names:
+            module = variables.get(name)
+            if type(module) is ModuleType and not is_library(module.__name__):
+                kept = {a: vars(module).get(a, _ABSENT) for a in attributes}
+                yield partial(_refill_names, vars(module), kept)
+    yield partial(_refill_dict, vars(function), dict(vars(function)))
+
+
+def _contents(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _ABSENT
+
+
+def _refill_cell(cell: CellType, kept: Any) -> bool:
+    if _contents(cell) is not kept:
+        if kept is _ABSENT:
+            del cell.cell_contents
+        else:
+            cell.cell_contents = kept
+    return True
+
+
+def _of_context(variable: "ContextVar[Any]") -> Any:
+    try:
+        return variable.get()
+    except LookupError:
+        return _ABSENT
+
+
+def _set_back_context(variable: "ContextVar[Any]", kept: Any) -> bool:
+    if _of_context(variable) is not kept:
+        if kept is _ABSENT:
+            return False
+        variable.set(kept)
+    return True
+
+
+def _refill_names(variables: dict[str, Any], kept: dict[str, Any]) -> bool:
+    for name, value in kept.items():
+        if variables.get(name, _ABSENT) is value:
+            continue
+        if value is _ABSENT:
+            del variables[name]
+        else:
+            variables[name] = value
+    return True
+
+
+def _base(thing: dict[Any, Any]) -> type[dict[Any, Any]]:
+    """Whose methods change a dictionary, whatever its own class makes of them."""
+    return OrderedDict if isinstance(thing, OrderedDict) else dict
+
+
+def _is_same(now: dict[Any, Any], kept: dict[Any, Any]) -> bool:
+    """Whether two dictionaries have one order and the very same objects."""
+    pairs = zip(_base(now).items(now), kept.items(), strict=False)
+    return len(now) == len(kept) and all(a is c and b is d for (a, b), (c, d) in pairs)
+
+
+def _refill_dict(thing: Any, kept: dict[Any, Any]) -> bool:
+    if not _is_same(thing, kept):
+        base = _base(thing)
+        base.clear(thing)
+        for key, value in kept.items():
+            base.__setitem__(thing, key, value)
+    return True
+
+
+def _refill_list(thing: list[Any], kept: list[Any]) -> bool:
+    if len(thing) != len(kept) or any(a is not b for a, b in zip(thing, kept, strict=True)):
+        list.__setitem__(thing, slice(None), kept)
+    return True
+
+
+def _refill_deque(thing: "deque[Any]", kept: list[Any]) -> bool:
+    if len(thing) != len(kept) or any(a is not b for a, b in zip(thing, kept, strict=True)):
+        deque.clear(thing)
+        deque.extend(thing, kept)
+    return True
+
+
+def _refill_buffer(thing: Any, kept: Any) -> bool:
+    thing[:] = kept
+    return True
+
+
+def _refill_set(thing: set[Any], kept: set[Any]) -> bool:
+    set.clear(thing)
+    set.update(thing, kept)
+    return True
+
+
+def _set_back(kind: type, kept: dict[str, Any]) -> bool:
+    now = dict(vars(kind))
+    for name, value in kept.items():
+        if now.get(name, _ABSENT) is not value:
+            type.__setattr__(kind, name, value)
+    for name in [n for n in now if n not in kept and not n.startswith("__")]:
+        type.__delattr__(kind, name)
+    return True
+
+
+def _set_back_slots(thing: Any, kept: dict[str, Any]) -> bool:
+    now = dict(in_slots(thing))
+    for name, value in kept.items():
+        if now.get(name, _ABSENT) is not value:
+            object.__setattr__(thing, name, value)
+    for name in now.keys() - kept.keys():
+        object.__delattr__(thing, name)
+    return True
+
+
+def _made_of(network: nn.Module) -> tuple[Any, ...]:
+    """What a network is made of, which changes where it is built by its first run."""
+    names = (network._parameters, network._buffers, network._modules)
+    return type(network), [list(each) for each in names], [*map(id, network._modules.values())]
+
+
+def _set_back_network(
+    network: nn.Module,
+    made_of: tuple[Any, ...],
+    kept: dict[str, Any],
+    hooks: Iterable[tuple[Any, dict[Any, Any]]],
+) -> bool:
+    """What torch itself keeps in a network stays, and one that was built since stays as it is."""
+    if _made_of(network) != made_of:
+        return True
+    for registered, before in hooks:
+        _refill_dict(registered, before)
+    return _refill_rest(attributes_of(network), kept, MODULE_INSIDE)
+
+
+def _refill_rest(inside: dict[str, Any], kept: dict[str, Any], left_out: Set[str]) -> bool:
+    if not _is_same(_outside(inside, left_out), kept):
+        for name in _outside(inside, left_out):
+            del inside[name]
+        inside.update(kept)
+    return True
+
+
+def _tensor(tensor: Tensor) -> Restore:
+    is_copied = tensor.numel() <= LARGE and tensor.layout == torch.strided and not tensor.is_meta
+    kept = tensor.detach().clone() if is_copied else None
+    version, needs_gradient = version_of(tensor), tensor.requires_grad
+
+    def restore() -> bool:
+        if tensor.is_leaf and tensor.requires_grad != needs_gradient:
+            tensor.requires_grad_(needs_gradient)
+        if kept is None:
+            return version_of(tensor) == version
+        if tensor.shape != kept.shape:
+            tensor.data = kept.clone()
+        elif version_of(tensor) != version or not torch.equal(tensor, kept):
+            tensor.data.copy_(kept)
+            if not tensor.is_inference():  # it is what it was at that version
+                torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))
+        return True
+
+    return restore
+
+
+def _array(array: "np.ndarray[Any, Any]") -> Restore:
+    if array.size > LARGE or not array.flags.writeable:
+        before = own(array)
+        return lambda: bool(own(array) == before)
+    kept = array.copy()
+
+    def restore() -> bool:
+        array[...] = kept
+        return True
+
+    return restore
+
+
+def _iterator(places: list[Node]) -> Restore:
+    """An iterator goes back, or another that stands where it stood takes its places."""
+    thing = places[0].thing
+    before = own(thing)
+    try:
+        kept = _copy_of(thing)
+    except TypeError:
+        kept = None
+
+    def restore() -> bool:
+        if own(thing) == before:
+            return True
+        with suppress(AttributeError, TypeError):  # in place, unless it came to its end
+            (*_, position) = kept.__reduce__()
+            if not isinstance(thing, itertools.cycle):
+                thing.__setstate__(position)
+            if own(thing) == before:
+                return True
+        writes = [each.slot.set for each in places if each.slot is not None]
+        if kept is None or not writes or None in writes:
+            return False
+        fresh = _copy_of(kept)
+        for write in writes:
+            write(fresh)  # type: ignore[misc]
+        return bool(own(fresh) == before)
+
+    return restore
+
+
+def _copy_of(iterator: Any) -> Any:
+    """Another that stands where it stands.
+
+    Raises:
+        TypeError: It goes through something that cannot be copied.
+    """
+    if not isinstance(iterator, itertools.cycle):
+        return copy.copy(iterator)
+    made_by: Any = iterator.__reduce__()  # a copy would share the iterator and what it saved
+    _, (inner,), (saved, is_first_pass) = made_by
+    if any(is_iterator(part) for part in parts_of_iterator(inner)):
+        raise TypeError("an iterator of iterators")
+    fresh: Any = itertools.cycle(copy.copy(inner))
+    fresh.__setstate__((list(saved), is_first_pass))
+    return fresh
+
+
+def _generator_of_numbers(generator: Any) -> Restore:
+    state = state_of(generator)
+
+    def restore() -> bool:
+        set_state_of(generator, state)
+        return True
+
+    return restore

@@ -1,0 +1,228 @@
+"""Which members train as one computation, and which by themselves."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pyro_decomp.acceleration.capture.compiled import why_not
+from pyro_decomp.acceleration.capture.signature import Signature
+from pyro_decomp.acceleration.fusion import FusionError
+from pyro_decomp.aggregate_posterior.native import library
+from pyro_decomp.sweep.ensemble.in_progress import interrupted
+from pyro_decomp.sweep.ensemble.members import Item, Member
+from pyro_decomp.sweep.ensemble.together import Together
+from pyro_decomp.sweep.ensemble.trial import Trial, own_numbers
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.user_code import one_line
+
+# Of the largest result of an operation: more members at once, and results leave the cache.
+ELEMENTS = 330_000
+MOST_MEMBERS, FEWEST_MEMBERS = 256, 4
+# Seconds on the 2-core machine that docs/speed.md tells of. Only their ratios matter.
+SAVED_BY_FUSING = 7e-6  # an operation, member and step
+FUSING = 1.0, 5e-3  # once a process, and an operation
+SAVED_BY_COMPILING = 3e-6
+COMPILING = 5.0, 40e-3
+BY_PROGRAMS = 20e-6  # an operation and step of a member alone
+LITTLE_WORK = 8.0  # in all: what trains sooner than processes start, and take a step down
+
+ASKED = "as was asked for"
+BY_SEED = "what the programs compute differs by seed: a constant drawn at random can be a buffer"
+
+
+def plan(
+    source: ExperimentFile,
+    members: Sequence[Member],
+    *,
+    way: str = "auto",
+    num_workers: int = 1,
+    device: str = "cpu",
+    out: Path | None = None,
+) -> list[Item]:
+    """Divide members into items of work.
+
+    Members train together that do the same arithmetic in all but their parameters, numbers of the
+    objective, data and draws; see :mod:`.signature`. An item has as many of them
+    as keep within a processor's cache.
+
+    Args:
+        source: The experiment file.
+        members: Whom to train.
+        way: "batched" trains together all that can be, "processes" none; "auto" all that gain by
+            it, which convolutional networks on a processor do not.
+        num_workers: Processes that there will be.
+        device: Where members are trained.
+        out: The folder of the sweep, whose interrupted items are taken up again as they were.
+
+    Returns:
+        Items, those that take longest first.
+    """
+    if way == "processes":
+        return [Item((member,), together=False, why=ASKED) for member in members]
+    begun = interrupted(out) if out is not None else []
+    items, by_name = [], {member.name: member for member in members}
+    for names in begun:
+        if all(name in by_name for name in names.members):
+            again = tuple(by_name.pop(name) for name in names.members)
+            items.append(
+                Item(
+                    again,
+                    together=True,
+                    why=names.why,
+                    how=names.how,
+                    numbers=tuple(names.numbers),
+                )
+            )
+    groups = list(_groups(source, list(by_name.values()), device))
+    for group in sorted(groups, key=_cost, reverse=True):
+        items += _divided(group, way, max(1, num_workers // len(groups)), device)
+    return items
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Members of one signature, or that must train alone."""
+
+    members: list[Member]
+    total_steps: int
+    signature: Signature | None
+    why_alone: str = ""
+    numbers: tuple[str, ...] = ()
+    trial: Trial | None = None
+
+    @property
+    def num_operations(self) -> int:
+        """Of a step, with the gradient's, which are about as many."""
+        return 2 * self.signature.num_operations if self.signature else 0
+
+
+def _cost(group: _Group) -> float:
+    """What a member of it costs, in operations; one that trains alone costs most."""
+    return math.inf if group.signature is None else group.signature.num_operations
+
+
+def _groups(source: ExperimentFile, members: list[Member], device: str) -> Iterator[_Group]:
+    by_outline: dict[Any, list[tuple[Trial, list[Member]]]] = defaultdict(list)
+    for same in _by_arguments(members):
+        try:
+            trial = Trial.of(source, same[0], device)
+        except Exception:  # it is told of when the member is trained
+            yield _Group(same, 0, None, "it fails")
+            continue
+        by_outline[trial.outline()].append((trial, same))
+    for found in by_outline.values():
+        weights = own_numbers([trial for trial, _ in found])
+        by_signature: dict[str, _Group] = {}
+        for trial, same in found:
+            steps = trial.experiment.total_steps
+            if reason := trial.why_alone():
+                yield _Group(same, steps, None, reason)
+                continue
+            try:
+                signature = trial.signature(weights)
+            except Exception as error:  # whatever it is, alone it may do
+                yield _Group(same, steps, None, f"it cannot be captured: {one_line(error)}")
+                continue
+            if signature.digest in by_signature:
+                by_signature[signature.digest].members.extend(same)
+            else:
+                by_signature[signature.digest] = _Group(
+                    list(same), steps, signature, numbers=tuple(weights), trial=trial
+                )
+        for group in by_signature.values():
+            is_by_seed = _differs_by_seed(source, group, device)
+            yield replace(group, signature=None, why_alone=BY_SEED) if is_by_seed else group
+
+
+def _differs_by_seed(source: ExperimentFile, group: _Group, device: str) -> bool:
+    """Whether a member of the same arguments as the group's trial does not do its arithmetic."""
+    assert group.trial is not None
+    assert group.signature is not None
+    of_trial = repr(sorted(group.trial.member.arguments.items()))
+    for member in group.members[1:]:
+        if repr(sorted(member.arguments.items())) == of_trial:
+            try:
+                other = Trial.of(source, member, device).signature(group.numbers)
+            except Exception:  # it is told of when the member is trained
+                return False
+            return other.digest != group.signature.digest
+    return False
+
+
+def _by_arguments(members: Iterable[Member]) -> list[list[Member]]:
+    found: dict[str, list[Member]] = defaultdict(list)
+    for member in members:
+        found[repr(sorted(member.arguments.items()))].append(member)
+    return list(found.values())
+
+
+def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Item]:
+    """The items of a group, for which there are so many processes."""
+    why, signature = group.why_alone, group.signature
+    if not why and len(group.members) == 1:
+        why = "no other member does the same arithmetic"
+    on_processor = torch.device(device).type == "cpu"
+    if not why and way == "auto" and on_processor and signature and signature.is_convolutional:
+        why = "a processor does convolutions of many networks at once no faster"
+    if not why and way == "auto" and on_processor and _work(group) < LITTLE_WORK:
+        why = "it takes less time than to prepare what would train them together"
+    how, missing = _how(group, num_workers, torch.device(device).type)
+    why = why or _why_not_together(group, how)
+    if why or signature is None:
+        steps = group.total_steps
+        return [Item((m,), together=False, why=why, steps=steps) for m in group.members]
+    at_once = MOST_MEMBERS
+    if on_processor:
+        at_once = max(FEWEST_MEMBERS, min(MOST_MEMBERS, ELEMENTS // signature.largest))
+    parts = -(-len(group.members) // at_once)
+    equal = -(-parts // num_workers) * num_workers  # an equal load
+    parts = max(1, min(len(group.members) // 2, equal))
+    size = -(-len(group.members) // parts)
+    return [
+        Item(
+            tuple(group.members[start : start + size]),
+            together=True,
+            why=f"{len(group.members)} members do the same arithmetic, {size} at once{missing}",
+            how=how,
+            steps=group.total_steps,
+            numbers=group.numbers,
+        )
+        for start in range(0, len(group.members), size)
+    ]
+
+
+def _why_not_together(group: _Group, how: str) -> str:
+    """Make the step of a batch now, as its process would; why that cannot be, empty if it can."""
+    if group.trial is None:
+        return ""
+    try:
+        try:
+            Together([group.trial], group.numbers, how=how)
+        except FusionError:  # such a step is captured
+            Together([group.trial], group.numbers)
+    except Exception as error:  # whatever it is, alone they may train
+        return f"they cannot be trained together: {one_line(error)}"
+    return ""
+
+
+def _work(group: _Group) -> float:
+    """Seconds of a processor that its members would take alone."""
+    return BY_PROGRAMS * group.num_operations * group.total_steps * len(group.members)
+
+
+def _how(group: _Group, num_workers: int, device_type: str) -> tuple[str, str]:
+    """How steps of a group are computed: what pays; and what is missing for it, if anything is."""
+    operations = group.num_operations
+    steps = group.total_steps * len(group.members) / num_workers
+    if device_type == "cpu":
+        saved, cost, how, missing = SAVED_BY_FUSING, FUSING, "fused", library.why_not()
+    else:
+        saved, cost, how, missing = SAVED_BY_COMPILING, COMPILING, "compiled", why_not(device_type)
+    if saved * operations * steps <= cost[0] + cost[1] * operations:
+        return "captured", ""
+    return ("captured", f", slower as {missing}") if missing else (how, "")

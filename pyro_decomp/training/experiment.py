@@ -1,0 +1,195 @@
+"""What a run trains: a model, a guide, data and an objective, with how long and how fast."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from pyro_decomp import arguments
+from pyro_decomp.data.factors import read_splits
+from pyro_decomp.divergences.auxiliary import Auxiliary, OptimizerFactory, OwnsAuxiliaries
+from pyro_decomp.divergences.base import Divergence, WeightedSum
+from pyro_decomp.elbo import TermsELBO
+from pyro_decomp.errors import ExperimentError
+from pyro_decomp.schedules import Schedule
+from pyro_decomp.training.scheduled_numbers import Number, Numbers, check_distinct
+
+Program = Callable[..., Any]
+
+
+@dataclass
+class Experiment:
+    """Everything that a run needs besides its seed, device and folder.
+
+    Args:
+        model: A Pyro program ``model(x)`` that opens one data plate with the size of the whole data
+            set, ``pyro.plate("data", N, subsample=x)``.
+        guide: A Pyro program ``guide(x)`` with the same plate and latent sites.
+        data: What to train on: an array, a tensor, a path to ``.npy``, ``.npz``, ``.csv`` or
+            ``.parquet``, or a torch ``Dataset``; its first axis is the data. A tuple of several of
+            equal length, such as ``(x, labels)``, gives the programs as many arguments,
+            ``model(x, labels)``; the first is what is reconstructed, and beside it whole numbers
+            and truth values keep their type. See :func:`pyro_decomp.data.as_data`.
+        elbo: The objective.
+        test_data: Held-out data for evaluation, of the same kinds; none by default.
+        epochs: Passes over the data.
+        batch_size: Data per step; None takes the whole data set at once.
+        optimizer: Builds the optimiser from the parameters; by default Adam with rate 1e-3.
+        clip_grad_norm: Largest Euclidean norm of the whole gradient; None never clips.
+        modules: Networks that ``model`` and ``guide`` use but that cannot be found by looking at
+            them (they are neither modules, nor methods of one, nor do they close over one).
+        schedules: Dotted name of a number to the schedule that sets it before every step; see
+            :mod:`pyro_decomp.schedules`. Names begin with ``model.``, ``guide.`` or ``elbo.`` and
+            go through attributes, variables of functions and items of containers, such as
+            ``model.prior.scale`` for a ``VAE`` whose prior has a ``scale``; ``beta`` is short for
+            ``elbo.beta``. A run, trained or loaded, keeps the value of its last step, so that it is
+            evaluated with the numbers that it ended on.
+        factors: Ground-truth factors of the data, whole numbers, a row a datum and a column a
+            factor, in anything that can be data; or the names of the columns of ``data`` that hold
+            them, if that is the path of a table, whose other columns are then x. They are for
+            evaluation and pictures; the programs never see them.
+        test_factors: Those of the test data; where ``factors`` are columns, the same ones of its
+            table.
+        factor_names: A name for each factor; by default those of the columns, if they have any.
+
+    Attributes:
+        data: One tensor where there is one, :class:`~pyro_decomp.data.Stored` where it is too large
+            for memory, :class:`~pyro_decomp.data.Data` where there are several.
+        test_data: The same, or None.
+        factors: int64 ``[N, k]``, or None.
+        test_factors: The same of the test data.
+        factor_names: One for each of the k factors.
+    """
+
+    model: Program
+    guide: Program
+    data: Any
+    elbo: TermsELBO
+    test_data: Any = None
+    epochs: int = 100
+    batch_size: int | None = None
+    optimizer: OptimizerFactory = field(default=partial(torch.optim.Adam, lr=1e-3, fused=True))
+    clip_grad_norm: float | None = None
+    modules: Sequence[nn.Module] = ()
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    factors: Any = None
+    test_factors: Any = None
+    factor_names: Sequence[str] | None = None
+    _numbers: Numbers = field(default_factory=Numbers, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        splits = read_splits(
+            self.data, self.test_data, self.factors, self.test_factors, self.factor_names
+        )
+        self.data = splits.data.unwrapped
+        self.test_data = None if splits.test_data is None else splits.test_data.unwrapped
+        self.factors, self.test_factors = splits.factors, splits.test_factors
+        self.factor_names = splits.factor_names
+        for name in ("model", "guide", "optimizer"):
+            if not callable(getattr(self, name)):
+                raise ExperimentError(
+                    f"{name}: expected a callable, got {type(getattr(self, name)).__name__}"
+                )
+        if not isinstance(self.elbo, TermsELBO):
+            raise ExperimentError(
+                "elbo: expected an objective of pyro_decomp such as AggregateELBO(), "
+                f"got {type(self.elbo).__name__}"
+            )
+        given = arguments.given
+        with arguments.raised_as(ExperimentError):
+            arguments.whole(epochs=self.epochs, **given(batch_size=self.batch_size))
+            arguments.number("(0, inf)", **given(clip_grad_norm=self.clip_grad_norm))
+            arguments.items(nn.Module, "networks, such as [network]", modules=self.modules)
+            arguments.instance(Mapping, "a dictionary of schedules", schedules=self.schedules)
+        for name, schedule in self.schedules.items():
+            self._check_schedule(name, schedule)
+        check_distinct({name: self.number(name) for name in self.schedules})
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in one pass over the data; the last may be smaller."""
+        size = len(self.data)
+        return -(-size // min(self.batch_size or size, size))
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+    @property
+    def auxiliaries(self) -> dict[str, Auxiliary]:
+        """The networks that the objective and its divergences train beside themselves, by name.
+
+        Of several of one name, the second is called ``<name>_2``, and so on.
+        """
+        found: dict[str, Auxiliary] = {}
+        for auxiliary in _auxiliaries(self.elbo):
+            if auxiliary in found.values():
+                continue
+            same = sum(each.name == auxiliary.name for each in found.values())
+            found[f"{auxiliary.name}_{same + 1}" if same else auxiliary.name] = auxiliary
+        return found
+
+    def number(self, name: str) -> Number:
+        """A number of the model, guide or objective by its name, as in ``schedules``.
+
+        Raises:
+            ExperimentError: There is none of this name, or it cannot be set.
+        """
+        programs = {"model": self.model, "guide": self.guide, "elbo": self.elbo}
+        return self._numbers.of(programs, name)
+
+    def apply_schedules(self, step: int) -> dict[str, float]:
+        """Set what schedules change as it is at a step, from 1, and return the values."""
+        values = {n: s.value(step, self.total_steps) for n, s in self.schedules.items()}
+        for name, value in values.items():
+            self.number(name).assign(value)
+        return values
+
+    @contextmanager
+    def at_first_step(self) -> Iterator[None]:
+        """Have scheduled numbers as at the first step while other changes are looked for."""
+        before = {name: self.number(name).get() for name in self.schedules}
+        self.apply_schedules(1)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                self.number(name).set(value)
+
+    def scheduled_ranges(self) -> dict[str, tuple[float, float]]:
+        """What each schedule sets its number to at the first step and at the last, by its name."""
+        total = self.total_steps
+        return {n: (s.value(1, total), s.value(total, total)) for n, s in self.schedules.items()}
+
+    def _check_schedule(self, name: str, schedule: Schedule) -> None:
+        number = self.number(name)
+        if not isinstance(schedule, Schedule):
+            raise ExperimentError(
+                f"schedules[{name!r}]: expected a schedule such as Linear(0.0, 1.0, until=0.5), "
+                f"got {schedule!r}"
+            )
+        before = number.get()
+        for step in (1, self.total_steps):
+            value = schedule.value(step, self.total_steps)
+            try:
+                number.assign(value)
+            except Exception as error:
+                raise ExperimentError(
+                    f"schedules: {name!r} cannot be set to {value:.6g}, as at step {step}: {error}"
+                ) from error
+        number.set(before)
+
+
+def _auxiliaries(thing: TermsELBO | Divergence) -> Iterator[Auxiliary]:
+    """Those of an objective or divergence, and of the divergences that it is made of."""
+    if isinstance(thing, OwnsAuxiliaries):
+        yield from thing.auxiliaries
+    summands = [part for _, part in thing.parts] if isinstance(thing, WeightedSum) else []
+    for part in (*summands, *vars(thing).values()):
+        if isinstance(part, Divergence):
+            yield from _auxiliaries(part)

@@ -1,0 +1,170 @@
+"""An experiment file: Python whose ``experiment`` has the configuration as its signature."""
+
+import difflib
+import hashlib
+import tokenize
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pyro_decomp.errors import ExperimentError
+from pyro_decomp.training.settings import SUPPORTED, UnsupportedAnnotationError, conform, parse
+from pyro_decomp.training.signature import Parameter, read_signature
+from pyro_decomp.training.user_code import execute, place_of, running
+
+if TYPE_CHECKING:
+    from pyro_decomp.training.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class ExperimentFile:
+    """An experiment file, run once, whose ``experiment`` has not been called yet.
+
+    Make one with `read` or `from_source`.
+
+    Args:
+        path: Where the file is, or was.
+        source: Its text.
+        function: Its ``experiment``.
+        parameters: The parameters of ``experiment`` in order.
+        docstring: The docstring of the file; empty where it has none.
+    """
+
+    path: Path
+    source: str
+    function: Callable[..., Any]
+    parameters: tuple[Parameter, ...]
+    docstring: str
+
+    @classmethod
+    def read(cls, path: str | Path, *, seed: int | None = None) -> Self:
+        """Read an experiment file from disk and run it; see `from_source`.
+
+        Raises:
+            ExperimentError: The file cannot be read, run or used.
+        """
+        path = Path(path)
+        if path.is_dir():
+            raise ExperimentError(f"{path}: expected a Python file, got a folder")
+        if path.suffix != ".py":
+            raise ExperimentError(f"{path}: expected a Python file whose name ends in .py")
+        if not path.exists():
+            raise ExperimentError(f"{path}: expected a Python file, found no such file")
+        try:
+            with tokenize.open(path) as file:
+                source = file.read()
+        except (SyntaxError, UnicodeDecodeError) as error:
+            raise ExperimentError(f"{path}: expected Python in UTF-8, got {error}") from error
+        except OSError as error:
+            raise ExperimentError(f"{path}: cannot be read: {error.strerror}") from error
+        return cls.from_source(source, path, seed=seed)
+
+    @classmethod
+    def from_source(cls, source: str, path: str | Path, *, seed: int | None = None) -> Self:
+        """Run the text of an experiment file, such as the one a run keeps.
+
+        Args:
+            source: The text.
+            path: Where the text is from; its folder can be imported from while it runs.
+            seed: Sets every random generator before the text runs, for what it draws at its top
+                level; None leaves them alone.
+
+        Raises:
+            ExperimentError: The text is not Python, raises, or has no usable ``experiment``.
+        """
+        path = Path(path)
+        module = execute(source, path, seed)
+        function = getattr(module, "experiment", None)
+        if function is None:
+            raise ExperimentError(
+                f"{path}: expected a function `experiment` that returns an Experiment, found none"
+            )
+        if not callable(function):
+            raise ExperimentError(
+                f"{path}: expected `experiment` to be a function, got {type(function).__name__}"
+            )
+        parameters = read_signature(function, place_of(function, path))
+        return cls(path, source, function, parameters, module.__doc__ or "")
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the text in UTF-8, in hexadecimal."""
+        return hashlib.sha256(self.source.encode()).hexdigest()
+
+    def parse(self, settings: Sequence[str]) -> dict[str, Any]:
+        """Read ``key=value`` settings as the annotations of ``experiment`` say.
+
+        Args:
+            settings: ``key=value`` each. Of Optional, ``none`` gives None; lists and tuples are
+                JSON or Python literals.
+
+        Returns:
+            The arguments that were given, and no others.
+
+        Raises:
+            ExperimentError: A key is unknown or given twice, or a value is not of its type.
+        """
+        arguments: dict[str, Any] = {}
+        for setting in settings:
+            key, equals, text = setting.partition("=")
+            key = key.strip()
+            if not equals or not key:
+                raise ExperimentError(f"--set: expected key=value, got {setting!r}")
+            if key in arguments:
+                raise ExperimentError(f"--set {key}: expected one value, got a second, {text!r}")
+            arguments[key] = self._typed(parse, key, text)
+        return arguments
+
+    def build(self, arguments: Mapping[str, Any]) -> "Experiment":
+        """Call ``experiment``.
+
+        Args:
+            arguments: Arguments by name, as from `parse` or from its record in JSON.
+
+        Raises:
+            ExperimentError: An argument is unknown, missing or ill-typed, or ``experiment`` raises
+                or returns something else. A `DecompError` that it raises is passed on.
+        """
+        from pyro_decomp.training.experiment import Experiment  # noqa: PLC0415 (torch takes seconds)
+
+        typed = {name: self._typed(conform, name, value) for name, value in arguments.items()}
+        for parameter in self.parameters:
+            if parameter.required and parameter.name not in typed:
+                raise ExperimentError(
+                    f"{self.path}: expected a value for `{parameter.name}` "
+                    f"({parameter.type_text}), got none; give --set {parameter.name}=..."
+                )
+        with running("`experiment`", self.path):
+            experiment = self.function(**typed)
+        if not isinstance(experiment, Experiment):
+            raise ExperimentError(
+                f"{place_of(self.function, self.path)}: expected `experiment` to return an "
+                f"Experiment, got {type(experiment).__name__}"
+            )
+        return experiment
+
+    def _typed(self, read: Callable[[Any, Any], Any], name: str, value: Any) -> Any:
+        """Read one value as its annotation says; ``conform`` passes over types it does not know."""
+        by_name = {parameter.name: parameter for parameter in self.parameters}
+        if name not in by_name:
+            nearest = difflib.get_close_matches(name, by_name, n=1)
+            hint = f" (did you mean `{nearest[0]}`?)" if nearest else ""
+            raise ExperimentError(
+                f"{self.path}: `experiment` has no parameter `{name}`{hint}; "
+                f"it has {', '.join(by_name) or 'none'}"
+            )
+        parameter = by_name[name]
+        try:
+            return read(value, parameter.annotation)
+        except UnsupportedAnnotationError as error:
+            if read is conform:
+                return value
+            raise ExperimentError(
+                f"{self.path}: `{name}` cannot be set in words: expected an annotation of "
+                f"{SUPPORTED}, got {parameter.type_text}"
+            ) from error
+        except ValueError as error:
+            raise ExperimentError(
+                f"{self.path}: `{name}`: expected {parameter.type_text}, got {value!r}"
+            ) from error

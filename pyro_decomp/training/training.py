@@ -1,0 +1,172 @@
+"""Training an experiment into a run folder."""
+
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pyro_decomp import arguments as check
+from pyro_decomp.acceleration.machine import peak_memory, tuned
+from pyro_decomp.acceleration.steps import Execution, choose, resolve
+from pyro_decomp.divergences.auxiliary import make_optimizer
+from pyro_decomp.errors import ExperimentError, RunError
+from pyro_decomp.schedules import UnfinishedScheduleWarning
+from pyro_decomp.seeds import derive, set_seed
+from pyro_decomp.training.data_support import check_support
+from pyro_decomp.training.experiment import Experiment
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.interruption import stop_requests
+from pyro_decomp.training.loop import Loop, Progress
+from pyro_decomp.training.run import Run, describe, digest, finish
+from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.state import State, prepare
+
+TRAINING_STREAM = 1
+SAME = ("arguments", "seed", "source_sha256", "num_data", "total_steps", "schedules")
+OTHER = {"source_sha256": "a different experiment file", "data_blake2b": "different data"}
+
+
+def train(
+    experiment: Experiment,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    execution: Execution | None = None,
+    resume: bool = False,
+    force: bool = False,
+    source: ExperimentFile | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    started: Callable[[State, Execution], None] | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> Run:
+    """Train an experiment into a run folder.
+
+    The same experiment and seed give the same bits on the same processor, also when the run was
+    killed and resumed.
+
+    Args:
+        experiment: What to train.
+        out: The run folder.
+        seed: Of batches and noise; the initial parameters are the experiment's own.
+        device: Where to train.
+        execution: How steps are computed; a run that is resumed goes on as it began.
+        resume: Continue the run in ``out`` from its last checkpoint; start it if there is none.
+        force: Replace the run in ``out``.
+        source: The file that the experiment came from, kept in the run so that it can be loaded.
+        arguments: What the file's ``experiment`` was called with.
+        started: Called once all is checked, before the first step, with what will be trained.
+        report: Called after every step that is logged.
+
+    Returns:
+        The trained run, its networks in evaluation mode.
+
+    Raises:
+        ModelError: The model, guide and data do not fit together.
+        NonFiniteError: A term or gradient became infinite or not a number; the last checkpoint is
+            from before.
+        RunError: The folder cannot be used as asked.
+        Interrupted: The user stopped the run.
+    """
+    check.annotated(train, locals(), seed=0)
+    check.device(device=device)
+    folder = RunFolder(out)
+    if resume and force:
+        raise RunError("expected one of --resume and --force, got both")
+    config = describe(experiment, seed, device, source, arguments or {})
+    checkpoint = _saved(folder, config) if resume else None
+    execution = execution or Execution()
+    if resume and folder.config_path.exists():
+        execution = _as_before(folder, execution)
+    _warn_of_unfinished_schedules(experiment)
+    state = prepare(experiment, device, check=None if checkpoint else check_support)
+    config["data_blake2b"] = digest(experiment)  # of the types that the programs take
+    if checkpoint is not None:
+        _check_same(folder, config, "data_blake2b")
+    execution = resolve(execution, experiment, state)
+    try:
+        optimizer = make_optimizer(experiment.optimizer, state.parameters.values())
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ExperimentError(f"the optimiser cannot be made: {error}") from error
+    state.train(True)
+    with tuned(execution.threads):
+        compute, execution = choose(
+            execution, experiment, state, optimizer, is_resumed=checkpoint is not None
+        )
+    with check.raised_as(ExperimentError):
+        loop = Loop(
+            experiment,
+            state,
+            optimizer,
+            folder,
+            seed=seed,
+            compute=compute,
+            execution=execution,
+            report=report,
+        )
+    if not (resume and folder.config_path.exists()):
+        folder.open_new(config | {"execution": asdict(execution)}, force=force)
+    with stop_requests() as stop, tuned(execution.threads):
+        if checkpoint is None:
+            set_seed(derive(seed, TRAINING_STREAM))
+            loop.save()
+        else:
+            loop.restore(checkpoint)
+        if started is not None:
+            started(state, execution)
+        began, first = time.monotonic(), loop.step
+        loop.run(stop)
+    if loop.step > first:
+        seconds = time.monotonic() - began
+        peak = peak_memory()
+        folder.write_resources(
+            {"steps": loop.step - first, "seconds": seconds, "peak_resident_bytes": peak}
+        )
+    return finish(folder, experiment, state, loop.history, loop.step)
+
+
+def _saved(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any] | None:
+    """The checkpoint to continue from, None if there is none yet, checked to be of the same run."""
+    if not folder.config_path.exists():
+        return None
+    _check_same(folder, config, *SAME)
+    return folder.read_checkpoint()
+
+
+def _check_same(folder: RunFolder, config: Mapping[str, Any], *keys: str) -> None:
+    before = folder.read_config()
+    before.setdefault("schedules", config["schedules"])  # which runs did not always record
+    for key in keys:
+        if before.get(key) != config[key]:
+            what = OTHER.get(key, f"{key} {before.get(key)}, not {config[key]}")
+            raise RunError(
+                f"{folder.path} cannot be resumed: it was started with {what}; use the same, or "
+                "train into another folder with --out"
+            )
+
+
+def _as_before(folder: RunFolder, asked: Execution) -> Execution:
+    """How the steps of a run were computed that is to go on."""
+    before = Execution.of_config(folder.read_config())
+    if different := asked.differs_from(before):
+        raise RunError(
+            f"{folder.path} cannot be resumed with {', '.join(different)}: it was started with "
+            f"{before}; leave that out, or train into another folder with --out"
+        )
+    return before
+
+
+def _warn_of_unfinished_schedules(experiment: Experiment) -> None:
+    total = experiment.total_steps
+    for name, schedule in experiment.schedules.items():
+        if schedule.last_step(total) > total:
+            warnings.warn(
+                f"the schedule of {name} ends at step {schedule.last_step(total):.0f}, but the run "
+                f"at step {total}, where {name} is {schedule.value(total, total):.4g}",
+                UnfinishedScheduleWarning,
+                stacklevel=3,
+            )

@@ -1,0 +1,447 @@
+"""Runs that are killed, interrupted, starved of disk or pointed at the wrong folder."""
+
+import os
+import random
+import re
+import resource
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyro_decomp import load, train
+from pyro_decomp.cli import main
+from pyro_decomp.errors import DataError, DecompError, ExperimentError, RunError
+from pyro_decomp.seeds import set_seed
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.run import Run
+
+# PAUSE makes a step long without making it costly; the file, and so the run, stays the same.
+SOURCE = """
+import os
+import time
+from functools import partial
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro_decomp import VAE, AggregateELBO, Experiment
+from pyro_decomp.data import pinwheel
+from pyro_decomp.networks import MLPDecoder, MLPEncoder
+
+
+def prior():
+    time.sleep(float(os.environ.get("PAUSE", 0)))
+    return pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+
+
+def experiment(epochs: int = 25, hidden: int = 16) -> Experiment:
+    data = pinwheel(4, 25)
+    networks = MLPEncoder(2, 2, hidden=(hidden,)), MLPDecoder(2, 2, hidden=(hidden,))
+    vae = VAE(prior, *networks, size=len(data))
+    optimizer = partial(torch.optim.Adam, amsgrad=True)
+    settings = dict(epochs=epochs, batch_size=30, optimizer=optimizer)
+    return Experiment(vae.model, vae.guide, data=data, elbo=AggregateELBO(), **settings)
+"""
+STEPS = 25 * 4
+SEED = 11
+
+# One process imports torch once, and forks a trainer for each attempt: the first is never killed.
+KILLER = """
+import os, signal, sys, time
+import torch
+from pyro_decomp.training import loop
+from pyro_decomp import train
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.seeds import set_seed
+
+file, whole, killed, seed = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+delays = [float(word) for word in sys.argv[5:]]
+loop.Loop._checkpoint_is_due = lambda loop: loop.step % 2 == 0  # half of it writing files
+torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # imports for seconds, once
+
+
+def attempt(out, delay=None):
+    child = os.fork()
+    if child == 0:
+        source = ExperimentFile.read(file, seed=seed)
+        set_seed(seed)
+        train(source.build({}), out, seed=seed, resume=True, source=source)
+        os._exit(0)
+    if delay is not None:
+        time.sleep(delay)
+        os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+began = time.monotonic()
+assert attempt(whole) == 0
+span = time.monotonic() - began
+for delay in delays:
+    print(attempt(killed, delay * span))
+assert attempt(killed) == 0
+"""
+
+
+def build(arguments: dict[str, Any] | None = None, path: Path | None = None) -> Any:
+    path = path or Path("trial.py")
+    source = ExperimentFile.read(path, seed=SEED)
+    set_seed(SEED)
+    return source, source.build(arguments or {})
+
+
+def trained(out: Path | str, arguments: dict[str, Any] | None = None, **options: Any) -> Run:
+    """Train as the command line does."""
+    source, trial = build(arguments)
+    options = {"seed": SEED} | options
+    return train(trial, out, source=source, arguments=arguments or {}, **options)
+
+
+def contents(folder: Path | str) -> dict[str, bytes]:
+    paths = [path for path in Path(folder).rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def result(folder: Path | str) -> dict[str, bytes]:
+    """What must not depend on how often a run was stopped."""
+    return {name: (Path(folder) / name).read_bytes() for name in ("checkpoint.pt", "history.csv")}
+
+
+def start(*words: str, pause: float = 0.0) -> subprocess.Popen[str]:
+    environment = os.environ | {"PAUSE": str(pause), "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "pyro_decomp", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was never stopped; copy it before changing it."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Path("trial.py").write_text(SOURCE)
+        trained("run")
+    return folder / "run"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An experiment file in the current folder, by its name alone."""
+    monkeypatch.chdir(tmp_path)
+    Path("trial.py").write_text(SOURCE)
+
+
+def test_five_kills_at_random_moments_change_nothing() -> None:
+    generator = random.Random(5)
+    # early in the run, where the folder is made and the first checkpoint written, and anywhere
+    delays = [0.05 * generator.random(), *(generator.uniform(0.05, 0.35) for _ in range(4))]
+    words = ["trial.py", "whole", "killed", str(SEED), *map(str, delays)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", KILLER, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split().count(str(-signal.SIGKILL)) >= 3
+    killed, whole = contents("killed"), contents("whole")
+    for files in (killed, whole):
+        files.pop("resources.json", None)  # seconds and memory; none if killed after the last step
+    assert killed == whole
+
+
+@pytest.mark.slow
+def test_twenty_kills_of_the_command_change_nothing(finished: Path) -> None:
+    generator, kills, checkpoints = random.Random(20), 0, set()
+    words = ["train", "trial.py", "--out", "run", "--seed", str(SEED), "--resume"]
+    for _ in range(20):
+        process = start(*words, pause=0.1)
+        if generator.random() < 0.7:  # let it train, not only start
+            assert process.stdout
+            any(line.startswith("step ") for line in process.stdout)
+        time.sleep(generator.uniform(0.0, 1.6))
+        process.kill()
+        kills += process.wait() == -signal.SIGKILL
+        process.communicate()
+        if Path("run/checkpoint.pt").exists():
+            checkpoints.add(Path("run/checkpoint.pt").read_bytes())
+    assert kills >= 15
+    assert len(checkpoints) >= 3
+    process = start(*words)
+    assert process.communicate()[1] == ""
+    assert process.returncode == 0
+    assert result("run") == result(finished)
+
+
+def test_signals_end_the_command_within_a_second_and_it_resumes(finished: Path) -> None:
+    words = ["train", "trial.py", "--set", "epochs=25", "--out", "my run", "--seed", str(SEED)]
+    go_on = [*words, "--device", "cpu", "--resume"]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process = start(*(go_on if Path("my run").exists() else words), pause=0.05)
+        assert process.stdout
+        assert any(line.startswith("step ") for line in process.stdout)
+        spent = cpu_seconds(process.pid)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        sent = time.monotonic()
+        process.send_signal(number)
+        assert process.stderr
+        first, second = process.stderr.readline(), process.stderr.readline()
+        told = time.monotonic() - sent
+        assert process.stderr.read() == ""
+        process.communicate()
+        ended = time.monotonic() - sent
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime - spent
+        assert process.returncode == 130
+        assert re.fullmatch(r"interrupted at step \d+; the run so far is in my run\n", first)
+        assert shlex.split(second.removeprefix("go on with: ")) == ["pyro-decomp", *go_on]
+        # on a machine with nothing else to do, the processor's time is all the time there is
+        assert used < 0.9
+        assert told < 1.0 + load_per_core()
+        assert ended < 1.0 + 2 * load_per_core()
+    step = load("my run").step
+    assert 0 < step < STEPS
+    trained("my run", {"epochs": 25}, resume=True)
+    assert result("my run") == result(finished)
+
+
+def cpu_seconds(process: int) -> float:
+    """What a process that still runs has used of the processor."""
+    user, system = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def load_per_core() -> float:
+    """How many processes wait for each core: what a second may stretch to on a busy machine."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1)
+
+
+@contextmanager
+def full_disk(limit: int) -> Iterator[None]:
+    """Let no file grow past so many bytes; Python ignores the signal, so that writing fails."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_resumes(finished: Path) -> None:
+    # without the optimiser's moments the first checkpoint still fits
+    limit = (len(result(finished)["checkpoint.pt"]) + 20_000) // 2
+    with full_disk(limit), pytest.raises(OSError, match="too large"):
+        trained("run")
+    assert load("run").step == 0
+    assert not list(Path("run").glob(".*"))
+    trained("run", resume=True)
+    assert result("run") == result(finished)
+
+
+def test_a_full_disk_is_one_line_of_the_command(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limit = (len(result(finished)["checkpoint.pt"]) + 20_000) // 2
+    with full_disk(limit), pytest.raises(SystemExit) as caught:
+        main(["train", "trial.py", "--out", "run", "--quiet"])
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == "error: run: File too large\n"
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Be nobody for a while, if we are root, who may write anywhere."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_folder_that_cannot_be_written_is_left_as_it_was() -> None:
+    source, trial = build()
+    train(trial, "before", source=source)  # nobody may not read what is imported late
+    source, trial = build()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "run"
+        folder.mkdir()
+        Path(name).chmod(0o755)
+        folder.chmod(0o555)
+        with unprivileged(), pytest.raises(PermissionError):
+            train(trial, folder, source=source)
+        with unprivileged(), pytest.raises(PermissionError):
+            train(trial, folder / "below", source=source)
+        assert list(folder.iterdir()) == []
+
+
+def truncate(length: int) -> Callable[[], None]:
+    return lambda: os.truncate("run/checkpoint.pt", length)
+
+
+def change(name: str, old: bytes, new: bytes) -> Callable[[], None]:
+    def do() -> None:
+        content = Path("run", name).read_bytes()
+        assert old in content
+        Path("run", name).write_bytes(content.replace(old, new, 1))
+
+    return do
+
+
+def take_checkpoint_of_another() -> None:
+    trained("other", {"hidden": 17, "epochs": 1})
+    shutil.copy("other/checkpoint.pt", "run/checkpoint.pt")
+
+
+def only_other_files() -> None:
+    shutil.rmtree("run")
+    Path("run").mkdir()
+    Path("run/thesis.txt").write_text("mine")
+
+
+def be_a_file() -> None:
+    shutil.rmtree("run")
+    Path("run").write_text("mine")
+
+
+def edit_the_file() -> None:
+    Path("trial.py").write_text(SOURCE + "# better\n")
+
+
+def nothing() -> None:
+    pass
+
+
+RESUME: dict[str, Any] = {"resume": True}
+
+
+@pytest.mark.parametrize(
+    ("arrange", "options", "message"),
+    [
+        pytest.param(nothing, {}, "run already holds a run: continue it with --res", id="a run"),
+        pytest.param(only_other_files, {}, "run holds files but no run", id="other files"),
+        pytest.param(only_other_files, {"force": True}, "holds files but no", id="others, force"),
+        pytest.param(only_other_files, RESUME, "holds files but no run", id="others, resume"),
+        pytest.param(be_a_file, {}, "run: expected a folder for the run, got a file", id="file"),
+        pytest.param(be_a_file, RESUME, "expected a folder .* got a file", id="file, resume"),
+        pytest.param(be_a_file, {"force": True}, "a folder .* got a file", id="file, force"),
+        pytest.param(
+            nothing, {"resume": True, "force": True}, "one of --resume and --force", id="both"
+        ),
+        pytest.param(nothing, RESUME | {"seed": 1}, "with seed 11, not 1; use", id="other seed"),
+        pytest.param(
+            nothing,
+            RESUME | {"arguments": {"epochs": 50}},
+            r"with arguments {}, not {'epochs': 50}; use the same",
+            id="other arguments",
+        ),
+        pytest.param(edit_the_file, RESUME, "with a different experiment file", id="other source"),
+        *(
+            pytest.param(truncate(n), RESUME, "truncated or corrupt", id=f"cut to {n}")
+            for n in (0, 1, 100, 10_000, 20_000)
+        ),
+        pytest.param(
+            change("checkpoint.pt", b"exp_avg", b"exp_agv"),
+            RESUME,
+            "truncated or corrupt",
+            id="changed checkpoint",
+        ),
+        pytest.param(
+            take_checkpoint_of_another, RESUME, "does not fit this experi", id="other's checkpoint"
+        ),
+        pytest.param(
+            lambda: Path("run/history.csv").unlink(), RESUME, "history.csv: exp", id="no history"
+        ),
+        pytest.param(
+            change("history.csv", b"\n2,1,", b"\nx,1,"),
+            RESUME,
+            "history.csv: exp",
+            id="bad history",
+        ),
+        pytest.param(
+            lambda: os.truncate("run/history.csv", 1000),
+            RESUME,
+            "history.csv: exp",
+            id="cut history",
+        ),
+        pytest.param(
+            change("config.json", b"{", b""), RESUME, "config.json: expected JSON", id="bad config"
+        ),
+        pytest.param(
+            change("config.json", b"{", b""),
+            {"force": True},
+            "expected JSON",
+            id="bad config, force",
+        ),
+        pytest.param(
+            change("config.json", b'"arguments"', b'"name"'),
+            {"force": True},
+            "expected the configuration of a run",
+            id="not our config, force",
+        ),
+    ],
+)
+def test_a_bad_situation_is_one_sentence_and_changes_nothing(
+    finished: Path, arrange: Callable[[], None], options: dict[str, Any], message: str
+) -> None:
+    shutil.copytree(finished, "run")
+    arrange()
+    before = contents(".")
+    with pytest.raises(RunError, match=message) as caught:
+        trained("run", **options)
+    assert "\n" not in str(caught.value).partition("does not fit this experiment")[0]
+    assert contents(".") == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error", "message"),
+    [
+        ("data = pinwheel(4, 25)", "data = pinwheel(4, 0)", DataError, "points_per_arm: expected"),
+        ("data=data", "data=data[:0]", DataError, "expected at least one value, got shape"),
+        ("data=data", "data=data / 0", DataError, "expected finite numbers .* got NaN or infi"),
+        ("data=data", "data=data[:99]", DecompError, "opened with size 100, expected 99"),
+        ("data=data", "data=data, test_data=data[:, 1:]", ExperimentError, "test_data: expected"),
+        ("data=data", "data='absent.csv'", DataError, "absent.csv"),
+    ],
+)
+def test_bad_data_is_one_sentence_and_begins_no_run(
+    finished: Path, old: str, new: str, error: type[Exception], message: str
+) -> None:
+    shutil.copytree(finished, "run")
+    assert SOURCE.count(old) == 1
+    Path("trial.py").write_text(SOURCE.replace(old, new))
+    before = contents(".")
+    with pytest.raises(error, match=message) as caught:
+        trained("run", force=True)
+    assert "\n" not in str(caught.value)
+    assert contents(".") == before
+
+
+def test_force_replaces_the_run_and_leaves_what_is_not_of_it(finished: Path) -> None:
+    shutil.copytree(finished, "run")
+    Path("run/notes.txt").write_text("mine")
+    Path("run/metrics.json").write_text("{}")
+    trained("run", {"epochs": 2}, force=True)
+    files = {"config.json", "checkpoint.pt", "history.csv", "resources.json"}
+    assert set(contents("run")) == {*files, "notes.txt"}
+    assert load("run").step == 8
+    trained("run", force=True)
+    assert result("run") == result(finished)

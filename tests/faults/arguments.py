@@ -79,7 +79,6 @@ RIGHT: dict[tuple[str, str], tuple[list[Any], str]] = {  # which of these are ri
         "used beside a function alone",
     ),
     ("metrics.report", "untrained_encodings"): ([3, "a", OBJECT], "said of the encodings"),
-    ("metrics.interval", "order"): ([math.inf], "of a statistic without bias"),
     ("traverse", "dim"): ([-1], "counted from the end"),
     **{
         (called, name): (["a"], "the name of a file, which the message has")
@@ -283,7 +282,6 @@ def good(folder: Path) -> Callable[[str, str], Any]:
         ("data.memory_mapped", "path"): folder / "x.npy",
         ("data.read_with_factors", "factors"): ["b"],
         ("data.joint_factors", "data"): data.sprites(16),
-        ("metrics.hoyer", "y"): codes,
         ("metrics.modularity", "factors"): np.hstack([factors, factors[::-1]]),
         ("metrics.divergence_from_prior", "prior"): dist.Normal(torch.zeros(2), 1.0).to_event(1),
         ("metrics.normal_scores", "prior"): dist.Normal(torch.zeros(2), 1.0).to_event(1),

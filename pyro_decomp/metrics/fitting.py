@@ -1,9 +1,34 @@
-"""Rows that train, and rows that score."""
+"""What metrics that fit a predictor share: the rows that train it, and scikit-learn."""
+
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
+from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
+
+
+def scikit(module: str) -> Any:
+    """A module of scikit-learn, which is imported where a metric needs it and not before.
+
+    Args:
+        module: Its name within ``sklearn``.
+
+    Raises:
+        DataError: scikit-learn is not installed.
+
+    >>> scikit("svm").LinearSVC.__name__
+    'LinearSVC'
+    """
+    try:
+        return import_module(f"sklearn.{module}")
+    except ModuleNotFoundError as error:
+        raise DataError(
+            "scikit-learn: expected it for this metric, got no such package; "
+            "install it with pip install 'pyro-decomp[metrics]'"
+        ) from error
 
 
 def held_out_split(
@@ -24,8 +49,7 @@ def held_out_split(
     >>> len(train), len(score), len(set(train) | set(score))
     (8, 4, 12)
     """
-    if not 0 < held_out < 1:
-        raise ValueError(f"held_out: expected a number between 0 and 1, got {held_out}")
+    arguments.number("(0, 1)", held_out=held_out)
     size = round(held_out * num_rows)
     if min(size, num_rows - size) < 4:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Metrics of codes, with ground-truth factors and without. Stands alone."""
+"""Metrics of codes, of arrays alone, with ground-truth factors and without; never a run."""
 
 from pyro_decomp.metrics.active_units import active_units
 from pyro_decomp.metrics.beta_vae import beta_vae_score

@@ -1,11 +1,12 @@
 """Which tests run when: `fast` always, `full` before a change lands, `slow` in `.ci/run`.
 
 A test is of the tier whose mark is nearest: its row's, else its own, else its file's
-(``pytestmark = pytest.mark.full``), else `fast`.
+(``pytestmark = pytest.mark.full``), else `fast`. A mark may leave some rows of a table fast, by the
+ids that pytest prints: ``@pytest.mark.full(but=["VAE"])``.
 """
 
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterable
 
 import pytest
 
@@ -14,22 +15,26 @@ TIERS = ("fast", "full", "slow")
 
 def tier_of(item: pytest.Item) -> str:
     """The tier of a collected test."""
-    return next((mark.name for mark in item.iter_markers() if mark.name in TIERS), "fast")
+    row = item.callspec.marks if hasattr(item, "callspec") else []
+    for marks in (row, *(node.own_markers for node in reversed(item.listchain()))):
+        for tier in reversed(TIERS):  # the rows of two tables may have a mark each: the slower's
+            for mark in marks:
+                if mark.name == tier:
+                    return "fast" if _row(item) in mark.kwargs.get("but", ()) else tier
+    return "fast"
 
 
-def rows(table: Iterable[Any], *, fast: Collection[Any], rest: str = "full") -> list[Any]:
-    """The rows of a table as parameters of a test, of which the named ones stay fast.
+def unknown_rows(items: Iterable[pytest.Item]) -> dict[str, set[str]]:
+    """By function, the rows that its mark leaves fast and that its table does not have."""
+    named, found = defaultdict(set), defaultdict(set)
+    for item in items:
+        function = item.nodeid.partition("[")[0]
+        found[function].add(_row(item))
+        for tier in TIERS:
+            for mark in item.iter_markers(tier):
+                named[function].update(mark.kwargs.get("but", ()))
+    return {name: rows - found[name] for name, rows in named.items() if rows - found[name]}
 
-    Args:
-        table: What ``pytest.mark.parametrize`` takes: values, or tuples where it has several names.
-        fast: The rows that are fast; each must be in the table.
-        rest: The tier of all others.
-    """
-    table = list(table)
-    unknown = [row for row in fast if row not in table]
-    assert not unknown, f"expected rows of the table, got {unknown}"
-    mark = getattr(pytest.mark, rest)
-    return [
-        pytest.param(*(row if isinstance(row, tuple) else (row,)), marks=() if row in fast else mark)
-        for row in table
-    ]
+
+def _row(item: pytest.Item) -> str:
+    return item.callspec.id if hasattr(item, "callspec") else ""

@@ -12,9 +12,9 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.data.checks import check_finite, large_columns
-from pyro_decomp.errors import DecompError, ModelError
+from pyro_decomp.errors import DecompError, ModelError, one_line
 from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.user_code import one_line, place_raised
+from pyro_decomp.training.user_code import place_raised
 
 _NOT_ALLOWED = re.compile(
     r"Expected (?P<kind>parameter|value argument) ?(?P<name>\w*) .*?"

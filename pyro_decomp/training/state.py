@@ -13,6 +13,7 @@ from pyro import poutine
 from pyro.params.param_store import ParamStoreDict
 from torch import Tensor, nn
 
+from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.divergences.auxiliary import guide_codes
 from pyro_decomp.elbo import Estimate
@@ -132,6 +133,18 @@ class State:
         """Set every network to training or evaluation."""
         for module in self.modules:
             module.train(mode)
+
+
+def step_source(experiment: Experiment, state: State) -> StepSource:
+    """What the training steps of a prepared experiment are computed from."""
+    return StepSource(
+        programs=experiment,
+        modules=state.modules,
+        parameters=state.parameters,
+        store=state.store,
+        python=state.program,
+        batches=experiment.batches,
+    )
 
 
 Check = Callable[[Experiment, Sequence[nn.Module], poutine.Trace], None]

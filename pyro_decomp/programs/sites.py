@@ -126,10 +126,6 @@ def plate_dims(site: Site) -> set[int]:
     return {frame.dim for frame in site["cond_indep_stack"] if frame.vectorized}
 
 
-class LastSiteReached(Exception):  # noqa: N818 - a way out, not an error
-    """What a handler raises to leave a program after the last site that it is run for."""
-
-
 def unwrapped(fn: Distribution) -> Any:
     """A distribution without what declares, masks or expands its dimensions."""
     base: Any = fn

@@ -29,6 +29,8 @@ from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.closed_form_kl import analytic_kl
 from pyro_decomp.programs.enumeration import (
     NOTHING,
+    OBSERVED,
+    UNOBSERVED,
     Enumeration,
     enumerated_dim,
     factor,
@@ -36,9 +38,7 @@ from pyro_decomp.programs.enumeration import (
     per_datum,
     varies_along,
 )
-from pyro_decomp.programs.guide_density import GuideDensity
-from pyro_decomp.programs.labels import OBSERVED, UNOBSERVED
-from pyro_decomp.programs.prior_density import PriorDensity
+from pyro_decomp.programs.pair_density import GuideDensity, PriorDensity
 from pyro_decomp.programs.prior_inputs import PriorInputs, prior_inputs
 from pyro_decomp.programs.prior_program import PriorProgram
 from pyro_decomp.programs.rows import (

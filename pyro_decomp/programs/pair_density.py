@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from pyro_decomp.distributions.densities import log_density
+from pyro_decomp.distributions.unwrapping import unmasked
 from pyro_decomp.programs.enumeration import per_datum
-from pyro_decomp.programs.modules import buffers_kept, find_modules
 from pyro_decomp.programs.prior_program import PriorProgram
-from pyro_decomp.programs.program_state import undisturbed
-from pyro_decomp.programs.rows import unmasked
+from pyro_decomp.programs.program_state import preserving_rng_and_buffers
+from pyro_decomp.programs.program_state.modules import buffers_kept, find_modules
 from pyro_decomp.programs.sites import Site, plate_dims
 from pyro_decomp.programs.substitute import Substitute
 
@@ -66,7 +66,11 @@ class PairDensity(ABC):
         ]
         copied, self.is_copied = self.is_copied, True
         try:
-            with _disable_current_modes(), torch.no_grad(), undisturbed([self._program]):
+            with (
+                _disable_current_modes(),
+                torch.no_grad(),
+                preserving_rng_and_buffers([self._program]),
+            ):
                 pairs = torch.func.vmap(self, tuple(self.axes.values()))
                 expected, self.is_copied = pairs(*some), False
                 return torch.allclose(pairs(*some), expected, rtol=1e-3, atol=1e-4)

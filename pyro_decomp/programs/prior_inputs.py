@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_map_only
 
+from pyro_decomp.distributions.unwrapping import unmasked
 from pyro_decomp.programs.enumeration import unlabelled
-from pyro_decomp.programs.modules import find_modules
-from pyro_decomp.programs.program_state import undisturbed
+from pyro_decomp.programs.program_state import preserving_rng_and_buffers
+from pyro_decomp.programs.program_state.modules import find_modules, in_mode
 from pyro_decomp.programs.provenance import Provenance
-from pyro_decomp.programs.rows import unmasked
 from pyro_decomp.programs.sites import Site, is_latent, sample_sites
 from pyro_decomp.programs.substitute import Substitute
 
@@ -100,7 +100,13 @@ def prior_inputs(
     modules = find_modules([model])
     unseen = _disable_current_modes()  # what records a step is not to record this
     unchecked = pyro.validation_enabled(False)
-    with unseen, _evaluating(modules), undisturbed([model]), torch.no_grad(), unchecked:
+    with (
+        unseen,
+        in_mode(modules, training=False),
+        preserving_rng_and_buffers([model]),
+        torch.no_grad(),
+        unchecked,
+    ):
         seen = found(())
         observed = frozenset().union(*seen.names.values()) & discrete
         labels = tuple(name for name in trace.nodes if name in observed)
@@ -230,16 +236,3 @@ def _named_copy(given: Any, word: str, provenance: Provenance) -> Any:
         return copy
 
     return tree_map_only(Tensor, copied, given)
-
-
-@contextmanager
-def _evaluating(modules: list[nn.Module]) -> Iterator[None]:
-    """Networks in evaluation mode, and afterwards in the mode that each part was in."""
-    modes = {part: part.training for module in modules for part in module.modules()}
-    try:
-        for part in modes:
-            part.training = False
-        yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode

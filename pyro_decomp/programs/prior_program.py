@@ -13,6 +13,7 @@ from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 
 from pyro_decomp.distributions.densities import log_density
+from pyro_decomp.distributions.unwrapping import unmasked
 from pyro_decomp.programs.enumeration import (
     NOTHING,
     Enumeration,
@@ -21,7 +22,6 @@ from pyro_decomp.programs.enumeration import (
     log_marginal,
     unlabelled,
 )
-from pyro_decomp.programs.rows import unmasked
 from pyro_decomp.programs.sites import Site, plate_dims
 from pyro_decomp.programs.substitute import Substitute
 

@@ -154,7 +154,7 @@ def _captured(
         return [torch.stack([value.detach() for value in values.values()]), *gradients, *updated]
 
     inputs = [*slots.inputs(), *batch]
-    with state.program.undisturbed():
+    with state.program.preserving_rng_and_buffers():
         moving = tensors_that_move(experiment, state, batch)
         before = state.program.fingerprint()
         try:
@@ -172,7 +172,7 @@ def _captured(
     simplify(module)
     if weights:
         first = len(slots.trained) + len(slots.frozen) + len(slots.buffers)
-        with state.program.undisturbed():
+        with state.program.preserving_rng_and_buffers():
             if not is_followed(
                 experiment, weights, inputs, first=first, step=step, module=module, draw=draw
             ):

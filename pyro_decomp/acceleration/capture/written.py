@@ -22,7 +22,7 @@ def written_by(experiment: Experiment, state: State, batch: Sequence[Tensor]) ->
     """
     originals = {_key(place): place.tensor for place in places_of(state)}
     trained = {id(parameter) for parameter in state.parameters.values()}
-    with state.program.undisturbed(), torch.no_grad():
+    with state.program.preserving_rng_and_buffers(), torch.no_grad():
         places = list(places_of(state))
         before = [(place, place.tensor, place.tensor.clone()) for place in places]
         versions = [place.tensor._version for place in places]

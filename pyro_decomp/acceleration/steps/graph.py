@@ -17,7 +17,7 @@ from pyro_decomp.acceleration.steps.result import GoEager, StepResult
 from pyro_decomp.acceleration.steps.runners import Runner, by_compiler, by_fusion, replayed
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import NonFiniteError
-from pyro_decomp.programs.program_state import undisturbed
+from pyro_decomp.programs.program_state import preserving_rng_and_buffers
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.objective_weights import objective_weights
 from pyro_decomp.training.scheduled_numbers import Number, full_name
@@ -269,7 +269,7 @@ class GraphStep:
 
     def _example(self, graph: StepGraph, batch: Sequence[Tensor]) -> list[Tensor]:
         """Inputs for a trial; no generator is moved."""
-        with undisturbed():
+        with preserving_rng_and_buffers():
             return self._inputs(graph, batch)
 
     def _inputs(self, graph: StepGraph, batch: Sequence[Tensor]) -> list[Tensor]:

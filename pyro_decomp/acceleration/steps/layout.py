@@ -106,7 +106,7 @@ def _untouched(state: State) -> Iterator[None]:
     """Put back what running the programs moves, and the gradients."""
     slopes = [(p, p.grad) for p in state.parameters.values()]
     try:
-        with state.program.undisturbed():
+        with state.program.preserving_rng_and_buffers():
             yield
     finally:
         for parameter, slope in slopes:

@@ -150,7 +150,7 @@ def test_networks_are_left_out_with_their_parameters_and_buffers_alone() -> None
     assert ProgramState(model=network).fingerprint().marks.keys() > {"model.0.weight"}
 
 
-def test_everything_is_put_back_after_undisturbed() -> None:
+def test_everything_is_put_back_afterwards() -> None:
     network = nn.BatchNorm1d(2)
     calls: list[int] = []
 

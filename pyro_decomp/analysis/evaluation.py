@@ -124,7 +124,7 @@ def evaluate(
     sets = {"train": (run.data, trial.factors), "test": (trial.test_data, trial.test_factors)}
     metrics = {}
     checkpoint = checkpoint_of(run)
-    with run.state.program.undisturbed(), torch.no_grad(), few_threads(trial):
+    with run.state.program.preserving_rng_and_buffers(), torch.no_grad(), few_threads(trial):
         if LOG_PX in names:
             check_affordable(run, num_importance_samples)
         before, why_not = _untrained(run) if names & set(SCORES) else (None, {})

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from pyro_decomp.errors import ExperimentError
-from pyro_decomp.programs.modules import in_mode
+from pyro_decomp.programs.program_state.modules import in_mode
 
 
 def has_lazy(modules: Sequence[nn.Module]) -> bool:

@@ -149,7 +149,7 @@ def _captured(
         return [torch.stack([value.detach() for value in values.values()]), *gradients, *updated]
 
     inputs = [*slots.inputs(), *batch]
-    with source.python.undisturbed():
+    with source.python.preserving_rng_and_buffers():
         moving = tensors_that_move(source, batch)
         before = source.python.fingerprint()
         try:
@@ -167,7 +167,7 @@ def _captured(
     simplify(module)
     if weights:
         first = len(slots.trained) + len(slots.frozen) + len(slots.buffers)
-        with source.python.undisturbed():
+        with source.python.preserving_rng_and_buffers():
             if not is_followed(
                 source, weights, inputs, first=first, step=step, module=module, draw=draw
             ):

@@ -11,23 +11,35 @@ from functools import _lru_cache_wrapper, cached_property, lru_cache, partial
 from itertools import islice
 from types import (
     BuiltinFunctionType,
-    CellType,
     CodeType,
     FunctionType,
     MemberDescriptorType,
     MethodType,
     ModuleType,
 )
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from pyro.params.param_store import ParamStoreDict
 from torch import Tensor, nn
 
-T = TypeVar("T")
+from pyro_decomp.programs.program_state.slots import (
+    ABSENT,
+    ATTRIBUTE,
+    CELL,
+    CONTEXT,
+    FIXED,
+    ITEM,
+    MANY,
+    ByType,
+    Slot,
+    contents,
+    context_value,
+    part,
+)
+
 PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
-MANY = 10_000  # of a longer container the ends are looked at
 END = 100
 # Code that keeps nothing from which a program computes, but much else.
 LIBRARIES = frozenset(sys.stdlib_module_names) | {
@@ -56,58 +68,6 @@ MODULE_INSIDE = (frozenset(vars(nn.Module())) - {"training"}) | {
     *("_pyro_name", "_pyro_context", "_pyro_params", "_pyro_samples")
 }
 """What torch and Pyro themselves keep in every network."""
-
-
-class ByType(dict[type, T]):
-    """What is found out of a type once."""
-
-    def __init__(self, find: Callable[[type], T]) -> None:
-        super().__init__()
-        self._find = find
-
-    def __missing__(self, kind: type) -> T:
-        if len(self) > MANY:  # classes of programs that are long gone
-            self.clear()
-        found = self[kind] = self._find(kind)
-        return found
-
-
-class Access(NamedTuple):
-    """How a place is read, written and emptied; None where it always holds the same."""
-
-    read: Callable[[Any, Any], Any] | None = None
-    write: Callable[[Any, Any, Any], None] | None = None
-    empty: Callable[[Any, Any], None] | None = None
-
-
-class Slot(NamedTuple):
-    """A place in which something is kept.
-
-    Attributes:
-        name: Of the attribute, variable or key, or the number of the item; empty for a part that
-            stands for the whole, as the owner of a bound method does.
-        value: What was kept there when it was found.
-        owner: What the place is in.
-        key: Where in its owner it is.
-        access: How it is read and written.
-    """
-
-    name: str
-    value: Any
-    owner: Any
-    key: Any
-    access: Access
-
-    def get(self) -> Any:
-        """What is kept there now."""
-        read = self.access.read
-        return self.value if read is None else read(self.owner, self.key)
-
-    @property
-    def set(self) -> Callable[[Any], None] | None:
-        """Keep something else there; None where the place cannot be written to."""
-        write = self.access.write
-        return None if write is None else partial(write, self.owner, self.key)
 
 
 def slots(thing: Any) -> Iterator[Slot]:
@@ -184,13 +144,13 @@ def _nothing(thing: Any) -> Iterable[Slot]:
 
 def _of_method(method: Any) -> Iterator[Slot]:
     if method.__self__ is not None and not isinstance(method.__self__, ModuleType):
-        yield _part(method.__self__)
+        yield part(method.__self__)
     if isinstance(method, MethodType):
-        yield _part(method.__func__)
+        yield part(method.__func__)
 
 
 def _of_partial(thing: "partial[Any]") -> Iterator[Slot]:
-    yield _part(thing.func)
+    yield part(thing.func)
     names: tuple[str, ...] = ()
     function = thing.func
     if isinstance(function, MethodType):
@@ -199,13 +159,13 @@ def _of_partial(thing: "partial[Any]") -> Iterator[Slot]:
         names = function.__code__.co_varnames[: function.__code__.co_argcount]
     for index, value in enumerate(thing.args):
         name = names[index] if index < len(names) else str(index)
-        yield Slot(name, value, thing.args, index, _FIXED)
+        yield Slot(name, value, thing.args, index, FIXED)
     yield from _items(thing.keywords)
 
 
 def _of_cached(thing: Any) -> Iterator[Slot]:
     """Of a function that remembers its results, the function and the results."""
-    yield _part(thing.__wrapped__)
+    yield part(thing.__wrapped__)
     known = {id(thing.__wrapped__), id(vars(thing))}
     found: list[Any] = []
     for each in gc.get_referents(thing):
@@ -213,24 +173,21 @@ def _of_cached(thing: Any) -> Iterator[Slot]:
             found += each.values() if type(each) is dict else [each]
     kept = (each for each in found if type(each).__name__ != "_lru_list_elem")
     for index, each in enumerate(islice(kept, END)):
-        yield Slot(f"cached_{index}", each, thing, index, _FIXED)
+        yield Slot(f"cached_{index}", each, thing, index, FIXED)
 
 
 def _of_context_variable(variable: "ContextVar[Any]") -> Iterator[Slot]:
-    try:
-        value = variable.get()
-    except LookupError:  # nothing is there yet
-        return
-    yield Slot("value", value, variable, None, _CONTEXT)
+    if (value := context_value(variable)) is not ABSENT:
+        yield Slot("value", value, variable, None, CONTEXT)
 
 
 def _of_function(function: FunctionType) -> Iterator[Slot]:
     wrapped = vars(function).get("__wrapped__")
     if wrapped is not None:
-        yield _part(wrapped)
+        yield part(wrapped)
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        if is_filled(cell):
-            yield Slot(name, cell.cell_contents, cell, None, _CELL)
+        if (value := contents(cell)) is not ABSENT:
+            yield Slot(name, value, cell, None, CELL)
     variables = function.__globals__
     if not is_library(variables.get("__name__")):
         globals_, attributes = named(function.__code__)
@@ -238,28 +195,28 @@ def _of_function(function: FunctionType) -> Iterator[Slot]:
             if name not in variables:
                 continue
             value = variables[name]
-            yield Slot(name, value, variables, name, _ITEM)
+            yield Slot(name, value, variables, name, ITEM)
             if type(value) is ModuleType and not is_library(value.__name__):
                 inside = vars(value)
                 for attribute in attributes:
                     if attribute in inside:
                         full = f"{name}.{attribute}"
-                        yield Slot(full, inside[attribute], inside, attribute, _ITEM)
+                        yield Slot(full, inside[attribute], inside, attribute, ITEM)
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
     defaults = function.__defaults__ or ()
     for name, value in zip(names[len(names) - len(defaults) :], defaults, strict=True):
-        yield Slot(name, value, defaults, name, _FIXED)
+        yield Slot(name, value, defaults, name, FIXED)
     yield from _items(function.__kwdefaults__ or {})
     for name, value in list(vars(function).items()):
         if name != "__wrapped__":
-            yield Slot(name, value, vars(function), name, _ITEM)
+            yield Slot(name, value, vars(function), name, ITEM)
 
 
 def _of_network(network: nn.Module) -> Iterator[Slot]:
     inside, left_out = attributes_of(network), remembered[type(network)]
     for name, value in list(inside.items()):
         if name not in MODULE_INSIDE and name not in left_out and name != "training":
-            yield Slot(name, value, network, name, _ATTRIBUTE)
+            yield Slot(name, value, network, name, ATTRIBUTE)
     for kind in ("_parameters", "_buffers", "_modules"):
         kept = inside.get(kind)
         if kept:
@@ -267,7 +224,7 @@ def _of_network(network: nn.Module) -> Iterator[Slot]:
     for kind in HOOKS:
         hooks = inside.get(kind)
         for index, hook in enumerate(list(hooks.values()) if hooks else ()):
-            yield Slot(f"{kind[1:]}.{index}", hook, hooks, index, _FIXED)
+            yield Slot(f"{kind[1:]}.{index}", hook, hooks, index, FIXED)
     yield from _of_kind(type(network))
 
 
@@ -275,9 +232,9 @@ def _attributes(thing: Any) -> Iterator[Slot]:
     left_out = remembered[type(thing)]
     for name, value in list(attributes_of(thing).items()):
         if name not in left_out:
-            yield Slot(str(name), value, thing, name, _ATTRIBUTE)
+            yield Slot(str(name), value, thing, name, ATTRIBUTE)
     for name, value in in_slots(thing):
-        yield Slot(name, value, thing, name, _ATTRIBUTE)
+        yield Slot(name, value, thing, name, ATTRIBUTE)
     yield from _of_kind(type(thing))
 
 
@@ -288,7 +245,7 @@ def _of_container(thing: Any) -> Iterator[Slot]:
 
 def _of_kind(kind: type) -> Iterator[Slot]:
     if not is_library(kind.__module__):
-        yield _part(kind)
+        yield part(kind)
 
 
 def _of_class(kind: type) -> Iterator[Slot]:
@@ -297,11 +254,11 @@ def _of_class(kind: type) -> Iterator[Slot]:
         return
     for name, value in list(vars(kind).items()):
         for function in _functions(value):
-            yield Slot(name, function, kind, name, _FIXED)
+            yield Slot(name, function, kind, name, FIXED)
         if not name.startswith("__") and not _is_machinery(value):
-            yield Slot(name, value, kind, name, _ATTRIBUTE)
+            yield Slot(name, value, kind, name, ATTRIBUTE)
     for base in kind.__bases__:
-        yield _part(base)
+        yield part(base)
 
 
 def _functions(value: Any) -> Iterator[Any]:
@@ -355,12 +312,12 @@ def _find_members(kind: type) -> tuple[tuple[str, MemberDescriptorType], ...]:
 def _items(container: Any) -> Iterator[Slot]:
     if isinstance(container, dict):
         for index, key in enumerate(_ends(container)):
-            yield Slot(_name(key, index), dict.get(container, key), container, key, _ITEM)
+            yield Slot(_name(key, index), dict.get(container, key), container, key, ITEM)
     elif isinstance(container, set | frozenset):
         for index, item in enumerate(_ends(container)):
-            yield Slot(str(index), item, container, index, _FIXED)
+            yield Slot(str(index), item, container, index, FIXED)
     else:
-        access = _FIXED if isinstance(container, tuple) else _ITEM
+        access = FIXED if isinstance(container, tuple) else ITEM
         size = len(container)
         shown = range(size) if size <= MANY else (*range(END), *range(size - END, size))
         for index in shown:
@@ -400,51 +357,6 @@ def named(code: CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(names), tuple(attributes)
 
 
-def is_filled(cell: CellType) -> bool:
-    """Whether a closure variable has a value yet."""
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return False
-    return True
-
-
-def _part(value: Any) -> Slot:
-    return Slot("", value, value, None, _FIXED)
-
-
-def _read_item(owner: Any, key: Any) -> Any:
-    return owner[key]
-
-
-def _write_item(owner: Any, key: Any, value: Any) -> None:
-    owner[key] = value
-
-
-def _write_attribute(owner: Any, name: Any, value: Any) -> None:
-    try:
-        setattr(owner, name, value)
-    except (AttributeError, TypeError):  # frozen, as a dataclass may be
-        object.__setattr__(owner, name, value)
-
-
-def _read_cell(cell: CellType, _: Any) -> Any:
-    return cell.cell_contents
-
-
-def _write_cell(cell: CellType, _: Any, value: Any) -> None:
-    cell.cell_contents = value
-
-
-def _empty_cell(cell: CellType, _: Any) -> None:
-    del cell.cell_contents
-
-
-_ITEM = Access(_read_item, _write_item, lambda owner, key: owner.__delitem__(key))
-_ATTRIBUTE = Access(getattr, _write_attribute, delattr)
-_CELL = Access(_read_cell, _write_cell, _empty_cell)
-_CONTEXT = Access(lambda variable, _: variable.get(), lambda variable, _, new: variable.set(new))
-_FIXED = Access()
 _FINDERS: tuple[tuple[Any, Callable[[Any], Iterable[Slot]]], ...] = (
     (type, _of_class),
     ((MethodType, BuiltinFunctionType), _of_method),

@@ -10,7 +10,7 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor
 
 from pyro_decomp import BetaELBO
-from pyro_decomp.programs.closed_form_kl import analytic_kl
+from pyro_decomp.distributions.closed_form_kl import analytic_kl
 from tests.statistics import assert_mean
 
 B, D = 5, 3

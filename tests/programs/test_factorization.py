@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pyro_decomp import AggregateELBO
-from pyro_decomp.programs.product_prior import concatenated, is_product, of_one_datum
+from pyro_decomp.programs.factorization import concatenated, is_product, of_one_datum
 from tests.enumerated import ENUMERATED
 from tests.example_programs import PROGRAMS, Programs
 

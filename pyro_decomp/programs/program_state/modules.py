@@ -9,14 +9,14 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from pyro_decomp.errors import ModelError
-from pyro_decomp.programs.reachable import PLAIN, places
+from pyro_decomp.programs.program_state.reachable import PLAIN, places
 
 
 def find_modules(programs: Iterable[Callable[..., Any] | nn.Module]) -> list[nn.Module]:
     """The outermost modules that programs are, are methods of, or close over.
 
     Whatever the programs reach is searched: variables that functions name, attributes of objects,
-    items of containers (:mod:`pyro_decomp.programs.reachable`).
+    items of containers (:mod:`pyro_decomp.programs.program_state.reachable`).
 
     Args:
         programs: Models, guides, and modules themselves.

@@ -7,8 +7,7 @@ import torch
 from pyro.distributions import Distribution, MixtureSameFamily
 from torch import Tensor
 
-from pyro_decomp.aggregate_posterior.families import is_factorised, stripped
-from pyro_decomp.programs.rows import unmasked
+from pyro_decomp.distributions.unwrapping import is_factorised, stripped, unmasked
 from pyro_decomp.programs.traces import TracePair
 
 

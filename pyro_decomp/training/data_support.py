@@ -8,7 +8,7 @@ from pyro import poutine
 from pyro.distributions import constraints
 from torch import Tensor, nn
 
-from pyro_decomp.data.batches import AnyData, Batch, Data
+from pyro_decomp.data.batches import Batch, Data
 from pyro_decomp.data.checks import check_finite, column_label
 from pyro_decomp.data.stored import Stored
 from pyro_decomp.errors import DecompError, ModelError
@@ -48,7 +48,7 @@ def check_support(
 def check_data(
     experiment: Experiment,
     modules: Sequence[nn.Module],
-    data: AnyData,
+    data: Data,
     name: str = "data",
     *,
     first: poutine.Trace | None = None,
@@ -78,13 +78,12 @@ def check_data(
             site, row, column and value.
         DataError: A value is not finite.
     """
-    whole = Data.of(data)
-    rows = torch.arange(len(whole)) if is_whole else looked_at_first(whole)
+    rows = torch.arange(len(data)) if is_whole else looked_at_first(data)
     with looking(experiment, modules):
         trained_on = experiment.data
-        if first is None or is_stored(whole) or is_stored(trained_on):
-            seen = whole[:PROBED]
-            check_stored(whole, seen, rows, name)
+        if first is None or is_stored(data) or is_stored(trained_on):
+            seen = data[:PROBED]
+            check_stored(data, seen, rows, name)
             first = traced(experiment, seen, rows[:PROBED], name)
         else:
             seen = trained_on[:]
@@ -92,8 +91,8 @@ def check_data(
         for some in rows.split(look.rows_at_once):
             span = slice(int(some[0]), int(some[-1]) + 1)
             is_span = span.stop - span.start == len(some)
-            batch = whole[span if is_span else some.to(whole.device)]
-            check_stored(whole, batch, some, name)
+            batch = data[span if is_span else some.to(data.device)]
+            check_stored(data, batch, some, name)
             look.check(batch, some)
 
 

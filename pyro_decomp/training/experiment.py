@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pyro_decomp import arguments
-from pyro_decomp.data.splits import read_splits
+from pyro_decomp.data.factors import read_splits
 from pyro_decomp.divergences.auxiliary import Auxiliary, OptimizerFactory, OwnsAuxiliaries
 from pyro_decomp.divergences.base import Divergence, WeightedSum
 from pyro_decomp.elbo import TermsELBO

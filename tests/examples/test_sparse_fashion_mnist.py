@@ -6,7 +6,7 @@ import torch
 
 from pyro_decomp import load, train
 from pyro_decomp.data import fashion_mnist
-from pyro_decomp.data.fashion_mnist import DEBIAN_FOLDER
+from pyro_decomp.data.mnist import DEBIAN_FOLDER
 from pyro_decomp.divergences import DimensionwiseMMD, InverseMultiquadratic
 from pyro_decomp.errors import DataError
 from pyro_decomp.seeds import set_seed

@@ -13,7 +13,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from pyro_decomp.data import as_data
-from pyro_decomp.data.fashion_mnist import DEBIAN_FOLDER
+from pyro_decomp.data.mnist import DEBIAN_FOLDER
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WORDS = ["--epochs", "1", "--limit", "20"]

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from pyro_decomp import VAE, AggregateELBO, Experiment, train
 from pyro_decomp.analysis.evaluation import evaluate
 from pyro_decomp.analysis.latents import codes, reconstruct
-from pyro_decomp.data import StoredArray, as_tensor
+from pyro_decomp.data import as_tensor
+from pyro_decomp.data.stored import StoredArray
 from pyro_decomp.errors import DataError
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
 from pyro_decomp.training.run import load

@@ -1,4 +1,10 @@
-"""The errors that a user can mend; the command line prints each ``DecompError`` as one line."""
+"""The errors that a user can mend, and the one writer of files, which no error leaves half there.
+
+The command line prints each ``DecompError`` as one line.
+"""
+
+import os
+from pathlib import Path
 
 
 class DecompError(Exception):
@@ -27,3 +33,28 @@ class NonFiniteError(DecompError, ArithmeticError):
 
 class RunError(DecompError):
     """A run folder that cannot be read, continued or written."""
+
+
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Write a file so that at any instant either its old content is there or its new, whole.
+
+    Internal: run folders, sweeps and pictures are written by it.
+
+    Raises:
+        OSError: The file cannot be written; what was there before stays.
+    """
+    part = unfinished(path)
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def unfinished(path: Path) -> Path:
+    """Where :func:`write_whole` collects a file until it is whole; a killed process leaves it."""
+    return path.with_name(f".{path.name}.tmp")

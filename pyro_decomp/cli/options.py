@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 from pyro_decomp.cli.failures import told_in_one_line
 from pyro_decomp.errors import DecompError
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.signature import Parameter
+from pyro_decomp.training.parameters import Parameter
 
 FILE_KEY = "pyro_decomp.file"
 

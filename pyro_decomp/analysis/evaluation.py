@@ -29,8 +29,7 @@ from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import derive, seeded
 from pyro_decomp.training.data_support import check_data
 from pyro_decomp.training.experiment import few_threads
-from pyro_decomp.training.run import Run
-from pyro_decomp.training.untrained import untrained
+from pyro_decomp.training.run import Run, untrained
 
 __all__ = ["MEASURES", "check_names", "encode", "evaluate", "seeded", "spread", "write_metrics"]
 

@@ -25,11 +25,11 @@ from pyro_decomp.elbo import Estimate
 from pyro_decomp.elbo.nonfinite import blame_gradients, remedy
 from pyro_decomp.errors import DataError, ModelError, NonFiniteError, RunError
 from pyro_decomp.seeds import derive, random_state, set_random_state
+from pyro_decomp.training.data_support import Unseen
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run_folder import History, RunFolder
 from pyro_decomp.training.state import State, step_source
-from pyro_decomp.training.unseen_data import Unseen
 
 BATCH_STREAM, AUXILIARY_STREAM = 2, 3
 MAX_HISTORY_ROWS = 10_000

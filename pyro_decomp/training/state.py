@@ -23,10 +23,8 @@ from pyro_decomp.programs.automatic_guides import LocalGuides
 from pyro_decomp.programs.program_state import ProgramState, preserving_rng_and_buffers
 from pyro_decomp.programs.program_state.modules import find_modules, in_mode, tensors_kept
 from pyro_decomp.programs.sites import SampleTrace
-from pyro_decomp.training.data_types import run_on_first
-from pyro_decomp.training.dry_run import explained
 from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.lazy_networks import give_sizes, has_lazy
+from pyro_decomp.training.first_batch import explained, give_sizes, has_lazy, run_on_first
 
 
 class UnkeptStateWarning(UserWarning):

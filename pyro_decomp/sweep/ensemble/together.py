@@ -19,9 +19,9 @@ from pyro_decomp.sweep.ensemble.draws import Draws
 from pyro_decomp.sweep.ensemble.stacked import Stacked
 from pyro_decomp.sweep.ensemble.trial import Trial, own_numbers
 from pyro_decomp.sweep.ensemble.verification import Pending, Verification
+from pyro_decomp.training.data_support import Unseen
 from pyro_decomp.training.loop import BATCH_STREAM, MAX_HISTORY_ROWS, batches
 from pyro_decomp.training.run_folder import History
-from pyro_decomp.training.unseen_data import Unseen
 
 _made: dict[Hashable, dict[tuple[Any, ...], BatchedStep]] = {}  # of the last arithmetic
 

@@ -4,8 +4,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from pyro_decomp import arguments
-from pyro_decomp.networks.event_shape import leading_shape
-from pyro_decomp.networks.normal import normal
+from pyro_decomp.networks.layers import leading_shape, normal
 
 
 class ConvEncoder32(nn.Module):

@@ -5,8 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pyro_decomp import arguments
-from pyro_decomp.networks.event_shape import leading_shape
-from pyro_decomp.networks.normal import normal
+from pyro_decomp.networks.layers import leading_shape, normal
 
 
 class FacesConvEncoder(nn.Module):

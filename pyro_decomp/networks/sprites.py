@@ -1,4 +1,4 @@
-"""Networks for images of sprites: the convolutions of FactorVAE, the perceptrons of the beta-TCVAE."""
+"""Networks of the papers for images of sprites: FactorVAE's and the beta-TCVAE's."""
 
 from collections.abc import Sequence
 

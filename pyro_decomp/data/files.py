@@ -1,4 +1,4 @@
-"""Arrays from files of numbers: the ending of a name says how. Internal to ``data``."""
+"""Arrays from files of numbers, by the ending of their names; nothing is unpickled. Internal."""
 
 from collections.abc import Callable
 from pathlib import Path

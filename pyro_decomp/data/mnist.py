@@ -95,7 +95,7 @@ class MnistFiles:
         with arguments.raised_as(DataError):
             arguments.whole(size=size, **arguments.given(limit=limit))
         path = self._locate("images-idx3-ubyte", root, train=train, download=download)
-        return _resized(_first(read_idx(path, num_dims=3), limit), size)
+        return _resized(read_idx(path, num_dims=3)[:limit], size)
 
     def labels(
         self,
@@ -109,7 +109,7 @@ class MnistFiles:
         with arguments.raised_as(DataError):
             arguments.whole(**arguments.given(limit=limit))
         path = self._locate("labels-idx1-ubyte", root, train=train, download=download)
-        return torch.from_numpy(_first(read_idx(path, num_dims=1), limit).astype(np.int64))
+        return torch.from_numpy(read_idx(path, num_dims=1)[:limit].astype(np.int64))
 
     def _locate(
         self, kind: str, root: str | PathLike[str] | None, *, train: bool, download: bool
@@ -154,10 +154,6 @@ class MnistFiles:
             raise DataError(
                 f"{root}: expected to download {self.name} there, got: {reason}"
             ) from error
-
-
-def _first(values: NDArray[np.uint8], limit: int | None) -> NDArray[np.uint8]:
-    return values[:limit]
 
 
 def _resized(images: NDArray[np.uint8], size: int) -> Tensor:

@@ -46,7 +46,10 @@ class FacesConvEncoder(nn.Module):
         self.scale = nn.Linear(512, latent_dim)
 
     def forward(self, x: Float[Tensor, "*batch channels 64 64"]) -> dist.TorchDistribution:
-        """``Normal(loc, scale).to_event(1)``.
+        """Encode images.
+
+        Returns:
+            ``Normal(loc, scale).to_event(1)``.
 
         Raises:
             ValueError: The images have another shape.
@@ -94,7 +97,10 @@ class FacesConvDecoder(nn.Module):
         )
 
     def forward(self, z: Float[Tensor, "*batch d"]) -> dist.TorchDistribution:
-        """``ContinuousBernoulli(logits=logits).to_event(3)``.
+        """Decode latents.
+
+        Returns:
+            ``ContinuousBernoulli(logits=logits).to_event(3)``.
 
         Raises:
             ValueError: The latents have another length.

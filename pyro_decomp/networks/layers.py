@@ -11,7 +11,10 @@ from torch.nn.functional import softplus
 
 
 def leading_shape(x: Tensor, event_shape: tuple[int, ...]) -> torch.Size:
-    """The leading dimensions of an input whose last ones must be ``event_shape``.
+    """Check the shape of one input of a network, apart from the dimensions that lead it.
+
+    Returns:
+        The leading dimensions.
 
     Raises:
         ValueError: They are others.
@@ -29,7 +32,7 @@ MIN_SCALE = 1e-6
 def normal(
     loc: Float[Tensor, "*batch d"], raw_scale: Float[Tensor, "*batch d"]
 ) -> dist.TorchDistribution:
-    r"""``Normal(loc, scale).to_event(1)`` from two outputs of a network.
+    r"""The Normal that the last layer of every encoder here stands for.
 
     .. math:: \mathrm{scale} = \log(1 + e^r) + 10^{-6}
 
@@ -38,6 +41,9 @@ def normal(
     Args:
         loc: Location.
         raw_scale: r, any real numbers.
+
+    Returns:
+        ``Normal(loc, scale).to_event(1)``.
     """
     return dist.Normal(loc, softplus(raw_scale) + MIN_SCALE).to_event(1)
 

@@ -42,7 +42,10 @@ class NormalMLP(nn.Module):
         self.scale = nn.Linear(widths[-1], out_dim)
 
     def forward(self, x: Tensor) -> dist.TorchDistribution:
-        """The distribution for each input, shape ``(..., in_dim)``, with any leading dimensions.
+        """Map inputs of shape ``(..., in_dim)``, with any leading dimensions, to distributions.
+
+        Returns:
+            ``Normal(loc, scale).to_event(1)``.
 
         Raises:
             ValueError: The input has another length.
@@ -81,7 +84,7 @@ class MLPDecoder(NormalMLP):
 
 
 class Discriminator(nn.Module):
-    """One logit a row: a perceptron of LeakyReLU that tells samples of two distributions apart.
+    """A perceptron of LeakyReLU with one logit, which tells samples of two distributions apart.
 
     Args:
         in_dim: D, the length of a row; of codes, all latent sites together.
@@ -110,7 +113,10 @@ class Discriminator(nn.Module):
         self.logit = nn.Linear(widths[-1], 1)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Logits of shape ``(...)`` for rows of shape ``(..., in_dim)``.
+        """Map rows of shape ``(..., in_dim)`` to logits.
+
+        Returns:
+            Logits of shape ``(...)``.
 
         Raises:
             ValueError: The rows have another length.

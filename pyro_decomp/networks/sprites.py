@@ -59,7 +59,10 @@ class SpritesConvEncoder(nn.Module):
         self.scale = nn.Linear(hidden, latent_dim)
 
     def forward(self, x: Float[Tensor, "*batch channels size size"]) -> dist.TorchDistribution:
-        """``Normal(loc, scale).to_event(1)``.
+        """Encode images.
+
+        Returns:
+            ``Normal(loc, scale).to_event(1)``.
 
         Raises:
             ValueError: The images have another shape.
@@ -113,7 +116,10 @@ class SpritesConvDecoder(nn.Module):
         )
 
     def forward(self, z: Float[Tensor, "*batch d"]) -> dist.TorchDistribution:
-        """``Bernoulli(logits=logits).to_event(3)``.
+        """Decode latents.
+
+        Returns:
+            ``Bernoulli(logits=logits).to_event(3)``.
 
         Raises:
             ValueError: The latents have another length.
@@ -124,7 +130,7 @@ class SpritesConvDecoder(nn.Module):
 
 
 def _side(size: int) -> int:
-    """Height and width of the smallest feature maps."""
+    """The height and width of the smallest feature maps."""
     if not isinstance(size, int) or size < 1 or size % _SHRINKAGE:
         arguments.refuse("size", f"a positive multiple of {_SHRINKAGE}", size)
     return size // _SHRINKAGE
@@ -154,7 +160,10 @@ class SpritesMLPEncoder(nn.Module):
         self.perceptron = MLPEncoder(size * size, latent_dim, hidden)
 
     def forward(self, x: Float[Tensor, "*batch 1 size size"]) -> dist.TorchDistribution:
-        """``Normal(loc, scale).to_event(1)``.
+        """Encode images.
+
+        Returns:
+            ``Normal(loc, scale).to_event(1)``.
 
         Raises:
             ValueError: The images have another shape.
@@ -188,7 +197,10 @@ class SpritesMLPDecoder(nn.Module):
         self.logits = nn.Linear(widths[-1], size * size)
 
     def forward(self, z: Float[Tensor, "*batch d"]) -> dist.TorchDistribution:
-        """``Bernoulli(logits=logits).to_event(3)``.
+        """Decode latents.
+
+        Returns:
+            ``Bernoulli(logits=logits).to_event(3)``.
 
         Raises:
             ValueError: The latents have another length.

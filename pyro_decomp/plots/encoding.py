@@ -46,6 +46,9 @@ def encodings(
         labels: A whole number per datum [n], shown as colours; at most ten different ones.
         num_scales: Half axes in standard deviations.
 
+    Returns:
+        A figure with one panel.
+
     Raises:
         ValueError: If a shape differs, a number is not finite, a covariance is not symmetric with
             eigenvalues of at least zero, labels are not as above, or ``log_pz`` comes without its
@@ -96,7 +99,7 @@ def _ellipses(
     num_scales: float,
     colours: Float[np.ndarray, "n 4"],
 ) -> EllipseCollection:
-    """The curves (z - loc)' covariance^-1 (z - loc) = num_scales^2, in the units of the axes."""
+    """Ellipses (z - loc)' covariance^-1 (z - loc) = num_scales^2, in the units of the axes."""
     variances, vectors = np.linalg.eigh(covariance)
     diameters = 2 * num_scales * np.sqrt(np.maximum(variances, 0.0))
     return EllipseCollection(

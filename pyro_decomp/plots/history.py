@@ -38,6 +38,9 @@ def terms_over_steps(
         step: The column of the horizontal axis.
         units: The unit of a column where it is not nats (per datum); "" for none.
 
+    Returns:
+        A figure with a panel for each column, three side by side.
+
     Raises:
         ValueError: If a column is not numeric, or the columns are empty or differ in length.
     """
@@ -103,7 +106,7 @@ def _draw(axes: Axes, steps: Row, values: Row) -> None:
 
 
 def _envelope(steps: Row, values: Row) -> Curve:
-    """All values, or of very many the least and the greatest in each of 1000 runs of them."""
+    """All values, or of very many the least and the greatest in each of 1000 stretches of them."""
     if len(values) <= 2 * RESOLUTION:
         return steps, values
     first = evenly(len(values), RESOLUTION)

@@ -38,7 +38,7 @@ def channels_last(
 
 
 def intensities(images: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Images scaled to [0, 1], unless they lie within already; what is not finite stays so."""
+    """Images scaled to [0, 1] unless they lie within already; NaN and infinity stay as they are."""
     shown = images[np.isfinite(images)]
     low, high = (shown.min(), shown.max()) if len(shown) else (0.0, 1.0)
     if low >= 0 and high <= 1:
@@ -47,7 +47,7 @@ def intensities(images: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shap
 
 
 def gap(size: int) -> int:
-    """Pixels between tiles of this width."""
+    """The number of pixels between tiles of this width."""
     return max(1, round(GAP * size))
 
 
@@ -108,6 +108,9 @@ def contact_sheet(
             rows, the images' size may not.
         captions: A caption a row.
         headings: A heading over each column of the longest row.
+
+    Returns:
+        A figure with one mosaic of images.
 
     Raises:
         ValueError: If there is no row, a shape is none of the above or another row's, or the

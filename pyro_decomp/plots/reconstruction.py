@@ -41,6 +41,9 @@ def reconstructions(data: ArrayLike, reconstruction: ArrayLike) -> Figure:
         data: The data.
         reconstruction: Their reconstructions in the same order and shape.
 
+    Returns:
+        A figure of points, vectors or images.
+
     Raises:
         ValueError: If the shapes differ or are none of the above, or the data are not all finite.
     """
@@ -149,7 +152,7 @@ def _mosaic(
     rows: int,
     columns: int,
 ) -> tuple[Float[np.ndarray, "height width c"], list[float]]:
-    """All images in one, gaps not a number, and the vertical centre of each row."""
+    """All images in one, with gaps of NaN, and the vertical centre of each row."""
     n, h, w, channels = data.shape
     pair = 2 * h + 3 * GAP
     mosaic = np.full((rows * pair - 2 * GAP, columns * (w + GAP) - GAP, channels), np.nan)

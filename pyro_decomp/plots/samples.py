@@ -43,6 +43,9 @@ def prior_samples(samples: ArrayLike, data: ArrayLike | None = None) -> Figure:
         samples: Samples of the model.
         data: Data of the same shape, in any number.
 
+    Returns:
+        A figure with a panel of samples and, if data are given, one of data.
+
     Raises:
         ValueError: If a shape is none of the above, the two differ in more than their number, or
             a number is not finite.
@@ -133,7 +136,7 @@ def _images(panels: dict[str, Array]) -> Figure:
 def _grid(
     images: Float[np.ndarray, "n h w c"], columns: int
 ) -> Float[np.ndarray, "rows columns h w c"]:
-    """Up to 64 images in rows."""
+    """Up to 64 images as tiles, in rows from the top left."""
     kept = evenly(len(images), IMAGES)
     columns = min(columns, len(kept))
     rows = -(-len(kept) // columns)

@@ -83,7 +83,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def add_legend(figure: Figure, handles: Sequence[Artist], *, title: str | None = None) -> None:
-    """What colours stand for: beside the axes, or below them where the names are long."""
+    """Add a legend beside the axes, or below them where the names are long."""
     longest = max(len(str(handle.get_label())) for handle in handles)
     is_beside = longest <= LONGEST_BESIDE
     if not is_beside:
@@ -98,7 +98,7 @@ def add_legend(figure: Figure, handles: Sequence[Artist], *, title: str | None =
 
 
 def thin_ticks(axes: Axes) -> None:
-    """Small ticks and tick labels; set here since ticks are made after the style has ended."""
+    """Make ticks and their labels small; here since ticks are made after the style has ended."""
     axes.tick_params(labelsize=7, length=2.5, width=0.6, pad=2)
 
 

@@ -10,7 +10,7 @@ from pyro_decomp import arguments
 
 
 class IsotropicNormal(nn.Module):
-    r"""The standard Normal.
+    r"""The standard Normal, whose dimensions are independent and of one scale.
 
     .. math:: p(z) = \mathcal{N}(z; 0, I)
 
@@ -36,7 +36,7 @@ class IsotropicNormal(nn.Module):
         self.loc = nn.Buffer(torch.zeros(latent_dim))
 
     def forward(self) -> Tensor:
-        """Sample z, ``[D]``."""
+        """Sample z, ``[D]``, and return it."""
         return pyro.sample(self.name, dist.Normal(self.loc, 1.0).to_event(1))
 
 
@@ -91,7 +91,7 @@ class AnisotropicNormal(nn.Module):
         learned: bool = False,
         name: str = "z",
     ) -> "AnisotropicNormal":
-        """Scales of the largest principal components of the data, divided to mean variance 1.
+        """A prior whose variances are the data's largest principal ones, divided to mean 1.
 
         The data are centred first, which the paper's public code does not do.
 
@@ -100,6 +100,9 @@ class AnisotropicNormal(nn.Module):
             latent_dim: D.
             learned: Whether they are learned, from there.
             name: Of the site.
+
+        Returns:
+            The prior.
 
         Raises:
             ValueError: The data vary in fewer than ``latent_dim`` directions.
@@ -120,7 +123,7 @@ class AnisotropicNormal(nn.Module):
         return cls(variance.sqrt().to(x), learned=learned, name=name)
 
     def forward(self) -> Tensor:
-        """Sample z, ``[D]``."""
+        """Sample z, ``[D]``, and return it."""
         latent_dim = len(self.log_variance)
         variance = self.mean_variance * latent_dim * self.log_variance.softmax(0)
         return pyro.sample(self.name, dist.Normal(0.0, variance.sqrt()).to_event(1))
@@ -158,7 +161,7 @@ class Laplace(nn.Module):
         self.scale = nn.Buffer(torch.full((latent_dim,), float(scale)))
 
     def forward(self) -> Tensor:
-        """Sample z, ``[D]``."""
+        """Sample z, ``[D]``, and return it."""
         return pyro.sample(self.name, dist.Laplace(0.0, self.scale).to_event(1))
 
 
@@ -195,7 +198,7 @@ class StudentT(nn.Module):
         self.df = nn.Buffer(torch.full((latent_dim,), float(df)))
 
     def forward(self) -> Tensor:
-        """Sample z, ``[D]``."""
+        """Sample z, ``[D]``, and return it."""
         return pyro.sample(self.name, dist.StudentT(self.df).to_event(1))
 
 
@@ -244,7 +247,7 @@ class SpikeAndSlab(nn.Module):
         self.scale = nn.Buffer(torch.tensor([spike_scale, 1.0]))
 
     def forward(self) -> Tensor:
-        """Sample z, ``[D]``."""
+        """Sample z, ``[D]``, and return it."""
         spike_or_slab = dist.Categorical(logits=self.logits.expand(self.latent_dim, 2))
         components = dist.Normal(0.0, self.scale.expand(self.latent_dim, 2))
         z = dist.MixtureSameFamily(spike_or_slab, components).to_event(1)

@@ -80,6 +80,16 @@ def test_every_room_has_a_row() -> None:
     assert {part_of(module) for module in MODULES} == {*MAY_IMPORT, *NOT_ROOMS}
 
 
+def test_a_room_says_what_it_owns_and_what_never_belongs_there() -> None:
+    rooms = [path for path in (ROOT / "pyro_decomp").iterdir() if (path / "__init__.py").exists()]
+    assert len(rooms) == 15
+    for room in rooms:
+        sentence = ast.get_docstring(ast.parse((room / "__init__.py").read_text())).split("\n")[0]
+        assert re.fullmatch(r"[A-Z].*; never .*\.", sentence), f"{room.name}: {sentence}"
+    loose = {path.name for path in (ROOT / "pyro_decomp").glob("*.*")}
+    assert len(loose - {"py.typed"}) <= 6
+
+
 def test_the_table_points_one_way() -> None:
     order = list(MAY_IMPORT)
     for room, may in MAY_IMPORT.items():

@@ -1,4 +1,4 @@
-"""Data sets as tensors, data with known factors, and the reading of a user's own. Stands alone."""
+"""Data sets as tensors, data with known factors and the reading of a user's own; never a model."""
 
 from pyro_decomp.data.batches import Data
 from pyro_decomp.data.celeba import Attributes, celeba, celeba_attributes

@@ -60,9 +60,9 @@ class Data:
         return cls(data if isinstance(data, tuple) else (data,))
 
     @property
-    def unwrapped(self) -> "Tensor | Stored | Data":
-        """The single tensor of these data, or the data themselves where they have several."""
-        return self.tensors[0] if len(self.tensors) == 1 else self
+    def x(self) -> Tensor | Stored:
+        """The first tensor, which is what is reconstructed."""
+        return self.tensors[0]
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""Metrics of codes, with ground-truth factors and without. Stands alone."""
+"""Metrics of codes, of arrays alone, with ground-truth factors and without; never a run."""
 
 from pyro_decomp.metrics.arrays import merge_levels
 from pyro_decomp.metrics.class_accuracy import knn_accuracy, linear_accuracy

@@ -1,4 +1,4 @@
-"""Pictures of arrays: each function returns a ``matplotlib.figure.Figure`` and knows no model.
+"""Figures of arrays, each by one function of them; never a model, a run or a window.
 
 Nothing here opens a window or touches ``matplotlib.pyplot``. Arguments are anything that
 ``numpy.asarray`` takes, tensors on the CPU included; arrays of a wrong shape raise ``ValueError``.

@@ -149,4 +149,4 @@ def test_nothing_is_looked_at_twice() -> None:
 
 
 def data_batches(trial: Experiment) -> Any:
-    return Data.of(trial.data).shuffled(250, seed=derive(0, BATCH_STREAM, 0))
+    return trial.data.shuffled(250, seed=derive(0, BATCH_STREAM, 0))

@@ -64,9 +64,7 @@ def numbers(array: NDArray[Any], source: str) -> NDArray[Any]:
     if found.dtype.kind != "O":
         return found
     values = found.ravel().tolist()
-    is_missing = [
-        value is None or type(value).__name__ in {"NAType", "NaTType"} for value in values
-    ]
+    is_missing = [value is None or type(value).__name__ in NOT_THERE for value in values]
     _refuse(np.array(is_missing, dtype=bool).reshape(found.shape), source, "missing (None or NA)")
     if not values or not all(isinstance(value, Real) for value in values):
         return found

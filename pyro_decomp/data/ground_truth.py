@@ -40,10 +40,6 @@ class Rendered(Stored):
         render: Render,
         image_shape: tuple[int, int, int],
     ) -> None:
-        with arguments.raised_as(DataError):
-            arguments.instance(Tensor, "whole numbers, a row an image", factors=factors)
-            arguments.wholes(3, image_shape=image_shape)
-            arguments.function("a function of values that draws images", render=render)
         super().__init__((len(factors), *image_shape))
         self.factors = factors
         self._render = render

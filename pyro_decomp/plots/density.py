@@ -119,7 +119,7 @@ def aggregate_density(
 
     Raises:
         ValueError: If a shape differs, a grid axis is not evenly spaced and rising, or a log
-            density is not a number or above 650 nats.
+            density is NaN or above 650 nats.
     """
     arguments.annotated(aggregate_density, locals())
     figure = new_figure(3.6, 3.0)

@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
 from pyro_decomp.plots.density import draw_prior, grid_axis, label_latents, on_grid
-from pyro_decomp.plots.style import CATEGORIES, DATA, evenly, new_figure, styled, thin_ticks
+from pyro_decomp.plots.style import CATEGORIES, DATA, evenly_spaced, new_figure, styled, thin_ticks
 
 Loc = Float[np.ndarray, "n 2"]
 Covariance = Float[np.ndarray, "n 2 2"]
 
-#: More encodings than this are thinned out evenly, and the title says so.
+#: More encodings than this are thinned out evenly_spaced, and the title says so.
 MAXIMUM = 2000
 
 
@@ -57,7 +57,7 @@ def encodings(
     arguments.annotated(encodings, locals())
     means, covariances = _checked(loc, covariance)
     classes, members = _classes(labels, len(means))
-    kept = evenly(len(means), MAXIMUM)
+    kept = evenly_spaced(len(means), MAXIMUM)
     means, covariances = means[kept], covariances[kept]
     colours = to_rgba_array(CATEGORIES if len(classes) else [DATA])[members[kept]]
 

@@ -107,12 +107,12 @@ def round_ticks(count: int, *, integer: bool = False) -> MaxNLocator:
     return MaxNLocator(count, integer=integer, steps=[1, 2, 5, 10])
 
 
-def evenly(size: int, maximum: int) -> Int[np.ndarray, " n"]:
+def evenly_spaced(size: int, maximum: int) -> Int[np.ndarray, " n"]:
     """At most ``maximum`` indices into ``size`` data, evenly spaced, in order and without repeats.
 
-    >>> evenly(10, 4).tolist()
+    >>> evenly_spaced(10, 4).tolist()
     [0, 2, 5, 7]
-    >>> evenly(3, 4).tolist()
+    >>> evenly_spaced(3, 4).tolist()
     [0, 1, 2]
     """
     kept = min(size, maximum)

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import install_import_hook
 
 from tests import checking
+from tests.tiers import TIERS, tier_of, unknown_rows
 
 mpl.use("Agg")
 
@@ -20,6 +21,41 @@ mpl.use("Agg")
 CHECKED = ["pyro_decomp.aggregate_posterior", "pyro_decomp.divergences", "pyro_decomp.plots"]
 assert not sys.modules.keys() & set(CHECKED), "imported before the hook: shapes go unchecked"
 install_import_hook(CHECKED, f"{checking.__name__}.checked")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Plain `pytest` runs the fast tests; one that is named (`file.py::test`) runs anyway."""
+    if not config.option.markexpr and not _names_a_test(config):
+        config.option.markexpr = "fast"
+
+
+def _names_a_test(config: pytest.Config) -> bool:
+    return any("::" in argument for argument in config.args)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Each test gets the mark of its tier, and `-m TIER` leaves out those of another."""
+    if not _names_a_test(config) and (unknown := unknown_rows(items)):
+        raise pytest.UsageError(f"marks name rows that there are none of: {unknown}")
+    tiers = {item: tier_of(item) for item in items}
+    for item, tier in tiers.items():
+        item.add_marker(tier)
+    if config.option.markexpr in TIERS:
+        others = [item for item in items if tiers[item] != config.option.markexpr]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if tiers[item] == config.option.markexpr]
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say how to run what was left out."""
+    if config.option.markexpr == "fast":
+        terminalreporter.line(
+            "These were the fast tests. The rest: `pytest -m full`, minutes; "
+            "`pytest -m slow`, twenty minutes or more; `.ci/run`, all of it."
+        )
 
 
 @pytest.fixture(autouse=True)

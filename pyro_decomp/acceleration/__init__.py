@@ -1,4 +1,1 @@
-"""One training step made fast: traced once, written as C, verified against its programs.
-
-Internal. Never here: what is trained or for how long, and what a number means.
-"""
+"""One training step made fast and verified, internal; never what is trained, or for how long."""

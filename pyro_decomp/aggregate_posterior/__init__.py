@@ -1,4 +1,4 @@
-r"""The aggregate posterior q(z) = (1/M) \sum_j q(z|x_j): all that needs pairs of data is here.
+"""The aggregate posterior q(z) and all that needs pairs of data; never a prior or an objective.
 
 Memory grows as M x D, not M x M x D: pairs are formed a block at a time, and formed again on the
 way back instead of being kept.

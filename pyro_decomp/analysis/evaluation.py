@@ -12,7 +12,6 @@ from jaxtyping import Int
 from torch import Tensor
 
 from pyro_decomp import arguments
-from pyro_decomp.acceleration.threads import few_threads
 from pyro_decomp.aggregate_posterior import StructuredPosterior
 from pyro_decomp.analysis.components_of_run import components
 from pyro_decomp.analysis.decomposition_of_run import PARTS, decomposition
@@ -29,6 +28,7 @@ from pyro_decomp.metrics.report import SLOW
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import derive, seeded
 from pyro_decomp.training.data_support import check_data
+from pyro_decomp.training.experiment import few_threads
 from pyro_decomp.training.run import Run
 from pyro_decomp.training.untrained import untrained
 
@@ -131,7 +131,7 @@ def evaluate(
         for name, (x, factors) in sets.items():
             if x is not None:
                 wanted = names - OF_FACTORS if factors is None and only is None else names
-                measurement = _Measurement(run, name, Data.of(x), seed)
+                measurement = _Measurement(run, name, x, seed)
                 measurement.measure_numbers(wanted, num_importance_samples)
                 if COMPONENTS in wanted:
                     measurement.measure_components(is_asked=only is not None)

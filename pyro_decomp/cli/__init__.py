@@ -1,4 +1,4 @@
-"""The command line: words in, words out. What a run is made of is the experiment file's to say."""
+"""The command line, words in and words out; never a setting of what a run is made of."""
 
 import atexit
 import os

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import typer
 
-from pyro_decomp.errors import DecompError
-from pyro_decomp.training.user_code import one_line, place_raised
+from pyro_decomp.errors import DecompError, one_line
+from pyro_decomp.training.user_code import place_raised
 
 FAILED = 1
 INTERRUPTED = 130

@@ -1,4 +1,4 @@
-"""Distributions that neither torch nor Pyro has."""
+"""Families that torch and Pyro lack, densities at any value, and p^beta / F_beta; never a site."""
 
 from pyro_decomp.distributions.lp_nested import LpNested
 from pyro_decomp.distributions.sphere import UniformSphere

@@ -1,4 +1,4 @@
-"""Divergences D(q(z), p(z)) between the aggregate posterior and the prior."""
+"""Divergences D(q(z), p(z)) and the density ratios behind some; never the rest of an objective."""
 
 from pyro_decomp.divergences.adversarial import AdversarialDivergence
 from pyro_decomp.divergences.base import Divergence, WeightedSum

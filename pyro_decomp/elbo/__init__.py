@@ -1,4 +1,4 @@
-"""Objectives: ELBO subclasses for Pyro's SVI, for torch and for our trainer."""
+"""Objectives, as ELBO subclasses for SVI, torch and the trainer; never an optimiser's step."""
 
 from pyro_decomp.elbo.aggregate import AggregateELBO
 from pyro_decomp.elbo.annealed import AnnealedPriorELBO

@@ -1,4 +1,4 @@
-"""The encoders and decoders of the papers: modules whose forward returns a distribution."""
+"""Encoders, decoders and discriminators, whose forward is a distribution; never a Pyro program."""
 
 from pyro_decomp.networks.dcgan import ConvDecoder32, ConvEncoder32
 from pyro_decomp.networks.discriminator import Discriminator

@@ -1,4 +1,4 @@
-"""Ready-made priors: short Pyro programs, to be used as they are or copied and changed.
+"""Ready-made priors, short Pyro programs to use, copy and change; never an objective or data.
 
 Each is a module that samples its site and returns what the decoder takes. It is run inside the
 data plate by :class:`~pyro_decomp.VAE`, so it says nothing of data or batch. What is fixed is a

@@ -1,5 +1,1 @@
-"""Pyro programs: a model and guide from parts, and what can be read from any program.
-
-Here are sites, plates, enumeration, dependence, the prior that a model expresses, the state that
-programs keep, and checks of these. Never here: an objective, or anything that knows a run.
-"""
+"""Pyro programs: what is read from any model and guide, and VAE; never an objective or a run."""

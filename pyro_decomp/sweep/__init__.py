@@ -1,4 +1,4 @@
-"""Grids of runs: the product of values and seeds, trained, measured, tabulated and compared.
+"""Grids of runs, from the plan to the comparison of members; never how one step is computed.
 
 Names are imported when they are first asked for: to read a table takes no torch.
 """

@@ -1,4 +1,1 @@
-"""An experiment, its file, the training loop, and the run that comes out, with its folder.
-
-Never here: what is measured of a run afterwards, or how its pictures look.
-"""
+"""Experiment, experiment file, training loop, run and its folder; never what a run is worth."""

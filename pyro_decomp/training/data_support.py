@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pyro_decomp.data.batches import AnyData, Batch, Data
 from pyro_decomp.data.checks import check_finite, column_label
 from pyro_decomp.data.stored import Stored
-from pyro_decomp.errors import DecompError, ModelError
+from pyro_decomp.errors import DecompError, ModelError, one_line
 from pyro_decomp.programs.modules import in_mode
 from pyro_decomp.programs.program_state import undisturbed
 from pyro_decomp.programs.sites import SampleTrace, Site, data_plate, sample_sites
@@ -24,7 +24,6 @@ from pyro_decomp.programs.support import (
     without_density,
 )
 from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.user_code import one_line
 
 BATCH_ELEMENTS = 2**21  # elements of data looked at at once
 BLOCK = 2**18  # elements of data held against a support at once
@@ -81,7 +80,7 @@ def check_data(
     whole = Data.of(data)
     rows = torch.arange(len(whole)) if is_whole else looked_at_first(whole)
     with looking(experiment, modules):
-        trained_on = Data.of(experiment.data)
+        trained_on = experiment.data
         if first is None or is_stored(whole) or is_stored(trained_on):
             seen = whole[:PROBED]
             check_stored(whole, seen, rows, name)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from pyro_decomp.acceleration.capture.refusal import CaptureError
+from pyro_decomp.acceleration.errors import CaptureError
 from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.programs.program_state import Fingerprint
 from pyro_decomp.programs.program_state.modules import tensors_kept

@@ -12,14 +12,14 @@ from pyro_decomp.acceleration.capture.followed import is_followed, quiet
 from pyro_decomp.acceleration.capture.functional import functional
 from pyro_decomp.acceleration.capture.random_draws import lift
 from pyro_decomp.acceleration.capture.recording import record
-from pyro_decomp.acceleration.capture.refusal import (
+from pyro_decomp.acceleration.capture.repeats import check_unread, refuse_moving, tensors_that_move
+from pyro_decomp.acceleration.capture.simplify import simplify
+from pyro_decomp.acceleration.capture.substitution import Slots
+from pyro_decomp.acceleration.errors import (
     CaptureError,
     HiddenValueError,
     UsedByPythonError,
 )
-from pyro_decomp.acceleration.capture.repeats import check_unread, refuse_moving, tensors_that_move
-from pyro_decomp.acceleration.capture.simplify import simplify
-from pyro_decomp.acceleration.capture.substitution import Slots
 from pyro_decomp.acceleration.precision import in_precision
 from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.elbo import Estimate

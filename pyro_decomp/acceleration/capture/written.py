@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pyro_decomp.acceleration.capture.places import Place, parts_of, places_of
-from pyro_decomp.acceleration.capture.refusal import CaptureError
+from pyro_decomp.acceleration.errors import CaptureError
 from pyro_decomp.acceleration.source import StepSource
 
 

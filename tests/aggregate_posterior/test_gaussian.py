@@ -125,6 +125,7 @@ def test_members_of_members() -> None:
     assert torch.equal(nested[1, 2], score(*(x[1, 2] for x in inputs)))
 
 
+@pytest.mark.full
 def test_torch_compile_sees_one_operator() -> None:
     seen: list[str] = []
 
@@ -142,6 +143,7 @@ def test_torch_compile_sees_one_operator() -> None:
     assert all(map(torch.equal, found, expected))
 
 
+@pytest.mark.full(but=["native-True", "torch-True"])
 @pytest.mark.usefixtures("_code")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own check
 @pytest.mark.parametrize("split", [False, True])

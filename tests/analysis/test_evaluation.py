@@ -111,6 +111,7 @@ def assert_close(metrics: dict[str, float], name: str, expected: float) -> None:
     assert abs(metrics[name] - expected) < STANDARD_ERRORS * error
 
 
+@pytest.mark.full(but=["one batch"])
 @pytest.mark.parametrize("batch_elements", [10**6, 16], ids=["one batch", "a last smaller batch"])
 def test_every_number_of_a_linear_gaussian_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_elements: int
@@ -140,6 +141,7 @@ def test_every_number_of_a_linear_gaussian_model(
         assert found["elbo"] < found["importance_weighted_log_px"]
 
 
+@pytest.mark.full
 def test_batches_of_copies_give_the_same_log_px_in_the_order_of_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,12 +186,14 @@ def test_encodings_in_pairs_are_shared_by_two(tmp_path: Path) -> None:
     assert metrics["effective_sharing"] == pytest.approx(2.0, abs=1e-6)
 
 
+@pytest.mark.full
 def test_the_metrics_do_not_depend_on_the_weights_nor_the_particles(tmp_path: Path) -> None:
     plain = evaluate(build(tmp_path), num_importance_samples=5, only=NUMBERS)
     for elbo in (AggregateELBO(beta=4.0, alpha=2.0), AggregateELBO(num_particles=3)):
         assert evaluate(build(tmp_path, elbo=elbo), num_importance_samples=5, only=NUMBERS) == plain
 
 
+@pytest.mark.full
 def test_an_objective_of_the_users_own_is_measured_by_the_plain_terms(tmp_path: Path) -> None:
     class Mine(AggregateELBO):
         def terms(self, traces: Any) -> dict[str, Tensor]:
@@ -202,6 +206,7 @@ def test_an_objective_of_the_users_own_is_measured_by_the_plain_terms(tmp_path: 
     assert mine == evaluate(build(tmp_path), num_importance_samples=5, only=NUMBERS)
 
 
+@pytest.mark.full
 def test_the_same_seed_gives_the_same_numbers_and_generators_are_left_alone(tmp_path: Path) -> None:
     run = build(tmp_path)
 
@@ -462,6 +467,7 @@ def test_one_datum_is_measured_without_errors(tmp_path: Path) -> None:
     write_metrics(run, metrics)
 
 
+@pytest.mark.full(but=["1"])
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_few_data_are_gone_over_a_hundred_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
@@ -564,6 +570,7 @@ def test_so_many_samples_that_nobody_waits_for_them_are_refused(
     evaluate(run, num_importance_samples=6, only=["elbo"])
 
 
+@pytest.mark.full
 def test_trees_are_for_those_who_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 

@@ -71,6 +71,7 @@ def test_it_is_exact_where_the_guide_is_the_posterior(
     torch.testing.assert_close(found, model.log_px(x), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.full(but=["10000"])
 @pytest.mark.parametrize("elements", [60, 10_000])
 def test_the_weights_are_unbiased_for_the_density(
     x: Tensor, weight: Tensor, elements: int, monkeypatch: pytest.MonkeyPatch

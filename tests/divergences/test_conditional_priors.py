@@ -49,6 +49,7 @@ def rows_of(pair: TracePair, z: Codes, rows: list[int]) -> Codes:
     }
 
 
+@pytest.mark.full(but=["Normal-2-codes", "spike and slab-2-draws of the prior"])
 @pytest.mark.parametrize("of_prior", [False, True], ids=["codes", "draws of the prior"])
 @pytest.mark.parametrize("batch_size", [2, 3])
 @every_model
@@ -169,6 +170,7 @@ def kernels(distance: Callable[..., Tensor], x: Tensor, y: Tensor) -> Tensor:
     return at_zero - torch.stack([torch.stack(row) for row in pairs]) / 2
 
 
+@pytest.mark.full(but=["energy distance-2", "MMD-3"])
 @pytest.mark.parametrize("batch_size", [2, 3])
 @every_distance
 def test_a_distance_without_the_pair_of_one_datum_is_unbiased(

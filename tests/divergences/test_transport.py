@@ -66,6 +66,7 @@ def test_slices_are_lines() -> None:
     assert torch.allclose(sliced_wasserstein(x, y, axes), expected, rtol=1e-12)
 
 
+@pytest.mark.full
 def test_slices_of_two_gaussians() -> None:
     """Of isotropic Gaussians m apart: |m|^2/d + (s - s')^2 in the mean over directions."""
     m, scale, other, d = 3.0, 1.2, 0.8, 3

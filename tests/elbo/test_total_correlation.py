@@ -141,6 +141,7 @@ def test_the_objective_is_chens(estimator: str) -> None:
     )
 
 
+@pytest.mark.full
 def test_the_closed_form_of_the_kl_changes_no_expectation() -> None:
     programs, losses = vae(), []
     for analytic_kl in (True, False):
@@ -206,6 +207,7 @@ def entropies(loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
+@pytest.mark.full(but=["stratified_averaged"])
 @pytest.mark.parametrize("estimator", ["stratified_averaged", "exact"])
 def test_total_correlation_and_information_by_quadrature(estimator: str) -> None:
     x = torch.randn(20, 2, dtype=torch.double)

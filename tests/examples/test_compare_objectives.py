@@ -99,6 +99,7 @@ def test_the_score_of_a_factor(script: ModuleType) -> None:
     assert script.best_r_squared(-loc[:, :1], factor) == 0
 
 
+@pytest.mark.full
 def test_a_second_start_trains_only_what_is_missing(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

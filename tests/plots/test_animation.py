@@ -49,6 +49,7 @@ def test_the_same_frames_have_the_same_bytes_and_replace_what_was_there(tmp_path
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.gif", "b.gif"]
 
 
+@pytest.mark.full
 def test_a_traversal_is_small_and_its_paper_white(tmp_path):
     """Ten latents at nine values of 64 x 64: less than a tenth of the pixels' bytes."""
     grid = np.hypot(*np.meshgrid(*[np.linspace(-1, 1, 64)] * 2))

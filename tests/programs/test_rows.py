@@ -817,6 +817,7 @@ def capturable(kind: str) -> Experiment:
     )
 
 
+@pytest.mark.full(but=["annealing"])
 @pytest.mark.parametrize("kind", ["mask", "weight", "annealing"])
 def test_a_captured_step_follows_masks_and_scales_of_its_own_batch(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -834,6 +835,7 @@ def test_a_captured_step_follows_masks_and_scales_of_its_own_batch(
         assert torch.equal(one, other)
 
 
+@pytest.mark.full
 def test_an_evaluation_is_of_the_rows_that_are_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

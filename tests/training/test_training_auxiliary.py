@@ -83,6 +83,7 @@ def test_it_is_trained_and_logged(
     assert len(set(run.history["discriminator_loss"])) == made.total_steps
 
 
+@pytest.mark.full(but=["factor"])
 def test_a_resumed_run_has_the_same_bits(
     objective: Callable[[], TermsELBO], tmp_path: Path
 ) -> None:
@@ -196,6 +197,7 @@ def test_the_second_minibatches_follow_the_seed(tmp_path: Path) -> None:
     assert not torch.equal(others[0], others[2])
 
 
+@pytest.mark.full
 def test_several_have_names_of_their_own(tmp_path: Path) -> None:
     one, another = (AdversarialDivergence(Discriminator(2, (8,)), "kl") for _ in range(2))
 

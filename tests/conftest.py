@@ -13,7 +13,7 @@ import torch
 from jaxtyping import install_import_hook
 
 from tests import checking
-from tests.tiers import TIERS, tier_of, unknown_rows
+from tests.tiers import TIERS, idle_patterns, tier_of
 
 mpl.use("Agg")
 
@@ -36,8 +36,8 @@ def _names_a_test(config: pytest.Config) -> bool:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Each test gets the mark of its tier, and `-m TIER` leaves out those of another."""
-    if not _names_a_test(config) and (unknown := unknown_rows(items)):
-        raise pytest.UsageError(f"marks name rows that there are none of: {unknown}")
+    if not _names_a_test(config) and (idle := idle_patterns(items)):
+        raise pytest.UsageError(f"marks leave rows fast that there are none of: {sorted(idle)}")
     tiers = {item: tier_of(item) for item in items}
     for item, tier in tiers.items():
         item.add_marker(tier)

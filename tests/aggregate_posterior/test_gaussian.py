@@ -63,6 +63,7 @@ def assert_each_member(
             torch.testing.assert_close(one[k], other, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.full(but=["*-in_dims0-True"])
 @pytest.mark.usefixtures("_code")
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("in_dims", [(0, 0, 0), (None, 0, 0), (0, None, 2), (None, None, 1)])

@@ -117,6 +117,9 @@ def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
             monkeypatch.setattr(module, "BLOCK", request.param)
 
 
+@pytest.mark.full(
+    but=["*-32-exact-*", "*-32-weighted-Laplace", "*-32-stratified_averaged-MultivariateNormal"]
+)
 @families
 @pytest.mark.usefixtures("_blocks")
 @pytest.mark.parametrize("weights", WEIGHTS.values(), ids=WEIGHTS)

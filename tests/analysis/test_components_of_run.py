@@ -273,6 +273,7 @@ def test_no_table_is_made_of_too_many_combinations(tmp_path: Path) -> None:
         prior.joint(pair.prior.draw()[0])
 
 
+@pytest.mark.full
 def test_clusters_of_scores_are_the_components(tmp_path: Path) -> None:
     run = build(tmp_path, CASES["mixture"][0], factors=CLUSTER[:, None])
     found, left_out = scores(run, X, CLUSTER[:, None], only={"nmi", "ari", "irs", "silhouette"})

@@ -159,6 +159,7 @@ def test_batches_of_copies_give_the_same_log_px_in_the_order_of_the_data(
         likelihood.importance_weighted_log_prob(trial.elbo, run.model, run.guide, DATA, 0)
 
 
+@pytest.mark.full
 def test_encodings_that_do_not_meet_tell_all_about_the_data(tmp_path: Path) -> None:
     run = build(tmp_path, lambda x: (10 * x, 1e-2))
     metrics = evaluate(run, only=evaluation.PARTS)["train"]
@@ -166,6 +167,7 @@ def test_encodings_that_do_not_meet_tell_all_about_the_data(tmp_path: Path) -> N
     assert metrics["effective_sharing"] == pytest.approx(1.0, abs=1e-7)
 
 
+@pytest.mark.full(but=["0.0"])
 @pytest.mark.parametrize("loc", [0.0, 3.0])
 def test_encodings_that_are_one_tell_nothing_about_the_data(tmp_path: Path, loc: float) -> None:
     run = build(tmp_path, lambda x: (torch.full_like(x, loc), 1.0))
@@ -246,6 +248,7 @@ def run_of(folder: Path, model: Callable[[Tensor], None], guide: Callable[[Tenso
     return finish(RunFolder(folder), trial, prepare(trial), {}, 0)
 
 
+@pytest.mark.full
 def test_a_guide_of_dependent_sites_is_scored_over_pairs(tmp_path: Path) -> None:
     layer = nn.Linear(1, 1, dtype=torch.double)
 
@@ -269,6 +272,7 @@ def test_a_guide_of_dependent_sites_is_scored_over_pairs(tmp_path: Path) -> None
     assert "'s sites depend on one another" in left_out["total_correlation"]
 
 
+@pytest.mark.full
 def test_of_a_prior_given_labels_all_is_measured_but_the_parts_of_dimensions(
     tmp_path: Path,
 ) -> None:
@@ -395,6 +399,7 @@ BOUNDS = {  # added to log q(z): what cannot be then, within the errors of this 
 }
 
 
+@pytest.mark.full(but=["5.0"])
 @pytest.mark.parametrize("shift", BOUNDS)
 def test_a_number_that_cannot_be_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shift: float

@@ -82,6 +82,7 @@ def test_the_weights_are_unbiased_for_the_density(
     assert_mean(estimates.exp(), model.log_px(x).exp())
 
 
+@pytest.mark.full
 def test_it_is_a_lower_bound_that_tightens_with_the_samples(x: Tensor, weight: Tensor) -> None:
     model = LinearGaussian(weight, spread=8.0)
     exact = model.log_px(x).mean()

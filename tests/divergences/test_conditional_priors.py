@@ -87,6 +87,7 @@ def test_of_all_data_the_densities_are_those_by_hand(case: Conditional) -> None:
         torch.testing.assert_close(pair.aggregate_prior.log_prob(z), expected, **CLOSE)
 
 
+@pytest.mark.full(but=["Normal", "hierarchy"])
 @every_model
 def test_the_divergences_by_hand(case: Conditional) -> None:
     """On a minibatch too: the weights of both mixtures set the datum of a code or draw apart."""
@@ -210,6 +211,7 @@ def test_pairs_are_of_samples_of_one_size() -> None:
         mmd(torch.zeros(4, 2), torch.zeros(3, 2), is_paired=True)
 
 
+@pytest.mark.full(but=["Normal-*"])
 @pytest.mark.parametrize(
     ("divergence", "distance"),
     [

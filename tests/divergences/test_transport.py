@@ -78,6 +78,7 @@ def test_slices_of_two_gaussians() -> None:
     assert_mean(values, m**2 / d + (scale - other) ** 2 * line.square().mean().item())
 
 
+@pytest.mark.full
 def test_the_divergence_draws_directions_on_the_sphere() -> None:
     shift = torch.tensor([3.0, 0.0, 0.0, 0.0]).double()
     z = torch.randn(50, 4).double()

@@ -123,6 +123,7 @@ def fixed(loc: Tensor, scale: Tensor, size: int) -> Programs:
     return Programs(model, guide, torch.arange(len(loc)))
 
 
+@pytest.mark.full(but=["exact-*", "*-VAE"])
 @programs_table
 @estimators
 def test_the_parts_add_up_to_the_kl(build: Callable[[], Programs], estimator: str) -> None:

@@ -68,6 +68,7 @@ def discriminator(run: Run) -> dict[str, Tensor]:
     return auxiliary.module.state_dict()
 
 
+@pytest.mark.full(but=["factor-13", "adversarial-None"])
 @pytest.mark.parametrize("batch_size", [BATCH, None])
 def test_it_is_trained_and_logged(
     objective: Callable[[], TermsELBO], batch_size: int | None, tmp_path: Path
@@ -166,6 +167,7 @@ def identity_experiment(divergence: Divergence, epochs: int = 2) -> Experiment:
     return Experiment(model, guide, data, elbo, epochs=epochs, batch_size=BATCH, optimizer=frozen)
 
 
+@pytest.mark.full
 def test_the_second_minibatch_is_independent(tmp_path: Path) -> None:
     recording, epochs = Recording(), 30
     train(identity_experiment(recording, epochs), tmp_path / "run")

@@ -162,6 +162,7 @@ def chosen(experiment: Experiment, asked: Execution) -> tuple[EagerStep | GraphS
     return choose(resolve(asked, experiment, state), experiment, state, optimizer)
 
 
+@pytest.mark.full
 def test_short_runs_stay_eager_and_long_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     step, execution = chosen(build(epochs=20), Execution())
     assert isinstance(step, EagerStep)

@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import torch
 
-from pyro_decomp.data.packed import packed
-from pyro_decomp.data.sprites import SIZES, sprites
+from pyro_decomp.data.dsprites import packed
+from pyro_decomp.data.rendered.sprites import SIZES, sprites
 
 
 def least_time(call: Callable[[], object], repeats: int) -> float:

@@ -12,7 +12,6 @@ from typing import Annotated
 import torch
 import typer
 from intervals import mean_with_interval
-from torch import Tensor
 
 from pyro_decomp.analysis.evaluation import encode, seeded
 from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
@@ -97,7 +96,7 @@ def members(
 @torch.no_grad()
 def measure(run: Run, seed: int) -> Row:
     """Sparsity of the codes' means, the ELBO's terms and D(q(z), p(z)), on the test images."""
-    x: Tensor = run.experiment.test_data
+    x = run.experiment.test_data
     loc, z, terms = [], [], {"log_likelihood": 0.0, "kl": 0.0}
     with seeded(seed):
         for pair in encode(run, x):

@@ -110,7 +110,7 @@ def members(out: Path, seeds: int, epochs: int, positions: int) -> Iterator[tupl
 def measure(run: Run, seed: int) -> Row:
     """MIG, the ELBO and the parts of its KL under the whole data set, but for sampling exact."""
     with seeded(seed):
-        (pair,) = run.experiment.elbo.trace_pairs(run.model, run.guide, run.data)
+        (pair,) = run.experiment.elbo.trace_pairs(run.model, run.guide, *run.data[:])
     terms = TermsELBO.terms(run.experiment.elbo, pair)
     site = pair.guide.nodes["z"]
     qz_x, chosen = site["fn"].base_dist, spread(torch.arange(len(run.data)), SAMPLES)

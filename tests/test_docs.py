@@ -67,7 +67,7 @@ def test_three_lines_train_the_example_on_a_table(
     source = ExperimentFile.from_source(text, tmp_path / "my_experiment.py", seed=0)
     run = train(source.build({"epochs": 2}), "runs/my_experiment")
     assert run.step == 2
-    np.testing.assert_allclose(run.data, table, rtol=1e-6)
+    np.testing.assert_allclose(run.data.x, table, rtol=1e-6)
 
 
 @pytest.mark.full

@@ -5,7 +5,7 @@ import pytest
 from jaxtyping import TypeCheckError
 from matplotlib.figure import Figure
 
-from pyro_decomp.plots.grid import draw_prior
+from pyro_decomp.plots.density import draw_prior
 
 
 def test_a_wrong_shape_raises() -> None:

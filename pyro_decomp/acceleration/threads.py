@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 import torch
 
-from pyro_decomp.data.batches import Data
 from pyro_decomp.training.experiment import Experiment
 
 SMALL_BATCH = 2**14  # elements of a batch
@@ -13,7 +12,7 @@ SMALL_BATCH = 2**14  # elements of a batch
 
 def is_small(experiment: Experiment) -> bool:
     """Whether a batch is so small that two threads would wait for one another more than work."""
-    data = Data.of(experiment.data)
+    data = experiment.data
     batch_size = min(experiment.batch_size or len(data), len(data))
     return batch_size * data.datum_size <= SMALL_BATCH
 

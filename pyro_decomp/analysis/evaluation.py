@@ -131,7 +131,7 @@ def evaluate(
         for name, (x, factors) in sets.items():
             if x is not None:
                 wanted = names - OF_FACTORS if factors is None and only is None else names
-                measurement = _Measurement(run, name, Data.of(x), seed)
+                measurement = _Measurement(run, name, x, seed)
                 measurement.measure_numbers(wanted, num_importance_samples)
                 if COMPONENTS in wanted:
                     measurement.measure_components(is_asked=only is not None)

@@ -56,7 +56,7 @@ def final_terms(run: Run) -> dict[str, dict[str, Any]]:
     with run.state.program.undisturbed(), seeded(0), torch.no_grad(), few_threads(trial):
         for name, x in sets.items():
             if x is not None:
-                found[name] = _final_terms_of(run, Data.of(x))
+                found[name] = _final_terms_of(run, x)
     return found
 
 
@@ -125,7 +125,7 @@ def convergence(run: Run) -> str:
 def collapse(run: Run) -> str:
     """Which dimensions of the codes tell nothing about the data; empty where all do."""
     with run.state.program.undisturbed(), seeded(0), torch.no_grad(), few_threads(run.experiment):
-        data = Data.of(run.experiment.data)
+        data = run.experiment.data
         rows = min(CODES, max(FEWEST_CODES, _rows_in_memory(data) // 2))
         pairs = list(encode(run, _some(run, data, rows)))
         by_kl = _kl_of_dimensions(pairs)
@@ -172,7 +172,7 @@ def _some(run: Run, x: AnyData, limit: int) -> Data:
 
 
 def _affordable_rows(run: Run) -> int:
-    data = Data.of(run.experiment.data)
+    data = run.experiment.data
     batch = min(run.experiment.batch_size or len(data), len(data))
     rows = max(FEWEST_ROWS, batch * run.step // PASS_SHARE)
     return max(batch, min(rows, _rows_in_memory(data)))

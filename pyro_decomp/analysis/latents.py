@@ -97,7 +97,7 @@ def on_device(run: Run, x: AnyData | None) -> Data:
     arguments.instance(Run, "a run, as load(path) gives", run=run)
     expected = "a tensor, or a tuple of several"
     arguments.instance((Tensor, Stored, Data, tuple), expected, **arguments.given(x=x))
-    own = Data.of(run.data)
+    own = run.data
     return own if x is None else Data.of(x).to(own.device)
 
 

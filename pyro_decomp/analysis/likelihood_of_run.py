@@ -69,7 +69,7 @@ def check_affordable(run: Run, num_samples: int) -> None:
     seconds = 0.0
     sets = [run.experiment.data, run.experiment.test_data]
     with by_itself({}, LOG_PX):  # programs that fail are told of when they are measured
-        for data in (Data.of(x) for x in sets if x is not None):
+        for data in (x for x in sets if x is not None):
             few, kept = min(len(data), MIN_DATA), min(len(data), _num_data(data, num_samples))
             began = time.monotonic()
             _log_px(run, data, torch.arange(few), TIMED_SAMPLES)

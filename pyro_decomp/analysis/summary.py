@@ -15,7 +15,6 @@ from torch.distributions import (
 from pyro_decomp import arguments
 from pyro_decomp.analysis.inference import global_latents, local_latents
 from pyro_decomp.analysis.parameter_counts import count_parameters
-from pyro_decomp.data.batches import Data
 from pyro_decomp.divergences.base import Divergence, WeightedSum
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.programs.dependence import dependencies
@@ -95,7 +94,7 @@ def summarize(experiment: Experiment, state: State) -> Summary:
         state: What :func:`pyro_decomp.training.state.prepare` found of it; ``run.state`` of a run.
     """
     arguments.annotated(summarize, locals())
-    data = Data.of(experiment.data)
+    data = experiment.data
     size = min(experiment.batch_size or len(data), len(data))
     batch = data[:size]
     with state.program.undisturbed(), torch.no_grad():

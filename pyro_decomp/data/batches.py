@@ -56,9 +56,9 @@ class Data:
         return cls(data if isinstance(data, tuple) else (data,))
 
     @property
-    def unwrapped(self) -> "Tensor | Stored | Data":
-        """The tensor where there is but one, else these data."""
-        return self.tensors[0] if len(self.tensors) == 1 else self
+    def x(self) -> Tensor | Stored:
+        """The first tensor, which is what is reconstructed."""
+        return self.tensors[0]
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:

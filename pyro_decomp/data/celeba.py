@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from pyro_decomp import arguments
-from pyro_decomp.data.image_files import read_images
+from pyro_decomp.data.images import read_images
 from pyro_decomp.errors import DataError
 
 SPLITS = {"train": 0, "valid": 1, "test": 2}

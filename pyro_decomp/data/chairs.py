@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyro_decomp import arguments
 from pyro_decomp.data.ground_truth import GroundTruth
-from pyro_decomp.data.image_files import read_images
+from pyro_decomp.data.images import read_images
 from pyro_decomp.errors import DataError
 
 _NAME = re.compile(r"image_\d+_p(\d+)_t(\d+)_r\d+\.png")

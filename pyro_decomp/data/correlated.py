@@ -8,12 +8,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from pyro_decomp import arguments
-from pyro_decomp.data.factor_grid import FactorGrid
+from pyro_decomp.data.ground_truth import GroundTruth
 from pyro_decomp.errors import DataError
 
 
 def joint_factors(
-    data: FactorGrid,
+    data: GroundTruth,
     tables: Mapping[Sequence[str], ArrayLike | Tensor],
     n: int,
     *,
@@ -35,7 +35,7 @@ def joint_factors(
         DataError: A factor is unknown or in two tables, a table's shape is not that of its factors,
             or it is no distribution; or ``n`` is negative.
 
-    >>> from pyro_decomp.data.sprites import sprites
+    >>> from pyro_decomp.data.rendered.sprites import sprites
     >>> factors = joint_factors(sprites(), {("x", "y"): torch.eye(32)}, 1000)
     >>> bool((factors[:, 3] == factors[:, 4]).all())
     True
@@ -127,7 +127,7 @@ _SHAPES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
 }
 
 
-def _column(data: FactorGrid, name: str, drawn: set[str]) -> int:
+def _column(data: GroundTruth, name: str, drawn: set[str]) -> int:
     if name not in data.factor_names:
         names = ", ".join(data.factor_names)
         raise DataError(f"tables: expected factors among {names}, got {name!r}")

@@ -8,8 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyro_decomp.data.checks import refuse_unreadable
-from pyro_decomp.data.parquet import parquet_columns, read_parquet
-from pyro_decomp.data.tables import Columns, Table, csv_columns, read_csv
+from pyro_decomp.data.tables import (
+    Columns,
+    Table,
+    csv_columns,
+    parquet_columns,
+    read_csv,
+    read_parquet,
+)
 from pyro_decomp.errors import DataError
 
 KINDS = (".npy", ".npz", ".csv", ".parquet")

@@ -1,21 +1,78 @@
-"""Images generated from known factors: the grid of all factors, and a function that draws them."""
+"""Images generated from known factors: the grid of all factors, and what draws them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyro_decomp import arguments
-from pyro_decomp.data.factor_grid import FactorGrid
-from pyro_decomp.data.rendered import Render, Rendered
+from pyro_decomp.data.stored import Rows, Stored
 from pyro_decomp.errors import DataError
 
+Render = Callable[[Int[Tensor, "n factors"]], Float[Tensor, "n channels height width"]]
 
-class GroundTruth(FactorGrid):
-    """A grid of factors, and the image of each combination of their values.
+_TELLING = 64  # images that tell a rendering from another
+_IMAGES_PER_CHUNK = 1024  # drawn at once, so that what it takes to draw them stays small
 
-    Nothing is held in memory but what ``render`` holds.
+
+class Rendered(Stored):
+    """An image for each row of factors, of which only the batches in use are in memory.
+
+    Args:
+        factors: The values behind each image.
+        render: From some of them to images in float32, the same each time.
+        image_shape: Channels, height and width.
+
+    Attributes:
+        factors: As given.
+
+    >>> images = Rendered(torch.tensor([[0], [1], [2]]), lambda v: v[:, :, None, None] / 2.0,
+    ...                   (1, 1, 1))
+    >>> images[torch.tensor([2, 0])].flatten()
+    tensor([1., 0.])
+    """
+
+    def __init__(
+        self,
+        factors: Int[Tensor, "n factors"],
+        render: Render,
+        image_shape: tuple[int, int, int],
+    ) -> None:
+        with arguments.raised_as(DataError):
+            arguments.instance(Tensor, "whole numbers, a row an image", factors=factors)
+            arguments.wholes(3, image_shape=image_shape)
+            arguments.function("a function of values that draws images", render=render)
+        super().__init__((len(factors), *image_shape))
+        self.factors = factors
+        self._render = render
+
+    def read(self, rows: Rows) -> Float[Tensor, "rows channels height width"]:
+        """These images, drawn anew."""
+        chosen = self.factors[rows]
+        images = torch.empty(len(chosen), *self.shape[1:])
+        for start in range(0, len(chosen), _IMAGES_PER_CHUNK):
+            chunk = slice(start, start + _IMAGES_PER_CHUNK)
+            images[chunk] = self._render(chosen[chunk])
+        return images
+
+    def telling(self) -> Iterator[Tensor]:
+        """The factors, and some of the images that they give."""
+        yield self.factors
+        yield self.read(torch.linspace(0, len(self) - 1, min(len(self), _TELLING)).long())
+
+
+class GroundTruth:
+    r"""A grid of factors, and the image of each combination of their values.
+
+    Factor :math:`k` of :math:`K` takes the values :math:`0 .. S_k - 1`, and the values :math:`v`
+    have the index
+
+    .. math::
+        i = \sum_k v_k \prod_{l > k} S_l,
+
+    so the last factor changes fastest. Nothing is held in memory but what ``render`` holds.
 
     Args:
         name: Of the data set, for tables and messages.
@@ -40,10 +97,20 @@ class GroundTruth(FactorGrid):
         image_shape: tuple[int, int, int],
         render: Render,
     ) -> None:
-        super().__init__(name, factors)
         with arguments.raised_as(DataError):
+            arguments.text(name=name)
+            arguments.instance(Mapping, "a dictionary of factors to numbers", factors=factors)
+            arguments.whole(**{f"{name}: {factor}": size for factor, size in factors.items()})
             arguments.wholes(3, image_shape=image_shape)
             arguments.function("a function of values that draws images", render=render)
+        if not factors:
+            raise DataError(f"{name}: expected at least one factor, got none")
+        self.name = name
+        self.factor_names = tuple(factors)
+        self.factor_sizes = tuple(factors.values())
+        places = [math.prod(self.factor_sizes[k + 1 :]) for k in range(len(factors))]
+        self._places = torch.tensor(places)
+        self._sizes = torch.tensor(self.factor_sizes)
         self.image_shape = image_shape
         self._render = render
 
@@ -51,6 +118,77 @@ class GroundTruth(FactorGrid):
         sizes = zip(self.factor_names, self.factor_sizes, strict=True)
         grid = ", ".join(f"{name}: {size}" for name, size in sizes)
         return f"<{self.name}: {len(self)} images of {self.image_shape}; {grid}>"
+
+    def __len__(self) -> int:
+        return math.prod(self.factor_sizes)
+
+    def factors(
+        self, index: Int[Tensor, " n"] | Sequence[int] | None = None
+    ) -> Int[Tensor, "n factors"]:
+        """The values behind each index; of the whole grid by default.
+
+        Args:
+            index: Whole numbers from 0 to ``len(self) - 1``.
+
+        Raises:
+            DataError: An index is out of range.
+        """
+        chosen = torch.arange(len(self)) if index is None else _whole(index, "index")
+        outside = (chosen < 0) | (chosen >= len(self))
+        if outside.any():
+            got = int(chosen[outside][0])
+            raise DataError(f"index: expected 0 to {len(self) - 1} for {self.name}, got {got}")
+        return chosen[:, None] // self._places % self._sizes
+
+    def index(
+        self, factors: Int[Tensor, "n factors"] | Sequence[Sequence[int]]
+    ) -> Int[Tensor, " n"]:
+        """The index of each row of values: the inverse of :meth:`factors`.
+
+        Args:
+            factors: Values of all factors.
+
+        Raises:
+            DataError: A value is out of range, or a row too long or short.
+        """
+        return (self.checked(factors) * self._places).sum(1)
+
+    def sample_factors(self, n: int, *, seed: int = 0) -> Int[Tensor, "n factors"]:
+        """Values drawn uniformly and independently, with replacement.
+
+        Args:
+            n: Number of rows.
+            seed: Of this draw alone; the global generator is left as it was.
+
+        Raises:
+            DataError: ``n`` is negative.
+        """
+        with arguments.raised_as(DataError):
+            arguments.whole(0, n=n, seed=seed)
+        generator = torch.Generator().manual_seed(seed)
+        return self.factors(torch.randint(len(self), (n,), generator=generator))
+
+    def checked(self, factors: Tensor | Sequence[Sequence[int]]) -> Int[Tensor, "n factors"]:
+        """Rows of values as int64, if they are values of these factors.
+
+        Args:
+            factors: Values of all factors.
+
+        Raises:
+            DataError: A value is out of range, or a row too long or short.
+        """
+        values = _whole(factors, "factors")
+        if values.dim() != 2 or values.shape[1] != len(self._sizes):
+            expected = f"rows of {len(self._sizes)} values for {self.name}"
+            raise DataError(f"factors: expected {expected}, got shape {tuple(values.shape)}")
+        outside = (values < 0) | (values >= self._sizes)
+        if outside.any():
+            row, k = outside.nonzero()[0].tolist()
+            raise DataError(
+                f"factors: expected 0 to {self.factor_sizes[k] - 1} for "
+                f"{self.factor_names[k]}, got {int(values[row, k])} in row {row}"
+            )
+        return values
 
     def images(
         self, factors: Int[Tensor, "n factors"] | Sequence[Sequence[int]]
@@ -133,3 +271,10 @@ class GroundTruth(FactorGrid):
                 f"subset: expected distinct values of {name} from 0 to {size - 1}, got {chosen}"
             )
         return torch.tensor(chosen)
+
+
+def _whole(values: Tensor | Sequence[int] | Sequence[Sequence[int]], source: str) -> Tensor:
+    tensor = torch.as_tensor(values)
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise DataError(f"{source}: expected whole numbers, got {tensor.dtype}")
+    return tensor.long()

@@ -60,12 +60,12 @@ def _has_words(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
 
 
 def is_number(cell: str) -> bool:
-    """Whether a cell is a number as Python reads it, NaN and infinity included."""
+    """Whether a cell is a number in plain digits, NaN and infinity included."""
     try:
         float(cell)
     except ValueError:
         return False
-    return True
+    return cell.isascii() and "_" not in cell
 
 
 def row_numbers(names: Sequence[str] | None, values: Float[NDArray[np.float64], "n k"]) -> bool:

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_decomp import arguments
-from pyro_decomp.data.checks import blocks, checked, refuse_unreadable
-from pyro_decomp.data.missing import numbers
+from pyro_decomp.data.checks import blocks, checked, numbers, refuse_unreadable
 from pyro_decomp.data.rounding import default_type, spoilt_columns, told
 from pyro_decomp.errors import DataError
 

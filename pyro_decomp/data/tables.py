@@ -1,8 +1,7 @@
-"""Tables of named columns: the choosing of columns, and ``.csv`` files."""
+"""Tables of named columns: the choosing of columns, and .csv and .parquet files."""
 
 import csv
 import warnings
-from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -20,6 +19,7 @@ from pyro_decomp.errors import DataError
 Columns = Sequence[str | int]
 
 LARGEST_WHOLE = 2**53  # a float64 tells it from its neighbours
+BLOCK_BYTES = 2**13  # of each column, that are read at once
 
 
 @dataclass(frozen=True)
@@ -75,33 +75,66 @@ def read_csv(
             :func:`pyro_decomp.data.headers.header`.
         without: Columns that are not among "all".
     """
-    names, width = csv_columns(path, has_header=has_header, is_told=True)
+    names, width, skipped = _first_line(path, has_header=has_header, is_told=True)
     chosen = positions(path, columns, names, width, without=without)
-    numbers = array("d")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for line, cells in islice(_lines(file), 0 if names is None else 1, None):
-            if len(cells) != width:
-                raise DataError(
-                    f"{path}: expected {width} columns as in the first line, "
-                    f"got {len(cells)} in line {line}"
-                )
-            numbers.extend(_numbers(path, line, cells, chosen, names))
-    values = np.array(numbers).reshape(-1, max(len(chosen), 1))
+    values = _values(path, chosen, names, width, skipped)
     table = Table(values, None if names is None else [names[index] for index in chosen])
     return table.without_row_numbers(str(path)) if columns is None else table
 
 
-def csv_columns(
-    path: Path, *, has_header: bool | None = None, is_told: bool = False
-) -> tuple[list[str] | None, int]:
+def csv_columns(path: Path, *, has_header: bool | None = None) -> tuple[list[str] | None, int]:
     """The names of the columns, None without a header, and how many there are."""
+    names, width, _ = _first_line(path, has_header=has_header)
+    return names, width
+
+
+def _first_line(
+    path: Path, *, has_header: bool | None, is_told: bool = False
+) -> tuple[list[str] | None, int, int]:
+    """The names of the columns, how many there are, and how many lines the names take."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = [cells for _, cells in islice(_lines(file), LOOKED_AT + 1)]
-    first = lines[0] if lines else []
-    names, said = header(first, lines[1:], asked=has_header)
+        lines = list(islice(_lines(file), LOOKED_AT + 1))
+    end, first = lines[0] if lines else (0, [])
+    names, said = header(first, [cells for _, cells in lines[1:]], asked=has_header)
     if said and is_told:
         warnings.warn(f"{path}: {said}", stacklevel=2)
-    return names, len(first)
+    return names, len(first), 0 if names is None else end
+
+
+def _values(
+    path: Path, chosen: Sequence[int], names: list[str] | None, width: int, skipped: int
+) -> Float[NDArray[np.float64], "rows columns"]:
+    """The chosen columns below so many lines, read by pyarrow."""
+    import pyarrow as pa  # noqa: PLC0415 (most data are no tables)
+    from pyarrow import csv as arrow  # noqa: PLC0415
+
+    labels = [str(index) for index in range(width)]
+    wanted = [labels[index] for index in dict.fromkeys(chosen)]
+    try:
+        table = arrow.read_csv(
+            path,
+            read_options=arrow.ReadOptions(
+                column_names=labels,
+                skip_rows=skipped,
+                block_size=BLOCK_BYTES * min(max(width, 128), 2**17),
+            ),
+            parse_options=arrow.ParseOptions(newlines_in_values=True),
+            convert_options=arrow.ConvertOptions(
+                include_columns=wanted,
+                column_types=dict.fromkeys(wanted, pa.float64()),
+                null_values=[],
+            ),
+        )
+    except pa.ArrowInvalid:
+        if _checked_lines(path, chosen, names, width, skipped) == 0:
+            return np.empty((0, len(chosen)))
+        raise
+    values = np.empty((table.num_rows, len(chosen)))
+    for place, index in enumerate(chosen):
+        values[:, place] = table.column(labels[index]).to_numpy()
+    if (np.abs(values) >= LARGEST_WHOLE).any():
+        _checked_lines(path, chosen, names, width, skipped)
+    return values
 
 
 def positions(
@@ -142,34 +175,94 @@ def _lines(file: Any) -> Iterator[tuple[int, list[str]]]:
     return ((lines.line_num, cells) for cells in lines if cells)
 
 
-def _numbers(
-    path: Path, line: int, cells: list[str], chosen: Sequence[int], names: list[str] | None
-) -> list[float]:
-    try:
-        numbers = [float(cells[index]) for index in chosen]
-    except ValueError:
-        bad = next(index for index in chosen if not is_number(cells[index]))
-        raise DataError(
-            f"{path}: expected a number in line {line}, column {_column(bad, names)}, "
-            f"got {cells[bad]!r}"
-        ) from None
-    if max(numbers, default=0.0) >= LARGEST_WHOLE or min(numbers, default=0.0) <= -LARGEST_WHOLE:
-        _check_whole(path, line, [cells[index] for index in chosen], chosen, names)
-    return numbers
-
-
-def _check_whole(
-    path: Path, line: int, cells: list[str], chosen: Sequence[int], names: list[str] | None
-) -> None:
-    for index, cell in zip(chosen, cells, strict=True):
-        digits = cell.strip().lstrip("+-")
-        if digits.isdigit() and int(digits) != int(float(digits)):
-            raise DataError(
-                f"{path}: expected whole numbers of at most 2**53, which a float64 keeps apart, "
-                f"got {cell} in line {line}, column {_column(index, names)}: leave it out with "
-                "columns=[...]"
-            )
+def _checked_lines(
+    path: Path, chosen: Sequence[int], names: list[str] | None, width: int, skipped: int
+) -> int:
+    """How many lines of data there are, as long as none is one that pyarrow cannot read."""
+    count = 0
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for line, cells in _lines(file):
+            if line <= skipped:
+                continue
+            count += 1
+            if len(cells) != width:
+                raise DataError(
+                    f"{path}: expected {width} columns as in the first line, "
+                    f"got {len(cells)} in line {line}"
+                )
+            for index in chosen:
+                cell = cells[index].strip()
+                where = f"line {line}, column {_column(index, names)}"
+                if not is_number(cell):
+                    raise DataError(f"{path}: expected a number in {where}, got {cells[index]!r}")
+                if cell.lstrip("+-").isdigit() and abs(int(cell)) != abs(int(float(cell))):
+                    raise DataError(
+                        f"{path}: expected whole numbers of at most 2**53, which a float64 keeps "
+                        f"apart, got {cell} in {where}: leave it out with columns=[...]"
+                    )
+    return count
 
 
 def _column(index: int, names: list[str] | None) -> str:
     return f"{names[index]!r}" if names else f"{index} (counted from 0)"
+
+
+def read_parquet(path: Path, columns: Columns | None, *, without: Columns = ()) -> Table:
+    """Read columns of numbers as one array of float64.
+
+    Args:
+        path: The file.
+        columns: Which columns; by default all, less the numbers of the rows.
+        without: Columns that are not among "all".
+
+    Raises:
+        DataError: There is no such column, it does not hold numbers, a value is missing, or a whole
+            number is too large for a float64.
+    """
+    with _opened(path) as file:
+        names = file.schema_arrow.names
+        chosen = positions(path, columns, names, len(names), without=without)
+        for position in chosen:
+            column = file.schema_arrow.field(position)
+            if np.dtype(column.type.to_pandas_dtype()).kind not in "biuf":
+                raise DataError(
+                    f"{path}: expected numbers in column {column.name!r}, got {column.type}"
+                )
+        values = np.empty((file.metadata.num_rows, len(chosen)))
+        table = file.read(columns=[names[position] for position in chosen])
+        for index, position in enumerate(chosen):
+            values[:, index] = _numbers(path, names[position], table.column(names[position]))
+    found = Table(values, [names[position] for position in chosen])
+    return found.without_row_numbers(str(path)) if columns is None else found
+
+
+def parquet_columns(path: Path) -> tuple[list[str], int]:
+    """The names of the columns, and how many there are."""
+    with _opened(path) as file:
+        names = list(file.schema_arrow.names)
+    return names, len(names)
+
+
+def _numbers(path: Path, name: str, column: Any) -> Any:
+    if column.null_count:
+        row = int(column.is_null().to_numpy().argmax())
+        raise DataError(
+            f"{path}: expected a value in each row of column {name!r}, got {column.null_count} "
+            f"missing, the first of them in row {row}: leave the column or those rows out, or fill "
+            "them and give the programs a mask of what is known"
+        )
+    numbers = column.to_numpy()
+    if numbers.dtype.kind in "iu" and numbers.dtype.itemsize == np.dtype(np.int64).itemsize:
+        large = (numbers > LARGEST_WHOLE) | (numbers < -LARGEST_WHOLE)
+        if large.any():
+            raise DataError(
+                f"{path}: expected whole numbers of at most 2**53, which a float64 keeps apart, "
+                f"got {numbers[large][0]} in column {name!r}: leave it out with columns=[...]"
+            )
+    return numbers
+
+
+def _opened(path: Path) -> Any:
+    from pyarrow import parquet  # noqa: PLC0415 (most data are no tables)
+
+    return parquet.ParquetFile(path)

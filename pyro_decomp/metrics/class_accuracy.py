@@ -7,9 +7,8 @@ from jaxtyping import Float, Int
 
 from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
-from pyro_decomp.metrics.arrays import as_codes, as_labels
-from pyro_decomp.metrics.held_out import held_out_split
-from pyro_decomp.metrics.scikit import scikit
+from pyro_decomp.metrics.arrays import as_codes, as_labels, standardised
+from pyro_decomp.metrics.fitting import held_out_split, scikit
 from pyro_decomp.metrics.score import Score
 
 
@@ -48,8 +47,7 @@ def linear_accuracy(
     arguments.annotated(linear_accuracy, locals(), seed=0)
     z = as_codes(codes)
     train, _ = held_out_split(len(z), held_out, seed)
-    scale = z[train].std(0)
-    z = (z - z[train].mean(0)) / np.where(scale > 0, scale, 1.0)
+    z = standardised(z, of=z[train])
     classifier = scikit("linear_model").LogisticRegression(max_iter=1000)
     variant = {"classifier": "logistic regression, C = 1"}
     return _accuracy("linear_accuracy", classifier, z, labels, held_out, seed, variant)
@@ -88,9 +86,7 @@ def knn_accuracy(
         Cover & Hart, Nearest neighbor pattern classification, 1967,
         https://doi.org/10.1109/TIT.1967.1053964.
     """
-    arguments.annotated(knn_accuracy, locals(), seed=0)
-    if num_neighbors < 1:
-        raise ValueError(f"num_neighbors: expected at least 1, got {num_neighbors}")
+    arguments.annotated(knn_accuracy, locals(), num_neighbors=1, seed=0)
     z = as_codes(codes)
     train, _ = held_out_split(len(z), held_out, seed)
     if len(train) < num_neighbors:

@@ -9,7 +9,7 @@ from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_array, as_codes, as_labels
 from pyro_decomp.metrics.bootstrap import estimate, without_interval
-from pyro_decomp.metrics.scikit import scikit
+from pyro_decomp.metrics.fitting import scikit
 from pyro_decomp.metrics.score import Score
 
 
@@ -34,7 +34,7 @@ def nmi(
         clusters: [n] or [n, 1], likewise: the cluster of each row, such as the component of a
             mixture prior that is most responsible for its code; None for k-means of the codes as
             they are, with as many clusters as there are classes.
-        num_resamples: Half samples for the interval (:func:`.interval`), with the clusters as they
+        num_resamples: Half samples for the interval (:class:`.Score`), with the clusters as they
             are; 0 for none. That of NMI needs four rows for each class in each cluster: the bias
             of fewer does not fall as 1/n.
         seed: Of k-means and the half samples.
@@ -111,7 +111,7 @@ def silhouette(
         codes: [n, d], one row a datum.
         labels: [n] or [n, 1], whole numbers or strings: the class of each row.
         max_rows: Rows chosen at random where there are more, as all pairs are held in memory.
-        num_resamples: Half samples for the interval (:func:`.interval`); 0 for none. There is none
+        num_resamples: Half samples for the interval (:class:`.Score`); 0 for none. There is none
             where the correction is more than half of the interval's reach, as with classes that
             overlap wholly: which of several is the next one is then chance, and that bias falls
             more slowly than 1/n.
@@ -128,9 +128,7 @@ def silhouette(
         Rousseeuw, Silhouettes: a graphical aid to the interpretation and validation of cluster
         analysis, 1987, https://doi.org/10.1016/0377-0427(87)90125-7.
     """
-    arguments.annotated(silhouette, locals(), num_resamples=0, seed=0)
-    if max_rows < 4:
-        raise ValueError(f"max_rows: expected at least 4, got {max_rows}")
+    arguments.annotated(silhouette, locals(), max_rows=4, num_resamples=0, seed=0)
     z = as_codes(codes)
     classes = as_labels(labels, num_rows=len(z))
     chosen = np.random.default_rng(seed).permutation(len(z))[:max_rows]

@@ -56,7 +56,7 @@ def density_mig(
         weights: [N], how much each datum counts, of any sum: p(n) up to a factor. A datum of weight
             2 is the same as two of it, and one of weight 0 as none. By default all count the same.
         num_samples: Codes sampled.
-        num_resamples: Half samples for the interval (:func:`.interval`), of the sampled codes,
+        num_resamples: Half samples for the interval (:class:`.Score`), of the sampled codes,
             with the mixtures as they are: it is one for the value of *these* data; 0 for none.
         seed: Of the samples. Samplers of other families use torch's global generator, which is
             given back as it was.
@@ -78,9 +78,7 @@ def density_mig(
     >>> round(density_mig((10.0 * v, np.ones([100, 1])), v, num_samples=100).value, 3)
     1.0
     """
-    arguments.annotated(density_mig, locals(), num_resamples=0, seed=0)
-    if num_samples < 4:
-        raise ValueError(f"num_samples: expected at least 4, got {num_samples}")
+    arguments.annotated(density_mig, locals(), num_samples=4, num_resamples=0, seed=0)
     encoded = _posterior(posterior)
     share = _shares(weights, encoded.num_rows)
     levels = _factors(factors, share)

@@ -71,15 +71,13 @@ def divergence_from_prior(
             is of another form or has other dimensions.
         ValueError: A number is out of its range.
     """
-    arguments.annotated(divergence_from_prior, locals(), num_resamples=0, seed=0)
+    least = {"num_samples": 4, "num_null": 1, "num_resamples": 0, "seed": 0}
+    arguments.annotated(divergence_from_prior, locals(), **least)
     import torch
 
     from pyro_decomp.divergences import energy_distance
 
     distance = energy_distance if distance is None else distance
-    for name, count, least in (("num_samples", num_samples, 4), ("num_null", num_null, 1)):
-        if count < least:
-            raise ValueError(f"{name}: expected at least {least}, got {count}")
     z = torch.from_numpy(as_codes(codes))
     if len(z) < 4:
         raise DataError(f"codes: expected at least 4 rows for divergence_from_prior, got {len(z)}")

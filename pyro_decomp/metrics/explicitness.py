@@ -5,12 +5,10 @@ from jaxtyping import Bool, Float, Int
 
 from pyro_decomp import arguments
 from pyro_decomp.errors import DataError
-from pyro_decomp.metrics.arrays import as_codes, as_factors
+from pyro_decomp.metrics.arrays import as_codes, as_factors, standardised
 from pyro_decomp.metrics.bootstrap import estimate
-from pyro_decomp.metrics.held_out import held_out_split
-from pyro_decomp.metrics.scikit import scikit
+from pyro_decomp.metrics.fitting import held_out_split, scikit
 from pyro_decomp.metrics.score import Score
-from pyro_decomp.metrics.varying import standardised
 
 
 def explicitness(
@@ -33,7 +31,7 @@ def explicitness(
         factors: [n, k] whole numbers; constant columns are left out. A value that is not among both
             the training and the held-out rows is left out of the mean.
         held_out: Share of rows that score.
-        num_resamples: Half samples of the held-out rows for the interval (:func:`.interval`), with
+        num_resamples: Half samples of the held-out rows for the interval (:class:`.Score`), with
             the regressions as they are; 0 for none.
         seed: Of the split and the half samples.
 

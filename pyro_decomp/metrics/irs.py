@@ -54,8 +54,7 @@ def irs(
         ValueError: ``quantile`` is out of its range.
     """
     arguments.annotated(irs, locals(), num_resamples=0, seed=0)
-    if not 0 < quantile <= 1:
-        raise ValueError(f"quantile: expected a number in (0, 1], got {quantile}")
+    arguments.number("(0, 1]", quantile=quantile)
     given = as_codes(codes)
     found = as_factors(factors, num_rows=len(given), compared=True)
     varies = given.min(0) < given.max(0)

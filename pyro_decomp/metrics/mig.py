@@ -1,11 +1,72 @@
-"""The mutual information gap, from histograms."""
+"""Scores of how much the codes know of each factor: the mutual information gap, and the most."""
+
+from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from pyro_decomp import arguments
-from pyro_decomp.metrics.information_score import score_of_information
+from pyro_decomp.metrics.arrays import as_codes, as_factors
+from pyro_decomp.metrics.bootstrap import estimate
+from pyro_decomp.metrics.mutual_information import JointHistogram, equal_bins
 from pyro_decomp.metrics.score import Score
+
+
+def score_of_information(  # noqa: PLR0917
+    name: str,
+    detail: str,
+    of_factors: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    codes: object,
+    factors: object,
+    num_bins: int,
+    num_resamples: int,
+    seed: int,
+) -> Score:
+    """The mean over factors of a number between 0 and 1 that each has, with its interval.
+
+    Args:
+        name: Of the metric.
+        detail: What the factors' numbers are called in its details.
+        of_factors: Maps I(z_j; v_k) [d, k] and H(v_k) [k] to the factors' numbers [k].
+        codes: [n, d], one row a datum.
+        factors: [n, k] whole numbers.
+        num_bins: Bins of equal width for each code, which stay those of all rows.
+        num_resamples: Half samples for the interval.
+        seed: Of the half samples.
+    """
+    z = as_codes(codes)
+    levels = as_factors(factors, num_rows=len(z))
+    histogram = JointHistogram(equal_bins(z, num_bins), num_bins, levels)
+
+    def statistic(rows: Int[np.ndarray, " m"]) -> float:
+        information = histogram.mutual_information(rows)
+        return float(of_factors(information, histogram.entropy(rows)).mean())
+
+    information, entropy = histogram.mutual_information(), histogram.entropy()
+    numbers = of_factors(information, entropy)
+    value = float(numbers.mean())
+    return Score(
+        name=name,
+        value=value,
+        **estimate(
+            statistic,
+            len(z),
+            value=value,
+            num_resamples=num_resamples,
+            seed=seed,
+            bounds=(0, 1),
+            least=histogram.fewest_rows(),
+        )._asdict(),
+        variant={
+            "estimator": "histogram",
+            "num_bins": num_bins,
+            "num_rows": len(z),
+            "factors": levels.columns,
+            "num_resamples": num_resamples,
+            "seed": seed,
+        },
+        details={"mutual_information": information, "entropy": entropy, detail: numbers},
+    )
 
 
 def mig(
@@ -27,7 +88,7 @@ def mig(
         codes: [n, d], one row a datum.
         factors: [n, k] whole numbers; constant columns are left out.
         num_bins: Bins of equal width for each code.
-        num_resamples: Half samples for the interval (:func:`.interval`), which needs two rows for
+        num_resamples: Half samples for the interval (:class:`.Score`), which needs two rows for
             each cell of the largest histogram; 0 for none. The bins stay those of all rows.
         seed: Of the half samples.
 
@@ -67,3 +128,61 @@ def gaps(
     """
     rivals = np.sort(np.vstack([np.zeros_like(entropy), information]), axis=0)
     return (rivals[-1] - rivals[-2]) / np.where(entropy > 0, entropy, 1.0)
+
+
+def mean_maximal_mutual_information(
+    codes: object, factors: object, *, num_bins: int = 20, num_resamples: int = 100, seed: int = 0
+) -> Score:
+    r"""The mean over factors of what the code that knows most of one knows, as a share of it.
+
+    .. math:: \frac{1}{K} \sum_k \max_j \frac{I(z_j; v_k)}{H(v_k)}
+
+    From 0 to 1. It is the larger half of the gap of :func:`.mig`, with the same histograms: codes
+    that are copies of one another have no gap and keep this. It says whether a factor is in one
+    code at all, not whether it is in one alone.
+
+    Args:
+        codes: [n, d], one row a datum.
+        factors: [n, k] whole numbers; constant columns are left out.
+        num_bins: Bins of equal width for each code.
+        num_resamples: Half samples for the interval (:class:`.Score`), which needs two rows for
+            each cell of the largest histogram; 0 for none. The bins stay those of all rows.
+        seed: Of the half samples.
+
+    Returns:
+        The score, with ``mutual_information`` [d, k] and ``entropy`` [k] in nats and the factors'
+        ``shares`` [k].
+
+    Raises:
+        DataError: The arrays cannot be used (:mod:`.arrays`).
+        ValueError: ``num_bins`` is less than 1.
+
+    Reference:
+        The first term of equation 6 of Chen et al., Isolating sources of disentanglement in VAEs,
+        2018, https://arxiv.org/abs/1802.04942.
+
+    >>> v = np.arange(200)[:, None] // [1, 10] % 10
+    >>> round(mean_maximal_mutual_information(np.hstack([v, v]), v, num_resamples=0).value, 6)
+    1.0
+    """
+    arguments.annotated(mean_maximal_mutual_information, locals(), num_resamples=0, seed=0)
+    name = "mean_maximal_mutual_information"
+    return score_of_information(
+        name, "shares", maximal_shares, codes, factors, num_bins, num_resamples, seed
+    )
+
+
+def maximal_shares(
+    information: Float[np.ndarray, "d k"], entropy: Float[np.ndarray, " k"]
+) -> Float[np.ndarray, " k"]:
+    """Of each factor the largest information of a code, over the factor's entropy.
+
+    Args:
+        information: I(z_j; v_k), such as :func:`.mig` and :func:`.density_mig` have in their
+            details.
+        entropy: H(v_k), in the same unit; 0 gives 0.
+
+    >>> maximal_shares(np.array([[0.5, 0.0], [0.1, 0.2]]), np.array([1.0, 0.5])).tolist()
+    [0.5, 0.4]
+    """
+    return information.max(0) / np.where(entropy > 0, entropy, 1.0)

@@ -33,7 +33,7 @@ def modularity(
     Two codes of one factor cost nothing. Information is counted (:func:`.mutual_information`), so
     that the plug-in value counts a code of noise, which knows nothing, for what chance gives it.
 
-    In the corrected value informations lose their bias first, by half samples (:func:`.interval`),
+    In the corrected value informations lose their bias first, by half samples (:class:`.Score`),
     and are squared and divided then: the square of what independent pairs have by chance falls as
     1/n², other biases as 1/n. A code that knows no more than it does of shuffled factors (the sum
     of its informations within 4 standard deviations of 20 shuffles) has modularity 0/0, of which
@@ -45,7 +45,7 @@ def modularity(
         codes: [n, d], one row a datum.
         factors: [n, k] whole numbers; at least two that vary; constant columns are left out.
         num_bins: Bins of equal width for each code.
-        num_resamples: Half samples for the interval (:func:`.interval`), which needs two rows for
+        num_resamples: Half samples for the interval (:class:`.Score`), which needs two rows for
             each cell of the largest histogram; 0 for none. The bins stay those of all rows.
         seed: Of the half samples.
 

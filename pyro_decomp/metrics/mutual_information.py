@@ -52,8 +52,7 @@ def equal_bins(codes: Float[np.ndarray, "n d"], num_bins: int) -> Int[np.ndarray
     >>> equal_bins(np.array([[0.0], [1.0], [2.0]]), 2)[:, 0].tolist()
     [0, 1, 1]
     """
-    if num_bins < 1:
-        raise ValueError(f"num_bins: expected at least 1, got {num_bins}")
+    arguments.whole(num_bins=num_bins)
     least = codes.min(0)
     width = codes.max(0) - least
     scaled = (codes - least) / np.where(width > 0, width, 1.0)

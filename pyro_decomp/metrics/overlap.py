@@ -2,12 +2,175 @@
 
 import dataclasses
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
 
 from pyro_decomp import arguments
+from pyro_decomp.errors import DataError
+from pyro_decomp.metrics.arrays import as_codes
 from pyro_decomp.metrics.bootstrap import estimate
-from pyro_decomp.metrics.encodings import log_ratios
 from pyro_decomp.metrics.score import Score
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# torch is loaded once there is something to score.
+# ruff: noqa: PLC0415
+
+_PAIRS = 2**18  # pairs (times dimensions) held at once
+
+
+def sampled(encodings: Any, seed: int = 0) -> "Float[Tensor, 'n d']":
+    """One draw of each encoding.
+
+    Args:
+        encodings: ``(loc, scale)`` or a distribution, as for :func:`index_code_information`.
+        seed: Of the draws.
+
+    Raises:
+        DataError: The encodings are of another form.
+    """
+    import torch
+    from torch.distributions import Distribution
+
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        if isinstance(encodings, Distribution):
+            return encodings.sample()
+        return torch.normal(*gaussian_parameters(encodings))
+
+
+def log_ratios(
+    encodings: Any, codes: object, num_samples: int
+) -> tuple[Float[np.ndarray, " s"], int, str]:
+    """Log q(z|x) - log q(z) at samples z of q(z|x), with q(z) the mixture over all data.
+
+    Args:
+        encodings: As for :func:`.index_code_information`.
+        codes: A draw of each encoding, where these are a function; else unused.
+        num_samples: How many samples; at most one a datum of a function.
+
+    Returns:
+        The logarithms, the number of data, and the family of the encodings.
+
+    Raises:
+        DataError: The encodings are of another form, or not finite.
+    """
+    import torch
+    from torch.distributions import Distribution
+
+    if isinstance(encodings, Distribution):
+        return _of_distribution(encodings, num_samples)
+    if callable(encodings):
+        if codes is None:
+            raise DataError("codes: expected a draw of each encoding beside a function, got None")
+        z = torch.from_numpy(as_codes(codes))
+        chosen = _chosen(len(z), min(num_samples, len(z)))
+        return _over_blocks(encodings, z[chosen], chosen, len(z)), len(z), "function"
+    loc, scale = gaussian_parameters(encodings)
+    return _of_gaussians(loc, scale, num_samples), len(loc), "Normal"
+
+
+def gaussian_parameters(encodings: Any) -> "tuple[Tensor, Tensor]":
+    """Location and scale of factorised Gaussian encodings, each [n, d], in double precision.
+
+    Raises:
+        DataError: They are not a pair of matrices of one shape, finite, with positive scales.
+    """
+    import torch
+
+    if not isinstance(encodings, tuple | list) or len(encodings) != 2:
+        raise DataError(
+            "encodings: expected (loc, scale), a distribution or a function of codes, "
+            f"got {type(encodings).__name__}"
+        )
+    loc = as_codes(encodings[0], "loc")
+    scale = as_codes(encodings[1], "scale", num_rows=len(loc))
+    if loc.shape != scale.shape:
+        raise DataError(f"scale: expected shape {loc.shape} as loc has, got {scale.shape}")
+    if scale.min() <= 0:
+        raise DataError(f"scale: expected positive numbers, got {scale.min():g}")
+    return torch.from_numpy(loc), torch.from_numpy(scale)
+
+
+def _of_distribution(qz_x: Any, num_samples: int) -> tuple[Float[np.ndarray, " s"], int, str]:
+    import torch
+
+    shape = qz_x.batch_shape + qz_x.event_shape
+    if not qz_x.batch_shape or len(shape) > 2:
+        raise DataError(
+            "encodings: expected a distribution of shape [n, d], got "
+            f"{list(qz_x.batch_shape)} with events of shape {list(qz_x.event_shape)}"
+        )
+    base, size = _base(qz_x), int(shape[0])
+    if type(base).log_prob is torch.distributions.Normal.log_prob:
+        loc, scale = (
+            value.double().expand(shape).reshape(size, -1) for value in (base.loc, base.scale)
+        )
+        return _of_gaussians(loc, scale, num_samples), size, "Normal"
+    repeats = -(-num_samples // size)
+    chosen = _chosen(repeats * size, num_samples)
+    z = qz_x.sample((repeats,)).flatten(0, 1)[chosen]
+
+    def score(block: "Tensor") -> "Tensor":
+        scored: Tensor = qz_x.log_prob(block[:, None])
+        return scored.flatten(2).sum(-1) if scored.dim() > 2 else scored
+
+    return _over_blocks(score, z, chosen % size, size), size, type(base).__name__
+
+
+def _base(qz_x: Any) -> Any:
+    """The distribution inside of ``Independent``, torch's or Pyro's."""
+    while hasattr(qz_x, "reinterpreted_batch_ndims"):
+        qz_x = qz_x.base_dist
+    return qz_x
+
+
+def _of_gaussians(loc: "Tensor", scale: "Tensor", num_samples: int) -> Float[np.ndarray, " s"]:
+    import torch
+    from pyro.distributions import Normal
+
+    from pyro_decomp.aggregate_posterior import AggregatePosterior
+
+    size = len(loc)
+    data = _chosen(-(-num_samples // size) * size, num_samples) % size
+    own = Normal(loc[data], scale[data])
+    z = torch.normal(loc[data], scale[data])
+    encodings = AggregatePosterior({"z": Normal(loc, scale).to_event(1)})
+    return (own.log_prob(z).sum(-1) - encodings.log_prob({"z": z})).numpy()
+
+
+def _over_blocks(
+    score: "Callable[[Tensor], Tensor]", z: "Tensor", data: "Tensor", size: int
+) -> Float[np.ndarray, " s"]:
+    """Log q(z_s|x) of its own datum less log q(z_s), a block of samples at a time."""
+    import torch
+
+    height = max(1, _PAIRS // (size * z[0].numel()))
+    ratios = []
+    for block, own in zip(z.split(height), data.split(height), strict=True):
+        pairs = torch.as_tensor(score(block)).double()
+        if pairs.shape != (len(block), size):
+            raise DataError(
+                f"encodings: expected log densities of shape {[len(block), size]} for "
+                f"{len(block)} codes, got {list(pairs.shape)}"
+            )
+        ratios.append(pairs.gather(1, own[:, None])[:, 0] - pairs.logsumexp(1) + math.log(size))
+    joined = torch.cat(ratios).numpy()
+    if not np.isfinite(joined).all():
+        raise DataError("encodings: expected finite log densities of their own draws, got others")
+    return joined
+
+
+def _chosen(total: int, kept: int) -> "Tensor":
+    """Which of the draws to keep: all data as often, up to one."""
+    import torch
+
+    return torch.randperm(total)[:kept].sort().values
+
 
 # torch is loaded once there is something to score.
 # ruff: noqa: PLC0415
@@ -53,11 +216,9 @@ def index_code_information(
             one shape, or scales are not positive.
         ValueError: ``num_samples`` is less than 2.
     """
-    arguments.annotated(index_code_information, locals(), num_resamples=0, seed=0)
+    arguments.annotated(index_code_information, locals(), num_samples=2, num_resamples=0, seed=0)
     import torch
 
-    if num_samples < 2:
-        raise ValueError(f"num_samples: expected at least 2, got {num_samples}")
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         ratios, size, family = log_ratios(encodings, codes, num_samples)

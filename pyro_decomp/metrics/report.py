@@ -7,32 +7,28 @@ from typing import Any
 
 from pyro_decomp.arguments import annotated
 from pyro_decomp.errors import DataError
-from pyro_decomp.metrics.active_units import active_units
 from pyro_decomp.metrics.arrays import as_codes, as_factors
-from pyro_decomp.metrics.beta_vae import beta_vae_score
 from pyro_decomp.metrics.class_accuracy import knn_accuracy, linear_accuracy
 from pyro_decomp.metrics.class_clusters import ari, nmi, silhouette
-from pyro_decomp.metrics.dci_lasso import dci_lasso
-from pyro_decomp.metrics.dci_trees import dci_trees
+from pyro_decomp.metrics.dci import dci_lasso, dci_trees
 from pyro_decomp.metrics.density_mig import density_mig
-from pyro_decomp.metrics.dependence import wasserstein_dependence
+from pyro_decomp.metrics.dependence import gaussian_total_correlation, wasserstein_dependence
 from pyro_decomp.metrics.divergence_from_prior import divergence_from_prior
-from pyro_decomp.metrics.encodings import gaussian_parameters, sampled
 from pyro_decomp.metrics.explicitness import explicitness
-from pyro_decomp.metrics.factor_vae import factor_vae_score
+from pyro_decomp.metrics.fixed_factor import beta_vae_score, factor_vae_score
 from pyro_decomp.metrics.irs import irs
-from pyro_decomp.metrics.maximal_information import mean_maximal_mutual_information
-from pyro_decomp.metrics.mig import mig
+from pyro_decomp.metrics.mig import mean_maximal_mutual_information, mig
 from pyro_decomp.metrics.modularity import modularity
 from pyro_decomp.metrics.overlap import (
     as_sharing,
     effective_sharing,
+    gaussian_parameters,
     index_code_information,
+    sampled,
 )
 from pyro_decomp.metrics.sap import sap
 from pyro_decomp.metrics.score import Score
-from pyro_decomp.metrics.sparsity import hoyer_sparsity
-from pyro_decomp.metrics.total_correlation import gaussian_total_correlation
+from pyro_decomp.metrics.sparsity import active_units, hoyer_sparsity
 
 # What each takes, in the order of the report.
 METRICS: Mapping[str, tuple[Callable[..., Score], tuple[str, ...]]] = {

@@ -6,12 +6,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from pyro_decomp import arguments
-from pyro_decomp.metrics.arrays import Factors, as_codes, as_factors
+from pyro_decomp.metrics.arrays import Factors, as_codes, as_factors, standardised
 from pyro_decomp.metrics.bootstrap import estimate, without_interval
-from pyro_decomp.metrics.held_out import held_out_split
-from pyro_decomp.metrics.scikit import scikit
+from pyro_decomp.metrics.fitting import held_out_split, scikit
 from pyro_decomp.metrics.score import Score
-from pyro_decomp.metrics.varying import standardised
 
 PENALTY = 0.01
 
@@ -46,7 +44,7 @@ def sap(
         factors: [n, k] whole numbers; constant columns are left out.
         continuous: Which columns of ``factors`` are regressed on instead of classified.
         held_out: Share of rows that score.
-        num_resamples: Half samples of the held-out rows for the interval (:func:`.interval`), which
+        num_resamples: Half samples of the held-out rows for the interval (:class:`.Score`), which
             needs all factors to be continuous; 0 for none.
         seed: Of the split and the half samples.
 

@@ -5,22 +5,17 @@ Nothing here opens a window or touches ``matplotlib.pyplot``. Arguments are anyt
 Latents are counted from one in labels, as in the papers: z_1 is ``codes[:, 0]``.
 """
 
-from pyro_decomp.plots.animation import save_animation
-from pyro_decomp.plots.boxes import Boxes, box_plots
 from pyro_decomp.plots.codes import codes_against_factors
-from pyro_decomp.plots.contact_sheet import contact_sheet
 from pyro_decomp.plots.density import DensityPanel, aggregate_density, density_grid
 from pyro_decomp.plots.encoding import encodings
-from pyro_decomp.plots.file import save
+from pyro_decomp.plots.files import save, save_animation
 from pyro_decomp.plots.history import terms_over_steps
-from pyro_decomp.plots.information import mutual_information
-from pyro_decomp.plots.intervals import intervals
-from pyro_decomp.plots.magnitude import code_magnitudes
+from pyro_decomp.plots.information import code_magnitudes, mutual_information
+from pyro_decomp.plots.mosaic import contact_sheet
 from pyro_decomp.plots.reconstruction import reconstructions
+from pyro_decomp.plots.runs import Boxes, Points, TradeOff, box_plots, scatter, trade_offs
 from pyro_decomp.plots.samples import prior_samples
-from pyro_decomp.plots.scatter import Points, scatter
-from pyro_decomp.plots.trade_off import TradeOff, trade_offs
-from pyro_decomp.plots.traversal import traversal_frames, traversals
+from pyro_decomp.plots.traversals import traversal_frames, traversals
 
 __all__ = [
     "Boxes",
@@ -34,7 +29,6 @@ __all__ = [
     "contact_sheet",
     "density_grid",
     "encodings",
-    "intervals",
     "mutual_information",
     "prior_samples",
     "reconstructions",

@@ -1,22 +1,155 @@
 """Codes against the factors that made the data."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import matplotlib as mpl
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
-from pyro_decomp.plots.factor_columns import draw_curves, draw_maps, draw_rows
-from pyro_decomp.plots.factor_means import levels
 from pyro_decomp.plots.latents import falling, labelled, named, nats, signed, width_of
-from pyro_decomp.plots.style import CATEGORIES, new_figure, styled, thin_ticks
+from pyro_decomp.plots.style import CATEGORIES, DATA, new_figure, round_ticks, styled, thin_ticks
+
+#: More different values than these cannot be told apart in a picture.
+VALUES = 200
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The different values of one factor in order, and each datum's place among them."""
+
+    values: Float[np.ndarray, " values"]
+    members: Int[np.ndarray, " n"]
+
+
+def levels(name: str, factor: Float[np.ndarray, " n"], most: int = VALUES) -> Levels:
+    """The different values of a factor, at most ``most`` of them."""
+    values, members = np.unique(factor, return_inverse=True)
+    if len(values) > most:
+        raise ValueError(
+            f"factor {name!r}: expected at most {most} different values, got {len(values)}"
+        )
+    return Levels(values, members)
+
+
+def mean_over(
+    codes: Float[np.ndarray, "n latents"], *factors: Levels
+) -> Float[np.ndarray, "latents ..."]:
+    """Mean codes at every combination of the factors' values; not a number where there are none.
+
+    >>> factor = levels("f", np.array([3.0, 3.0, 7.0]))
+    >>> mean_over(np.array([[1.0], [2.0], [5.0]]), factor)
+    array([[1.5, 5. ]])
+    """
+    shape = tuple(len(factor.values) for factor in factors)
+    cells = np.ravel_multi_index(tuple(factor.members for factor in factors), shape)
+    size = int(np.prod(shape))
+    counts = np.bincount(cells, minlength=size)
+    sums = np.stack([np.bincount(cells, weights=code, minlength=size) for code in codes.T])
+    with np.errstate(invalid="ignore"):
+        return (sums / counts).reshape(len(sums), *shape)
+
+
+def spread_over(
+    codes: Float[np.ndarray, "n latents"], factor: Levels
+) -> Float[np.ndarray, "latents values"]:
+    """Standard deviation of the codes at each value of a factor."""
+    centred = codes - mean_over(codes, factor)[:, factor.members].T
+    return np.sqrt(mean_over(centred**2, factor))
+
+
+#: A row is one unit high; what is drawn in it reaches so far from its middle.
+REACH = 0.45
+
+#: Curves of up to this many values have a mark at each.
+FEW_VALUES = 12
+
+
+def draw_rows(axes: Axes, labels: Sequence[str]) -> None:
+    """A strip for each latent, the first at the top."""
+    thin_ticks(axes)
+    axes.set_yticks(range(len(labels)), list(labels))
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    for i in range(1, len(labels)):
+        axes.axhline(i - 0.5, color="#D9D9D9", linewidth=0.5)
+
+
+def draw_maps(
+    panels: Sequence[Axes],
+    codes: Float[np.ndarray, "n latents"],
+    maps: dict[tuple[str, str], list[Levels]],
+) -> AxesImage:
+    """Draw the maps of each pair, all in one scale of colours, and return the last."""
+    means = [mean_over(codes, up, across) for across, up in maps.values()]
+    limit = max(float(np.nanmax(np.abs(mean))) for mean in means) or 1.0
+    colours = mpl.colormaps["RdBu"].with_extremes(bad="#BFBFBF")
+    for axes, (pair, (across, _)), mean in zip(panels, maps.items(), means, strict=False):
+        for i, cells in enumerate(mean):
+            image = axes.imshow(
+                cells,
+                cmap=colours,
+                vmin=-limit,
+                vmax=limit,
+                origin="lower",
+                extent=(-0.5, len(across.values) - 0.5, i + REACH, i - REACH),
+                aspect="auto",
+            )
+        axes.set_xlim(-0.5, len(across.values) - 0.5)
+        axes.set_ylim(len(mean) - 0.5, -0.5)
+        ends = [0, len(across.values) - 1]
+        axes.set_xticks(ends, [f"{across.values[i]:g}" for i in ends])
+        axes.set_title(f"{pair[0]} \N{RIGHTWARDS ARROW}\n{pair[1]} \N{UPWARDS ARROW}")
+        axes.spines["bottom"].set_visible(False)
+    return image
+
+
+def draw_curves(
+    panels: Sequence[Axes],
+    codes: Float[np.ndarray, "n latents"],
+    curves: dict[str, Levels],
+    split: Levels | None,
+) -> float:
+    """Draw the curves, and return the code at the upper edge of every row."""
+    lines = {
+        name: mean_over(codes, factor)[:, None]
+        if split is None
+        else mean_over(codes, split, factor)
+        for name, factor in curves.items()
+    }
+    bands = {
+        name: np.zeros(()) if split is not None else spread_over(codes, factor)[:, None]
+        for name, factor in curves.items()
+    }
+    limit = max(float(np.nanmax(np.abs(lines[name]) + bands[name])) for name in curves) or 1.0
+    colours = [DATA] if split is None else CATEGORIES
+    for axes, (name, factor) in zip(panels, curves.items(), strict=True):
+        for i, latent in enumerate(lines[name]):
+            axes.axhline(i, color="#BFBFBF", linewidth=0.5, linestyle=":")
+            if split is None:
+                edges = latent[0] + np.multiply([[-1], [1]], bands[name][i, 0])
+                low, high = i - REACH * edges / limit
+                axes.fill_between(factor.values, low, high, color=DATA, alpha=0.2, linewidth=0)
+            for line, colour in zip(latent, colours, strict=False):
+                mark = "." if len(factor.values) <= FEW_VALUES else ""
+                axes.plot(
+                    factor.values, i - REACH * line / limit, color=colour, linewidth=1.1,
+                    marker=mark, markersize=3,
+                )  # fmt: skip
+        axes.set_ylim(len(lines[name]) - 0.5, -0.5)
+        axes.xaxis.set_major_locator(round_ticks(4))
+        axes.set_title(name)
+    return limit
+
 
 #: Rows up to this many are tall.
-FEW = 12
+FEW_ROWS = 12
 
 
 @styled
@@ -74,7 +207,7 @@ def codes_against_factors(
     encoded = encoded[:, order]
     split = None if by is None else levels(by, columns[by], len(CATEGORIES))
 
-    height = 0.62 if len(order) <= FEW else 0.38
+    height = 0.62 if len(order) <= FEW_ROWS else 0.38
     widths = [max(height, 0.75)] * len(pairs) + [1.25] * len(single)
     figure = new_figure(
         max(sum(widths) + 0.12 * len(widths) + width_of(labels) + 0.15 + 0.5 * bool(pairs), 2.6),

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
-from pyro_decomp.plots.grid import draw_prior, grid_axis, label_latents, on_grid
+from pyro_decomp.plots.density import draw_prior, grid_axis, label_latents, on_grid
 from pyro_decomp.plots.style import CATEGORIES, DATA, evenly, new_figure, styled, thin_ticks
 
 Loc = Float[np.ndarray, "n 2"]

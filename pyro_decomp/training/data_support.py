@@ -81,7 +81,7 @@ def check_data(
     whole = Data.of(data)
     rows = torch.arange(len(whole)) if is_whole else looked_at_first(whole)
     with looking(experiment, modules):
-        trained_on = Data.of(experiment.data)
+        trained_on = experiment.data
         if first is None or is_stored(whole) or is_stored(trained_on):
             seen = whole[:PROBED]
             check_stored(whole, seen, rows, name)

@@ -35,7 +35,7 @@ def run_on_first(experiment: Experiment, size: int, run: Callable[..., Result]) 
     Raises:
         DataError: The programs need a type in which values would be lost.
     """
-    data = Data.of(experiment.data)
+    data: Data = experiment.data
     try:
         return run(*data[:size])
     except REFUSALS as error:
@@ -48,11 +48,10 @@ def run_on_first(experiment: Experiment, size: int, run: Callable[..., Result]) 
             except REFUSALS:
                 continue
             _check_lossless(data, types, "data")
-            experiment.data = converted.unwrapped
+            experiment.data = converted
             if experiment.test_data is not None:
-                test = Data.of(experiment.test_data)
-                _check_lossless(test, types, "test_data")
-                experiment.test_data = _converted(test, types).unwrapped
+                _check_lossless(experiment.test_data, types, "test_data")
+                experiment.test_data = _converted(experiment.test_data, types)
             return result
         raise
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from pyro_decomp.data.batches import Batch, Data
+from pyro_decomp.data.batches import Batch
 from pyro_decomp.data.checks import check_finite, large_columns
 from pyro_decomp.errors import DecompError, ModelError
 from pyro_decomp.training.experiment import Experiment
@@ -45,7 +45,7 @@ def explained(
     except DecompError:
         raise
     except Exception as error:
-        data = Data.of(experiment.data)
+        data = experiment.data
         batch = data[len(data) // size * size :] if is_last else data[:size]
         if "more than 1 value per channel" in str(error):
             raise ModelError(_single_datum(error, modules, size, len(experiment.data))) from error

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pyro_decomp import arguments
-from pyro_decomp.data.splits import read_splits
+from pyro_decomp.data.factors import read_splits
 from pyro_decomp.divergences.auxiliary import Auxiliary, OptimizerFactory, OwnsAuxiliaries
 from pyro_decomp.divergences.base import Divergence, WeightedSum
 from pyro_decomp.elbo import TermsELBO
@@ -57,9 +57,9 @@ class Experiment:
         factor_names: A name for each factor; by default those of the columns, if they have any.
 
     Attributes:
-        data: One tensor where there is one, :class:`~pyro_decomp.data.Stored` where it is too large
-            for memory, :class:`~pyro_decomp.data.Data` where there are several.
-        test_data: The same, or None.
+        data: The training data as :class:`~pyro_decomp.data.Data`, whatever was given: slices are
+            batches, ``model(*experiment.data[:10])``, and the tensors are not copied.
+        test_data: The held-out data as :class:`~pyro_decomp.data.Data`, or None.
         factors: int64 ``[N, k]``, or None.
         test_factors: The same of the test data.
         factor_names: One for each of the k factors.
@@ -85,8 +85,7 @@ class Experiment:
         splits = read_splits(
             self.data, self.test_data, self.factors, self.test_factors, self.factor_names
         )
-        self.data = splits.data.unwrapped
-        self.test_data = None if splits.test_data is None else splits.test_data.unwrapped
+        self.data, self.test_data = splits.data, splits.test_data
         self.factors, self.test_factors = splits.factors, splits.test_factors
         self.factor_names = splits.factor_names
         for name in ("model", "guide", "optimizer"):

@@ -19,7 +19,7 @@ from pyro_decomp.acceleration.steps import Departed, EagerStep, Execution, GoEag
 from pyro_decomp.acceleration.steps.auditor import Auditor
 from pyro_decomp.acceleration.steps.moment import copied
 from pyro_decomp.acceleration.steps.result import StepResult
-from pyro_decomp.data.batches import Batch, Data
+from pyro_decomp.data.batches import Batch
 from pyro_decomp.divergences.auxiliary import guide_codes, make_optimizer
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.elbo.nonfinite import blame_gradients, remedy
@@ -364,7 +364,7 @@ class ExecutionWarning(UserWarning):
 
 def batches(experiment: Experiment, seed: int, stream: int, step: int = 0) -> Iterator[Batch]:
     """The batches after a step; a permutation is a function of seed, stream and epoch."""
-    data, per_epoch = Data.of(experiment.data), experiment.steps_per_epoch
+    data, per_epoch = experiment.data, experiment.steps_per_epoch
     size = experiment.batch_size or len(data)
     if per_epoch == 1:
         yield from repeat(data[:], experiment.epochs - step)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pyro_decomp import arguments
 from pyro_decomp.data.batches import Data
@@ -75,13 +74,9 @@ class Run:
         return self.state.program.unmoved(self.experiment.guide)
 
     @property
-    def data(self) -> Tensor | Stored | Data:
-        """The training data: a tensor, :class:`Stored` if it is too large for memory.
-
-        Of several tensors, the :class:`Data` that they make up, whose slices are batches: the
-        programs are run as ``run.guide(*run.data[:10])``.
-        """
-        data: Tensor | Stored | Data = self.experiment.data
+    def data(self) -> Data:
+        """The training data, whose slices are batches: ``run.guide(*run.data[:10])``."""
+        data: Data = self.experiment.data
         return data
 
 
@@ -191,7 +186,7 @@ def _versions() -> dict[str, str]:
 
 def digest(experiment: Experiment) -> str:
     """Of the values that batches are made of, however they are stored; types tell tensors apart."""
-    data = Data.of(experiment.data)
+    data = experiment.data
     found = hashlib.blake2b(digest_size=16)
     for index, tensor in enumerate(data.tensors):
         if index:

@@ -13,7 +13,7 @@ from pyro import poutine
 from pyro.params.param_store import ParamStoreDict
 from torch import Tensor, nn
 
-from pyro_decomp.data.batches import Batch, Data
+from pyro_decomp.data.batches import Batch
 from pyro_decomp.divergences.auxiliary import guide_codes
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.errors import ExperimentError, RunError
@@ -178,7 +178,7 @@ def prepare(
 
     def run() -> Estimate:
         estimate = run_on_first(experiment, size, evaluate)
-        data = Data.of(experiment.data)
+        data = experiment.data
         if rest := len(data) % size:  # the last, smaller batch
             with explained(experiment, modules, size, is_last=True):
                 evaluate(*data[-rest:])
@@ -193,7 +193,7 @@ def prepare(
         _own_store(store),
     ):
         estimate = program.look(run)
-    data = Data.of(experiment.data)
+    data = experiment.data
     preflight.check_plate_size(estimate.pairs[0].model, len(data))
     if experiment.test_data is not None:
         _check_test_data(experiment, estimate.pairs[0].model, data[:size])

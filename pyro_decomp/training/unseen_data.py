@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pyro_decomp.data.batches import Batch, Data
+from pyro_decomp.data.batches import Batch
 from pyro_decomp.seeds import derive
 from pyro_decomp.training.data_support import (
     Look,
@@ -38,7 +38,7 @@ class Unseen:
         self, experiment: Experiment, modules: Sequence[nn.Module], seed: int, *streams: int
     ) -> None:
         self._experiment, self._modules = experiment, modules
-        self._data = Data.of(experiment.data)
+        self._data = experiment.data
         self.is_due = is_stored(self._data) and len(self._data) > len(looked_at_first(self._data))
         self._size = min(experiment.batch_size or len(self._data), len(self._data))
         self._seed, self._streams = seed, streams

@@ -442,7 +442,7 @@ def test_a_datum_without_a_density_costs_the_likelihood_alone(tmp_path: Path) ->
 
     trial = Experiment(model, guide, data=data, test_data=data.clone(), elbo=AggregateELBO())
     run = finish(RunFolder(tmp_path), trial, prepare(trial), {}, 0)
-    trial.test_data[7] = 255.0
+    trial.test_data.x[7] = 255.0
     metrics = evaluate(run, num_importance_samples=5, only=[*NUMBERS, "active_units"])
     assert not {"elbo", LOG_PX} - metrics["train"].keys()
     found = metrics["test"]

@@ -194,8 +194,8 @@ def test_a_traversal_of_components_shifts_their_codes() -> None:
 
 def test_a_traversal_in_a_plate() -> None:
     run = run_of(nested_plates())
-    draws = traverse(run, "part", [5.0, 6.0], dim=-1, x=run.data[:1])
-    expected = latents(run, run.data[:1])["part"].repeat(2, 1)
+    draws = traverse(run, "part", [5.0, 6.0], dim=-1, x=run.data.x[:1])
+    expected = latents(run, run.data.x[:1])["part"].repeat(2, 1)
     expected[:, 3] = tensor(5.0, 6.0)
     torch.testing.assert_close(draws.latents["part"], expected)
 

@@ -96,7 +96,7 @@ def test_the_density_is_the_exact_mixture_over_all_data(
         axis, log_qz, log_pz = density_on_grid(pairs, limit=8.0)
         (vae,) = run.state.modules
         assert isinstance(vae, nn.Module)
-        qz_x = vae.encoder(run.data)  # type: ignore[operator]
+        qz_x = vae.encoder(run.data.x)  # type: ignore[operator]
         mixture = dist.MixtureSameFamily(dist.Categorical(torch.ones(24)), qz_x)
         for row, column in [(0, 0), (100, 100), (90, 120), (13, 180), (199, 7)]:
             z = torch.tensor([axis[column], axis[row]])  # rows run along the second latent

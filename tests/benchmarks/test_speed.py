@@ -9,7 +9,7 @@ import pytest
 import speed
 from timing import HEADER, Comparison, in_turns
 
-from pyro_decomp.data.fashion_mnist import DEBIAN_FOLDER
+from pyro_decomp.data.mnist import DEBIAN_FOLDER
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 FULL_TABLE = len(HEADER.splitlines()[0].split("|"))

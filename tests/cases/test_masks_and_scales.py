@@ -15,7 +15,6 @@ from torch.distributions import MultivariateNormal
 
 from pyro_decomp import evaluate
 from pyro_decomp.analysis.latents import log_likelihood
-from pyro_decomp.data.batches import Data
 from pyro_decomp.elbo import BetaELBO, TotalCorrelationELBO
 from tests.cases.running import build, trained
 from tests.not_yet import rows
@@ -89,7 +88,7 @@ def test_log_px_is_that_of_the_model(scale: str, tmp_path: Path) -> None:
     weight = decoder.weight.detach()
     exact = MultivariateNormal(decoder.bias.detach(), weight @ weight.T + torch.eye(2))
     found = log_likelihood(run, num_samples=5000)
-    wanted = exact.log_prob(Data.of(run.data)[:][0])
+    wanted = exact.log_prob(run.data[:][0])
     assert found.mean().item() == pytest.approx(wanted.mean().item(), abs=0.02)
 
 
@@ -100,7 +99,7 @@ WAYS = ["mask", "obs_mask"]
 @pytest.mark.parametrize("way", rows("missing entries", WAYS, often=WAYS))
 def test_missing_entries_are_left_out_of_the_likelihood(way: str, tmp_path: Path) -> None:
     masked, asked = build("missing_obs_mask", way="mask"), build("missing_obs_mask", way=way)
-    data = Data.of(masked.data)[:]
+    data = masked.data[:]
     pyro.set_rng_seed(0)
     wanted = Trace_ELBO().loss(masked.model, masked.guide, *data) / 200
     pyro.set_rng_seed(0)

@@ -9,7 +9,6 @@ import torch
 
 from pyro_decomp import evaluate
 from pyro_decomp.analysis.pictures.outputs import drawable
-from pyro_decomp.data.batches import Data
 from pyro_decomp.errors import DecompError
 from tests.cases.running import build, trained
 from tests.not_yet import rows
@@ -72,7 +71,7 @@ def test_batch_statistics_of_one_datum_are_refused_before_the_first_step(
 
 @pytest.mark.parametrize("_", rows("channels last", ONE, often=ONE))
 def test_images_with_their_channels_last_are_drawn_as_images(_: str) -> None:
-    x = Data.of(build("channel_last").data)[:4][0]
+    x = build("channel_last").data.x[:4]
     drawn = drawable(x)
     assert drawn.shape in {(4, 3, 8, 8), (4, 8, 8, 3)}
     torch.testing.assert_close(drawn.sum(), x.sum())

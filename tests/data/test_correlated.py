@@ -5,11 +5,12 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from pyro_decomp.data.correlated import chen_table, joint_factors
-from pyro_decomp.data.factor_grid import FactorGrid
+from pyro_decomp.data.ground_truth import GroundTruth
 from pyro_decomp.errors import DataError
 from tests.statistics import FAILURE_RATE
 
-GRID = FactorGrid("heads", {"person": 3, "azimuth": 7, "elevation": 4})
+SHAPE = {"person": 3, "azimuth": 7, "elevation": 4}
+GRID = GroundTruth("heads", SHAPE, (1, 1, 1), torch.clone)
 SIZES = [(21, 11), (32, 32), (7, 4), (3, 3)]
 
 
@@ -66,7 +67,7 @@ def test_correlation_of_d(sizes: tuple[int, int]) -> None:
     assert correlation(chen_table("D", 1001, 1001)) == pytest.approx(0.45, abs=0.001)
 
 
-def assert_drawn_from(factors: Tensor, grid: FactorGrid, expected: Tensor) -> None:
+def assert_drawn_from(factors: Tensor, grid: GroundTruth, expected: Tensor) -> None:
     counts = grid.index(factors).bincount(minlength=len(grid))
     probabilities = (expected.double() / expected.sum().double()).flatten()
     assert counts[probabilities == 0].sum() == 0

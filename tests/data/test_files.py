@@ -135,6 +135,12 @@ BAD = {
         {},
         "expected a number in line 3, column 'b', got 'four'",
     ),
+    "digits apart in csv": (
+        "x.csv",
+        lambda p: p.write_text("a,b\n1,2\n3,1_0\n"),
+        {},
+        r"expected a number in line 3, column 'b', got '1_0'",
+    ),
     "gap in csv": (
         "x.csv",
         lambda p: p.write_text("1,2\n3,\n"),

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from pyro_decomp.data import Stored, StoredArray, as_tensor
+from pyro_decomp.data import Stored, as_tensor
 from pyro_decomp.data.rounding import spoilt_columns
+from pyro_decomp.data.stored import StoredArray
 from pyro_decomp.errors import DataError
 
 SECONDS = 1.7e9 + np.random.default_rng(0).random((200, 1)) * 600.0

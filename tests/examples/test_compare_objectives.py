@@ -68,14 +68,14 @@ def test_the_weight_changes_what_is_maximised(source: ExperimentFile, objective:
         torch.manual_seed(0)
         trial = source.build({"objective": objective, "weight": weight, "hidden": 8})
         prepare(trial)
-        values.append(trial.elbo.evaluate(trial.model, trial.guide, trial.data[::8]))
+        values.append(trial.elbo.evaluate(trial.model, trial.guide, trial.data.x[::8]))
     torch.testing.assert_close(values[0].elbo, values[1].elbo)
     assert abs(values[0].objective - values[1].objective) > 1e-4
 
 
 def test_the_first_weight_of_beta_is_the_plain_elbo(source: ExperimentFile) -> None:
     trial = source.build({"objective": "beta", "weight": 1.0})
-    estimate = trial.elbo.evaluate(trial.model, trial.guide, trial.data)
+    estimate = trial.elbo.evaluate(trial.model, trial.guide, trial.data.x)
     assert estimate.objective.item() == estimate.elbo.item()
 
 
@@ -131,7 +131,7 @@ def test_a_second_start_trains_only_what_is_missing(
 def test_overlap_of_codes_that_hold_all(script: ModuleType, source: ExperimentFile) -> None:
     trial = source.build({"hidden": 8})
     prepare(trial)
-    (pair,) = trial.elbo.trace_pairs(trial.model, trial.guide, trial.data)
+    (pair,) = trial.elbo.trace_pairs(trial.model, trial.guide, trial.data.x)
     qz_x = pair.guide.nodes["z"]["fn"].base_dist
     grid = torch.cartesian_prod(*[torch.arange(4.0)] * 4)  # each datum a point of its own
     qz_x.loc[:, :4], qz_x.loc[:, 4:] = grid, 0.0

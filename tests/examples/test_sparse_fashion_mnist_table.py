@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from pyro_decomp.data.fashion_mnist import DEBIAN_FOLDER
+from pyro_decomp.data import as_data
+from pyro_decomp.data.mnist import DEBIAN_FOLDER
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WORDS = ["--epochs", "1", "--limit", "20"]
@@ -83,7 +84,7 @@ def test_what_is_measured_of_codes_that_are_known(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(script, "GRID", [(0.0, 0.0)])
     ((_, _, run),) = script.members(tmp_path / "out", 1, 1, 20)
-    run.experiment.test_data = torch.randn(1000, 1, 32, 32)
+    run.experiment.test_data = as_data(torch.randn(1000, 1, 32, 32))
     vae = run.model.__self__
     vae.encoder = Projection(1.0)
     like_the_prior = script.measure(run, 0)

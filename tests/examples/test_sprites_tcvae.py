@@ -45,7 +45,7 @@ def test_the_arguments_reach_the_experiment(source: ExperimentFile) -> None:
     for objective, kind in OBJECTIVES.items():
         trial = source.build({**arguments, "objective": objective, "warm_up": 0.5})
         assert type(trial.elbo) is kind
-        assert trial.data.shape == (3 * 6 * 4 * 4, 1, 32, 32)
+        assert trial.data.x.shape == (3 * 6 * 4 * 4, 1, 32, 32)
         assert (trial.steps_per_epoch, trial.total_steps) == (6, 12)
         assert trial.apply_schedules(3) == {"beta": 1.5}
         assert trial.apply_schedules(12) == {"beta": 3.0}

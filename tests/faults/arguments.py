@@ -73,14 +73,12 @@ WRONG: dict[str, list[Any]] = {  # values of no use, by what an argument is
 TORCHS = {"validate_args"}  # arguments of torch, of which only the truth matters
 RIGHT: dict[tuple[str, str], tuple[list[Any], str]] = {  # which of these are right, and why
     ("data.pinwheel", "seed"): ([-1], "torch takes every whole number of 64 bits for a seed"),
-    ("data.StoredArray", "array"): (["a", None, OBJECT], "messages call it by its `source`"),
     ("sweep.sweep", "seeds"): ([3], "how many"),
     ("metrics.index_code_information", "codes"): (
         [3, "a", OBJECT],
         "used beside a function alone",
     ),
     ("metrics.report", "untrained_encodings"): ([3, "a", OBJECT], "said of the encodings"),
-    ("metrics.interval", "order"): ([math.inf], "of a statistic without bias"),
     ("traverse", "dim"): ([-1], "counted from the end"),
     **{
         (called, name): (["a"], "the name of a file, which the message has")
@@ -278,16 +276,12 @@ def good(folder: Path) -> Callable[[str, str], Any]:
         ("priors.AnisotropicNormal", "scale"): torch.ones(2),
         ("distributions.LpNested", "scale"): torch.ones(2),
         ("distributions.VonMisesFisher", "concentration"): torch.tensor(1.0),
-        ("data.FactorGrid", "factors"): {"a": 2},
         ("data.GroundTruth", "factors"): {"a": 2},
-        ("data.Rendered", "factors"): torch.zeros(2, 1).long(),
         ("data.image_folder", "path"): folder / "images",
         ("data.image_paths", "path"): folder / "images",
         ("data.memory_mapped", "path"): folder / "x.npy",
         ("data.read_with_factors", "factors"): ["b"],
-        ("data.joint_factors", "data"): data.FactorGrid("toys", {"a": 2}),
-        ("data.packed", "data"): data.sprites(16).subset(x=[0], y=[0], orientation=[0]),
-        ("metrics.hoyer", "y"): codes,
+        ("data.joint_factors", "data"): data.sprites(16),
         ("metrics.modularity", "factors"): np.hstack([factors, factors[::-1]]),
         ("metrics.divergence_from_prior", "prior"): dist.Normal(torch.zeros(2), 1.0).to_event(1),
         ("metrics.normal_scores", "prior"): dist.Normal(torch.zeros(2), 1.0).to_event(1),
@@ -299,7 +293,6 @@ def good(folder: Path) -> Callable[[str, str], Any]:
         ("plots.contact_sheet", "rows"): [np.zeros((2, 4, 4, 3))],
         ("plots.encodings", "loc"): codes,
         ("plots.encodings", "covariance"): np.tile(np.eye(2), (60, 1, 1)),
-        ("plots.intervals", "methods"): ["a"],
         ("plots.save", "path"): folder / "figure.png",
         ("plots.save_animation", "path"): folder / "frames.gif",
         ("plots.traversals", "values"): [0.0, 1.0, 2.0],

@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics import Score, knn_accuracy, linear_accuracy
-from pyro_decomp.metrics.held_out import held_out_split
+from pyro_decomp.metrics.fitting import held_out_split
 
 pytest.importorskip("sklearn")
 
@@ -144,9 +144,9 @@ def test_labels_are_checked(accuracy: Callable[..., Score], labels: Any, message
 
 def test_arguments_are_checked() -> None:
     z, y = classes(12, 0)
-    with pytest.raises(ValueError, match="num_neighbors: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="num_neighbors: expected a positive whole number, got 0"):
         knn_accuracy(z, y, num_neighbors=0)
     with pytest.raises(DataError, match="codes: expected at least 9 rows to train, one a neighb"):
         knn_accuracy(z, y, num_neighbors=9)
-    with pytest.raises(ValueError, match="held_out: expected a number between 0 and 1, got 1"):
+    with pytest.raises(ValueError, match=r"held_out: expected a number in \(0, 1\), got 1"):
         linear_accuracy(z, y, held_out=1)

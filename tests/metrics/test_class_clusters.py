@@ -172,5 +172,5 @@ def test_arguments_are_checked() -> None:
         silhouette(Z, np.ones(600))
     with pytest.raises(DataError, match="clusters: expected 600 rows, one a code, got 3"):
         nmi(Z, Y, clusters=[0, 1, 2])
-    with pytest.raises(ValueError, match="max_rows: expected at least 4, got 3"):
+    with pytest.raises(ValueError, match="max_rows: expected a whole number of at least 4, got 3"):
         silhouette(Z, Y, max_rows=3)

@@ -1,4 +1,4 @@
-"""Wasserstein dependence against closed forms."""
+"""Gaussian total correlation against closed forms."""
 
 import math
 
@@ -6,8 +6,67 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from pyro_decomp.metrics import squared_wasserstein_dependence, wasserstein_dependence
+from pyro_decomp.errors import DataError
+from pyro_decomp.metrics import (
+    gaussian_total_correlation,
+    squared_wasserstein_dependence,
+    total_correlation,
+    wasserstein_dependence,
+)
 from tests.metrics.coverage import assert_coverage
+
+CORRELATED = np.array([[1.0, 0.9], [0.9, 1.0]])
+
+
+def test_published_fixture() -> None:
+    assert total_correlation(CORRELATED) == pytest.approx(0.8304, abs=5e-5)
+    assert total_correlation(CORRELATED) == pytest.approx(-0.5 * math.log(1 - 0.81), rel=1e-12)
+
+
+def test_codes_of_that_covariance() -> None:
+    signs = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    codes = signs @ np.linalg.cholesky(CORRELATED).T
+    value = gaussian_total_correlation(codes, num_resamples=0).value
+    assert value == pytest.approx(total_correlation(CORRELATED), rel=1e-12)
+
+
+def test_the_units_of_dimensions_do_not_count() -> None:
+    scaled = CORRELATED * np.outer([1e-8, 1e8], [1e-8, 1e8])
+    assert total_correlation(scaled) == pytest.approx(total_correlation(CORRELATED), rel=1e-12)
+
+
+def test_dependent_dimensions_are_infinite() -> None:
+    z = np.random.default_rng(0).normal(size=(100, 3))
+    score = gaussian_total_correlation(np.c_[z, z[:, :1] - 2 * z[:, 1:2]])
+    assert score.value == math.inf
+    assert score.interval is None
+    assert score.to_json()["value"] is None
+
+
+def test_a_constant_dimension_is_independent() -> None:
+    z = np.random.default_rng(0).normal(size=(100, 2))
+    score = gaussian_total_correlation(np.c_[z, np.full(100, 0.1)])
+    assert score.value == gaussian_total_correlation(z).value
+    assert score.variant["constant_dims"] == [2]
+    assert total_correlation(np.diag([1.0, 0.0])) == 0.0
+
+
+def test_the_interval_holds_the_populations() -> None:
+    root = np.linalg.cholesky([[1.0, 0.5, 0.0], [0.5, 1.0, 0.3], [0.0, 0.3, 1.0]])
+    truth = total_correlation(root @ root.T)
+    assert_coverage(
+        gaussian_total_correlation, lambda rng: (rng.normal(size=(300, 3)) @ root.T,), truth
+    )
+
+
+def test_too_few_rows() -> None:
+    with pytest.raises(DataError, match=r"more rows than the 3 dimensions that vary .* got 3"):
+        gaussian_total_correlation(np.eye(3))
+    with pytest.raises(DataError, match=r"at least 1 of 2 dimensions to vary .* got 0 that do"):
+        gaussian_total_correlation(np.ones((5, 2)))
+    with pytest.raises(DataError, match="at least 2 rows for gaussian_total_correlation, got 1"):
+        gaussian_total_correlation(np.ones((1, 2)))
+
 
 RHO = 0.6
 COVARIANCE = np.array([[1.0, RHO], [RHO, 1.0]])
@@ -44,7 +103,7 @@ def test_dependent_dimensions_are_finite() -> None:
 
 
 @pytest.mark.full
-def test_the_interval_holds_the_populations() -> None:
+def test_the_interval_holds_the_populations_of_dependence() -> None:
     root = np.linalg.cholesky(COVARIANCE)
     assert_coverage(
         wasserstein_dependence, lambda rng: (rng.normal(size=(300, 2)) @ root.T,), TRUTH

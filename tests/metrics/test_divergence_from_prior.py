@@ -114,5 +114,5 @@ def test_arrays_are_checked(codes: np.ndarray, prior: object, message: str) -> N
 
 
 def test_arguments_are_checked() -> None:
-    with pytest.raises(ValueError, match="num_null: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="num_null: expected a positive whole number, got 0"):
         divergence_from_prior(np.ones((5, 2)), STANDARD, num_null=0)

@@ -9,7 +9,7 @@ import torch
 import torch.distributions as dist
 
 from pyro_decomp.errors import DataError
-from pyro_decomp.metrics import Score, effective_sharing, encodings, index_code_information
+from pyro_decomp.metrics import Score, effective_sharing, index_code_information, overlap
 from tests.metrics.coverage import assert_coverage
 from tests.statistics import assert_mean
 
@@ -91,7 +91,7 @@ def test_a_function_of_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = q.log_prob(z[:, None])
     expected = (pairs.diagonal() - pairs.logsumexp(1) + math.log(6)).mean().item()
     assert whole.value == pytest.approx(expected, rel=1e-12)
-    monkeypatch.setattr(encodings, "_PAIRS", 30)  # two codes of 2 dimensions with 6 data
+    monkeypatch.setattr(overlap, "_PAIRS", 30)  # two codes of 2 dimensions with 6 data
     assert index_code_information(log_prob, codes=z).value == pytest.approx(whole.value, rel=1e-12)
     assert sizes == [6, 2, 2, 2]
 

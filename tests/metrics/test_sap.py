@@ -68,7 +68,7 @@ def test_arguments_are_checked() -> None:
     v = np.random.default_rng(0).integers(2, size=[30, 2])
     with pytest.raises(ValueError, match=r"continuous: expected columns that vary, of \[0, 1\]"):
         sap(v, v, continuous=[2])
-    with pytest.raises(ValueError, match=r"held_out: expected a number between 0 and 1, got 1\.0"):
+    with pytest.raises(ValueError, match=r"held_out: expected a number in \(0, 1\), got 1\.0"):
         sap(v, v, held_out=1.0)
     with pytest.raises(ValueError, match="at least 4 rows to train and 4 to score, got 4 and 2"):
         sap(v[:6], v[:6])

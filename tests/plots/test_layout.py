@@ -46,10 +46,6 @@ PICTURES = {
     "sheet": lambda d: plots.contact_sheet(
         [RNG.uniform(size=(6, 12, 12))] * d, [f"the caption of row {i}" for i in range(d)]
     ),
-    "intervals": lambda d: plots.intervals(
-        [f"method {i}" for i in range(d)], np.zeros((d, 2)), -np.ones((d, 2)), np.ones((d, 2)),
-        quantities=["MIG", "ELBO (nats)"], baseline=[0.5, 0.5],
-    ),
     "samples": lambda d: plots.prior_samples(
         RNG.uniform(size=(d, 12, 12)), RNG.uniform(size=(100, 12, 12))
     ),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pyro_decomp import AggregateELBO, BetaELBO, Experiment, train
 from pyro_decomp.acceleration.steps import Execution
 from pyro_decomp.analysis.evaluation import evaluate
-from pyro_decomp.data import StoredArray
+from pyro_decomp.data.stored import StoredArray
 from pyro_decomp.errors import ModelError
 from pyro_decomp.training import data_support
 from pyro_decomp.training.data_support import check_data

@@ -201,5 +201,5 @@ def test_one_stored_tensor_is_data_like_another(tmp_path: Path) -> None:
     run = train(build(on_disk(X.numpy(), tmp_path)), tmp_path / "run", seed=3)
     train(build(X), tmp_path / "loose", seed=3)
     assert files(tmp_path / "run") == files(tmp_path / "loose")
-    assert torch.equal(run.data[4:6], X[4:6])
+    assert torch.equal(run.data.x[4:6], X[4:6])
     assert torch.equal(spread(run.data, 5), X[::4])

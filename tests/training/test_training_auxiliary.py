@@ -110,7 +110,7 @@ def test_a_loaded_run_evaluates_the_same(
     for run in (trained, loaded):
         assert not any(module.training for module in run.state.modules)
         pyro.set_rng_seed(1)
-        estimates.append(run.experiment.elbo.evaluate(run.model, run.guide, run.data))
+        estimates.append(run.experiment.elbo.evaluate(run.model, run.guide, run.data.x))
     assert estimates[0].objective == estimates[1].objective
     assert estimates[0].terms == estimates[1].terms
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from pyro_decomp import BetaELBO, Experiment, train
 from pyro_decomp.acceleration.steps import Execution
-from pyro_decomp.data import Data, Stored, StoredArray, memory_mapped
+from pyro_decomp.data import Data, Stored, memory_mapped
+from pyro_decomp.data.stored import StoredArray
 from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.seeds import derive
 from pyro_decomp.training.loop import BATCH_STREAM
@@ -149,4 +150,4 @@ def test_nothing_is_looked_at_twice() -> None:
 
 
 def data_batches(trial: Experiment) -> Any:
-    return Data.of(trial.data).shuffled(250, seed=derive(0, BATCH_STREAM, 0))
+    return trial.data.shuffled(250, seed=derive(0, BATCH_STREAM, 0))

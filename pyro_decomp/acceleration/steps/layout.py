@@ -11,7 +11,7 @@ from pyro_decomp.acceleration.steps.eager import EagerStep
 from pyro_decomp.acceleration.steps.execution import Execution
 from pyro_decomp.acceleration.steps.graph import is_convolutional
 from pyro_decomp.acceleration.threads import is_small
-from pyro_decomp.data.batches import Batch, Data
+from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import ExperimentError, ModelError, NonFiniteError
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.state import State
@@ -63,14 +63,14 @@ def resolve(asked: Execution, experiment: Experiment, state: State) -> Execution
 
 def last_batch(experiment: Experiment) -> Batch | None:
     """Data of the shape of the last, smaller batch; None where all are alike."""
-    data = Data.of(experiment.data)
+    data = experiment.data
     rest = len(data) % min(experiment.batch_size or len(data), len(data))
     return data[-rest:] if rest else None
 
 
 def first_batch(experiment: Experiment) -> Batch:
     """Data of the shape of the first batch."""
-    data = Data.of(experiment.data)
+    data = experiment.data
     return data[: min(experiment.batch_size or len(data), len(data))]
 
 

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from pyro_decomp import plots
 from pyro_decomp.analysis.encoder_of_run import MAX_ROWS, Encoder
 from pyro_decomp.analysis.pictures.scene import MAX_DRAWN, Scene
-from pyro_decomp.data.batches import Data
 from pyro_decomp.metrics import mig
 
 MAX_LATENTS = 10  # rows
@@ -44,7 +43,7 @@ class Known:
         trial = scene.run.experiment
         if trial.factors is None or trial.factor_names is None or not scene.columns:
             return None
-        data = Data.of(scene.run.data)
+        data = scene.run.data
         affordable = max(ELEMENTS // data.datum_size, MAX_DRAWN)
         encoder = Encoder(scene.run, data, scene.seed, max_rows=min(affordable, MAX_ROWS))
         factors, of_scene = (

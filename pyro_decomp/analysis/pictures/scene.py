@@ -50,7 +50,7 @@ class Scene:
     def __init__(self, run: Run, seed: int) -> None:
         self.run = run
         self.seed = seed
-        whole = Data.of(run.data)
+        whole = run.data
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(whole), generator=generator)
         self.rows: Int[Tensor, " n"] = order[:MAX_DRAWN].sort().values

@@ -11,7 +11,7 @@ from pyro_decomp.acceleration.capture.repeats import listed
 from pyro_decomp.acceleration.capture.signature import Signature, sign
 from pyro_decomp.acceleration.capture.substitution import Slots
 from pyro_decomp.acceleration.optimizers import is_elementwise, is_unobserved
-from pyro_decomp.data.batches import Batch, Data
+from pyro_decomp.data.batches import Batch
 from pyro_decomp.schedules import Schedule
 from pyro_decomp.seeds import derive, random_state, seeded, set_seed
 from pyro_decomp.sweep.ensemble.members import Member
@@ -64,13 +64,13 @@ class Trial:
     @property
     def first_batch(self) -> Batch:
         """Data of the shape of its first batch."""
-        data = Data.of(self.experiment.data)
+        data = self.experiment.data
         return data[: min(self.experiment.batch_size or len(data), len(data))]
 
     @property
     def last_batch(self) -> Batch:
         """Data of the shape of the last batch of an epoch, which may be smaller."""
-        data, size = Data.of(self.experiment.data), len(self.first_batch[0])
+        data, size = self.experiment.data, len(self.first_batch[0])
         return data[: len(data) % size or size]
 
     def numbers(self) -> dict[str, float]:

@@ -30,7 +30,7 @@ def ready(programs: Programs, elbo: TermsELBO, size: int = N, **settings: Any) -
     experiment = Experiment(programs.model, programs.guide, data, elbo, batch_size=B, **settings)
     state = prepare(experiment)
     state.train(True)
-    return experiment, state, experiment.data[:B]
+    return experiment, state, experiment.data.x[:B]
 
 
 def by_programs(experiment: Experiment, state: State, x: Tensor) -> list[Tensor]:
@@ -87,7 +87,7 @@ def test_the_graph_reads_parameters_and_data_anew() -> None:
         for parameter in state.parameters.values():
             parameter.mul_(1.3)
     assert_equal(experiment, state, graph, x)
-    assert_equal(experiment, state, graph, experiment.data[B : 2 * B])
+    assert_equal(experiment, state, graph, experiment.data.x[B : 2 * B])
 
 
 def test_capturing_leaves_generators_and_parameters_as_they_were() -> None:

@@ -27,7 +27,7 @@ def assert_fused_as_captured(programs: Programs, elbo: TermsELBO, size: int = N)
     with torch.no_grad():
         for parameter in state.parameters.values():
             parameter.mul_(1.1).add_(0.03)
-    fresh = inputs(graph, experiment.data[-B:])
+    fresh = inputs(graph, experiment.data.x[-B:])
     assert_same(program(fresh), module(*fresh), 1e-12)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp import VAE, AggregateELBO, Experiment
-from pyro_decomp.data import StoredArray
+from pyro_decomp.data.stored import StoredArray
 
 SIZE = 8
 

@@ -10,7 +10,6 @@ import pyro
 import pytest
 
 from pyro_decomp import BetaELBO, Experiment
-from pyro_decomp.data.batches import Data
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.errors import DataError
 from pyro_decomp.programs.modules import find_modules
@@ -71,5 +70,5 @@ def test_an_example_moves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -
         trial: Experiment = module.experiment()
     except DataError as error:
         pytest.skip(str(error))
-    batch = Data.of(trial.data)[:8]
+    batch = trial.data[:8]
     assert moved_by(trial.model, trial.guide, trial.elbo, *batch) == {}

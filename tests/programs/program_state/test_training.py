@@ -76,7 +76,7 @@ def test_a_counter_counts_one_call_a_step(tmp_path: Path) -> None:
     assert programs.steps == STEPS
     assert programs.seen == [N] * STEPS
     for _ in range(2):
-        run.model(trial.data[:5])
+        run.model(trial.data.x[:5])
     assert programs.steps == STEPS
 
 
@@ -96,7 +96,7 @@ def test_further_runs_of_the_same_step_are_not_counted_and_see_what_the_step_saw
     for step in range(1, 7):
         log.seek(0)
         log.truncate()
-        trial.elbo.evaluate(model, trial.guide, trial.data)
+        trial.elbo.evaluate(model, trial.guide, trial.data.x)
         assert programs.steps == step
         runs = log.getvalue().split()
         assert set(runs) == {str(step)}
@@ -140,7 +140,7 @@ def test_a_loaded_run_is_evaluated_with_the_counter_that_it_ended_on(tmp_path: P
     assert programs.steps == STEPS
     assert programs.seen == [N] * STEPS
     set_seed(1)
-    expected = run.experiment.elbo.evaluate(run.model, run.guide, run.data).terms["kl"]
+    expected = run.experiment.elbo.evaluate(run.model, run.guide, run.data.x).terms["kl"]
     set_seed(1)
     found = again.experiment.elbo.evaluate(again.model, again.guide, again.data).terms["kl"]
     assert torch.equal(found, expected)

@@ -82,7 +82,7 @@ import torch
 from torch import nn
 
 from pyro_decomp import VAE, BetaELBO, Experiment
-from pyro_decomp.data import StoredArray
+from pyro_decomp.data.stored import StoredArray
 from pyro_decomp.networks import MLPEncoder
 
 SIZE = 2500

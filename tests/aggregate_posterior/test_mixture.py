@@ -118,7 +118,11 @@ def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.full(
-    but=["*-32-exact-*", "*-32-weighted-Laplace", "*-32-stratified_averaged-MultivariateNormal"]
+    but=[
+        "one block-32-batch-*",
+        "*-32-weighted-Laplace",
+        "*-32-stratified_averaged-MultivariateNormal",
+    ]
 )
 @families
 @pytest.mark.usefixtures("_blocks")

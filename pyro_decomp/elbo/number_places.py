@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from pyro_decomp.divergences.base import WeightedSum
-from pyro_decomp.programs import reachable
+from pyro_decomp.programs.program_state import reachable
 
 OF_LIBRARIES = ("torch", "pyro", "pyro_decomp", "numpy", "builtins")
 

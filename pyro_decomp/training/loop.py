@@ -12,11 +12,11 @@ from typing import Any, Generic, TypeVar
 
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.seeds import derive
+from pyro_decomp.training.data_support import Unseen
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run_folder import History
 from pyro_decomp.training.state import State
-from pyro_decomp.training.unseen_data import Unseen
 
 BATCH_STREAM, AUXILIARY_STREAM = 2, 3
 MAX_HISTORY_ROWS = 10_000

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from pyro_decomp.acceleration.capture.refusal import CaptureError
+from pyro_decomp.acceleration.errors import CaptureError
 from pyro_decomp.acceleration.source import StepSource
-from pyro_decomp.programs.modules import tensors_kept
 from pyro_decomp.programs.program_state import Fingerprint
+from pyro_decomp.programs.program_state.modules import tensors_kept
 
 
 class WrittenOnlyWarning(UserWarning):

@@ -13,8 +13,8 @@ from torch.utils._pytree import tree_flatten
 
 from pyro_decomp.acceleration.capture.random_draws import can_be_lifted
 from pyro_decomp.acceleration.capture.recording import is_random
-from pyro_decomp.acceleration.capture.refusal import CaptureError, HiddenValueError
 from pyro_decomp.acceleration.capture.substitution import Slots
+from pyro_decomp.acceleration.errors import CaptureError, HiddenValueError
 from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.programs.program_state.own import content

@@ -12,14 +12,14 @@ from pyro_decomp.acceleration.capture.followed import is_followed, quiet
 from pyro_decomp.acceleration.capture.functional import functional
 from pyro_decomp.acceleration.capture.random_draws import lift
 from pyro_decomp.acceleration.capture.recording import record
-from pyro_decomp.acceleration.capture.refusal import (
+from pyro_decomp.acceleration.capture.repeats import check_unread, refuse_moving, tensors_that_move
+from pyro_decomp.acceleration.capture.simplify import simplify
+from pyro_decomp.acceleration.capture.substitution import Slots
+from pyro_decomp.acceleration.errors import (
     CaptureError,
     HiddenValueError,
     UsedByPythonError,
 )
-from pyro_decomp.acceleration.capture.repeats import check_unread, refuse_moving, tensors_that_move
-from pyro_decomp.acceleration.capture.simplify import simplify
-from pyro_decomp.acceleration.capture.substitution import Slots
 from pyro_decomp.acceleration.precision import in_precision
 from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.elbo import Estimate
@@ -149,7 +149,7 @@ def _captured(
         return [torch.stack([value.detach() for value in values.values()]), *gradients, *updated]
 
     inputs = [*slots.inputs(), *batch]
-    with source.python.undisturbed():
+    with source.python.preserving_rng_and_buffers():
         moving = tensors_that_move(source, batch)
         before = source.python.fingerprint()
         try:
@@ -167,7 +167,7 @@ def _captured(
     simplify(module)
     if weights:
         first = len(slots.trained) + len(slots.frozen) + len(slots.buffers)
-        with source.python.undisturbed():
+        with source.python.preserving_rng_and_buffers():
             if not is_followed(
                 source, weights, inputs, first=first, step=step, module=module, draw=draw
             ):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pyro_decomp.acceleration.capture.places import Place, places_of
-from pyro_decomp.acceleration.capture.refusal import CaptureError
 from pyro_decomp.acceleration.capture.written import written_by
+from pyro_decomp.acceleration.errors import CaptureError
 from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.elbo.numbers import Number
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pyro_decomp.acceleration.capture.places import Place, parts_of, places_of
-from pyro_decomp.acceleration.capture.refusal import CaptureError
+from pyro_decomp.acceleration.errors import CaptureError
 from pyro_decomp.acceleration.source import StepSource
 
 
@@ -21,7 +21,7 @@ def written_by(source: StepSource, batch: Sequence[Tensor]) -> set[int]:
     """
     originals = {_key(place): place.tensor for place in places_of(source)}
     trained = {id(parameter) for parameter in source.parameters.values()}
-    with source.python.undisturbed(), torch.no_grad():
+    with source.python.preserving_rng_and_buffers(), torch.no_grad():
         places = list(places_of(source))
         before = [(place, place.tensor, place.tensor.clone()) for place in places]
         versions = [place.tensor._version for place in places]

@@ -4,7 +4,10 @@ The command line prints each ``DecompError`` as one line.
 """
 
 import os
+import textwrap
 from pathlib import Path
+
+MESSAGE_WIDTH = 400  # characters
 
 
 class DecompError(Exception):
@@ -33,6 +36,19 @@ class NonFiniteError(DecompError, ArithmeticError):
 
 class RunError(DecompError):
     """A run folder that cannot be read, continued or written."""
+
+
+def one_line(error: BaseException) -> str:
+    """Give an error's type and message as one line of bounded length.
+
+    The shapes of all sites, which Pyro appends to an error's message, are left out, and so are the
+    values that torch does.
+    """
+    message = str(error)
+    for appended in ("\nTrace Shapes:", ", but found invalid values:"):
+        message = message.partition(appended)[0]
+    text = f"{type(error).__name__}: {message}".strip().removesuffix(":")
+    return textwrap.shorten(text, MESSAGE_WIDTH, placeholder=" ...")
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:

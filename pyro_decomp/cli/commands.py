@@ -22,8 +22,8 @@ from pyro_decomp.cli.options import (
     check_device,
 )
 from pyro_decomp.cli.sweep import sweep_file
+from pyro_decomp.errors import one_line
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.user_code import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

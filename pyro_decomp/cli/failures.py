@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pyro_decomp.errors import DecompError
-from pyro_decomp.training.user_code import one_line, place_raised
+from pyro_decomp.errors import DecompError, one_line
+from pyro_decomp.training.user_code import place_raised
 
 if TYPE_CHECKING:
     from rich.console import Console

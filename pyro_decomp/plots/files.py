@@ -95,7 +95,7 @@ def save_animation(
 
 
 def _paletted(pixels: Frames) -> list[Image.Image]:
-    """The frames in the colours that they share, white among them.
+    """Reduce all frames to the colours that they share, white among them.
 
     Pillow looks the nearest colour up by six bits a channel: with more, white would turn grey.
     """

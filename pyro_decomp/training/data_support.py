@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from pyro_decomp.data.batches import Batch, Data
 from pyro_decomp.data.checks import check_finite, column_label
 from pyro_decomp.data.stored import Stored
-from pyro_decomp.programs.modules import in_mode
-from pyro_decomp.programs.program_state import undisturbed
+from pyro_decomp.programs.program_state import preserving_rng_and_buffers
+from pyro_decomp.programs.program_state.modules import in_mode
 from pyro_decomp.programs.sites import Site, data_plate, sample_sites
 from pyro_decomp.programs.support import (
     Constraint,
@@ -142,7 +142,7 @@ class Look:
 def looking(experiment: Experiment, modules: Sequence[nn.Module]) -> Iterator[None]:
     """Run programs as in an evaluation, and leave everything as it was."""
     everything = [experiment.model, experiment.guide, *modules]
-    with in_mode(modules, training=False), undisturbed(everything), torch.no_grad():
+    with in_mode(modules, training=False), preserving_rng_and_buffers(everything), torch.no_grad():
         yield
 
 

@@ -19,11 +19,11 @@ from pyro_decomp.data.batches import Batch, Data
 from pyro_decomp.data.checks import blocks, check_finite, column_labels, large_columns
 from pyro_decomp.data.rounding import default_type, spoilt_columns
 from pyro_decomp.data.stored import Stored
-from pyro_decomp.errors import DataError, DecompError, ExperimentError, ModelError
-from pyro_decomp.programs.modules import in_mode
+from pyro_decomp.errors import DataError, DecompError, ExperimentError, ModelError, one_line
+from pyro_decomp.programs.program_state.modules import in_mode
 from pyro_decomp.programs.sites import SampleTrace
 from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.user_code import one_line, place_raised
+from pyro_decomp.training.user_code import place_raised
 
 Result = TypeVar("Result")
 Types = tuple[torch.dtype, ...]

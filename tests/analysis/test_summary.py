@@ -282,6 +282,7 @@ def test_looking_changes_nothing() -> None:
     assert summarize(experiment, state) == first
 
 
+@pytest.mark.full(but=["VAE-*"])
 @pytest.mark.parametrize("width", [60, 80, 120])
 @pytest.mark.parametrize("name", ["VAE", "one in the guide", "two sites, guide in reverse order"])
 def test_it_is_short_and_fits(name: str, width: int) -> None:

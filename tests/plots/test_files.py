@@ -30,6 +30,7 @@ FIGURES = {
 }
 
 
+@pytest.mark.full(but=["images"])
 @pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
 def test_the_same_figure_has_the_same_bytes(make, tmp_path):
     """Made anew; test_layout.py saves one figure twice."""
@@ -40,6 +41,7 @@ def test_the_same_figure_has_the_same_bytes(make, tmp_path):
     assert b"Software" not in first
 
 
+@pytest.mark.full(but=["images", "points"])
 @pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
 def test_nothing_is_clipped_at_the_border(make):
     """Every word, tick label and axis lies inside the picture."""
@@ -96,6 +98,7 @@ def test_only_png(tmp_path):
         plots.save(Figure(), tmp_path / "figure.pdf")
 
 
+@pytest.mark.full
 def test_pyplot_is_neither_imported_nor_used(tmp_path):
     """In a process of its own, since other code may import pyplot."""
     program = (

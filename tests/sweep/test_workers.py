@@ -17,6 +17,8 @@ from pyro_decomp.sweep.workers import ONE_THREAD, WorkerPool, run_here
 from pyro_decomp.training.interruption import Interrupted
 from tests.sweep.chores import do
 
+pytestmark = pytest.mark.full
+
 Job = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 
@@ -56,6 +58,7 @@ def run_in_this_process(do: Any, count: int, notes: Notes) -> deque[Job]:
     return queue
 
 
+@pytest.mark.fast
 def test_jobs_in_this_process_have_one_thread_and_their_failures_are_told() -> None:
     seen = []
 
@@ -77,6 +80,7 @@ def test_jobs_in_this_process_have_one_thread_and_their_failures_are_told() -> N
     assert notes.words == [("0", "begun"), ("1", "begun")]
 
 
+@pytest.mark.fast
 def test_in_this_process_an_interruption_is_passed_on_and_a_stop_ends_between_jobs() -> None:
     def interrupted(job: Job, tell: Any) -> None:
         raise Interrupted(1, Path("out"))
@@ -87,6 +91,7 @@ def test_in_this_process_an_interruption_is_passed_on_and_a_stop_ends_between_jo
     assert len(run_in_this_process(lambda job, tell: notes.stop.set(), 2, notes)) == 1
 
 
+@pytest.mark.fast
 def test_one_that_raises_or_dies_does_not_take_the_others_down() -> None:
     jobs: list[Job] = [
         {"name": "speaks", "say": list(ONE_THREAD)},  # in the first process of all
@@ -114,6 +119,7 @@ def test_one_that_raises_or_dies_does_not_take_the_others_down() -> None:
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
+@pytest.mark.fast
 def test_as_many_jobs_as_there_are_workers_at_a_time(tmp_path: Path) -> None:
     first, second = str(tmp_path / "first"), str(tmp_path / "second")
     jobs: list[Job] = [

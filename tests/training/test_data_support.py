@@ -219,6 +219,7 @@ def test_a_label_out_of_range_in_a_late_row_is_told_before_training(
         check_data(trial, state.modules, trial.data)
 
 
+@pytest.mark.full(but=["eager-0.0", "captured--1.0"])
 @pytest.mark.parametrize("weight", [-1.0, 0.0])
 @pytest.mark.parametrize("steps", ["eager", "captured", "auto"])
 def test_a_weight_that_is_not_positive_is_told_before_training(

@@ -97,6 +97,7 @@ UNSEEN: dict[str, tuple[Any, Any, Any, str]] = {
 }
 
 
+@pytest.mark.full(but=["mapped, outside the support-auto", "not a number-captured"])
 @pytest.mark.parametrize("steps", ["eager", "captured", "auto"])
 @pytest.mark.parametrize(("data", "family", "observed", "message"), UNSEEN.values(), ids=UNSEEN)
 def test_data_on_disk_are_looked_at_as_they_are_first_trained_on(  # noqa: PLR0917

@@ -125,7 +125,7 @@ class AggregatePosterior:
 
     def _score(
         self, z: Mapping[str, Tensor], weights: PairWeights | None, *, split: bool
-    ) -> Float[Tensor, "k s"]:
+    ) -> Float[Tensor, "j s"]:
         """A row for the joint and, if split, one for each site (if several) and dimension."""
         if reason := self.why_no_density():
             raise ModelError(
@@ -135,11 +135,7 @@ class AggregatePosterior:
         axes = [self.dim - len(fn.event_shape) for fn in self.qz_x.values()]
         values = [z[name] for name in self.qz_x]
         num_samples = values[0].shape[axes[0]]
-        if not weights.uniform and num_samples != len(self):
-            raise ValueError(
-                f"z: expected a sample for each of the {len(self)} data, as weights that set a "
-                f"datum's own encoding apart need, got {num_samples}"
-            )
+        weights.require_own(num_samples, len(self))
         gaussians = [diagonal_gaussian(fn, self.dim) for fn in self.qz_x.values()]
         if any(gaussian is None for gaussian in gaussians):
             sites = [

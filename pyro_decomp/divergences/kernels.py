@@ -22,7 +22,7 @@ class Kernel(ABC):
     """
 
     @abstractmethod
-    def fitted(self, x: Float[Tensor, "*d b e"], y: Float[Tensor, "*d s e"]) -> Radial:
+    def fitted(self, x: Float[Tensor, "*k b d"], y: Float[Tensor, "*k s d"]) -> Radial:
         """The kernel for codes of this length and scale, one for each of the leading dimensions."""
 
 
@@ -53,7 +53,7 @@ class InverseMultiquadratic(Kernel):
     def __post_init__(self) -> None:
         arguments.numbers("(0, inf)", scales=self.scales)
 
-    def fitted(self, x: Float[Tensor, "*d b e"], y: Float[Tensor, "*d s e"]) -> Radial:
+    def fitted(self, x: Float[Tensor, "*k b d"], y: Float[Tensor, "*k s d"]) -> Radial:
         """C_s = 2 d s for the length d of these codes."""
         constants = [2 * x.shape[-1] * scale for scale in self.scales]
 
@@ -90,7 +90,7 @@ class RBF(Kernel):
     def __post_init__(self) -> None:
         arguments.number("(0, inf)", **arguments.given(bandwidth=self.bandwidth))
 
-    def fitted(self, x: Float[Tensor, "*d b e"], y: Float[Tensor, "*d s e"]) -> Radial:
+    def fitted(self, x: Float[Tensor, "*k b d"], y: Float[Tensor, "*k s d"]) -> Radial:
         """The bandwidth, or the median distance in these codes."""
         given = self.bandwidth
         bandwidth = median_distance(x, y) if given is None else x.new_tensor(given)
@@ -121,8 +121,8 @@ def check_kernel(kernel: AnyKernel) -> None:
 
 def fitted(
     kernel: AnyKernel,
-    x: Float[Tensor, "*d b e"],
-    y: Float[Tensor, "*d s e"],
+    x: Float[Tensor, "*k b d"],
+    y: Float[Tensor, "*k s d"],
 ) -> Radial:
     """The function of squared distances that a kernel, of ours or of the user's, is for x and y."""
     check_kernel(kernel)
@@ -144,8 +144,8 @@ def fitted(
 
 
 def median_distance(
-    x: Float[Tensor, "*d b e"], y: Float[Tensor, "*d s e"]
-) -> Float[Tensor, "*d 1 1"]:
+    x: Float[Tensor, "*k b d"], y: Float[Tensor, "*k s d"]
+) -> Float[Tensor, "*k 1 1"]:
     """Median distance between two points of x and y together, in their first rows if many."""
     rows = max(2, isqrt(4 * BLOCK // x[..., 0, 0].numel()) // 2)
     points = torch.cat([x[..., :rows, :], y[..., :rows, :]], -2)

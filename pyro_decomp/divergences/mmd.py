@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_decomp import arguments
-from pyro_decomp.divergences import grid, lines
+from pyro_decomp.divergences import nufft, one_dimensional
 from pyro_decomp.divergences.base import Divergence, of_samples
 from pyro_decomp.divergences.kernels import (
     AnyKernel,
@@ -92,7 +92,7 @@ def dimensionwise_mmd(
         ValueError: As :func:`mmd`.
     """
     check(x, y, weights, is_paired=is_paired)
-    width = max(1, grid.POINTS // (len(x) + len(y)))
+    width = max(1, nufft.POINTS // (len(x) + len(y)))
     kernel = InverseMultiquadratic() if kernel is None else kernel
     groups = zip(x.T[..., None].split(width), y.T[..., None].split(width), strict=True)
     if weights != (None, None):
@@ -100,7 +100,7 @@ def dimensionwise_mmd(
             u_statistic(a, b, fitted(kernel, a, b), weights, is_paired=is_paired) for a, b in groups
         )
         return sum(values, x.new_zeros(()))
-    each = (lines.u_statistic(a, b, kernel, is_paired=is_paired) for a, b in groups)
+    each = (one_dimensional.u_statistic(a, b, kernel, is_paired=is_paired) for a, b in groups)
     return sum(each, x.new_zeros(()))
 
 

@@ -37,8 +37,8 @@ class Radial:
 
 
 def u_statistic(
-    x: Float[Tensor, "*d b e"],
-    y: Float[Tensor, "*d s e"],
+    x: Float[Tensor, "*k b d"],
+    y: Float[Tensor, "*k s d"],
     radial: Radial,
     weights: Weights = (None, None),
     *,
@@ -87,13 +87,13 @@ def check(x: Tensor, y: Tensor, weights: Weights, *, is_paired: bool) -> None:
 
 
 def value_and_gradients(
-    x: Float[Tensor, "*d b e"],
-    y: Float[Tensor, "*d s e"],
+    x: Float[Tensor, "*k b d"],
+    y: Float[Tensor, "*k s d"],
     radial: Radial,
     wants: tuple[bool, bool],
     is_paired: bool = False,
     *weights: Float[Tensor, " _"] | None,
-) -> tuple[Float[Tensor, ""], Float[Tensor, "*d b e"] | None, Float[Tensor, "*d s e"] | None]:
+) -> tuple[Float[Tensor, ""], Float[Tensor, "*k b d"] | None, Float[Tensor, "*k s d"] | None]:
     """:func:`u_statistic` and its gradients by x and y, where these are wanted."""
     shift = y.mean(-2, keepdim=True)  # distances between large numbers are inexact
     x, y = x - shift, y - shift
@@ -121,8 +121,8 @@ def _own(x: Tensor, a: Tensor | None, b: Tensor | None) -> Float[Tensor, "b 1"]:
 
 
 def own_pairs(
-    x: Float[Tensor, "*d b e"],
-    y: Float[Tensor, "*d b e"],
+    x: Float[Tensor, "*k b d"],
+    y: Float[Tensor, "*k b d"],
     radial: Radial,
     weights: Float[Tensor, "b 1"],
     grads: tuple[Tensor | None, Tensor | None],
@@ -138,8 +138,8 @@ def own_pairs(
 
 
 def squared_distances(
-    x: Float[Tensor, "*d b e"], y: Float[Tensor, "*d s e"]
-) -> Float[Tensor, "*d b s"]:
+    x: Float[Tensor, "*k b d"], y: Float[Tensor, "*k s d"]
+) -> Float[Tensor, "*k b s"]:
     """|x_i - y_j|^2 of all pairs, a new tensor."""
     if x.shape[-1] == 1:
         return (x - y.mT).square()

@@ -5,7 +5,7 @@ from typing import get_args
 from torch import Tensor
 
 from pyro_decomp import arguments
-from pyro_decomp.divergences.moments import (
+from pyro_decomp.divergences.covariance import (
     Kind,
     code_covariance,
     diagonal_penalty,

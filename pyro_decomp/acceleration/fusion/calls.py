@@ -8,7 +8,7 @@ import torch
 
 from pyro_decomp.acceleration.fusion.refusal import FusionError
 from pyro_decomp.acceleration.fusion.values import Call, Result, Shape, Value
-from pyro_decomp.aggregate_posterior import gaussian_native, gaussian_operator
+from pyro_decomp.aggregate_posterior import gaussian, gaussian_native
 from pyro_decomp.aggregate_posterior.native.library import why_not
 
 Address = Callable[[Any], str]
@@ -21,9 +21,9 @@ def call(target: Any, given: Sequence[Any], real: torch.dtype, address: Address)
     Raises:
         FusionError: Its code could not be compiled.
     """
-    if target is gaussian_operator.forward:
+    if target is gaussian.forward:
         return _log_densities(given, real, address)
-    if target is gaussian_operator.backward:
+    if target is gaussian.backward:
         return _log_densities_backward(given, real, address)
     return None
 

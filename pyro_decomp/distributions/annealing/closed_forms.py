@@ -1,19 +1,24 @@
-"""Families whose annealed density has a closed form, each with its log normaliser."""
+"""Closed forms of annealed densities and log normalisers: families, and wrappers of others."""
 
 import math
 
 import pyro.distributions as dist
 import torch
+from pyro.distributions import MaskedDistribution
+from pyro.distributions.torch_distribution import ExpandedDistribution
+from pyro.distributions.util import scale_and_mask, sum_rightmost
 from torch import Tensor, distributions
 
-from pyro_decomp.distributions.annealing.generalized_normal import GeneralizedNormal
 from pyro_decomp.distributions.annealing.registry import (
     Annealed,
     Power,
+    annealed_with_normalizer,
+    is_one,
     log_power,
     register_annealed,
     require,
 )
+from pyro_decomp.distributions.generalized_normal import GeneralizedNormal
 
 
 def _exponential_power(
@@ -159,6 +164,37 @@ def _bernoulli(p: distributions.Bernoulli, beta: Power) -> Annealed:
     """Bernoulli with logit beta times the old."""
     log_p = torch.nn.functional.logsigmoid(torch.stack([p.logits, -p.logits]))
     return dist.Bernoulli(logits=beta * p.logits), (beta * log_p).logsumexp(0)
+
+
+@register_annealed(distributions.Independent)
+def _independent(p: dist.Independent, beta: Power) -> Annealed:
+    """The product of the annealed factors; log F_beta is the sum of theirs."""
+    f, log_f = annealed_with_normalizer(p.base_dist, beta)
+    n = p.reinterpreted_batch_ndims
+    return f.to_event(n), sum_rightmost(log_f, n)
+
+
+@register_annealed(ExpandedDistribution)
+def _expanded(p: ExpandedDistribution, beta: Power) -> Annealed:
+    f, log_f = annealed_with_normalizer(p.base_dist, beta)
+    return f.expand(p.batch_shape), log_f.expand(p.batch_shape)
+
+
+@register_annealed(MaskedDistribution)
+def _masked(p: MaskedDistribution, beta: Power) -> Annealed:
+    """Masked as before; log F_beta is 0 where log p is."""
+    f, log_f = annealed_with_normalizer(p.base_dist, beta)
+    return f.mask(p._mask), scale_and_mask(log_f, mask=p._mask).expand(p.batch_shape)
+
+
+@register_annealed(dist.MixtureOfDiagNormals)
+def _mixture_of_diag_normals(p: dist.MixtureOfDiagNormals, beta: Power) -> Annealed:
+    """As the same mixture in torch's own form."""
+    components = dist.Normal(p.locs, p.coord_scale).to_event(1)
+    f, log_f = annealed_with_normalizer(
+        dist.MixtureSameFamily(dist.Categorical(logits=p.component_logits), components), beta
+    )
+    return (p if is_one(beta) else f), log_f
 
 
 def _concentration(concentration: Tensor, beta: Power) -> Tensor:

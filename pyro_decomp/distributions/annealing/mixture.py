@@ -17,7 +17,7 @@ from pyro_decomp.distributions.annealing.registry import (
     log_normalizer,
     register_annealed,
 )
-from pyro_decomp.distributions.annealing.repeated import without_repeats
+from pyro_decomp.distributions.annealing.unexpand import without_repeats
 
 RAREST_ACCEPTANCE = 1e-4
 

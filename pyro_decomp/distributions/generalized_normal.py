@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.distributions.utils import broadcast_all
 
 from pyro_decomp import arguments
-from pyro_decomp.distributions.power import power
 
 
 class GeneralizedNormal(TorchDistribution):
@@ -106,3 +105,18 @@ class GeneralizedNormal(TorchDistribution):
 
     def _log_volume(self) -> Tensor:
         return (2 * self.scale / self.power).log() + (1 / self.power).lgamma()
+
+
+def power(base: Tensor, exponent: Tensor) -> Tensor:
+    r"""base^exponent for base >= 0 and exponent > 0, whose gradient where the base is 0 is 0.
+
+    Of |v|^r at v = 0 that is the derivative for r > 1, and for r <= 1, where there is a kink or a
+    cusp, the mean of the slopes on its two sides.
+
+    >>> import torch
+    >>> x = torch.zeros((), requires_grad=True)
+    >>> torch.autograd.grad(power(x, torch.tensor(0.5)), x)
+    (tensor(0.),)
+    """
+    is_zero = base == 0
+    return (base.masked_fill(is_zero, 1.0) ** exponent).masked_fill(is_zero, 0.0)

@@ -16,8 +16,8 @@ from pyro_decomp.programs.traces import TracePair
 
 
 def line_wasserstein(
-    x: Float[Tensor, "*d b"], y: Float[Tensor, "*d s"], p: int | float = 2
-) -> Float[Tensor, "*d"]:
+    x: Float[Tensor, "*k b"], y: Float[Tensor, "*k s"], p: int | float = 2
+) -> Float[Tensor, "*k"]:
     r"""The p-th power of the p-Wasserstein distance between samples on a line.
 
     .. math:: W_p^p = \int_0^1 |F_x^{-1}(u) - F_y^{-1}(u)|^p du

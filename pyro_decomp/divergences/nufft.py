@@ -38,7 +38,7 @@ class Grid:
     spacing: Float[Tensor, "#d 1"]
     size: int
 
-    def offsets(self) -> Float[Tensor, "#d n"]:
+    def offsets(self) -> Float[Tensor, "#d nodes"]:
         """Signed distance of every node from node 0, the shorter way round."""
         k = torch.arange(self.size, device=self.origin.device)
         return torch.where(k < self.size // 2, k, k - self.size) * self.spacing
@@ -63,12 +63,12 @@ class Spread:
     weights: Float[Tensor, "d b order"]
     size: int
 
-    def mass(self) -> Float[Tensor, "d n"]:
+    def mass(self) -> Float[Tensor, "d nodes"]:
         """The sum of all points' weights on each node."""
         empty = self.weights.new_zeros(len(self.nodes), self.size)
         return empty.scatter_add_(1, self.nodes, self.weights.flatten(1))
 
-    def interpolated(self, field: Float[Tensor, "d n"]) -> Float[Tensor, "d b"]:
+    def interpolated(self, field: Float[Tensor, "d nodes"]) -> Float[Tensor, "d b"]:
         """A function given on the nodes, at the points."""
         return (field.gather(1, self.nodes).view_as(self.weights) * self.weights).sum(-1)
 

@@ -12,7 +12,6 @@ from jaxtyping import Int
 from torch import Tensor
 
 from pyro_decomp import arguments
-from pyro_decomp.acceleration.threads import few_threads
 from pyro_decomp.aggregate_posterior import StructuredPosterior
 from pyro_decomp.analysis.components_of_run import components
 from pyro_decomp.analysis.decomposition_of_run import PARTS, decomposition
@@ -29,8 +28,8 @@ from pyro_decomp.metrics.report import SLOW
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import derive, seeded
 from pyro_decomp.training.data_support import check_data
-from pyro_decomp.training.run import Run
-from pyro_decomp.training.untrained import untrained
+from pyro_decomp.training.experiment import few_threads
+from pyro_decomp.training.run import Run, untrained
 
 __all__ = ["MEASURES", "check_names", "encode", "evaluate", "seeded", "spread", "write_metrics"]
 

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyro_decomp.acceleration.threads import few_threads
 from pyro_decomp.aggregate_posterior.families import data_rows, marginals
 from pyro_decomp.analysis.decomposition_of_run import information_of_dimensions
 from pyro_decomp.analysis.encoded import encode, spread, terms_over
@@ -20,6 +19,7 @@ from pyro_decomp.distributions.unwrapping import is_factorised, unmasked
 from pyro_decomp.programs.automatic_guides import has_local_parameters
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import seeded
+from pyro_decomp.training.experiment import few_threads
 from pyro_decomp.training.run import Run
 from pyro_decomp.training.user_code import sentence
 

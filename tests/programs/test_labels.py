@@ -84,6 +84,7 @@ def test_the_prior_is_summed_over_all_labels(
     torch.testing.assert_close(ExclusiveKL()(pair), expected, **CLOSE)
 
 
+@pytest.mark.full(but=["of some data"])
 @every_model
 def test_draws_are_of_the_marginal(
     model: Callable[[Tensor, Tensor], None], label: str, weights: Tensor

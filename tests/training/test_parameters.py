@@ -4,7 +4,7 @@ from typing import Any, Literal, Optional
 
 import pytest
 
-from pyro_decomp.training.settings import (
+from pyro_decomp.training.parameters import (
     UnsupportedAnnotationError,
     annotation_text,
     conform,

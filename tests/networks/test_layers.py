@@ -1,6 +1,6 @@
 import torch
 
-from pyro_decomp.networks.normal import normal
+from pyro_decomp.networks.layers import normal
 
 
 def test_the_scale_is_the_formula_and_never_zero() -> None:

@@ -1,4 +1,4 @@
-"""Why a step was not captured."""
+"""Why a step cannot be made fast. Internal: what is refused is trained by the programs instead."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,12 @@ class CaptureError(Exception):
 
 
 class HiddenValueError(CaptureError, RuntimeError):
-    """The value of a tensor was asked for that is another at every step.
+    """Python asked for the value of a tensor that is another at every step.
 
-    A RuntimeError as torch's own transforms raise, for programs that have another way without it.
+    A RuntimeError, as torch's own transforms raise, for programs that have another way without it.
 
     Args:
-        message: Why.
+        message: Why the value matters.
         inputs: Positions of the inputs that the value depends on.
     """
 
@@ -29,4 +29,8 @@ class HiddenValueError(CaptureError, RuntimeError):
 
 
 class UsedByPythonError(HiddenValueError):
-    """Python asks for the value of a number or buffer that may be another at the next step."""
+    """Python asked for the value of a number or buffer that may be another at the next step."""
+
+
+class FusionError(Exception):
+    """A graph has an operation that is not written as C; the message names it."""

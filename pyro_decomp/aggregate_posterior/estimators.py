@@ -107,6 +107,9 @@ class PairWeights:
         Args:
             pairs: ``[..., rows, M]``, the samples ``first``, ``first + 1``, ... of M.
             first: The first sample.
+
+        Returns:
+            The same ``pairs``.
         """
         if self.rows is not None:
             diagonal = pairs.diagonal(first, -2, -1)
@@ -151,6 +154,9 @@ def pair_weights(
             of rows that are masked or not, a datum's weight of the others.
         total: The sum of ``counts`` over all data, V; the same as N_v without weights.
         num_valid: N_v, how many of the N rows are not masked; None where no row is.
+
+    Returns:
+        The weights, as logarithms.
 
     Raises:
         ModelError: "stratified" of rows that do not count the same.

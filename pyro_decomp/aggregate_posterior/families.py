@@ -1,4 +1,7 @@
-"""What is known of a guide's family: parameters, marginals, densities at other data's samples."""
+"""What is known of a guide's family: parameters, marginals, densities at other data's samples.
+
+This module is internal.
+"""
 
 from collections.abc import Callable
 
@@ -20,7 +23,11 @@ from pyro_decomp.errors import ModelError
 def diagonal_gaussian(
     qz_x: Distribution, dim: int = -1
 ) -> tuple[Float[Tensor, "m d"], Float[Tensor, "m d"]] | None:
-    """Location and scale, ``[M, D]``, of a factorised Gaussian; None for other families."""
+    """Location and scale, ``[M, D]``, of a factorised Gaussian; None for other families.
+
+    Returns:
+        Location and scale; None for other families.
+    """
     base = stripped(qz_x)
     if type(base) is not Normal:  # a subclass may have a density of its own
         return None
@@ -35,6 +42,9 @@ def marginals(name: str, qz_x: Distribution) -> Distribution:
     Args:
         name: The site, for the error.
         qz_x: Its distribution: factorised, or Normal with any covariance.
+
+    Returns:
+        The distribution of single dimensions.
 
     Raises:
         ModelError: The family's marginals are not known.
@@ -52,7 +62,7 @@ def marginals(name: str, qz_x: Distribution) -> Distribution:
 
 
 def data_rows(x: Tensor, axis: int) -> Float[Tensor, "m d"]:
-    """One row a datum: ``axis`` first, all else flattened."""
+    """Lay a tensor out with one row a datum: ``axis`` first, all else flattened."""
     moved = x.movedim(axis, 0)
     return moved.reshape(len(moved), -1)
 
@@ -72,6 +82,9 @@ def log_prob_of_pairs(fn: Distribution, z: Float[Tensor, "s ..."]) -> Float[Tens
     Args:
         fn: The encodings, data along one of the batch dimensions.
         z: Samples along the first axis, then the shape of ``fn``'s draws, 1 for the data.
+
+    Returns:
+        The log densities, in nats, samples along the first axis.
 
     Raises:
         ModelError: The flow's density is known only at its own draws.

@@ -3,6 +3,8 @@
 Behind them are operators that are opaque to torch's tools: one node of a traced or compiled graph,
 whatever does the work inside, the C code on a CPU or torch's own operations in blocks elsewhere.
 Leading dimensions are mixtures of their own, and so are the members that ``vmap`` adds.
+
+This module is internal.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,6 +42,9 @@ def log_densities(
         ranges: Sets J of neighbouring dimensions to be scored too, if ``split``.
         split: Whether to score, after the set of all dimensions, each of ``ranges`` and each
             dimension by itself: a row of the result each. If not, there is one row.
+
+    Returns:
+        The log densities, a row for each set J.
     """
     three = [
         weights.other if given is None else given

@@ -1,4 +1,7 @@
-"""A mixture of factorised Gaussians, scored over pairs a block of samples at a time, by torch."""
+"""A mixture of factorised Gaussians, scored over pairs a block of samples at a time, by torch.
+
+This module is internal.
+"""
 
 import math
 import threading
@@ -35,7 +38,7 @@ def joint_gradients(
     *,
     with_z: bool,
 ) -> tuple[Float[Tensor, "d _"], Float[Tensor, "d m"], Float[Tensor, "d m"]]:
-    r"""Gradients by z (of no samples unless ``with_z``), loc and scale.
+    r"""Gradients of :func:`joint` by z (of no samples unless ``with_z``), loc and scale.
 
     With r = (z_s - loc_j)/scale_j and v_sj = w_sj Normal_sj / exp(L_s):
     dL/dz_s = -\sum_j v r/scale, dL/dloc_j = \sum_s v r/scale and
@@ -107,7 +110,7 @@ def marginals_gradients(
     ranges: tuple[slice, ...],
     with_z: bool,
 ) -> tuple[Float[Tensor, "d _"], Float[Tensor, "d m"], Float[Tensor, "d m"]]:
-    """Gradients by z (of no samples unless ``with_z``), loc and scale.
+    """Gradients of :func:`marginals` by z (of no samples unless ``with_z``), loc and scale.
 
     They are those of :func:`joint_gradients`, with the v_sj of all rows added up before they meet
     the residuals, so that ten marginals cost little more than one joint density.

@@ -73,7 +73,7 @@ class AggregatePosterior:
 
     @property
     def mass(self) -> float:
-        """How much all of them count: M where all count the same."""
+        """How much all encodings count together: M where all count the same."""
         return mass(len(self), self.counts)
 
     def why_no_density(self) -> str:
@@ -110,6 +110,9 @@ class AggregatePosterior:
 
         Takes the arguments of :meth:`log_prob`, whose bias each of them shares.
 
+        Returns:
+            The three kinds of log densities, in nats.
+
         Raises:
             ModelError: The marginals of a site's family are not known, or it has no density.
         """
@@ -126,7 +129,7 @@ class AggregatePosterior:
     def _score(
         self, z: Mapping[str, Tensor], weights: PairWeights | None, *, split: bool
     ) -> Float[Tensor, "j s"]:
-        """A row for the joint and, if split, one for each site (if several) and dimension."""
+        """Score samples: one row or, if split, one for all sites, each of several, each dimension."""
         if reason := self.why_no_density():
             raise ModelError(
                 f"{reason}: use a divergence of samples such as MMD(), or a guide with spread"
@@ -150,7 +153,7 @@ class AggregatePosterior:
         return log_densities(z_, loc, scale, weights, ranges, split=split)
 
     def _sizes(self) -> list[int]:
-        """Dimensions of one datum at each site."""
+        """The number of dimensions of one datum at each site."""
         return [fn.shape().numel() // len(self) for fn in self.qz_x.values()]
 
     def _ranges(self) -> tuple[slice, ...]:

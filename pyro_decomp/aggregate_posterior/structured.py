@@ -53,13 +53,16 @@ class StructuredPosterior:
 
     @property
     def mass(self) -> float:
-        """How much all of them count: M where all count the same."""
+        """How much all encodings count together: M where all count the same."""
         return mass(len(self), self.counts)
 
     def log_prob(
         self, z: Mapping[str, Tensor], weights: PairWeights | None = None
     ) -> Float[Tensor, " s"]:
         """Log q(z_s) for S samples, in nats; see :meth:`AggregatePosterior.log_prob`.
+
+        Returns:
+            The log densities, ``[S]``.
 
         Raises:
             ModelError: The guide cannot be run for pairs of samples and data.
@@ -80,10 +83,10 @@ class StructuredPosterior:
     def log_densities(
         self, z: Mapping[str, Tensor], weights: PairWeights | None = None
     ) -> LogDensities:
-        """Not known.
+        """Refuse marginals, which are not known of sites that depend on one another.
 
         Raises:
-            ModelError: Always: the marginals of sites that depend on others have no closed form.
+            ModelError: Always.
         """
         named = ", ".join(map(repr, self._axes))
         raise ModelError(
@@ -112,7 +115,11 @@ class StructuredPosterior:
 def log_prob_over(
     parts: Sequence[AggregatePosterior | StructuredPosterior], z: Mapping[str, Tensor]
 ) -> Tensor:
-    """Log q(z_s), ``[S]``, of the mixture over the data of several batches, in nats."""
+    """Log q(z_s), ``[S]``, of the mixture over the data of several batches, in nats.
+
+    Returns:
+        The log densities, ``[S]``.
+    """
     sizes = [part.mass for part in parts if part.mass]
     parts = [part for part in parts if part.mass]
     log_probs = [part.log_prob(z) + math.log(n) for part, n in zip(parts, sizes, strict=True)]

@@ -201,7 +201,7 @@ def _angle_slope(angle: Tensor, concentration: Tensor, dim: int) -> Tensor:
     direction = 1 - 2 * inwards.to(angle)
 
     def log_ratio(step: Tensor) -> Tensor:
-        """Of the density at t +- step and at t."""
+        """The log ratio of the density at t +- step and at t."""
         there = angle + direction * step
         # cos(there) - cos(angle), without cancellation
         difference = -2 * torch.sin((there + angle) / 2) * torch.sin(direction * step / 2)
@@ -218,5 +218,5 @@ def _angle_slope(angle: Tensor, concentration: Tensor, dim: int) -> Tensor:
 
 
 def _column(values: np.ndarray, like: Tensor) -> Tensor:
-    """Values along a new first dimension."""
+    """Lay values out along a new first dimension."""
     return torch.as_tensor(values).to(like).reshape(-1, *[1] * like.dim())

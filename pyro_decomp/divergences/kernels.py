@@ -54,7 +54,7 @@ class InverseMultiquadratic(Kernel):
         arguments.numbers("(0, inf)", scales=self.scales)
 
     def fitted(self, x: Float[Tensor, "*k b d"], y: Float[Tensor, "*k s d"]) -> Radial:
-        """C_s = 2 d s for the length d of these codes."""
+        """The kernel with C_s = 2 d s for the length d of these codes."""
         constants = [2 * x.shape[-1] * scale for scale in self.scales]
 
         def value_and_slope(squared: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,7 +91,7 @@ class RBF(Kernel):
         arguments.number("(0, inf)", **arguments.given(bandwidth=self.bandwidth))
 
     def fitted(self, x: Float[Tensor, "*k b d"], y: Float[Tensor, "*k s d"]) -> Radial:
-        """The bandwidth, or the median distance in these codes."""
+        """The kernel with its bandwidth, or with the median distance in these codes as that."""
         given = self.bandwidth
         bandwidth = median_distance(x, y) if given is None else x.new_tensor(given)
         rate = -0.5 / bandwidth.square()
@@ -146,7 +146,11 @@ def fitted(
 def median_distance(
     x: Float[Tensor, "*k b d"], y: Float[Tensor, "*k s d"]
 ) -> Float[Tensor, "*k 1 1"]:
-    """Median distance between two points of x and y together, in their first rows if many."""
+    """Median distance between two points of x and y together, in their first rows if many.
+
+    Returns:
+        The median of each leading dimension, positive.
+    """
     rows = max(2, isqrt(4 * BLOCK // x[..., 0, 0].numel()) // 2)
     points = torch.cat([x[..., :rows, :], y[..., :rows, :]], -2)
     first, second = torch.triu_indices(points.shape[-2], points.shape[-2], 1, device=x.device)

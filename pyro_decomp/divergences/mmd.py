@@ -49,6 +49,9 @@ def mmd(
         is_paired: Whether rows i of both samples belong to one datum, B = S of them: the sum across
             then leaves out i = j, and its factor is 2/(B(B-1)).
 
+    Returns:
+        The estimate, a scalar with gradients; it has no unit.
+
     Raises:
         ValueError: A sample has fewer than two rows, or the rows differ in length, or pairs lack
             one of their rows.
@@ -87,6 +90,9 @@ def dimensionwise_mmd(
             by default :class:`InverseMultiquadratic`.
         weights: As for :func:`mmd`.
         is_paired: As for :func:`mmd`.
+
+    Returns:
+        The sum of the estimates, a scalar with gradients; it has no unit.
 
     Raises:
         ValueError: As :func:`mmd`.
@@ -139,6 +145,9 @@ class MMD(Divergence):
     def __call__(self, traces: TracePair) -> Tensor:
         """Estimate the discrepancy; it has no unit.
 
+        Returns:
+            The estimate, a scalar with gradients.
+
         Raises:
             ModelError: No latent site is inside the data plate; the batch has one datum alone; the
                 prior is learned but its sampler passes no gradients.
@@ -158,6 +167,9 @@ class DimensionwiseMMD(MMD):
 
     def __call__(self, traces: TracePair) -> Tensor:
         """Estimate the discrepancy; it has no unit.
+
+        Returns:
+            The estimate, a scalar with gradients.
 
         Raises:
             ModelError: As for :class:`MMD`.

@@ -2,6 +2,8 @@
 
 Inside transforms that hide values (``vmap``, ``make_fx``, ``torch.compile``) an operator stands for
 the whole, value and gradients, and decides when it is run.
+
+This module is internal.
 """
 
 from collections.abc import Sequence
@@ -24,7 +26,7 @@ def u_statistic(
     *,
     is_paired: bool = False,
 ) -> Float[Tensor, ""]:
-    """The same as :func:`pyro_decomp.divergences.pairs.u_statistic`, summed over the D lines."""
+    """Compute :func:`pyro_decomp.divergences.pairs.u_statistic` of D lines, summed over them."""
     radial = fitted(kernel, x, y)
     try:
         nodes = nufft.grid_for(x, y, radial)

@@ -2,6 +2,8 @@
 
 Pairs are formed a block at a time. Value and gradient come from the same pass, so nothing of a
 block is kept and none is formed twice.
+
+This module is internal.
 """
 
 from collections.abc import Callable
@@ -51,8 +53,8 @@ def u_statistic(
         + \frac{1}{S(S-1)} \sum_{i \ne j} f(|y_i - y_j|^2)
         - \frac{2}{BS} \sum_{i,j} f(|x_i - y_j|^2)
 
-    Each unordered pair is formed once. Summed over leading dimensions. Differentiable once. Of
-    points with weights a pair counts the product of its two, and the means are weighted.
+    Each unordered pair is formed once. It is summed over leading dimensions, and differentiable
+    once. Of points with weights a pair counts the product of its two, and the means are weighted.
 
     Args:
         x: B points, or as many for each of the leading dimensions.
@@ -94,7 +96,7 @@ def value_and_gradients(
     is_paired: bool = False,
     *weights: Float[Tensor, " _"] | None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "*k b d"] | None, Float[Tensor, "*k s d"] | None]:
-    """:func:`u_statistic` and its gradients by x and y, where these are wanted."""
+    """Compute :func:`u_statistic` and its gradients by x and y, where these are wanted."""
     shift = y.mean(-2, keepdim=True)  # distances between large numbers are inexact
     x, y = x - shift, y - shift
     grad_x, grad_y = (
@@ -155,7 +157,7 @@ class OnePass(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
-        """Keep the gradients."""
+        """Keep the gradients for the way back."""
         ctx.save_for_backward(*output[1:])
         ctx.mark_non_differentiable(*(grad for grad in output[1:] if grad is not None))
         ctx.num_others = len(inputs) - 2
@@ -163,7 +165,7 @@ class OnePass(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        """Scale them."""
+        """Scale the gradients that were kept."""
         scaled = [None if kept is None else grad * kept for kept in ctx.saved_tensors]
         return (*scaled, *(None,) * ctx.num_others)
 
@@ -231,5 +233,5 @@ def wanted(z: Tensor) -> bool:
 
 
 def sum_dtype(x: Tensor) -> torch.dtype:
-    """Double precision, where the device has it."""
+    """The type in which sums are taken: double precision, where the device has it."""
     return x.dtype if x.device.type == "mps" else torch.float64

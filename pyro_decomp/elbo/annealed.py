@@ -70,7 +70,7 @@ class AnnealedPriorELBO(TermsELBO):
         self._annealable: tuple[Program, list[str]] | None = None
 
     def weights(self) -> dict[str, float | Tensor]:
-        """1, 0 (logged only), -1, -1, beta - 1 and 1."""
+        """The weights of the terms: 1, 0 (logged only), -1, -1, beta - 1 and 1."""
         return {
             "log_likelihood": 1.0,
             "kl": 0.0,

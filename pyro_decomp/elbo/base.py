@@ -107,10 +107,14 @@ class TermsELBO(ELBO):
 
     @abstractmethod
     def weights(self) -> dict[str, float | Tensor]:
-        """The weight of every term in the objective that is maximised; 0 only logs it."""
+        """The weight of every term in the objective that is maximised; 0 only logs it.
+
+        Returns:
+            Name of each term to its weight, a number or a scalar tensor.
+        """
 
     def terms(self, traces: TracePair) -> dict[str, Tensor]:
-        """Named, unweighted scalars in nats per datum; a subclass adds its own to these.
+        """Compute named, unweighted scalars in nats per datum; a subclass adds its own to these.
 
         ``log_likelihood``
             E_q[log p(x|z)], summed over all observed sites.
@@ -120,11 +124,18 @@ class TermsELBO(ELBO):
             KL(q(g) || p(g)) / N; only if there are latent sites outside the data plate.
         ``supervision``
             E[log q(y|x)] of labels, 0 for data without; only if the guide observes a site.
+
+        Returns:
+            Name of each term to its value, a scalar with gradients.
         """
         return {name: term.mean(traces) for name, term in plain_terms(traces).items()}
 
     def of_means(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Add terms that are functions of other terms' means over batch and particles."""
+        """Add terms that are functions of other terms' means over batch and particles.
+
+        Returns:
+            The terms, those added among them.
+        """
         return terms
 
     def trace_pairs(
@@ -139,6 +150,9 @@ class TermsELBO(ELBO):
 
     def drawn_pair(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> TracePair:
         """Run the guide and the model once, the guide's discrete sites drawn and not summed over.
+
+        Returns:
+            The traces, as :meth:`trace_pairs` gives them.
 
         Raises:
             ModelError: The pair or the batch is not something the objective can score.
@@ -166,6 +180,9 @@ class TermsELBO(ELBO):
     def evaluate(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Estimate:
         """Run the guide and the model once a particle and weigh the terms.
 
+        Returns:
+            The terms, the objective and the plain ELBO.
+
         Raises:
             ModelError: The pair or the batch is not something the objective can score.
         """
@@ -191,7 +208,7 @@ class TermsELBO(ELBO):
         return Estimate(terms, objective, elbo, pairs[-1].num_data, pairs[-1].total, pairs)
 
     def _mean_over(self, particles: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Terms in the mean over particles, and those that are functions of their means."""
+        """Average terms over particles, and add those that are functions of the means."""
         totals: dict[str, Tensor] = {}
         for terms in particles:
             for name, value in terms.items():
@@ -201,18 +218,30 @@ class TermsELBO(ELBO):
     def differentiable_loss(
         self, model: Program, guide: Program, *args: Any, **kwargs: Any
     ) -> Tensor:
-        """-N times the objective, with gradients."""
+        """Compute the loss, -N times the objective, with gradients.
+
+        Returns:
+            The loss, a scalar tensor.
+        """
         return self.evaluate(model, guide, *args, **kwargs).loss
 
     def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
-        """-N times the objective, without gradients."""
+        """Compute the loss, -N times the objective, without gradients.
+
+        Returns:
+            The loss, a number.
+        """
         with torch.no_grad():
             loss = self.differentiable_loss(model, guide, *args, **kwargs)
         warn_if_nan(loss, "loss")
         return float(torch_item(loss))
 
     def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
-        """-N times the objective; adds its gradients to every parameter's ``grad``."""
+        """Compute the loss, -N times the objective; add gradients to parameters' ``grad``.
+
+        Returns:
+            The loss, a number.
+        """
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
         if loss.requires_grad:
             loss.backward(retain_graph=self.retain_graph)
@@ -220,10 +249,13 @@ class TermsELBO(ELBO):
         return float(torch_item(loss))
 
     def __call__(self, model: Program, guide: Program) -> ELBOModule:
-        """The objective as a module whose ``forward(x)`` is the loss.
+        """Make a module whose ``forward(x)`` is the loss.
 
         Its parameters include those of the modules that ``model`` and ``guide`` are methods of or
         close over.
+
+        Returns:
+            Pyro's module of the objective.
         """
         return _OwningELBOModule(model, guide, self)
 
@@ -301,7 +333,7 @@ class PlainTerm:
     shared: Callable[[], Tensor] | None = None
 
     def mean(self, traces: TracePair) -> Tensor:
-        """The term per datum."""
+        """The mean of the term per datum."""
         own = None if self.per_datum is None else traces.mean(self.per_datum())
         if self.shared is None:
             assert own is not None

@@ -1,4 +1,7 @@
-"""What is known of a model and a guide from one run of both, and further runs of them."""
+"""What is known of a model and a guide from one run of both, and further runs of them.
+
+This module is internal.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -95,7 +98,7 @@ class ProgramStructure:
         )
 
     def is_of(self, model: Program, guide: Program, args: Any, kwargs: Any) -> bool:
-        """Whether it is that of these programs, with arguments of these kinds."""
+        """Whether this is the structure of these programs, with arguments of these kinds."""
         return (self.model, self.guide, self.kinds) == (model, guide, _kinds(args, kwargs))
 
     def has_sites_of(self, traces: Traces) -> bool:
@@ -187,7 +190,7 @@ def _names(model: poutine.Trace, guide: poutine.Trace) -> tuple[str, ...]:
 
 
 def _kinds(args: Any, kwargs: Any) -> tuple[Any, ...]:
-    """Which arguments there are, by what programs may choose: tensors are all alike."""
+    """The arguments as far as programs may choose by them: tensors are all alike."""
 
     def kind(given: Any) -> Any:
         if isinstance(given, Tensor):

@@ -129,7 +129,7 @@ class AggregatePosterior:
     def _score(
         self, z: Mapping[str, Tensor], weights: PairWeights | None, *, split: bool
     ) -> Float[Tensor, "j s"]:
-        """Score samples: one row or, if split, one for all sites, each of several, each dimension."""
+        """Score samples: one row or, if split, one for all sites, each site and each dimension."""
         if reason := self.why_no_density():
             raise ModelError(
                 f"{reason}: use a divergence of samples such as MMD(), or a guide with spread"

@@ -61,7 +61,7 @@ def test_whole_numbers_that_no_float_keeps_apart_are_refused(tmp_path: Path) -> 
     assert as_tensor(path, columns=["x"]).tolist() == [[1.0], [2.0]]
 
 
-def write_of_parquet(path: Path, columns: dict[str, Any]) -> Path:
+def write_parquet(path: Path, columns: dict[str, Any]) -> Path:
     parquet.write_table(pyarrow.table(columns), path, row_group_size=2)
     return path
 
@@ -75,7 +75,7 @@ def table(tmp_path: Path) -> Path:
         "who": ["ann", "bob", "cy"],
         "gap": [1.0, None, 3.0],
     }
-    return write_of_parquet(tmp_path / "t.parquet", columns)
+    return write_parquet(tmp_path / "t.parquet", columns)
 
 
 def test_columns_of_numbers_become_a_tensor(table: Path) -> None:
@@ -85,7 +85,7 @@ def test_columns_of_numbers_become_a_tensor(table: Path) -> None:
 
 def test_a_table_of_numbers_needs_no_columns(tmp_path: Path) -> None:
     values = np.arange(10.0).reshape(5, 2)
-    path = write_of_parquet(tmp_path / "t.parquet", {"a": values[:, 0], "b": values[:, 1]})
+    path = write_parquet(tmp_path / "t.parquet", {"a": values[:, 0], "b": values[:, 1]})
     assert torch.equal(as_tensor(path), torch.tensor(values).float())
     assert as_factors(path)[1] == ("a", "b")
 

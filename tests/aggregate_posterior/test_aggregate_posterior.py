@@ -107,6 +107,7 @@ def naive(qz_x: dict[str, dist.Distribution], z: dict[str, Tensor]) -> Tensor:
     return torch.stack(rows)
 
 
+@pytest.mark.full(but=["native-*", "*-MultivariateNormal"])
 @every_family
 @pytest.mark.usefixtures("block")
 def test_value_and_gradients_equal_the_definition(sites: Sites) -> None:
@@ -145,6 +146,7 @@ def test_other_plates_are_summed_on_either_side_of_the_data_plate(
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.full(but=["*-Normal", "*-Beta"])
 @every_family
 @pytest.mark.usefixtures("block")
 def test_single_precision_is_near_double(sites: Sites) -> None:
@@ -198,6 +200,7 @@ def test_far_away_samples_keep_value_and_gradient(dtype: torch.dtype) -> None:
         torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.full
 def test_a_minibatch_is_unbiased_for_the_density_and_biased_low_for_its_logarithm() -> None:
     loc = 3 * torch.randn(64, 2).double()
     scale = torch.full((64, 2), 0.5).double()

@@ -63,6 +63,7 @@ def assert_each_member(
             torch.testing.assert_close(one[k], other, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.full(but=["*-in_dims0-True"])
 @pytest.mark.usefixtures("_code")
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("in_dims", [(0, 0, 0), (None, 0, 0), (0, None, 2), (None, None, 1)])
@@ -125,6 +126,7 @@ def test_members_of_members() -> None:
     assert torch.equal(nested[1, 2], score(*(x[1, 2] for x in inputs)))
 
 
+@pytest.mark.full
 def test_torch_compile_sees_one_operator() -> None:
     seen: list[str] = []
 
@@ -142,6 +144,7 @@ def test_torch_compile_sees_one_operator() -> None:
     assert all(map(torch.equal, found, expected))
 
 
+@pytest.mark.full(but=["native-True", "torch-True"])
 @pytest.mark.usefixtures("_code")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own check
 @pytest.mark.parametrize("split", [False, True])

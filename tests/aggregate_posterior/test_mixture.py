@@ -117,6 +117,13 @@ def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
             monkeypatch.setattr(module, "BLOCK", request.param)
 
 
+@pytest.mark.full(
+    but=[
+        "one block-32-batch-*",
+        "*-32-weighted-Laplace",
+        "*-32-stratified_averaged-MultivariateNormal",
+    ]
+)
 @families
 @pytest.mark.usefixtures("_blocks")
 @pytest.mark.parametrize("weights", WEIGHTS.values(), ids=WEIGHTS)
@@ -142,6 +149,7 @@ def test_values_and_gradients_of_every_family(
             assert (gradient - truth).norm() <= tolerance * truth.norm()
 
 
+@pytest.mark.full(but=["one block"])
 @pytest.mark.usefixtures("_blocks")
 def test_the_gaussian_passes_against_finite_differences() -> None:
     z, loc = torch.randn(2, 2, 5, dtype=torch.double)

@@ -56,6 +56,7 @@ def operators(graph: GraphModule) -> list[str]:
     return [name for name in names if name.startswith("pyro_decomp")]
 
 
+@pytest.mark.full(but=["*-which0-RBF(bandwidth=0.7)"])
 @every_kernel
 @pytest.mark.parametrize("which", [(True, False), (True, True)])
 def test_a_graph_holds_for_points_that_lie_elsewhere(
@@ -69,6 +70,7 @@ def test_a_graph_holds_for_points_that_lie_elsewhere(
         assert_close(graph(scale * x, y), step(scale * x, y))
 
 
+@pytest.mark.full(but=["*-in_dims0-RBF(bandwidth=0.7)"])
 @every_kernel
 @pytest.mark.parametrize("in_dims", [(0, None), (None, 2)])
 def test_over_members(kernel: Kernel, in_dims: tuple[int | None, ...]) -> None:
@@ -129,6 +131,7 @@ def test_a_kernel_outlives_its_owner() -> None:
     assert_close(graph(*inputs), steps(RBF(0.4))(*inputs))
 
 
+@pytest.mark.full(but=["pairs-wants0", "pairs-wants1", "grid-wants1"])
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own check
 @pytest.mark.parametrize("wants", [(True, False), (True, True)])
 def test_the_operator_keeps_torchs_rules(wants: tuple[bool, bool]) -> None:

@@ -66,6 +66,7 @@ def test_slices_are_lines() -> None:
     assert torch.allclose(sliced_wasserstein(x, y, axes), expected, rtol=1e-12)
 
 
+@pytest.mark.full
 def test_slices_of_two_gaussians() -> None:
     """Of isotropic Gaussians m apart: |m|^2/d + (s - s')^2 in the mean over directions."""
     m, scale, other, d = 3.0, 1.2, 0.8, 3
@@ -77,6 +78,7 @@ def test_slices_of_two_gaussians() -> None:
     assert_mean(values, m**2 / d + (scale - other) ** 2 * line.square().mean().item())
 
 
+@pytest.mark.full
 def test_the_divergence_draws_directions_on_the_sphere() -> None:
     shift = torch.tensor([3.0, 0.0, 0.0, 0.0]).double()
     z = torch.randn(50, 4).double()

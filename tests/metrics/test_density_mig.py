@@ -47,6 +47,7 @@ def by_quadrature(v: np.ndarray, posterior: dist.Distribution) -> np.ndarray:
     return (torch.einsum("v,vgd->d", p, terms) * (grid[1] - grid[0])).numpy()
 
 
+@pytest.mark.full(but=["Normal"])
 @pytest.mark.parametrize("name", ["arrays", *FAMILIES])
 def test_quadrature(name: str) -> None:
     v, loc, scale = encoder()

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ FIGURES = {
 }
 
 
+@pytest.mark.full(but=["images"])
 @pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
 def test_the_same_figure_has_the_same_bytes(make, tmp_path):
     """Made anew; test_layout.py saves one figure twice."""
@@ -39,6 +41,7 @@ def test_the_same_figure_has_the_same_bytes(make, tmp_path):
     assert b"Software" not in first
 
 
+@pytest.mark.full(but=["images", "points"])
 @pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
 def test_nothing_is_clipped_at_the_border(make):
     """Every word, tick label and axis lies inside the picture."""
@@ -61,17 +64,14 @@ def test_a_picture_is_replaced(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["figure.png"]
 
 
-@pytest.mark.parametrize("failing", ["write_bytes", "replace"])
-def test_a_failing_save_leaves_what_was_there(failing, tmp_path, monkeypatch):
-    def full(self, data):
-        if failing == "write_bytes":
-            with self.open("wb") as file:
-                file.write(bytes(data)[:100])
+@pytest.mark.parametrize(("owner", "failing"), [(os, "fsync"), (Path, "replace")])
+def test_a_failing_save_leaves_what_was_there(owner, failing, tmp_path, monkeypatch):
+    def full(*_):
         raise OSError(28, "No space left on device")
 
     path = tmp_path / "figure.png"
     path.write_bytes(b"old")
-    monkeypatch.setattr(Path, failing, full)
+    monkeypatch.setattr(owner, failing, full)
     with pytest.raises(OSError, match="No space left"):
         plots.save(Figure(), path)
     assert path.read_bytes() == b"old"
@@ -98,6 +98,7 @@ def test_only_png(tmp_path):
         plots.save(Figure(), tmp_path / "figure.pdf")
 
 
+@pytest.mark.full
 def test_pyplot_is_neither_imported_nor_used(tmp_path):
     """In a process of its own, since other code may import pyplot."""
     program = (

@@ -91,6 +91,7 @@ def test_every_run_is_a_point_and_larger_along_the_curve(out: Path) -> None:
     assert figure.legends[0].get_title().get_text() == "larger: higher beta"
 
 
+@pytest.mark.full
 def test_pictures_are_files(out: Path) -> None:
     found = draw(compare(out), out / "plots")
     assert {path.name for path in found.paths} == NAMES

@@ -66,6 +66,7 @@ def journal(out: str) -> list[str]:
     return [line["member"] for line in lines if line["status"] == "finished"]
 
 
+@pytest.mark.full
 def test_kills_at_random_moments_change_nothing() -> None:
     generator = random.Random(6)
     # Early, where the folder is made and the journal begun, and anywhere: each attempt goes on from

@@ -104,6 +104,7 @@ def test_failing_members_are_marked_and_the_others_go_on() -> None:
     assert (reports[-1].num_ended, reports[-1].num_failed, reports[-1].fraction) == (6, 4, 1.0)
 
 
+@pytest.mark.full
 def test_values_seeds_and_metrics_are_added_and_nothing_is_repeated() -> None:
     plans: list[Plan] = []
     options = {**OPTIONS, "resume": True, "started": plans.append}
@@ -198,6 +199,7 @@ def test_errors_begin_no_sweep(
     assert not Path("out").exists()
 
 
+@pytest.mark.full
 def test_members_that_train_together_have_rows_and_runs_like_others() -> None:
     path = Path(__file__).parents[2] / "examples" / "pinwheel_mixture.py"
     values = {"beta": [0.5, 2.0], "epochs": [3], "hidden": [5]}

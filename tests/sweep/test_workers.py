@@ -16,6 +16,8 @@ from pyro_decomp.sweep.worker_process import ONE_THREAD
 from pyro_decomp.sweep.workers import Crew
 from tests.sweep.chores import do
 
+pytestmark = pytest.mark.full
+
 Job = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 
@@ -49,6 +51,7 @@ def run(jobs: list[Job], size: int, notes: Notes | None = None) -> Notes:
     return notes
 
 
+@pytest.mark.fast
 def test_one_that_raises_or_dies_does_not_take_the_others_down() -> None:
     jobs: list[Job] = [
         {"name": "speaks", "say": list(ONE_THREAD)},  # in the first process of all
@@ -76,6 +79,7 @@ def test_one_that_raises_or_dies_does_not_take_the_others_down() -> None:
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
+@pytest.mark.fast
 def test_as_many_jobs_as_there_are_workers_at_a_time(tmp_path: Path) -> None:
     first, second = str(tmp_path / "first"), str(tmp_path / "second")
     jobs: list[Job] = [

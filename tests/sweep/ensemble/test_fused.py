@@ -19,7 +19,10 @@ from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import load
 from tests.sweep.ensemble.test_together import FILE, assert_close, members, nobody
 
-pytestmark = pytest.mark.skipif(bool(library.why_not()), reason="no C compiler")
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(bool(library.why_not()), reason="no C compiler"),
+]
 
 WAYS: dict[str, dict[str, Any]] = {
     "full batch": {},
@@ -79,6 +82,7 @@ def test_its_checkpoint_is_that_of_a_fused_run(source: ExperimentFile, tmp_path:
         assert_close(other, one, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.fast
 def test_what_cannot_be_fused_is_captured(source: ExperimentFile, tmp_path: Path) -> None:
     found = members({"alpha": 1.0}, {"alpha": 2.5}, normalised=True)
     assert trained(source, found, tmp_path) == ["captured"] * 2

@@ -20,6 +20,8 @@ from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import load
 from pyro_decomp.training.run_folder import RunFolder
 
+pytestmark = pytest.mark.full
+
 FILE = """
 from functools import partial
 
@@ -155,6 +157,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.full(but=["full batch"])
 @pytest.mark.parametrize("name", WAYS)
 def test_a_member_is_what_it_is_alone(name: str, source: ExperimentFile, tmp_path: Path) -> None:
     found = members({"alpha": 1.0}, {"alpha": 2.5, "beta": 0.5}, {"alpha": 0.25}, **WAYS[name])
@@ -317,6 +320,7 @@ def test_members_of_one_arithmetic_are_grouped(source: ExperimentFile) -> None:
     ]
 
 
+@pytest.mark.fast
 def test_seeds_make_no_difference_to_the_plan(source: ExperimentFile) -> None:
     found = [Member(f"seed {seed}", {"own": True}, seed) for seed in range(3)]
     (item,) = plan(source, found, way="batched")
@@ -324,6 +328,7 @@ def test_seeds_make_no_difference_to_the_plan(source: ExperimentFile) -> None:
     assert item.members == tuple(found)
 
 
+@pytest.mark.fast
 def test_what_is_done_soon_trains_alone(source: ExperimentFile) -> None:
     (why,) = {item.why for item in plan(source, members({"alpha": 1.0}, {"alpha": 2.0}))}
     assert why == "it takes less time than to prepare what would train them together"
@@ -338,6 +343,7 @@ def test_no_batch_is_of_one(source: ExperimentFile) -> None:
     assert [len(item.members) for item in items] == [2, 2]
 
 
+@pytest.mark.fast
 def test_what_trains_alone_says_why(source: ExperimentFile) -> None:
     found = members({"optimizer": "Rprop"}, {"optimizer": "Rprop"}, {"alpha": 1.0})
     why = {item.why for item in plan(source, found)}
@@ -357,6 +363,7 @@ def test_a_member_in_the_wrong_company_trains_alone(source: ExperimentFile, tmp_
     assert_as_alone(source, found, tmp_path)
 
 
+@pytest.mark.fast
 def test_a_member_whose_file_fails_takes_none_with_it(
     source: ExperimentFile, tmp_path: Path
 ) -> None:
@@ -368,6 +375,7 @@ def test_a_member_whose_file_fails_takes_none_with_it(
     assert outcomes["member 0"].status == outcomes["member 2"].status == "finished"
 
 
+@pytest.mark.fast
 def test_what_cannot_be_captured_trains_alone(
     source: ExperimentFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""Densities q(z_j|n) of sampled codes under the posterior of every datum, a block at a time."""
+"""Densities of sampled codes under the posterior of every datum, in blocks. Internal."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator

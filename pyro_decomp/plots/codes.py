@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
-from pyro_decomp.plots.latents import falling, labelled, named, nats, signed, table, width_of
+from pyro_decomp.plots.labels import falling, labelled, named, nats, signed, table, width_of
 from pyro_decomp.plots.style import CATEGORIES, DATA, new_figure, round_ticks, styled, thin_ticks
 
 #: More different values than these cannot be told apart in a picture.

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
 from pyro_decomp.plots.density import draw_prior, grid_axis, label_latents, on_grid
-from pyro_decomp.plots.latents import classes_of
+from pyro_decomp.plots.labels import classes_of
 from pyro_decomp.plots.style import CATEGORIES, DATA, evenly_spaced, new_figure, styled, thin_ticks
 
 Loc = Float[np.ndarray, "n 2"]

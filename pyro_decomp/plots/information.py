@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
-from pyro_decomp.plots.latents import classes_of, falling, named, signed, table, width_of
+from pyro_decomp.plots.labels import classes_of, falling, named, signed, table, width_of
 from pyro_decomp.plots.style import DATA, new_figure, round_ticks, styled, thin_ticks
 
 #: Inches across and up one cell.

@@ -1,4 +1,4 @@
-"""Rows that are latents: their names, their information, and the order they are drawn in."""
+"""What pictures of latents share: names, information, order, checked tables. Internal."""
 
 from collections.abc import Sequence
 

@@ -1,3 +1,4 @@
+import random
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from pyarrow import parquet
 
 from pyro_decomp.data import as_tensor
 from pyro_decomp.data.factors import as_factors, read_with_factors
+from pyro_decomp.data.tables import read_csv
 from pyro_decomp.errors import DataError
 
 
@@ -108,3 +110,23 @@ def test_bad_tables_are_one_sentence(table: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.parquet").write_bytes(table.read_bytes()[:-20])
     with pytest.raises(DataError, match=r"cut\.parquet: expected a readable \.parquet file, got: "):
         as_tensor(tmp_path / "cut.parquet")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_every_number_is_the_one_that_python_reads(tmp_path: Path, end: str) -> None:
+    draw = random.Random(0)
+    odd = ["-0", "+1", ".5", "5.", "1E-3", " 7 ", '"2.5"', str(2**53), "1e-320", "0.1" + 40 * "0"]
+    cells = odd + [repr(draw.gauss(0, 1) * 10.0 ** draw.randint(-300, 300)) for _ in range(290)]
+    rows = [cells[start : start + 3] for start in range(0, 300, 3)]
+    lines = ["a,b,c", "", *(",".join(row) for row in rows)]
+    (tmp_path / "t.csv").write_bytes(("\ufeff" + end.join(lines)).encode())
+    expected = [[float(cell.strip('"')) for cell in row] for row in rows]
+    assert read_csv(tmp_path / "t.csv", None).values.tolist() == expected
+
+
+@pytest.mark.full
+def test_a_line_longer_than_a_block_is_read(tmp_path: Path) -> None:
+    row = ",".join(["0.123456789012345678"] * 70_000)  # 1.4 MB, above what pyarrow reads at once
+    path = tmp_path / "t.csv"
+    path.write_text(f"{row}\n{row}\n")
+    assert read_csv(path, None, has_header=False).values.shape == (2, 70_000)

@@ -124,9 +124,8 @@ def test_every_number_is_the_one_that_python_reads(tmp_path: Path, end: str) -> 
     assert read_csv(tmp_path / "t.csv", None).values.tolist() == expected
 
 
-@pytest.mark.full
-def test_a_line_longer_than_a_block_is_read(tmp_path: Path) -> None:
-    row = ",".join(["0.123456789012345678"] * 70_000)  # 1.4 MB, above what pyarrow reads at once
+def test_a_line_of_many_blocks_is_read(tmp_path: Path) -> None:
+    row = ",".join(["0.5" + 2000 * "0"] * 2000)  # 4 MB, where pyarrow reads 1 MB at once
     path = tmp_path / "t.csv"
     path.write_text(f"{row}\n{row}\n")
-    assert read_csv(path, None, has_header=False).values.shape == (2, 70_000)
+    assert read_csv(path, None, has_header=False).values.tolist() == [[0.5] * 2000] * 2

@@ -1,17 +1,15 @@
 """What is known of a guide's family: its parameters as rows, its dimensions one by one."""
 
-from typing import Any
-
 from jaxtyping import Float
 from pyro.distributions import (
     Distribution,
-    Independent,
     LowRankMultivariateNormal,
     MultivariateNormal,
     Normal,
 )
 from torch import Tensor
 
+from pyro_decomp.distributions.unwrapping import is_factorised, stripped
 from pyro_decomp.errors import ModelError
 
 
@@ -25,11 +23,6 @@ def diagonal_gaussian(
     shape = qz_x.shape()
     axis = dim - len(qz_x.event_shape)
     return data_rows(base.loc.expand(shape), axis), data_rows(base.scale.expand(shape), axis)
-
-
-def is_factorised(fn: Distribution) -> bool:
-    """Whether the dimensions are independent of one another by construction."""
-    return len(stripped(fn).event_shape) == 0
 
 
 def marginals(name: str, qz_x: Distribution) -> Distribution:
@@ -52,14 +45,6 @@ def marginals(name: str, qz_x: Distribution) -> Distribution:
         "known: expected a guide whose dimensions are independent given the datum, such as "
         "Normal(...).to_event(1), or a MultivariateNormal"
     )
-
-
-def stripped(fn: Distribution) -> Any:
-    """The distribution inside of ``Independent``."""
-    base: Any = fn
-    while isinstance(base, Independent):
-        base = base.base_dist
-    return base
 
 
 def data_rows(x: Tensor, axis: int) -> Float[Tensor, "m d"]:

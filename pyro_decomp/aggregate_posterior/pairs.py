@@ -11,9 +11,9 @@ from torch.utils.checkpoint import checkpoint
 
 from pyro_decomp.aggregate_posterior.blocks import BLOCK
 from pyro_decomp.aggregate_posterior.estimators import PairWeights
-from pyro_decomp.aggregate_posterior.families import is_factorised
 from pyro_decomp.aggregate_posterior.transformed import is_flow, log_prob_of_pairs
 from pyro_decomp.distributions.densities import log_density, log_sum_exp
+from pyro_decomp.distributions.unwrapping import is_factorised
 
 
 def pairwise_log_prob(qz_x: Distribution, z: Tensor, dim: int = -1) -> Float[Tensor, "s m"]:

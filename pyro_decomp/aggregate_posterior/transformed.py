@@ -7,8 +7,8 @@ from jaxtyping import Float
 from pyro.distributions import Distribution
 from torch import Tensor
 
-from pyro_decomp.aggregate_posterior.families import stripped
 from pyro_decomp.distributions.densities import without_validation
+from pyro_decomp.distributions.unwrapping import stripped
 from pyro_decomp.errors import ModelError
 
 

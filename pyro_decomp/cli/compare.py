@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pyro_decomp.cli.failures import tell, told_in_one_line
+from pyro_decomp.cli.failures import say, tell, told_in_one_line
 from pyro_decomp.cli.options import Quiet, ShowTraceback, names
 
 if TYPE_CHECKING:
@@ -62,7 +62,6 @@ def compare_runs(
     with told_in_one_line(show_traceback=show_traceback):
         from rich.console import Console
 
-        from pyro_decomp.cli.sweep_view import say
         from pyro_decomp.sweep import compare
         from pyro_decomp.sweep.description import NAME
 
@@ -143,7 +142,6 @@ def _draw(
     *,
     as_json: bool,
 ) -> None:
-    from pyro_decomp.cli.sweep_view import say
     from pyro_decomp.sweep.drawing import draw
 
     drawn = draw(comparison, folder, metric=metric, against=against)

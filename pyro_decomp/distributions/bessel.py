@@ -67,7 +67,7 @@ def _series(order: float) -> list[float]:
 
 @cache
 def _coefficients(k: int) -> tuple[Fraction, ...]:
-    """Those of U_k by rising powers, exactly; https://dlmf.nist.gov/10.41.E9."""
+    """Coefficients of U_k by rising powers, exactly; https://dlmf.nist.gov/10.41.E9."""
     if k == 0:
         return (Fraction(1),)
     last = _coefficients(k - 1)

@@ -15,7 +15,7 @@ HALVINGS = 24
 
 
 def polar_angle(concentration: Tensor, dim: int) -> Tensor:
-    r"""One angle for each entry, reparametrised.
+    r"""Draw an angle for each concentration, with its gradient.
 
     Drawn by Wood's rejection sampler ("Simulation of the von Mises-Fisher distribution", 1994,
     https://doi.org/10.1080/03610919408813161), of which at least two in three proposals are kept.
@@ -64,7 +64,7 @@ def _draw(concentration: Tensor, dim: int) -> Tensor:
 
 
 def _slope(angle: Tensor, concentration: Tensor, dim: int) -> Tensor:
-    """dt/dkappa: the integral over the side of t on which the mean of the cosine is not."""
+    """The slope dt/dkappa, by the integral over the side of t on which the mean cosine is not."""
     length = concentration * log_bessel(dim / 2 - 1, concentration)[1]
     inwards = angle.cos() > length  # the part from 0 to t has one sign, and is integrated
     room = torch.where(inwards, angle, torch.pi - angle)

@@ -61,7 +61,7 @@ class VonMisesFisher(TorchDistribution):
         super().__init__(batch_shape, loc.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "VonMisesFisher":
-        """The same with more batch dimensions."""
+        """Give the distribution more batch dimensions."""
         new = self._get_checked_instance(VonMisesFisher, _instance)
         batch_shape = torch.Size(batch_shape)
         new.loc = self.loc.expand(batch_shape + self.event_shape)
@@ -72,7 +72,7 @@ class VonMisesFisher(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """A m, inside of the sphere, with A of :attr:`mean_resultant_length`."""
+        """The mean A m, inside of the sphere, with A of :attr:`mean_resultant_length`."""
         return self.mean_resultant_length.unsqueeze(-1) * self.loc
 
     @property
@@ -87,7 +87,7 @@ class VonMisesFisher(TorchDistribution):
 
     @property
     def variance(self) -> Tensor:
-        r"""Of each dimension, from A / kappa across m and 1 - (d - 1) A / kappa - A^2 along it."""
+        r"""The variances: A / kappa across m, 1 - (d - 1) A / kappa - A^2 along it."""
         across = self._bessel()[1].unsqueeze(-1)
         length = self.mean_resultant_length.unsqueeze(-1)
         squares = self.loc.square()
@@ -95,7 +95,7 @@ class VonMisesFisher(TorchDistribution):
         return along * squares + across * (1 - squares)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density of the batch shape, in nats."""
+        """The log density in nats, of the batch shape."""
         if self._validate_args:
             self._validate_sample(value)
         # kappa (m.z - 1), without the cancellation where z is near m
@@ -103,7 +103,7 @@ class VonMisesFisher(TorchDistribution):
         return self._log_peak() - fall
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Samples with gradients: an angle from m, and a direction at right angles to it."""
+        """Draw samples with gradients: an angle from m, and a direction at right angles to it."""
         shape = self._extended_shape(torch.Size(sample_shape))
         angle = polar_angle(self.concentration.expand(shape[:-1]), shape[-1]).unsqueeze(-1)
         loc = self.loc.expand(shape)
@@ -112,7 +112,7 @@ class VonMisesFisher(TorchDistribution):
         return normalize(angle.cos() * loc + angle.sin() * across, dim=-1)
 
     def entropy(self) -> Tensor:
-        """-log C_d(kappa) - kappa A, in nats."""
+        """The entropy -log C_d(kappa) - kappa A, in nats."""
         return self.concentration * (1 - self.mean_resultant_length) - self._log_peak()
 
     def _log_peak(self) -> Tensor:

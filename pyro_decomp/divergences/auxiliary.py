@@ -9,6 +9,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_decomp import arguments
+from pyro_decomp.programs.traced_sites import TracedSites
 from pyro_decomp.programs.traces import TracePair
 
 OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
@@ -80,4 +81,4 @@ def guide_codes(guide: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
     latents = poutine.block(guide, hide_fn=lambda site: bool(site["infer"].get("is_auxiliary")))
     with torch.no_grad():
         trace = poutine.trace(latents).get_trace(*args, **kwargs)
-        return TracePair(trace, trace, lambda: None).codes()
+        return TracedSites(trace, trace).codes()

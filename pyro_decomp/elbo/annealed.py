@@ -6,10 +6,10 @@ from typing import Any
 from torch import Tensor
 
 from pyro_decomp import arguments
+from pyro_decomp.distributions.closed_form_kl import analytic_kl
 from pyro_decomp.elbo.base import Program, TermsELBO
 from pyro_decomp.elbo.entropy import analytic_entropy
-from pyro_decomp.programs.closed_form_kl import analytic_kl
-from pyro_decomp.programs.normalizer_dependence import anneal_site, check_normalizers
+from pyro_decomp.programs.annealed_program import anneal_site, check_normalizers
 from pyro_decomp.programs.traces import TracePair
 
 

@@ -19,10 +19,10 @@ from pyro_decomp.elbo.plain_terms import plain_terms
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs import preflight
 from pyro_decomp.programs.automatic_guides import LocalGuides, explain
-from pyro_decomp.programs.dependence import dependencies
 from pyro_decomp.programs.enumeration import Enumeration
-from pyro_decomp.programs.modules import buffers_kept, find_modules
 from pyro_decomp.programs.program_state import RepeatedRuns
+from pyro_decomp.programs.program_state.modules import buffers_kept, find_modules
+from pyro_decomp.programs.provenance import dependencies
 from pyro_decomp.programs.sites import SampleTrace, is_latent, missing_values, sample_sites
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import random_state, set_random_state
@@ -163,13 +163,11 @@ class TermsELBO(ELBO):
             yield TracePair(
                 model_trace,
                 guide_trace,
-                partial(runs.again(model, "model"), *args, **kwargs),
-                model_program=runs.again(model, "model"),
-                guide_program=runs.again(guide, "guide"),
-                guide_arguments=(args, kwargs),
-                use_analytic_kl=self.analytic_kl,
-                guide_dependencies=structure.guide_dependencies,
+                (runs.again(model, "model"), runs.again(guide, "guide")),
+                (args, kwargs),
                 enumeration=structure.enumeration,
+                guide_dependencies=structure.guide_dependencies,
+                use_analytic_kl=self.analytic_kl,
                 memory=structure.memory,
             )
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.data.checks import column_label, large_columns
 from pyro_decomp.distributions.densities import is_bounded, is_inside
+from pyro_decomp.distributions.unwrapping import family, unwrapped
 from pyro_decomp.elbo import Estimate
-from pyro_decomp.programs.sites import sample_sites, unwrapped
-from pyro_decomp.programs.support import family
+from pyro_decomp.programs.sites import sample_sites
 
 FAR = 1e6  # times the size of the values: what fits so badly has diverged
 

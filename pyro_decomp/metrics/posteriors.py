@@ -20,7 +20,7 @@ Blocks = Iterator[tuple[slice, Float[Tensor, "s d m"]]]
 
 
 class Posterior(ABC):
-    """q(z|n) of N data, independent over d dimensions.
+    """Encodings q(z|n) of N data, independent over d dimensions; internal.
 
     Attributes:
         num_rows: N.
@@ -48,7 +48,7 @@ class Posterior(ABC):
 
 
 class GaussianPosterior(Posterior):
-    """Factorised Gaussians.
+    """Encodings that are factorised Gaussians.
 
     Args:
         loc: Means.
@@ -94,7 +94,7 @@ class GaussianPosterior(Posterior):
 
 
 class DistributionPosterior(Posterior):
-    """Any family of torch distributions.
+    """Encodings of any family of torch distributions.
 
     Args:
         distribution: Of batch shape [N, d], or an ``Independent`` of one.
@@ -135,7 +135,7 @@ class DistributionPosterior(Posterior):
 
 
 def _occurrence(rows: Int[Tensor, " s"]) -> Int[Tensor, " s"]:
-    """How often each row has come before."""
+    """How often each row has come before, for each place."""
     order = torch.argsort(rows, stable=True)
     counts = torch.bincount(rows)
     starts = torch.cumsum(counts, 0) - counts

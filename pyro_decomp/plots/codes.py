@@ -29,7 +29,7 @@ class Levels:
 
 
 def levels(name: str, factor: Float[np.ndarray, " n"], most: int = VALUES) -> Levels:
-    """The different values of a factor, at most ``most`` of them."""
+    """The different values of a factor, and each datum's place among them; internal."""
     values, members = np.unique(factor, return_inverse=True)
     if len(values) > most:
         raise ValueError(
@@ -41,7 +41,7 @@ def levels(name: str, factor: Float[np.ndarray, " n"], most: int = VALUES) -> Le
 def mean_over(
     codes: Float[np.ndarray, "n latents"], *factors: Levels
 ) -> Float[np.ndarray, "latents ..."]:
-    """Mean codes at every combination of the factors' values; not a number where there are none.
+    """Mean codes at every combination of the factors' values; NaN where there are no data.
 
     >>> factor = levels("f", np.array([3.0, 3.0, 7.0]))
     >>> mean_over(np.array([[1.0], [2.0], [5.0]]), factor)
@@ -72,7 +72,7 @@ FEW_VALUES = 12
 
 
 def draw_rows(axes: Axes, labels: Sequence[str]) -> None:
-    """A strip for each latent, the first at the top."""
+    """Draw a strip for each latent, the first at the top."""
     thin_ticks(axes)
     axes.set_yticks(range(len(labels)), list(labels))
     axes.tick_params(axis="y", length=0)
@@ -184,6 +184,9 @@ def codes_against_factors(
         information: Nats that each latent has about the data [d], written beside its name; the rows
             then stand from the most informative down.
         most: Draw so many rows only, from the top.
+
+    Returns:
+        A figure with a row a latent and a column a factor or pair of factors.
 
     Raises:
         ValueError: If a shape is not as above, a number is not finite, a factor named is none of

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pyro_decomp import arguments
+from pyro_decomp.errors import write_whole
 from pyro_decomp.plots.style import DPI, STYLE
 
 #: Colours that all frames share: fewer make a smaller file.
@@ -41,7 +42,7 @@ def save(figure: Figure, path: str | os.PathLike[str], dpi: int = DPI) -> None:
         raise ValueError(f"path: expected a file name ending in .png, got {target.name!r}")
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=dpi, metadata={"Software": None})
-    _write_whole(target, picture.getbuffer())
+    write_whole(target, picture.getbuffer())
 
 
 def save_animation(
@@ -90,11 +91,11 @@ def save_animation(
         loop=0,
         optimize=True,
     )
-    _write_whole(target, animation.getbuffer())
+    write_whole(target, animation.getbuffer())
 
 
 def _paletted(pixels: Frames) -> list[Image.Image]:
-    """The frames in the colours that they share, white among them.
+    """Reduce all frames to the colours that they share, white among them.
 
     Pillow looks the nearest colour up by six bits a channel: with more, white would turn grey.
     """
@@ -136,13 +137,3 @@ def _rendered(figure: Figure) -> UInt8[np.ndarray, "height width 3"]:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3]
-
-
-def _write_whole(target: Path, content: bytes | memoryview) -> None:
-    """Write a file beside its place and move it there: what was there stays if writing fails."""
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -41,6 +41,9 @@ def mutual_information(
         entropies: Entropies H(v_k) of the factors in nats [factors], above zero.
         most: Draw so many rows only, from the top; the gaps are still of all.
 
+    Returns:
+        A figure with one table of numbers on colours.
+
     Raises:
         ValueError: If a shape is not as above, a number is not finite, an entropy is not above
             zero, or names are too few or too many.
@@ -151,6 +154,9 @@ def code_magnitudes(
         class_names: Of the different classes in rising order; their numbers if not given.
         names: Of the latents; their numbers, counted from one, if not given.
         most: Draw so many latents only, from the left.
+
+    Returns:
+        A figure with a panel for each class.
 
     Raises:
         ValueError: If a shape is not as above, a code is not finite, classes are not whole numbers,

@@ -10,7 +10,7 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def named(argument: str, names: Sequence[str] | None, size: int, symbol: str = "z") -> list[str]:
-    """The names given, checked, or symbols counted from one.
+    """Check names, or make symbols counted from one.
 
     >>> named("names", None, 2)
     ['$z_{1}$', '$z_{2}$']
@@ -24,7 +24,7 @@ def named(argument: str, names: Sequence[str] | None, size: int, symbol: str = "
 
 
 def nats(information: ArrayLike | None, size: int) -> Float[np.ndarray, " latents"] | None:
-    """The information of each latent, checked; None where there is none."""
+    """Check the information of each latent; None where none is given."""
     if information is None:
         return None
     amounts = np.asarray(information, dtype=np.float64)
@@ -76,7 +76,7 @@ def rounded(values: Float[np.ndarray, " n"]) -> list[str]:
 
 
 def signed(number: str) -> str:
-    """A number as printed: with a true minus sign, and no sign on a zero.
+    """A printed number with a true minus sign, and without a sign where it is zero.
 
     >>> signed("-0.00"), signed("-1.5") == MINUS + "1.5"
     ('0.00', True)

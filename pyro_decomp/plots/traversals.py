@@ -58,6 +58,9 @@ def traversals(
         headings: Over the columns instead of ``values``, such as "5 %".
         most: Draw so many rows only, from the top; the title says of how many.
 
+    Returns:
+        A figure with a row of images, or a panel, for each latent.
+
     Raises:
         ValueError: If a shape is none of the above, a value or amount is not finite, names are too
             few or too many, or ``most`` is below one.
@@ -169,7 +172,7 @@ def traversal_frames(
 
 @dataclass(frozen=True)
 class _Moving:
-    """A figure, what in it is drawn anew for each frame, and what sets that to a column."""
+    """A figure, the artists in it that each frame draws anew, and what sets them to a column."""
 
     figure: Figure
     artists: list[Artist]
@@ -190,7 +193,7 @@ def _with_heading(
 
 
 def _tiles(traversal: Arranged) -> _Moving:
-    """A tile for each latent under its label; the components begin on a row each."""
+    """A moving figure with a tile for each latent under its label."""
     count, latents, _, h, w, channels = traversal.decoded.shape
     columns = min(COLUMNS, latents)
     rows = -(-latents // columns)
@@ -240,7 +243,7 @@ def _tiles(traversal: Arranged) -> _Moving:
 
 
 def _panels(traversal: Arranged) -> _Moving:
-    """A panel for each latent, in which a line moves."""
+    """A moving figure with a panel for each latent, in which a line moves."""
     with mpl.rc_context(STYLE):
         panels = draw_panels(traversal, moving=True)
     panels.figure.set_dpi(DPI)

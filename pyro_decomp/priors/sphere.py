@@ -10,7 +10,7 @@ from pyro_decomp import arguments, distributions
 
 
 class UniformSphere(nn.Module):
-    r"""Every direction alike.
+    r"""A uniform density over the directions of a sphere.
 
     .. math:: p(z) = \Gamma(d/2) / (2 \pi^{d/2}), \quad \|z\| = 1
 
@@ -38,13 +38,13 @@ class UniformSphere(nn.Module):
         self.centre = nn.Buffer(torch.zeros(dim))
 
     def forward(self) -> Tensor:
-        """Sample z, ``[d]``."""
+        """Sample z, ``[d]``, and return it."""
         uniform = distributions.UniformSphere(len(self.centre), like=self.centre)
         return pyro.sample(self.name, uniform)
 
 
 class VonMisesFisher(nn.Module):
-    r"""A bump on the sphere, fixed or learned.
+    r"""A von Mises-Fisher density, a bump on the sphere, fixed or learned.
 
     .. math:: p(z) \propto \exp(\kappa m^T z), \quad \|z\| = 1
 
@@ -85,7 +85,7 @@ class VonMisesFisher(nn.Module):
         self.log_concentration = kind(torch.full_like(loc[0], concentration).log())
 
     def forward(self) -> Tensor:
-        """Sample z, ``[d]``."""
+        """Sample z, ``[d]``, and return it."""
         loc = normalize(self.direction, dim=0)
         z = distributions.VonMisesFisher(loc, self.log_concentration.exp())
         return pyro.sample(self.name, z)

@@ -18,7 +18,7 @@ from pyro.infer.autoguide.gaussian import AutoGaussian
 from torch import Tensor, nn
 
 from pyro_decomp.errors import ModelError
-from pyro_decomp.programs.modules import find_modules
+from pyro_decomp.programs.program_state.modules import find_modules
 from pyro_decomp.programs.sites import data_plate
 
 WHOLE = (AutoContinuous, AutoStructured, AutoGaussian)  # one vector for the sites of all data

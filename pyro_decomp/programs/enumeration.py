@@ -2,11 +2,13 @@
 
 Those of the guide are summed over in expectations, those of the model alone are summed out of its
 density. Pyro's handler gives every such site all of its values along a batch dimension of its own,
-to the left of the plates; here is which sites, and the sums.
+to the left of the plates; here is which sites, and the sums. Labels, discrete sites that are
+observed for all of the data or some, are drawn in the prior, and summed over there too.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,8 +19,11 @@ from torch import Tensor
 
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.sites import Site, plate_dims, sample_sites
+from pyro_decomp.programs.substitute import Substitute
 
 Program = Callable[..., Any]
+
+OBSERVED, UNOBSERVED = "_observed", "_unobserved"  # what Pyro calls the two parts of an obs_mask
 
 
 @dataclass(frozen=True)
@@ -178,3 +183,37 @@ def log_marginal(
     while total.dim() > 1 and total.shape[0] == 1:
         total = total[0]
     return total
+
+
+def companion(label: str) -> str | None:
+    """The site of the same values for the data without a label, as ``obs_mask=`` makes one."""
+    return label.removesuffix(OBSERVED) + UNOBSERVED if label.endswith(OBSERVED) else None
+
+
+def unlabelled(program: Program, labels: tuple[str, ...]) -> Program:
+    """The program with labels drawn instead of observed.
+
+    A label of some of the data is drawn once for each datum, whether it is known or not.
+
+    Args:
+        program: The model.
+        labels: Its observed discrete sites that are to be drawn.
+    """
+    return partial(_unlabelled, program, labels) if labels else program
+
+
+def _unlabelled(program: Program, labels: tuple[str, ...], *args: Any, **kwargs: Any) -> Any:
+    """Run a program, its labels' draws given to what Pyro makes of an ``obs_mask=`` beside them."""
+    beside = {companion(label): label for label in labels if companion(label)}
+    beside |= {label.removesuffix(OBSERVED): label for label in beside.values()}
+
+    def drawn(site: Site) -> Tensor | None:
+        if site["name"] in labels:
+            site["value"], site["is_observed"] = None, False
+            return None
+        label = handler.sites.get(beside.get(site["name"], ""))
+        return None if label is None else label["value"]
+
+    handler = Substitute(drawn, record=labels)
+    with handler:
+        return program(*args, **kwargs)

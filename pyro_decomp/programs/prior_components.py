@@ -17,6 +17,7 @@ from pyro.distributions import (
 from torch import Tensor
 
 from pyro_decomp.distributions.densities import log_density
+from pyro_decomp.distributions.unwrapping import unmasked, unwrapped
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.enumeration import (
     Enumeration,
@@ -28,8 +29,7 @@ from pyro_decomp.programs.enumeration import (
     varies_along,
 )
 from pyro_decomp.programs.prior_program import PriorProgram
-from pyro_decomp.programs.rows import unmasked
-from pyro_decomp.programs.sites import Site, plate_dims, unwrapped
+from pyro_decomp.programs.sites import Site, plate_dims
 from pyro_decomp.programs.traces import TracePair
 
 MOST_COMPONENTS = 1000

@@ -1,7 +1,6 @@
 """The prior of a model: the program run only as far as its last latent site."""
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from itertools import product
@@ -11,14 +10,20 @@ import torch
 from jaxtyping import Float
 from pyro import poutine
 from pyro.poutine.indep_messenger import CondIndepStackFrame
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_decomp.distributions.densities import log_density
-from pyro_decomp.programs.enumeration import NOTHING, Enumeration, Factor, log_marginal
-from pyro_decomp.programs.labels import companion, unlabelled
-from pyro_decomp.programs.rows import unmasked
-from pyro_decomp.programs.sites import LastSiteReached, Site, plate_dims
+from pyro_decomp.distributions.unwrapping import unmasked
+from pyro_decomp.programs.enumeration import (
+    NOTHING,
+    Enumeration,
+    Factor,
+    companion,
+    log_marginal,
+    unlabelled,
+)
+from pyro_decomp.programs.sites import Site, plate_dims
+from pyro_decomp.programs.substitute import Substitute
 
 
 class PriorProgram:
@@ -161,43 +166,20 @@ class PriorProgram:
 
     def _record(self, program: Callable[[], Any], z: Mapping[str, Tensor]) -> dict[str, Site]:
         """The sites, and the discrete ones that are summed out, in the program's order."""
-        others = self._enumeration.model.union(self._values)
-        recorder = _UntilLast(self._axes, {**self._fixed, **z}, others)
-        with suppress(LastSiteReached), poutine.block(), recorder:
+        others, values = self._enumeration.model.union(self._values), {**self._fixed, **z}
+
+        def given(site: Site) -> Tensor | None:
+            value = values.get(site["name"])
+            if value is not None and site["name"] in others:  # a label's value is one for all data
+                return value.expand(site["fn"].shape())
+            return value
+
+        handler = Substitute(given, record=others, until=self._axes)
+        with poutine.block(), handler:
             program()
-        return recorder.sites
+        return handler.sites
 
 
 def _factor(site: Site) -> Factor:
     density = log_density(unmasked(site["fn"]), site["value"])
     return Factor(density, plate_dims(site), site["name"])
-
-
-class _UntilLast(Messenger):
-    """Gives the named sites their values, records them, and leaves the program after the last."""
-
-    def __init__(
-        self,
-        names: Iterable[str],
-        values: dict[str, Tensor],
-        others: frozenset[str] = frozenset(),
-    ) -> None:
-        super().__init__()
-        self._waiting = set(names)
-        self._others = others
-        self._values = values
-        self.sites: dict[str, Site] = {}
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if msg["name"] in self._values:
-            value = self._values[msg["name"]]
-            # The value of a label is one for all data.
-            msg["value"] = value.expand(msg["fn"].shape()) if msg["name"] in self._others else value
-            msg["done"] = True
-
-    def _pyro_post_sample(self, msg: Any) -> None:
-        if msg["name"] in self._waiting or msg["name"] in self._others:
-            self.sites[msg["name"]] = dict(msg)
-            self._waiting.discard(msg["name"])
-            if not self._waiting:
-                raise LastSiteReached

@@ -1,18 +1,68 @@
-"""Which inputs the values of tensors come from, followed through every operation of torch."""
+"""What values are computed from: sites from other sites, tensors from inputs of a program."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
+import pyro
 import torch
+from pyro import poutine
+from pyro.infer.inspect import TrackProvenance
+from pyro.ops.provenance import get_provenance
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from pyro_decomp.programs.program_state import preserving_rng_and_buffers
+from pyro_decomp.programs.sites import sample_sites
 
 # These take the shape, type and device of a tensor, and nothing of its values.
 _OF_SHAPE = {
     *("empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like"),
     *("randint_like", "new_empty", "new_empty_strided", "new_zeros", "new_ones", "new_full"),
 }
+
+
+def dependencies(
+    program: Callable[..., Any], trace: poutine.Trace, *args: Any, **kwargs: Any
+) -> dict[str, set[str]]:
+    """For each random site of a program, the others that its distribution depends on.
+
+    Direct parents, observed ones among them, seen at the values of the trace. The program is run
+    once more to find out, without a trace in random generators, buffers or what it keeps in Python;
+    one of fewer than two sites needs no run.
+
+    Args:
+        program: The program.
+        trace: A trace of it.
+        *args: What it takes.
+        **kwargs: The same, by name.
+    """
+    sites = list(sample_sites(trace))
+    names = {site["name"] for site in sites}
+    if len(names) < 2:
+        return {name: set() for name in names}
+    run = partial(program, *args, **kwargs)
+    with preserving_rng_and_buffers([program]), torch.no_grad(), pyro.validation_enabled(False):
+        with SampleProvenance():
+            # The same values again: not every family can draw while dependence is tracked.
+            tracked = poutine.trace(poutine.replay(run, trace=trace)).get_trace()
+        return {
+            site["name"]: (names & get_provenance(site["fn"].log_prob(site["value"])))
+            - {site["name"]}
+            for site in sample_sites(tracked)
+        }
+
+
+class SampleProvenance(TrackProvenance):
+    """Tells which values came from which sample sites, and leaves parameters as they are.
+
+    Pyro's own handler wraps parameters too, which then lack what Pyro's modules, its automatic
+    guides among them, ask of a parameter.
+    """
+
+    def _pyro_post_param(self, msg: Any) -> None:
+        pass
 
 
 class Provenance(TorchDispatchMode):

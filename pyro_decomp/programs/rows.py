@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from pyro.distributions import Distribution, MaskedDistribution
+from pyro.distributions import MaskedDistribution
 from pyro.distributions.torch_distribution import ExpandedDistribution
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
@@ -105,13 +105,6 @@ def site_mask(site: Site) -> tuple[bool | Tensor | None, bool]:
         event_dim += getattr(fn, "reinterpreted_batch_ndims", 0)
         fn = fn.base_dist
     return (None if mask is True else mask), False
-
-
-def unmasked(fn: Distribution) -> Distribution:
-    """A distribution without the mask of its data, which says nothing of its density elsewhere."""
-    while isinstance(fn, MaskedDistribution):
-        fn = fn.base_dist
-    return fn
 
 
 @dataclass(frozen=True)

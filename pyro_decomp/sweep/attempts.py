@@ -1,9 +1,10 @@
 """Whether attempts at a sweep keep being killed, as by a member that takes too much memory."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from pyro_decomp.training.json_files import read_json, write_json
 
 MOST_DEATHS = 2  # in a row, without a member being recorded
 
@@ -21,7 +22,7 @@ def attempt(marker: Path, num_records: int) -> Iterator[bool]:
         were killed before they recorded any.
     """
     deaths = _deaths(marker, num_records)
-    marker.write_text(json.dumps({"records": num_records, "deaths": deaths}))
+    write_json(marker, {"records": num_records, "deaths": deaths})
     try:
         yield deaths >= MOST_DEATHS
     finally:
@@ -30,9 +31,9 @@ def attempt(marker: Path, num_records: int) -> Iterator[bool]:
 
 def _deaths(marker: Path, num_records: int) -> int:
     try:
-        before = json.loads(marker.read_text())
+        before = read_json(marker)
         return int(before["deaths"]) + 1 if before["records"] == num_records else 1
     except FileNotFoundError:
         return 0
-    except (ValueError, TypeError, KeyError):  # killed while it was written
+    except (ValueError, TypeError, KeyError):  # of something else
         return 1

@@ -9,8 +9,8 @@ from typing import Any
 
 from pyro_decomp.errors import RunError
 from pyro_decomp.sweep.grid import Grid
-from pyro_decomp.sweep.naming import plain
 from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.json_files import plain, read_json
 
 NAME = "sweep.json"
 KEYS = {"values", "defaults", "seeds", "source", "source_file", "source_sha256"}
@@ -44,7 +44,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not path.exists():
         raise RunError(f"{folder}: expected the folder of a sweep with a {NAME}, found none")
     try:
-        description = json.loads(path.read_text())
+        description = read_json(path)
     except (ValueError, OSError) as error:
         raise RunError(f"{path}: expected JSON, got {error}; restore it") from error
     if not isinstance(description, dict) or not description.keys() >= KEYS:

@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from pyro_decomp.errors import RunError
+from pyro_decomp.errors import RunError, unfinished, write_whole
 from pyro_decomp.sweep.description import NAME, check_extends, described_grid, read_description
-from pyro_decomp.training.run_folder import write_atomically
+from pyro_decomp.training.json_files import write_json
 
 PICTURES = ("trade_off.png", "boxes.png", "scatter.png")
 
@@ -71,8 +71,7 @@ class SweepFolder:
                 with suppress(FileNotFoundError):
                     shutil.rmtree(folder)
         self.members_path.mkdir(parents=True, exist_ok=True)
-        content = json.dumps(description, indent=2).encode() + b"\n"
-        write_atomically(self.description_path, content)
+        write_json(self.description_path, description)
 
     def run_path(self, member: str) -> Path:
         """The run folder of a member."""
@@ -80,10 +79,10 @@ class SweepFolder:
 
     def write_tables(self, table: pa.Table) -> None:
         """Write ``table.csv`` and ``table.parquet``, each whole or not at all."""
-        write_atomically(self.csv_path, as_csv(table))
+        write_whole(self.csv_path, as_csv(table))
         buffer = io.BytesIO()
         pyarrow.parquet.write_table(table, buffer)
-        write_atomically(self.parquet_path, buffer.getvalue())
+        write_whole(self.parquet_path, buffer.getvalue())
 
 
 def as_csv(table: pa.Table) -> bytes:
@@ -101,4 +100,5 @@ def _cell(value: Any) -> Any:
 
 def _is_unfinished(path: Path) -> bool:
     """Whether a file is what a killed writer left of ``sweep.json``, or the folder made before."""
-    return path.name in (f".{NAME}.tmp", "members") and not (path.is_dir() and any(path.iterdir()))
+    is_ours = path.name in {unfinished(Path(NAME)).name, "members"}
+    return is_ours and not (path.is_dir() and any(path.iterdir()))

@@ -14,7 +14,7 @@ from pyro_decomp.sweep.ensemble.members import Member
 from pyro_decomp.sweep.naming import member_name, value_text
 from pyro_decomp.sweep.words import split_values, unquoted
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.settings import UnsupportedAnnotationError, conform
+from pyro_decomp.training.parameters import UnsupportedAnnotationError, conform
 
 MOST_MEMBERS = 100_000
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
@@ -36,19 +35,6 @@ def value_text(value: Any) -> str:
     if isinstance(value, float):
         return repr(value).removesuffix(".0")
     if isinstance(value, list | tuple):
-        text = json.dumps(plain(value), separators=(",", ":"), ensure_ascii=False)
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str)
         return quote(text, safe="[],+")
     return quote(str(value), safe="+")
-
-
-def plain(value: Any) -> Any:
-    """A value in JSON's types.
-
-    >>> plain((1, (2.5, None)))
-    [1, [2.5, None]]
-    """
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, PurePath):
-        return str(value)
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

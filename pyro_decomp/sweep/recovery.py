@@ -1,6 +1,5 @@
 """Members that were trained to the end just before a sweep was killed, and not recorded."""
 
-import json
 from collections.abc import Iterable
 
 from pyro_decomp.errors import RunError
@@ -9,6 +8,7 @@ from pyro_decomp.sweep.ensemble.members import Member
 from pyro_decomp.sweep.folder import SweepFolder
 from pyro_decomp.sweep.journal import Record
 from pyro_decomp.sweep.run_files import last_terms
+from pyro_decomp.training.json_files import read_json
 from pyro_decomp.training.run_folder import RunFolder
 
 
@@ -25,7 +25,7 @@ def recovered(folder: SweepFolder, members: Iterable[Member]) -> list[Record]:
             continue
         run = RunFolder(folder.run_path(member.name))
         try:
-            total = json.loads(run.config_path.read_text())["total_steps"]
+            total = read_json(run.config_path)["total_steps"]
             terms, step = last_terms(run.path)
             checkpoint = run.read_checkpoint() if step == total else None
         except (OSError, ValueError, KeyError, RunError):

@@ -1,6 +1,5 @@
 """One row a run: what it was given, what became of it, and what was measured."""
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pyro_decomp.errors import RunError
 from pyro_decomp.sweep.description import NAME, described_grid, read_description
 from pyro_decomp.sweep.journal import read_journal
 from pyro_decomp.sweep.run_files import defaults_in, flat, last_terms
+from pyro_decomp.training.json_files import read_json
 
 UNFINISHED = "unfinished"
 
@@ -81,11 +81,11 @@ def row_of_run(folder: Path) -> Row:
         RunError: It is no run, or cannot be read.
     """
     try:
-        config = json.loads((folder / "config.json").read_text())
+        config = read_json(folder / "config.json")
         arguments, seed = config["arguments"], int(config["seed"])
         terms, step = last_terms(folder)
         metrics_path = folder / "metrics.json"
-        measured = json.loads(metrics_path.read_text()) if metrics_path.exists() else {}
+        measured = read_json(metrics_path) if metrics_path.exists() else {}
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise RunError(f"{folder}: expected a run that can be read, got {error!r}") from error
     status = "finished" if step >= config.get("total_steps", step) else UNFINISHED

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pyro_decomp.sweep.naming import plain
+from pyro_decomp.training.json_files import plain
 
 NOT_TERMS = ("step", "epoch")
 

@@ -10,13 +10,15 @@ import torch
 from torch import nn
 
 from pyro_decomp import arguments
+from pyro_decomp.acceleration.threads import is_small, threads
+from pyro_decomp.data.batches import Batch
 from pyro_decomp.data.factors import read_splits
 from pyro_decomp.divergences.auxiliary import Auxiliary, OptimizerFactory, OwnsAuxiliaries
 from pyro_decomp.divergences.base import Divergence, WeightedSum
 from pyro_decomp.elbo import TermsELBO
+from pyro_decomp.elbo.numbers import Number, Numbers, check_distinct
 from pyro_decomp.errors import ExperimentError
 from pyro_decomp.schedules import Schedule
-from pyro_decomp.training.scheduled_numbers import Number, Numbers, check_distinct
 
 Program = Callable[..., Any]
 
@@ -115,6 +117,14 @@ class Experiment:
         return -(-size // min(self.batch_size or size, size))
 
     @property
+    def batches(self) -> tuple[Batch, ...]:
+        """Data of the shape of the first batch; then of an epoch's last, where that is smaller."""
+        data = self.data
+        size = min(self.batch_size or len(data), len(data))
+        rest = len(data) % size
+        return (data[:size], data[-rest:]) if rest else (data[:size],)
+
+    @property
     def total_steps(self) -> int:
         """Optimiser steps of the whole run."""
         return self.epochs * self.steps_per_epoch
@@ -182,6 +192,13 @@ class Experiment:
                     f"schedules: {name!r} cannot be set to {value:.6g}, as at step {step}: {error}"
                 ) from error
         number.set(before)
+
+
+@contextmanager
+def few_threads(experiment: Experiment) -> Iterator[None]:
+    """Use one thread inside, where a batch is too small for several to be faster."""
+    with threads(1 if is_small(experiment.batches[0]) else None):
+        yield
 
 
 def _auxiliaries(thing: TermsELBO | Divergence) -> Iterator[Auxiliary]:

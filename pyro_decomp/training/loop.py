@@ -25,11 +25,11 @@ from pyro_decomp.elbo import Estimate
 from pyro_decomp.elbo.nonfinite import blame_gradients, remedy
 from pyro_decomp.errors import DataError, ModelError, NonFiniteError, RunError
 from pyro_decomp.seeds import derive, random_state, set_random_state
+from pyro_decomp.training.data_support import Unseen
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run_folder import History, RunFolder
-from pyro_decomp.training.state import State
-from pyro_decomp.training.unseen_data import Unseen
+from pyro_decomp.training.state import State, step_source
 
 BATCH_STREAM, AUXILIARY_STREAM = 2, 3
 MAX_HISTORY_ROWS = 10_000
@@ -75,6 +75,7 @@ class Loop:
     ) -> None:
         self.experiment = experiment
         self.state = state
+        self._source = step_source(experiment, state)
         self.optimizer = optimizer
         self.auxiliaries = experiment.auxiliaries
         self.auxiliary_optimizers = {
@@ -89,8 +90,7 @@ class Loop:
         self._auditor: Auditor | None = None
         if isinstance(compute, GraphStep):
             self._auditor = Auditor(
-                experiment,
-                state,
+                self._source,
                 optimizer,
                 compute,
                 precision=self.execution.precision,
@@ -267,7 +267,7 @@ class Loop:
         """Run the programs from the next step on, and say so."""
         self._separate()
         self._auditor = None
-        self.compute = EagerStep(self.experiment, self.state, self.execution.precision)
+        self.compute = EagerStep(self._source, self.execution.precision)
         self.execution = self.execution.going_eager(self.step + 1, why)
         self.folder.write_execution(asdict(self.execution))
         warnings.warn(
@@ -286,7 +286,7 @@ class Loop:
         self.history = {name: column[: moment.rows] for name, column in self.history.items()}
         self._update = Update(self.optimizer)  # what the vector's kept is no longer right
         self._auditor = None
-        self.compute = EagerStep(self.experiment, self.state, self.execution.precision)
+        self.compute = EagerStep(self._source, self.execution.precision)
         why = f"{why}, which was seen after step {seen}"
         self.save()
         if lost:
@@ -337,7 +337,7 @@ class Loop:
         """
         step, estimate = self.step + 1, result.estimate
         if estimate is None:
-            programs = EagerStep(self.experiment, self.state, self.execution.precision)
+            programs = EagerStep(self._source, self.execution.precision)
             estimate, _ = programs.estimate(batch, step)
         hint = remedy(estimate, batch, step)
         hint += ", or clip_grad_norm" if "learning rate" in hint else ""

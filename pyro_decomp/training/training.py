@@ -23,7 +23,7 @@ from pyro_decomp.training.interruption import stop_requests
 from pyro_decomp.training.loop import Loop, Progress
 from pyro_decomp.training.run import Run, describe, digest, finish
 from pyro_decomp.training.run_folder import RunFolder
-from pyro_decomp.training.state import State, prepare
+from pyro_decomp.training.state import State, prepare, step_source
 
 TRAINING_STREAM = 1
 SAME = ("arguments", "seed", "source_sha256", "num_data", "total_steps", "schedules")
@@ -87,7 +87,8 @@ def train(
     config["data_blake2b"] = digest(experiment)  # of the types that the programs take
     if checkpoint is not None:
         _check_same(folder, config, "data_blake2b")
-    execution = resolve(execution, experiment, state)
+    source_of_steps = step_source(experiment, state)
+    execution = resolve(execution, source_of_steps)
     try:
         optimizer = make_optimizer(experiment.optimizer, state.parameters.values())
     except (ValueError, TypeError, RuntimeError) as error:
@@ -95,7 +96,7 @@ def train(
     state.train(True)
     with tuned(execution.threads):
         compute, execution = choose(
-            execution, experiment, state, optimizer, is_resumed=checkpoint is not None
+            execution, source_of_steps, optimizer, is_resumed=checkpoint is not None
         )
     with check.raised_as(ExperimentError):
         loop = Loop(

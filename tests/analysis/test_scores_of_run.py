@@ -18,10 +18,9 @@ from pyro_decomp.analysis.encoder_of_run import Encoder
 from pyro_decomp.analysis.scores_of_run import scores
 from pyro_decomp.data.batches import Data
 from pyro_decomp.metrics import density_mig, gaussian_total_correlation, mig, normal_scores
-from pyro_decomp.training.run import Run, finish
+from pyro_decomp.training.run import Run, finish, untrained
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.state import prepare
-from pyro_decomp.training.untrained import untrained
 from tests.training.test_untrained import trained
 
 N = 120

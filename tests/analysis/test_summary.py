@@ -23,7 +23,7 @@ from pyro_decomp import (
     TotalCorrelationELBO,
 )
 from pyro_decomp.analysis.summary import Summary, describe, summarize
-from pyro_decomp.cli.display import summary_view
+from pyro_decomp.cli.tables import summary_view
 from pyro_decomp.networks import Discriminator, MLPDecoder, MLPEncoder
 from pyro_decomp.schedules import Linear
 from pyro_decomp.training.state import prepare

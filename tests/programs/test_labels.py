@@ -13,7 +13,7 @@ from torch import Tensor
 from pyro_decomp import MMD, AggregateELBO, ExclusiveKL, InclusiveKL, TotalCorrelationELBO
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs import traces
-from pyro_decomp.programs.labels import companion, unlabelled
+from pyro_decomp.programs.enumeration import companion, unlabelled
 from pyro_decomp.programs.traces import TracePair
 from tests.conditional import LOCS, SHARES, N, U, X, normal, shares
 from tests.divergences.sites import traced

@@ -15,10 +15,10 @@ from pyro_decomp.data import Data, Stored, memory_mapped
 from pyro_decomp.data.stored import StoredArray
 from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.seeds import derive
+from pyro_decomp.training.data_support import Unseen
 from pyro_decomp.training.loop import BATCH_STREAM
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.state import prepare
-from pyro_decomp.training.unseen_data import Unseen
 from tests.training.test_data_support import D, Programs, bernoulli
 
 ROWS, LATE = 2500, 2301  # more than are looked at before the first step

@@ -11,10 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_decomp.programs.program_state.own import BUFFERS, is_iterator
-from pyro_decomp.programs.program_state.random_numbers import is_random, set_state_of, state_of
+from pyro_decomp.programs.program_state.own import (
+    BUFFERS,
+    is_iterator,
+    is_random,
+    set_state_of,
+    state_of,
+)
+from pyro_decomp.programs.program_state.reachable import PLAIN, attributes_of, named
 from pyro_decomp.programs.program_state.walk import Node
-from pyro_decomp.programs.reachable import PLAIN, attributes_of, named
 
 
 class UnkeptError(Exception):

@@ -12,13 +12,12 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import _disable_current_modes
 
-from pyro_decomp.programs.modules import find_modules, tensors_kept
-from pyro_decomp.programs.program_state.fingerprint import Fingerprint
 from pyro_decomp.programs.program_state.kept_values import UnkeptError, encoded, memory_of, put
-from pyro_decomp.programs.program_state.random_numbers import numbers_of, state_of
+from pyro_decomp.programs.program_state.modules import find_modules, tensors_kept
+from pyro_decomp.programs.program_state.own import numbers_of, state_of
+from pyro_decomp.programs.program_state.reachable import PLAIN
 from pyro_decomp.programs.program_state.snapshot import Snapshot
-from pyro_decomp.programs.program_state.walk import Node, walk
-from pyro_decomp.programs.reachable import PLAIN
+from pyro_decomp.programs.program_state.walk import Fingerprint, Node, walk
 from pyro_decomp.seeds import random_state, set_random_state
 
 T = TypeVar("T")
@@ -96,7 +95,7 @@ class ProgramState:
             return snapshot.put_back()
 
     @contextmanager
-    def undisturbed(self) -> Iterator[None]:
+    def preserving_rng_and_buffers(self) -> Iterator[None]:
         """Put everything back afterwards: this state, tensors of networks, random generators."""
         kept, generators = self.keep(), random_state()
         with tensors_kept(self._networks):
@@ -212,7 +211,7 @@ class ProgramState:
 
 
 @contextmanager
-def undisturbed(programs: Iterable[Any] = ()) -> Iterator[None]:
+def preserving_rng_and_buffers(programs: Iterable[Any] = ()) -> Iterator[None]:
     """Put back afterwards what runs of programs move, and every global random generator.
 
     Args:
@@ -220,7 +219,7 @@ def undisturbed(programs: Iterable[Any] = ()) -> Iterator[None]:
             statistics, and the plain Python state that they reach.
     """
     roots = {f"program_{index}": program for index, program in enumerate(programs)}
-    with ProgramState(find_modules(roots.values()), **roots).undisturbed():
+    with ProgramState(find_modules(roots.values()), **roots).preserving_rng_and_buffers():
         yield
 
 

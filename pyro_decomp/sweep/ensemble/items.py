@@ -11,6 +11,7 @@ from pyro_decomp.acceleration.capture import CaptureError
 from pyro_decomp.acceleration.fusion import FusionError
 from pyro_decomp.acceleration.machine import peak_memory, tuned
 from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.errors import one_line
 from pyro_decomp.sweep.ensemble.alone import train_alone
 from pyro_decomp.sweep.ensemble.in_progress import ItemFile
 from pyro_decomp.sweep.ensemble.members import Item, Member, Outcome
@@ -20,7 +21,7 @@ from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted, stop_requests
 from pyro_decomp.training.loop import CHECKPOINT_SHARE
 from pyro_decomp.training.run_folder import RunFolder
-from pyro_decomp.training.user_code import one_line, sentence
+from pyro_decomp.training.user_code import sentence
 
 Report = Callable[[int, int], None]
 

@@ -19,9 +19,9 @@ from pyro_decomp.sweep.ensemble.draws import Draws
 from pyro_decomp.sweep.ensemble.stacked import Stacked
 from pyro_decomp.sweep.ensemble.trial import Trial, own_numbers
 from pyro_decomp.sweep.ensemble.verification import Pending, Verification
+from pyro_decomp.training.data_support import Unseen
 from pyro_decomp.training.loop import BATCH_STREAM, MAX_HISTORY_ROWS, batches
 from pyro_decomp.training.run_folder import History
-from pyro_decomp.training.unseen_data import Unseen
 
 _made: dict[Hashable, dict[tuple[Any, ...], BatchedStep]] = {}  # of the last arithmetic
 
@@ -100,7 +100,7 @@ class Together:
         self._shares_data = same_data and self._experiment.steps_per_epoch == 1
         self._draws = Draws([trial.random["torch"] for trial in trials])
         self._assigned = self._for(self._first_batch()).graph.assigned  # or it is refused
-        self._for(self._alike([trial.last_batch for trial in trials]))
+        self._for(self._alike([trial.experiment.batches[-1] for trial in trials]))
 
     @property
     def total_steps(self) -> int:
@@ -162,7 +162,8 @@ class Together:
     def verify_first(self) -> None:
         """Hold all members against their programs on a first batch; nothing is trained."""
         batch = self._first_batch()
-        each = [batch] if self._shares_data else [trial.first_batch for trial in self.trials]
+        firsts = [trial.experiment.batches[0] for trial in self.trials]
+        each = [batch] if self._shares_data else firsts
         pending = self._by_programs(range(len(self.trials)), each, has_gradients=True)
         self._verify(pending, self._results(batch))
         self._draws = Draws([trial.random["torch"] for trial in self.trials])
@@ -265,7 +266,7 @@ class Together:
         slots.put(left, self._assigned)
 
     def _first_batch(self) -> Batch:
-        return self._alike([trial.first_batch for trial in self.trials])
+        return self._alike([trial.experiment.batches[0] for trial in self.trials])
 
     def _alike(self, each: Sequence[Batch]) -> Batch:
         return self._joined(each[:1] if self._shares_data else each)
@@ -297,7 +298,7 @@ class Together:
         if key not in self._ready:
             trial = self.trials[0]
             one = batch if self._shares_data else [tensor[0] for tensor in batch]
-            graph = capture(trial.experiment, trial.state, one, names)
+            graph = capture(trial.step_source, one, names)
             if self._is_joined and not all(graph.has_gradient):
                 raise FusionError("the objective does not depend on all parameters")
             if [*map(id, graph.slots.buffers)] != [*map(id, self._slots[0].buffers)]:

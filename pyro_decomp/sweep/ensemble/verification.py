@@ -10,9 +10,8 @@ from pyro_decomp.acceleration.steps.budget import Budget
 from pyro_decomp.acceleration.steps.eager import EagerStep
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.elbo.nonfinite import blame_gradients, remedy
-from pyro_decomp.errors import NonFiniteError
+from pyro_decomp.errors import NonFiniteError, one_line
 from pyro_decomp.sweep.ensemble.trial import Trial
-from pyro_decomp.training.user_code import one_line
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,7 @@ class Verification:
 
     def __init__(self, trials: Sequence[Trial]) -> None:
         self._trials = trials
-        self._audits = [
-            Audit(EagerStep(trial.experiment, trial.state), trial.state, "float32")
-            for trial in trials
-        ]
+        self._audits = [Audit(trial.step_source, "float32") for trial in trials]
         self._budget = Budget()
         self._turn = 0
 
@@ -110,7 +106,7 @@ class Verification:
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(noise)
             try:
-                estimate, _ = EagerStep(trial.experiment, trial.state).estimate(batch, step)
+                estimate, _ = EagerStep(trial.step_source).estimate(batch, step)
             except NonFiniteError as error:
                 return str(error)
         return blame_gradients({}, remedy(estimate, batch, step), step)

@@ -5,6 +5,7 @@ from pyro_decomp.acceleration.capture import StepGraph, capture
 from pyro_decomp.acceleration.capture.norms import with_norm
 from pyro_decomp.acceleration.fusion import FusionError, Program
 from pyro_decomp.elbo import BetaELBO, TermsELBO
+from pyro_decomp.training.state import step_source
 from tests.acceleration.capture.test_step_graph import OF_ONE_BATCH, ready
 from tests.acceleration.fusion.recorded import assert_same
 from tests.elbo.objectives import OBJECTIVES
@@ -21,7 +22,7 @@ REFUSED = {
 def assert_fused_as_captured(programs: Programs, elbo: TermsELBO, size: int = N) -> None:
     """Values, gradients and their norm, with parameters and data other than it was made with."""
     experiment, state, x = ready(programs, elbo, size)
-    graph = capture(experiment, state, [x])
+    graph = capture(step_source(experiment, state), [x])
     module = with_norm(graph.module, len(graph.slots.trained))
     program = Program(module, inputs(graph, x))
     with torch.no_grad():

@@ -28,7 +28,7 @@ from pyro_decomp.schedules import Constant, Linear
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run
-from pyro_decomp.training.state import prepare
+from pyro_decomp.training.state import prepare, step_source
 from tests.training.test_training import files
 from tests.training.test_training_schedules import interrupt_at
 
@@ -159,7 +159,8 @@ def chosen(experiment: Experiment, asked: Execution) -> tuple[EagerStep | GraphS
     state = prepare(experiment)
     state.train(True)
     optimizer = experiment.optimizer(state.parameters.values())
-    return choose(resolve(asked, experiment, state), experiment, state, optimizer)
+    source = step_source(experiment, state)
+    return choose(resolve(asked, source), source, optimizer)
 
 
 @pytest.mark.full
@@ -209,12 +210,12 @@ def images() -> Experiment:
 def test_convolutions_get_their_format() -> None:
     experiment = images()
     state = prepare(experiment)
-    found = resolve(Execution(), experiment, state)
+    found = resolve(Execution(), step_source(experiment, state))
     assert (found.precision, found.memory_format) == ("float32", "channels_last")
     weights = [p for p in state.parameters.values() if p.dim() == 4]
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
     plain = build()
-    found = resolve(Execution(), plain, prepare(plain))
+    found = resolve(Execution(), step_source(plain, prepare(plain)))
     assert (found.precision, found.memory_format) == ("float32", "contiguous")
 
 
@@ -326,7 +327,8 @@ def test_holding_a_step_against_the_programs_changes_nothing() -> None:
     tensors = [t for module in state.modules for t in (*module.parameters(), *module.buffers())]
     before = [tensor.clone() for tensor in tensors]
     noise = torch.get_rng_state()
-    choose(resolve(CAPTURED, experiment, state), experiment, state, optimizer)
+    source = step_source(experiment, state)
+    choose(resolve(CAPTURED, source), source, optimizer)
     assert all(map(torch.equal, before, tensors))
     assert all(parameter.grad is None for parameter in state.parameters.values())
     assert torch.equal(noise, torch.get_rng_state())

@@ -17,7 +17,7 @@ from pyro_decomp.priors import IsotropicNormal
 from pyro_decomp.schedules import Linear
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.interruption import Interrupted
-from pyro_decomp.training.state import prepare
+from pyro_decomp.training.state import prepare, step_source
 from tests.training.test_training import files
 from tests.training.test_training_schedules import interrupt_at
 
@@ -115,7 +115,8 @@ def chosen(experiment: Experiment, asked: Execution) -> tuple[EagerStep | GraphS
     state = prepare(experiment)
     state.train(True)
     optimizer = experiment.optimizer(state.parameters.values())
-    return choose(resolve(asked, experiment, state), experiment, state, optimizer)
+    source = step_source(experiment, state)
+    return choose(resolve(asked, source), source, optimizer)
 
 
 def test_long_runs_of_small_networks_are_fused() -> None:

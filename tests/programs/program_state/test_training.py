@@ -142,7 +142,7 @@ def test_a_loaded_run_is_evaluated_with_the_counter_that_it_ended_on(tmp_path: P
     set_seed(1)
     expected = run.experiment.elbo.evaluate(run.model, run.guide, run.data.x).terms["kl"]
     set_seed(1)
-    found = again.experiment.elbo.evaluate(again.model, again.guide, again.data).terms["kl"]
+    found = again.experiment.elbo.evaluate(again.model, again.guide, again.data.x).terms["kl"]
     assert torch.equal(found, expected)
     assert programs.steps == STEPS
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pyro_decomp.acceleration.capture.places import parts_of, places_of
 from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.elbo.numbers import Number
+from pyro_decomp.programs.structure import ProgramStructure
 
 
 class Guard:
@@ -171,4 +172,6 @@ def _described(
 
 def _is_cache(thing: Any) -> bool:
     """Whether it is an object in which the package keeps what it found out about programs."""
-    return type(thing).__module__.startswith("pyro_decomp.") and type(thing).__name__[0] == "_"
+    is_private = type(thing).__name__.startswith("_")
+    is_ours = type(thing).__module__.startswith("pyro_decomp.")
+    return isinstance(thing, ProgramStructure) or (is_ours and is_private)

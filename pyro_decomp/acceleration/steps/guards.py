@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from pyro_decomp.acceleration.capture.places import parts_of, places_of
 from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.elbo.numbers import Number
-from pyro_decomp.programs.structure import ProgramStructure
 
 
 class Guard:
@@ -165,13 +164,7 @@ def _described(
         )
     kind: Any = type(thing)
     attributes = getattr(thing, "__dict__", None)
-    if not isinstance(attributes, dict) or _is_cache(thing):
+    is_memory = getattr(kind, "_is_memory_of_programs", False)  # of what was found out about them
+    if not isinstance(attributes, dict) or is_memory:
         return kind
     return (kind, _described(attributes, path, containers, tensors, seen))
-
-
-def _is_cache(thing: Any) -> bool:
-    """Whether it is an object in which the package keeps what it found out about programs."""
-    is_private = type(thing).__name__.startswith("_")
-    is_ours = type(thing).__module__.startswith("pyro_decomp.")
-    return isinstance(thing, ProgramStructure) or (is_ours and is_private)

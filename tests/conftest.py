@@ -5,17 +5,13 @@ import sys
 from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, a process a core
+os.environ["MPLBACKEND"] = "Agg"
 
-import matplotlib as mpl
-import pyro
 import pytest
-import torch
 from jaxtyping import install_import_hook
 
 from tests import checking
-from tests.tiers import TIERS, tier_of, unknown_rows
-
-mpl.use("Agg")
+from tests.tiers import TIERS, idle_patterns, tier_of
 
 # Each call of these modules checks its jaxtyping annotations, which needs the hook to come first.
 CHECKED = ["pyro_decomp.aggregate_posterior", "pyro_decomp.divergences", "pyro_decomp.plots"]
@@ -36,8 +32,8 @@ def _names_a_test(config: pytest.Config) -> bool:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Each test gets the mark of its tier, and `-m TIER` leaves out those of another."""
-    if not _names_a_test(config) and (unknown := unknown_rows(items)):
-        raise pytest.UsageError(f"marks name rows that there are none of: {unknown}")
+    if not _names_a_test(config) and (idle := idle_patterns(items)):
+        raise pytest.UsageError(f"marks leave rows fast that there are none of: {sorted(idle)}")
     tiers = {item: tier_of(item) for item in items}
     for item, tier in tiers.items():
         item.add_marker(tier)
@@ -65,6 +61,9 @@ def fresh_state() -> Iterator[None]:
     The number of threads is the environment's: it can change the last bits of a sum, and tests
     compare what they train with what the command line trains in a process of its own.
     """
+    import pyro  # here: the process that only hands out the tests starts without
+    import torch
+
     pyro.clear_param_store()
     pyro.set_rng_seed(0)
     dtype = torch.get_default_dtype()

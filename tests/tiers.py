@@ -1,12 +1,13 @@
 """Which tests run when: `fast` always, `full` before a change lands, `slow` in `.ci/run`.
 
 A test is of the tier whose mark is nearest: its row's, else its own, else its file's
-(``pytestmark = pytest.mark.full``), else `fast`. A mark may leave some rows of a table fast, by the
-ids that pytest prints: ``@pytest.mark.full(but=["VAE"])``.
+(``pytestmark = pytest.mark.full``), else `fast`. A mark may leave some rows of a table fast, by
+patterns of the ids that pytest prints: ``@pytest.mark.full(but=["VAE", "beta-*"])``.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 
 import pytest
 
@@ -20,21 +21,21 @@ def tier_of(item: pytest.Item) -> str:
         for tier in reversed(TIERS):  # the rows of two tables may have a mark each: the slower's
             for mark in marks:
                 if mark.name == tier:
-                    return "fast" if _row(item) in mark.kwargs.get("but", ()) else tier
+                    but = mark.kwargs.get("but", ())
+                    return "fast" if any(_is_row(item, pattern) for pattern in but) else tier
     return "fast"
 
 
-def unknown_rows(items: Iterable[pytest.Item]) -> dict[str, set[str]]:
-    """By function, the rows that its mark leaves fast and that its table does not have."""
-    named, found = defaultdict(set), defaultdict(set)
+def idle_patterns(items: Iterable[pytest.Item]) -> set[tuple[str, str]]:
+    """Of the rows that marks leave fast: functions and patterns that no row of theirs matches."""
+    matched: dict[tuple[str, str], bool] = defaultdict(bool)
     for item in items:
-        function = item.nodeid.partition("[")[0]
-        found[function].add(_row(item))
         for tier in TIERS:
             for mark in item.iter_markers(tier):
-                named[function].update(mark.kwargs.get("but", ()))
-    return {name: rows - found[name] for name, rows in named.items() if rows - found[name]}
+                for pattern in mark.kwargs.get("but", ()):
+                    matched[item.nodeid.partition("[")[0], pattern] |= _is_row(item, pattern)
+    return {key for key, is_matched in matched.items() if not is_matched}
 
 
-def _row(item: pytest.Item) -> str:
-    return item.callspec.id if hasattr(item, "callspec") else ""
+def _is_row(item: pytest.Item, pattern: str) -> bool:
+    return hasattr(item, "callspec") and fnmatchcase(item.callspec.id, pattern)

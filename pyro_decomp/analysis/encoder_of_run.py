@@ -16,7 +16,7 @@ from pyro_decomp.analysis.latents import latents
 from pyro_decomp.data.batches import Data
 from pyro_decomp.errors import ModelError
 from pyro_decomp.metrics import normal_scores
-from pyro_decomp.programs.product_prior import concatenated, is_product, of_one_datum, rows_of
+from pyro_decomp.programs.factorization import concatenated, is_product, of_one_datum, rows_of
 from pyro_decomp.seeds import derive, seeded
 from pyro_decomp.training.run import Run
 

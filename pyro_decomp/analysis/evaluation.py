@@ -29,8 +29,7 @@ from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import derive, seeded
 from pyro_decomp.training.data_support import check_data
 from pyro_decomp.training.experiment import few_threads
-from pyro_decomp.training.run import Run
-from pyro_decomp.training.untrained import untrained
+from pyro_decomp.training.run import Run, untrained
 
 __all__ = ["MEASURES", "check_names", "encode", "evaluate", "seeded", "spread", "write_metrics"]
 
@@ -124,7 +123,7 @@ def evaluate(
     sets = {"train": (run.data, trial.factors), "test": (trial.test_data, trial.test_factors)}
     metrics = {}
     checkpoint = checkpoint_of(run)
-    with run.state.program.undisturbed(), torch.no_grad(), few_threads(trial):
+    with run.state.program.preserving_rng_and_buffers(), torch.no_grad(), few_threads(trial):
         if LOG_PX in names:
             check_affordable(run, num_importance_samples)
         before, why_not = _untrained(run) if names & set(SCORES) else (None, {})

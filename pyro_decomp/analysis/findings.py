@@ -8,15 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyro_decomp.aggregate_posterior.families import data_rows, is_factorised, marginals
+from pyro_decomp.aggregate_posterior.families import data_rows, marginals
 from pyro_decomp.analysis.decomposition_of_run import information_of_dimensions
 from pyro_decomp.analysis.encoded import encode, spread, terms_over
 from pyro_decomp.analysis.quantities import HALF_WIDTH, STANDARD_ERROR, by_itself
 from pyro_decomp.data.batches import AnyData, Data
+from pyro_decomp.distributions.closed_form_kl import analytic_kl
 from pyro_decomp.distributions.densities import why_no_density
+from pyro_decomp.distributions.unwrapping import is_factorised, unmasked
 from pyro_decomp.programs.automatic_guides import has_local_parameters
-from pyro_decomp.programs.closed_form_kl import analytic_kl
-from pyro_decomp.programs.rows import unmasked
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import seeded
 from pyro_decomp.training.experiment import few_threads
@@ -53,7 +53,12 @@ def final_terms(run: Run) -> dict[str, dict[str, Any]]:
     trial = run.experiment
     sets = {"train": trial.data, "test": trial.test_data}
     found: dict[str, dict[str, Any]] = {}
-    with run.state.program.undisturbed(), seeded(0), torch.no_grad(), few_threads(trial):
+    with (
+        run.state.program.preserving_rng_and_buffers(),
+        seeded(0),
+        torch.no_grad(),
+        few_threads(trial),
+    ):
         for name, x in sets.items():
             if x is not None:
                 found[name] = _final_terms_of(run, x)
@@ -124,7 +129,12 @@ def convergence(run: Run) -> str:
 
 def collapse(run: Run) -> str:
     """Which dimensions of the codes tell nothing about the data; empty where all do."""
-    with run.state.program.undisturbed(), seeded(0), torch.no_grad(), few_threads(run.experiment):
+    with (
+        run.state.program.preserving_rng_and_buffers(),
+        seeded(0),
+        torch.no_grad(),
+        few_threads(run.experiment),
+    ):
         data = run.experiment.data
         rows = min(CODES, max(FEWEST_CODES, _rows_in_memory(data) // 2))
         pairs = list(encode(run, _some(run, data, rows)))
@@ -196,7 +206,11 @@ def _kl_of_one(pair: TracePair) -> Iterator[tuple[str, Tensor]]:
         return  # such a prior may tell as much of the datum as the guide
     for name in pair.latents:
         q, p = (unmasked(trace.nodes[name]["fn"]) for trace in (pair.guide, pair.model))
-        if name in pair.entangled or not is_factorised(p) or why_no_density({name: q}):
+        if (
+            name in pair.depends_on_marginalized
+            or not is_factorised(p)
+            or why_no_density({name: q})
+        ):
             continue
         value = pair.guide.nodes[name]["value"]
         inner, prior = marginals(name, q), marginals(name, p)

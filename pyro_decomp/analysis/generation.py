@@ -11,7 +11,7 @@ from pyro_decomp.analysis.inference import Kind, local_latents
 from pyro_decomp.analysis.latents import latents, on_device
 from pyro_decomp.analysis.model_draws import BATCH_SIZE, Draws, ModelDraws, joined
 from pyro_decomp.data.batches import AnyData
-from pyro_decomp.programs.dependence import dependencies
+from pyro_decomp.programs.provenance import dependencies
 from pyro_decomp.programs.sites import is_latent
 from pyro_decomp.seeds import derive, seeded
 from pyro_decomp.training.run import Run

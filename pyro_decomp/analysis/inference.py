@@ -1,18 +1,18 @@
 """The latent sites of one batch, inferred by the guide, and what the model makes of them."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pyro import poutine
 from pyro.distributions import Distribution
 from pyro.infer import infer_discrete
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.enumeration import Enumeration
 from pyro_decomp.programs.sites import Site, data_plate, is_latent, missing_values, sample_sites
+from pyro_decomp.programs.substitute import Substitute
 from pyro_decomp.training.run import Run
 
 Kind = Literal["mean", "sample"]
@@ -23,7 +23,7 @@ def infer(run: Run, batch: Batch, kind: Kind) -> tuple[poutine.Trace, poutine.Tr
 
     Discrete sites of the model alone are drawn from p(c | x, z), or jointly the likeliest.
     """
-    with poutine.trace() as guide, _Centred(kind):
+    with poutine.trace() as guide, _centred(kind):
         run.guide(*batch)
     model = _replayed(run, guide.trace, batch)
     enumeration = Enumeration.of(model, guide.trace)
@@ -147,14 +147,6 @@ def _likeness(value: Tensor, x: Tensor) -> tuple[bool, bool]:
     return is_equal, value.numel() == x.numel()
 
 
-class _Centred(Messenger):
-    """Gives every latent site its mean, unless it is to be drawn."""
-
-    def __init__(self, kind: Kind) -> None:
-        super().__init__()
-        self._kind = kind
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if self._kind == "mean" and is_latent(msg):
-            msg["value"] = centre(msg)
-            msg["done"] = True
+def _centred(kind: Kind) -> Substitute:
+    """A handler that gives every latent site its mean, unless it is to be drawn."""
+    return Substitute(lambda site: centre(site) if kind == "mean" and is_latent(site) else None)

@@ -1,4 +1,7 @@
-"""The places that a dotted path leads to, such as ``prior.scale`` from a model."""
+"""The places that a dotted path leads to, such as ``prior.scale`` from a model.
+
+This module is internal.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
@@ -9,7 +12,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from pyro_decomp.divergences.base import WeightedSum
-from pyro_decomp.programs import reachable
+from pyro_decomp.programs.program_state import reachable
 
 OF_LIBRARIES = ("torch", "pyro", "pyro_decomp", "numpy", "builtins")
 

@@ -20,13 +20,11 @@ from pyro_decomp.elbo import Estimate
 from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.programs import preflight
 from pyro_decomp.programs.automatic_guides import LocalGuides
-from pyro_decomp.programs.modules import find_modules, in_mode, tensors_kept
-from pyro_decomp.programs.program_state import ProgramState, undisturbed
+from pyro_decomp.programs.program_state import ProgramState, preserving_rng_and_buffers
+from pyro_decomp.programs.program_state.modules import find_modules, in_mode, tensors_kept
 from pyro_decomp.programs.sites import SampleTrace
-from pyro_decomp.training.data_types import run_on_first
-from pyro_decomp.training.dry_run import explained
 from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.lazy_networks import give_sizes, has_lazy
+from pyro_decomp.training.first_batch import explained, give_sizes, has_lazy, run_on_first
 
 
 class UnkeptStateWarning(UserWarning):
@@ -200,7 +198,7 @@ def prepare(
     with (
         explained(experiment, modules, size),
         in_mode(modules, training=True),
-        undisturbed(),
+        preserving_rng_and_buffers(),
         tensors_kept(modules),
         poutine.trace(param_only=True) as capture,
         _own_store(store),
@@ -234,7 +232,7 @@ def _run(experiment: Experiment, modules: list[nn.Module], size: int) -> None:
                 auxiliary.loss(pair, partial(guide_codes, experiment.guide, *batch))
 
     everything = [experiment.model, experiment.guide, *modules]
-    with undisturbed(everything), _own_store(ParamStoreDict()):
+    with preserving_rng_and_buffers(everything), _own_store(ParamStoreDict()):
         run_on_first(experiment, size, programs)
 
 

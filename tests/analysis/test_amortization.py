@@ -60,6 +60,7 @@ def run() -> Run:
     return run_of(linear(), torch.randn(N, 3, generator=torch.Generator().manual_seed(2)).double())
 
 
+@pytest.mark.full
 def test_every_bound_is_its_closed_form(run: Run) -> None:
     x = run.data.x[:3]
     log_px, posterior = exact(x)
@@ -98,6 +99,7 @@ def test_a_full_gaussian_leaves_no_approximation_gap(run: Run) -> None:
     assert_estimate(found, "elbo_fitted", log_px)
 
 
+@pytest.mark.full
 def test_the_size_of_the_data_set_does_not_temper_the_posterior(run: Run) -> None:
     found = amortization_gap(run, run.data.x[:3], **QUICK)
     alone = amortization_gap(run_of(linear(3), run.data.x[:3]), run.data.x[:3], **QUICK)
@@ -106,6 +108,7 @@ def test_the_size_of_the_data_set_does_not_temper_the_posterior(run: Run) -> Non
     torch.testing.assert_close(found.elbo, alone.elbo)
 
 
+@pytest.mark.full
 def test_a_seed_fixes_all_and_leaves_the_generators_and_networks_alone(run: Run) -> None:
     before = [p.detach().clone() for p in run.state.parameters.values()]
     torch.manual_seed(5)
@@ -145,6 +148,7 @@ def test_a_positive_latent_is_fitted_by_its_logarithm() -> None:
     assert (found.draws["z"] > 0).all()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("is_in_guide", [True, False], ids=["in the guide", "in the model alone"])
 def test_a_component_is_summed_out(is_in_guide: bool) -> None:
     """x is a mixture of Gaussians, with one component for each c."""
@@ -201,6 +205,7 @@ def test_a_global_latent_has_the_guides_mean() -> None:
     assert set(found.draws) == {"z"}
 
 
+@pytest.mark.full(but=["make1-diagonal-shapes1"])
 @pytest.mark.parametrize(
     ("make", "covariance", "shapes"),
     [

@@ -57,6 +57,7 @@ def decoded(latents: dict[str, Tensor]) -> Tensor:
     return torch.cat([latents["b"], latents["u"]], -1) @ WEIGHT
 
 
+@pytest.mark.full(but=["VAE", "nested plates", "mixture", "a global latent"])
 @pytest.mark.parametrize("name", TABLE)
 def test_as_many_as_asked_with_the_data_first(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_draws, "BATCH_SIZE", 3)
@@ -158,6 +159,7 @@ def test_a_traversal_moves_a_child_by_its_slope_and_nothing_else(
         assert torch.equal(sampled.latents["u"][0], drawn["u"][0])
 
 
+@pytest.mark.full
 def test_the_noise_of_children_is_apart_from_the_base(chain: Run) -> None:
     """One seed would give the first numbers of its stream to the base and to the child again."""
     x, noise = chain.data[:1], []

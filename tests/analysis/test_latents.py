@@ -55,6 +55,7 @@ def likelihood_of(model: Callable[..., Any]) -> Programs:
     return Programs(model, guide, data())
 
 
+@pytest.mark.full(but=["VAE", "nested plates", "mixture", "spikes", "a global latent"])
 @pytest.mark.parametrize("name", TABLE)
 def test_codes_are_a_row_a_datum_whatever_the_batch(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -78,6 +79,7 @@ def test_codes_are_a_row_a_datum_whatever_the_batch(
         torch.testing.assert_close(value, found[key][:2])
 
 
+@pytest.mark.full(but=["VAE", "nested plates", "mixture"])
 @pytest.mark.parametrize("name", TABLE)
 def test_a_seed_fixes_draws_and_leaves_the_generators_alone(name: str) -> None:
     run = run_of(TABLE[name]())

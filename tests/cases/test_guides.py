@@ -68,6 +68,7 @@ def test_a_straight_through_guide_equals_pyro() -> None:
 STRAIGHT = ["trained on a divergence", "evaluated"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", rows("straight through", STRAIGHT, often=["evaluated"]))
 def test_a_straight_through_guide_has_no_density_at_other_data(name: str, tmp_path: Path) -> None:
     if name == "evaluated":

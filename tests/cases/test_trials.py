@@ -29,6 +29,7 @@ WORKING: dict[str, dict[str, Any]] = {
 OFTEN = {"mixed_columns", "float64_default", "tokens", "weights, lazy"}
 
 
+@pytest.mark.full(but=["mixed_columns"])
 @pytest.mark.parametrize("name", rows("trials", WORKING, often=OFTEN))
 def test_it_trains_and_is_evaluated(name: str, tmp_path: Path) -> None:
     run = trained(name.partition(",")[0], tmp_path / "run", **WORKING[name])

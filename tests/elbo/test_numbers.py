@@ -166,6 +166,7 @@ def globals_kept() -> Any:
     of_default.__defaults__ = (2.0,)
 
 
+@pytest.mark.full(but=["closure"])
 @pytest.mark.parametrize("kind", PRIORS)
 def test_a_run_is_the_same_by_the_programs_and_captured(kind: str, tmp_path: Path) -> None:
     name, build = PRIORS[kind]
@@ -202,6 +203,7 @@ BY_PYTHON: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.full(but=["if"])
 @pytest.mark.parametrize("kind", BY_PYTHON)
 def test_a_number_that_python_uses_makes_steps_eager(kind: str, tmp_path: Path) -> None:
     def build() -> Experiment:
@@ -218,6 +220,7 @@ def test_a_number_that_python_uses_makes_steps_eager(kind: str, tmp_path: Path) 
     assert why in execution["why"]
 
 
+@pytest.mark.full
 @pytest.mark.skipif(bool(library.why_not()), reason="no C compiler")
 def test_fused_steps_follow(tmp_path: Path) -> None:
     schedules = {"model.prior.scale": HALF, "beta": Linear(0.0, 1.0, until=0.3)}
@@ -262,6 +265,7 @@ def test_a_bare_name_is_the_objectives(name: str, tmp_path: Path) -> None:
     assert run.history[name][-1] == run.experiment.elbo.beta == 1.0
 
 
+@pytest.mark.full
 def test_within_a_divergence(tmp_path: Path) -> None:
     def made(divergence: Any, *names: str) -> Experiment:
         schedules: dict[str, Schedule] = {name: Linear(0.5, 3.0) for name in names}
@@ -286,6 +290,7 @@ def same_files(one: Run, other: Run) -> bool:
     return all((one.path / n).read_bytes() == (other.path / n).read_bytes() for n in names)
 
 
+@pytest.mark.full(but=["global-eager"])
 @pytest.mark.parametrize("how", ["eager", "captured"])
 @pytest.mark.parametrize("kind", ["attribute", "closure", "buffer", "frozen dataclass", "global"])
 def test_a_resumed_and_a_loaded_run_have_it(kind: str, how: str, tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ def test_every_objective_that_the_signature_names_is_there(names: dict[str, Any]
     assert set(get_args(names["Objective"])) == set(names["OBJECTIVES"]) == set(OBJECTIVES.split())
 
 
+@pytest.mark.full(but=["beta", "total_correlation"])
 @pytest.mark.parametrize("objective", OBJECTIVES.split())
 def test_the_weight_changes_what_is_maximised(source: ExperimentFile, objective: str) -> None:
     values = []
@@ -78,6 +79,7 @@ def test_the_first_weight_of_beta_is_the_plain_elbo(source: ExperimentFile) -> N
     assert estimate.objective.item() == estimate.elbo.item()
 
 
+@pytest.mark.full
 def test_a_short_training_finds_where_the_squares_are(
     source: ExperimentFile, tmp_path: Path
 ) -> None:
@@ -99,6 +101,7 @@ def test_the_score_of_a_factor(script: ModuleType) -> None:
     assert script.best_r_squared(-loc[:, :1], factor) == 0
 
 
+@pytest.mark.full
 def test_a_second_start_trains_only_what_is_missing(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ def test_the_arguments_reach_the_experiment() -> None:
     assert state.parameters["encoder.loc.weight"].shape == (2, 5)
 
 
+@pytest.mark.full
 def test_a_short_training_improves_every_term_it_is_about(tmp_path: Path) -> None:
     source, trial = build(epochs=80, lr=1e-2, hidden=16)
     arguments = {"epochs": 80, "lr": 1e-2, "hidden": 16}

@@ -41,6 +41,7 @@ def test_without_images_one_line_says_what_to_do(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.full
 @needs_images
 def test_it_trains_on_real_images(tmp_path: Path) -> None:
     source = ExperimentFile.read(FILE, seed=0)

@@ -40,6 +40,7 @@ def test_the_grid_is_the_corners_and_middle_of_the_figure(script: ModuleType) ->
     assert set(script.GRID) == {(a, g) for a in (0.0, 100.0, 1000.0) for g in (0.0, 0.8)}
 
 
+@pytest.mark.full
 def test_a_second_start_trains_only_what_is_missing(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +77,7 @@ class Projection(nn.Module):
         return dist.Normal(self.scale * x.flatten(-3) @ self.axes, 0.05).to_event(1)
 
 
+@pytest.mark.full
 def test_what_is_measured_of_codes_that_are_known(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

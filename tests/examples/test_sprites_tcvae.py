@@ -78,6 +78,7 @@ def test_orientations_and_places_are_distinct_and_spread(source: ExperimentFile)
     assert source.function.__globals__["grid"](size=16).image_shape == (1, 16, 16)
 
 
+@pytest.mark.full(but=["beta"])
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_a_short_training_finds_the_sprites(
     source: ExperimentFile, tmp_path: Path, objective: str
@@ -90,6 +91,7 @@ def test_a_short_training_finds_the_sprites(
     assert history["elbo"][-10:].mean() > 0.3 * nothing_known
 
 
+@pytest.mark.full
 def test_a_second_start_trains_only_what_is_missing(script: ModuleType, tmp_path: Path) -> None:
     words = ["--out", str(tmp_path), "--seeds", "2", "--epochs", "1", "--positions", "3"]
     result = CliRunner().invoke(script.app, words)

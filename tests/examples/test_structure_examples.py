@@ -74,6 +74,7 @@ def test_the_arguments_reach_the_experiment(name: str) -> None:
     assert not torch.equal(trial.data.x, trial.test_data.x)
 
 
+@pytest.mark.full(but=["axes"])
 @pytest.mark.parametrize("name", PRIORS)
 def test_a_short_training_raises_the_likelihood(name: str, tmp_path: Path) -> None:
     set_seed(0)

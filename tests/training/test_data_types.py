@@ -76,6 +76,7 @@ def test_tokens_that_look_up_an_embedding_are_int64(data: Any) -> None:
     assert trial.data.x.dtype == torch.int64
 
 
+@pytest.mark.full
 def test_tokens_are_trained_on_evaluated_and_reconstructed(tmp_path: Path) -> None:
     run = train(of_tokens(TOKENS), tmp_path / "run")
     assert reconstruct(run).shape == TOKENS.shape

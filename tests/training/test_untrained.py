@@ -5,8 +5,7 @@ import torch
 from pyro_decomp import load, train
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.run import Run
-from pyro_decomp.training.untrained import untrained
+from pyro_decomp.training.run import Run, untrained
 
 FILE = """
 import pyro, torch

@@ -153,7 +153,7 @@ def _written_by(source: StepSource, batch: Sequence[Tensor]) -> set[int]:
     """
     trained = {id(parameter) for parameter in source.parameters.values()}
     originals = {place.key: id(place.tensor) for place in places_of(source)}
-    with source.python.undisturbed(), torch.no_grad():
+    with source.python.preserving_rng_and_buffers(), torch.no_grad():
         before = [(place, place.tensor, place.tensor.clone()) for place in places_of(source)]
         versions = [tensor._version for _, tensor, _ in before]
         modes = [(f"{path}.training", part, part.training) for path, part in parts_of(source)]

@@ -15,8 +15,8 @@ from pyro_decomp.acceleration.capture.tracing import memory_of
 from pyro_decomp.acceleration.errors import CaptureError
 from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.elbo.numbers import full_name
-from pyro_decomp.programs.modules import tensors_kept
 from pyro_decomp.programs.program_state import Fingerprint
+from pyro_decomp.programs.program_state.modules import tensors_kept
 from pyro_decomp.seeds import random_state, set_random_state
 
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-10}  # the same operations, but for rounding

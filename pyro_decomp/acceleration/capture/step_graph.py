@@ -148,7 +148,7 @@ def _captured(
     refuse_moving(source)
     state = FunctionalState(source, batch, weights)
     step, inputs = _Step(source, state, precision), [*state.inputs(), *batch]
-    with source.python.undisturbed():
+    with source.python.preserving_rng_and_buffers():
         moving = tensors_that_move(source, batch)
         before = source.python.fingerprint()
         try:
@@ -167,7 +167,7 @@ def _captured(
     simplify(draw)
     simplify(module)
     if weights:
-        with source.python.undisturbed():
+        with source.python.preserving_rng_and_buffers():
             if not is_followed(
                 source, state, inputs, step=step, graph=lambda *given: module(*given, *draw())
             ):

@@ -19,7 +19,7 @@ from pyro_decomp.acceleration.steps.runners import Runner, by_compiler, by_fusio
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.elbo.numbers import Number, full_name, objective_weights
 from pyro_decomp.errors import NonFiniteError
-from pyro_decomp.programs.program_state import undisturbed
+from pyro_decomp.programs.program_state import preserving_rng_and_buffers
 
 Key = tuple[object, ...]
 MAX_GRAPHS = 24  # of one run: what Python changes more often is not worth capturing
@@ -261,7 +261,7 @@ class GraphStep:
 
     def _example(self, graph: StepGraph, batch: Sequence[Tensor]) -> list[Tensor]:
         """Inputs for a trial; no generator is moved."""
-        with undisturbed():
+        with preserving_rng_and_buffers():
             return self._inputs(graph, batch)
 
     def _inputs(self, graph: StepGraph, batch: Sequence[Tensor]) -> list[Tensor]:

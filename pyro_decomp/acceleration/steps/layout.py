@@ -89,7 +89,7 @@ def _untouched(source: StepSource) -> Iterator[None]:
     """Put back what running the programs moves, and the gradients."""
     slopes = [(p, p.grad) for p in source.parameters.values()]
     try:
-        with source.python.undisturbed():
+        with source.python.preserving_rng_and_buffers():
             yield
     finally:
         for parameter, slope in slopes:

@@ -57,6 +57,7 @@ def assert_equal(experiment: Experiment, state: State, graph: StepGraph, x: Tens
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.full(but=["BetaELBO", "TotalCorrelationELBO", "FactorELBO"])
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_is_captured_with_its_weights_as_inputs(name: str) -> None:
     row = OBJECTIVES[name]
@@ -71,6 +72,7 @@ def test_every_objective_is_captured_with_its_weights_as_inputs(name: str) -> No
     assert_equal(experiment, state, graph, x)
 
 
+@pytest.mark.full(but=["VAE", "nested plates", "two sites"])
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if name not in OF_ONE_BATCH])
 def test_every_program_is_captured_to_the_same_values_and_gradients(name: str) -> None:
     size = B if name == "VAE, full batch" else N

@@ -36,12 +36,14 @@ def inputs(graph: StepGraph, x: torch.Tensor) -> list[torch.Tensor]:
     return [*graph.slots.inputs(), x, *graph.draw()]
 
 
+@pytest.mark.full(but=["two sites"])
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if name not in OF_ONE_BATCH])
 def test_every_program_is_fused_to_the_same_values_and_gradients(name: str) -> None:
     size = B if name == "VAE, full batch" else N
     assert_fused_as_captured(PROGRAMS[name](), BetaELBO(2.0, num_particles=2), size)
 
 
+@pytest.mark.full(but=["DIPELBO II", "BetaELBO"])
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_is_fused_or_says_why_not(name: str) -> None:
     row = OBJECTIVES[name]

@@ -90,6 +90,7 @@ FOLLOWED: dict[str, Change] = {
 FOLLOWED_OFTEN = {"beta_often", "frozen", "buffer_anew"}
 
 
+@pytest.mark.full(but=["frozen-captured"])
 @pytest.mark.filterwarnings("ignore:`elbo.divergence` moved")  # which is another object
 @pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize(
@@ -120,6 +121,7 @@ def guide_replaced(experiment: Experiment, programs: Programs, step: int) -> Non
         experiment.guide = lambda x: own(2 * x)
 
 
+@pytest.mark.full(but=["guide_replaced-the guide-captured"])
 @pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize(
     ("change", "what"),

@@ -12,8 +12,8 @@ import pytest
 from pyro_decomp import BetaELBO, Experiment
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.errors import DataError
-from pyro_decomp.programs.modules import find_modules
 from pyro_decomp.programs.program_state import ProgramState
+from pyro_decomp.programs.program_state.modules import find_modules
 from tests.elbo.objectives import OBJECTIVES
 from tests.example_programs import PROGRAMS
 

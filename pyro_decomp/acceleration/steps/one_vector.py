@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from pyro_decomp.acceleration.capture.recording import record
+from pyro_decomp.acceleration.capture.tracing import traced
 
 
 class OneVector:
@@ -45,4 +45,4 @@ class OneVector:
             gradient = torch.cat([each.flatten() for each in rest[:size]])
             return [values, gradient, *rest[size:]]
 
-        return record(step, inputs)
+        return traced(step, inputs)

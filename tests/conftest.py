@@ -10,12 +10,13 @@ os.environ["MPLBACKEND"] = "Agg"
 import pytest
 from jaxtyping import install_import_hook
 
+from tests import checking
 from tests.tiers import TIERS, idle_patterns, tier_of
 
 # Each call of these modules checks its jaxtyping annotations, which needs the hook to come first.
 CHECKED = ["pyro_decomp.aggregate_posterior", "pyro_decomp.divergences", "pyro_decomp.plots"]
 assert not sys.modules.keys() & set(CHECKED), "imported before the hook: shapes go unchecked"
-install_import_hook(CHECKED, "tests.checking.checked")
+install_import_hook(CHECKED, f"{checking.__name__}.checked")
 
 
 def pytest_configure(config: pytest.Config) -> None:

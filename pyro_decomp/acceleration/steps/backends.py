@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pyro_decomp.acceleration.capture import StepGraph
 from pyro_decomp.acceleration.capture.compiled import compiled, example_inputs
-from pyro_decomp.acceleration.capture.norms import with_norm
+from pyro_decomp.acceleration.capture.step_graph import with_norm
 from pyro_decomp.acceleration.fusion import Program
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from pyro_decomp.acceleration.capture import CaptureError, StepGraph
 from pyro_decomp.acceleration.capture.compiled import compiled, example_inputs
-from pyro_decomp.acceleration.capture.recording import record
 from pyro_decomp.acceleration.capture.simplify import simplify
+from pyro_decomp.acceleration.capture.tracing import traced
 from pyro_decomp.acceleration.steps.backends import fused_program
 
 
@@ -99,7 +99,7 @@ def vectorized(
 
     try:
         with torch.no_grad():
-            module = record(step, example_inputs(inputs))
+            module = traced(step, example_inputs(inputs))
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
         raise CaptureError(f"torch.func.vmap does not allow it: {reason}") from error

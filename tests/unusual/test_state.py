@@ -23,9 +23,9 @@ pytestmark = [
     *(
         pytest.mark.filterwarnings(f"ignore::pyro_decomp.{told}")
         for told in (
-            "loop.ExecutionWarning",
-            "state.UnkeptStateWarning",
-            "capture.repeats.WrittenOnlyWarning",
+            "training.loop.ExecutionWarning",
+            "training.state.UnkeptStateWarning",
+            "acceleration.capture.repeats.WrittenOnlyWarning",
         )
     ),
 ]

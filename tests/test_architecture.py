@@ -36,6 +36,8 @@ def part_of(module: str) -> str:
 
 
 MAY_IMPORT = table()
+# The one file that reaches up: the methods of a run call functions of analysis.
+UPWARD = {"pyro_decomp.training.run_methods": "analysis"}
 NOT_ROOMS = {ROOT_MODULE: set(MAY_IMPORT) - {"cli"}, "__main__": {"cli"}}
 
 
@@ -65,10 +67,10 @@ def test_imports_are_those_of_the_table() -> None:
                 top == "pyro_decomp" and other in {part, ROOT_MODULE}
             ):
                 continue
-            if top == "pyro_decomp" and part in seen:
+            if top == "pyro_decomp" and part in seen and UPWARD.get(module) != other:
                 seen[part].add(other)
             may = NOT_ROOMS.get(part) or MAY_IMPORT.get(part, set())
-            if top != "pyro_decomp" or other not in may:
+            if top != "pyro_decomp" or (other not in may and UPWARD.get(module) != other):
                 wrong.append(f"{path.relative_to(ROOT)}:{line} imports {name}")
     assert not wrong, "not in ARCHITECTURE.md: " + "; ".join(wrong)
     idle = {part: may - seen[part] for part, may in MAY_IMPORT.items() if may - seen[part]}
@@ -101,7 +103,7 @@ def test_no_modules_import_each_other() -> None:
         module: {
             name
             for _, name in imports(ast.parse(path.read_text()), module, path)
-            if name in MODULES and name != module
+            if name in MODULES and name != module and UPWARD.get(module) != part_of(name)
         }
         for module, path in MODULES.items()
     }

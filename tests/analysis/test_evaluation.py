@@ -180,6 +180,7 @@ def test_encodings_that_are_one_tell_nothing_about_the_data(tmp_path: Path, loc:
     )
 
 
+@pytest.mark.full
 def test_encodings_in_pairs_are_shared_by_two(tmp_path: Path) -> None:
     run = build(
         tmp_path, lambda x: (100 * (x.double() * 29 / 6 + 14.5).round().div(2).floor(), 1.0)
@@ -235,6 +236,7 @@ def test_spread(size: int, limit: int) -> None:
     assert gaps.max() - gaps.min() <= 1
 
 
+@pytest.mark.full
 def test_metrics_are_written_as_json(tmp_path: Path) -> None:
     run = build(tmp_path)
     metrics = evaluate(run, num_importance_samples=2)
@@ -346,6 +348,7 @@ FAULTS: dict[str, tuple[Any, str, set[str]]] = {  # what fails, and what is lost
 }
 
 
+@pytest.mark.full(but=["the likelihood", "all scores", "draws of the prior"])
 @pytest.mark.usefixtures("very_few_samples")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_fails_is_left_out_and_all_else_stands(

@@ -52,6 +52,7 @@ def names(paths: list[Path]) -> list[str]:
     return [path.name for path in paths]
 
 
+@pytest.mark.full
 def test_images_and_latents_that_are_not_two_leave_out_the_latent_space(tmp_path: Path) -> None:
     networks = ConvEncoder32(5), ConvDecoder32(5, scale=0.1)
     run = build(tmp_path, 5, data=torch.rand(6, 1, 32, 32), networks=networks)

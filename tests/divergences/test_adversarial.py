@@ -82,6 +82,7 @@ class Exact(nn.Module):
         return (dist.Normal(LOC, SCALE).log_prob(z) - dist.Normal(0.0, 1.0).log_prob(z))[:, 0]
 
 
+@pytest.mark.full(but=["js"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_perfect_discriminator_gives_the_divergence(kind: str) -> None:
     estimates = torch.stack(

@@ -133,6 +133,7 @@ def test_gradients_are_those_of_the_densities_by_hand(case: Conditional) -> None
     torch.testing.assert_close(found, expected, **CLOSE)
 
 
+@pytest.mark.full(but=["Normal-*", "hierarchy-*"])
 @pytest.mark.parametrize("divergence", [InclusiveKL(), ExclusiveKL()], ids=["p || q", "q || p"])
 @pytest.mark.parametrize("name", [*PRODUCTS, "hierarchy"])
 def test_a_guide_that_is_the_prior_is_at_no_distance(

@@ -465,6 +465,7 @@ def test_a_number_is_the_same_alone_as_with_the_rest(tmp_path: Path) -> None:
         assert evaluate(run, num_importance_samples=5, only=[name])["train"][name] == together[name]
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("very_few_samples")
 def test_one_datum_is_measured_without_errors(tmp_path: Path) -> None:
     run = build(tmp_path, data=DATA[:1])
@@ -475,7 +476,7 @@ def test_one_datum_is_measured_without_errors(tmp_path: Path) -> None:
     write_metrics(run, metrics)
 
 
-@pytest.mark.full(but=["1"])
+@pytest.mark.full
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_few_data_are_gone_over_a_hundred_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int

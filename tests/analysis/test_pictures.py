@@ -109,6 +109,7 @@ def test_the_density_is_the_exact_mixture_over_all_data(
     assert np.exp(log_pz).sum() * cell == pytest.approx(1.0, abs=2e-3)
 
 
+@pytest.mark.full
 def test_a_grid_that_is_not_given_holds_the_codes_and_the_prior(tmp_path: Path) -> None:
     run = build(tmp_path)
     with torch.no_grad():

@@ -180,6 +180,7 @@ def test_the_objective_is_the_weighted_sum_of_what_is_logged(
     assert float(estimate.elbo) == pytest.approx(plain, rel=1e-12)
 
 
+@pytest.mark.full(but=["TotalCorrelationELBO-*", "AggregateELBO-*"])
 @each(lambda row: row.refused)
 def test_what_cannot_be_scored_is_refused_in_a_sentence(objective: Objective, name: str) -> None:
     programs = made(PROGRAMS[name])

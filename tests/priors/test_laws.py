@@ -163,6 +163,7 @@ def test_a_product_over_dimensions_is_known_as_one(row: Prior, x: Tensor) -> Non
             elbo.loss(vae.model, vae.guide, x)
 
 
+@pytest.mark.full(but=["VampPrior", "isotropic", "autoregressive flow", "enumerated mixture"])
 def test_it_is_trained_with_the_plain_elbo(row: Prior, x: Tensor) -> None:
     vae = row.vae()
     elbo = TraceEnum_ELBO if has_discrete_sites(vae.prior) else Trace_ELBO

@@ -822,7 +822,7 @@ def capturable(kind: str) -> Experiment:
     )
 
 
-@pytest.mark.full(but=["annealing"])
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ["mask", "weight", "annealing"])
 def test_a_captured_step_follows_masks_and_scales_of_its_own_batch(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

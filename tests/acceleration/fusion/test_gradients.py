@@ -110,6 +110,7 @@ def computed() -> tuple[dict[str, slice], Sequence[Tensor], Sequence[Tensor]]:
     return places, program(inputs), every(*inputs)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_values_and_gradients_are_those_of_autograd(name: str) -> None:
     places, found, wanted = computed()

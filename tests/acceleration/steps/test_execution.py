@@ -296,7 +296,7 @@ def test_parameters_without_a_gradient_are_left_alone(kind: str, how: str, tmp_p
         torch.testing.assert_close(found, parameter, rtol=1e-4, atol=1e-6, msg=name)
 
 
-@pytest.mark.full(but=["values"])
+@pytest.mark.full
 @pytest.mark.parametrize("what", ["values", "gradients"])
 def test_steps_that_come_out_otherwise_are_not_taken(
     what: str, monkeypatch: pytest.MonkeyPatch

@@ -179,6 +179,7 @@ def test_closed_forms_stay_in_the_family(family: Family) -> None:
     assert isinstance(f, AnnealedMixture if family.numeric else type(p))
 
 
+@pytest.mark.full(but=["Normal", "spike and slab", "Bernoulli", "mixture of Normals"])
 @all_families
 def test_shapes_and_support(family: Family) -> None:
     p, f = family(), annealed(family(), 2.0)

@@ -63,7 +63,7 @@ def compare_runs(
         from rich.console import Console
 
         from pyro_decomp.sweep import compare
-        from pyro_decomp.sweep.description import NAME
+        from pyro_decomp.sweep.folder import NAME
 
         console = Console(quiet=quiet)
         comparison = compare(
@@ -91,7 +91,7 @@ def comparison_tables(comparison: "Comparison", width: int) -> "list[Table]":
 
     Quantities that do not fit side by side are set below one another, each time with the arguments.
     """
-    from pyro_decomp.sweep.naming import value_text
+    from pyro_decomp.sweep.grid import value_text
 
     some = comparison.combinations
     left = {name: [value_text(one.arguments[name]) for one in some] for name in comparison.by}

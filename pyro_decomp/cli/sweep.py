@@ -131,7 +131,7 @@ def sweep_file(
 
 
 def _seeds(text: str) -> range | list[int]:
-    from pyro_decomp.sweep.words import read_seeds
+    from pyro_decomp.sweep.cli_values import read_seeds
 
     try:
         seeds = read_seeds(text)

@@ -1,4 +1,7 @@
-"""Closed forms of KL(q || p): those that torch and Pyro register, and those between Normals."""
+"""Closed forms of KL(q || p): those that torch and Pyro register, and those between Normals.
+
+This module is internal.
+"""
 
 import math
 
@@ -19,7 +22,7 @@ from pyro_decomp.distributions.unwrapping import stripped, unwrapped
 
 
 def analytic_kl(q: Distribution, p: Distribution) -> Tensor | None:
-    r"""KL(q || p), in nats, where there is a closed form of it, else None.
+    r"""Compute KL(q || p), in nats, where there is a closed form of it, else None.
 
     Beside the pairs that torch and Pyro register, a Normal of full or low-rank covariance S against
     a product of Normals over dimensions,
@@ -36,6 +39,9 @@ def analytic_kl(q: Distribution, p: Distribution) -> Tensor | None:
     Args:
         q: With any batch shape that broadcasts with that of ``p``.
         p: With the event shape of ``q``.
+
+    Returns:
+        The KL, of the batch shape of both; None without a closed form.
 
     Example:
         >>> import pyro.distributions as dist

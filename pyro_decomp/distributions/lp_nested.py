@@ -9,7 +9,7 @@ from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
 from pyro_decomp import arguments
-from pyro_decomp.distributions.power import power
+from pyro_decomp.distributions.generalized_normal import power
 
 
 class LpNested(TorchDistribution):
@@ -61,9 +61,9 @@ class LpNested(TorchDistribution):
     def __init__(
         self,
         sizes: Sequence[int],
-        inner: Float[Tensor, "*#batch groups"],
+        inner: Float[Tensor, "*#batch k"],
         outer: Float[Tensor, "*#batch"],
-        scale: Float[Tensor, "*#batch groups"],
+        scale: Float[Tensor, "*#batch k"],
         *,
         validate_args: bool | None = None,
     ) -> None:

@@ -1,4 +1,7 @@
-"""Distributions without their wrappers, and what their families say."""
+"""Distributions without their wrappers, and what their families say.
+
+This module is internal.
+"""
 
 from typing import Any
 

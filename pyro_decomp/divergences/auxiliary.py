@@ -19,7 +19,10 @@ AuxiliaryLoss = Callable[[TracePair, Callable[[], Tensor]], Tensor]
 def make_optimizer(
     factory: OptimizerFactory, parameters: Iterable[Tensor]
 ) -> torch.optim.Optimizer:
-    """The optimiser of these parameters.
+    """Make the optimiser of some parameters.
+
+    Returns:
+        The optimiser.
 
     Raises:
         ArgumentError: What the function gives is no optimiser of torch.
@@ -77,6 +80,9 @@ def guide_codes(guide: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
         guide: The guide, with its data plate.
         *args: What the guide takes, such as the batch.
         **kwargs: The same, by name.
+
+    Returns:
+        The codes, ``[B, D]``.
     """
     latents = poutine.block(guide, hide_fn=lambda site: bool(site["infer"].get("is_auxiliary")))
     with torch.no_grad():

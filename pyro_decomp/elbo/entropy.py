@@ -58,7 +58,7 @@ class EntropyRegularizedELBO(TermsELBO):
         self.entropy_methods: dict[str, str] = {}
 
     def weights(self) -> dict[str, float | Tensor]:
-        """1, -1, -1 and beta - 1, twice."""
+        """The weights of the terms: 1, -1, -1 and beta - 1, twice."""
         return {
             "log_likelihood": 1.0,
             "kl": -1.0,

@@ -1,4 +1,7 @@
-"""What made an objective infinite or not a number, and what may help."""
+"""What made an objective infinite or not a number, and what may help.
+
+This module is internal.
+"""
 
 import math
 from collections.abc import Mapping
@@ -19,7 +22,7 @@ FAR = 1e6  # times the size of the values: what fits so badly has diverged
 
 
 def blame_terms(estimate: Estimate, values: Mapping[str, float], batch: Batch, step: int) -> str:
-    """Which terms, and which sites' log densities, are not finite."""
+    """Say which terms, and which sites' log densities, are not finite."""
     terms = [n for n in estimate.terms if not math.isfinite(values[n])]
     sites = []
     with torch.no_grad():
@@ -49,7 +52,7 @@ def blame_terms(estimate: Estimate, values: Mapping[str, float], batch: Batch, s
 
 
 def blame_gradients(gradients: Mapping[str, Tensor], hint: str, step: int) -> str:
-    """Which gradients are not finite, by the names of their parameters, and what may help."""
+    """Say which gradients are not finite, by the names of their parameters, and what may help."""
     names = [name for name, gradient in gradients.items() if not bool(gradient.isfinite().all())]
     return (
         f"step {step}: the gradient of {', '.join(names) or 'the parameters'} is not finite; the "
@@ -58,7 +61,7 @@ def blame_gradients(gradients: Mapping[str, Tensor], hint: str, step: int) -> st
 
 
 def remedy(estimate: Estimate, batch: Batch, step: int) -> str:
-    """What may help where a step gives no finite number: a clause.
+    """Say in a clause what may help where a step gives no finite number.
 
     The causes are looked for in turn: a scale that has become too small for a likelihood that fits,
     as on a constant column; values that are large for a network; the programs themselves, where no
@@ -82,7 +85,7 @@ def remedy(estimate: Estimate, batch: Batch, step: int) -> str:
 
 
 def _collapsed_scale(estimate: Estimate) -> str:
-    """Which scale of an observed site is so small that no density is finite, and what to do."""
+    """Say which scale of an observed site is too small for a finite density, and what to do."""
     for site in sample_sites(estimate.pairs[-1].model):
         fn, value = unwrapped(site["fn"]), site["value"]
         loc, scale = (getattr(fn, name, None) for name in ("loc", "scale"))

@@ -1,4 +1,7 @@
-"""The places that a dotted path leads to, such as ``prior.scale`` from a model."""
+"""The places that a dotted path leads to, such as ``prior.scale`` from a model.
+
+This module is internal.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace

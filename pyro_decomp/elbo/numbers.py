@@ -1,4 +1,7 @@
-"""Numbers of a model, guide or objective by dotted names such as ``model.prior.scale``."""
+"""Numbers of a model, guide or objective by dotted names such as ``model.prior.scale``.
+
+This module is internal.
+"""
 
 import difflib
 from collections.abc import Callable, Mapping

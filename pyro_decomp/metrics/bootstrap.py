@@ -1,4 +1,4 @@
-"""Confidence intervals over data rows, by half samples drawn without replacement."""
+"""Confidence intervals over rows, by half samples drawn without replacement. Internal."""
 
 import math
 from collections.abc import Callable, Iterator

@@ -11,6 +11,7 @@ from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import Factors, as_array, as_codes, as_factors
 from pyro_decomp.metrics.bootstrap import estimate_from_halves, half_samples
 from pyro_decomp.metrics.mig import gaps
+from pyro_decomp.metrics.overlap import gaussian_parameters
 from pyro_decomp.metrics.posteriors import DistributionPosterior, GaussianPosterior, Posterior
 from pyro_decomp.metrics.score import Score
 
@@ -124,15 +125,9 @@ def density_mig(
 def _posterior(posterior: object) -> Posterior:
     if isinstance(posterior, Distribution):
         return DistributionPosterior(posterior)
-    if not isinstance(posterior, tuple | list) or len(posterior) != 2:
-        got = type(posterior).__name__
-        raise DataError(f"posterior: expected (loc, scale) or a distribution, got {got}")
-    loc, scale = posterior
-    locs = as_codes(loc, "loc")
-    scales = as_codes(scale, "scale", num_rows=len(locs))
-    if scales.shape != locs.shape:
-        raise DataError(f"scale: expected shape {locs.shape}, got {scales.shape}")
-    return GaussianPosterior(locs, scales)
+    expected = "posterior: expected (loc, scale) or a distribution"
+    loc, scale = gaussian_parameters(posterior, expected)
+    return GaussianPosterior(loc.numpy(), scale.numpy())
 
 
 def _shares(weights: object, num_rows: int) -> Float[np.ndarray, " n"]:

@@ -1,4 +1,4 @@
-"""What metrics that fit a predictor share: the rows that train it, and scikit-learn."""
+"""What metrics that fit a predictor share: rows that train it, and scikit-learn. Internal."""
 
 from importlib import import_module
 from typing import Any

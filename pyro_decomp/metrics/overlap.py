@@ -74,8 +74,15 @@ def log_ratios(
     return _of_gaussians(loc, scale, num_samples), len(loc), "Normal"
 
 
-def gaussian_parameters(encodings: Any) -> "tuple[Tensor, Tensor]":
+def gaussian_parameters(
+    encodings: Any,
+    expected: str = "encodings: expected (loc, scale), a distribution or a function of codes",
+) -> "tuple[Tensor, Tensor]":
     """Location and scale of factorised Gaussian encodings, each [n, d], in double precision.
+
+    Args:
+        encodings: A pair of arrays.
+        expected: What the message says of anything else.
 
     Raises:
         DataError: They are not a pair of matrices of one shape, finite, with positive scales.
@@ -83,16 +90,14 @@ def gaussian_parameters(encodings: Any) -> "tuple[Tensor, Tensor]":
     import torch
 
     if not isinstance(encodings, tuple | list) or len(encodings) != 2:
-        raise DataError(
-            "encodings: expected (loc, scale), a distribution or a function of codes, "
-            f"got {type(encodings).__name__}"
-        )
+        raise DataError(f"{expected}, got {type(encodings).__name__}")
     loc = as_codes(encodings[0], "loc")
     scale = as_codes(encodings[1], "scale", num_rows=len(loc))
     if loc.shape != scale.shape:
         raise DataError(f"scale: expected shape {loc.shape} as loc has, got {scale.shape}")
     if scale.min() <= 0:
-        raise DataError(f"scale: expected positive numbers, got {scale.min():g}")
+        row = int(scale.min(1).argmin())
+        raise DataError(f"scale: expected positive numbers, got {scale[row].min():g} in row {row}")
     return torch.from_numpy(loc), torch.from_numpy(scale)
 
 

@@ -1,4 +1,4 @@
-"""Densities q(z_j|n) of sampled codes under the posterior of every datum, a block at a time."""
+"""Densities of sampled codes under the posterior of every datum, in blocks. Internal."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -52,20 +52,12 @@ class GaussianPosterior(Posterior):
 
     Args:
         loc: Means.
-        scale: Standard deviations.
-
-    Raises:
-        DataError: A scale is not positive.
+        scale: Standard deviations, positive.
     """
 
     family = "Normal"
 
     def __init__(self, loc: Float[np.ndarray, "n d"], scale: Float[np.ndarray, "n d"]) -> None:
-        if not (scale > 0).all():
-            row = int(np.argmin((scale > 0).all(1)))
-            raise DataError(
-                f"scale: expected positive numbers, got {scale[row].min()} in row {row}"
-            )
         self.num_rows, self.num_dims = loc.shape
         centred = torch.from_numpy(loc - loc.mean(0)).T
         self._loc, self._scale = centred, torch.from_numpy(scale).T

@@ -1,4 +1,4 @@
-"""Separated attribute predictability."""
+"""Separated attribute predictability: how far the best code is ahead of the second."""
 
 from collections.abc import Collection
 

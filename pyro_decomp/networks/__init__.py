@@ -2,13 +2,13 @@
 
 from pyro_decomp.networks.dcgan import ConvDecoder32, ConvEncoder32
 from pyro_decomp.networks.faces_conv import FacesConvDecoder, FacesConvEncoder
-from pyro_decomp.networks.perceptrons import Discriminator, MLPDecoder, MLPEncoder, NormalMLP
-from pyro_decomp.networks.sprites import (
+from pyro_decomp.networks.for_sprites import (
     SpritesConvDecoder,
     SpritesConvEncoder,
     SpritesMLPDecoder,
     SpritesMLPEncoder,
 )
+from pyro_decomp.networks.perceptrons import Discriminator, MLPDecoder, MLPEncoder, NormalMLP
 
 __all__ = [
     "ConvDecoder32",

@@ -1,4 +1,4 @@
-"""What all networks here share: checked inputs, hidden layers, the Normal of an encoder."""
+"""What all networks here share: checked inputs, hidden layers, a Normal output. Internal."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
-from pyro_decomp.plots.latents import falling, labelled, named, nats, signed, width_of
+from pyro_decomp.plots.labels import falling, labelled, named, nats, signed, table, width_of
 from pyro_decomp.plots.style import CATEGORIES, DATA, new_figure, round_ticks, styled, thin_ticks
 
 #: More different values than these cannot be told apart in a picture.
@@ -193,7 +193,7 @@ def codes_against_factors(
             ``factor_names``, has too many values or would leave no column.
     """
     arguments.annotated(codes_against_factors, locals())
-    encoded, known = _table("codes", codes), _table("factors", factors)
+    encoded, known = table("codes", codes), table("factors", factors)
     if len(encoded) != len(known):
         raise ValueError(f"factors: expected {len(encoded)} rows as in codes, got {len(known)}")
     columns = dict(zip(named("factor_names", factor_names, known.shape[1]), known.T, strict=True))
@@ -245,12 +245,3 @@ def codes_against_factors(
         columns_of_legend = max(1, int(figure.get_figwidth() / wide))
         figure.legend(handles=handles, ncols=columns_of_legend, loc="outside upper center")
     return figure
-
-
-def _table(name: str, values: ArrayLike) -> Float[np.ndarray, "n columns"]:
-    table = np.asarray(values, dtype=np.float64)
-    if table.ndim != 2 or not table.size:
-        raise ValueError(f"{name}: expected shape (n, d) with n, d >= 1, got {table.shape}")
-    if not np.isfinite(table).all():
-        raise ValueError(f"{name}: expected finite numbers, got some that are not")
-    return table

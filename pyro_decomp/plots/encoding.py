@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
 from pyro_decomp.plots.density import draw_prior, grid_axis, label_latents, on_grid
+from pyro_decomp.plots.labels import classes_of
 from pyro_decomp.plots.style import CATEGORIES, DATA, evenly_spaced, new_figure, styled, thin_ticks
 
 Loc = Float[np.ndarray, "n 2"]
@@ -144,12 +145,7 @@ def _classes(
     """The different labels in order, and each datum's place among them."""
     if labels is None:
         return np.empty(0, dtype=np.int64), np.zeros(size, dtype=np.int64)
-    numbers = np.asarray(labels)
-    if numbers.shape != (size,) or numbers.dtype.kind not in "iub":
-        raise ValueError(
-            f"labels: expected {size} whole numbers, got {numbers.dtype} of shape {numbers.shape}"
-        )
-    classes, members = np.unique(numbers.astype(np.int64), return_inverse=True)
+    classes, members = classes_of("labels", labels, size)
     if len(classes) > len(CATEGORIES):
         raise ValueError(
             f"labels: expected at most {len(CATEGORIES)} different ones, got {len(classes)}"

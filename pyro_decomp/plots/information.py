@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
-from pyro_decomp.plots.latents import falling, named, signed, width_of
+from pyro_decomp.plots.labels import classes_of, falling, named, signed, table, width_of
 from pyro_decomp.plots.style import DATA, new_figure, round_ticks, styled, thin_ticks
 
 #: Inches across and up one cell.
@@ -163,22 +163,12 @@ def code_magnitudes(
             or names are too few or too many.
     """
     arguments.annotated(code_magnitudes, locals())
-    encoded = np.asarray(codes, dtype=np.float64)
-    if encoded.ndim != 2 or not encoded.size:
-        raise ValueError(f"codes: expected shape (n, d) with n, d >= 1, got {encoded.shape}")
-    if not np.isfinite(encoded).all():
-        raise ValueError("codes: expected finite numbers, got some that are not")
-    numbers = np.asarray(classes)
-    if numbers.shape != (len(encoded),) or numbers.dtype.kind not in "iub":
-        raise ValueError(
-            f"classes: expected {len(encoded)} whole numbers, "
-            f"got {numbers.dtype} of shape {numbers.shape}"
-        )
-    different = np.unique(numbers.astype(np.int64))
+    encoded = table("codes", codes)
+    different, members = classes_of("classes", classes, len(encoded))
     titles = named("class_names", class_names or [str(k) for k in different], len(different))
     latents = encoded.shape[1]
     labels = named("names", names or [str(i + 1) for i in range(latents)], latents)
-    means = np.stack([np.abs(encoded[numbers == k]).mean(0) for k in different])
+    means = np.stack([np.abs(encoded[members == k]).mean(0) for k in range(len(different))])
     order = falling(means.mean(0), latents, most)
 
     figure = new_figure(max(0.13 * len(order) + 1.2, 3.0), 0.55 * len(different) + 0.6)

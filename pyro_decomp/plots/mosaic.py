@@ -1,4 +1,4 @@
-"""Many small images in one: the tiles of contact sheets and traversals."""
+"""Many small images in one: contact sheets, and the tiles of other pictures."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
-from pyro_decomp.plots.latents import named, width_of
+from pyro_decomp.plots.labels import named, width_of
 from pyro_decomp.plots.style import new_figure, styled, thin_ticks
 
 Tiles = Float[np.ndarray, "rows columns h w c"]

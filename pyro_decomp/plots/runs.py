@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
-from pyro_decomp.plots.latents import named, width_of
+from pyro_decomp.plots.labels import named, width_of
 from pyro_decomp.plots.style import (
     CATEGORIES,
     INK,

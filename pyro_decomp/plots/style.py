@@ -1,4 +1,4 @@
-"""The one look that all figures share."""
+"""The one look that all figures share; internal but for what examples draw with it."""
 
 from collections.abc import Callable, Sequence
 from functools import wraps

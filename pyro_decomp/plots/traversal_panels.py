@@ -1,4 +1,4 @@
-"""A traversal, checked and in the order drawn; and its panels where data are not images."""
+"""A traversal, checked and put in order, and its panels where data are no images. Internal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from pyro_decomp.plots.latents import falling, labelled, named, nats, rounded, width_of
+from pyro_decomp.plots.labels import falling, labelled, named, nats, rounded, width_of
 from pyro_decomp.plots.mosaic import channels_last, intensities
 from pyro_decomp.plots.style import QUIET, RECONSTRUCTION, new_figure, round_ticks, thin_ticks
 

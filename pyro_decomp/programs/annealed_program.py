@@ -57,7 +57,7 @@ def anneal(program: Program, beta: Power) -> "AnnealedProgram":
 
 
 class AnnealedProgram(nn.Module):
-    """What :func:`anneal` returns.
+    """A prior program whose latent sites are annealed, as :func:`anneal` makes it.
 
     Args:
         program: The program.
@@ -82,6 +82,9 @@ class AnnealedProgram(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program with every latent site annealed.
+
+        Returns:
+            What the program returns.
 
         Raises:
             ModelError: As for :func:`anneal`.
@@ -133,6 +136,9 @@ def normalizer_parents(
         program: The program with its arguments bound.
         beta: The power.
         sites: Names of the sites; None for all latent ones.
+
+    Returns:
+        Site name to the names of these sites; none of which where log F_beta is constant.
 
     Raises:
         ModelError: A site's distribution cannot be annealed.

@@ -1,4 +1,7 @@
-"""A prior that is a product over dimensions, and the distributions of its dimensions."""
+"""A prior that is a product over dimensions, and the distributions of its dimensions.
+
+This module is internal.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,8 +17,8 @@ from pyro_decomp.programs.traces import TracePair
 def is_product(pair: TracePair) -> bool:
     """Whether the prior of a datum is the product over sites and dimensions, by construction.
 
-    Of its density given what enters of the datum (:class:`.PriorInputs`);
-    one that is summed over labels is a mixture and no product.
+    The prior is its density given what enters of the datum (:class:`.PriorInputs`); one that is
+    summed over labels is a mixture and no product.
     """
     if any(pair.prior_inputs.sites.values()):
         return False
@@ -26,7 +29,7 @@ def is_product(pair: TracePair) -> bool:
 
 
 def of_one_datum(fn: Distribution) -> Distribution | None:
-    """The distribution of each dimension of one datum, ``[d]``, of one that all data share.
+    """One datum's distribution of each dimension, ``[d]``, from one that all data share.
 
     Args:
         fn: A product over dimensions; its batch is the data, and the first one's is taken.
@@ -79,7 +82,7 @@ def _rebuilt(fns: Sequence[Any], combine: Callable[[list[Tensor]], Tensor]) -> D
 
 
 def _whole(fn: Any, name: str) -> Tensor:
-    """A parameter, of every datum and dimension."""
+    """A parameter, expanded to every datum and dimension."""
     parameter: Tensor = getattr(fn, name)
     event = parameter.shape[parameter.dim() - fn.arg_constraints[name].event_dim :]
     return parameter.expand(*fn.batch_shape, *event)

@@ -1,4 +1,7 @@
-"""Densities of every datum of a batch at any one z, as sums over pairs of data ask for them."""
+"""Densities of every datum of a batch at any one z, as sums over pairs of data ask for them.
+
+This module is internal.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence

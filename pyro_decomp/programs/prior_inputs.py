@@ -1,4 +1,7 @@
-"""What the density of each latent site in a model is computed from: other sites, and the data."""
+"""What the density of each latent site in a model is computed from: other sites, and the data.
+
+This module is internal.
+"""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -78,6 +81,9 @@ def prior_inputs(
         trace: A trace of it.
         plate: The data plate.
         sites: The latent sites of a datum, and values of these and of those that all data share.
+
+    Returns:
+        The names of what each latent site is computed from.
     """
     local, values = sites
     if not local:
@@ -126,7 +132,7 @@ def prior_inputs(
 
 @contextmanager
 def _tables_moved(modules: list[nn.Module], size: int) -> Iterator[bool]:
-    """Other numbers in all parameters with so many rows or columns; gives whether there are any."""
+    """Put other numbers into parameters with so many rows or columns; whether there are any."""
     parts = {part for module in modules for part in module.modules()}
     kept = [
         (part, name, parameter)

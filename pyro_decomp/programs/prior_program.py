@@ -77,7 +77,7 @@ class PriorProgram:
         return replace(self._of_model, model=discrete.union(at_once))
 
     def draw(self, num_samples: int | None = None) -> tuple[dict[str, Tensor], Tensor]:
-        """Samples of every site and their joint log density.
+        """Draw samples of every site, with their joint log density.
 
         Args:
             num_samples: How many, S; None for as many as the batch has data, one run of the prior.
@@ -99,13 +99,17 @@ class PriorProgram:
         return values, torch.cat([log_prob for _, log_prob in runs])[:total]
 
     def sites(self) -> tuple[dict[str, Site], CondIndepStackFrame]:
-        """Every latent site as one run of the prior has it, and the frame of the data plate."""
+        """Run the prior once: its latent sites by name, and the frame of the data plate."""
         found = self._record(self._program, {})
         frames = next(iter(found.values()))["cond_indep_stack"]
         return found, next(frame for frame in frames if frame.name == self._plate.name)
 
     def log_prob(self, z: Mapping[str, Tensor]) -> Tensor:
-        """Log p(z), ``[S]``, in nats, of S given values along the data dimension of every site."""
+        """Log p(z), ``[S]``, in nats, of S given values along the data dimension of every site.
+
+        Returns:
+            The log densities, ``[S]``.
+        """
         size, (first, axis) = self._plate.size, next(iter(self._axes.items()))
         total = z[first].shape[axis]
         if total == size:
@@ -122,6 +126,9 @@ class PriorProgram:
 
         Args:
             z: Values of every site, one a datum or, along that dimension of size 1, one for all.
+
+        Returns:
+            The log densities, ``[B]``.
         """
         in_turn = {name: values for name, values in self._values.items() if values is not None}
         joint = [
@@ -131,10 +138,13 @@ class PriorProgram:
         return joint[0] if len(joint) == 1 else torch.stack(joint).logsumexp(0)
 
     def scored(self, z: Mapping[str, Tensor]) -> dict[str, Site]:
-        """The sites at given values, discrete ones that are summed over with all of theirs.
+        """Run the prior at given values; discrete sites that are summed over have all of theirs.
 
         Args:
             z: Values of every other site, as :meth:`log_prob_of_data` takes them.
+
+        Returns:
+            The latent sites by name.
         """
         return self._record(self._enumeration.wrapped_model(self._program), z)
 

@@ -1,4 +1,7 @@
-"""What values are computed from: sites from other sites, tensors from inputs of a program."""
+"""What values are computed from: sites from other sites, tensors from inputs of a program.
+
+This module is internal.
+"""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -28,15 +31,18 @@ def dependencies(
 ) -> dict[str, set[str]]:
     """For each random site of a program, the others that its distribution depends on.
 
-    Direct parents, observed ones among them, seen at the values of the trace. The program is run
-    once more to find out, without a trace in random generators, buffers or what it keeps in Python;
-    one of fewer than two sites needs no run.
+    They are direct parents, observed ones among them, seen at the values of the trace. The program
+    is run once more to find out, without a trace in random generators, buffers or what it keeps in
+    Python; one of fewer than two sites needs no run.
 
     Args:
         program: The program.
         trace: A trace of it.
         *args: What it takes.
         **kwargs: The same, by name.
+
+    Returns:
+        Site name to the names of the sites that it depends on.
     """
     sites = list(sample_sites(trace))
     names = {site["name"] for site in sites}
@@ -66,7 +72,7 @@ class SampleProvenance(TrackProvenance):
 
 
 class Provenance(TorchDispatchMode):
-    """Follows names through all that is computed under it.
+    """A mode that follows names of tensors through all that is computed under it.
 
     Unlike Pyro's, which wraps tensors, it is seen by no program and follows no operation that takes
     only a shape. Views of one tensor share its names; numbers of Python lose theirs.
@@ -86,12 +92,12 @@ class Provenance(TorchDispatchMode):
         return self._names.get(_memory(tensor), frozenset())
 
     def set(self, tensor: Tensor, names: Iterable[str]) -> None:
-        """From now on these are a tensor's names."""
+        """Make these a tensor's names from now on."""
         self._alive.append(tensor)
         self._names[_memory(tensor)] = frozenset(names)
 
     def add(self, tensor: Tensor, names: Iterable[str]) -> None:
-        """From now on these are among a tensor's names."""
+        """Add these to a tensor's names from now on."""
         self.set(tensor, self.of(tensor).union(names))
 
     def __torch_dispatch__(

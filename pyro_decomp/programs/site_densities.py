@@ -79,6 +79,9 @@ class SiteDensities(TracedSites):
             name: The site.
             guide: Whether its density in the guide is asked for, not that in the model.
 
+        Returns:
+            The log density, in nats.
+
         Raises:
             ModelError: The site's density depends on a discrete site that is summed out.
         """
@@ -97,6 +100,9 @@ class SiteDensities(TracedSites):
         it in the guide, and both programs mask and scale it alike; else the one-sample estimate
         log q - log p, which for an auxiliary site is log q. A scalar for a site outside the data
         plate.
+
+        Returns:
+            The KL, in nats.
 
         Raises:
             ModelError: The site's prior depends on a discrete site that is summed out.
@@ -177,6 +183,9 @@ class SiteDensities(TracedSites):
         Args:
             value: ``[..., B]``, with the values of these sites along dimensions to the left; a
                 scalar is left as it is.
+
+        Returns:
+            The expectation, ``[B]``.
         """
         if self._log_weights is None or value.dim() == 0:
             return value
@@ -192,6 +201,9 @@ class SiteDensities(TracedSites):
         Args:
             value: The quantity, of the site's batch shape.
             site: The site.
+
+        Returns:
+            The expectation, ``[B]``.
         """
         return self.expectation(self._per_datum(value, site))
 

@@ -1,4 +1,7 @@
-"""The random sites of a trace, and what one of them says by itself."""
+"""The random sites of a trace, and what one of them says by itself.
+
+This module is internal.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -27,7 +30,7 @@ class SampleTrace(TraceMessenger):
     records_parameters = False
 
     def __call__(self, fn: Callable[..., Any]) -> TraceHandler:
-        """The program, run with a trace of it."""
+        """Wrap a program so that its runs are traced."""
         return _Handler(self, fn)
 
     def _pyro_sample(self, msg: Any) -> None:

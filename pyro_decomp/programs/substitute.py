@@ -1,4 +1,7 @@
-"""One handler that gives sites of a program other values, or other distributions."""
+"""One handler that gives sites of a program other values, or other distributions.
+
+This module is internal.
+"""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -11,8 +14,6 @@ from pyro_decomp.programs.sites import Site
 
 class Substitute(Messenger):
     """Gives sample sites values without observing them, as NumPyro's handler of that name does.
-
-    This class is internal.
 
     Args:
         change: ``change(site)`` is called for every sample site before it is drawn. It returns the

@@ -1,4 +1,7 @@
-"""Values that a distribution gives no density, and the sentence that names the first of them."""
+"""Values that a distribution gives no density, and the sentence that names the first of them.
+
+This module is internal.
+"""
 
 from typing import Any
 

@@ -119,6 +119,9 @@ class TracedSites:
 
         Args:
             values: One a row; a scalar is left as it is.
+
+        Returns:
+            The mean over the last dimension.
         """
         if values.dim() == 0:
             return values
@@ -201,6 +204,9 @@ class TracedSites:
 
         Rows that are masked are left out.
 
+        Returns:
+            The codes, a row for each datum that counts.
+
         Raises:
             ModelError: Some of them are discrete, and have all of their values instead of one.
         """
@@ -208,6 +214,9 @@ class TracedSites:
 
     def all_codes(self) -> Float[Tensor, "b d"]:
         """The samples of :meth:`codes`, with the rows that are masked among them.
+
+        Returns:
+            The codes, a row for each row of the batch.
 
         Raises:
             ModelError: As :meth:`codes`.

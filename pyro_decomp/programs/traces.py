@@ -102,7 +102,7 @@ class TracePair(SiteDensities):
 
     @cached_property
     def aggregate_posterior(self) -> AggregatePosterior | StructuredPosterior:
-        """q(z) over this batch.
+        """The aggregate posterior q(z) over this batch.
 
         Where latent sites depend on one another in the guide, q(z|x_j) at another datum's sample is
         not the product of the traced distributions, and the guide is asked for it anew.
@@ -125,10 +125,13 @@ class TracePair(SiteDensities):
         return self._mixture(self.guide.nodes, self.counts)
 
     def encodings(self, *args: Any) -> AggregatePosterior | StructuredPosterior:
-        """q(z) over other data: the guide run on these arguments, its global latents held fixed.
+        """The aggregate posterior over other data, by a run of the guide with global latents fixed.
 
         Args:
             *args: What the guide takes, for these data.
+
+        Returns:
+            The mixture of the encodings of these data.
 
         Raises:
             ModelError: As :attr:`aggregate_posterior`.
@@ -196,6 +199,9 @@ class TracePair(SiteDensities):
         Args:
             *args: What the model takes, for these data.
             counts: How much each of them counts; None where all count the same.
+
+        Returns:
+            The mixture; None where all data share one prior.
         """
         if not self.prior_inputs.given:
             return None
@@ -211,6 +217,9 @@ class TracePair(SiteDensities):
 
         Args:
             *args: What the model takes, for these data.
+
+        Returns:
+            The prior program of these data.
         """
         return self._prior_program(partial(self.model_program, *args))
 
@@ -219,6 +228,9 @@ class TracePair(SiteDensities):
 
         Args:
             estimator: The estimator of q(z).
+
+        Returns:
+            The two mixtures and the weights of their components.
 
         Raises:
             ModelError: As :attr:`aggregate_posterior`.
@@ -235,6 +247,9 @@ class TracePair(SiteDensities):
         That is log \sum_j w_ij p(z_i|u_j) where the prior is given something of the datum, with
         the weights of q(z_i), and the model's own marginal, over all values of the labels, where
         labels come before a latent site. Else it is the prior's density.
+
+        Returns:
+            The log densities, ``[B]``.
         """
         if reference.prior is not None:
             return reference.prior.log_prob(own.z, reference.weights)
@@ -249,6 +264,9 @@ class TracePair(SiteDensities):
         Args:
             num_samples: How many; None for as many as there are codes. Where the prior is given
                 something of the datum, it is rounded up to a multiple of these.
+
+        Returns:
+            The samples, one a row.
         """
         if num_samples is not None and not self.prior_inputs.given:
             return self._joined(self.prior.draw(num_samples)[0])

@@ -20,9 +20,10 @@ from pyro_decomp.training.data_support import check_support
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import stop_requests
-from pyro_decomp.training.loop import Loop, Progress
+from pyro_decomp.training.loop import Progress
 from pyro_decomp.training.run import Run, describe, digest, finish
 from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.single_run import SingleRun
 from pyro_decomp.training.state import State, prepare, step_source
 
 TRAINING_STREAM = 1
@@ -99,7 +100,7 @@ def train(
             execution, source_of_steps, optimizer, is_resumed=checkpoint is not None
         )
     with check.raised_as(ExperimentError):
-        loop = Loop(
+        loop = SingleRun(
             experiment,
             state,
             optimizer,
@@ -120,14 +121,14 @@ def train(
         if started is not None:
             started(state, execution)
         began, first = time.monotonic(), loop.step
-        loop.run(stop)
+        loop.run(stop, folder.path)
     if loop.step > first:
         seconds = time.monotonic() - began
         peak = peak_memory()
         folder.write_resources(
             {"steps": loop.step - first, "seconds": seconds, "peak_resident_bytes": peak}
         )
-    return finish(folder, experiment, state, loop.history, loop.step)
+    return finish(folder, experiment, state, loop.histories[0], loop.step)
 
 
 def _saved(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any] | None:

@@ -11,11 +11,9 @@ from torch import Tensor
 
 from pyro_decomp.aggregate_posterior import (
     AggregatePosterior,
-    blocks,
     diagonal_gaussian,
-    gaussian_blocks,
-    gaussian_marginals,
     gaussian_native,
+    gaussian_torch,
     log_prob_over,
     pairs,
 )
@@ -28,7 +26,7 @@ Sites = dict[str, Callable[[dict[str, Tensor]], dist.Distribution]]
 
 def set_block(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(gaussian_native, "compiled", lambda _: None)
-    for module in (gaussian_blocks, gaussian_marginals, pairs):
+    for module in (gaussian_torch, pairs):
         monkeypatch.setattr(module, "BLOCK", size)
 
 
@@ -255,7 +253,7 @@ def test_no_tensor_holds_all_pairs_of_all_dimensions(
     family: type[dist.TorchDistribution], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_block(monkeypatch, 4096)
-    monkeypatch.setattr(blocks, "_kept", threading.local())
+    monkeypatch.setattr(gaussian_torch, "_kept", threading.local())
     many, wide = 256, 8
     loc = torch.randn(many, wide).requires_grad_()
     z = {"z": torch.randn(many, wide).requires_grad_()}

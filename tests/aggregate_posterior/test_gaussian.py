@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyro_decomp.aggregate_posterior import gaussian_native, gaussian_operator, pair_weights
+from pyro_decomp.aggregate_posterior import gaussian, gaussian_native, pair_weights
 from pyro_decomp.aggregate_posterior.gaussian import log_densities
 
 K, D, M = 3, 2, 9
@@ -151,11 +151,11 @@ def test_torch_compile_sees_one_operator() -> None:
 def test_the_operators_keep_torchs_rules(split: bool) -> None:
     inputs = [x.requires_grad_() for x in members()]
     rest = (None, [-1.0, -2.0, -1.0], [0, 1] if split else [], split)
-    torch.library.opcheck(gaussian_operator.forward, (*inputs, *rest))
-    out = gaussian_operator.forward(*inputs, *rest).detach()
+    torch.library.opcheck(gaussian.forward, (*inputs, *rest))
+    out = gaussian.forward(*inputs, *rest).detach()
     for with_z in (False, True):
         given = (*(x.detach() for x in inputs), None, out, torch.randn_like(out), *rest[1:], with_z)
-        torch.library.opcheck(gaussian_operator.backward, given)
+        torch.library.opcheck(gaussian.backward, given)
 
 
 def test_a_second_derivative_is_refused() -> None:

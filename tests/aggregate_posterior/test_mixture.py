@@ -15,9 +15,8 @@ from pyro_decomp.aggregate_posterior import (
     AggregatePosterior,
     LogDensities,
     PairWeights,
-    gaussian_blocks,
-    gaussian_marginals,
     gaussian_native,
+    gaussian_torch,
     pair_weights,
     pairs,
 )
@@ -113,7 +112,7 @@ def derivatives(values: Tensor, *inputs: Tensor) -> list[Tensor]:
 def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param is not None:
         monkeypatch.setattr(gaussian_native, "compiled", lambda _: None)
-        for module in (gaussian_blocks, gaussian_marginals, pairs):
+        for module in (gaussian_torch, pairs):
             monkeypatch.setattr(module, "BLOCK", request.param)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pyro_decomp import DIPELBO, VAE, AggregateELBO, ExclusiveKL, InclusiveKL, TotalCorrelationELBO
 from pyro_decomp.aggregate_posterior import AggregatePosterior
-from pyro_decomp.aggregate_posterior.transformed import log_prob_of_pairs
+from pyro_decomp.aggregate_posterior.families import log_prob_of_pairs
 from pyro_decomp.elbo import BetaELBO, EntropyRegularizedELBO, TermsELBO
 from pyro_decomp.errors import ModelError
 from pyro_decomp.networks import MLPDecoder

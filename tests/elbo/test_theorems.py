@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from pyro_decomp.distributions.annealing import GeneralizedNormal, log_normalizer
+from pyro_decomp.distributions import GeneralizedNormal
+from pyro_decomp.distributions.annealing import log_normalizer
 from pyro_decomp.elbo.annealed import AnnealedPriorELBO
 from pyro_decomp.elbo.base import TermsELBO
 from pyro_decomp.elbo.beta import BetaELBO

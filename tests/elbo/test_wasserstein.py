@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_decomp.divergences.mmd import MMD
-from pyro_decomp.divergences.transport import SlicedWasserstein
+from pyro_decomp.divergences.wasserstein import SlicedWasserstein
 from pyro_decomp.elbo import AggregateELBO, TermsELBO
 from pyro_decomp.elbo.wasserstein import WassersteinELBO
 from tests.divergences.sites import encoded

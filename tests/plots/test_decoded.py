@@ -118,12 +118,12 @@ def test_errors(data, reconstruction, message):
         reconstructions(data, reconstruction)
 
 
-def uniform_of_samples(*shape, seed=0):
+def uniform_images(*shape, seed=0):
     return np.random.default_rng(seed).uniform(size=shape)
 
 
 def test_points_stand_beside_the_data_on_common_axes():
-    samples, data = uniform_of_samples(30, 2), 3 * uniform_of_samples(20, 2, seed=1)
+    samples, data = uniform_images(30, 2), 3 * uniform_images(20, 2, seed=1)
     figure = prior_samples(samples, data)
     for axes, points in zip(figure.axes, (samples, data), strict=True):
         np.testing.assert_array_equal(axes.collections[0].get_offsets(), points)
@@ -136,14 +136,14 @@ def test_points_stand_beside_the_data_on_common_axes():
 
 
 def test_samples_alone_and_many_are_thinned_out():
-    samples = uniform_of_samples(4000, 2)
+    samples = uniform_images(4000, 2)
     (axes,) = prior_samples(samples).axes
     np.testing.assert_array_equal(axes.collections[0].get_offsets(), samples[::2])
     assert axes.get_title() == "prior samples: 2000 of 4000"
 
 
 def test_images_are_a_square_each():
-    samples, data = uniform_of_samples(100, 1, 20, 20), uniform_of_samples(5, 1, 20, 20, seed=1)
+    samples, data = uniform_images(100, 1, 20, 20), uniform_images(5, 1, 20, 20, seed=1)
     first, second = prior_samples(samples, data).axes
     mosaic = first.images[0].get_array()
     assert mosaic.shape == (8 * 21 - 1, 8 * 21 - 1)
@@ -153,7 +153,7 @@ def test_images_are_a_square_each():
 
 
 def test_tiles_of_samples_and_data_have_one_size():
-    figure = prior_samples(uniform_of_samples(64, 20, 20), uniform_of_samples(20, 20, 20, seed=1))
+    figure = prior_samples(uniform_images(64, 20, 20), uniform_images(20, 20, 20, seed=1))
     figure.draw_without_rendering()
     pixel = [
         axes.get_window_extent().width / axes.images[0].get_array().shape[1] for axes in figure.axes
@@ -168,8 +168,8 @@ def test_the_data_set_the_scale_of_images():
     np.testing.assert_allclose(first.images[0].get_array(), np.clip(data[0] + 0.5, 0, 1))
 
 
-def test_vectors_share_one_colour_scale_of_samples():
-    samples, data = uniform_of_samples(9, 5), 3 * uniform_of_samples(4, 5, seed=1)
+def test_samples_and_data_share_one_colour_scale():
+    samples, data = uniform_images(9, 5), 3 * uniform_images(4, 5, seed=1)
     first, second, bar = prior_samples(samples, data).axes
     np.testing.assert_array_equal(first.images[0].get_array(), samples)
     np.testing.assert_array_equal(second.images[0].get_array(), data)

@@ -10,9 +10,7 @@ from matplotlib.image import imread
 
 from pyro_decomp.errors import DataError
 from pyro_decomp.sweep import compare
-from pyro_decomp.sweep.curves import along, curves
-from pyro_decomp.sweep.drawing import draw
-from pyro_decomp.sweep.figures import Curves, boxes, scatter, trade_off
+from pyro_decomp.sweep.drawing import Curves, along, boxes, curves, draw, scatter, trade_off
 from tests.sweep.grids import write_sweep
 
 NAMES = {"trade_off.png", "boxes.png", "scatter.png"}

@@ -103,7 +103,6 @@ def start(*words: str) -> subprocess.Popen[str]:
         env=os.environ | {"PAUSE": "0.2", "OMP_NUM_THREADS": "1"},
         start_new_session=True,
     )
-    # the first member is begun before there are workers
     second = Path("out/members/beta=1,epochs=60,seed=0/checkpoint.pt")
     while not (second.exists() and second.stat().st_mtime > began):
         assert process.poll() is None, process.communicate()

@@ -10,7 +10,7 @@ import torch
 from pyro_decomp.acceleration.errors import FusionError
 from pyro_decomp.acceleration.fusion.indexing import Shape
 from pyro_decomp.acceleration.fusion.values import Call, Result, Value
-from pyro_decomp.aggregate_posterior import gaussian_native, gaussian_operator
+from pyro_decomp.aggregate_posterior import gaussian, gaussian_native
 from pyro_decomp.aggregate_posterior.native.library import why_not
 
 
@@ -20,13 +20,13 @@ def called(target: Any, given: Sequence[Any], real: torch.dtype) -> Any:
     Raises:
         FusionError: Its code could not be compiled.
     """
-    if target is gaussian_operator.forward:
+    if target is gaussian.forward:
 
         def shape(num_sets: int) -> Sequence[Shape]:
             return [(num_sets, given[0].shape[1])]
 
         return _call("forward", given[:4], given[4:7], real, shape)[0]
-    if target is gaussian_operator.backward:
+    if target is gaussian.backward:
         z, loc, with_z = given[0].shape, given[1].shape, given[9]
         shapes = [z if with_z else (z[0], 0), loc, loc]
         return _call("backward", given[:6], given[6:9], real, lambda _: shapes, clear=with_z)

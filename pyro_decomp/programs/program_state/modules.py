@@ -1,4 +1,7 @@
-"""Which networks a Pyro program uses, and running one without a trace in their buffers."""
+"""Which networks a Pyro program uses, and running one without a trace in their buffers.
+
+This module is internal.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager

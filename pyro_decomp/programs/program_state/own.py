@@ -1,6 +1,8 @@
 """What a thing holds itself, without the things in it, as something that can be compared.
 
 Of a generator of random numbers that is its state, which can be written back too.
+
+This module is internal.
 """
 
 import copy
@@ -68,7 +70,7 @@ class TensorMark:
 
 
 class _Itself:
-    """An object that nothing is known of but which it is."""
+    """An object of which nothing is known but its identity."""
 
     def __init__(self, thing: Any) -> None:
         self.thing = thing

@@ -1,4 +1,7 @@
-"""What programs keep in Python between their runs: one object for all of it."""
+"""What programs keep in Python between their runs: one object for all of it.
+
+This module is internal.
+"""
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -61,7 +64,7 @@ class ProgramState:
         self._made = self.fingerprint()
 
     def fingerprint(self) -> Fingerprint:
-        """What there is now, to be compared; it takes 0.1 to 1 ms."""
+        """Take a fingerprint of what there is now, to be compared; it takes 0.1 to 1 ms."""
         with _disable_current_modes():
             return Fingerprint(self._nodes())
 
@@ -81,7 +84,7 @@ class ProgramState:
         return moved | {name: "generator" for name in numbers if numbers[name] != after[name]}
 
     def keep(self) -> Snapshot:
-        """What there is now, for :meth:`put_back`."""
+        """Keep what there is now, for :meth:`put_back`."""
         with _disable_current_modes():
             return Snapshot(self._nodes())
 
@@ -134,7 +137,7 @@ class ProgramState:
         return result
 
     def unmoved(self, program: Program) -> Program:
-        """A program that leaves all this as it was; itself if its runs move nothing."""
+        """Wrap a program so that it leaves all this as it was; itself if its runs move nothing."""
         if set(self.moving.values()) <= {"generator"}:
             return program
 
@@ -149,7 +152,7 @@ class ProgramState:
         return run
 
     def moved(self) -> dict[str, str]:
-        """What is different from when this object was made."""
+        """What differs from what there was when this object was made."""
         return self._made.difference(self.fingerprint())
 
     def values(self) -> tuple[dict[str, Any], list[str]]:

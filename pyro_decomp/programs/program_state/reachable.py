@@ -1,4 +1,7 @@
-"""What a program reaches in one step: attributes, closure variables, globals, items."""
+"""What a program reaches in one step: attributes, closure variables, globals, items.
+
+This module is internal.
+"""
 
 import dis
 import gc
@@ -97,7 +100,7 @@ def slots(thing: Any) -> Iterator[Slot]:
 
 
 def places(thing: Any) -> Iterator[Slot]:
-    """As :func:`slots`, but with parts that stand for the whole as places of their own."""
+    """The places of :func:`slots`, with parts that stand for the whole as places of their own."""
     kind = type(thing)
     if kind in PLAIN:
         return
@@ -164,7 +167,7 @@ def _of_partial(thing: "partial[Any]") -> Iterator[Slot]:
 
 
 def _of_cached(thing: Any) -> Iterator[Slot]:
-    """Of a function that remembers its results, the function and the results."""
+    """The places of a function that remembers its results: the function and the results."""
     yield part(thing.__wrapped__)
     known = {id(thing.__wrapped__), id(vars(thing))}
     found: list[Any] = []

@@ -1,4 +1,7 @@
-"""Running programs again for the terms of one step, without a counter in them noticing."""
+"""Running programs again for the terms of one step, without a counter in them noticing.
+
+This module is internal.
+"""
 
 from collections.abc import Callable
 from functools import wraps

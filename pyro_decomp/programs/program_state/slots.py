@@ -1,4 +1,7 @@
-"""Places in which objects keep things, and how these are read, written and emptied."""
+"""Places in which objects keep things, and how these are read, written and emptied.
+
+This module is internal.
+"""
 
 import operator
 from collections.abc import Callable
@@ -12,7 +15,7 @@ MANY = 10_000  # of a longer container the ends are looked at
 
 
 class ByType(dict[type, T]):
-    """What is found out of a type once."""
+    """A table of what is found out once about each type."""
 
     def __init__(self, find: Callable[[type], T]) -> None:
         super().__init__()
@@ -52,13 +55,13 @@ class Slot(NamedTuple):
     access: Access
 
     def get(self) -> Any:
-        """What is kept there now."""
+        """Read what is kept in this place now."""
         read = self.access.read
         return self.value if read is None else read(self.owner, self.key)
 
     @property
     def set(self) -> Callable[[Any], None] | None:
-        """Keep something else there; None where the place cannot be written to."""
+        """A function that keeps something else in this place; None where that cannot be done."""
         write = self.access.write
         return None if write is None else partial(write, self.owner, self.key)
 

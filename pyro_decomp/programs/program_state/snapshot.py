@@ -1,4 +1,7 @@
-"""What programs keep at one moment, so that it can be put back."""
+"""What programs keep at one moment, so that it can be put back.
+
+This module is internal.
+"""
 
 import copy
 import itertools
@@ -79,7 +82,7 @@ class Snapshot:
         return list(dict.fromkeys(path for path, restore in self._restores if not restore()))
 
     def put_back_at(self, paths: Collection[str], nodes: Iterable[Node]) -> list[str]:
-        """Put back what is at some paths alone; see :meth:`put_back`.
+        """Put back what is at some paths alone, as :meth:`put_back` does with all.
 
         Args:
             paths: Which; what is inside of them is put back too.
@@ -115,7 +118,7 @@ class Snapshot:
 
 
 def _restores(thing: Any) -> Iterable[Restore]:
-    """How what a thing holds itself is put back."""
+    """The functions that put back what a thing holds itself."""
     if isinstance(thing, Tensor):
         yield _tensor(thing)
     elif isinstance(thing, np.ndarray):
@@ -209,7 +212,7 @@ def _refill_names(variables: dict[str, Any], kept: dict[str, Any]) -> bool:
 
 
 def _base(thing: dict[Any, Any]) -> type[dict[Any, Any]]:
-    """Whose methods change a dictionary, whatever its own class makes of them."""
+    """The class whose methods change a dictionary, whatever its own class makes of them."""
     return OrderedDict if isinstance(thing, OrderedDict) else dict
 
 
@@ -280,7 +283,7 @@ def _set_back_network(
     kept: dict[str, Any],
     hooks: Iterable[tuple[Any, dict[Any, Any]]],
 ) -> bool:
-    """What torch itself keeps in a network stays, and one that was built since stays as it is."""
+    """Put back what a program keeps in a network; one that was built since stays as it is."""
     if _made_of(network) != made_of:
         return True
     for registered, before in hooks:
@@ -318,13 +321,13 @@ def _tensor(tensor: Tensor) -> Restore:
 
 
 def _unchanged(thing: Any) -> Restore:
-    """Puts nothing back; whether the thing holds what it held."""
+    """A function that puts nothing back, and tells whether the thing holds what it held."""
     before = own(thing)
     return lambda: bool(own(thing) == before)
 
 
 def _iterator(places: list[Node]) -> Restore:
-    """An iterator goes back, or another that stands where it stood takes its places."""
+    """A function that sets an iterator back, or puts a copy that stands where it stood there."""
     thing = places[0].thing
     before = own(thing)
     try:
@@ -353,7 +356,7 @@ def _iterator(places: list[Node]) -> Restore:
 
 
 def _copy_of(iterator: Any) -> Any:
-    """Another that stands where it stands.
+    """A copy of an iterator that stands where it stands.
 
     Raises:
         TypeError: It goes through something that cannot be copied.

@@ -1,4 +1,7 @@
-"""Everything that programs reach, each thing once, by its dotted path; and what is there."""
+"""Everything that programs reach, each thing once, by its dotted path; and what is there.
+
+This module is internal.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -99,7 +102,7 @@ def around(path: str) -> Iterator[str]:
 
 
 class Fingerprint:
-    """What programs keep, by dotted path.
+    """What programs keep at one moment, by dotted path, to be compared with another.
 
     Args:
         nodes: Everything that they reach.

@@ -1,6 +1,6 @@
 """Members of a batch, held against their own programs."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -52,15 +52,14 @@ class Verification:
         """Count the time of the run from now on."""
         self._budget.begin()
 
-    def due(self, step: int, total: int, without: Collection[int]) -> list[int]:
+    def due(self, step: int, total: int, members: Sequence[int]) -> Sequence[int]:
         """The members that are audited at a step.
 
         Args:
             step: The number of the step.
             total: That of the last.
-            without: Members that are trained no longer.
+            members: Those that are still trained.
         """
-        members = [index for index in range(len(self._trials)) if index not in without]
         if step == total or not members:
             return members
         if not self._budget.allows(step):

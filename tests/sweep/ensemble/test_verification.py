@@ -14,7 +14,7 @@ from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.sweep.ensemble import Item, Member, plan, train_item
 from pyro_decomp.sweep.ensemble.batched_step import Results
-from pyro_decomp.sweep.ensemble.together import Together
+from pyro_decomp.sweep.ensemble.together import BatchedRuns
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import Run, load
 from tests.sweep.ensemble.stateful import FILE
@@ -164,9 +164,9 @@ def test_a_plan_tells_of_constants_that_differ_by_seed(source: ExperimentFile) -
 
 def spoilt(monkeypatch: pytest.MonkeyPatch, member: int, step: int, what: str) -> None:
     """Let a batch compute something wrong for one member at one step."""
-    computed = Together._results
+    computed = BatchedRuns._results
 
-    def results(self: Together, batch: Any) -> Results:
+    def results(self: BatchedRuns, batch: Any) -> Results:
         found = computed(self, batch)
         if self.step + 1 == step and len(self.trials) > member:
             wrong = getattr(found, what)
@@ -174,7 +174,7 @@ def spoilt(monkeypatch: pytest.MonkeyPatch, member: int, step: int, what: str) -
             wrong[member].mul_(1 + 1e-6)
         return found
 
-    monkeypatch.setattr(Together, "_results", results)
+    monkeypatch.setattr(BatchedRuns, "_results", results)
 
 
 @pytest.mark.full

@@ -1,4 +1,7 @@
-"""Distributions that a plate has expanded, put back to one entry for each that differs."""
+"""Distributions that a plate has expanded, put back to one entry for each that differs.
+
+This module is internal.
+"""
 
 import torch
 from pyro.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal

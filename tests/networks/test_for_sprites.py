@@ -44,7 +44,7 @@ def test_a_size_that_four_strides_do_not_divide_is_named(make: type[nn.Module], 
         make(10, size=size)
 
 
-def test_the_encoder_is_its_description_of_sprites_mlp() -> None:
+def test_the_perceptron_that_encodes_is_its_description() -> None:
     network = SpritesMLPEncoder(3, size=4, hidden=(6, 5)).double()
     first, a, second, b, loc, c, scale, d = network.parameters()
     x = torch.rand(7, 1, 4, 4, dtype=torch.float64)
@@ -54,7 +54,7 @@ def test_the_encoder_is_its_description_of_sprites_mlp() -> None:
     torch.testing.assert_close(output.scale, softplus(h @ scale.T + d) + 1e-6)
 
 
-def test_the_decoder_is_its_description_of_sprites_mlp() -> None:
+def test_the_perceptron_that_decodes_is_its_description() -> None:
     network = SpritesMLPDecoder(3, size=4, hidden=(6, 5)).double()
     first, a, second, b, last, c = network.parameters()
     z = torch.randn(7, 3, dtype=torch.float64)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyro_decomp.divergences import pairs
-from pyro_decomp.divergences.transport import (
+from pyro_decomp.divergences.wasserstein import (
     EnergyDistance,
     SlicedWasserstein,
     energy_distance,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from pyro_decomp.distributions.annealing import GeneralizedNormal
+from pyro_decomp.distributions import GeneralizedNormal
 from tests.statistics import FAILURE_RATE
 
 LOC, SCALE = torch.tensor([0.3, -1.0]).double(), torch.tensor([0.7, 1.2]).double()

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from pyro_decomp.acceleration.capture.recording import record
-from pyro_decomp.divergences import grid, lines
+from pyro_decomp.divergences import nufft, one_dimensional
 from pyro_decomp.divergences.kernels import RBF, InverseMultiquadratic, Kernel
 from pyro_decomp.divergences.mmd import dimensionwise_mmd
 
@@ -21,8 +21,8 @@ Step = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 
 @pytest.fixture(params=["grid", "pairs"], autouse=True)
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grid, "MOST_NODES", 2**20 if request.param == "grid" else 0)
-    monkeypatch.setattr(grid, "PAIRS_PER_NODE", 0.01)
+    monkeypatch.setattr(nufft, "MOST_NODES", 2**20 if request.param == "grid" else 0)
+    monkeypatch.setattr(nufft, "PAIRS_PER_NODE", 0.01)
 
 
 def samples(*lead: int) -> tuple[Tensor, Tensor]:
@@ -111,14 +111,14 @@ def test_a_function_of_the_users_own_is_captured_as_pairs() -> None:
 
 
 def test_equal_kernels_share_a_handle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "_KERNELS", [])
+    monkeypatch.setattr(one_dimensional, "_KERNELS", [])
     for _ in range(3):
         captured(steps(InverseMultiquadratic([0.5, 3.5])), *samples())
         captured(steps(RBF(0.1)), *samples())
-    first, second = lines._KERNELS
+    first, second = one_dimensional._KERNELS
     assert (first, second) == (InverseMultiquadratic([0.5, 3.5]), RBF(0.1))
-    assert lines._handle(RBF(0.1)) == 1
-    assert lines._handle(RBF(0.2)) == 2
+    assert one_dimensional._handle(RBF(0.1)) == 1
+    assert one_dimensional._handle(RBF(0.2)) == 2
 
 
 def test_a_kernel_outlives_its_owner() -> None:
@@ -136,4 +136,4 @@ def test_a_kernel_outlives_its_owner() -> None:
 @pytest.mark.parametrize("wants", [(True, False), (True, True)])
 def test_the_operator_keeps_torchs_rules(wants: tuple[bool, bool]) -> None:
     x, y = (z.T.contiguous().requires_grad_(want) for z, want in zip(samples(), wants, strict=True))
-    torch.library.opcheck(lines._op, (x, y, lines._handle(RBF(0.5)), *wants))
+    torch.library.opcheck(one_dimensional._op, (x, y, one_dimensional._handle(RBF(0.5)), *wants))

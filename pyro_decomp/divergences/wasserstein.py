@@ -16,8 +16,8 @@ from pyro_decomp.programs.traces import TracePair
 
 
 def line_wasserstein(
-    x: Float[Tensor, "*d b"], y: Float[Tensor, "*d s"], p: int | float = 2
-) -> Float[Tensor, "*d"]:
+    x: Float[Tensor, "*k b"], y: Float[Tensor, "*k s"], p: int | float = 2
+) -> Float[Tensor, "*k"]:
     r"""The p-th power of the p-Wasserstein distance between samples on a line.
 
     .. math:: W_p^p = \int_0^1 |F_x^{-1}(u) - F_y^{-1}(u)|^p du
@@ -29,6 +29,9 @@ def line_wasserstein(
         x: Points, B to a line.
         y: Points, S to a line.
         p: Power of the distance, at least 1.
+
+    Returns:
+        The distance to the power p of each line, in the unit of x to the power p.
     """
     x, y = x.sort(-1).values, y.sort(-1).values
     b, s = x.shape[-1], y.shape[-1]
@@ -56,6 +59,9 @@ def sliced_wasserstein(
         y: Draws of the prior, one a row; as many as you like.
         directions: Unit vectors theta_k, one a row.
         p: Power of the distance, at least 1.
+
+    Returns:
+        The mean distance to the power p, a scalar in the unit of x to the power p.
     """
     arguments.instance(Tensor, "a tensor", x=x, y=y, directions=directions)
     arguments.number("[1, inf)", p=p)
@@ -83,6 +89,9 @@ def energy_distance(
         y: Draws of the prior, likewise; as many as you like.
         weights: How much each row of x and of y counts; None where all count the same.
         is_paired: As for :func:`mmd`.
+
+    Returns:
+        The estimate, a scalar in the unit of x.
 
     Raises:
         ValueError: As :func:`mmd`.
@@ -128,6 +137,9 @@ class SlicedWasserstein(Divergence):
     def __call__(self, traces: TracePair) -> Tensor:
         """Estimate the distance to the power p, in the unit of z to the power p.
 
+        Returns:
+            The estimate, a scalar with gradients.
+
         Raises:
             ModelError: No latent site is inside the data plate; the batch has one datum alone; the
                 prior is learned but its sampler passes no gradients.
@@ -162,6 +174,9 @@ class EnergyDistance(Divergence):
 
     def __call__(self, traces: TracePair) -> Tensor:
         """Estimate the distance, in the unit of z.
+
+        Returns:
+            The estimate, a scalar with gradients.
 
         Raises:
             ModelError: No latent site is inside the data plate; the batch has one datum alone; the

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.distributions.utils import broadcast_all
 
 from pyro_decomp import arguments
-from pyro_decomp.distributions.power import power
 
 
 class GeneralizedNormal(TorchDistribution):
@@ -56,7 +55,7 @@ class GeneralizedNormal(TorchDistribution):
         super().__init__(self.loc.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "GeneralizedNormal":
-        """The same with more batch dimensions."""
+        """Give the distribution more batch dimensions."""
         new = self._get_checked_instance(GeneralizedNormal, _instance)
         for name in self.arg_constraints:
             setattr(new, name, getattr(self, name).expand(batch_shape))
@@ -76,18 +75,18 @@ class GeneralizedNormal(TorchDistribution):
 
     @property
     def variance(self) -> Tensor:
-        """a^2 Gamma(3/r) / Gamma(1/r)."""
+        """The variance a^2 Gamma(3/r) / Gamma(1/r)."""
         return self.scale.square() * ((3 / self.power).lgamma() - (1 / self.power).lgamma()).exp()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density of the batch shape, in nats."""
+        """The log density in nats, of the batch shape."""
         if self._validate_args:
             self._validate_sample(value)
         distance = ((value - self.loc) / self.scale).abs()
         return -power(distance, self.power) - self._log_volume()
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Samples with gradients: abs(z - m) / a is the r-th root of a Gamma(1/r) variable."""
+        """Draw samples with gradients: abs(z - m) / a is the r-th root of a Gamma(1/r) variable."""
         shape = self._extended_shape(torch.Size(sample_shape))
         concentration = (1 / self.power).expand(shape)
         radius = torch._standard_gamma(concentration) ** concentration
@@ -95,14 +94,32 @@ class GeneralizedNormal(TorchDistribution):
         return self.loc + self.scale * sign * radius
 
     def cdf(self, value: Tensor) -> Tensor:
-        """P(z <= value); no gradient with respect to r."""
+        """The probability of z <= value, without a gradient with respect to r."""
         distance = (value - self.loc) / self.scale
         half = torch.special.gammainc(1 / self.power, distance.abs() ** self.power) / 2
         return 0.5 + distance.sign() * half
 
     def entropy(self) -> Tensor:
-        """1 / r + log(2 a Gamma(1/r) / r), in nats."""
+        """The entropy 1 / r + log(2 a Gamma(1/r) / r), in nats."""
         return 1 / self.power + self._log_volume()
 
     def _log_volume(self) -> Tensor:
         return (2 * self.scale / self.power).log() + (1 / self.power).lgamma()
+
+
+def power(base: Tensor, exponent: Tensor) -> Tensor:
+    r"""Compute base^exponent for base >= 0, exponent > 0, with gradient 0 where the base is 0.
+
+    Of |v|^r at v = 0 that is the derivative for r > 1, and for r <= 1, where there is a kink or a
+    cusp, the mean of the slopes on its two sides.
+
+    Returns:
+        The powers.
+
+    >>> import torch
+    >>> x = torch.zeros((), requires_grad=True)
+    >>> torch.autograd.grad(power(x, torch.tensor(0.5)), x)
+    (tensor(0.),)
+    """
+    is_zero = base == 0
+    return (base.masked_fill(is_zero, 1.0) ** exponent).masked_fill(is_zero, 0.0)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
-from pyro_decomp.plots.latents import width_of
+from pyro_decomp.plots.labels import width_of
 from pyro_decomp.plots.mosaic import draw_mosaic, gap, mosaic, mosaic_size, show
 from pyro_decomp.plots.style import STYLE, new_figure, styled
 from pyro_decomp.plots.traversal_panels import Arranged, arrange, draw_panels

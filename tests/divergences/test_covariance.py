@@ -7,7 +7,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from pyro_decomp.divergences.moments import (
+from pyro_decomp.divergences.covariance import (
     CovariancePenalty,
     code_covariance,
     covariance,

@@ -1,6 +1,6 @@
 import pytest
 
-from pyro_decomp.sweep.words import read_seeds, split_values, unquoted
+from pyro_decomp.sweep.cli_values import read_seeds, split_values, unquoted
 
 
 @pytest.mark.parametrize(

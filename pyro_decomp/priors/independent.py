@@ -1,4 +1,4 @@
-"""Priors that are products over dimensions, each of a density in one variable."""
+"""Priors whose dimensions are independent, each of a density in one variable."""
 
 import pyro
 import pyro.distributions as dist

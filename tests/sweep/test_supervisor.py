@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from pyro_decomp.sweep.ensemble.members import Item, Member
-from pyro_decomp.sweep.foreman import Foreman, jobs_left
 from pyro_decomp.sweep.jobs import Advance, Job
 from pyro_decomp.sweep.journal import Journal, Record, journal, read_journal
-from pyro_decomp.sweep.progress import SweepProgress
+from pyro_decomp.sweep.supervisor import Supervisor, SweepProgress, jobs_left
 
 A, B, C = (Member(name, {}, 0) for name in "abc")
 
@@ -26,7 +25,7 @@ def job(*members: Member, **others: Any) -> Job:
 
 
 class Books:
-    """A foreman of a, b and c with all that he writes and reports."""
+    """A supervisor of a, b and c with all that he writes and reports."""
 
     def __init__(self, path: Path, lines: Journal) -> None:
         self.path, self.lines = path, lines
@@ -35,9 +34,9 @@ class Books:
 
     def open(
         self, *jobs: Job, before: dict[str, Record] | None = None, metrics: Sequence[str] = ()
-    ) -> Foreman:
+    ) -> Supervisor:
         self.queue.extend(jobs)
-        foreman = Foreman(
+        supervisor = Supervisor(
             self.queue,
             [A, B, C],
             before or {},
@@ -46,7 +45,7 @@ class Books:
             report=self.reports.append,
         )
         self.queue.clear()
-        return foreman
+        return supervisor
 
     @property
     def written(self) -> dict[str, Record]:
@@ -76,16 +75,16 @@ def test_what_is_left_to_do() -> None:
 
 def test_records_are_written_as_they_come_and_progress_is_counted(books: Books) -> None:
     whole = job(B, C)
-    foreman = books.open(whole, before={"a": record("a")})
-    foreman.told(whole, Advance(1, 4))
+    supervisor = books.open(whole, before={"a": record("a")})
+    supervisor.told(whole, Advance(1, 4))
     last = books.reports[-1]
     assert (last.num_ended, last.num_members) == (1, 3)
     assert last.fraction == pytest.approx((1 + 2 / 4) / 3)
     assert last.seconds_left > 0
-    foreman.told(whole, record("b"))
+    supervisor.told(whole, record("b"))
     assert books.written.keys() == {"b"}
-    foreman.told(whole, record("c", "not finite"))
-    foreman.ended(whole, None, died=False)
+    supervisor.told(whole, record("c", "not finite"))
+    supervisor.ended(whole, None, died=False)
     last = books.reports[-1]
     assert (last.num_ended, last.num_failed, last.fraction) == (3, 1, 1.0)
     assert last.seconds_left == 0.0
@@ -99,13 +98,13 @@ def test_a_rate_is_not_known_before_anything_is_gained(books: Books) -> None:
 
 def test_members_of_a_batch_that_raised_are_tried_alone_once(books: Books) -> None:
     batch = job(A, B, C)
-    foreman = books.open(batch)
-    foreman.told(batch, record("a"))
-    foreman.ended(batch, "no way", died=False)
+    supervisor = books.open(batch)
+    supervisor.told(batch, record("a"))
+    supervisor.ended(batch, "no way", died=False)
     assert [one.item.members for one in books.queue] == [(B,), (C,)]
     assert all(one.is_second_try and not one.item.together for one in books.queue)
     assert books.queue[0].item.why == "tried again alone: no way"
-    foreman.ended(books.queue[0], "no way at all", died=True)
+    supervisor.ended(books.queue[0], "no way at all", died=True)
     assert len(books.queue) == 2
     b = books.written["b"]
     assert (b.status, b.message) == ("failed", "no way at all")
@@ -113,9 +112,9 @@ def test_members_of_a_batch_that_raised_are_tried_alone_once(books: Books) -> No
 
 def test_a_member_alone_is_tried_again_if_its_process_died_only(books: Books) -> None:
     first, second = job(A), job(B)
-    foreman = books.open(first, second)
-    foreman.ended(first, "no way", died=False)
-    foreman.ended(second, "killed", died=True)
+    supervisor = books.open(first, second)
+    supervisor.ended(first, "no way", died=False)
+    supervisor.ended(second, "killed", died=True)
     assert [one.item.members for one in books.queue] == [(B,)]
     assert books.written.keys() == {"a"}
 
@@ -140,13 +139,13 @@ def test_a_trained_member_that_cannot_be_measured_stays_trained(books: Books) ->
 
 def test_what_was_trained_is_not_trained_again_when_measuring_fails(books: Books) -> None:
     batch = job(A, B, C)
-    foreman = books.open(batch, metrics=["mig"])
-    foreman.told(batch, record("a"))
-    foreman.told(batch, record("b"))
-    foreman.told(batch, record("a", asked=("mig",)))
+    supervisor = books.open(batch, metrics=["mig"])
+    supervisor.told(batch, record("a"))
+    supervisor.told(batch, record("b"))
+    supervisor.told(batch, record("a", asked=("mig",)))
     last = books.reports[-1]
     assert (last.num_ended, last.fraction) == (1, pytest.approx(1.0))  # c still counts as running
-    foreman.ended(batch, "killed", died=True)
+    supervisor.ended(batch, "killed", died=True)
     b, c = books.queue
     assert (b.item.members, b.trained) == ((B,), record("b"))
     assert (c.item.members, c.trained) == ((C,), None)
@@ -155,7 +154,7 @@ def test_what_was_trained_is_not_trained_again_when_measuring_fails(books: Books
 
 
 def test_a_warning_is_given_once(books: Books) -> None:
-    foreman = books.open()
+    supervisor = books.open()
     with pytest.warns(UserWarning, match="take care"):
-        foreman.warned("take care")
-    foreman.warned("take care")  # a warning is an error in tests
+        supervisor.warned("take care")
+    supervisor.warned("take care")  # a warning is an error in tests

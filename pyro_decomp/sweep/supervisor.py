@@ -1,16 +1,72 @@
-"""Keeps the books of a sweep: what became of each member, and what is tried again."""
+"""Tracks what became of each member of a sweep, has some tried again, and reports progress."""
 
 import math
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pyro_decomp.sweep.ensemble.members import Item, Member
+from pyro_decomp.sweep.grid import Grid
 from pyro_decomp.sweep.jobs import Advance, Job
 from pyro_decomp.sweep.journal import Journal, Record
-from pyro_decomp.sweep.progress import SweepProgress
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep is about to do.
+
+    Attributes:
+        grid: All members.
+        num_done: Members that are done already.
+        num_to_measure: Members that are trained already and are to be measured.
+        items: The work left.
+        num_workers: The most processes that share it.
+    """
+
+    grid: Grid
+    num_done: int
+    num_to_measure: int
+    items: Sequence[Item]
+    num_workers: int
+
+
+@dataclass(frozen=True)
+class SweepProgress:
+    """Where a sweep stands.
+
+    Attributes:
+        num_ended: Members that have ended, well or not, those of earlier runs of it among them.
+        num_failed: How many of them did not finish.
+        num_members: All members.
+        fraction: Of the training of all members, the part that is done.
+        seconds_left: At the rate since this call began; not a number while that is not known.
+    """
+
+    num_ended: int
+    num_failed: int
+    num_members: int
+    fraction: float
+    seconds_left: float
+
+
+class SweepInterrupted(Exception):  # noqa: N818 - the user's wish, not an error
+    """A sweep was stopped by Ctrl-C or SIGTERM; what was done is kept.
+
+    Attributes:
+        num_ended: Members that have ended.
+        num_members: All members.
+        out: The folder of the sweep.
+    """
+
+    def __init__(self, num_ended: int, num_members: int, out: Path) -> None:
+        super().__init__(f"interrupted after {num_ended} of {num_members} members, in {out}")
+        self.num_ended = num_ended
+        self.num_members = num_members
+        self.out = out
+
 
 LEAST_GAIN = 0.005  # of the whole, from which the time that is left is told
 FAILED = "failed"
@@ -48,7 +104,7 @@ def _measuring(member: Member, record: Record, *, is_second_try: bool = False) -
     return Job(item, record, is_second_try)
 
 
-class Foreman:
+class Supervisor:
     """Listens to jobs: writes the journal, reports progress, and has members tried again alone.
 
     The members of a job that raised or took its process with it are tried once more, each by

@@ -2,6 +2,8 @@
 
 Inside transforms that hide values (``vmap``, ``make_fx``, ``torch.compile``) an operator stands for
 the whole, value and gradients, and decides when it is run.
+
+This module is internal.
 """
 
 from collections.abc import Sequence
@@ -12,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pyro_decomp.divergences import grid, pairs
+from pyro_decomp.divergences import nufft, pairs
 from pyro_decomp.divergences.kernels import AnyKernel, Kernel, fitted
 from pyro_decomp.divergences.pairs import wanted
 
@@ -24,11 +26,11 @@ def u_statistic(
     *,
     is_paired: bool = False,
 ) -> Float[Tensor, ""]:
-    """The same as :func:`pyro_decomp.divergences.pairs.u_statistic`, summed over the D lines."""
+    """Compute :func:`pyro_decomp.divergences.pairs.u_statistic` of D lines, summed over them."""
     radial = fitted(kernel, x, y)
     try:
-        nodes = grid.grid_for(x, y, radial)
-    except grid.HiddenValuesError:
+        nodes = nufft.grid_for(x, y, radial)
+    except nufft.HiddenValuesError:
         if isinstance(kernel, Kernel):
             inputs = (x[..., 0], y[..., 0], _handle(kernel), wanted(x), wanted(y), is_paired)
             call = _op if torch.compiler.is_compiling() else _LineUStatistic.apply
@@ -37,7 +39,7 @@ def u_statistic(
         nodes = None
     if nodes is None:
         return pairs.u_statistic(x, y, radial, is_paired=is_paired)
-    return grid.u_statistic(nodes, x, y, radial, is_paired=is_paired)
+    return nufft.u_statistic(nodes, x, y, radial, is_paired=is_paired)
 
 
 _KERNELS: list[Kernel] = []  # of captured graphs, which name a kernel by its place here
@@ -62,11 +64,11 @@ def _forward(  # noqa: PLR0917
         return value, grad_x, grad_y
     points = x[..., None], y[..., None]
     radial = _KERNELS[kernel].fitted(*points)
-    nodes = grid.grid_for(*points, radial)
+    nodes = nufft.grid_for(*points, radial)
     if nodes is None:
         value, *grads = pairs.value_and_gradients(*points, radial, wants, is_paired)
     else:
-        value, *grads = grid.value_and_gradients(*points, radial, wants, nodes, is_paired)
+        value, *grads = nufft.value_and_gradients(*points, radial, wants, nodes, is_paired)
     grad_x, grad_y = (x.new_empty(len(x), 0) if grad is None else grad[..., 0] for grad in grads)
     return value, grad_x, grad_y
 

@@ -8,6 +8,8 @@ B points and n nodes, where pairs cost O(B^2).
 With 16 nodes a point and 20 nodes a ``length`` of f (see :class:`Radial`) the interpolation is off
 by less than 1e-12 of f(0), and its derivative by 1e-11 of f(0)/length: less than rounding in pairs
 of 32-bit numbers.
+
+This module is internal.
 """
 
 from dataclasses import dataclass
@@ -38,7 +40,7 @@ class Grid:
     spacing: Float[Tensor, "#d 1"]
     size: int
 
-    def offsets(self) -> Float[Tensor, "#d n"]:
+    def offsets(self) -> Float[Tensor, "#d nodes"]:
         """Signed distance of every node from node 0, the shorter way round."""
         k = torch.arange(self.size, device=self.origin.device)
         return torch.where(k < self.size // 2, k, k - self.size) * self.spacing
@@ -63,18 +65,18 @@ class Spread:
     weights: Float[Tensor, "d b order"]
     size: int
 
-    def mass(self) -> Float[Tensor, "d n"]:
+    def mass(self) -> Float[Tensor, "d nodes"]:
         """The sum of all points' weights on each node."""
         empty = self.weights.new_zeros(len(self.nodes), self.size)
         return empty.scatter_add_(1, self.nodes, self.weights.flatten(1))
 
-    def interpolated(self, field: Float[Tensor, "d n"]) -> Float[Tensor, "d b"]:
+    def interpolated(self, field: Float[Tensor, "d nodes"]) -> Float[Tensor, "d b"]:
         """A function given on the nodes, at the points."""
         return (field.gather(1, self.nodes).view_as(self.weights) * self.weights).sum(-1)
 
 
 class HiddenValuesError(RuntimeError):
-    """Inside a transform (vmap, make_fx, torch.compile) tensors have no values yet."""
+    """Raised inside a transform such as vmap or make_fx, where tensors have no values yet."""
 
 
 def grid_for(x: Float[Tensor, "d b 1"], y: Float[Tensor, "d s 1"], radial: Radial) -> Grid | None:
@@ -115,7 +117,7 @@ def u_statistic(
     *,
     is_paired: bool = False,
 ) -> Float[Tensor, ""]:
-    """The same as :func:`pyro_decomp.divergences.pairs.u_statistic`, summed over the D lines."""
+    """Compute :func:`pyro_decomp.divergences.pairs.u_statistic` of D lines, summed over them."""
     wants = (wanted(x), wanted(y))
     value: Tensor = _GridUStatistic.apply(x, y, radial, wants, grid, is_paired)[0]
     return value
@@ -129,7 +131,7 @@ def value_and_gradients(  # noqa: PLR0917
     grid: Grid,
     is_paired: bool = False,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "d b 1"] | None, Float[Tensor, "d s 1"] | None]:
-    """:func:`u_statistic` and its gradients by x and y, where these are wanted."""
+    """Compute :func:`u_statistic` and its gradients by x and y, where these are wanted."""
     b, s, n = x.shape[1], y.shape[1], grid.size
     spreads = [grid.spread(z[..., 0].to(grid.origin.dtype)) for z in (x, y)]
     spectra = [torch.fft.rfft(spread.mass()) for spread in spreads]
@@ -175,9 +177,10 @@ def _both_sides(size: int, like: Tensor) -> Tensor:
 
 @cache
 def _coefficients() -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
-    """Row m, column a: the coefficient of t^m in node a's polynomial, t from the middle in steps.
+    """Coefficients of the nodes' polynomials: in row m and column a that of t^m in node a's.
 
-    The polynomial is 1 at its own node and 0 at the others (Lagrange).
+    The polynomial is 1 at its own node and 0 at the others (Lagrange); t is the distance from the
+    middle of the nodes, in steps.
     """
     nodes = np.arange(ORDER) - (ORDER - 1) / 2
     columns = []

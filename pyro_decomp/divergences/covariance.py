@@ -35,6 +35,9 @@ def covariance(
         counts: How much each row counts, 0 where it is no datum; None where all count the same.
             Then B and N are the numbers of those that are data.
 
+    Returns:
+        The covariance, ``[D, D]``.
+
     Raises:
         ValueError: There are fewer than two rows.
     """
@@ -73,6 +76,9 @@ def code_covariance(traces: TracePair, kind: Kind) -> Float[Tensor, "d d"]:
 
     Unbiased over batches (see :func:`covariance`), and exact when the batch is the data set.
     Dimensions are in the order of :meth:`TracePair.codes`.
+
+    Returns:
+        The covariance, ``[D, D]``, in the unit of z squared.
 
     Raises:
         ModelError: A site's family has no mean or covariance that is known; latent sites depend on
@@ -142,6 +148,9 @@ class CovariancePenalty(Divergence):
 
     def __call__(self, traces: TracePair) -> Tensor:
         """Estimate the penalty, in the unit of z to the fourth power.
+
+        Returns:
+            The estimate, a scalar with gradients.
 
         Raises:
             ModelError: The covariance of the encodings is not known or not defined.

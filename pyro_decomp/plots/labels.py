@@ -1,4 +1,4 @@
-"""Rows that are latents: their names, their information, and the order they are drawn in."""
+"""What pictures of latents share: names, information, order, checked tables. Internal."""
 
 from collections.abc import Sequence
 
@@ -21,6 +21,33 @@ def named(argument: str, names: Sequence[str] | None, size: int, symbol: str = "
         got = repr(names) if isinstance(names, str) else str(len(names))
         raise ValueError(f"{argument}: expected {size} names, got {got}")
     return [str(name) for name in names]
+
+
+def table(name: str, values: ArrayLike) -> Float[np.ndarray, "n columns"]:
+    """Check a table of finite numbers with at least one row and one column."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 2 or not array.size:
+        raise ValueError(f"{name}: expected shape (n, d) with n, d >= 1, got {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: expected finite numbers, got some that are not")
+    return array
+
+
+def classes_of(
+    name: str, values: ArrayLike, size: int
+) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " n"]]:
+    """Check a whole number for each of so many data.
+
+    Returns:
+        The different numbers in order, and each datum's place among them.
+    """
+    numbers = np.asarray(values)
+    if numbers.shape != (size,) or numbers.dtype.kind not in "iub":
+        raise ValueError(
+            f"{name}: expected {size} whole numbers, got {numbers.dtype} of shape {numbers.shape}"
+        )
+    different, members = np.unique(numbers.astype(np.int64), return_inverse=True)
+    return different, members
 
 
 def nats(information: ArrayLike | None, size: int) -> Float[np.ndarray, " latents"] | None:

@@ -92,7 +92,7 @@ def test_what_is_to_be_opened_is_there() -> None:
     table = (ROOT / "ARCHITECTURE.md").read_text().split("## To do X, open Y")[1]
     rooms = {path.name for path in (ROOT / "pyro_decomp").iterdir()}
     for row in re.findall(r"^\| (?!to |-)(.*) \|$", table, re.M):
-        _, where, in_row = row.split(" | ")
+        _, where, in_row = (cell.strip() for cell in f"{row} ".split("| "))
         room = ROOT / "pyro_decomp"
         for name in re.findall(r"`([\w/]+(?:\.\w+)?)`", where):
             path = Path(name)

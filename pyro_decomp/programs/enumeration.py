@@ -45,7 +45,7 @@ class Enumeration:
     @classmethod
     def of(cls, model: poutine.Trace, guide: poutine.Trace) -> "Enumeration":
         """Find the sites to be summed over, from traces in which they were drawn."""
-        sites = {"guide": list(sample_sites(guide)), "model": list(sample_sites(model))}
+        sites = {"guide": sample_sites(guide), "model": sample_sites(model)}
         discrete = {
             role: frozenset(
                 site["name"]

@@ -44,8 +44,7 @@ def dependencies(
     Returns:
         Site name to the names of the sites that it depends on.
     """
-    sites = list(sample_sites(trace))
-    names = {site["name"] for site in sites}
+    names = {site["name"] for site in sample_sites(trace)}
     if len(names) < 2:
         return {name: set() for name in names}
     run = partial(program, *args, **kwargs)

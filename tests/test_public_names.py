@@ -22,7 +22,7 @@ PUBLIC: dict[str, str] = {
     """,
     "pyro_decomp.aggregate_posterior": """
         AggregatePosterior Estimator Exact LogDensities PairWeights StructuredPosterior
-        diagonal_gaussian log_prob_over pair_weights pairwise_log_prob
+        diagonal_gaussian log_prob_over pair_weights
     """,
     "pyro_decomp.data": """
         Attributes Data GroundTruth Stored as_data as_tensor celeba celeba_attributes chairs
@@ -31,7 +31,7 @@ PUBLIC: dict[str, str] = {
         read_with_factors scenes sprites
     """,
     "pyro_decomp.distributions": """
-        LpNested UniformSphere VonMisesFisher
+        GeneralizedNormal LpNested UniformSphere VonMisesFisher
     """,
     "pyro_decomp.divergences": """
         AdversarialDivergence CovariancePenalty DimensionwiseMMD Divergence EnergyDistance

@@ -37,7 +37,7 @@ class AnnealedPriorELBO(TermsELBO):
     objective.
 
     The prior is annealed site by site. Where a site's normaliser is computed from other latent
-    sites that is not the annealed joint, and is refused; see :func:`.annealing.anneal`.
+    sites that is not the annealed joint, and is refused; see :func:`.anneal`.
 
     Args:
         beta: The power, positive.

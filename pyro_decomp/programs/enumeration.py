@@ -1,11 +1,9 @@
-"""Discrete latent sites, which are summed over instead of drawn.
+"""Discrete latent sites, which are summed over instead of drawn (internal).
 
 Those of the guide are summed over in expectations, those of the model alone are summed out of its
 density. Pyro's handler gives every such site all of its values along a batch dimension of its own,
 to the left of the plates; here is which sites, and the sums. Labels, discrete sites that are
 observed for all of the data or some, are drawn in the prior, and summed over there too.
-
-This module is internal.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,4 @@
-"""What values are computed from: sites from other sites, tensors from inputs of a program.
-
-This module is internal.
-"""
+"""What values are computed from: other sites, or inputs of a program (internal)."""
 
 from collections.abc import Callable, Iterable
 from functools import partial

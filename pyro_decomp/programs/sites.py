@@ -1,7 +1,4 @@
-"""The random sites of a trace, and what one of them says by itself.
-
-This module is internal.
-"""
+"""The random sites of a trace, and what one of them says by itself (internal)."""
 
 from collections.abc import Callable
 from typing import Any

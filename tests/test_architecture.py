@@ -1,6 +1,7 @@
 """Dependence points one way: the table of ARCHITECTURE.md, kept for every import there is."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -41,10 +42,16 @@ UPWARD = {"pyro_decomp.training.run_methods": "analysis"}
 NOT_ROOMS = {ROOT_MODULE: set(MAY_IMPORT) - {"cli"}, "__main__": {"cli"}}
 
 
-def imports(tree: ast.AST, module: str, path: Path) -> Iterator[tuple[int, str]]:
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def imports(module: str) -> Iterator[tuple[int, str]]:
     """Line and absolute name of all that is imported, inside functions too."""
+    path = MODULES[module]
     package = module if path.stem == "__init__" else module.rpartition(".")[0]
-    for node in ast.walk(tree):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -61,7 +68,7 @@ def test_imports_are_those_of_the_table() -> None:
     wrong = []
     for module, path in MODULES.items():
         part = part_of(module)
-        for line, name in imports(ast.parse(path.read_text()), module, path):
+        for line, name in imports(module):
             top, other = name.split(".")[0], part_of(name)
             if top not in {"pyro_decomp", "benchmarks", "examples", "tests"} or (
                 top == "pyro_decomp" and other in {part, ROOT_MODULE}
@@ -102,10 +109,10 @@ def test_no_modules_import_each_other() -> None:
     graph = {
         module: {
             name
-            for _, name in imports(ast.parse(path.read_text()), module, path)
+            for _, name in imports(module)
             if name in MODULES and name != module and UPWARD.get(module) != part_of(name)
         }
-        for module, path in MODULES.items()
+        for module in MODULES
     }
     TopologicalSorter(graph).prepare()  # a CycleError names the modules of a cycle
 
@@ -128,7 +135,7 @@ def test_the_package_offers_what_it_lists() -> None:
 
 
 def test_modules_have_docstrings() -> None:
-    without = [m for m, p in MODULES.items() if not ast.get_docstring(ast.parse(p.read_text()))]
+    without = [m for m, p in MODULES.items() if not ast.get_docstring(tree_of(p))]
     assert not without
 
 

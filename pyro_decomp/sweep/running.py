@@ -140,7 +140,7 @@ def sweep(
 def _what_is_known(
     folder: SweepFolder, members: Sequence[Member]
 ) -> tuple[dict[str, Record], list[Record]]:
-    """The record of each member that has one, and those that were never written down."""
+    """The record of each member that has one, and which of these the journal lacks."""
     records = read_journal(folder.journal_path)
     lost = recovered(folder, [member for member in members if member.name not in records])
     return records | {record.member: record for record in lost}, lost
@@ -164,10 +164,10 @@ def usable_processors() -> int:
 
 
 def recovered(folder: SweepFolder, members: Iterable[Member]) -> list[Record]:
-    """The records of members whose run folders are those of runs that are finished.
+    """Records of members that were trained to the end just before a sweep was killed.
 
-    How long they took is not known. Members of items that were interrupted are left to these, which
-    go on with all of their members from what they saved.
+    They are told by their run folders; how long they took is not known. Members of items that were
+    interrupted are left to these, which go on with all of their members from what they saved.
     """
     found = []
     in_items = {name for item in interrupted(folder.path) for name in item.members}

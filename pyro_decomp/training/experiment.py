@@ -112,7 +112,7 @@ class Experiment:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in one pass over the data; the last may be smaller."""
+        """The number of batches in one pass over the data; the last may be smaller."""
         size = len(self.data)
         return -(-size // min(self.batch_size or size, size))
 
@@ -126,7 +126,7 @@ class Experiment:
 
     @property
     def total_steps(self) -> int:
-        """Optimiser steps of the whole run."""
+        """The number of optimiser steps of the whole run."""
         return self.epochs * self.steps_per_epoch
 
     @property
@@ -202,7 +202,7 @@ def few_threads(experiment: Experiment) -> Iterator[None]:
 
 
 def _auxiliaries(thing: TermsELBO | Divergence) -> Iterator[Auxiliary]:
-    """Those of an objective or divergence, and of the divergences that it is made of."""
+    """The auxiliary networks of an objective or divergence, and of those that it is made of."""
     if isinstance(thing, OwnsAuxiliaries):
         yield from thing.auxiliaries
     summands = [part for _, part in thing.parts] if isinstance(thing, WeightedSum) else []

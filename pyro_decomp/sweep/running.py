@@ -32,7 +32,8 @@ from pyro_decomp.training.interruption import Interrupted, stop_requests
 from pyro_decomp.training.json_files import read_json
 from pyro_decomp.training.run_folder import RunFolder
 
-FEW_STEPS = 2000  # of all members; small networks take about a millisecond each
+# Elements of data in all steps of all members: a step of few takes about a millisecond.
+LITTLE_WORK, FEWEST_ELEMENTS = 2**22, 2**10
 
 
 def sweep(
@@ -149,11 +150,15 @@ def _what_is_known(
 def is_worth_no_workers(queue: Sequence[Job], metrics: Sequence[str]) -> bool:
     """Whether work is too little to be worth worker processes, which take seconds to start.
 
-    One job is, and several that only train, for few steps in all. Steps that are not known count
-    as many, and so does measuring.
+    One job is, and several that only train, for few steps on few data. What is not known counts as
+    much, and so does measuring.
     """
-    steps = [len(job.item.members) * job.item.steps for job in queue]
-    return len(queue) <= 1 or (not metrics and all(steps) and sum(steps) <= FEW_STEPS)
+    items = [job.item for job in queue]
+    is_known = not metrics and all(item.steps and item.elements for item in items)
+    work = sum(
+        len(item.members) * item.steps * max(item.elements, FEWEST_ELEMENTS) for item in items
+    )
+    return len(queue) <= 1 or (is_known and work <= LITTLE_WORK)
 
 
 def usable_processors() -> int:

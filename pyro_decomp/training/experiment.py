@@ -111,16 +111,19 @@ class Experiment:
         check_distinct({name: self.number(name) for name in self.schedules})
 
     @property
+    def data_per_step(self) -> int:
+        """The number of data in a step: ``batch_size``, or all data where they are fewer."""
+        return min(self.batch_size or len(self.data), len(self.data))
+
+    @property
     def steps_per_epoch(self) -> int:
         """The number of batches in one pass over the data; the last may be smaller."""
-        size = len(self.data)
-        return -(-size // min(self.batch_size or size, size))
+        return -(-len(self.data) // self.data_per_step)
 
     @property
     def batches(self) -> tuple[Batch, ...]:
         """Data of the shape of the first batch; then of an epoch's last, where that is smaller."""
-        data = self.data
-        size = min(self.batch_size or len(data), len(data))
+        data, size = self.data, self.data_per_step
         rest = len(data) % size
         return (data[:size], data[-rest:]) if rest else (data[:size],)
 

@@ -176,7 +176,7 @@ def prepare(
     experiment.data = experiment.data.to(device)
     if experiment.test_data is not None:
         experiment.test_data = experiment.test_data.to(device)
-    size = min(experiment.batch_size or len(experiment.data), len(experiment.data))
+    size = experiment.data_per_step
     if has_lazy(modules):
         with explained(experiment, modules, size):
             give_sizes(modules, partial(_run, experiment, modules, size))

@@ -88,6 +88,23 @@ def test_every_room_has_a_row() -> None:
     assert {part_of(module) for module in MODULES} == {*MAY_IMPORT, *NOT_ROOMS}
 
 
+def test_what_is_to_be_opened_is_there() -> None:
+    table = (ROOT / "ARCHITECTURE.md").read_text().split("## To do X, open Y")[1]
+    rooms = {path.name for path in (ROOT / "pyro_decomp").iterdir()}
+    for row in re.findall(r"^\| (?!to |-)(.*) \|$", table, re.M):
+        _, where, in_row = (cell.strip() for cell in f"{row} ".split("| "))
+        room = ROOT / "pyro_decomp"
+        for name in re.findall(r"`([\w/]+(?:\.\w+)?)`", where):
+            path = Path(name)
+            if path.parts[0] in rooms:
+                room = ROOT / "pyro_decomp" / (path if not path.suffix else path.parent)
+                assert (ROOT / "pyro_decomp" / path).exists(), row
+            elif path.suffix == ".py":
+                assert (room / path).exists(), row
+        for name in re.findall(r"`([\w/]+\.\w+)`", in_row):
+            assert (ROOT / name).exists(), row
+
+
 def test_a_room_says_what_it_owns_and_what_never_belongs_there() -> None:
     rooms = [path for path in (ROOT / "pyro_decomp").iterdir() if (path / "__init__.py").exists()]
     assert len(rooms) == 15

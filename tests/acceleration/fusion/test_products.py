@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.acceleration.fusion.recorded import assert_same, every_type, program_of
+from tests.acceleration.fusion.recorded import assert_same, every_type, normal, program_of
 
 SIZES = [1, 2, 3, 4, 5, 16, 17, 64, 65, 100, 400]
 MOST = 2**14  # multiplications of one product, here
@@ -70,7 +70,7 @@ def name_of(case: int) -> str:
     return "x".join(map(str, sizes(case))) + ", {} by {}".format(*CASES[case])
 
 
-@pytest.mark.full(but=["float64-*"])
+@pytest.mark.full
 @pytest.mark.parametrize("case", range(len(CASES)), ids=name_of)
 @every_type
 def test_matrices_of_all_sizes_however_they_lie_in_memory(real: torch.dtype, case: int) -> None:
@@ -81,3 +81,13 @@ def test_matrices_of_all_sizes_however_they_lie_in_memory(real: torch.dtype, cas
 def test_every_size_is_in_every_place() -> None:
     for place in range(3):
         assert {sizes(case)[place] for case in range(len(CASES))} == set(SIZES)
+
+
+@every_type
+def test_of_few_sizes(real: torch.dtype) -> None:
+    x, y = normal(17, 65, dtype=real), normal(65, 16, seed=1, dtype=real)
+
+    def function(x: Tensor, y: Tensor) -> list[Tensor]:
+        return [x @ y, x[:, ::2] @ y[::2], y.T @ x.T, x.T @ (x @ y)]
+
+    assert_same(program_of(function, [x, y])([x, y]), function(x, y), TOLERANCES[real])

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from pyro_decomp.acceleration.steps import Execution
+    from pyro_decomp import Execution
     from pyro_decomp.training.experiment import Experiment
     from pyro_decomp.training.run import Run
     from pyro_decomp.training.state import State
@@ -123,7 +123,7 @@ def train(
 
         from rich.console import Console
 
-        from pyro_decomp.acceleration.steps import Execution
+        from pyro_decomp import Execution
         from pyro_decomp.cli.progress import ProgressReporter, of_training
         from pyro_decomp.seeds import set_seed
         from pyro_decomp.training import training

@@ -171,4 +171,6 @@ def _described(
 
 def _is_cache(thing: Any) -> bool:
     """Whether it is an object in which the package keeps what it found out about programs."""
-    return type(thing).__module__.startswith("pyro_decomp.") and type(thing).__name__[0] == "_"
+    kind = type(thing)
+    is_private = kind.__module__.startswith("pyro_decomp.") and kind.__name__.startswith("_")
+    return is_private or getattr(kind, "_is_memory_of_programs", False)

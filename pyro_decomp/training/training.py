@@ -25,6 +25,8 @@ from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.single_run import SingleRun
 from pyro_decomp.training.state import State, prepare, step_source
 
+__all__ = ["Execution", "train"]
+
 TRAINING_STREAM = 1
 SAME = ("arguments", "seed", "source_sha256", "num_data", "total_steps", "schedules")
 OTHER = {"source_sha256": "a different experiment file", "data_blake2b": "different data"}

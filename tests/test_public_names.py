@@ -31,7 +31,7 @@ PUBLIC: dict[str, str] = {
         read_with_factors scenes sprites
     """,
     "pyro_decomp.distributions": """
-        LpNested UniformSphere VonMisesFisher
+        GeneralizedNormal LpNested UniformSphere VonMisesFisher
     """,
     "pyro_decomp.divergences": """
         AdversarialDivergence CovariancePenalty DimensionwiseMMD Divergence EnergyDistance

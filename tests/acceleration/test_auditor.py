@@ -94,7 +94,6 @@ def test_a_buffer_of_another_type_is_resumed_to_the_same_bits(tmp_path: Path) ->
     assert files(whole.path) == files(tmp_path / "run")
 
 
-@pytest.mark.fast
 def test_a_change_that_no_audit_sees_is_seen_before_a_checkpoint(tmp_path: Path) -> None:
     def late(experiment: Experiment, programs: Programs, step: int) -> None:
         programs.scale = 1.0 if step < 40 else 0.5

@@ -60,6 +60,7 @@ def assert_same_bits(one: Run, other: Run) -> None:
     torch.testing.assert_close(*kept, rtol=0, atol=0)
 
 
+@pytest.mark.full
 def test_captured_steps_are_eager_ones_bit_for_bit(tmp_path: Path) -> None:
     assert_same_bits(
         *(
@@ -110,6 +111,7 @@ def test_compiled_runs_resume_to_the_same_bits(compiled: Run, tmp_path: Path) ->
     )
 
 
+@pytest.mark.full
 def test_a_failing_step_is_told_of_as_in_an_eager_one(tmp_path: Path) -> None:
     messages = []
     for execution in (EAGER, CAPTURED):
@@ -218,6 +220,7 @@ def test_convolutions_get_their_format() -> None:
     assert (found.precision, found.memory_format) == ("float32", "contiguous")
 
 
+@pytest.mark.full
 def test_formats_change_nothing_but_rounding(tmp_path: Path) -> None:
     runs = [
         train(images(), tmp_path / layout, execution=Execution("eager", "float32", layout))
@@ -292,7 +295,7 @@ def test_parameters_without_a_gradient_are_left_alone(kind: str, how: str, tmp_p
         torch.testing.assert_close(found, parameter, rtol=1e-4, atol=1e-6, msg=name)
 
 
-@pytest.mark.full(but=["values"])
+@pytest.mark.full
 @pytest.mark.parametrize("what", ["values", "gradients"])
 def test_steps_that_come_out_otherwise_are_not_taken(
     what: str, monkeypatch: pytest.MonkeyPatch
@@ -318,6 +321,7 @@ def test_steps_that_come_out_otherwise_are_not_taken(
         chosen(build(), CAPTURED)
 
 
+@pytest.mark.full
 def test_holding_a_step_against_the_programs_changes_nothing() -> None:
     experiment = build()
     state = prepare(experiment)

@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ class _Group:
     why_alone: str = ""
     numbers: tuple[str, ...] = ()
     trial: Trial | None = None
+    elements: int = 0  # of the data of one step of one member
 
     @property
     def num_operations(self) -> int:
@@ -118,19 +120,21 @@ def _groups(source: ExperimentFile, members: list[Member], device: str) -> Itera
         by_signature: dict[str, _Group] = {}
         for trial, same in found:
             steps = trial.experiment.total_steps
+            elements = trial.experiment.data_per_step * trial.experiment.data.datum_size
             if reason := trial.why_alone():
-                yield _Group(same, steps, None, reason)
+                yield _Group(same, steps, None, reason, elements=elements)
                 continue
             try:
                 signature = trial.signature(weights)
             except Exception as error:  # whatever it is, alone it may do
-                yield _Group(same, steps, None, f"it cannot be captured: {one_line(error)}")
+                why = f"it cannot be captured: {one_line(error)}"
+                yield _Group(same, steps, None, why, elements=elements)
                 continue
             if signature.digest in by_signature:
                 by_signature[signature.digest].members.extend(same)
             else:
                 by_signature[signature.digest] = _Group(
-                    list(same), steps, signature, numbers=tuple(weights), trial=trial
+                    list(same), steps, signature, "", tuple(weights), trial, elements
                 )
         for group in by_signature.values():
             is_by_seed = _differs_by_seed(source, group, device)
@@ -172,8 +176,8 @@ def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Ite
     how, missing = _how(group, num_workers, torch.device(device).type)
     why = why or _why_not_together(group, how)
     if why or signature is None:
-        steps = group.total_steps
-        return [Item((m,), together=False, why=why, steps=steps) for m in group.members]
+        alone = partial(Item, together=False, why=why, steps=group.total_steps)
+        return [alone((member,), elements=group.elements) for member in group.members]
     at_once = MOST_MEMBERS
     if on_processor:
         at_once = max(FEWEST_MEMBERS, min(MOST_MEMBERS, ELEMENTS // signature.largest))
@@ -188,6 +192,7 @@ def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Ite
             why=f"{len(group.members)} members do the same arithmetic, {size} at once{missing}",
             how=how,
             steps=group.total_steps,
+            elements=group.elements,
             numbers=group.numbers,
         )
         for start in range(0, len(group.members), size)

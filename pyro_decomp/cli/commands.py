@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from pyro_decomp.acceleration.steps import Execution
     from pyro_decomp.training.experiment import Experiment
     from pyro_decomp.training.run import Run
     from pyro_decomp.training.state import State
+    from pyro_decomp.training.training import Execution
 
 # What needs torch, or more of rich than help does, is imported once a command has work to do.
 # ruff: noqa: PLC0415
@@ -123,11 +123,11 @@ def train(
 
         from rich.console import Console
 
-        from pyro_decomp.acceleration.steps import Execution
         from pyro_decomp.cli.progress import ProgressReporter, of_training
         from pyro_decomp.seeds import set_seed
         from pyro_decomp.training import training
         from pyro_decomp.training.interruption import Interrupted
+        from pyro_decomp.training.training import Execution
 
         console = Console(quiet=quiet)
         check_device(device)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp import Experiment, train
-from pyro_decomp.acceleration.steps import Execution, resolve
+from pyro_decomp.acceleration import Execution, resolve
 from pyro_decomp.elbo import BetaELBO
 from pyro_decomp.errors import ExperimentError
 from pyro_decomp.seeds import set_seed

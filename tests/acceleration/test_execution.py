@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pyro_decomp import VAE, AggregateELBO, Experiment, load, train
-from pyro_decomp.acceleration.steps import (
+from pyro_decomp.acceleration import (
     EagerStep,
     Execution,
     GraphStep,
@@ -313,7 +313,7 @@ def test_steps_that_come_out_otherwise_are_not_taken(
 
         return otherwise
 
-    monkeypatch.setattr("pyro_decomp.acceleration.steps.backends.replayed", wrong)
+    monkeypatch.setattr("pyro_decomp.acceleration.backends.replayed", wrong)
     step, execution = chosen(build(epochs=1500), Execution())
     assert isinstance(step, EagerStep)
     assert "comes out" in execution.why

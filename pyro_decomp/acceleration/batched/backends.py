@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyro_decomp.acceleration.backends import fused_program
 from pyro_decomp.acceleration.capture import CaptureError, StepGraph
 from pyro_decomp.acceleration.capture.compiled import compiled, example_inputs
 from pyro_decomp.acceleration.capture.simplify import simplify
 from pyro_decomp.acceleration.capture.tracing import traced
-from pyro_decomp.acceleration.steps.backends import fused_program
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from pyro_decomp.acceleration.capture.places import Place, places_of
+from pyro_decomp.acceleration.eager import EagerStep
+from pyro_decomp.acceleration.graph import GraphStep
 from pyro_decomp.acceleration.source import StepSource
-from pyro_decomp.acceleration.steps.eager import EagerStep
-from pyro_decomp.acceleration.steps.graph import GraphStep
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.seeds import random_state, set_random_state
 

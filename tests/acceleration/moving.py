@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp import AggregateELBO, Experiment, train
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.acceleration import Execution
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.loop import Progress
 from pyro_decomp.training.run import Run

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from pyro_decomp import Experiment, train
-from pyro_decomp.acceleration.steps import Execution, backends
-from pyro_decomp.acceleration.steps.auditor import Auditor
+from pyro_decomp.acceleration import Execution, backends
+from pyro_decomp.acceleration.auditor import Auditor
 from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.loop import ExecutionWarning, Progress
 from pyro_decomp.training.run import Run
-from tests.acceleration.steps.moving import Programs, assert_same, build, trained
-from tests.acceleration.steps.test_execution import chosen
+from tests.acceleration.moving import Programs, assert_same, build, trained
+from tests.acceleration.test_execution import chosen
 from tests.training.test_training import files
 from tests.training.test_training_schedules import interrupt_at
 
@@ -29,7 +29,7 @@ WAYS = ["captured", *([] if library.why_not() else ["fused"])]
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Audits at all powers of two, however slow the machine."""
-    monkeypatch.setattr("pyro_decomp.acceleration.steps.budget.LEAST", 1e9)
+    monkeypatch.setattr("pyro_decomp.acceleration.auditor.LEAST", 1e9)
 
 
 def scale(experiment: Experiment, programs: Programs, step: int) -> None:
@@ -188,7 +188,7 @@ def test_steps_that_come_out_otherwise_later_are_taken_back(
 
         return otherwise
 
-    monkeypatch.setattr("pyro_decomp.acceleration.steps.backends.replayed", wrong_later)
+    monkeypatch.setattr("pyro_decomp.acceleration.backends.replayed", wrong_later)
     with pytest.warns(ExecutionWarning, match="comes out"):
         run = trained(tmp_path / "run", "captured")
     assert_same(trained(tmp_path / "eager", "eager"), run)

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from pyro_decomp import Experiment
-from pyro_decomp.acceleration.steps.guards import Guard
+from pyro_decomp.acceleration.guards import Guard
 from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.divergences import ExclusiveKL
 from pyro_decomp.training.loop import ExecutionWarning
 from pyro_decomp.training.state import prepare, step_source
-from tests.acceleration.steps.moving import Change, Programs, assert_same, build, trained
+from tests.acceleration.moving import Change, Programs, assert_same, build, trained
 from tests.cost import calls_of
 
 WAYS = ["captured", *([] if library.why_not() else ["fused"])]

@@ -1,6 +1,7 @@
 """A step by running the programs and autograd."""
 
 import math
+from dataclasses import dataclass
 from functools import partial
 
 import pyro
@@ -10,11 +11,25 @@ from torch import Tensor
 from pyro_decomp.acceleration.capture.step_graph import named_values
 from pyro_decomp.acceleration.precision import in_precision
 from pyro_decomp.acceleration.source import StepSource
-from pyro_decomp.acceleration.steps.result import StepResult
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.elbo.nonfinite import blame_terms
 from pyro_decomp.errors import NonFiniteError
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The values of one step; its gradients are in the parameters.
+
+    Attributes:
+        values: ``objective``, ``elbo`` and every term, in nats per datum.
+        estimate: The traces behind them, where the programs were run.
+        norm: Of the gradient, before any clipping, where it was computed with it.
+    """
+
+    values: dict[str, float]
+    estimate: Estimate | None = None
+    norm: float | None = None
 
 
 class EagerStep:

@@ -1,18 +1,47 @@
 """When steps are held against the programs, and the last moment at which they agreed."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
+from pyro_decomp.acceleration.eager import StepResult
+from pyro_decomp.acceleration.errors import Departed
+from pyro_decomp.acceleration.graph import GraphStep
+from pyro_decomp.acceleration.moment import Moment
 from pyro_decomp.acceleration.source import StepSource
-from pyro_decomp.acceleration.steps.audit import Audit, Computed
-from pyro_decomp.acceleration.steps.budget import Budget
-from pyro_decomp.acceleration.steps.graph import GraphStep
-from pyro_decomp.acceleration.steps.moment import Moment
-from pyro_decomp.acceleration.steps.result import Departed, StepResult
+from pyro_decomp.acceleration.verification import Audit, Computed
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.programs.program_state import Fingerprint, ProgramState
+
+SHARE, LEAST = 0.02, 0.02  # of the run's time, and seconds, that audits may take: the larger
+
+
+class Budget:
+    """The time that audits take, and at which steps there is some left for another."""
+
+    def __init__(self) -> None:
+        self._began, self._spent = time.monotonic(), 0.0
+
+    def begin(self) -> None:
+        """Count the run's time from now on."""
+        self._began = time.monotonic()
+
+    @contextmanager
+    def spending(self) -> Iterator[None]:
+        """What is done within it is part of an audit."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._spent += time.monotonic() - began
+
+    def allows(self, step: int) -> bool:
+        """Whether a step is one of 2, 4, 8, ... and audits have taken less than they may."""
+        is_power = step > 1 and step & (step - 1) == 0
+        return is_power and self._spent < max(LEAST, SHARE * (time.monotonic() - self._began))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which way of computing steps pays, decided before the first step and the same every time."""
+"""How steps are computed, decided before the first one and the same every time. Internal."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,18 +6,20 @@ from functools import partial
 
 import torch
 
+from pyro_decomp.acceleration import backends
 from pyro_decomp.acceleration.capture import CaptureError
-from pyro_decomp.acceleration.capture.compiled import why_not
+from pyro_decomp.acceleration.capture.compiled import unavailable_reason
+from pyro_decomp.acceleration.capture.places import places_of
+from pyro_decomp.acceleration.eager import EagerStep
+from pyro_decomp.acceleration.execution import Execution
 from pyro_decomp.acceleration.flat_parameters import can_be_flat
 from pyro_decomp.acceleration.fusion import FusionError
+from pyro_decomp.acceleration.graph import GraphStep, is_convolutional
+from pyro_decomp.acceleration.process import is_small
 from pyro_decomp.acceleration.source import StepSource
-from pyro_decomp.acceleration.steps import backends
-from pyro_decomp.acceleration.steps.audit import Audit
-from pyro_decomp.acceleration.steps.eager import EagerStep
-from pyro_decomp.acceleration.steps.execution import Execution
-from pyro_decomp.acceleration.steps.graph import GraphStep
+from pyro_decomp.acceleration.verification import Audit
 from pyro_decomp.data.batches import Batch
-from pyro_decomp.errors import ExperimentError, NonFiniteError, one_line
+from pyro_decomp.errors import ExperimentError, ModelError, NonFiniteError, one_line
 
 # Seconds, on the 2-core machine that docs/speed.md tells of. Only their ratios matter.
 SAVED_BY_REPLAYING = 12e-6  # an operation and step, of Pyro's handlers and autograd
@@ -27,6 +29,70 @@ CAPTURING = 0.5, 1e-3  # once, and an operation
 COMPILING = 20.0, 120e-3  # with nothing of the compiler's in its cache, as the others
 FUSING = 0.8, 5e-3  # capturing included
 MARGIN = 1.25  # what a choice must win more than it costs
+
+
+def resolve(asked: Execution, source: StepSource) -> Execution:
+    """Replace "auto" in everything but ``steps``, and change the networks' memory format.
+
+    What is not as the programs were written, channels last or bfloat16, is tried on the first batch
+    and on the last, smaller one. Where "auto" took it, it is dropped if the programs do not allow
+    it, and the networks are as they were.
+
+    Raises:
+        ExperimentError: It was asked for, and the programs do not allow it.
+    """
+    device = next(iter(source.parameters.values())).device
+    precision, layout, threads = asked.precision, asked.memory_format, asked.threads
+    if precision == "auto":  # bfloat16 is faster where there is hardware, and trains otherwise
+        precision = "float32"
+    if threads is None and device.type == "cpu":
+        threads = 1 if is_small(source.batches[0]) else torch.get_num_threads()
+    if precision != "float32" and (reason := _failure(source, precision)):
+        raise ExperimentError(f"precision: expected float32 or auto, as the programs fail {reason}")
+    why_format = asked.why_format  # of a run that goes on
+    if layout == "auto":
+        layout = "channels_last" if is_convolutional(source) else "contiguous"
+    if layout == "channels_last":
+        before = [(place.tensor, place.tensor.data) for place in places_of(source)]
+        for module in source.modules:
+            module.to(memory_format=torch.channels_last)
+        if why_format := _failure(source, precision):
+            for tensor, data in before:
+                tensor.data = data
+            why_format = f"the programs fail under channels_last {why_format}"
+            if asked.memory_format == layout:
+                raise ExperimentError(
+                    f"memory_format: expected contiguous or auto, as {why_format}"
+                )
+            layout = "contiguous"
+    return replace(
+        asked,
+        precision=precision,
+        memory_format=layout,
+        threads=threads,
+        why_format=why_format,
+    )
+
+
+def _failure(source: StepSource, precision: str) -> str:
+    """How the programs fail on a batch, with gradients and in evaluation; empty if they do not."""
+    eager = EagerStep(source, precision)
+    modes = [(part, part.training) for module in source.modules for part in module.modules()]
+    try:
+        with Audit(source, precision).unmoved():
+            source.train(True)
+            for batch in source.batches:
+                eager(batch, 1)
+            source.train(False)
+            eager.estimate(source.batches[0], 1)
+    except (NonFiniteError, ModelError):  # told of when training begins
+        return ""
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        return f"({one_line(error)})"
+    finally:
+        for part, mode in modes:
+            part.training = mode
+    return ""
 
 
 def choose(
@@ -124,7 +190,7 @@ def _why_not_translated(step: GraphStep, batch: Batch, how: str, *, is_flat: boo
         except FusionError as error:
             return f"it cannot be fused: {error}"
         return ""
-    missing = why_not(step.trained[0].device.type)
+    missing = unavailable_reason(step.trained[0].device.type)
     if not missing:
         try:
             step.use(backends.by_compiler, batch, is_flat=is_flat)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pyro_decomp.acceleration import backends
 from pyro_decomp.acceleration.capture import CaptureError, StepGraph, capture
+from pyro_decomp.acceleration.eager import EagerStep, StepResult
+from pyro_decomp.acceleration.errors import GoEager
 from pyro_decomp.acceleration.flat_parameters import flattened, split
 from pyro_decomp.acceleration.fusion import FusionError
+from pyro_decomp.acceleration.guards import Guard
 from pyro_decomp.acceleration.source import StepSource
-from pyro_decomp.acceleration.steps import backends
-from pyro_decomp.acceleration.steps.eager import EagerStep
-from pyro_decomp.acceleration.steps.guards import Guard
-from pyro_decomp.acceleration.steps.result import GoEager, StepResult
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.elbo.numbers import Number, full_name, objective_weights
 from pyro_decomp.errors import NonFiniteError

@@ -5,15 +5,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyro_decomp.acceleration.threads import few_threads
 from pyro_decomp.aggregate_posterior.families import data_rows, is_factorised, marginals
-from pyro_decomp.analysis.decomposition_of_run import information_of_dimensions
-from pyro_decomp.analysis.encoded import encode, spread, terms_over
+from pyro_decomp.analysis.encoding import EncodedData
+from pyro_decomp.analysis.kl_decomposition import information_of_dimensions
+from pyro_decomp.analysis.posterior_samples import terms_over
 from pyro_decomp.analysis.quantities import HALF_WIDTH, STANDARD_ERROR, by_itself
-from pyro_decomp.data.batches import AnyData, Data
+from pyro_decomp.data.batches import Data
 from pyro_decomp.distributions.densities import why_no_density
 from pyro_decomp.programs.automatic_guides import has_local_parameters
 from pyro_decomp.programs.closed_form_kl import analytic_kl
@@ -61,17 +62,19 @@ def final_terms(run: Run) -> dict[str, dict[str, Any]]:
 
 
 def _final_terms_of(run: Run, data: Data) -> dict[str, Any]:
-    some = _some(run, data, _affordable_rows(run))
-    found: dict[str, Any] = {"data": len(some), "rows": len(data), "left_out": {}}
-    found["sampled"] = len(some) < len(data)
+    rows = _some(run, data, _affordable_rows(run))
+    found: dict[str, Any] = {"data": len(rows), "rows": len(data), "left_out": {}}
+    found["sampled"] = len(rows) < len(data)
     with by_itself(found["left_out"], "elbo"):
-        sums = terms_over(run, some)
+        sums = terms_over(EncodedData.of(run, data), rows)
         numbers, found["left_out"] = sums.numbers()
         found |= numbers | {"data": int((sums.counts > 0).sum())}
     return found
 
 
-def findings(run: Run, metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def findings(
+    run: Run, metrics: Mapping[str, Mapping[str, Any]], *, data: EncodedData | None = None
+) -> dict[str, str]:
     """Sentences on a run, each with its number, where there is something to say.
 
     ``convergence``
@@ -90,11 +93,15 @@ def findings(run: Run, metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, st
         run: The run.
         metrics: The ELBO of the sets with its standard error, as :func:`pyro_decomp.evaluate` or
             :func:`final_terms` gives it.
+        data: The training data and their encodings, where these are known already.
+
+    Returns:
+        The sentences, by what they are about.
     """
     found: dict[str, str] = {}
     looks = {
         "convergence": lambda: convergence(run),
-        "collapse": lambda: collapse(run),
+        "collapse": lambda: collapse(run, data),
         "overfit": lambda: overfit(metrics),
     }
     for name, look in looks.items():
@@ -122,12 +129,12 @@ def convergence(run: Run) -> str:
     return f"the objective fell {by}: try a smaller learning rate"
 
 
-def collapse(run: Run) -> str:
+def collapse(run: Run, data: EncodedData | None = None) -> str:
     """Which dimensions of the codes tell nothing about the data; empty where all do."""
     with run.state.program.undisturbed(), seeded(0), torch.no_grad(), few_threads(run.experiment):
-        data = Data.of(run.experiment.data)
-        rows = min(CODES, max(FEWEST_CODES, _rows_in_memory(data) // 2))
-        pairs = list(encode(run, _some(run, data, rows)))
+        data = data or EncodedData.of(run)
+        limit = min(CODES, max(FEWEST_CODES, _rows_in_memory(data.data) // 2))
+        pairs = list(data.pairs(_some(run, data.data, limit)))
         by_kl = _kl_of_dimensions(pairs)
         others = {} if by_kl.keys() >= {*pairs[0].latents} else information_of_dimensions(pairs)
     informed = {name: values for name, values in (others or {}).items() if name not in by_kl}
@@ -163,12 +170,11 @@ def _is_scheduled(run: Run, since: int) -> bool:
     )
 
 
-def _some(run: Run, x: AnyData, limit: int) -> Data:
-    """So many data, spread evenly over the set; the first ones if the guide knows data by row."""
-    data = Data.of(x)
-    if len(data) <= limit:
-        return data
-    return Data(data[:limit]) if has_local_parameters(run.guide) else Data.of(spread(data, limit))
+def _some(run: Run, data: Data, limit: int) -> Int[Tensor, " n"]:
+    """So many rows, spread evenly over the set; the first ones if the guide knows data by row."""
+    kept = min(len(data), limit)
+    rows = torch.arange(kept)
+    return rows if has_local_parameters(run.guide) else rows * len(data) // kept
 
 
 def _affordable_rows(run: Run) -> int:

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -152,6 +153,18 @@ class TermsELBO(ELBO):
             ModelError: The pair or the batch is not something the objective can score.
         """
         return next(self._pairs(model, guide, args, kwargs, is_drawn=True))
+
+    def with_guide(self, guide: Program) -> "TermsELBO":
+        """This objective, told that another guide has the sites of the last one that it ran.
+
+        Internal. The programs are not looked at again. No site of the other guide depends on
+        another one, nor does it have parameters for certain data.
+        """
+        other = copy(self)
+        if self._structure is not None:
+            unknown: dict[str, Any] = {"guide_dependencies": {}, "local_guides": LocalGuides({})}
+            other._structure = replace(self._structure, guide=guide, **unknown)
+        return other
 
     def _pairs(
         self, model: Program, guide: Program, args: Any, kwargs: Any, *, is_drawn: bool

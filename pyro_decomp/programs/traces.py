@@ -196,10 +196,11 @@ class TracePair:
         counts = self.rows.counts
         if counts is None:
             return None
-        return counts.to(self._dtype)
+        return counts.to(self.dtype)
 
     @property
-    def _dtype(self) -> torch.dtype:
+    def dtype(self) -> torch.dtype:
+        """The type of the densities."""
         return self._raw_log_prob(self.guide.nodes[self.latents[0]]).dtype
 
     @cached_property
@@ -575,7 +576,7 @@ class TracePair:
         apart = self._unobserved()
         latent = [("guide", drawn.nodes[name]) for name in self.latents if name not in apart]
         rows = rows_of(latent, (), self.data_plate, size, of_one_program=True)
-        counts = None if rows.counts is None else rows.counts.to(self._dtype)
+        counts = None if rows.counts is None else rows.counts.to(self.dtype)
         if self.is_structured:
             return self._structured(counts, *args, size=size)
         return self._mixture(drawn, counts)
@@ -611,7 +612,7 @@ class TracePair:
     def row_weights(self) -> Float[Tensor, " b"] | None:
         """The weight of every row of :meth:`codes`; None where all count the same."""
         weight = self.rows.weight
-        return None if weight is None else weight.to(self._dtype)[self._kept_rows()]
+        return None if weight is None else weight.to(self.dtype)[self._kept_rows()]
 
     def _kept_rows(self) -> Tensor | slice:
         """Which rows are data; their number is asked for, lest a transform take it as fixed."""

@@ -152,7 +152,7 @@ def test_how_many_data_the_last_pass_takes(
 
 
 def test_a_look_that_fails_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(run: Run) -> str:
+    def fail(run: Run, data: object) -> str:
         raise RuntimeError("no\nway")
 
     monkeypatch.setattr(findings, "collapse", fail)

@@ -269,9 +269,7 @@ def test_what_cannot_be_used() -> None:
     ):
         with pytest.raises(DataError, match=f"weights: {message}"):
             density_mig((loc, scale), v, weights=weights)
-    with pytest.raises(
-        ValueError, match="num_samples: expected a whole number of at least 4"
-    ):
+    with pytest.raises(ValueError, match="num_samples: expected a whole number of at least 4"):
         density_mig((loc, scale), v, num_samples=3)
     narrow = np.where(np.arange(60)[:, None] % 2, 1e-60, 1.0)
     with pytest.raises(DataError, match="densities of similar magnitude, got an overflow"):

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pyro_decomp.aggregate_posterior import AggregatePosterior, LogDensities, log_prob_over
 from pyro_decomp.aggregate_posterior.families import data_rows, marginals
-from pyro_decomp.analysis.encoded import Encoded, Encodings, Samples
+from pyro_decomp.analysis.encoding import Posterior
+from pyro_decomp.analysis.posterior_samples import PosteriorSamples, Samples
 from pyro_decomp.analysis.quantities import by_itself, keep_finite, mean
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.product_prior import is_product
@@ -34,7 +35,7 @@ INFINITE = {
 
 
 def decomposition(
-    encoded: Encoded, num_prior_samples: int, only: Collection[str] = PARTS
+    encoded: PosteriorSamples, num_prior_samples: int, only: Collection[str] = PARTS
 ) -> tuple[dict[str, float], dict[str, str]]:
     r"""Split KL(q(z|x) || p(z)) of a set of data into what the set's own q(z) says of it.
 
@@ -82,7 +83,7 @@ def decomposition(
     return found, left_out
 
 
-def log_densities_over(parts: Sequence[Encodings], z: Mapping[str, Tensor]) -> LogDensities:
+def log_densities_over(parts: Sequence[Posterior], z: Mapping[str, Tensor]) -> LogDensities:
     """Log q(z_s), and that of every site and dimension, of the mixture over several batches.
 
     Raises:
@@ -136,7 +137,7 @@ def information_of_dimensions(pairs: Sequence[TracePair]) -> dict[str, Float[Ten
     return {name: total.cpu() / total_mass for name, total in totals.items()}
 
 
-def _require(encoded: Encoded, name: str) -> None:
+def _require(encoded: PosteriorSamples, name: str) -> None:
     """Refuse a part that cannot be had.
 
     Raises:
@@ -153,7 +154,7 @@ def _require(encoded: Encoded, name: str) -> None:
         raise ModelError(reason)
 
 
-def _why_no_marginals(part: Encodings) -> str:
+def _why_no_marginals(part: Posterior) -> str:
     if not isinstance(part, AggregatePosterior):
         return "the guide's sites depend on one another, so that the marginals of q(z) are unknown"
     if reason := part.why_no_density():
@@ -166,7 +167,7 @@ def _why_no_marginals(part: Encodings) -> str:
     return ""
 
 
-def log_prior_over(encoded: Encoded, z: Mapping[str, Tensor]) -> Float[Tensor, " s"]:
+def log_prior_over(encoded: PosteriorSamples, z: Mapping[str, Tensor]) -> Float[Tensor, " s"]:
     """Log p(z_s), in nats, of the prior that q(z) over the whole set is held against.
 
     It is the mixture of all data's priors where these are given something of the datum.
@@ -179,7 +180,7 @@ def log_prior_over(encoded: Encoded, z: Mapping[str, Tensor]) -> Float[Tensor, "
 class _Densities:
     """Log densities of an encoded set's samples of q(z), ``[S]``, each computed when asked for."""
 
-    def __init__(self, encoded: Encoded) -> None:
+    def __init__(self, encoded: PosteriorSamples) -> None:
         self.encoded = encoded
         counted = [some.weights for some in encoded.samples if some.weights is not None]
         self.weights = torch.cat(counted) if counted else None

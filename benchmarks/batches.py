@@ -37,7 +37,7 @@ def main() -> None:
     torch.set_num_threads(1)
     set_seed(0)
     experiment = ExperimentFile.read(EXAMPLE, seed=0).build({})
-    data, size = experiment.data, experiment.batch_size or len(experiment.data)
+    data, size = experiment.data.x, experiment.batch_size or len(experiment.data)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "pictures.npy"
         np.save(path, data.numpy())

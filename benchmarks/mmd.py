@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyro_decomp.divergences import grid
+from pyro_decomp.divergences import nufft
 from pyro_decomp.divergences.kernels import RBF, InverseMultiquadratic
 from pyro_decomp.divergences.mmd import dimensionwise_mmd, mmd
 
@@ -49,7 +49,7 @@ def straightforward(x: Tensor, y: Tensor) -> Tensor:
 
 def by_pairs(x: Tensor, y: Tensor) -> Tensor:
     """As where codes are too far apart for a grid."""
-    with mock.patch.object(grid, "MOST_NODES", 0):
+    with mock.patch.object(nufft, "MOST_NODES", 0):
         return dimensionwise_mmd(x, y)
 
 

@@ -23,7 +23,7 @@ from pyro_decomp import VAE, AggregateELBO, BetaELBO, ExclusiveKL
 from pyro_decomp.aggregate_posterior import pair_weights
 from pyro_decomp.divergences import Divergence
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
-from pyro_decomp.programs.guide_density import GuideDensity
+from pyro_decomp.programs.pair_density import GuideDensity
 from pyro_decomp.programs.traces import TracePair
 
 N, B, D, K, COMPONENTS = 10_000, 256, 64, 8, 10

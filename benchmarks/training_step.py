@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import partial
 
-from pyro_decomp.data.batches import Data
 from pyro_decomp.divergences.auxiliary import guide_codes
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.state import prepare
@@ -13,7 +12,7 @@ def training_step(experiment: Experiment) -> Callable[[], None]:
     """A step on the first batch, by running the programs, and one of each auxiliary network."""
     state = prepare(experiment)
     state.train(True)
-    batch = Data.of(experiment.data)[: experiment.batch_size or len(experiment.data)]
+    batch = experiment.data[: experiment.batch_size or len(experiment.data)]
     optimizer = experiment.optimizer(state.parameters.values())
     auxiliaries = [
         (auxiliary, auxiliary.optimizer(auxiliary.module.parameters()))

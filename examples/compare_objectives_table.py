@@ -22,7 +22,6 @@ from pyro_decomp.seeds import seeded, set_seed
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run
-from pyro_decomp.training.run_folder import write_atomically
 from pyro_decomp.training.training import train
 
 EXPERIMENT = Path(__file__).with_name("compare_objectives.py")
@@ -74,7 +73,7 @@ def main(
         except Interrupted as interruption:
             typer.echo(f"{interruption}; the same command goes on from there", err=True)
             raise typer.Exit(INTERRUPTED) from None
-        write_atomically(out / "table.md", table(rows).encode())
+        (out / "table.md").write_text(table(rows))
         typer.echo(f"\n{table(rows)}")
 
 

@@ -12,7 +12,6 @@ from typing import Annotated
 import torch
 import typer
 from intervals import mean_with_interval
-from torch import Tensor
 
 from pyro_decomp.analysis.encoding import encode
 from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
@@ -23,7 +22,6 @@ from pyro_decomp.seeds import seeded, set_seed
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run
-from pyro_decomp.training.run_folder import write_atomically
 from pyro_decomp.training.training import train
 
 EXPERIMENT = Path(__file__).with_name("sparse_fashion_mnist.py")
@@ -64,7 +62,7 @@ def main(
         except Interrupted as interruption:
             typer.echo(f"{interruption}; the same command goes on from there", err=True)
             raise typer.Exit(INTERRUPTED) from None
-        write_atomically(out / "table.md", table(rows).encode())
+        (out / "table.md").write_text(table(rows))
         typer.echo(f"\n{table(rows)}")
 
 
@@ -97,7 +95,7 @@ def members(
 @torch.no_grad()
 def measure(run: Run, seed: int) -> Row:
     """Sparsity of the codes' means, the ELBO's terms and D(q(z), p(z)), on the test images."""
-    x: Tensor = run.experiment.test_data
+    x = run.experiment.test_data
     loc, z, terms = [], [], {"log_likelihood": 0.0, "kl": 0.0}
     with seeded(seed):
         for pair in encode(run, x):

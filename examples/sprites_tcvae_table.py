@@ -21,7 +21,6 @@ from pyro_decomp.seeds import seeded, set_seed
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run
-from pyro_decomp.training.run_folder import write_atomically
 from pyro_decomp.training.training import train
 
 EXPERIMENT = Path(__file__).with_name("sprites_tcvae.py")
@@ -79,7 +78,7 @@ def main(
         except Interrupted as interruption:
             typer.echo(f"{interruption}; the same command goes on from there", err=True)
             raise typer.Exit(INTERRUPTED) from None
-        write_atomically(out / "table.md", table(rows).encode())
+        (out / "table.md").write_text(table(rows))
         typer.echo(f"\n{table(rows)}")
 
 
@@ -110,7 +109,7 @@ def members(out: Path, seeds: int, epochs: int, positions: int) -> Iterator[tupl
 def measure(run: Run, seed: int) -> Row:
     """MIG, the ELBO and the parts of its KL under the whole data set, but for sampling exact."""
     with seeded(seed):
-        (pair,) = run.experiment.elbo.trace_pairs(run.model, run.guide, run.data)
+        (pair,) = run.experiment.elbo.trace_pairs(run.model, run.guide, *run.data[:])
     terms = TermsELBO.terms(run.experiment.elbo, pair)
     site = pair.guide.nodes["z"]
     qz_x, chosen = site["fn"].base_dist, evenly_spaced(torch.arange(len(run.data)), SAMPLES)

@@ -59,7 +59,7 @@ def sparsity(run: Run, names: Names, seed: int) -> Row:
 
 def hierarchy(run: Run, names: Names, seed: int) -> Row:
     """Nats that the model is short of the truth, and the groups of clusters."""
-    truth = names["truth"](seed).log_prob(run.experiment.test_data)
+    truth = names["truth"](seed).log_prob(run.experiment.test_data.x)
     _, leaf = names["points"](len(run.data), seed=seed)
     z, branches = codes(run), names["BRANCHES"]
     prior = run.model.__self__.prior

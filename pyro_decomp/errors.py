@@ -1,4 +1,13 @@
-"""The errors that a user can mend; the command line prints each ``DecompError`` as one line."""
+"""The errors that a user can mend, and the one writer of files, which no error leaves half there.
+
+The command line prints each ``DecompError`` as one line.
+"""
+
+import os
+import textwrap
+from pathlib import Path
+
+MESSAGE_WIDTH = 400  # characters
 
 
 class DecompError(Exception):
@@ -27,3 +36,41 @@ class NonFiniteError(DecompError, ArithmeticError):
 
 class RunError(DecompError):
     """A run folder that cannot be read, continued or written."""
+
+
+def one_line(error: BaseException) -> str:
+    """Give an error's type and message as one line of bounded length.
+
+    The shapes of all sites, which Pyro appends to an error's message, are left out, and so are the
+    values that torch does.
+    """
+    message = str(error)
+    for appended in ("\nTrace Shapes:", ", but found invalid values:"):
+        message = message.partition(appended)[0]
+    text = f"{type(error).__name__}: {message}".strip().removesuffix(":")
+    return textwrap.shorten(text, MESSAGE_WIDTH, placeholder=" ...")
+
+
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Write a file so that at any instant either its old content is there or its new, whole.
+
+    Internal: run folders, sweeps and pictures are written by it.
+
+    Raises:
+        OSError: The file cannot be written; what was there before stays.
+    """
+    part = unfinished(path)
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def unfinished(path: Path) -> Path:
+    """Where :func:`write_whole` collects a file until it is whole; a killed process leaves it."""
+    return path.with_name(f".{path.name}.tmp")

@@ -8,7 +8,6 @@ from pyro import poutine
 from torch import Tensor
 
 from pyro_decomp import BetaELBO, Experiment
-from pyro_decomp.data.batches import Data
 from pyro_decomp.training.run import Run
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.state import prepare
@@ -28,8 +27,8 @@ def run_of(programs: Programs, data: Any = None, **settings: Any) -> Run:
 def parameter(run: Run, name: str) -> Tensor:
     """A parameter's value, constrained as the programs see it."""
     with torch.no_grad(), poutine.trace() as found:
-        run.guide(*Data.of(run.data)[:2])
+        run.guide(*run.data[:2])
         with poutine.block(hide_types=["sample"]):
-            run.model(*Data.of(run.data)[:2])
+            run.model(*run.data[:2])
     value: Tensor = found.trace.nodes[name]["value"]
     return value.detach()

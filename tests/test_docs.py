@@ -20,6 +20,7 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
 
 
+@pytest.mark.full
 def test_the_python_of_readme(tmp_path: Path) -> None:
     written: dict[str, Any] = {}
     for block in blocks("README.md", "python"):
@@ -31,6 +32,7 @@ def test_the_python_of_readme(tmp_path: Path) -> None:
     assert last < first
 
 
+@pytest.mark.full
 def test_the_python_of_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = ROOT / "examples" / "pinwheel_mixture.py"
     source = ExperimentFile.read(path, seed=0)
@@ -65,9 +67,10 @@ def test_three_lines_train_the_example_on_a_table(
     source = ExperimentFile.from_source(text, tmp_path / "my_experiment.py", seed=0)
     run = train(source.build({"epochs": 2}), "runs/my_experiment")
     assert run.step == 2
-    np.testing.assert_allclose(run.data, table, rtol=1e-6)
+    np.testing.assert_allclose(run.data.x, table, rtol=1e-6)
 
 
+@pytest.mark.full
 def test_programs_without_vae(tmp_path: Path) -> None:
     source = ExperimentFile.read(ROOT / "docs" / "own_programs.py", seed=0)
     arguments = {"epochs": 100}

@@ -25,7 +25,7 @@ def by_hand(effort: Effort) -> Iterator[Comparison]:
 
     for alpha in (0.0, 1.0):
         experiment = pinwheel(alpha)
-        other = Pinwheel(experiment.data, alpha, compiled=hand_compiled).step
+        other = Pinwheel(experiment.data.x, alpha, compiled=hand_compiled).step
         what = f"pinwheel, B = {len(experiment.data)}, alpha = {alpha:g}"
         yield against(what, experiment, other, "float32", 2 if effort.is_quick else 200)
     batch_size = 8 if effort.is_quick else 64
@@ -33,7 +33,7 @@ def by_hand(effort: Effort) -> Iterator[Comparison]:
         for elbo in (BETA, TOTAL_CORRELATION):
             experiment = sprites(elbo, batch_size)
             other = Sprites(
-                experiment.data[:batch_size],
+                experiment.data.x[:batch_size],
                 total_correlation=elbo is TOTAL_CORRELATION,
                 num_data=len(experiment.data),
                 bfloat16=precision == "bfloat16",
@@ -44,7 +44,7 @@ def by_hand(effort: Effort) -> Iterator[Comparison]:
     batch_size = 8 if effort.is_quick else 500
     for precision in ("float32", "bfloat16"):
         experiment = fashion_mnist(batch_size)
-        batch = experiment.data[:batch_size]
+        batch = experiment.data.x[:batch_size]
         other = FashionMNIST(batch, bfloat16=precision == "bfloat16", compiled=hand_compiled).step
         what = f"Fashion-MNIST, B = {batch_size}, MMD a dimension"
         yield against(what, experiment, other, precision, 1)

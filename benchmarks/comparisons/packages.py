@@ -52,7 +52,7 @@ def svi(experiment: Experiment, loss: Trace_ELBO) -> Action:
     settings = dict(experiment.optimizer.keywords)
     optimizer = pyro.optim.PyroOptim(torch.optim.Adam, settings)
     inference = SVI(experiment.model, experiment.guide, optimizer, loss)
-    return partial(inference.step, experiment.data[: experiment.batch_size])
+    return partial(inference.step, *experiment.data[: experiment.batch_size])
 
 
 def beta_tcvae(experiment: Experiment, batch_size: int) -> Action:
@@ -65,7 +65,7 @@ def beta_tcvae(experiment: Experiment, batch_size: int) -> Action:
     from pythae.models.base.base_utils import ModelOutput  # noqa: PLC0415
     from pythae.models.nn import BaseDecoder, BaseEncoder  # noqa: PLC0415
 
-    batch = experiment.data[:batch_size]
+    batch = experiment.data.x[:batch_size]
     same = Sprites(batch, compiled=False)
 
     class Encoder(BaseEncoder):

@@ -1,28 +1,18 @@
-"""How many threads a small experiment is worth."""
+"""How many threads a small batch is worth."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-from pyro_decomp.data.batches import Data
-from pyro_decomp.training.experiment import Experiment
+from pyro_decomp.data.batches import Batch
 
 SMALL_BATCH = 2**14  # elements of a batch
 
 
-def is_small(experiment: Experiment) -> bool:
+def is_small(batch: Batch) -> bool:
     """Whether a batch is so small that two threads would wait for one another more than work."""
-    data = Data.of(experiment.data)
-    batch_size = min(experiment.batch_size or len(data), len(data))
-    return batch_size * data.datum_size <= SMALL_BATCH
-
-
-@contextmanager
-def few_threads(experiment: Experiment) -> Iterator[None]:
-    """One thread for a small experiment."""
-    with threads(1 if is_small(experiment) else torch.get_num_threads()):
-        yield
+    return sum(tensor.numel() for tensor in batch) <= SMALL_BATCH
 
 
 @contextmanager

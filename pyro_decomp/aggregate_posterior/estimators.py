@@ -89,12 +89,27 @@ class PairWeights:
         of_rows = self.rows is None or len(self.rows) == 1
         return self.own is None and self.following is None and of_rows
 
+    def require_own(self, num_samples: int, num_data: int) -> None:
+        """Check that samples are the data's own, one each, where a datum's own weight is apart.
+
+        Raises:
+            ValueError: Their number is another.
+        """
+        if not self.uniform and num_samples != num_data:
+            raise ValueError(
+                f"z: expected a sample for each of the {num_data} data, as weights that set a "
+                f"datum's own encoding apart need, got {num_samples}"
+            )
+
     def add_(self, pairs: Tensor, first: int = 0) -> Tensor:
         """Add the weights, relative to ``other``, to log densities of pairs, in place.
 
         Args:
             pairs: ``[..., rows, M]``, the samples ``first``, ``first + 1``, ... of M.
             first: The first sample.
+
+        Returns:
+            The same ``pairs``.
         """
         if self.rows is not None:
             diagonal = pairs.diagonal(first, -2, -1)
@@ -139,6 +154,9 @@ def pair_weights(
             of rows that are masked or not, a datum's weight of the others.
         total: The sum of ``counts`` over all data, V; the same as N_v without weights.
         num_valid: N_v, how many of the N rows are not masked; None where no row is.
+
+    Returns:
+        The weights, as logarithms.
 
     Raises:
         ModelError: "stratified" of rows that do not count the same.

@@ -1,4 +1,7 @@
-"""The C code for pairs of Gaussians, called on tensors of the CPU."""
+"""The C code for pairs of Gaussians, called on tensors of the CPU.
+
+This module is internal.
+"""
 
 import ctypes
 from collections.abc import Sequence
@@ -27,7 +30,7 @@ Asked = tuple[Sequence[float], Sequence[int], bool]  # weights (other, own, foll
 
 
 class Problem(ctypes.Structure):
-    """What stays the same from call to call; the same fields in the same order as in the source."""
+    """What a call of the C code is told beside tensors: the fields, in order, of its source."""
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("members", "dims", "samples", "components")),
@@ -39,12 +42,12 @@ class Problem(ctypes.Structure):
 
     @property
     def num_sets(self) -> int:
-        """Densities of a sample."""
+        """The number of densities of a sample."""
         return 1 + self.num_ranges + self.dims if self.split else 1
 
     @property
     def shares(self) -> int:
-        """The threads that it is worth."""
+        """The number of threads that the problem is worth."""
         pairs = self.members * self.samples * self.components
         return num_shares(pairs * self.dims * (4 if self.split else 1), LEAST_WORK)
 
@@ -61,7 +64,7 @@ def compiled(inputs: Inputs) -> ctypes.CDLL | None:
 
 
 def forward(code: ctypes.CDLL, inputs: Inputs, asked: Asked) -> Float[Tensor, "*k j s"]:
-    """As :func:`pyro_decomp.aggregate_posterior.gaussian.log_densities`."""
+    """Compute :func:`pyro_decomp.aggregate_posterior.gaussian.log_densities` by the C code."""
     kept, problem = _problem(inputs, asked)
     z = inputs[0]
     out = z.new_empty(*z.shape[:-2], problem.num_sets, z.shape[-1])
@@ -83,7 +86,7 @@ def backward(
     *,
     with_z: bool,
 ) -> tuple[Float[Tensor, "*k d _"], Float[Tensor, "*k d m"], Float[Tensor, "*k d m"]]:
-    """Gradients by z (of no samples unless ``with_z``), loc and scale."""
+    """Compute gradients by z (of no samples unless ``with_z``), loc and scale by the C code."""
     kept, problem = _problem(inputs, asked)
     z, loc, *_ = inputs
     shares = problem.shares
@@ -122,14 +125,14 @@ def described(
     ends: tuple[int, ...],
     split: bool,
 ) -> Problem:
-    """What stays the same, from members, D, S, M; steps between members and rows; what is asked."""
+    """Make a problem of members, D, S, M; of steps between members and rows; of what is asked."""
     ranges = (ctypes.c_int64 * len(ends))(*ends)
     of_values, of_rows = steps[:3], steps[3:]
     return Problem(*shape, *of_values, *weights, ranges, len(ends) // 2, split, *of_rows)
 
 
 def _members(x: Float[Tensor, "*k d n"] | None) -> tuple[Tensor | None, int]:
-    """Numbers in a row, and how far one member's are from the next's: 0 if all are the same."""
+    """A contiguous tensor, and the step from one member to the next: 0 if all are the same."""
     if x is None:
         return None, 0
     if x.dim() == 3 and x.stride(0) == 0:

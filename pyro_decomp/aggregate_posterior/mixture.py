@@ -73,7 +73,7 @@ class AggregatePosterior:
 
     @property
     def mass(self) -> float:
-        """How much all of them count: M where all count the same."""
+        """How much all encodings count together: M where all count the same."""
         return mass(len(self), self.counts)
 
     def why_no_density(self) -> str:
@@ -110,6 +110,9 @@ class AggregatePosterior:
 
         Takes the arguments of :meth:`log_prob`, whose bias each of them shares.
 
+        Returns:
+            The three kinds of log densities, in nats.
+
         Raises:
             ModelError: The marginals of a site's family are not known, or it has no density.
         """
@@ -125,8 +128,8 @@ class AggregatePosterior:
 
     def _score(
         self, z: Mapping[str, Tensor], weights: PairWeights | None, *, split: bool
-    ) -> Float[Tensor, "k s"]:
-        """A row for the joint and, if split, one for each site (if several) and dimension."""
+    ) -> Float[Tensor, "j s"]:
+        """Score samples: one row or, if split, one for all sites, each site and each dimension."""
         if reason := self.why_no_density():
             raise ModelError(
                 f"{reason}: use a divergence of samples such as MMD(), or a guide with spread"
@@ -135,11 +138,7 @@ class AggregatePosterior:
         axes = [self.dim - len(fn.event_shape) for fn in self.qz_x.values()]
         values = [z[name] for name in self.qz_x]
         num_samples = values[0].shape[axes[0]]
-        if not weights.uniform and num_samples != len(self):
-            raise ValueError(
-                f"z: expected a sample for each of the {len(self)} data, as weights that set a "
-                f"datum's own encoding apart need, got {num_samples}"
-            )
+        weights.require_own(num_samples, len(self))
         gaussians = [diagonal_gaussian(fn, self.dim) for fn in self.qz_x.values()]
         if any(gaussian is None for gaussian in gaussians):
             sites = [
@@ -154,7 +153,7 @@ class AggregatePosterior:
         return log_densities(z_, loc, scale, weights, ranges, split=split)
 
     def _sizes(self) -> list[int]:
-        """Dimensions of one datum at each site."""
+        """The number of dimensions of one datum at each site."""
         return [fn.shape().numel() // len(self) for fn in self.qz_x.values()]
 
     def _ranges(self) -> tuple[slice, ...]:

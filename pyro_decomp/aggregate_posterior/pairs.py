@@ -1,7 +1,8 @@
 """Mixtures of encodings of any family, scored over pairs a block of samples at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -9,11 +10,11 @@ from pyro.distributions import Distribution
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from pyro_decomp.aggregate_posterior.blocks import BLOCK
 from pyro_decomp.aggregate_posterior.estimators import PairWeights
-from pyro_decomp.aggregate_posterior.families import is_factorised
-from pyro_decomp.aggregate_posterior.transformed import is_flow, log_prob_of_pairs
+from pyro_decomp.aggregate_posterior.families import is_flow, log_prob_of_pairs
+from pyro_decomp.aggregate_posterior.gaussian_torch import BLOCK
 from pyro_decomp.distributions.densities import log_density, log_sum_exp
+from pyro_decomp.distributions.unwrapping import is_factorised
 
 
 def pairwise_log_prob(qz_x: Distribution, z: Tensor, dim: int = -1) -> Float[Tensor, "s m"]:
@@ -55,7 +56,7 @@ class Site:
 
 def log_densities(
     sites: Sequence[Site], values: Sequence[Tensor], weights: PairWeights
-) -> Float[Tensor, "k s"]:
+) -> Float[Tensor, "j s"]:
     """Log densities of the mixture: jointly, then of each site if they are several, then single.
 
     Only the joint one is given where the sites' ``single`` is not set.
@@ -71,25 +72,35 @@ def log_densities(
         pairs = weights.add_(torch.cat([*wanted, *singles]), first)
         return log_sum_exp(pairs) + weights.other
 
-    total = values[0].shape[sites[0].axis]
     height = max(1, BLOCK // sum(site.fn.shape().numel() for site in sites))
+    return in_blocks(score, values, [site.axis for site in sites], height)
+
+
+def in_blocks(
+    score: Callable[..., Tensor], values: Sequence[Tensor], axes: Sequence[int], height: int
+) -> Tensor:
+    """Score samples a block at a time, each formed again for its gradient instead of kept.
+
+    Args:
+        score: ``score(first, *block)`` of some samples, the first of them number ``first``; its
+            last dimension is theirs.
+        values: Values of every site.
+        axes: The samples' dimension in each of them.
+        height: How many samples make a block.
+
+    Returns:
+        The scores of all samples, along the last dimension.
+    """
+    total = values[0].shape[axes[0]]
     if height >= total:
         return score(0, *values)
-    blocks = zip(
-        range(0, total, height),
-        *(z.split(height, site.axis) for site, z in zip(sites, values, strict=True)),
-        strict=True,
-    )
-    return torch.cat(
-        [
-            checkpoint(score, *block, use_reentrant=False, preserve_rng_state=False)
-            for block in blocks
-        ],
-        1,
-    )
+    splits = (z.split(height, axis) for z, axis in zip(values, axes, strict=True))
+    blocks = zip(range(0, total, height), *splits, strict=True)
+    again = partial(checkpoint, score, use_reentrant=False, preserve_rng_state=False)
+    return torch.cat([again(*block) for block in blocks], -1)
 
 
-def _pairs(fn: Distribution, z: Tensor, axis: int) -> Float[Tensor, "k s m"]:
+def _pairs(fn: Distribution, z: Tensor, axis: int) -> Float[Tensor, "_ s m"]:
     """Log density of every sample under every datum, for all other batch dimensions of ``fn``."""
     samples = z.movedim(axis, 0).unsqueeze(axis)
     log_prob = log_density(fn, samples, log_prob_of_pairs if is_flow(fn) else None)

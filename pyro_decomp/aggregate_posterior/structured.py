@@ -1,14 +1,15 @@
 """The aggregate posterior of a guide whose latent sites depend on one another."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from pyro_decomp.aggregate_posterior.estimators import PairWeights
-from pyro_decomp.aggregate_posterior.mixture import LogDensities, mass, shares
+from pyro_decomp.aggregate_posterior.mixture import AggregatePosterior, LogDensities, mass, shares
+from pyro_decomp.aggregate_posterior.pairs import in_blocks
 from pyro_decomp.distributions.densities import log_sum_exp
 from pyro_decomp.errors import ModelError
 
@@ -52,13 +53,16 @@ class StructuredPosterior:
 
     @property
     def mass(self) -> float:
-        """How much all of them count: M where all count the same."""
+        """How much all encodings count together: M where all count the same."""
         return mass(len(self), self.counts)
 
     def log_prob(
         self, z: Mapping[str, Tensor], weights: PairWeights | None = None
     ) -> Float[Tensor, " s"]:
         """Log q(z_s) for S samples, in nats; see :meth:`AggregatePosterior.log_prob`.
+
+        Returns:
+            The log densities, ``[S]``.
 
         Raises:
             ModelError: The guide cannot be run for pairs of samples and data.
@@ -67,39 +71,22 @@ class StructuredPosterior:
         axes = self._axes
         values = [z[name] for name in axes]
         total = values[0].shape[next(iter(axes.values()))]
-        if not weights.uniform and total != len(self):
-            raise ValueError(
-                f"z: expected a sample for each of the {len(self)} data, as weights that set a "
-                f"datum's own encoding apart need, got {total}"
-            )
+        weights.require_own(total, len(self))
 
         def score(first: int, *block: Tensor) -> Tensor:
             pairs = self._pairs(block).clone()  # its gradient may need it as it was
             return log_sum_exp(weights.add_(pairs, first)) + weights.other
 
         elements = sum(value.numel() // total for value in values) * len(self)
-        height = max(1, BLOCK // elements)
-        if height >= total:
-            return score(0, *values)
-        blocks = zip(
-            range(0, total, height),
-            *(v.split(height, axis) for v, axis in zip(values, axes.values(), strict=True)),
-            strict=True,
-        )
-        return torch.cat(
-            [
-                checkpoint(score, *block, use_reentrant=False, preserve_rng_state=False)
-                for block in blocks
-            ]
-        )
+        return in_blocks(score, values, list(axes.values()), max(1, BLOCK // elements))
 
     def log_densities(
         self, z: Mapping[str, Tensor], weights: PairWeights | None = None
     ) -> LogDensities:
-        """Not known.
+        """Refuse marginals, which are not known of sites that depend on one another.
 
         Raises:
-            ModelError: Always: the marginals of sites that depend on others have no closed form.
+            ModelError: Always.
         """
         named = ", ".join(map(repr, self._axes))
         raise ModelError(
@@ -123,3 +110,17 @@ class StructuredPosterior:
                 f"the {self._program}'s latent sites depend on one another, and it cannot be run "
                 f"for pairs of samples and data through torch.func.vmap{hint} ({reason})"
             ) from error
+
+
+def log_prob_over(
+    parts: Sequence[AggregatePosterior | StructuredPosterior], z: Mapping[str, Tensor]
+) -> Tensor:
+    """Log q(z_s), ``[S]``, of the mixture over the data of several batches, in nats.
+
+    Returns:
+        The log densities, ``[S]``.
+    """
+    sizes = [part.mass for part in parts if part.mass]
+    parts = [part for part in parts if part.mass]
+    log_probs = [part.log_prob(z) + math.log(n) for part, n in zip(parts, sizes, strict=True)]
+    return torch.stack(log_probs).logsumexp(0) - math.log(sum(sizes))

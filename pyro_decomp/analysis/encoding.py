@@ -13,10 +13,10 @@ from pyro_decomp.aggregate_posterior import AggregatePosterior, StructuredPoster
 from pyro_decomp.analysis.inference import Kind, infer, likelihood_mean, local_latents
 from pyro_decomp.analysis.stored_guide import StoredGuide
 from pyro_decomp.data.batches import AnyData, Batch, Data
+from pyro_decomp.distributions.unwrapping import unmasked
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.errors import DataError
 from pyro_decomp.programs.automatic_guides import has_local_parameters
-from pyro_decomp.programs.rows import unmasked
 from pyro_decomp.programs.sites import SampleTrace
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import random_state, seeded
@@ -57,8 +57,7 @@ class EncodedData:
     @classmethod
     def of(cls, run: Run, x: AnyData | None = None) -> "EncodedData":
         """Data under the programs of a run; by default its training data."""
-        own = Data.of(run.data)
-        data = own if x is None else Data.of(x).to(own.device)
+        data = run.data if x is None else Data.of(x).to(run.data.device)
         return cls(data, run.model, run.guide, run.experiment.elbo)
 
     def __len__(self) -> int:

@@ -12,7 +12,6 @@ from pyro import poutine
 from torch import Tensor
 
 from pyro_decomp import arguments
-from pyro_decomp.acceleration.threads import few_threads
 from pyro_decomp.aggregate_posterior import StructuredPosterior
 from pyro_decomp.analysis.components import components
 from pyro_decomp.analysis.encoding import EncodedData
@@ -34,8 +33,8 @@ from pyro_decomp.metrics.report import SLOW
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import derive, seeded
 from pyro_decomp.training.data_support import check_data
-from pyro_decomp.training.run import Run
-from pyro_decomp.training.untrained import untrained
+from pyro_decomp.training.experiment import few_threads
+from pyro_decomp.training.run import Run, untrained
 
 __all__ = ["MEASURES", "check_names", "evaluate", "write_metrics"]
 
@@ -131,7 +130,7 @@ def evaluate(
     encoded = {name: EncodedData.of(run, x) for name, x in sets.items() if x is not None}
     metrics = {}
     checkpoint = checkpoint_of(run)
-    with run.state.program.undisturbed(), torch.no_grad(), few_threads(trial):
+    with run.state.program.preserving_rng_and_buffers(), torch.no_grad(), few_threads(trial):
         if LOG_PX in names:
             check_affordable([*encoded.values()], num_importance_samples)
         before, why_not = _untrained(run) if names & set(SCORES) else (None, {})

@@ -1,6 +1,7 @@
 """What the numbers of a run say in sentences: whether it had converged, collapsed or overfitted."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -8,19 +9,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyro_decomp.acceleration.threads import few_threads
-from pyro_decomp.aggregate_posterior.families import data_rows, is_factorised, marginals
+from pyro_decomp.aggregate_posterior.families import data_rows, marginals
 from pyro_decomp.analysis.encoding import EncodedData
 from pyro_decomp.analysis.kl_decomposition import information_of_dimensions
 from pyro_decomp.analysis.posterior_samples import terms_over
 from pyro_decomp.analysis.quantities import HALF_WIDTH, STANDARD_ERROR, by_itself
 from pyro_decomp.data.batches import Data
+from pyro_decomp.distributions.closed_form_kl import analytic_kl
 from pyro_decomp.distributions.densities import why_no_density
+from pyro_decomp.distributions.unwrapping import is_factorised, unmasked
 from pyro_decomp.programs.automatic_guides import has_local_parameters
-from pyro_decomp.programs.closed_form_kl import analytic_kl
-from pyro_decomp.programs.rows import unmasked
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import seeded
+from pyro_decomp.training.experiment import few_threads
 from pyro_decomp.training.run import Run
 from pyro_decomp.training.user_code import sentence
 
@@ -54,11 +55,19 @@ def final_terms(run: Run) -> dict[str, dict[str, Any]]:
     trial = run.experiment
     sets = {"train": trial.data, "test": trial.test_data}
     found: dict[str, dict[str, Any]] = {}
-    with run.state.program.undisturbed(), seeded(0), torch.no_grad(), few_threads(trial):
+    with _looking_at(run):
         for name, x in sets.items():
             if x is not None:
-                found[name] = _final_terms_of(run, Data.of(x))
+                found[name] = _final_terms_of(run, x)
     return found
+
+
+@contextmanager
+def _looking_at(run: Run) -> Iterator[None]:
+    """Run programs without gradients, and leave the run and the random generators as they were."""
+    unchanged = run.state.program.preserving_rng_and_buffers()
+    with unchanged, seeded(0), torch.no_grad(), few_threads(run.experiment):
+        yield
 
 
 def _final_terms_of(run: Run, data: Data) -> dict[str, Any]:
@@ -131,7 +140,7 @@ def convergence(run: Run) -> str:
 
 def collapse(run: Run, data: EncodedData | None = None) -> str:
     """Which dimensions of the codes tell nothing about the data; empty where all do."""
-    with run.state.program.undisturbed(), seeded(0), torch.no_grad(), few_threads(run.experiment):
+    with _looking_at(run):
         data = data or EncodedData.of(run)
         limit = min(CODES, max(FEWEST_CODES, _rows_in_memory(data.data) // 2))
         pairs = list(data.pairs(_some(run, data.data, limit)))
@@ -178,7 +187,7 @@ def _some(run: Run, data: Data, limit: int) -> Int[Tensor, " n"]:
 
 
 def _affordable_rows(run: Run) -> int:
-    data = Data.of(run.experiment.data)
+    data = run.experiment.data
     batch = min(run.experiment.batch_size or len(data), len(data))
     rows = max(FEWEST_ROWS, batch * run.step // PASS_SHARE)
     return max(batch, min(rows, _rows_in_memory(data)))
@@ -202,7 +211,9 @@ def _kl_of_one(pair: TracePair) -> Iterator[tuple[str, Tensor]]:
         return  # such a prior may tell as much of the datum as the guide
     for name in pair.latents:
         q, p = (unmasked(trace.nodes[name]["fn"]) for trace in (pair.guide, pair.model))
-        if name in pair.entangled or not is_factorised(p) or why_no_density({name: q}):
+        if name in pair.depends_on_marginalized or not is_factorised(p):
+            continue
+        if why_no_density({name: q}):
             continue
         value = pair.guide.nodes[name]["value"]
         inner, prior = marginals(name, q), marginals(name, p)

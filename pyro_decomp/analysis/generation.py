@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from jaxtyping import Int, Shaped
 from pyro import poutine
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_decomp import arguments
@@ -15,8 +14,9 @@ from pyro_decomp.analysis.encoding import EncodedData
 from pyro_decomp.analysis.inference import Kind, global_latents, likelihood_mean, local_latents
 from pyro_decomp.analysis.latents import encoded
 from pyro_decomp.data.batches import AnyData, Batch
-from pyro_decomp.programs.dependence import dependencies
-from pyro_decomp.programs.sites import data_plate, is_latent
+from pyro_decomp.programs.provenance import dependencies
+from pyro_decomp.programs.sites import Site, data_plate, is_latent
+from pyro_decomp.programs.substitute import Substitute
 from pyro_decomp.seeds import derive, seeded
 from pyro_decomp.training.run import Run
 
@@ -256,29 +256,16 @@ class _ModelDraws:
 
     def trace(self, given: Mapping[str, Tensor], batch: Batch) -> poutine.Trace:
         """One run of the model."""
-        with poutine.trace() as trace, _Set(given, self._outside, self._data_dim):
+
+        def value_of(site: Site) -> Tensor | None:
+            name = site["name"]
+            if name in self._outside or name not in given:
+                return self._outside.get(name)
+            return given[name].movedim(0, self._data_dim - len(site["fn"].event_shape))
+
+        with poutine.trace() as trace, Substitute(value_of):
             self._data.model(*batch)
         return trace.trace
-
-
-class _Set(Messenger):
-    """Sets sites to values, those of the data plate given with the data first."""
-
-    def __init__(
-        self, local: Mapping[str, Tensor], outside: Mapping[str, Tensor], data_dim: int
-    ) -> None:
-        super().__init__()
-        self._local = local
-        self._outside = outside
-        self._data_dim = data_dim
-
-    def _pyro_sample(self, msg: Any) -> None:
-        name = msg["name"]
-        if name in self._outside:
-            msg["value"], msg["done"] = self._outside[name], True
-        elif name in self._local:
-            axis = self._data_dim - len(msg["fn"].event_shape)
-            msg["value"], msg["done"] = self._local[name].movedim(0, axis), True
 
 
 def _joined(parts: Sequence[Draws]) -> Draws:

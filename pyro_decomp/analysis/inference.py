@@ -1,18 +1,18 @@
 """The latent sites of one batch, inferred by the guide, and what the model makes of them."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pyro import poutine
 from pyro.distributions import Distribution
 from pyro.infer import infer_discrete
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.enumeration import Enumeration
 from pyro_decomp.programs.sites import Site, data_plate, is_latent, missing_values, sample_sites
+from pyro_decomp.programs.substitute import Substitute
 from pyro_decomp.training.experiment import Program
 
 Kind = Literal["mean", "sample"]
@@ -37,7 +37,7 @@ def infer(
     Raises:
         ModelError: The mean of a site's family is not known.
     """
-    with poutine.trace() as traced, _Centred(kind):
+    with poutine.trace() as traced, _centred(kind):
         guide(*batch)
     codes = traced.trace
     at_codes = _replayed(model, codes, batch)
@@ -162,14 +162,6 @@ def _likeness(value: Tensor, x: Tensor) -> tuple[bool, bool]:
     return is_equal, value.numel() == x.numel()
 
 
-class _Centred(Messenger):
-    """Gives every latent site its mean, unless it is to be drawn."""
-
-    def __init__(self, kind: Kind) -> None:
-        super().__init__()
-        self._kind = kind
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if self._kind == "mean" and is_latent(msg):
-            msg["value"] = centre(msg)
-            msg["done"] = True
+def _centred(kind: Kind) -> Substitute:
+    """A handler that gives every latent site its mean, unless it is to be drawn."""
+    return Substitute(lambda site: centre(site) if kind == "mean" and is_latent(site) else None)

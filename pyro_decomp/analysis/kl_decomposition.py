@@ -13,9 +13,9 @@ from pyro_decomp.aggregate_posterior.families import data_rows, marginals
 from pyro_decomp.analysis.encoding import Posterior
 from pyro_decomp.analysis.posterior_samples import PosteriorSamples, Samples
 from pyro_decomp.analysis.quantities import by_itself, keep_finite, mean
+from pyro_decomp.distributions.unwrapping import unmasked
 from pyro_decomp.errors import ModelError
-from pyro_decomp.programs.product_prior import is_product
-from pyro_decomp.programs.rows import unmasked
+from pyro_decomp.programs.factorization import is_product
 from pyro_decomp.programs.traces import TracePair
 
 OF_MARGINALS = ("total_correlation", "dimensionwise_kl")

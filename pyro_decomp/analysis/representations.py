@@ -14,7 +14,7 @@ from pyro_decomp.analysis.encoding import EncodedData
 from pyro_decomp.analysis.inference import Kind
 from pyro_decomp.errors import ModelError
 from pyro_decomp.metrics import normal_scores
-from pyro_decomp.programs.product_prior import concatenated, is_product, of_one_datum, rows_of
+from pyro_decomp.programs.factorization import concatenated, is_product, of_one_datum, rows_of
 from pyro_decomp.seeds import derive, seeded
 
 MAX_ROWS = 10_000  # data of which there are mean codes

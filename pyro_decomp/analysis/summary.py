@@ -15,12 +15,12 @@ from torch.distributions import (
 from pyro_decomp import arguments
 from pyro_decomp.analysis.inference import global_latents, local_latents
 from pyro_decomp.analysis.parameter_counts import count_parameters
-from pyro_decomp.data.batches import Data
+from pyro_decomp.distributions.unwrapping import unwrapped
 from pyro_decomp.divergences.base import Divergence, WeightedSum
 from pyro_decomp.elbo import TermsELBO
-from pyro_decomp.programs.dependence import dependencies
 from pyro_decomp.programs.enumeration import Enumeration
-from pyro_decomp.programs.sites import Site, data_plate, sample_sites, unwrapped
+from pyro_decomp.programs.provenance import dependencies
+from pyro_decomp.programs.sites import Site, data_plate, sample_sites
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.state import State
 
@@ -95,10 +95,10 @@ def summarize(experiment: Experiment, state: State) -> Summary:
         state: What :func:`pyro_decomp.training.state.prepare` found of it; ``run.state`` of a run.
     """
     arguments.annotated(summarize, locals())
-    data = Data.of(experiment.data)
+    data = experiment.data
     size = min(experiment.batch_size or len(data), len(data))
     batch = data[:size]
-    with state.program.undisturbed(), torch.no_grad():
+    with state.program.preserving_rng_and_buffers(), torch.no_grad():
         guide = poutine.trace(experiment.guide).get_trace(*batch)
         replayed = poutine.replay(experiment.model, trace=guide)
         model = poutine.trace(replayed).get_trace(*batch)

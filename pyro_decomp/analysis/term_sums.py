@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_decomp.analysis.quantities import by_itself, mean
-from pyro_decomp.elbo.plain_terms import PlainTerm, plain_terms
+from pyro_decomp.elbo.base import PlainTerm, plain_terms
 from pyro_decomp.programs.traces import TracePair
 
 SIGNS = {"log_likelihood": 1.0, "kl": -1.0, "global_kl": -1.0}  # of the ELBO's parts

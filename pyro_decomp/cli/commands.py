@@ -11,19 +11,19 @@ import typer
 
 import pyro_decomp
 from pyro_decomp.cli.compare import compare_runs
-from pyro_decomp.cli.failures import INTERRUPTED, tell, told_in_one_line
-from pyro_decomp.cli.file_help import FileCommand
+from pyro_decomp.cli.failures import INTERRUPTED, say, tell, told_in_one_line
 from pyro_decomp.cli.metrics import score_files
 from pyro_decomp.cli.options import (
     Device,
     ExperimentPath,
+    FileCommand,
     Quiet,
     ShowTraceback,
     check_device,
 )
 from pyro_decomp.cli.sweep import sweep_file
+from pyro_decomp.errors import one_line
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.user_code import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,7 +124,7 @@ def train(
         from rich.console import Console
 
         from pyro_decomp.acceleration.steps import Execution
-        from pyro_decomp.cli.display import progress_reporter
+        from pyro_decomp.cli.progress import ProgressReporter, of_training
         from pyro_decomp.seeds import set_seed
         from pyro_decomp.training import training
         from pyro_decomp.training.interruption import Interrupted
@@ -136,7 +136,7 @@ def train(
         experiment = source.build(arguments)
         gc.freeze()  # else Ctrl-C waits a second while all that is imported is gone through
         try:
-            with progress_reporter(console) as report:
+            with ProgressReporter(console, of_training) as report:
                 run = training.train(
                     experiment,
                     folder,
@@ -230,7 +230,7 @@ def evaluate(
             )
         path = evaluation.write_metrics(loaded, metrics)
         _show_metrics(console, metrics)
-        _say(console, f"written to {path}")
+        say(console, f"written to {path}")
 
 
 @app.command()
@@ -243,7 +243,7 @@ def plot(run: RunFolder, *, quiet: Quiet = False, show_traceback: ShowTraceback 
         from pyro_decomp.training.run import load
 
         for path in draw(load(run)):
-            _say(Console(quiet=quiet), str(path))
+            say(Console(quiet=quiet), str(path))
 
 
 app.command("metrics")(score_files)
@@ -253,7 +253,7 @@ app.command("compare")(compare_runs)
 
 def _show_summary(console: "Console", experiment: "Experiment", state: "State") -> None:
     from pyro_decomp.analysis.summary import summarize
-    from pyro_decomp.cli.display import summary_view
+    from pyro_decomp.cli.tables import summary_view
 
     console.print(summary_view(summarize(experiment, state)))
 
@@ -268,7 +268,7 @@ def _show_summary_if_possible(
         _show_summary(console, experiment, state)
     except Exception as error:
         tell("warning", "yellow", f"what is trained could not be shown: {one_line(error)}")
-    _say(console, f"{execution}\n")
+    say(console, f"{execution}\n")
 
 
 def _draw_if_possible(run: "Run") -> None:
@@ -288,15 +288,15 @@ def _report_end(console: "Console", run: "Run") -> None:
     if took := run.resources:
         peak = took["peak_resident_bytes"]
         memory = "" if peak is None else f", {peak / 2**20:.0f} MiB of memory at most"
-        _say(console, f"{took['steps']} steps in {took['seconds']:.1f} s{memory}")
-    _say(console, f"The run is in {run.path}. Next:")
-    _say(console, f"  pyro-decomp evaluate {folder}\n  pyro-decomp plot {folder}")
+        say(console, f"{took['steps']} steps in {took['seconds']:.1f} s{memory}")
+    say(console, f"The run is in {run.path}. Next:")
+    say(console, f"  pyro-decomp evaluate {folder}\n  pyro-decomp plot {folder}")
 
 
 def _show_final_terms(console: "Console", run: "Run") -> None:
     """What the run came to, over its data; failing at it is worth a warning only."""
     from pyro_decomp.analysis.findings import final_terms, findings
-    from pyro_decomp.cli.display import left_out_lines, metrics_table
+    from pyro_decomp.cli.tables import left_out_lines, metrics_table
 
     try:
         found = final_terms(run)
@@ -310,7 +310,7 @@ def _show_final_terms(console: "Console", run: "Run") -> None:
         title = f"After step {run.step}, over {' and '.join(counts)}"
         console.print(metrics_table(columns, title))
         for line in (*findings(run, found).values(), *left_out_lines(columns)):
-            _say(console, line)
+            say(console, line)
     except Exception as error:
         tell(
             "warning", "yellow", f"the run is whole, but could not be summed up: {one_line(error)}"
@@ -319,17 +319,13 @@ def _show_final_terms(console: "Console", run: "Run") -> None:
 
 def _show_metrics(console: "Console", metrics: "Mapping[str, Mapping[str, Any]]") -> None:
     from pyro_decomp.analysis.components import described
-    from pyro_decomp.cli.display import left_out_lines, metrics_table, scores_table
+    from pyro_decomp.cli.tables import left_out_lines, metrics_table, scores_table
 
     console.print(metrics_table(metrics))
     for name, found in metrics.items():
         if "components" in found:
-            _say(console, f"{name} data: {described(found['components'])}")
+            say(console, f"{name} data: {described(found['components'])}")
         if found["scores"]:
             console.print("", scores_table(f"codes of the {name} data", found["scores"]), sep="\n")
     for line in (*metrics["train"].get("findings", {}).values(), *left_out_lines(metrics)):
-        _say(console, line)
-
-
-def _say(console: "Console", text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(console, line)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pyro_decomp.cli.failures import tell, told_in_one_line
+from pyro_decomp.cli.failures import say, tell, told_in_one_line
 from pyro_decomp.cli.options import Quiet, ShowTraceback, names
 
 if TYPE_CHECKING:
@@ -62,9 +62,8 @@ def compare_runs(
     with told_in_one_line(show_traceback=show_traceback):
         from rich.console import Console
 
-        from pyro_decomp.cli.sweep_view import say
         from pyro_decomp.sweep import compare
-        from pyro_decomp.sweep.description import NAME
+        from pyro_decomp.sweep.folder import NAME
 
         console = Console(quiet=quiet)
         comparison = compare(
@@ -92,7 +91,7 @@ def comparison_tables(comparison: "Comparison", width: int) -> "list[Table]":
 
     Quantities that do not fit side by side are set below one another, each time with the arguments.
     """
-    from pyro_decomp.sweep.naming import value_text
+    from pyro_decomp.sweep.grid import value_text
 
     some = comparison.combinations
     left = {name: [value_text(one.arguments[name]) for one in some] for name in comparison.by}
@@ -143,7 +142,6 @@ def _draw(
     *,
     as_json: bool,
 ) -> None:
-    from pyro_decomp.cli.sweep_view import say
     from pyro_decomp.sweep.drawing import draw
 
     drawn = draw(comparison, folder, metric=metric, against=against)

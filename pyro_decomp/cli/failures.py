@@ -1,4 +1,4 @@
-"""What went wrong, in one line, and the exit status that says so."""
+"""Lines for a person: what was done, and what went wrong with the exit status that says so."""
 
 import sys
 import traceback
@@ -6,11 +6,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from pyro_decomp.errors import DecompError
-from pyro_decomp.training.user_code import one_line, place_raised
+from pyro_decomp.errors import DecompError, one_line
+from pyro_decomp.training.user_code import place_raised
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 FAILED = 1
 INTERRUPTED = 130
@@ -42,6 +46,11 @@ def told_in_one_line(*, show_traceback: bool = False, folder: Path | None = None
                 raise
             tell("error", "red", _sentence(error, folder))
             raise typer.Exit(FAILED) from None
+
+
+def say(console: "Console", text: str) -> None:
+    """Print text as it is, without markup, colours or line breaks of its own."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def tell(kind: str, colour: str, sentence: str) -> None:

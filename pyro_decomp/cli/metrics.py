@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from pyro_decomp.cli.failures import told_in_one_line
+from pyro_decomp.cli.options import ShowTraceback, names
 
 # What needs torch, or more of rich than help does, is imported once the command has work to do.
 # ruff: noqa: PLC0415
@@ -56,9 +57,7 @@ def score_files(
         int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same numbers.")
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    show_traceback: Annotated[
-        bool, typer.Option("--traceback", help="Show where an error is from.")
-    ] = False,
+    show_traceback: ShowTraceback = False,
 ) -> None:
     """Score codes from files, with factors or without."""
     if num_resamples == 1:
@@ -73,7 +72,7 @@ def score_files(
             encodings=None if scale is None else (z, _read(scale)),
             prior=None if prior is None else _prior(prior),
             untrained=None if untrained is None else _read(untrained),
-            only=None if only is None else _names(only),
+            only=None if only is None else names(only),
             num_resamples=num_resamples,
             seed=seed,
         )
@@ -83,13 +82,9 @@ def score_files(
             return
         from rich.console import Console
 
-        from pyro_decomp.cli.display import scores_table
+        from pyro_decomp.cli.tables import scores_table
 
         Console().print(scores_table("", plain))
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _read(path: Path) -> Any:

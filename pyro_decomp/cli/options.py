@@ -1,11 +1,18 @@
-"""Options that several commands take, and what is checked of them."""
+"""Options that several commands take, what is checked of them, and the help of a file's own."""
 
+import textwrap
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
+from pyro_decomp.cli.failures import told_in_one_line
 from pyro_decomp.errors import DecompError
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.parameters import Parameter
+
+FILE_KEY = "pyro_decomp.file"
 
 ExperimentPath = Annotated[
     Path,
@@ -42,3 +49,40 @@ def names(text: str | None) -> list[str]:
     ['elbo', 'mig']
     """
     return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+class FileCommand(TyperCommand):
+    """A command with an argument ``file``, whose help lists the parameters of the file given."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep the file for the help, which is answered before arguments are looked at."""
+        words, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        ctx.meta[FILE_KEY] = words.get("file")
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the usage, then the parameters of the file if there is one."""
+        super().format_help(ctx, formatter)
+        file = ctx.meta.get(FILE_KEY)
+        if not isinstance(file, str):
+            return
+        with told_in_one_line():
+            experiment_file = ExperimentFile.read(Path(file))
+        headline = experiment_file.docstring.strip().partition("\n")[0]
+        rows = [_row(parameter) for parameter in experiment_file.parameters]
+        with formatter.section(f"Parameters of {file}, each --set KEY=VALUE"):
+            if headline:
+                formatter.write_text(headline)
+                formatter.write_paragraph()
+            formatter.write_dl(rows or [("none", "")])
+
+
+def _row(parameter: Parameter) -> tuple[str, str]:
+    default = "required" if parameter.required else f"default: {_typed_text(parameter.default)}"
+    return f"{parameter.name} <{parameter.type_text}>", f"{parameter.help}  [{default}]".strip()
+
+
+def _typed_text(value: Any) -> str:
+    """Write a value as it would be typed, and no longer than a line."""
+    text = str(value).lower() if value is None or isinstance(value, bool) else str(value)
+    return textwrap.shorten(text, 60, placeholder=" ...")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pyro_decomp.cli.failures import FAILED, INTERRUPTED, tell, told_in_one_line
+from pyro_decomp.cli.failures import FAILED, INTERRUPTED, say, tell, told_in_one_line
 from pyro_decomp.cli.options import (
     Device,
     ExperimentPath,
@@ -94,7 +94,7 @@ def sweep_file(
 
         from rich.console import Console
 
-        from pyro_decomp.cli.sweep_view import SweepReporter, plan_lines, say
+        from pyro_decomp.cli.progress import ProgressReporter, of_sweep, plan_lines
         from pyro_decomp.sweep import SweepInterrupted, sweep
         from pyro_decomp.sweep.grid import read_values
 
@@ -103,7 +103,7 @@ def sweep_file(
         check_device(device)
         gc.freeze()  # else Ctrl-C waits a second while all that is imported is gone through
         try:
-            with SweepReporter(console) as report:
+            with ProgressReporter(console, of_sweep) as report:
                 table = sweep(
                     source,
                     values,
@@ -131,7 +131,7 @@ def sweep_file(
 
 
 def _seeds(text: str) -> range | list[int]:
-    from pyro_decomp.sweep.words import read_seeds
+    from pyro_decomp.sweep.cli_values import read_seeds
 
     try:
         seeds = read_seeds(text)
@@ -150,8 +150,6 @@ def _report_end(console: "Console", rows: list[dict[str, Any]], folder: Path) ->
     Raises:
         typer.Exit: Some did.
     """
-    from pyro_decomp.cli.sweep_view import say
-
     wrong = [row for row in rows if row["status"] != "finished"]
     unmeasured = [row for row in rows if row["status"] == "finished" and row["message"]]
     for row in [*wrong, *unmeasured][:MOST_TOLD]:

@@ -50,15 +50,19 @@ class Data:
 
     @classmethod
     def of(cls, data: AnyData) -> "Data":
-        """Data from a tensor, from several, or from data; nothing is copied or checked."""
+        """Data from a tensor, from several, or from data; nothing is copied or checked.
+
+        Returns:
+            ``data`` itself where it is of this class, else a data set around the same tensors.
+        """
         if isinstance(data, Data):
             return data
         return cls(data if isinstance(data, tuple) else (data,))
 
     @property
-    def unwrapped(self) -> "Tensor | Stored | Data":
-        """The tensor where there is but one, else these data."""
-        return self.tensors[0] if len(self.tensors) == 1 else self
+    def x(self) -> Tensor | Stored:
+        """The first tensor, which is what is reconstructed."""
+        return self.tensors[0]
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
@@ -67,12 +71,12 @@ class Data:
 
     @property
     def datum_size(self) -> int:
-        """Elements of one datum, over all tensors."""
+        """The number of elements of one datum, over all tensors."""
         return sum(tensor.shape[1:].numel() for tensor in self.tensors)
 
     @property
     def device(self) -> torch.device:
-        """Where batches are."""
+        """The device of the batches."""
         return self.tensors[0].device
 
     def __len__(self) -> int:
@@ -82,15 +86,27 @@ class Data:
         return tuple(_gather(tensor, rows) for tensor in self.tensors)
 
     def to(self, device: torch.device | str) -> "Data":
-        """The same data, whose batches are on another device."""
+        """The same data, whose batches are on another device.
+
+        Returns:
+            A data set of the same rows; tensors in memory are copied there.
+        """
         return Data(tuple(tensor.to(device) for tensor in self.tensors))
 
     def split(self, size: int) -> Iterator[Batch]:
-        """All data in order, so many rows at a time; the last batch may be smaller."""
+        """All data in order, so many rows at a time; the last batch may be smaller.
+
+        Returns:
+            Batches of ``size`` rows, each a tuple of one tensor for each tensor of the data.
+        """
         return (self[start : start + size] for start in range(0, len(self), size))
 
     def order(self, seed: int) -> Tensor:
-        """All row numbers in a random order, which depends on the seed alone."""
+        """All row numbers in a random order, which depends on the seed alone.
+
+        Returns:
+            The row numbers, int64 of shape ``[n]``.
+        """
         return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
 
     def shuffled(self, size: int, *, seed: int, first: int = 0) -> Iterator[Batch]:
@@ -100,6 +116,9 @@ class Data:
             size: Rows of a batch.
             seed: Of the order, which depends on nothing else.
             first: Begin with this batch of them, from 0, as a resumed run does.
+
+        Returns:
+            Batches, each a tuple of one tensor for each tensor of the data.
         """
         for rows in self.order(seed).to(self.device).split(size)[first:]:
             yield self[rows]

@@ -19,7 +19,7 @@ _FILES = ("list_attr_celeba.txt", "list_eval_partition.txt", "img_align_celeba")
 
 @dataclass(frozen=True)
 class Attributes:
-    """What is said of each face.
+    """The attributes of CelebA's faces, as :func:`celeba_attributes` gives them.
 
     Attributes:
         names: Of the attributes, as in the file: ``5_o_Clock_Shadow`` to ``Young``.
@@ -55,6 +55,9 @@ def celeba(
         dtype: ``torch.float32`` for levels in [0, 1], 7.4 GiB for the training images at size 64;
             ``torch.uint8`` for levels of 0 to 255, a quarter of it.
 
+    Returns:
+        The images, in [0, 1] or as levels of 0 to 255; see ``dtype``.
+
     Raises:
         DataError: A file is missing or damaged, or an argument is out of range.
 
@@ -79,6 +82,9 @@ def celeba_attributes(
         root: As for the images.
         split: As for the images.
         limit: As for the images.
+
+    Returns:
+        The attributes' names, and a row of 0 and 1 for each image.
 
     Raises:
         DataError: As for the images.

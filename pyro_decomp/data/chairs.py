@@ -37,6 +37,9 @@ def chairs(
         grey: One channel instead of three.
         crop: Cut out a centred square of so many pixels first: the files have a wide white margin.
 
+    Returns:
+        The grid; it keeps the paths of the files and no image.
+
     Raises:
         DataError: There are no such files, or a chair lacks a side that another has. Asking for an
             image raises it if the file cannot be read.

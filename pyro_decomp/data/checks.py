@@ -1,4 +1,4 @@
-"""What every reader of data checks, and the one sentence that it says."""
+"""What every reader of data checks, and the one sentence that it says; internal to ``data``."""
 
 import csv
 import math
@@ -25,12 +25,15 @@ REMEDY = (
 
 
 def without_mask(data: object, source: str) -> object:
-    """What is given, as it is without its mask if nothing is masked.
+    """Data without their mask, if no value is masked.
 
     Args:
         data: A masked array, as readers of netCDF, FITS and HDF return; rows of which some are
             masked arrays; an array of arrow; or anything else.
         source: What messages call it.
+
+    Returns:
+        ``data`` itself, or the array inside of a mask under which nothing is hidden.
 
     Raises:
         DataError: A value is masked or null.
@@ -47,9 +50,12 @@ def without_mask(data: object, source: str) -> object:
 
 
 def numbers(array: NDArray[Any], source: str) -> NDArray[Any]:
-    """An array of Python's numbers, as mixed columns of a data frame become, as one of float64.
+    """An array of numbers, where it holds Python objects as mixed columns of a data frame do.
 
     Any other is given back as it is, without a mask if it has one.
+
+    Returns:
+        The array without a mask; Python's numbers as int64 or float64, anything else as it is.
 
     Raises:
         DataError: A value is masked, or is None, NA or NaT.
@@ -58,9 +64,7 @@ def numbers(array: NDArray[Any], source: str) -> NDArray[Any]:
     if found.dtype.kind != "O":
         return found
     values = found.ravel().tolist()
-    is_missing = [
-        value is None or type(value).__name__ in {"NAType", "NaTType"} for value in values
-    ]
+    is_missing = [value is None or type(value).__name__ in NOT_THERE for value in values]
     _refuse(np.array(is_missing, dtype=bool).reshape(found.shape), source, "missing (None or NA)")
     if not values or not all(isinstance(value, Real) for value in values):
         return found
@@ -100,15 +104,15 @@ _UNREADABLE = (
 
 
 class Sliceable(Protocol):
-    """Rows that a slice makes a tensor of: a tensor, or what is stored elsewhere."""
+    """Rows of which slices are tensors: a tensor, or data stored elsewhere."""
 
     @property
     def shape(self) -> torch.Size:
-        """As of a tensor."""
+        """The number of rows, then the shape of one, as of a tensor."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the tensors that slices are."""
+        """The type of the tensors that slices are."""
 
     def __len__(self) -> int: ...
 
@@ -132,13 +136,16 @@ def checked(
     may_be_infinite: bool = True,
     names: Sequence[str] | None = None,
 ) -> AnyRows:
-    """The rows as they are, if they can be trained on.
+    """Check that rows can be trained on.
 
     Args:
         rows: Data along the first axis.
         source: What the message calls them.
         may_be_infinite: Look for NaN and infinity, a block at a time.
         names: Of the columns, if they have any.
+
+    Returns:
+        The rows as they are.
 
     Raises:
         DataError: They are a single number, none, or not finite.
@@ -169,7 +176,7 @@ def checked(
 
 
 def check_finite(values: Tensor, source: str, rows: Sequence[int] | Tensor) -> None:
-    """Check some data that are not all in memory.
+    """Check that some rows of data are finite.
 
     Args:
         values: Some rows of them.
@@ -193,13 +200,16 @@ def check_finite(values: Tensor, source: str, rows: Sequence[int] | Tensor) -> N
 
 
 def large_columns(rows: Tensor) -> str:
-    """What to do about values that are large for a network: the widest column, and its remedy.
+    """A clause on values that are large for a network: the widest column, and a remedy.
 
     Args:
         rows: Data along the first axis.
 
     Returns:
         A clause; empty where all values are within 100, or are no measurements.
+
+    Returns:
+        The clause; empty where all values are within 100, or are no measurements.
     """
     if not rows.is_floating_point() or not rows.numel() or not rows.isfinite().all():
         return ""
@@ -216,7 +226,7 @@ def large_columns(rows: Tensor) -> str:
 
 
 def column_label(index: int, shape: Sequence[int], names: Sequence[str] | None = None) -> str:
-    """What messages call one of the values of a datum: by its name, or by its place from 0."""
+    """The name of one of the values of a datum in messages, or its place counted from 0."""
     if names is not None and len(names) == math.prod(shape):
         return repr(names[index])
     place = []
@@ -229,7 +239,7 @@ def column_label(index: int, shape: Sequence[int], names: Sequence[str] | None =
 def column_labels(
     columns: Sequence[int], shape: Sequence[int], names: Sequence[str] | None = None
 ) -> str:
-    """The names of several, of which no more than ten are told."""
+    """The names of several columns in messages, of which no more than ten are told."""
     shown = ", ".join(column_label(index, shape, names) for index in columns[:MAX_TOLD])
     more = f" and {len(columns) - MAX_TOLD} more" if len(columns) > MAX_TOLD else ""
     return f"column{'' if len(columns) == 1 else 's'} {shown}{more}"

@@ -19,7 +19,7 @@ def joint_factors(
     *,
     seed: int = 0,
 ) -> Int[Tensor, "n factors"]:
-    """Values of all factors, with some of them drawn jointly from tables, with replacement.
+    """Draw values of all factors, some of them jointly from tables, with replacement.
 
     Factors in no table are uniform and independent of all others, and so is one table's draw of
     another's. A cell of probability 0 is never drawn.
@@ -30,6 +30,9 @@ def joint_factors(
             their values, or weights in proportion to it: an array with an axis for each.
         n: Number of rows.
         seed: Of this draw alone; the global generator is left as it was.
+
+    Returns:
+        A row of values for each draw, int64, to be given to :meth:`GroundTruth.stored`.
 
     Raises:
         DataError: A factor is unknown or in two tables, a table's shape is not that of its factors,

@@ -27,12 +27,15 @@ from pyro_decomp.errors import DataError
 
 
 def packed(data: GroundTruth) -> GroundTruth:
-    """The same data, drawn once and kept at a bit a pixel.
+    """The same images, drawn once and kept at a bit a pixel; internal.
 
     The whole of dSprites, 737,280 images of 64 x 64, takes 360 MiB.
 
     Args:
         data: Whose images have no other values than 0 and 1.
+
+    Returns:
+        The same grid, whose images are unpacked instead of drawn.
 
     Raises:
         DataError: There are other values.
@@ -53,13 +56,16 @@ def from_images(
     image_shape: tuple[int, int, int],
     chunks: Iterable[NDArray[np.float32] | NDArray[np.uint8]],
 ) -> GroundTruth:
-    """Data from the images of the whole grid in its order.
+    """A grid of binary images at a bit a pixel, from the images of the whole grid in its order.
 
     Args:
         name: Of the data set.
         factors: Number of values of each factor by its name, slowest first.
         image_shape: Channels, height and width.
         chunks: Some images each, of 0 and 1.
+
+    Returns:
+        The grid; it keeps the packed images.
 
     Raises:
         DataError: There are other values, or too few or too many images.
@@ -117,6 +123,9 @@ def dsprites(path: str | PathLike[str] | None = None, *, download: bool = False)
         download: Fetch the file to where it was looked for, if it is not there. What arrives is
             kept only if its checksum is that of the file in the authors' repository.
 
+    Returns:
+        The grid; it keeps the packed images.
+
     Raises:
         DataError: The file is not there, cannot be fetched, or is not the data.
 
@@ -146,6 +155,9 @@ def read(file: Path, factors: Mapping[str, int]) -> GroundTruth:
         file: An ``.npz`` file with ``imgs``, uint8 of 0 and 1, shape (images, 64, 64), and
             ``latents_classes``, int64, a row for each image: 0 for the colour, then the factors.
         factors: Number of values of each factor by its name, slowest first.
+
+    Returns:
+        The grid; it keeps the packed images.
 
     Raises:
         DataError: It cannot be read, or holds something else.

@@ -29,6 +29,9 @@ def as_factors(
             ``factor 0`` and so on.
         source: What messages call them.
 
+    Returns:
+        The factors, a row a datum, and their names.
+
     Raises:
         DataError: They cannot be read, are not whole numbers, or have other names than columns.
 
@@ -132,7 +135,7 @@ def _whole(values: Tensor, names: Sequence[str], source: str) -> Tensor:
 
 
 class Splits(NamedTuple):
-    """What an experiment trains on and is evaluated on.
+    """The data that an experiment trains on and is evaluated on, with their factors.
 
     Attributes:
         data: To train on.
@@ -156,7 +159,10 @@ def read_splits(
     test_factors: Any = None,
     factor_names: Sequence[str] | None = None,
 ) -> Splits:
-    """Read what an :class:`~pyro_decomp.Experiment` is given; its arguments are these.
+    """Read and check the data and factors that an :class:`~pyro_decomp.Experiment` is given.
+
+    Returns:
+        Both sets with their factors.
 
     Raises:
         DataError: Something cannot be read or used.

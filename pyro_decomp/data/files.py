@@ -1,4 +1,4 @@
-"""Arrays from files of numbers: the ending of a name says how. Nothing is ever unpickled."""
+"""Arrays from files of numbers, by the ending of their names; nothing is unpickled. Internal."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +28,9 @@ def read_array(path: Path, *, key: str | None) -> NDArray[Any]:
     Args:
         path: A ``.npy`` or ``.npz`` file.
         key: Which array of a ``.npz`` file; needed only when it holds several.
+
+    Returns:
+        The array in its own type.
 
     Raises:
         DataError: The file is missing, of another kind or damaged, or does not hold what was
@@ -61,6 +64,9 @@ def read_table(
             merely number the rows.
         has_header: Whether the first line of a ``.csv`` file names the columns.
         without: Columns that are not among "all".
+
+    Returns:
+        The columns in the order chosen.
 
     Raises:
         DataError: The file is missing, damaged, or does not hold what was asked for.

@@ -18,7 +18,7 @@ _IMAGES_PER_CHUNK = 1024  # drawn at once, so that what it takes to draw them st
 
 
 class Rendered(Stored):
-    """An image for each row of factors, of which only the batches in use are in memory.
+    """An image for each row of factors, of which only the batches in use are in memory; internal.
 
     Args:
         factors: The values behind each image.
@@ -40,16 +40,12 @@ class Rendered(Stored):
         render: Render,
         image_shape: tuple[int, int, int],
     ) -> None:
-        with arguments.raised_as(DataError):
-            arguments.instance(Tensor, "whole numbers, a row an image", factors=factors)
-            arguments.wholes(3, image_shape=image_shape)
-            arguments.function("a function of values that draws images", render=render)
         super().__init__((len(factors), *image_shape))
         self.factors = factors
         self._render = render
 
     def read(self, rows: Rows) -> Float[Tensor, "rows channels height width"]:
-        """These images, drawn anew."""
+        """Draw the images of these rows."""
         chosen = self.factors[rows]
         images = torch.empty(len(chosen), *self.shape[1:])
         for start in range(0, len(chosen), _IMAGES_PER_CHUNK):
@@ -58,7 +54,7 @@ class Rendered(Stored):
         return images
 
     def telling(self) -> Iterator[Tensor]:
-        """The factors, and some of the images that they give."""
+        """Yield the factors and some of their images, which tell these data from others."""
         yield self.factors
         yield self.read(torch.linspace(0, len(self) - 1, min(len(self), _TELLING)).long())
 
@@ -130,6 +126,9 @@ class GroundTruth:
         Args:
             index: Whole numbers from 0 to ``len(self) - 1``.
 
+        Returns:
+            A row of values for each index, int64.
+
         Raises:
             DataError: An index is out of range.
         """
@@ -148,17 +147,23 @@ class GroundTruth:
         Args:
             factors: Values of all factors.
 
+        Returns:
+            Whole numbers from 0 to ``len(self) - 1``, int64.
+
         Raises:
             DataError: A value is out of range, or a row too long or short.
         """
         return (self.checked(factors) * self._places).sum(1)
 
     def sample_factors(self, n: int, *, seed: int = 0) -> Int[Tensor, "n factors"]:
-        """Values drawn uniformly and independently, with replacement.
+        """Draw values of all factors uniformly and independently, with replacement.
 
         Args:
             n: Number of rows.
             seed: Of this draw alone; the global generator is left as it was.
+
+        Returns:
+            A row of values for each draw, int64.
 
         Raises:
             DataError: ``n`` is negative.
@@ -169,10 +174,13 @@ class GroundTruth:
         return self.factors(torch.randint(len(self), (n,), generator=generator))
 
     def checked(self, factors: Tensor | Sequence[Sequence[int]]) -> Int[Tensor, "n factors"]:
-        """Rows of values as int64, if they are values of these factors.
+        """Check rows of values, and convert them to int64.
 
         Args:
             factors: Values of all factors.
+
+        Returns:
+            The same values, int64.
 
         Raises:
             DataError: A value is out of range, or a row too long or short.
@@ -193,10 +201,13 @@ class GroundTruth:
     def images(
         self, factors: Int[Tensor, "n factors"] | Sequence[Sequence[int]]
     ) -> Float[Tensor, "n channels height width"]:
-        """The images of these values, in [0, 1]; drawn anew at each call.
+        """Draw the images of these values.
 
         Args:
             factors: Values of all factors.
+
+        Returns:
+            An image for each row of values, float32 in [0, 1], drawn anew at each call.
 
         Raises:
             DataError: A value is out of range, or a row too long or short.
@@ -204,11 +215,14 @@ class GroundTruth:
         return self._render(self.checked(factors))
 
     def subset(self, **values: Iterable[int]) -> "GroundTruth":
-        """The grid with only these values of the factors named, in the order given.
+        """The grid with only some values of the factors that are named, in the order given.
 
         Args:
             values: For each factor named, the values kept, at least one of them. Those are counted
                 from 0 in the new grid; a factor with one value left keeps its place.
+
+        Returns:
+            A grid whose ``render`` is that of this one.
 
         Raises:
             DataError: A factor is unknown, or a value is out of range, missing or given twice.
@@ -242,6 +256,9 @@ class GroundTruth:
         Args:
             indices: Which images, in this order; the whole grid by default.
 
+        Returns:
+            The images, float32 in [0, 1], and a row of factor values for each, int64.
+
         Raises:
             DataError: An index is out of range.
         """
@@ -258,6 +275,9 @@ class GroundTruth:
         Args:
             factors: Values of all factors, a row for each image, which may recur; the whole grid by
                 default.
+
+        Returns:
+            Data to be given to an experiment, whose ``factors`` are the values behind each image.
 
         Raises:
             DataError: A value is out of range, or a row too long or short.

@@ -1,4 +1,4 @@
-"""Whether the first line of a table names its columns, and which columns only number its rows."""
+"""Whether a table's first line names its columns, and which only number its rows; internal."""
 
 from collections.abc import Sequence
 
@@ -26,6 +26,9 @@ def header(
         first: Cells of the first line.
         below: Cells of the lines that follow, at most 100 of which are looked at.
         asked: What the user says.
+
+    Returns:
+        The names, or None; and a sentence for the user, empty where nothing is in doubt.
     """
     if asked is not None:
         return (list(first) if asked else None), ""

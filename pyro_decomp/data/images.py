@@ -41,6 +41,9 @@ def read_images(
         crop: Cut out a centred square of so many pixels first.
         dtype: ``torch.float32`` for levels in [0, 1], ``torch.uint8`` for levels of 0 to 255.
 
+    Returns:
+        The images, in [0, 1] or as levels of 0 to 255; see ``dtype``.
+
     Raises:
         DataError: A file cannot be read, has more than 8 bits a channel, is smaller than ``crop``,
             or differs in size; or an argument is out of range.
@@ -120,6 +123,9 @@ def image_folder(
         dtype: ``torch.float32`` for levels in [0, 1]; ``torch.uint8`` for levels of 0 to 255, in a
             quarter of the memory.
 
+    Returns:
+        The images, in [0, 1] or as levels of 0 to 255; see ``dtype``.
+
     Raises:
         DataError: There is no image; a file cannot be read, has more than 8 bits a channel or is
             smaller than ``crop``; sizes differ and ``size`` was not given; or an argument is out of
@@ -131,13 +137,16 @@ def image_folder(
 
 
 def image_paths(path: str | PathLike[str]) -> list[Path]:
-    """The files behind the images of :func:`image_folder`, in the same order.
+    """The paths of the image files behind :func:`image_folder`, in the same order.
 
     Those whose name ends in one of ``.bmp .jpeg .jpg .pgm .png .ppm .tif .tiff .webp``, in small or
     capital letters, and does not begin with a dot.
 
     Args:
         path: The folder.
+
+    Returns:
+        The paths, sorted.
 
     Raises:
         DataError: There is no such folder, or no image in it.

@@ -68,7 +68,7 @@ _IMAGES_PER_CHUNK = 4096
 
 @dataclass(frozen=True)
 class MnistFiles:
-    """Where the files of one such data set are, and how to come by them.
+    """Where the four files of MNIST or a successor are, and how to come by them; internal.
 
     Attributes:
         name: For messages.
@@ -91,23 +91,11 @@ class MnistFiles:
         limit: int | None,
         download: bool,
     ) -> Float[Tensor, "images 1 size size"]:
-        """Grey levels in [0, 1], resized bilinearly from the 28 by 28 pixels of the files.
-
-        Args:
-            root: A folder that holds the files, gzipped or not, or torchvision's root; by default
-                ``data``, then Debian's folder.
-            train: The training images, or else those of the test set.
-            size: Height and width of the result.
-            limit: Take only the first so many images; all if ``None``.
-            download: Let torchvision fetch the files into ``root`` if they are not there.
-
-        Raises:
-            DataError: The files are not there, cannot be fetched, or are damaged.
-        """
+        """Read the images; arguments, result and errors are those of :func:`mnist`."""
         with arguments.raised_as(DataError):
             arguments.whole(size=size, **arguments.given(limit=limit))
         path = self._locate("images-idx3-ubyte", root, train=train, download=download)
-        return _resized(_first(read_idx(path, num_dims=3), limit), size)
+        return _resized(read_idx(path, num_dims=3)[:limit], size)
 
     def labels(
         self,
@@ -117,21 +105,11 @@ class MnistFiles:
         limit: int | None,
         download: bool,
     ) -> Int[Tensor, " images"]:
-        """The class of each image.
-
-        Args:
-            root: As for the images.
-            train: As for the images.
-            limit: As for the images.
-            download: As for the images.
-
-        Raises:
-            DataError: As for the images.
-        """
+        """Read the labels; arguments, result and errors are those of :func:`mnist_labels`."""
         with arguments.raised_as(DataError):
             arguments.whole(**arguments.given(limit=limit))
         path = self._locate("labels-idx1-ubyte", root, train=train, download=download)
-        return torch.from_numpy(_first(read_idx(path, num_dims=1), limit).astype(np.int64))
+        return torch.from_numpy(read_idx(path, num_dims=1)[:limit].astype(np.int64))
 
     def _locate(
         self, kind: str, root: str | PathLike[str] | None, *, train: bool, download: bool
@@ -178,10 +156,6 @@ class MnistFiles:
             ) from error
 
 
-def _first(values: NDArray[np.uint8], limit: int | None) -> NDArray[np.uint8]:
-    return values[:limit]
-
-
 def _resized(images: NDArray[np.uint8], size: int) -> Tensor:
     resized = torch.empty(len(images), 1, size, size)
     for start in range(0, len(images), _IMAGES_PER_CHUNK):
@@ -216,6 +190,9 @@ def mnist(
         limit: Take only the first so many images; all by default.
         download: Let torchvision fetch the files into ``root`` if they are not there.
 
+    Returns:
+        The images, float32 in [0, 1].
+
     Raises:
         DataError: The files are not there, cannot be fetched, or are damaged.
 
@@ -240,6 +217,9 @@ def mnist_labels(
         train: As for the images.
         limit: As for the images.
         download: As for the images.
+
+    Returns:
+        The digits, int64.
 
     Raises:
         DataError: As for the images.
@@ -272,6 +252,9 @@ def fashion_mnist(
         limit: Take only the first so many images; all by default.
         download: Let torchvision fetch the files into ``root`` if they are not there.
 
+    Returns:
+        The images, float32 in [0, 1].
+
     Raises:
         DataError: The files are not there, cannot be fetched, or are damaged.
 
@@ -296,6 +279,9 @@ def fashion_mnist_labels(
         train: As for the images.
         limit: As for the images.
         download: As for the images.
+
+    Returns:
+        The classes, int64.
 
     Raises:
         DataError: As for the images.

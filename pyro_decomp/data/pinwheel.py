@@ -78,6 +78,9 @@ def pinwheel_labels(num_arms: int = 4, points_per_arm: int = 100) -> Int[Tensor,
         num_arms: Number of arms.
         points_per_arm: Points on each arm.
 
+    Returns:
+        Arm numbers from 0, int64.
+
     Raises:
         DataError: There is no arm, or no point.
 

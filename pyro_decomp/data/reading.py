@@ -59,6 +59,9 @@ def as_tensor(
         header: Whether the first line of a ``.csv`` file names the columns, which is then not
             judged by its contents.
 
+    Returns:
+        The tensor, contiguous, of shape ``[data, ...]``.
+
     Raises:
         DataError: The data is missing, damaged, empty, ragged, a single number, not numbers, masked
             in part, or has a NaN or an infinity; the message says which, and where.
@@ -82,7 +85,7 @@ def read_tensor(
     without: Columns = (),
     keep_integers: bool = False,
 ) -> Tensor:
-    """As :func:`as_tensor`, for the readers of this package.
+    """Do what :func:`as_tensor` does, with the options that only readers of this package need.
 
     Args:
         data: What to read.
@@ -92,6 +95,9 @@ def read_tensor(
         header: Whether a ``.csv`` file has one.
         without: Columns of a table that are not among "all".
         keep_integers: Leave whole numbers and truth values of their type, as labels need.
+
+    Returns:
+        The tensor, contiguous, of shape ``[data, ...]``.
 
     Raises:
         DataError: As for :func:`as_tensor`.
@@ -131,7 +137,7 @@ def read_tensor(
 
 
 def _names(table: object) -> list[str] | None:
-    """Of the columns of pandas, polars or arrow."""
+    """The names of the columns of a table of pandas, polars or arrow; None for anything else."""
     found = getattr(table, "column_names", getattr(table, "columns", None))
     return None if found is None else [str(name) for name in found]
 
@@ -159,7 +165,7 @@ def _from_dataset(data: Dataset[Any], source: str) -> Tensor:
 
 
 def _from_value(data: object, source: str) -> Tensor:
-    """What is given, of the type that it has."""
+    """A tensor of what is given, of the type that it has."""
     if isinstance(data, Tensor):
         return data
     if isinstance(data, list | tuple) and data and all(isinstance(row, Tensor) for row in data):
@@ -213,6 +219,9 @@ def as_data(data: object, source: str = "data") -> Data:
             - :class:`Stored` data, whatever they are, taken at their word;
             - a :class:`GroundTruth`, whose images are drawn as they are needed.
         source: What messages call it, unless it is a path.
+
+    Returns:
+        The data set; where ``data`` is one already, itself.
 
     Raises:
         DataError: As for :func:`as_tensor`, or the lengths of several differ.

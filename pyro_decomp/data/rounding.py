@@ -1,4 +1,4 @@
-"""What columns of numbers would lose in a type of fewer digits."""
+"""What columns of numbers would lose in a type of fewer digits; internal to ``data``."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ EXACT = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.float16, torch.
 
 
 def default_type() -> torch.dtype:
-    """What data become: torch's default type, but float32 at least."""
+    """The type that data become: torch's default type, but float32 at least."""
     return torch.promote_types(torch.get_default_dtype(), torch.float32)
 
 
@@ -52,7 +52,7 @@ def as_floats(
 def told(
     spoilt: Sequence[int], rows: Sliceable, names: Sequence[str] | None, dtype: torch.dtype
 ) -> str:
-    """One sentence about columns that would be spoilt, and what may be done."""
+    """One sentence about columns that a narrower type would spoil, and what may be done."""
     return (
         f"{str(dtype).removeprefix('torch.')} would take different values of "
         f"{column_labels(spoilt, rows.shape[1:], names)} for equal ones, so that all is kept in "

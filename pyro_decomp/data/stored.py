@@ -51,10 +51,10 @@ class Stored(ABC):
 
     @abstractmethod
     def read(self, rows: Rows) -> Tensor:
-        """These rows, in this order, on the CPU; a tensor of indices is there too."""
+        """Read some rows, in the order asked for, on the CPU, where a tensor of indices is too."""
 
     def telling(self) -> Iterator[Tensor]:
-        """Tensors that tell these data from others, by which a run that resumes knows its own.
+        """Yield tensors that tell these data from others, by which a resumed run knows its own.
 
         All of the data, a block at a time, unless a subclass knows better.
         """
@@ -71,13 +71,21 @@ class Stored(ABC):
         return self.read(rows).to(self.device, self.dtype)
 
     def to(self, device: torch.device | str) -> Self:
-        """The same data, whose tensors come out on another device."""
+        """The same data, whose tensors come out on another device.
+
+        Returns:
+            A shallow copy; what is stored stays where it is.
+        """
         moved = copy(self)
         moved.device = torch.device(device)
         return moved
 
     def astype(self, dtype: torch.dtype) -> Self:
-        """The same data, whose tensors come out in another type."""
+        """The same data, whose tensors come out in another type.
+
+        Returns:
+            A shallow copy; what is stored keeps its type.
+        """
         converted = copy(self)
         converted.dtype = dtype
         return converted
@@ -131,7 +139,7 @@ class StoredArray(Stored):
             self.dtype = narrow
 
     def read(self, rows: Rows) -> Tensor:
-        """These rows, copied."""
+        """Copy these rows into a tensor, divided by the divisor."""
         some = self._array[rows.numpy() if isinstance(rows, Tensor) else rows]
         wide = np.float64 if self.dtype == torch.float64 else np.float32
         with np.errstate(over="ignore"):
@@ -148,6 +156,9 @@ def memory_mapped(path: str | PathLike[str], *, divisor: float = 1.0) -> StoredA
     Args:
         path: A ``.npy`` file.
         divisor: What every value is divided by: 255 takes images of bytes to [0, 1].
+
+    Returns:
+        Data to be given to an experiment; a batch is read from disk when it is asked for.
 
     Raises:
         DataError: The file is missing or damaged, or its array cannot be used; all of it is read

@@ -1,4 +1,4 @@
-"""Tables of named columns: the choosing of columns, and .csv and .parquet files."""
+"""Tables of named columns: the choosing of columns, ``.csv`` and ``.parquet`` files; internal."""
 
 import csv
 import warnings
@@ -24,7 +24,7 @@ BLOCK_BYTES = 2**13  # of each column, that are read at once
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of numbers.
+    """A table of numbers whose columns may have names.
 
     Attributes:
         values: A row a datum.
@@ -35,7 +35,11 @@ class Table:
     names: list[str] | None = None
 
     def without_row_numbers(self, source: str) -> "Table":
-        """The same but for a first column that has no name and numbers the rows, with a warning."""
+        """Leave out a first column that has no name and numbers the rows, with a warning.
+
+        Returns:
+            The table without it, or itself.
+        """
         if self.values.shape[1] < 2 or not row_numbers(self.names, self.values):
             return self
         warnings.warn(
@@ -46,7 +50,7 @@ class Table:
         return Table(self.values[:, 1:], self.names and self.names[1:])
 
     def warn_of_counts(self, source: str) -> None:
-        """Say which columns merely count the rows, as what measures something hardly does."""
+        """Warn of columns that merely count the rows, as what measures something hardly does."""
         if found := [self.label(int(index)) for index in counting(self.values).nonzero()[0]]:
             warnings.warn(
                 f"{source}: {', '.join(found)} merely counts the rows: if that is no measurement, "
@@ -55,7 +59,7 @@ class Table:
             )
 
     def label(self, index: int) -> str:
-        """What messages call a column."""
+        """The name of a column in messages."""
         return f"column {index}" if self.names is None else f"column {self.names[index]!r}"
 
 
@@ -74,6 +78,9 @@ def read_csv(
         has_header: Whether the first line names the columns; by default see
             :func:`pyro_decomp.data.headers.header`.
         without: Columns that are not among "all".
+
+    Returns:
+        The columns in the order chosen.
     """
     names, width, skipped = _first_line(path, has_header=has_header, is_told=True)
     chosen = positions(path, columns, names, width, without=without)
@@ -83,7 +90,7 @@ def read_csv(
 
 
 def csv_columns(path: Path, *, has_header: bool | None = None) -> tuple[list[str] | None, int]:
-    """The names of the columns, None without a header, and how many there are."""
+    """The names of the columns of a ``.csv`` file, None without a header, and their number."""
     names, width, _ = _first_line(path, has_header=has_header)
     return names, width
 
@@ -215,6 +222,9 @@ def read_parquet(path: Path, columns: Columns | None, *, without: Columns = ()) 
         columns: Which columns; by default all, less the numbers of the rows.
         without: Columns that are not among "all".
 
+    Returns:
+        The columns in the order chosen.
+
     Raises:
         DataError: There is no such column, it does not hold numbers, a value is missing, or a whole
             number is too large for a float64.
@@ -237,7 +247,7 @@ def read_parquet(path: Path, columns: Columns | None, *, without: Columns = ()) 
 
 
 def parquet_columns(path: Path) -> tuple[list[str], int]:
-    """The names of the columns, and how many there are."""
+    """The names of the columns of a ``.parquet`` file, and how many there are."""
     with _opened(path) as file:
         names = list(file.schema_arrow.names)
     return names, len(names)

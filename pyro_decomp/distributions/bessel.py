@@ -30,6 +30,9 @@ def log_bessel(order: float, x: Tensor) -> tuple[Tensor, Tensor]:
         order: v, at least 0.
         x: Not negative, of any shape.
 
+    Returns:
+        The logarithm and the ratio, each of the shape of x.
+
     >>> log_i0, _ = log_bessel(0, torch.tensor(1.0))
     >>> torch.allclose(log_i0 + 1, torch.special.i0(torch.tensor(1.0)).log())
     True
@@ -67,7 +70,7 @@ def _series(order: float) -> list[float]:
 
 @cache
 def _coefficients(k: int) -> tuple[Fraction, ...]:
-    """Those of U_k by rising powers, exactly; https://dlmf.nist.gov/10.41.E9."""
+    """Coefficients of U_k by rising powers, exactly; https://dlmf.nist.gov/10.41.E9."""
     if k == 0:
         return (Fraction(1),)
     last = _coefficients(k - 1)

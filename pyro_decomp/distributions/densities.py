@@ -1,4 +1,7 @@
-"""Log densities at any value, outside of the support too; and which families have none."""
+"""Log densities at any value, outside of the support too; and which families have none.
+
+This module is internal.
+"""
 
 import copy
 import math
@@ -67,6 +70,9 @@ def log_density(
         fn: The distribution.
         value: Broadcasts with its draws.
         log_prob: What to call for values in the support; ``fn.log_prob`` by default.
+
+    Returns:
+        The log densities, of the batch shape.
     """
     if isinstance(fn, Independent):
         inner = log_density(fn.base_dist, value, log_prob)
@@ -90,7 +96,7 @@ def log_density(
 
 
 def log_sum_exp(x: Tensor) -> Tensor:
-    """Over the last dimension; minus infinity, with gradients of 0, where all entries are."""
+    """Log sum exp over the last dimension; -inf, with gradients of 0, where all entries are."""
     is_zero = (x == -math.inf).all(-1, keepdim=True)
     return x.masked_fill(is_zero, 0.0).logsumexp(-1).masked_fill(is_zero.squeeze(-1), -math.inf)
 
@@ -117,7 +123,7 @@ def is_inside(fn: Distribution, value: Tensor) -> Tensor:
 
 
 def without_validation(fn: Any) -> Any:
-    """A shallow copy that does not check values, whose support has been seen to."""
+    """A shallow copy of a distribution that does not check values."""
     plain = copy.copy(fn)
     plain._validate_args = False
     if isinstance(getattr(fn, "base_dist", None), torch.distributions.Distribution):
@@ -126,7 +132,7 @@ def without_validation(fn: Any) -> Any:
 
 
 def _of_batch(fn: Distribution, value: Tensor, inside: Tensor) -> Tensor:
-    """All over the dimensions of an event that are left."""
+    """Whether values are inside in all dimensions of an event that are left."""
     rest = inside.dim() - (value.dim() - len(fn.event_shape))
     return inside.flatten(-rest).all(-1) if rest > 0 else inside
 

@@ -9,7 +9,7 @@ from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
 from pyro_decomp import arguments
-from pyro_decomp.distributions.power import power
+from pyro_decomp.distributions.generalized_normal import power
 
 
 class LpNested(TorchDistribution):
@@ -61,9 +61,9 @@ class LpNested(TorchDistribution):
     def __init__(
         self,
         sizes: Sequence[int],
-        inner: Float[Tensor, "*#batch groups"],
+        inner: Float[Tensor, "*#batch k"],
         outer: Float[Tensor, "*#batch"],
-        scale: Float[Tensor, "*#batch groups"],
+        scale: Float[Tensor, "*#batch k"],
         *,
         validate_args: bool | None = None,
     ) -> None:
@@ -78,7 +78,11 @@ class LpNested(TorchDistribution):
         super().__init__(shape[:-1], torch.Size([sum(sizes)]), validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "LpNested":
-        """The same with more batch dimensions."""
+        """Give the distribution more batch dimensions.
+
+        Returns:
+            The same distribution of another batch shape.
+        """
         new = self._get_checked_instance(LpNested, _instance)
         batch_shape = torch.Size(batch_shape)
         new.sizes = self.sizes
@@ -91,19 +95,19 @@ class LpNested(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """Zero."""
+        """The mean, which is zero."""
         return torch.zeros_like(self._dimensions(self.scale))
 
     @property
     def variance(self) -> Tensor:
-        """E[radius^2] E[u_i^2], with u on the unit sphere of the p-norm."""
+        """The variances E[radius^2] E[u_i^2], with u on the unit sphere of the p-norm."""
         n, p, r = self._lengths(), self.inner, self.outer.unsqueeze(-1)
         radius = ((n + 2) / r).lgamma() - (n / r).lgamma()
         direction = (3 / p).lgamma() - (1 / p).lgamma() + (n / p).lgamma() - ((n + 2) / p).lgamma()
         return self._dimensions(self.scale.square() * (radius + direction).exp())
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density of the batch shape, in nats."""
+        """The log density in nats, of the batch shape."""
         if self._validate_args:
             self._validate_sample(value)
         n, r = self._lengths(), self.outer.unsqueeze(-1)
@@ -113,7 +117,7 @@ class LpNested(TorchDistribution):
         return -(power(self._norms(value) / self.scale, r) + log_z).sum(-1)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Samples with gradients."""
+        """Draw samples with gradients."""
         sample_shape = torch.Size(sample_shape)
         shape = self._extended_shape(sample_shape)
         p = self._dimensions(self.inner).expand(shape)
@@ -125,7 +129,7 @@ class LpNested(TorchDistribution):
         return point * self._dimensions(radius / self._norms(point))
 
     def entropy(self) -> Tensor:
-        """sum_k n_k / r + log Z_k, in nats."""
+        """The entropy sum_k n_k / r + log Z_k, in nats."""
         return sum(self.sizes) / self.outer - self.log_prob(self.mean)
 
     def _norms(self, value: Tensor) -> Tensor:
@@ -135,7 +139,7 @@ class LpNested(TorchDistribution):
         return power(sums.index_add(-1, self._group(), powers), 1 / self.inner)
 
     def _dimensions(self, groups: Tensor) -> Tensor:
-        """What belongs to a group, for each of its dimensions."""
+        """Copy what belongs to each group to each of its dimensions."""
         return groups[..., self._group()]
 
     def _group(self) -> Tensor:

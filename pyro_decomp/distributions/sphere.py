@@ -47,7 +47,7 @@ class UniformSphere(TorchDistribution):
         super().__init__(torch.Size(), torch.Size([dim]), validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "UniformSphere":
-        """The same with more batch dimensions."""
+        """Give the distribution more batch dimensions."""
         new = self._get_checked_instance(UniformSphere, _instance)
         new._like = self._like
         super(UniformSphere, new).__init__(
@@ -58,30 +58,30 @@ class UniformSphere(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The centre of the sphere."""
+        """The mean, which is the centre of the sphere."""
         return self._like.new_zeros(self.batch_shape + self.event_shape)
 
     @property
     def variance(self) -> Tensor:
-        """1 / d in every dimension."""
+        """The variance 1 / d of every dimension."""
         return torch.full_like(self.mean, 1 / self.event_shape[0])
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density of the batch shape, in nats."""
+        """The log density in nats, of the batch shape."""
         if self._validate_args:
             self._validate_sample(value)
         shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
         return value.new_full(shape, -log_area(self.event_shape[0]))
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Directions of standard Normal vectors."""
+        """Draw directions of standard Normal vectors."""
         shape = self._extended_shape(torch.Size(sample_shape))
         return normalize(
             torch.randn(shape, dtype=self._like.dtype, device=self._like.device), dim=-1
         )
 
     def entropy(self) -> Tensor:
-        """The logarithm of A_d, in nats."""
+        """The entropy log A_d, in nats."""
         return self._like.new_full(self.batch_shape, log_area(self.event_shape[0]))
 
 

@@ -2,11 +2,11 @@
 
 from pyro_decomp.divergences.adversarial import AdversarialDivergence
 from pyro_decomp.divergences.base import Divergence, WeightedSum
+from pyro_decomp.divergences.covariance import CovariancePenalty
 from pyro_decomp.divergences.kernels import RBF, InverseMultiquadratic
 from pyro_decomp.divergences.kl import ExclusiveKL, InclusiveKL
 from pyro_decomp.divergences.mmd import MMD, DimensionwiseMMD, dimensionwise_mmd, mmd
-from pyro_decomp.divergences.moments import CovariancePenalty
-from pyro_decomp.divergences.transport import (
+from pyro_decomp.divergences.wasserstein import (
     EnergyDistance,
     SlicedWasserstein,
     energy_distance,

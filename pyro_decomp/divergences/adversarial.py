@@ -87,6 +87,9 @@ class AdversarialDivergence(Divergence):
     def __call__(self, traces: TracePair) -> Tensor:
         """Estimate the divergence, in nats; gradients reach the codes, never the discriminator.
 
+        Returns:
+            The estimate, a scalar.
+
         Raises:
             ModelError: The prior is learned (or depends on a global latent) in a way that this
                 estimate passes no gradient to.
@@ -115,6 +118,9 @@ class AdversarialDivergence(Divergence):
         Args:
             z: Codes of a batch, ``[B, D]``.
             prior_z: Draws of the prior, ``[S, D]``.
+
+        Returns:
+            The loss, a scalar.
         """
         return classification_loss(self.discriminator, z, prior_z)
 

@@ -9,6 +9,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_decomp import arguments
+from pyro_decomp.programs.traced_sites import TracedSites
 from pyro_decomp.programs.traces import TracePair
 
 OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
@@ -18,7 +19,10 @@ AuxiliaryLoss = Callable[[TracePair, Callable[[], Tensor]], Tensor]
 def make_optimizer(
     factory: OptimizerFactory, parameters: Iterable[Tensor]
 ) -> torch.optim.Optimizer:
-    """The optimiser of these parameters.
+    """Make the optimiser of some parameters.
+
+    Returns:
+        The optimiser.
 
     Raises:
         ArgumentError: What the function gives is no optimiser of torch.
@@ -76,8 +80,11 @@ def guide_codes(guide: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
         guide: The guide, with its data plate.
         *args: What the guide takes, such as the batch.
         **kwargs: The same, by name.
+
+    Returns:
+        The codes, ``[B, D]``.
     """
     latents = poutine.block(guide, hide_fn=lambda site: bool(site["infer"].get("is_auxiliary")))
     with torch.no_grad():
         trace = poutine.trace(latents).get_trace(*args, **kwargs)
-        return TracePair(trace, trace, lambda: None).codes()
+        return TracedSites(trace, trace).codes()

@@ -34,6 +34,9 @@ class Divergence(ABC):
             traces: One guide trace and the model trace. Take from it what is needed: samples
                 (:func:`samples`), densities (``aggregate_posterior``, ``prior``), or the
                 encodings' distributions.
+
+        Returns:
+            The estimate, in nats or in the unit that the class names.
         """
 
     def __add__(self, other: "Divergence") -> "WeightedSum":
@@ -71,7 +74,11 @@ class WeightedSum(Divergence):
         self.parts = [pair for weight, part in parts for pair in _flattened(weight, part)]
 
     def __call__(self, traces: TracePair) -> Tensor:
-        """Estimate the weighted sum."""
+        """Estimate the weighted sum.
+
+        Returns:
+            The weighted sum, a scalar with gradients.
+        """
         needed = ((w, part) for w, part in self.parts if isinstance(w, Tensor) or w != 0)
         return sum((weight * part(traces) for weight, part in needed), torch.zeros(()))
 
@@ -88,6 +95,9 @@ def samples(
         num_samples: S, draws from the prior; None for as many as the batch has data. It is rounded
             up to a multiple of B where the prior is given something of the datum.
         divergence: What they are for, as errors are to name it.
+
+    Returns:
+        The codes, ``[B, D]``, and the draws of the prior, ``[S, D]``.
 
     Raises:
         ModelError: No latent site is inside the data plate; the batch has one datum alone; the
@@ -122,6 +132,9 @@ def of_samples(
         traces: One guide trace and the model trace.
         num_samples: As for :func:`samples`.
         divergence: As for :func:`samples`.
+
+    Returns:
+        The statistic, a scalar with gradients.
 
     Raises:
         ModelError: As :func:`samples`.

@@ -43,6 +43,9 @@ def classification_loss(discriminator: nn.Module, z: Tensor, other: Tensor) -> T
         z: Samples of a, ``[S, D]``.
         other: Samples of b, ``[T, D]``.
 
+    Returns:
+        The loss, a scalar.
+
     Raises:
         ModelError: The discriminator does not take such rows, or gives not one logit for each.
     """
@@ -57,6 +60,9 @@ def log_ratio(discriminator: nn.Module, z: Tensor) -> Tensor:
     Args:
         discriminator: Trained by :func:`classification_loss`.
         z: Samples ``[S, D]`` of any density.
+
+    Returns:
+        The logits, ``[S]``.
 
     Raises:
         ModelError: The discriminator does not take such rows, or gives not one logit for each.

@@ -22,7 +22,7 @@ class Kernel(ABC):
     """
 
     @abstractmethod
-    def fitted(self, x: Float[Tensor, "*d b e"], y: Float[Tensor, "*d s e"]) -> Radial:
+    def fitted(self, x: Float[Tensor, "*k b d"], y: Float[Tensor, "*k s d"]) -> Radial:
         """The kernel for codes of this length and scale, one for each of the leading dimensions."""
 
 
@@ -53,8 +53,8 @@ class InverseMultiquadratic(Kernel):
     def __post_init__(self) -> None:
         arguments.numbers("(0, inf)", scales=self.scales)
 
-    def fitted(self, x: Float[Tensor, "*d b e"], y: Float[Tensor, "*d s e"]) -> Radial:
-        """C_s = 2 d s for the length d of these codes."""
+    def fitted(self, x: Float[Tensor, "*k b d"], y: Float[Tensor, "*k s d"]) -> Radial:
+        """The kernel with C_s = 2 d s for the length d of these codes."""
         constants = [2 * x.shape[-1] * scale for scale in self.scales]
 
         def value_and_slope(squared: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,8 +90,8 @@ class RBF(Kernel):
     def __post_init__(self) -> None:
         arguments.number("(0, inf)", **arguments.given(bandwidth=self.bandwidth))
 
-    def fitted(self, x: Float[Tensor, "*d b e"], y: Float[Tensor, "*d s e"]) -> Radial:
-        """The bandwidth, or the median distance in these codes."""
+    def fitted(self, x: Float[Tensor, "*k b d"], y: Float[Tensor, "*k s d"]) -> Radial:
+        """The kernel with its bandwidth, or with the median distance in these codes as that."""
         given = self.bandwidth
         bandwidth = median_distance(x, y) if given is None else x.new_tensor(given)
         rate = -0.5 / bandwidth.square()
@@ -121,8 +121,8 @@ def check_kernel(kernel: AnyKernel) -> None:
 
 def fitted(
     kernel: AnyKernel,
-    x: Float[Tensor, "*d b e"],
-    y: Float[Tensor, "*d s e"],
+    x: Float[Tensor, "*k b d"],
+    y: Float[Tensor, "*k s d"],
 ) -> Radial:
     """The function of squared distances that a kernel, of ours or of the user's, is for x and y."""
     check_kernel(kernel)
@@ -144,9 +144,13 @@ def fitted(
 
 
 def median_distance(
-    x: Float[Tensor, "*d b e"], y: Float[Tensor, "*d s e"]
-) -> Float[Tensor, "*d 1 1"]:
-    """Median distance between two points of x and y together, in their first rows if many."""
+    x: Float[Tensor, "*k b d"], y: Float[Tensor, "*k s d"]
+) -> Float[Tensor, "*k 1 1"]:
+    """Median distance between two points of x and y together, in their first rows if many.
+
+    Returns:
+        The median of each leading dimension, positive.
+    """
     rows = max(2, isqrt(4 * BLOCK // x[..., 0, 0].numel()) // 2)
     points = torch.cat([x[..., :rows, :], y[..., :rows, :]], -2)
     first, second = torch.triu_indices(points.shape[-2], points.shape[-2], 1, device=x.device)

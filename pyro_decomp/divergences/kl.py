@@ -35,6 +35,9 @@ class InclusiveKL(Divergence):
     def __call__(self, traces: TracePair) -> Tensor:
         """Estimate KL(p || q), in nats.
 
+        Returns:
+            The estimate, a scalar with gradients.
+
         Raises:
             ModelError: No latent site is inside the data plate; latent sites depend on one another
                 in the guide; the prior is learned but its sampler passes no gradients.
@@ -89,6 +92,9 @@ class ExclusiveKL(Divergence):
 
     def __call__(self, traces: TracePair) -> Tensor:
         """Estimate KL(q || p), in nats.
+
+        Returns:
+            The estimate, a scalar with gradients.
 
         Raises:
             ModelError: No latent site is inside the data plate; latent sites depend on one another

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_decomp import arguments
-from pyro_decomp.divergences import grid, lines
+from pyro_decomp.divergences import nufft, one_dimensional
 from pyro_decomp.divergences.base import Divergence, of_samples
 from pyro_decomp.divergences.kernels import (
     AnyKernel,
@@ -49,6 +49,9 @@ def mmd(
         is_paired: Whether rows i of both samples belong to one datum, B = S of them: the sum across
             then leaves out i = j, and its factor is 2/(B(B-1)).
 
+    Returns:
+        The estimate, a scalar with gradients; it has no unit.
+
     Raises:
         ValueError: A sample has fewer than two rows, or the rows differ in length, or pairs lack
             one of their rows.
@@ -88,11 +91,14 @@ def dimensionwise_mmd(
         weights: As for :func:`mmd`.
         is_paired: As for :func:`mmd`.
 
+    Returns:
+        The sum of the estimates, a scalar with gradients; it has no unit.
+
     Raises:
         ValueError: As :func:`mmd`.
     """
     check(x, y, weights, is_paired=is_paired)
-    width = max(1, grid.POINTS // (len(x) + len(y)))
+    width = max(1, nufft.POINTS // (len(x) + len(y)))
     kernel = InverseMultiquadratic() if kernel is None else kernel
     groups = zip(x.T[..., None].split(width), y.T[..., None].split(width), strict=True)
     if weights != (None, None):
@@ -100,7 +106,7 @@ def dimensionwise_mmd(
             u_statistic(a, b, fitted(kernel, a, b), weights, is_paired=is_paired) for a, b in groups
         )
         return sum(values, x.new_zeros(()))
-    each = (lines.u_statistic(a, b, kernel, is_paired=is_paired) for a, b in groups)
+    each = (one_dimensional.u_statistic(a, b, kernel, is_paired=is_paired) for a, b in groups)
     return sum(each, x.new_zeros(()))
 
 
@@ -139,6 +145,9 @@ class MMD(Divergence):
     def __call__(self, traces: TracePair) -> Tensor:
         """Estimate the discrepancy; it has no unit.
 
+        Returns:
+            The estimate, a scalar with gradients.
+
         Raises:
             ModelError: No latent site is inside the data plate; the batch has one datum alone; the
                 prior is learned but its sampler passes no gradients.
@@ -158,6 +167,9 @@ class DimensionwiseMMD(MMD):
 
     def __call__(self, traces: TracePair) -> Tensor:
         """Estimate the discrepancy; it has no unit.
+
+        Returns:
+            The estimate, a scalar with gradients.
 
         Raises:
             ModelError: As for :class:`MMD`.

@@ -2,6 +2,8 @@
 
 Pairs are formed a block at a time. Value and gradient come from the same pass, so nothing of a
 block is kept and none is formed twice.
+
+This module is internal.
 """
 
 from collections.abc import Callable
@@ -37,8 +39,8 @@ class Radial:
 
 
 def u_statistic(
-    x: Float[Tensor, "*d b e"],
-    y: Float[Tensor, "*d s e"],
+    x: Float[Tensor, "*k b d"],
+    y: Float[Tensor, "*k s d"],
     radial: Radial,
     weights: Weights = (None, None),
     *,
@@ -51,8 +53,8 @@ def u_statistic(
         + \frac{1}{S(S-1)} \sum_{i \ne j} f(|y_i - y_j|^2)
         - \frac{2}{BS} \sum_{i,j} f(|x_i - y_j|^2)
 
-    Each unordered pair is formed once. Summed over leading dimensions. Differentiable once. Of
-    points with weights a pair counts the product of its two, and the means are weighted.
+    Each unordered pair is formed once. It is summed over leading dimensions, and differentiable
+    once. Of points with weights a pair counts the product of its two, and the means are weighted.
 
     Args:
         x: B points, or as many for each of the leading dimensions.
@@ -87,14 +89,14 @@ def check(x: Tensor, y: Tensor, weights: Weights, *, is_paired: bool) -> None:
 
 
 def value_and_gradients(
-    x: Float[Tensor, "*d b e"],
-    y: Float[Tensor, "*d s e"],
+    x: Float[Tensor, "*k b d"],
+    y: Float[Tensor, "*k s d"],
     radial: Radial,
     wants: tuple[bool, bool],
     is_paired: bool = False,
     *weights: Float[Tensor, " _"] | None,
-) -> tuple[Float[Tensor, ""], Float[Tensor, "*d b e"] | None, Float[Tensor, "*d s e"] | None]:
-    """:func:`u_statistic` and its gradients by x and y, where these are wanted."""
+) -> tuple[Float[Tensor, ""], Float[Tensor, "*k b d"] | None, Float[Tensor, "*k s d"] | None]:
+    """Compute :func:`u_statistic` and its gradients by x and y, where these are wanted."""
     shift = y.mean(-2, keepdim=True)  # distances between large numbers are inexact
     x, y = x - shift, y - shift
     grad_x, grad_y = (
@@ -121,8 +123,8 @@ def _own(x: Tensor, a: Tensor | None, b: Tensor | None) -> Float[Tensor, "b 1"]:
 
 
 def own_pairs(
-    x: Float[Tensor, "*d b e"],
-    y: Float[Tensor, "*d b e"],
+    x: Float[Tensor, "*k b d"],
+    y: Float[Tensor, "*k b d"],
     radial: Radial,
     weights: Float[Tensor, "b 1"],
     grads: tuple[Tensor | None, Tensor | None],
@@ -138,8 +140,8 @@ def own_pairs(
 
 
 def squared_distances(
-    x: Float[Tensor, "*d b e"], y: Float[Tensor, "*d s e"]
-) -> Float[Tensor, "*d b s"]:
+    x: Float[Tensor, "*k b d"], y: Float[Tensor, "*k s d"]
+) -> Float[Tensor, "*k b s"]:
     """|x_i - y_j|^2 of all pairs, a new tensor."""
     if x.shape[-1] == 1:
         return (x - y.mT).square()
@@ -155,7 +157,7 @@ class OnePass(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
-        """Keep the gradients."""
+        """Keep the gradients for the way back."""
         ctx.save_for_backward(*output[1:])
         ctx.mark_non_differentiable(*(grad for grad in output[1:] if grad is not None))
         ctx.num_others = len(inputs) - 2
@@ -163,7 +165,7 @@ class OnePass(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        """Scale them."""
+        """Scale the gradients that were kept."""
         scaled = [None if kept is None else grad * kept for kept in ctx.saved_tensors]
         return (*scaled, *(None,) * ctx.num_others)
 
@@ -231,5 +233,5 @@ def wanted(z: Tensor) -> bool:
 
 
 def sum_dtype(x: Tensor) -> torch.dtype:
-    """Double precision, where the device has it."""
+    """The type in which sums are taken: double precision, where the device has it."""
     return x.dtype if x.device.type == "mps" else torch.float64

@@ -57,7 +57,7 @@ class AggregateELBO(TermsELBO):
         )
 
     def weights(self) -> dict[str, float | Tensor]:
-        """1, -beta, -1 and -alpha."""
+        """The weights of the terms: 1, -beta, -1 and -alpha."""
         return {
             "log_likelihood": 1.0,
             "kl": -self.beta,

@@ -6,10 +6,11 @@ from typing import Any
 from torch import Tensor
 
 from pyro_decomp import arguments
-from pyro_decomp.elbo.base import Program, TermsELBO
+from pyro_decomp.distributions.closed_form_kl import analytic_kl
+from pyro_decomp.elbo.base import TermsELBO
 from pyro_decomp.elbo.entropy import analytic_entropy
-from pyro_decomp.programs.closed_form_kl import analytic_kl
-from pyro_decomp.programs.normalizer_dependence import anneal_site, check_normalizers
+from pyro_decomp.programs.annealed_program import anneal_site, check_normalizers
+from pyro_decomp.programs.structure import Program
 from pyro_decomp.programs.traces import TracePair
 
 
@@ -69,7 +70,7 @@ class AnnealedPriorELBO(TermsELBO):
         self._annealable: tuple[Program, list[str]] | None = None
 
     def weights(self) -> dict[str, float | Tensor]:
-        """1, 0 (logged only), -1, -1, beta - 1 and 1."""
+        """The weights of the terms: 1, 0 (logged only), -1, -1, beta - 1 and 1."""
         return {
             "log_likelihood": 1.0,
             "kl": 0.0,

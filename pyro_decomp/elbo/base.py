@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -16,19 +16,11 @@ from pyro.util import warn_if_nan
 from torch import Tensor, nn
 
 from pyro_decomp import arguments
-from pyro_decomp.elbo.plain_terms import plain_terms
-from pyro_decomp.errors import ModelError
-from pyro_decomp.programs import preflight
-from pyro_decomp.programs.automatic_guides import LocalGuides, explain
-from pyro_decomp.programs.dependence import dependencies
-from pyro_decomp.programs.enumeration import Enumeration
-from pyro_decomp.programs.modules import buffers_kept, find_modules
 from pyro_decomp.programs.program_state import RepeatedRuns
-from pyro_decomp.programs.sites import SampleTrace, is_latent, missing_values, sample_sites
+from pyro_decomp.programs.program_state.modules import buffers_kept, find_modules
+from pyro_decomp.programs.structure import Program, ProgramStructure, trace
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import random_state, set_random_state
-
-Program = Callable[..., Any]
 
 PLAIN = frozenset({"log_likelihood", "kl", "global_kl", "supervision"})
 
@@ -112,14 +104,18 @@ class TermsELBO(ELBO):
         self.analytic_kl = analytic_kl
         self.supervision: float | Tensor = 1.0
         self.kl_methods: dict[str, str] = {}
-        self._structure: _Structure | None = None
+        self._structure: ProgramStructure | None = None
 
     @abstractmethod
     def weights(self) -> dict[str, float | Tensor]:
-        """The weight of every term in the objective that is maximised; 0 only logs it."""
+        """The weight of every term in the objective that is maximised; 0 only logs it.
+
+        Returns:
+            Name of each term to its weight, a number or a scalar tensor.
+        """
 
     def terms(self, traces: TracePair) -> dict[str, Tensor]:
-        """Named, unweighted scalars in nats per datum; a subclass adds its own to these.
+        """Compute named, unweighted scalars in nats per datum; a subclass adds its own to these.
 
         ``log_likelihood``
             E_q[log p(x|z)], summed over all observed sites.
@@ -129,11 +125,18 @@ class TermsELBO(ELBO):
             KL(q(g) || p(g)) / N; only if there are latent sites outside the data plate.
         ``supervision``
             E[log q(y|x)] of labels, 0 for data without; only if the guide observes a site.
+
+        Returns:
+            Name of each term to its value, a scalar with gradients.
         """
         return {name: term.mean(traces) for name, term in plain_terms(traces).items()}
 
     def of_means(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Add terms that are functions of other terms' means over batch and particles."""
+        """Add terms that are functions of other terms' means over batch and particles.
+
+        Returns:
+            The terms, those added among them.
+        """
         return terms
 
     def trace_pairs(
@@ -149,6 +152,9 @@ class TermsELBO(ELBO):
     def drawn_pair(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> TracePair:
         """Run the guide and the model once, the guide's discrete sites drawn and not summed over.
 
+        Returns:
+            The traces, as :meth:`trace_pairs` gives them.
+
         Raises:
             ModelError: The pair or the batch is not something the objective can score.
         """
@@ -157,13 +163,14 @@ class TermsELBO(ELBO):
     def with_guide(self, guide: Program) -> "TermsELBO":
         """This objective, told that another guide has the sites of the last one that it ran.
 
-        Internal. The programs are not looked at again. No site of the other guide depends on
-        another one, nor does it have parameters for certain data.
+        Internal. The programs are not looked at again.
+
+        Returns:
+            A copy, which shares all but the guide; see :meth:`.ProgramStructure.with_guide`.
         """
         other = copy(self)
         if self._structure is not None:
-            unknown: dict[str, Any] = {"guide_dependencies": {}, "local_guides": LocalGuides({})}
-            other._structure = replace(self._structure, guide=guide, **unknown)
+            other._structure = self._structure.with_guide(guide)
         return other
 
     def _pairs(
@@ -176,18 +183,19 @@ class TermsELBO(ELBO):
             yield TracePair(
                 model_trace,
                 guide_trace,
-                partial(runs.again(model, "model"), *args, **kwargs),
-                model_program=runs.again(model, "model"),
-                guide_program=runs.again(guide, "guide"),
-                guide_arguments=(args, kwargs),
-                use_analytic_kl=self.analytic_kl,
-                guide_dependencies=structure.guide_dependencies,
+                (runs.again(model, "model"), runs.again(guide, "guide")),
+                (args, kwargs),
                 enumeration=structure.enumeration,
+                guide_dependencies=structure.guide_dependencies,
+                use_analytic_kl=self.analytic_kl,
                 memory=structure.memory,
             )
 
     def evaluate(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Estimate:
         """Run the guide and the model once a particle and weigh the terms.
+
+        Returns:
+            The terms, the objective and the plain ELBO.
 
         Raises:
             ModelError: The pair or the batch is not something the objective can score.
@@ -214,7 +222,7 @@ class TermsELBO(ELBO):
         return Estimate(terms, objective, elbo, pairs[-1].num_data, pairs[-1].total, pairs)
 
     def _mean_over(self, particles: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Terms in the mean over particles, and those that are functions of their means."""
+        """Average terms over particles, and add those that are functions of the means."""
         totals: dict[str, Tensor] = {}
         for terms in particles:
             for name, value in terms.items():
@@ -224,18 +232,30 @@ class TermsELBO(ELBO):
     def differentiable_loss(
         self, model: Program, guide: Program, *args: Any, **kwargs: Any
     ) -> Tensor:
-        """-N times the objective, with gradients."""
+        """Compute the loss, -N times the objective, with gradients.
+
+        Returns:
+            The loss, a scalar tensor.
+        """
         return self.evaluate(model, guide, *args, **kwargs).loss
 
     def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
-        """-N times the objective, without gradients."""
+        """Compute the loss, -N times the objective, without gradients.
+
+        Returns:
+            The loss, a number.
+        """
         with torch.no_grad():
             loss = self.differentiable_loss(model, guide, *args, **kwargs)
         warn_if_nan(loss, "loss")
         return float(torch_item(loss))
 
     def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
-        """-N times the objective; adds its gradients to every parameter's ``grad``."""
+        """Compute the loss, -N times the objective; add gradients to parameters' ``grad``.
+
+        Returns:
+            The loss, a number.
+        """
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
         if loss.requires_grad:
             loss.backward(retain_graph=self.retain_graph)
@@ -243,10 +263,13 @@ class TermsELBO(ELBO):
         return float(torch_item(loss))
 
     def __call__(self, model: Program, guide: Program) -> ELBOModule:
-        """The objective as a module whose ``forward(x)`` is the loss.
+        """Make a module whose ``forward(x)`` is the loss.
 
         Its parameters include those of the modules that ``model`` and ``guide`` are methods of or
         close over.
+
+        Returns:
+            Pyro's module of the objective.
         """
         return _OwningELBOModule(model, guide, self)
 
@@ -258,13 +281,13 @@ class TermsELBO(ELBO):
 
     def _run(
         self, model: Program, guide: Program, args: Any, kwargs: Any, is_drawn: bool
-    ) -> tuple["_Structure", poutine.Trace, poutine.Trace]:
+    ) -> tuple[ProgramStructure, poutine.Trace, poutine.Trace]:
         """The structure of the two programs, checked when it is first seen, and their traces."""
-        known, kinds = self._structure, _kinds(args, kwargs)
-        if known is None or (known.model, known.guide, known.kinds) != (model, guide, kinds):
+        known = self._structure
+        if known is None or not known.is_of(model, guide, args, kwargs):
             known = None
         runs = RepeatedRuns(model, guide) if known is None else known.runs
-        traced, look = partial(_trace, runs=runs), partial(_Structure.of, runs=runs)
+        traced, look = partial(trace, runs=runs), partial(ProgramStructure.of, runs=runs)
         if known is None:
             before = random_state()
             with buffers_kept(runs.networks) as keep_updates:
@@ -277,151 +300,21 @@ class TermsELBO(ELBO):
             runs.put_back()
         elif not known.enumeration:
             traces = traced(model, guide, args, kwargs)
-            if known.names != _names(*traces):
+            if not known.has_sites_of(traces):
                 known = self._structure = look(model, guide, traces, args, kwargs)
             if not known.enumeration:
                 return known, *traces
         if is_drawn:
             known = replace(known, enumeration=known.enumeration.without_guide())
-        traces = _trace_enumerated(known, args, kwargs)
-        if known.names != _names(*traces):  # other sites than before: look again
+        traces = known.trace(args, kwargs)
+        if not known.has_sites_of(traces):  # other sites than before: look again
             runs.put_back()
             drawn = traced(model, guide, args, kwargs)
             known = self._structure = look(model, guide, drawn, args, kwargs)
             runs.put_back()
-            traces = _trace_enumerated(known, args, kwargs)
-            if known.names != _names(*traces):
-                changed = {*known.names} ^ {*_names(*traces)}
-                raise ModelError(
-                    f"the programs have other sites in every run ({', '.join(sorted(changed))}): "
-                    "expected the same where discrete sites are summed over"
-                )
+            traces = known.trace(args, kwargs)
+            known.require_sites_of(traces)
         return known, *traces
-
-
-@dataclass(frozen=True)
-class _Structure:
-    """What is known of two programs from one run of both.
-
-    Attributes:
-        model: The model.
-        guide: The guide.
-        kinds: Which arguments they took.
-        names: Their sites.
-        guide_dependencies: Latent site of the guide to the others that it depends on.
-        enumeration: The discrete sites that are summed over.
-        runs: Where their runs began.
-        local_guides: Automatic guides of sites inside the data plate.
-        memory: What is found out later, once, of the same programs.
-    """
-
-    _is_memory_of_programs: ClassVar[bool] = True
-    model: Program
-    guide: Program
-    kinds: tuple[Any, ...]
-    names: tuple[str, ...]
-    guide_dependencies: dict[str, set[str]]
-    enumeration: Enumeration
-    runs: RepeatedRuns
-    local_guides: LocalGuides
-    memory: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls,
-        model: Program,
-        guide: Program,
-        traces: tuple[poutine.Trace, poutine.Trace],
-        args: Any,
-        kwargs: Any,
-        *,
-        runs: RepeatedRuns,
-    ) -> "_Structure":
-        model_trace, guide_trace = traces
-        try:
-            preflight.check(model_trace, guide_trace)
-        except ModelError as error:
-            if explanation := explain(guide, str(error).partition(":")[0]):
-                raise ModelError(explanation) from error
-            raise
-        latent = {site["name"] for site in sample_sites(guide_trace) if is_latent(site)}
-        of_guide = dependencies(guide, guide_trace, *args, **kwargs)
-        if missing_values(model_trace) - set(guide_trace.nodes):
-            replayed = poutine.replay(model, trace=guide_trace)
-            of_model = dependencies(replayed, model_trace, *args, **kwargs)
-            preflight.check_missing_values(model_trace, guide_trace, of_model)
-        return cls(
-            model,
-            guide,
-            _kinds(args, kwargs),
-            _names(*traces),
-            {name: parents & latent for name, parents in of_guide.items()},
-            Enumeration.of(model_trace, guide_trace),
-            runs,
-            LocalGuides.of(guide, model_trace, args, kwargs),
-        )
-
-
-def _trace(
-    model: Program, guide: Program, args: Any, kwargs: Any, *, runs: RepeatedRuns
-) -> tuple[poutine.Trace, poutine.Trace]:
-    try:
-        runs.begin("guide")
-        guide_trace = SampleTrace()(guide).get_trace(*args, **kwargs)
-        if any("prior" in site["infer"] for site in sample_sites(guide_trace)):
-            # One of Pyro's effect guides, which runs the model: what is observed is the model's.
-            for observed in [s["name"] for s in sample_sites(guide_trace) if s["is_observed"]]:
-                guide_trace.remove_node(observed)
-        runs.begin("model")
-        replayed = poutine.replay(model, trace=guide_trace)
-        model_trace = SampleTrace()(replayed).get_trace(*args, **kwargs)
-        runs.end()
-        return model_trace, guide_trace
-    except (ValueError, IndexError, RuntimeError) as error:
-        found = str(error).partition("\n")[0]  # a table of all shapes may follow
-        if explanation := explain(guide, found):
-            raise ModelError(explanation) from error
-        if "Shape mismatch inside plate" not in found:
-            raise
-        raise ModelError(
-            f"{found[0].lower()}{found[1:]}: expected one for each datum of the batch; declare the "
-            "dimensions of one datum as event dimensions with .to_event(), and where a parameter "
-            "has a row for every datum of the set, take the rows of this batch"
-        ) from error
-
-
-def _trace_enumerated(
-    structure: "_Structure", args: Any, kwargs: Any
-) -> tuple[poutine.Trace, poutine.Trace]:
-    enumeration = structure.enumeration
-    try:
-        model, guide = enumeration.wrapped(structure.model, structure.guide)
-        return _trace(model, guide, args, kwargs, runs=structure.runs)
-    except (RuntimeError, ValueError, IndexError) as error:
-        if isinstance(error, ModelError) or not enumeration:
-            raise
-        names = ", ".join(map(repr, sorted(enumeration.guide | enumeration.model)))
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(
-            f"the programs cannot be run with all values of {names} at once: {reason} (each "
-            "discrete site has its values along a dimension to the left of the plates; expected "
-            "code that broadcasts over it, such as Vindex(locs)[c] or torch.broadcast_tensors)"
-        ) from error
-
-
-def _names(model: poutine.Trace, guide: poutine.Trace) -> tuple[str, ...]:
-    return tuple(site["name"] for trace in (guide, model) for site in sample_sites(trace))
-
-
-def _kinds(args: Any, kwargs: Any) -> tuple[Any, ...]:
-    """Which arguments there are, by what programs may choose: tensors are all alike."""
-
-    def kind(given: Any) -> Any:
-        if isinstance(given, Tensor):
-            return Tensor
-        return given if isinstance(given, bool | str | None) else type(given)
-
-    return *map(kind, args), *((name, kind(given)) for name, given in kwargs.items())
 
 
 def _counts(weight: float | Tensor) -> bool:
@@ -439,3 +332,40 @@ class _OwningELBOModule(ELBOModule):
     def __init__(self, model: Program, guide: Program, elbo: ELBO) -> None:
         super().__init__(model, guide, elbo)
         self.networks = nn.ModuleList(find_modules([model, guide]))
+
+
+@dataclass(frozen=True)
+class PlainTerm:
+    """One of the plain ELBO's terms, computed when it is asked for; see :func:`plain_terms`.
+
+    Attributes:
+        per_datum: Of each datum of the batch, ``[B]``, in nats; None where there is no such part.
+        shared: Of all N data together, in nats; None where there is no such part.
+    """
+
+    per_datum: Callable[[], Tensor] | None = None
+    shared: Callable[[], Tensor] | None = None
+
+    def mean(self, traces: TracePair) -> Tensor:
+        """The mean of the term per datum."""
+        own = None if self.per_datum is None else traces.mean(self.per_datum())
+        if self.shared is None:
+            assert own is not None
+            return own
+        shared = self.shared() / traces.total
+        return shared if own is None else own + shared
+
+
+def plain_terms(traces: TracePair) -> dict[str, PlainTerm]:
+    """The plain ELBO's terms by name, as :meth:`TermsELBO.terms` defines them."""
+    found = {
+        "log_likelihood": PlainTerm(traces.log_likelihood, traces.global_log_likelihood),
+        "kl": PlainTerm(traces.total_kl),
+    }
+    outside = (*traces.global_latents, *traces.global_auxiliaries)
+    if outside:
+        zero = torch.zeros(())
+        found["global_kl"] = PlainTerm(shared=lambda: sum(map(traces.kl, outside), zero))
+    if traces.labels:
+        found["supervision"] = PlainTerm(traces.supervision)
+    return found

@@ -41,5 +41,5 @@ class BetaELBO(TermsELBO):
         self.beta = beta
 
     def weights(self) -> dict[str, float | Tensor]:
-        """1, -beta and -1."""
+        """The weights of the terms: 1, -beta and -1."""
         return {"log_likelihood": 1.0, "kl": -self.beta, "global_kl": -1.0}

@@ -57,7 +57,7 @@ class CapacityELBO(TermsELBO):
         self.capacity = capacity
 
     def weights(self) -> dict[str, float | Tensor]:
-        """1, 0, -1 and -gamma."""
+        """The weights of the terms: 1, 0, -1 and -gamma."""
         return {
             "log_likelihood": 1.0,
             "kl": 0.0,

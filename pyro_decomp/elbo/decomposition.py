@@ -10,12 +10,12 @@ from torch import Tensor
 
 from pyro_decomp.aggregate_posterior import Estimator, LogDensities
 from pyro_decomp.aggregate_posterior.estimators import check_estimator
-from pyro_decomp.aggregate_posterior.families import is_factorised, stripped
+from pyro_decomp.distributions.unwrapping import is_factorised, stripped, unmasked
 from pyro_decomp.elbo.base import TermsELBO
 from pyro_decomp.errors import ModelError
-from pyro_decomp.programs.rows import unmasked
+from pyro_decomp.programs.site_densities import OwnSamples
 from pyro_decomp.programs.sites import plate_dims
-from pyro_decomp.programs.traces import OwnSamples, TracePair
+from pyro_decomp.programs.traces import TracePair
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import get_args
 from torch import Tensor
 
 from pyro_decomp import arguments
-from pyro_decomp.divergences.moments import (
+from pyro_decomp.divergences.covariance import (
     Kind,
     code_covariance,
     diagonal_penalty,
@@ -67,7 +67,7 @@ class DIPELBO(TermsELBO):
         self.lambda_d = lambda_d
 
     def weights(self) -> dict[str, float | Tensor]:
-        """1, -1, -1, -lambda_od and -lambda_d."""
+        """The weights of the terms: 1, -1, -1, -lambda_od and -lambda_d."""
         return {
             "log_likelihood": 1.0,
             "kl": -1.0,

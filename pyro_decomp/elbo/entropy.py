@@ -6,8 +6,8 @@ from pyro.distributions import Distribution
 from torch import Tensor, distributions
 
 from pyro_decomp import arguments
+from pyro_decomp.distributions.unwrapping import stripped, unmasked
 from pyro_decomp.elbo.base import TermsELBO
-from pyro_decomp.programs.rows import unmasked
 from pyro_decomp.programs.traces import TracePair
 
 ENTROPY_OF_UNIT_NORMAL = (1 + math.log(2 * math.pi)) / 2  # per dimension, in nats
@@ -58,7 +58,7 @@ class EntropyRegularizedELBO(TermsELBO):
         self.entropy_methods: dict[str, str] = {}
 
     def weights(self) -> dict[str, float | Tensor]:
-        """1, -1, -1 and beta - 1, twice."""
+        """The weights of the terms: 1, -1, -1 and beta - 1, twice."""
         return {
             "log_likelihood": 1.0,
             "kl": -1.0,
@@ -105,8 +105,5 @@ def half_log_det(traces: TracePair, name: str) -> Tensor:
 
 def is_gaussian(q: Distribution) -> bool:
     """Whether q is a Normal of any number of dimensions."""
-    q = unmasked(q)
-    while isinstance(q, distributions.Independent):
-        q = q.base_dist
     normal = distributions.Normal, distributions.MultivariateNormal
-    return isinstance(q, (*normal, distributions.LowRankMultivariateNormal))
+    return isinstance(stripped(unmasked(q)), (*normal, distributions.LowRankMultivariateNormal))

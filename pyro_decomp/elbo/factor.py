@@ -21,7 +21,7 @@ PUBLISHED_OPTIMIZER = partial(torch.optim.Adam, lr=1e-4, betas=(0.5, 0.9), fused
 
 
 def permute_dims(z: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Permute every column on its own along the rows: samples of the product of the marginals.
+    """Permute every column on its own: samples of the product of the marginals.
 
     Kim & Mnih 2018, algorithm 1. Every column keeps its values; which of them share a row is
     chance.
@@ -29,6 +29,9 @@ def permute_dims(z: Tensor, generator: torch.Generator | None = None) -> Tensor:
     Args:
         z: Samples of q(z), ``[B, D]``.
         generator: Of the permutations; torch's global one by default.
+
+    Returns:
+        The permuted samples, ``[B, D]``.
     """
     arguments.annotated(permute_dims, locals())
     keys = torch.rand(z.shape, generator=generator, device=z.device)
@@ -115,7 +118,7 @@ class FactorELBO(TermsELBO):
         )
 
     def weights(self) -> dict[str, float | Tensor]:
-        """1, -1, -1 and -gamma."""
+        """The weights of the terms: 1, -1, -1 and -gamma."""
         return {
             "log_likelihood": 1.0,
             "kl": -1.0,
@@ -136,6 +139,9 @@ class FactorELBO(TermsELBO):
         Args:
             z: Codes of a batch, ``[B, D]``.
             other: Codes of an independent second one; their columns are permuted here.
+
+        Returns:
+            The loss, a scalar.
         """
         return classification_loss(self.discriminator, z, permute_dims(other))
 

@@ -73,7 +73,7 @@ class GroupedTotalCorrelationELBO(DecomposedELBO):
         self.gamma = gamma
 
     def weights(self) -> dict[str, float | Tensor]:
-        """Those of the plain ELBO, and 1 less the weight of each part."""
+        """The weights of the terms: those of the plain ELBO, and 1 less the weight of each part."""
         return {
             "log_likelihood": 1.0,
             "kl": -1.0,

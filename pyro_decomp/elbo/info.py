@@ -69,7 +69,7 @@ class InfoELBO(TermsELBO):
         _check(*(float(w.detach() if isinstance(w, Tensor) else w) for w in (alpha, lambda_)))
 
     def weights(self) -> dict[str, float | Tensor]:
-        """1, -(1 - alpha), -1 and -(alpha + lambda - 1).
+        """The weights of the terms: 1, -(1 - alpha), -1 and -(alpha + lambda - 1).
 
         Raises:
             ValueError: A weight would reward the KL or the divergence.

@@ -1,4 +1,7 @@
-"""What made an objective infinite or not a number, and what may help."""
+"""What made an objective infinite or not a number, and what may help.
+
+This module is internal.
+"""
 
 import math
 from collections.abc import Mapping
@@ -11,15 +14,15 @@ from torch import Tensor
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.data.checks import column_label, large_columns
 from pyro_decomp.distributions.densities import is_bounded, is_inside
+from pyro_decomp.distributions.unwrapping import family, unwrapped
 from pyro_decomp.elbo import Estimate
-from pyro_decomp.programs.sites import sample_sites, unwrapped
-from pyro_decomp.programs.support import family
+from pyro_decomp.programs.sites import sample_sites
 
 FAR = 1e6  # times the size of the values: what fits so badly has diverged
 
 
 def blame_terms(estimate: Estimate, values: Mapping[str, float], batch: Batch, step: int) -> str:
-    """Which terms, and which sites' log densities, are not finite."""
+    """Say which terms, and which sites' log densities, are not finite."""
     terms = [n for n in estimate.terms if not math.isfinite(values[n])]
     sites = []
     with torch.no_grad():
@@ -49,7 +52,7 @@ def blame_terms(estimate: Estimate, values: Mapping[str, float], batch: Batch, s
 
 
 def blame_gradients(gradients: Mapping[str, Tensor], hint: str, step: int) -> str:
-    """Which gradients are not finite, by the names of their parameters, and what may help."""
+    """Say which gradients are not finite, by the names of their parameters, and what may help."""
     names = [name for name, gradient in gradients.items() if not bool(gradient.isfinite().all())]
     return (
         f"step {step}: the gradient of {', '.join(names) or 'the parameters'} is not finite; the "
@@ -58,7 +61,7 @@ def blame_gradients(gradients: Mapping[str, Tensor], hint: str, step: int) -> st
 
 
 def remedy(estimate: Estimate, batch: Batch, step: int) -> str:
-    """What may help where a step gives no finite number: a clause.
+    """Say in a clause what may help where a step gives no finite number.
 
     The causes are looked for in turn: a scale that has become too small for a likelihood that fits,
     as on a constant column; values that are large for a network; the programs themselves, where no
@@ -82,7 +85,7 @@ def remedy(estimate: Estimate, batch: Batch, step: int) -> str:
 
 
 def _collapsed_scale(estimate: Estimate) -> str:
-    """Which scale of an observed site is so small that no density is finite, and what to do."""
+    """Say which scale of an observed site is too small for a finite density, and what to do."""
     for site in sample_sites(estimate.pairs[-1].model):
         fn, value = unwrapped(site["fn"]), site["value"]
         loc, scale = (getattr(fn, name, None) for name in ("loc", "scale"))

@@ -82,7 +82,7 @@ class TotalCorrelationELBO(DecomposedELBO):
         self.gamma = gamma
 
     def weights(self) -> dict[str, float | Tensor]:
-        """Those of the plain ELBO, and 1 - alpha, 1 - beta and 1 - gamma."""
+        """The weights of the terms: the plain ELBO's, and 1 - alpha, 1 - beta and 1 - gamma."""
         return {
             "log_likelihood": 1.0,
             "kl": -1.0,

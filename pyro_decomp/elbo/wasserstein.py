@@ -63,7 +63,7 @@ class WassersteinELBO(TermsELBO):
         arguments.instance(Divergence, "a Divergence such as MMD()", divergence=self.divergence)
 
     def weights(self) -> dict[str, float | Tensor]:
-        """1, 0, -1 and -lambda."""
+        """The weights of the terms: 1, 0, -1 and -lambda."""
         return {
             "log_likelihood": 1.0,
             "kl": 0.0,

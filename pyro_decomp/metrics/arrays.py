@@ -16,7 +16,7 @@ LARGEST = 1e75  # of codes: covariances of it, and products of two of these, are
 
 @dataclass(frozen=True)
 class Factors:
-    """Ground-truth factors that vary, each counted from 0.
+    """Ground-truth factors that vary, each counted from 0; internal.
 
     Attributes:
         levels: One row a datum, one column a factor; whole numbers from 0 without a gap, in the
@@ -31,11 +31,11 @@ class Factors:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Number of levels of each factor."""
+        """The number of levels of each factor."""
         return tuple(len(values) for values in self.values)
 
     def take(self, rows: Int[np.ndarray, " m"]) -> "Factors":
-        """Some of the rows, with the same levels.
+        """The levels of some of the rows.
 
         Args:
             rows: Their indices.
@@ -43,7 +43,7 @@ class Factors:
         return Factors(self.levels[rows], self.values, self.columns)
 
     def numbers(self) -> Float[np.ndarray, "n k"]:
-        """The values that the levels stand for; for words, the levels themselves."""
+        """The values that the levels stand for as numbers; of words, the levels themselves."""
         columns = zip(self.levels.T, self.values, strict=True)
         return np.stack(
             [levels if values.dtype.kind in "US" else values[levels] for levels, values in columns],
@@ -65,6 +65,9 @@ def as_codes(
         name: What errors call it.
         num_rows: How many rows there must be; None for any number.
         largest: Magnitude that numbers may have.
+
+    Returns:
+        The array.
 
     Raises:
         DataError: The array is not two-dimensional, is empty, has other rows than ``num_rows``, or
@@ -175,7 +178,7 @@ def as_labels(labels: object, name: str = "labels", *, num_rows: int) -> Factors
 
 
 def _matrix(value: object, name: str, num_rows: int | None) -> NDArray[Any]:
-    """An array of two axes, neither of them empty."""
+    """Check that an array has two axes, neither of them empty."""
     array = as_array(value, name)
     if array.ndim != 2 or array.size == 0:
         raise DataError(f"{name}: expected an array [n, columns], got shape {array.shape}")
@@ -185,7 +188,7 @@ def _matrix(value: object, name: str, num_rows: int | None) -> NDArray[Any]:
 
 
 def as_array(value: object, name: str) -> NDArray[Any]:
-    """What numpy makes of an array, a tensor on any device, or lists.
+    """The numpy array of an array, a tensor on any device, or lists.
 
     Args:
         value: The array.

@@ -1,4 +1,4 @@
-"""Confidence intervals over data rows, by half samples drawn without replacement."""
+"""Confidence intervals over rows, by half samples drawn without replacement. Internal."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from pyro_decomp import arguments
 
 
 class Estimate(NamedTuple):
-    """What data say of the population's value: attributes of a :class:`.Score`.
+    """The corrected value and the interval of a :class:`.Score`, or why there is neither; internal.
 
     Attributes:
         corrected: The value less its bias, the centre of the interval as far as bounds allow.
@@ -29,12 +29,12 @@ class Estimate(NamedTuple):
 
 
 def without_interval(reason: str) -> Estimate:
-    """No interval, and why."""
+    """An estimate without an interval, for a reason."""
     return Estimate(None, None, reason)
 
 
 def why_no_halves(num_rows: int, num_resamples: int, *, least: int = 4) -> str | None:
-    """Why there can be no interval by halves; None where there can.
+    """The reason why there can be no interval by halves; None where there can.
 
     Args:
         num_rows: n.

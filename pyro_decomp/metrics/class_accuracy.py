@@ -108,7 +108,7 @@ def _accuracy(  # noqa: PLR0917
     seed: int,
     variant: dict[str, Any],
 ) -> Score:
-    """The score of a classifier on the rows of :func:`.held_out_split` that do not train it."""
+    """The accuracy of a classifier on the rows of :func:`.held_out_split` that do not train it."""
     from scipy.stats import binomtest  # noqa: PLC0415 - half a second, for those who need it
 
     classes = as_labels(labels, num_rows=len(z))

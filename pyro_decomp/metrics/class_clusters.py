@@ -79,6 +79,9 @@ def ari(
 
     Takes the arguments of :func:`nmi` and returns and raises the same.
 
+    Returns:
+        The score, with ``counts``: rows by class, in the order of the labels' values, and cluster.
+
     Reference:
         Hubert & Arabie, Comparing partitions, 1985, equation 5, https://doi.org/10.1007/BF01908075.
 
@@ -188,7 +191,7 @@ SCIKIT_NAMES = {"nmi": "normalized_mutual_info_score", "ari": "adjusted_rand_sco
 def _agreement(  # noqa: PLR0917
     name: str, codes: object, labels: object, clusters: object, num_resamples: int, seed: int
 ) -> Score:
-    """A measure of two partitions of the rows."""
+    """The score of how far two partitions of the rows agree."""
     z = as_codes(codes)
     classes = as_labels(labels, num_rows=len(z))
     y, (num_classes,) = classes.levels[:, 0], classes.sizes
@@ -241,7 +244,7 @@ def k_means(
 
 
 def _levels(clusters: object, num_rows: int) -> Int[np.ndarray, " n"]:
-    """Clusters counted from 0; a single one will do."""
+    """Clusters counted from 0; one cluster of all rows will do."""
     array = as_array(clusters, "clusters").reshape(-1)
     if len(array) != num_rows:
         raise DataError(f"clusters: expected {num_rows} rows, one a code, got {len(array)}")

@@ -54,7 +54,7 @@ def lasso_coefficients(
 
 
 def disentanglement(importance: Float[np.ndarray, "d k"]) -> float:
-    r"""Does each code matter to one factor.
+    r"""Disentanglement of importances: does each code matter to one factor only.
 
     .. math:: \sum_j \rho_j (1 - H_K(P_j)), \quad P_{jk} = R_{jk} / \sum_k R_{jk}
 
@@ -63,6 +63,9 @@ def disentanglement(importance: Float[np.ndarray, "d k"]) -> float:
 
     Args:
         importance: R, at least 0.
+
+    Returns:
+        A number from 0 to 1.
 
     Reference:
         Eastwood & Williams, A framework for the quantitative evaluation of disentangled
@@ -76,7 +79,7 @@ def disentanglement(importance: Float[np.ndarray, "d k"]) -> float:
 
 
 def completeness(importance: Float[np.ndarray, "d k"]) -> float:
-    r"""Does each factor rely on one code.
+    r"""Completeness of importances: does each factor rely on one code only.
 
     .. math:: \sum_k \rho_k (1 - H_D(\tilde{P}_k)), \quad \tilde{P}_{jk} = R_{jk} / \sum_j R_{jk}
 
@@ -86,6 +89,9 @@ def completeness(importance: Float[np.ndarray, "d k"]) -> float:
 
     Args:
         importance: R, at least 0.
+
+    Returns:
+        A number from 0 to 1.
 
     Reference:
         As :func:`disentanglement`.
@@ -98,7 +104,7 @@ def completeness(importance: Float[np.ndarray, "d k"]) -> float:
 
 
 def _weighted_certainty(weights: Float[np.ndarray, "a b"]) -> float:
-    """1 - entropy of each row, averaged with the rows' totals as weights."""
+    """One less the entropy of each row, averaged with the rows' totals as weights."""
     totals = weights.sum(1)
     if totals.sum() <= 0:
         return 0.0
@@ -198,7 +204,7 @@ def dci_lasso(
 
 
 def _correlation(x: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "c c"]:
-    """Between columns; 0 with those that are constant, themselves included."""
+    """The correlations of columns; 0 with those that are constant, themselves included."""
     x = x - x.mean(0)
     scale = x.std(0)
     x = x / np.where(scale > 0, scale, 1.0)

@@ -11,6 +11,7 @@ from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import Factors, as_array, as_codes, as_factors
 from pyro_decomp.metrics.bootstrap import estimate_from_halves, half_samples
 from pyro_decomp.metrics.mig import gaps
+from pyro_decomp.metrics.overlap import gaussian_parameters
 from pyro_decomp.metrics.posteriors import DistributionPosterior, GaussianPosterior, Posterior
 from pyro_decomp.metrics.score import Score
 
@@ -124,19 +125,13 @@ def density_mig(
 def _posterior(posterior: object) -> Posterior:
     if isinstance(posterior, Distribution):
         return DistributionPosterior(posterior)
-    if not isinstance(posterior, tuple | list) or len(posterior) != 2:
-        got = type(posterior).__name__
-        raise DataError(f"posterior: expected (loc, scale) or a distribution, got {got}")
-    loc, scale = posterior
-    locs = as_codes(loc, "loc")
-    scales = as_codes(scale, "scale", num_rows=len(locs))
-    if scales.shape != locs.shape:
-        raise DataError(f"scale: expected shape {locs.shape}, got {scales.shape}")
-    return GaussianPosterior(locs, scales)
+    expected = "posterior: expected (loc, scale) or a distribution"
+    loc, scale = gaussian_parameters(posterior, expected)
+    return GaussianPosterior(loc.numpy(), scale.numpy())
 
 
 def _shares(weights: object, num_rows: int) -> Float[np.ndarray, " n"]:
-    """p(n), of sum 1."""
+    """The probability p(n) of each datum, from weights of any sum."""
     if weights is None:
         return np.full(num_rows, 1 / num_rows)
     array = as_array(weights, "weights")
@@ -153,7 +148,7 @@ def _shares(weights: object, num_rows: int) -> Float[np.ndarray, " n"]:
 
 
 def _factors(factors: object, share: Float[np.ndarray, " n"]) -> Factors:
-    """Those that vary among the data that count; the levels of others are all the same."""
+    """Factors that vary among data of positive weight; the levels of others are all the same."""
     found = as_factors(factors, num_rows=len(share))
     counts = share > 0
     if counts.all():
@@ -168,7 +163,7 @@ def _factors(factors: object, share: Float[np.ndarray, " n"]) -> Factors:
 def _drawn(
     share: Float[np.ndarray, " n"], size: int, generator: np.random.Generator
 ) -> Int[Tensor, " s"]:
-    """Data in proportion to p(n): one in each of as many equal parts of all, in a random order."""
+    """Draw data in proportion to p(n): one in each of as many equal parts of all, shuffled."""
     order = generator.permutation(len(share))
     ends = np.cumsum(share[order])
     places = np.minimum((np.arange(size) + generator.random(size)) / size, np.nextafter(1, 0))
@@ -181,7 +176,7 @@ def _terms(
     information: Float[np.ndarray, "d k"],
     uncertainty: Float[np.ndarray, " k"],
 ) -> Float[np.ndarray, " s"]:
-    """What each sample adds to the score, whose mean they are."""
+    """The terms of the samples whose mean is the score."""
     best = np.argsort(-information, axis=0)[:2]
     found = np.take_along_axis(ratios, best[None], axis=1) / uncertainty
     first: Float[np.ndarray, " s"] = found[:, 0].mean(1)
@@ -189,7 +184,7 @@ def _terms(
 
 
 def _noise(terms: Float[np.ndarray, " s"], second: Float[np.ndarray, " t"], in_all: float) -> float:
-    """The noise of the mean of all terms over that of as many whose data are drawn independently.
+    """The noise of the mean of all terms, relative to that of independently drawn data.
 
     Data that are all drawn as often differ without noise. Second samples of the first few data
     tell how much of the variance is of one datum's samples.

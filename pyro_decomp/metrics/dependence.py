@@ -32,6 +32,9 @@ def gaussian_total_correlation(codes: object, *, num_resamples: int = 100, seed:
         num_resamples: Of the interval; 0 for none.
         seed: Of the interval.
 
+    Returns:
+        The score, with the ``covariance`` of the dimensions that vary.
+
     Raises:
         DataError: The codes are no matrix of finite numbers, there are too few rows, or no
             dimension varies.
@@ -81,6 +84,9 @@ def total_correlation(covariance: Float[ArrayLike, "d d"]) -> float:
     Infinite where the correlation matrix is singular to rounding. A dimension of variance 0 is
     independent of the others.
 
+    Returns:
+        The total correlation in nats, at least 0.
+
     Raises:
         DataError: It is no symmetric matrix of finite numbers, or no variance is above 0.
 
@@ -97,7 +103,7 @@ def total_correlation(covariance: Float[ArrayLike, "d d"]) -> float:
 
 
 def _of_covariance(sigma: Float[np.ndarray, "d d"]) -> float:
-    """The same of a matrix that is known to be a covariance, in which all may be constant."""
+    """The total correlation of a Gaussian with this covariance, in which all may be constant."""
     scale = np.sqrt(np.diag(sigma))
     scale = np.where(scale > 0, scale, 1.0)
     correlation = sigma / np.outer(scale, scale)
@@ -126,6 +132,9 @@ def wasserstein_dependence(
         normalised: Divide by the total variance.
         num_resamples: Of the interval; 0 for none.
         seed: Of the interval.
+
+    Returns:
+        The score, with the ``covariance`` of the dimensions that vary.
 
     Raises:
         DataError: The codes are no matrix of finite numbers, there are too few rows, or no
@@ -165,7 +174,10 @@ def wasserstein_dependence(
 
 
 def squared_wasserstein_dependence(covariance: Float[ArrayLike, "d d"]) -> float:
-    r"""The squared distance for one covariance, in its unit.
+    r"""The squared distance of :func:`wasserstein_dependence` for a given covariance.
+
+    Returns:
+        The squared distance, in the unit of the covariance.
 
     >>> round(squared_wasserstein_dependence([[1.0, 1.0], [1.0, 1.0]]), 4)  # 4 - 2 sqrt(2)
     1.1716

@@ -66,6 +66,9 @@ def divergence_from_prior(
             wide where the distance is near 0.
         seed: Of all draws.
 
+    Returns:
+        The score, with ``p_value``, ``z_score`` and the distances ``null`` under equality.
+
     Raises:
         DataError: The codes are no matrix of finite numbers, or have fewer than 4 rows; the prior
             is of another form or has other dimensions.
@@ -124,7 +127,7 @@ def _can_be_drawn(prior: Any) -> bool:
 def _prior_samples(
     prior: Any, x: "Tensor", limit: int
 ) -> "tuple[Tensor, Callable[[], tuple[Tensor, Tensor]]]":
-    """Draws of the prior, and what draws a pair of samples under equality."""
+    """Draws of the prior, and a function that draws a pair of samples under equality."""
     import torch
 
     n, d = x.shape

@@ -1,4 +1,4 @@
-"""What metrics that fit a predictor share: the rows that train it, and scikit-learn."""
+"""What metrics that fit a predictor share: rows that train it, and scikit-learn. Internal."""
 
 from importlib import import_module
 from typing import Any
@@ -11,7 +11,7 @@ from pyro_decomp.errors import DataError
 
 
 def scikit(module: str) -> Any:
-    """A module of scikit-learn, which is imported where a metric needs it and not before.
+    """Import a module of scikit-learn, which is done where a metric needs it and not before.
 
     Args:
         module: Its name within ``sklearn``.
@@ -34,7 +34,7 @@ def scikit(module: str) -> Any:
 def held_out_split(
     num_rows: int, held_out: float, seed: int
 ) -> tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]:
-    """Indices of the rows that train and of those that score, drawn at random.
+    """Draw the rows that train and those that score, as indices.
 
     Args:
         num_rows: Rows in all.

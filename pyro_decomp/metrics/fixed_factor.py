@@ -14,7 +14,7 @@ BLOCK = 128  # points or votes gathered at a time
 
 
 class Pool:
-    """The rows of a pool by the level of each factor.
+    """The rows of a pool by the level of each factor; internal.
 
     Interventions on a generator, "draw data with factor k as it is here", become draws from the
     rows that have that level, so nothing is encoded again.
@@ -43,7 +43,7 @@ class Pool:
         shape: tuple[int, ...],
         generator: np.random.Generator,
     ) -> Int[np.ndarray, "..."]:
-        """Rows with the same level of ``factor``, uniform, with replacement.
+        """Draw rows with the same level of a factor, uniformly, with replacement.
 
         Args:
             factor: Which factor.
@@ -315,6 +315,6 @@ def _votes(
 
 
 def _sum_of_squares(z: Float[np.ndarray, "b l d"]) -> Float[np.ndarray, "b d"]:
-    """Of the distances from the mean over the middle axis, along which numpy's var is slow."""
+    """Squared distances from the mean over the middle axis, along which numpy's var is slow."""
     z -= np.full([1, z.shape[1]], 1 / z.shape[1]) @ z
     return np.einsum("bld,bld->bd", z, z)

@@ -48,6 +48,10 @@ def irs(
             of fewer a quantile is too small by more than its noise; 0 for none.
         seed: Of the interval.
 
+    Returns:
+        The score, with the ``matrix`` IRS [d, k] and the ``weights`` m [d] of the dimensions that
+        vary.
+
     Raises:
         DataError: Codes or factors are no matrices of numbers with as many rows, or fewer
             than two factors vary.

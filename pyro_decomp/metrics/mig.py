@@ -22,7 +22,7 @@ def score_of_information(  # noqa: PLR0917
     num_resamples: int,
     seed: int,
 ) -> Score:
-    """The mean over factors of a number between 0 and 1 that each has, with its interval.
+    """The mean over factors of a number from 0 to 1 for each, with its interval; internal.
 
     Args:
         name: Of the metric.
@@ -175,7 +175,7 @@ def mean_maximal_mutual_information(
 def maximal_shares(
     information: Float[np.ndarray, "d k"], entropy: Float[np.ndarray, " k"]
 ) -> Float[np.ndarray, " k"]:
-    """Of each factor the largest information of a code, over the factor's entropy.
+    """The largest information that a code has about each factor, over the factor's entropy.
 
     Args:
         information: I(z_j; v_k), such as :func:`.mig` and :func:`.density_mig` have in their

@@ -1,4 +1,4 @@
-"""Which components of a mixture hold no data, and which cannot be told from one another."""
+"""Which components of a mixture are empty, and which cannot be told apart. Internal."""
 
 from collections import Counter
 

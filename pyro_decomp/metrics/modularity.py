@@ -102,7 +102,7 @@ def _estimate(
     halves: Sequence[Float[np.ndarray, "d k"]],
     known: Bool[np.ndarray, " d"],
 ) -> Estimate:
-    """From informations that are corrected before they are squared and divided."""
+    """Modularity of informations that are corrected before they are squared and divided."""
     if not known.any():
         return without_interval("no code knows more of a factor than chance: it would be 0/0")
     bias = np.mean(halves, axis=0) - information  # of all rows; twice that in a half
@@ -123,7 +123,7 @@ def _estimate(
 def _known(
     histogram: JointHistogram, information: Float[np.ndarray, "d k"], seed: int
 ) -> Bool[np.ndarray, " d"]:
-    """Which codes know more of the factors than of factors shuffled among the rows."""
+    """Which codes know more of the factors than of factors that are shuffled among the rows."""
     generator = np.random.default_rng(seed)
     chance = np.array(
         [histogram.shuffled(generator).mutual_information().sum(1) for _ in range(SHUFFLES)]

@@ -26,6 +26,9 @@ def mutual_information(
         factors: [n, k] whole numbers; constant columns are left out.
         num_bins: Of each code.
 
+    Returns:
+        The information in nats [d, k], for the columns of ``factors`` that vary.
+
     Raises:
         DataError: The arrays cannot be used (:mod:`.arrays`).
         ValueError: ``num_bins`` is less than 1.
@@ -60,7 +63,7 @@ def equal_bins(codes: Float[np.ndarray, "n d"], num_bins: int) -> Int[np.ndarray
 
 
 class JointHistogram:
-    """Counts of each code's bin with each factor's level, for any choice of rows.
+    """Counts of each code's bin with each factor's level, for any choice of rows; internal.
 
     Args:
         bins: Bin of each code, from 0.
@@ -75,7 +78,7 @@ class JointHistogram:
         self._factors = factors
 
     def shuffled(self, generator: np.random.Generator) -> "JointHistogram":
-        """That of the same codes with the factors of other rows, which they know nothing of.
+        """The same codes with the factors of other rows, of which they know nothing.
 
         Args:
             generator: Of the order.
@@ -84,7 +87,7 @@ class JointHistogram:
         return JointHistogram(self._given, self._num_bins, self._factors.take(order))
 
     def fewest_rows(self) -> int:
-        """Rows that halves need to tell the bias: two for each cell of the largest table.
+        """How many rows halves need to tell the bias: two for each cell of the largest table.
 
         The bias falls as 1/n only where most cells hold a row. Bins without a row have no cells.
         """
@@ -94,7 +97,7 @@ class JointHistogram:
     def mutual_information(
         self, rows: Int[np.ndarray, " m"] | None = None
     ) -> Float[np.ndarray, "d k"]:
-        """I(z_j; v_k) in nats.
+        """Mutual information I(z_j; v_k) of every code and factor, in nats.
 
         Args:
             rows: Which rows to count, by index; None for all.
@@ -113,7 +116,7 @@ class JointHistogram:
         return np.stack(columns, axis=1)
 
     def entropy(self, rows: Int[np.ndarray, " m"] | None = None) -> Float[np.ndarray, " k"]:
-        """H(v_k) in nats.
+        """Entropy H(v_k) of every factor, in nats.
 
         Args:
             rows: Which rows to count, by index; None for all.
@@ -122,7 +125,7 @@ class JointHistogram:
 
 
 def entropy(factors: Factors, rows: Int[np.ndarray, " m"] | None = None) -> Float[np.ndarray, " k"]:
-    """H(v_k) of each factor as it occurs, in nats.
+    """Entropy H(v_k) of each factor as it occurs, in nats.
 
     Args:
         factors: Levels.

@@ -40,6 +40,9 @@ def normal_scores(codes: object, prior: Any) -> Float[NDArray[np.float64], "n d"
         prior: A torch or Pyro distribution whose dimensions are independent: ``Independent`` or a
             batch over d, or one distribution for all dimensions.
 
+    Returns:
+        The mapped codes [n, d], float64.
+
     Raises:
         DataError: The prior is not factorised, has another number of dimensions or no ``cdf``; a
             code is outside its support or beyond the reach of its ``cdf``.

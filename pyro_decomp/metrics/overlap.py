@@ -24,7 +24,7 @@ _PAIRS = 2**18  # pairs (times dimensions) held at once
 
 
 def sampled(encodings: Any, seed: int = 0) -> "Float[Tensor, 'n d']":
-    """One draw of each encoding.
+    """Draw a code from each encoding.
 
     Args:
         encodings: ``(loc, scale)`` or a distribution, as for :func:`index_code_information`.
@@ -74,8 +74,15 @@ def log_ratios(
     return _of_gaussians(loc, scale, num_samples), len(loc), "Normal"
 
 
-def gaussian_parameters(encodings: Any) -> "tuple[Tensor, Tensor]":
+def gaussian_parameters(
+    encodings: Any,
+    expected: str = "encodings: expected (loc, scale), a distribution or a function of codes",
+) -> "tuple[Tensor, Tensor]":
     """Location and scale of factorised Gaussian encodings, each [n, d], in double precision.
+
+    Args:
+        encodings: A pair of arrays.
+        expected: What the message says of anything else.
 
     Raises:
         DataError: They are not a pair of matrices of one shape, finite, with positive scales.
@@ -83,16 +90,14 @@ def gaussian_parameters(encodings: Any) -> "tuple[Tensor, Tensor]":
     import torch
 
     if not isinstance(encodings, tuple | list) or len(encodings) != 2:
-        raise DataError(
-            "encodings: expected (loc, scale), a distribution or a function of codes, "
-            f"got {type(encodings).__name__}"
-        )
+        raise DataError(f"{expected}, got {type(encodings).__name__}")
     loc = as_codes(encodings[0], "loc")
     scale = as_codes(encodings[1], "scale", num_rows=len(loc))
     if loc.shape != scale.shape:
         raise DataError(f"scale: expected shape {loc.shape} as loc has, got {scale.shape}")
     if scale.min() <= 0:
-        raise DataError(f"scale: expected positive numbers, got {scale.min():g}")
+        row = int(scale.min(1).argmin())
+        raise DataError(f"scale: expected positive numbers, got {scale[row].min():g} in row {row}")
     return torch.from_numpy(loc), torch.from_numpy(scale)
 
 
@@ -123,7 +128,7 @@ def _of_distribution(qz_x: Any, num_samples: int) -> tuple[Float[np.ndarray, " s
 
 
 def _base(qz_x: Any) -> Any:
-    """The distribution inside of ``Independent``, torch's or Pyro's."""
+    """The distribution inside of torch's or Pyro's ``Independent``."""
     while hasattr(qz_x, "reinterpreted_batch_ndims"):
         qz_x = qz_x.base_dist
     return qz_x
@@ -146,7 +151,7 @@ def _of_gaussians(loc: "Tensor", scale: "Tensor", num_samples: int) -> Float[np.
 def _over_blocks(
     score: "Callable[[Tensor], Tensor]", z: "Tensor", data: "Tensor", size: int
 ) -> Float[np.ndarray, " s"]:
-    """Log q(z_s|x) of its own datum less log q(z_s), a block of samples at a time."""
+    """Log q(z_s|x) of the sample's own datum less log q(z_s), a block of samples at a time."""
     import torch
 
     height = max(1, _PAIRS // (size * z[0].numel()))
@@ -166,7 +171,7 @@ def _over_blocks(
 
 
 def _chosen(total: int, kept: int) -> "Tensor":
-    """Which of the draws to keep: all data as often, up to one."""
+    """Which of the draws to keep, so that all data have as many, up to one."""
     import torch
 
     return torch.randperm(total)[:kept].sort().values
@@ -210,6 +215,9 @@ def index_code_information(
         num_samples: Codes to average over, each of its own datum as far as there are enough data.
         num_resamples: Of the interval; 0 for none.
         seed: Of the draws and the interval.
+
+    Returns:
+        The score, in nats; it has no details.
 
     Raises:
         DataError: The encodings are of another form, or their parameters are not finite, or not of
@@ -258,7 +266,7 @@ def effective_sharing(encodings: Any, **arguments: Any) -> Score:
 
 
 def as_sharing(information: Score) -> Score:
-    """The effective sharing that a mutual information of N data stands for."""
+    """The effective sharing that an index-code information stands for; internal."""
     size = information.variant["num_rows"]
     bounds, corrected = information.interval, information.corrected
     return dataclasses.replace(

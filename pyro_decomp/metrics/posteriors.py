@@ -1,4 +1,4 @@
-"""Densities q(z_j|n) of sampled codes under the posterior of every datum, a block at a time."""
+"""Densities of sampled codes under the posterior of every datum, in blocks. Internal."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ Blocks = Iterator[tuple[slice, Float[Tensor, "s d m"]]]
 
 
 class Posterior(ABC):
-    """q(z|n) of N data, independent over d dimensions.
+    """Encodings q(z|n) of N data, independent over d dimensions; internal.
 
     Attributes:
         num_rows: N.
@@ -48,24 +48,16 @@ class Posterior(ABC):
 
 
 class GaussianPosterior(Posterior):
-    """Factorised Gaussians.
+    """Encodings that are factorised Gaussians.
 
     Args:
         loc: Means.
-        scale: Standard deviations.
-
-    Raises:
-        DataError: A scale is not positive.
+        scale: Standard deviations, positive.
     """
 
     family = "Normal"
 
     def __init__(self, loc: Float[np.ndarray, "n d"], scale: Float[np.ndarray, "n d"]) -> None:
-        if not (scale > 0).all():
-            row = int(np.argmin((scale > 0).all(1)))
-            raise DataError(
-                f"scale: expected positive numbers, got {scale[row].min()} in row {row}"
-            )
         self.num_rows, self.num_dims = loc.shape
         centred = torch.from_numpy(loc - loc.mean(0)).T
         self._loc, self._scale = centred, torch.from_numpy(scale).T
@@ -94,7 +86,7 @@ class GaussianPosterior(Posterior):
 
 
 class DistributionPosterior(Posterior):
-    """Any family of torch distributions.
+    """Encodings of any family of torch distributions.
 
     Args:
         distribution: Of batch shape [N, d], or an ``Independent`` of one.
@@ -135,7 +127,7 @@ class DistributionPosterior(Posterior):
 
 
 def _occurrence(rows: Int[Tensor, " s"]) -> Int[Tensor, " s"]:
-    """How often each row has come before."""
+    """How often each row has come before, for each place."""
     order = torch.argsort(rows, stable=True)
     counts = torch.bincount(rows)
     starts = torch.cumsum(counts, 0) - counts

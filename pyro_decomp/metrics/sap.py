@@ -1,4 +1,4 @@
-"""Separated attribute predictability."""
+"""Separated attribute predictability: how far the best code is ahead of the second."""
 
 from collections.abc import Collection
 
@@ -118,7 +118,7 @@ def _right(
     test: Int[np.ndarray, " b"],
     discrete: np.ndarray,
 ) -> Float[np.ndarray, "b d k"]:
-    """1 where the machine of code j alone is right about factor k, else 0."""
+    """Whether the machine of code j alone is right about factor k: 1, or else 0."""
     right = np.zeros([len(test), z.shape[1], len(discrete)], dtype=np.float32)
     for k in np.flatnonzero(discrete):
         labels = factors.levels[:, k]
@@ -136,7 +136,7 @@ def _right(
 def _squared_correlation(
     z: Float[np.ndarray, "n d"], values: Float[np.ndarray, "n k"]
 ) -> Float[np.ndarray, "d k"]:
-    """Of columns; 0 for those that are constant."""
+    """Squared correlations of columns; 0 for those that are constant."""
     z, values = z - z.mean(0), values - values.mean(0)
     product = (z**2).sum(0)[:, None] * (values**2).sum(0)
     return np.where(product > 0, (z.T @ values) ** 2 / np.where(product > 0, product, 1.0), 0.0)

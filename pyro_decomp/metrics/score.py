@@ -57,7 +57,11 @@ class Score:
     no_interval: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The score in plain values: arrays are lists, and what is not finite is None."""
+        """Convert the score to plain values: arrays become lists, and NaN and infinity None.
+
+        Returns:
+            The attributes by name.
+        """
         return {
             "name": self.name,
             "value": _plain(self.value),
@@ -70,7 +74,7 @@ class Score:
 
 
 def _plain(value: Any) -> Any:
-    """``value`` in the types of JSON."""
+    """Convert a value to the types of JSON."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):

@@ -38,6 +38,9 @@ def active_units(
             threshold a count has no noise, and the interval is the count alone.
         seed: Of the halves.
 
+    Returns:
+        The score, with the ``variances`` [d] of the mean codes.
+
     Raises:
         DataError: The codes are no matrix of finite numbers, or fewer than two rows.
         ValueError: ``threshold`` is negative.
@@ -101,6 +104,9 @@ def hoyer_sparsity(codes: object, *, num_resamples: int = 100, seed: int = 0) ->
         num_resamples: Of the interval; 0 for none.
         seed: Of the interval.
 
+    Returns:
+        The score; it has no details.
+
     Raises:
         DataError: The codes are no matrix of finite numbers, all zero, or fewer than two dimensions
             vary: in one dimension, sparsity is not defined.
@@ -136,7 +142,7 @@ def hoyer_sparsity(codes: object, *, num_resamples: int = 100, seed: int = 0) ->
 
 
 def hoyer(y: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
-    """Hoyer's sparsity of each row of a matrix of at least two columns, in which no row is zero.
+    """Hoyer's sparsity of each row, of at least two columns, not all zero; internal.
 
     >>> hoyer(np.array([[0.0, 3.0], [2.0, -2.0]])).round(12).tolist()
     [1.0, 0.0]
@@ -148,7 +154,7 @@ def hoyer(y: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
 
 
 def _mean_hoyer(z: Float[np.ndarray, "n d"]) -> float:
-    """The score of some of the rows, in which a dimension may not vary: its scale is then 1."""
+    """The mean sparsity of some rows; a dimension that does not vary among them has scale 1."""
     scale = z.std(0)
     used = (z != 0).any(1)
     return float(hoyer(z[used] / np.where(scale > 0, scale, 1.0)).mean()) if used.any() else 0.0

@@ -38,7 +38,7 @@ def ranks(places: Int[np.ndarray, "runs d n"]) -> Float[np.ndarray, "runs d n"]:
 
 
 def standardised(values: Float[np.ndarray, "runs d n"]) -> Float[np.ndarray, "runs d n"]:
-    """Mean 0 and variance 1 over the data; zeros where there is no variance."""
+    """Values of mean 0 and variance 1 over the data; zeros where there is no variance."""
     centred = values - values.mean(-1, keepdims=True)
     scale = centred.std(-1, keepdims=True)
     return centred / np.where(scale > 0, scale, 1.0)

@@ -4,8 +4,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from pyro_decomp import arguments
-from pyro_decomp.networks.event_shape import leading_shape
-from pyro_decomp.networks.normal import normal
+from pyro_decomp.networks.layers import leading_shape, normal
 
 
 class ConvEncoder32(nn.Module):
@@ -49,7 +48,10 @@ class ConvEncoder32(nn.Module):
         _initialise_convolutions(self)
 
     def forward(self, x: Tensor) -> dist.TorchDistribution:
-        """``Normal(loc, scale).to_event(1)`` for images of shape ``(..., channels, 32, 32)``.
+        """Encode images of shape ``(..., channels, 32, 32)``.
+
+        Returns:
+            ``Normal(loc, scale).to_event(1)``.
 
         Raises:
             ValueError: The images have another shape.
@@ -99,7 +101,10 @@ class ConvDecoder32(nn.Module):
         _initialise_convolutions(self)
 
     def forward(self, z: Tensor) -> dist.TorchDistribution:
-        """``Laplace(loc, scale).to_event(3)`` for latents of shape ``(..., latent_dim)``.
+        """Decode latents of shape ``(..., latent_dim)``.
+
+        Returns:
+            ``Laplace(loc, scale).to_event(3)``.
 
         Raises:
             ValueError: The latents have another length.

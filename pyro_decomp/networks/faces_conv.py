@@ -5,8 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pyro_decomp import arguments
-from pyro_decomp.networks.event_shape import leading_shape
-from pyro_decomp.networks.normal import normal
+from pyro_decomp.networks.layers import leading_shape, normal
 
 
 class FacesConvEncoder(nn.Module):
@@ -47,7 +46,10 @@ class FacesConvEncoder(nn.Module):
         self.scale = nn.Linear(512, latent_dim)
 
     def forward(self, x: Float[Tensor, "*batch channels 64 64"]) -> dist.TorchDistribution:
-        """``Normal(loc, scale).to_event(1)``.
+        """Encode images.
+
+        Returns:
+            ``Normal(loc, scale).to_event(1)``.
 
         Raises:
             ValueError: The images have another shape.
@@ -95,7 +97,10 @@ class FacesConvDecoder(nn.Module):
         )
 
     def forward(self, z: Float[Tensor, "*batch d"]) -> dist.TorchDistribution:
-        """``ContinuousBernoulli(logits=logits).to_event(3)``.
+        """Decode latents.
+
+        Returns:
+            ``ContinuousBernoulli(logits=logits).to_event(3)``.
 
         Raises:
             ValueError: The latents have another length.

@@ -1,14 +1,12 @@
-"""Perceptrons between vectors."""
+"""Perceptrons between vectors, and from vectors to a logit."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import pyro.distributions as dist
 from torch import Tensor, nn
 
 from pyro_decomp import arguments
-from pyro_decomp.networks.event_shape import leading_shape
-from pyro_decomp.networks.normal import normal
+from pyro_decomp.networks.layers import hidden_layers, leading_shape, normal
 
 
 class NormalMLP(nn.Module):
@@ -39,13 +37,15 @@ class NormalMLP(nn.Module):
         arguments.wholes(hidden=hidden)
         self.in_dim = in_dim
         widths = [in_dim, *hidden]
-        layers = [[nn.Linear(width, after), nn.ReLU()] for width, after in pairwise(widths)]
-        self.body = nn.Sequential(*[module for layer in layers for module in layer])
+        self.body = hidden_layers(widths, nn.ReLU)
         self.loc = nn.Linear(widths[-1], out_dim)
         self.scale = nn.Linear(widths[-1], out_dim)
 
     def forward(self, x: Tensor) -> dist.TorchDistribution:
-        """The distribution for each input, shape ``(..., in_dim)``, with any leading dimensions.
+        """Map inputs of shape ``(..., in_dim)``, with any leading dimensions, to distributions.
+
+        Returns:
+            ``Normal(loc, scale).to_event(1)``.
 
         Raises:
             ValueError: The input has another length.
@@ -81,3 +81,46 @@ class MLPDecoder(NormalMLP):
     def __init__(self, latent_dim: int, out_dim: int, hidden: Sequence[int] = (100,)) -> None:
         arguments.whole(latent_dim=latent_dim)
         super().__init__(latent_dim, out_dim, hidden)
+
+
+class Discriminator(nn.Module):
+    """A perceptron of LeakyReLU with one logit, which tells samples of two distributions apart.
+
+    Args:
+        in_dim: D, the length of a row; of codes, all latent sites together.
+        hidden: Width of each hidden layer; by default the paper's six of 1000.
+        slope: Of LeakyReLU below zero.
+
+    Reference:
+        Kim & Mnih, Disentangling by factorising, 2018, https://arxiv.org/abs/1802.05983. It has two
+        logits there, of which only the difference matters.
+
+    >>> import torch
+    >>> Discriminator(2, hidden=(16,))(torch.zeros(7, 2)).shape
+    torch.Size([7])
+    """
+
+    def __init__(
+        self, in_dim: int, hidden: Sequence[int] = (1000,) * 6, slope: float = 0.2
+    ) -> None:
+        super().__init__()
+        arguments.whole(in_dim=in_dim)
+        arguments.wholes(hidden=hidden)
+        arguments.number("[0, inf)", slope=slope)
+        self.in_dim = in_dim
+        widths = [in_dim, *hidden]
+        self.body = hidden_layers(widths, lambda: nn.LeakyReLU(slope))
+        self.logit = nn.Linear(widths[-1], 1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map rows of shape ``(..., in_dim)`` to logits.
+
+        Returns:
+            Logits of shape ``(...)``.
+
+        Raises:
+            ValueError: The rows have another length.
+        """
+        leading_shape(z, (self.in_dim,))
+        logits: Tensor = self.logit(self.body(z)).squeeze(-1)
+        return logits

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
-from pyro_decomp.plots.latents import falling, labelled, named, nats, signed, width_of
+from pyro_decomp.plots.labels import falling, labelled, named, nats, signed, table, width_of
 from pyro_decomp.plots.style import CATEGORIES, DATA, new_figure, round_ticks, styled, thin_ticks
 
 #: More different values than these cannot be told apart in a picture.
@@ -29,7 +29,7 @@ class Levels:
 
 
 def levels(name: str, factor: Float[np.ndarray, " n"], most: int = VALUES) -> Levels:
-    """The different values of a factor, at most ``most`` of them."""
+    """The different values of a factor, and each datum's place among them; internal."""
     values, members = np.unique(factor, return_inverse=True)
     if len(values) > most:
         raise ValueError(
@@ -41,7 +41,7 @@ def levels(name: str, factor: Float[np.ndarray, " n"], most: int = VALUES) -> Le
 def mean_over(
     codes: Float[np.ndarray, "n latents"], *factors: Levels
 ) -> Float[np.ndarray, "latents ..."]:
-    """Mean codes at every combination of the factors' values; not a number where there are none.
+    """Mean codes at every combination of the factors' values; NaN where there are no data.
 
     >>> factor = levels("f", np.array([3.0, 3.0, 7.0]))
     >>> mean_over(np.array([[1.0], [2.0], [5.0]]), factor)
@@ -72,7 +72,7 @@ FEW_VALUES = 12
 
 
 def draw_rows(axes: Axes, labels: Sequence[str]) -> None:
-    """A strip for each latent, the first at the top."""
+    """Draw a strip for each latent, the first at the top."""
     thin_ticks(axes)
     axes.set_yticks(range(len(labels)), list(labels))
     axes.tick_params(axis="y", length=0)
@@ -185,12 +185,15 @@ def codes_against_factors(
             then stand from the most informative down.
         most: Draw so many rows only, from the top.
 
+    Returns:
+        A figure with a row a latent and a column a factor or pair of factors.
+
     Raises:
         ValueError: If a shape is not as above, a number is not finite, a factor named is none of
             ``factor_names``, has too many values or would leave no column.
     """
     arguments.annotated(codes_against_factors, locals())
-    encoded, known = _table("codes", codes), _table("factors", factors)
+    encoded, known = table("codes", codes), table("factors", factors)
     if len(encoded) != len(known):
         raise ValueError(f"factors: expected {len(encoded)} rows as in codes, got {len(known)}")
     columns = dict(zip(named("factor_names", factor_names, known.shape[1]), known.T, strict=True))
@@ -242,12 +245,3 @@ def codes_against_factors(
         columns_of_legend = max(1, int(figure.get_figwidth() / wide))
         figure.legend(handles=handles, ncols=columns_of_legend, loc="outside upper center")
     return figure
-
-
-def _table(name: str, values: ArrayLike) -> Float[np.ndarray, "n columns"]:
-    table = np.asarray(values, dtype=np.float64)
-    if table.ndim != 2 or not table.size:
-        raise ValueError(f"{name}: expected shape (n, d) with n, d >= 1, got {table.shape}")
-    if not np.isfinite(table).all():
-        raise ValueError(f"{name}: expected finite numbers, got some that are not")
-    return table

@@ -55,7 +55,7 @@ def label_latents(axes: Axes) -> None:
 
 
 def grid_axis(name: str, values: ArrayLike) -> Float[np.ndarray, " n"]:
-    """The positions along one axis of the grid, checked."""
+    """Check the positions along one axis of the grid."""
     axis = np.asarray(values, dtype=np.float64)
     if axis.ndim != 1 or len(axis) < 2:
         raise ValueError(f"{name}: expected shape (n,) with n >= 2, got {axis.shape}")
@@ -69,7 +69,7 @@ def grid_axis(name: str, values: ArrayLike) -> Float[np.ndarray, " n"]:
 
 
 def on_grid(name: str, values: ArrayLike, x: X, y: Y) -> Density:
-    """A log density at every place of the grid, checked."""
+    """Check a log density at every place of the grid."""
     density = np.asarray(values, dtype=np.float64)
     if density.shape != (len(y), len(x)):
         raise ValueError(
@@ -86,7 +86,7 @@ COLOUR_MASS = 0.02
 
 @dataclass(frozen=True)
 class DensityPanel:
-    """One panel of :func:`density_grid`; arrays as in :func:`aggregate_density`."""
+    """One panel of :func:`density_grid`, with the arrays that :func:`aggregate_density` takes."""
 
     title: str
     x: ArrayLike
@@ -114,9 +114,12 @@ def aggregate_density(
         log_qz: log q(z) in nats at every (x, y) [ny, nx].
         log_pz: log p(z) in nats at the same places [ny, nx].
 
+    Returns:
+        A figure with one panel and a bar of colours.
+
     Raises:
         ValueError: If a shape differs, a grid axis is not evenly spaced and rising, or a log
-            density is not a number or above 650 nats.
+            density is NaN or above 650 nats.
     """
     arguments.annotated(aggregate_density, locals())
     figure = new_figure(3.6, 3.0)
@@ -143,6 +146,9 @@ def density_grid(panels: Sequence[Sequence[DensityPanel]]) -> Figure:
 
     Args:
         panels: Rows of panels from the top; rows may differ in length.
+
+    Returns:
+        A figure with a panel for each run.
 
     Raises:
         ValueError: If there is no panel, or as in :func:`aggregate_density`.
@@ -186,7 +192,7 @@ def _label_outer(axes: Sequence[Axes], lengths: Sequence[int]) -> None:
 
 
 def draw_density(axes: Axes, panel: DensityPanel) -> AxesImage:
-    """Draw exp(log_qz) as an image and the prior, if given, as contours over it."""
+    """Draw q(z) as an image and the prior, if given, as contours over it; internal."""
     x, y = grid_axis("x", panel.x), grid_axis("y", panel.y)
     thin_ticks(axes)
     density = np.exp(on_grid("log_qz", panel.log_qz, x, y))

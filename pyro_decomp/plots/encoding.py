@@ -11,12 +11,13 @@ from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
 from pyro_decomp.plots.density import draw_prior, grid_axis, label_latents, on_grid
-from pyro_decomp.plots.style import CATEGORIES, DATA, evenly, new_figure, styled, thin_ticks
+from pyro_decomp.plots.labels import classes_of
+from pyro_decomp.plots.style import CATEGORIES, DATA, evenly_spaced, new_figure, styled, thin_ticks
 
 Loc = Float[np.ndarray, "n 2"]
 Covariance = Float[np.ndarray, "n 2 2"]
 
-#: More encodings than this are thinned out evenly, and the title says so.
+#: More encodings than this are thinned out evenly_spaced, and the title says so.
 MAXIMUM = 2000
 
 
@@ -46,6 +47,9 @@ def encodings(
         labels: A whole number per datum [n], shown as colours; at most ten different ones.
         num_scales: Half axes in standard deviations.
 
+    Returns:
+        A figure with one panel.
+
     Raises:
         ValueError: If a shape differs, a number is not finite, a covariance is not symmetric with
             eigenvalues of at least zero, labels are not as above, or ``log_pz`` comes without its
@@ -54,7 +58,7 @@ def encodings(
     arguments.annotated(encodings, locals())
     means, covariances = _checked(loc, covariance)
     classes, members = _classes(labels, len(means))
-    kept = evenly(len(means), MAXIMUM)
+    kept = evenly_spaced(len(means), MAXIMUM)
     means, covariances = means[kept], covariances[kept]
     colours = to_rgba_array(CATEGORIES if len(classes) else [DATA])[members[kept]]
 
@@ -96,7 +100,7 @@ def _ellipses(
     num_scales: float,
     colours: Float[np.ndarray, "n 4"],
 ) -> EllipseCollection:
-    """The curves (z - loc)' covariance^-1 (z - loc) = num_scales^2, in the units of the axes."""
+    """Ellipses (z - loc)' covariance^-1 (z - loc) = num_scales^2, in the units of the axes."""
     variances, vectors = np.linalg.eigh(covariance)
     diameters = 2 * num_scales * np.sqrt(np.maximum(variances, 0.0))
     return EllipseCollection(
@@ -141,12 +145,7 @@ def _classes(
     """The different labels in order, and each datum's place among them."""
     if labels is None:
         return np.empty(0, dtype=np.int64), np.zeros(size, dtype=np.int64)
-    numbers = np.asarray(labels)
-    if numbers.shape != (size,) or numbers.dtype.kind not in "iub":
-        raise ValueError(
-            f"labels: expected {size} whole numbers, got {numbers.dtype} of shape {numbers.shape}"
-        )
-    classes, members = np.unique(numbers.astype(np.int64), return_inverse=True)
+    classes, members = classes_of("labels", labels, size)
     if len(classes) > len(CATEGORIES):
         raise ValueError(
             f"labels: expected at most {len(CATEGORIES)} different ones, got {len(classes)}"

@@ -10,7 +10,15 @@ from matplotlib.ticker import EngFormatter
 from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
-from pyro_decomp.plots.style import DATA, INK, evenly, new_figure, round_ticks, styled, thin_ticks
+from pyro_decomp.plots.style import (
+    DATA,
+    INK,
+    evenly_spaced,
+    new_figure,
+    round_ticks,
+    styled,
+    thin_ticks,
+)
 
 Row = Float[np.ndarray, " n"]
 Curve = tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]
@@ -37,6 +45,9 @@ def terms_over_steps(
         history: Columns of equal length [n], n >= 1.
         step: The column of the horizontal axis.
         units: The unit of a column where it is not nats (per datum); "" for none.
+
+    Returns:
+        A figure with a panel for each column, three side by side.
 
     Raises:
         ValueError: If a column is not numeric, or the columns are empty or differ in length.
@@ -103,10 +114,10 @@ def _draw(axes: Axes, steps: Row, values: Row) -> None:
 
 
 def _envelope(steps: Row, values: Row) -> Curve:
-    """All values, or of very many the least and the greatest in each of 1000 runs of them."""
+    """All values, or of very many the least and the greatest in each of 1000 stretches of them."""
     if len(values) <= 2 * RESOLUTION:
         return steps, values
-    first = evenly(len(values), RESOLUTION)
+    first = evenly_spaced(len(values), RESOLUTION)
     ends = np.fmin.reduceat(values, first), np.fmax.reduceat(values, first)
     return np.repeat(steps[first], 2), np.stack(ends, axis=1).ravel()
 
@@ -114,7 +125,7 @@ def _envelope(steps: Row, values: Row) -> Curve:
 def _running_median(steps: Row, values: Row) -> Curve:
     """The median of the finite values within a fortieth of the run, at up to 1000 steps."""
     reach = len(values) // 40
-    centres = evenly(len(values), RESOLUTION)
+    centres = evenly_spaced(len(values), RESOLUTION)
     nearby = (values[max(i - reach, 0) : i + reach + 1] for i in centres)
     finite = (window[np.isfinite(window)] for window in nearby)
     return steps[centres], np.array([np.median(w) if len(w) else np.nan for w in finite])

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
-from pyro_decomp.plots.latents import falling, named, signed, width_of
+from pyro_decomp.plots.labels import classes_of, falling, named, signed, table, width_of
 from pyro_decomp.plots.style import DATA, new_figure, round_ticks, styled, thin_ticks
 
 #: Inches across and up one cell.
@@ -40,6 +40,9 @@ def mutual_information(
         names: Of the latents; z_1, z_2, ... if not given.
         entropies: Entropies H(v_k) of the factors in nats [factors], above zero.
         most: Draw so many rows only, from the top; the gaps are still of all.
+
+    Returns:
+        A figure with one table of numbers on colours.
 
     Raises:
         ValueError: If a shape is not as above, a number is not finite, an entropy is not above
@@ -152,27 +155,20 @@ def code_magnitudes(
         names: Of the latents; their numbers, counted from one, if not given.
         most: Draw so many latents only, from the left.
 
+    Returns:
+        A figure with a panel for each class.
+
     Raises:
         ValueError: If a shape is not as above, a code is not finite, classes are not whole numbers,
             or names are too few or too many.
     """
     arguments.annotated(code_magnitudes, locals())
-    encoded = np.asarray(codes, dtype=np.float64)
-    if encoded.ndim != 2 or not encoded.size:
-        raise ValueError(f"codes: expected shape (n, d) with n, d >= 1, got {encoded.shape}")
-    if not np.isfinite(encoded).all():
-        raise ValueError("codes: expected finite numbers, got some that are not")
-    numbers = np.asarray(classes)
-    if numbers.shape != (len(encoded),) or numbers.dtype.kind not in "iub":
-        raise ValueError(
-            f"classes: expected {len(encoded)} whole numbers, "
-            f"got {numbers.dtype} of shape {numbers.shape}"
-        )
-    different = np.unique(numbers.astype(np.int64))
+    encoded = table("codes", codes)
+    different, members = classes_of("classes", classes, len(encoded))
     titles = named("class_names", class_names or [str(k) for k in different], len(different))
     latents = encoded.shape[1]
     labels = named("names", names or [str(i + 1) for i in range(latents)], latents)
-    means = np.stack([np.abs(encoded[numbers == k]).mean(0) for k in different])
+    means = np.stack([np.abs(encoded[members == k]).mean(0) for k in range(len(different))])
     order = falling(means.mean(0), latents, most)
 
     figure = new_figure(max(0.13 * len(order) + 1.2, 3.0), 0.55 * len(different) + 0.6)

@@ -1,4 +1,4 @@
-"""Many small images in one: the tiles of contact sheets and traversals."""
+"""Many small images in one: contact sheets, and the tiles of other pictures."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
-from pyro_decomp.plots.latents import named, width_of
+from pyro_decomp.plots.labels import named, width_of
 from pyro_decomp.plots.style import new_figure, styled, thin_ticks
 
 Tiles = Float[np.ndarray, "rows columns h w c"]
@@ -20,6 +20,9 @@ TILE = 0.45
 
 #: The gap between tiles, as a share of their width.
 GAP = 0.05
+
+#: Pixels between images of data and reconstructions.
+PAIR_GAP = 2
 
 
 def channels_last(
@@ -38,7 +41,7 @@ def channels_last(
 
 
 def intensities(images: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Images scaled to [0, 1], unless they lie within already; what is not finite stays so."""
+    """Images scaled to [0, 1] unless they lie within already; NaN and infinity stay as they are."""
     shown = images[np.isfinite(images)]
     low, high = (shown.min(), shown.max()) if len(shown) else (0.0, 1.0)
     if low >= 0 and high <= 1:
@@ -47,7 +50,7 @@ def intensities(images: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shap
 
 
 def gap(size: int) -> int:
-    """Pixels between tiles of this width."""
+    """The number of pixels between tiles of this width."""
     return max(1, round(GAP * size))
 
 
@@ -61,6 +64,27 @@ def mosaic(tiles: Tiles, above: int = 0) -> Float[np.ndarray, "height width c"]:
     ).swapaxes(1, 2)
     flat = whole.reshape(rows * (above + h + between), columns * (w + between), channels)
     return flat[:-between, :-between]
+
+
+def paired_mosaic(
+    data: Float[np.ndarray, "n h w c"],
+    reconstruction: Float[np.ndarray, "n h w c"],
+    rows: int,
+    columns: int,
+) -> tuple[Float[np.ndarray, "height width c"], list[float]]:
+    """Rows of data over rows of their reconstructions, with gaps of NaN, and each row's centre."""
+    n, h, w, channels = data.shape
+    pair = 2 * h + 3 * PAIR_GAP
+    mosaic = np.full(
+        (rows * pair - 2 * PAIR_GAP, columns * (w + PAIR_GAP) - PAIR_GAP, channels), np.nan
+    )
+    for i in range(n):
+        row, column = divmod(i, columns)
+        left = column * (w + PAIR_GAP)
+        for top, image in ((row * pair, data[i]), (row * pair + h + PAIR_GAP, reconstruction[i])):
+            mosaic[top : top + h, left : left + w] = image
+    centres = [row * pair + (h - 1) / 2 + k * (h + PAIR_GAP) for row in range(rows) for k in (0, 1)]
+    return mosaic, centres
 
 
 def mosaic_size(rows: int, columns: int, h: int, w: int) -> tuple[float, float]:
@@ -108,6 +132,9 @@ def contact_sheet(
             rows, the images' size may not.
         captions: A caption a row.
         headings: A heading over each column of the longest row.
+
+    Returns:
+        A figure with one mosaic of images.
 
     Raises:
         ValueError: If there is no row, a shape is none of the above or another row's, or the

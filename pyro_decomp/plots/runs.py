@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
-from pyro_decomp.plots.latents import named, width_of
+from pyro_decomp.plots.labels import named, width_of
 from pyro_decomp.plots.style import (
     CATEGORIES,
     INK,
@@ -31,7 +31,7 @@ SPREAD = 0.8  # of the place of a group that its boxes take
 
 @dataclass(frozen=True)
 class TradeOff:
-    """One method's curve in :func:`trade_offs`, its points in the order of its weight.
+    """The curve of one method in :func:`trade_offs`, its points in the order of its weight.
 
     Attributes:
         name: The method.
@@ -65,6 +65,9 @@ def trade_offs(
         x_label: The first quantity, with its unit.
         y_label: The second quantity, with its unit.
         weight_label: What is written at the points, said over the legend.
+
+    Returns:
+        A figure with one panel, and a legend beside it.
 
     Raises:
         ValueError: If there is no curve or more than ten, arrays of one curve differ in length or
@@ -119,7 +122,7 @@ def _annotate(axes: Axes, labels: Sequence[tuple[str, float, float]]) -> None:
 
 @dataclass(frozen=True)
 class Points:
-    """One method's runs in :func:`scatter`.
+    """The runs of one method in :func:`scatter`.
 
     Attributes:
         name: The method.
@@ -149,6 +152,9 @@ def scatter(
         x_label: The first quantity, with its unit.
         y_label: The second quantity, with its unit.
         weight_label: What larger points stand for, written over the legend.
+
+    Returns:
+        A figure with one panel, and a legend where there are several methods.
 
     Raises:
         ValueError: If there is no method or more than ten, or arrays of one method differ in length
@@ -191,7 +197,7 @@ def scatter(
 
 @dataclass(frozen=True)
 class Boxes:
-    """One method's boxes in :func:`box_plots`.
+    """The boxes of one method in :func:`box_plots`.
 
     Attributes:
         name: The method.
@@ -219,6 +225,9 @@ def box_plots(
         methods: At most ten.
         group_label: What the groups are.
         value_label: The quantity, with its unit.
+
+    Returns:
+        A figure with one panel, and a legend where there are several methods.
 
     Raises:
         ValueError: If there is no group, there is no method or more than ten, a method has not one

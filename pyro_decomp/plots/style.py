@@ -1,4 +1,4 @@
-"""The one look that all figures share."""
+"""The one look that all figures share; internal but for what examples draw with it."""
 
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -83,7 +83,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def add_legend(figure: Figure, handles: Sequence[Artist], *, title: str | None = None) -> None:
-    """What colours stand for: beside the axes, or below them where the names are long."""
+    """Add a legend beside the axes, or below them where the names are long."""
     longest = max(len(str(handle.get_label())) for handle in handles)
     is_beside = longest <= LONGEST_BESIDE
     if not is_beside:
@@ -98,7 +98,7 @@ def add_legend(figure: Figure, handles: Sequence[Artist], *, title: str | None =
 
 
 def thin_ticks(axes: Axes) -> None:
-    """Small ticks and tick labels; set here since ticks are made after the style has ended."""
+    """Make ticks and their labels small; here since ticks are made after the style has ended."""
     axes.tick_params(labelsize=7, length=2.5, width=0.6, pad=2)
 
 
@@ -107,12 +107,12 @@ def round_ticks(count: int, *, integer: bool = False) -> MaxNLocator:
     return MaxNLocator(count, integer=integer, steps=[1, 2, 5, 10])
 
 
-def evenly(size: int, maximum: int) -> Int[np.ndarray, " n"]:
+def evenly_spaced(size: int, maximum: int) -> Int[np.ndarray, " n"]:
     """At most ``maximum`` indices into ``size`` data, evenly spaced, in order and without repeats.
 
-    >>> evenly(10, 4).tolist()
+    >>> evenly_spaced(10, 4).tolist()
     [0, 2, 5, 7]
-    >>> evenly(3, 4).tolist()
+    >>> evenly_spaced(3, 4).tolist()
     [0, 1, 2]
     """
     kept = min(size, maximum)

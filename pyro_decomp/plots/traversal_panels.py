@@ -1,4 +1,4 @@
-"""A traversal, checked and in the order drawn; and its panels where data are not images."""
+"""A traversal, checked and put in order, and its panels where data are no images. Internal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from pyro_decomp.plots.latents import falling, labelled, named, nats, rounded, width_of
+from pyro_decomp.plots.labels import falling, labelled, named, nats, rounded, width_of
 from pyro_decomp.plots.mosaic import channels_last, intensities
 from pyro_decomp.plots.style import QUIET, RECONSTRUCTION, new_figure, round_ticks, thin_ticks
 
@@ -23,7 +23,7 @@ Values = Float[np.ndarray, "components latents columns"]
 
 @dataclass(frozen=True)
 class Arranged:
-    """A traversal as it is drawn: components, latents in their order, columns.
+    """A traversal in the order in which it is drawn; internal.
 
     Attributes:
         decoded: Images in [0, 1], channels last [components, latents, columns, h, w, c], or vectors
@@ -49,12 +49,12 @@ class Arranged:
 
     @property
     def title(self) -> str:
-        """How many latents are drawn, where it is not all."""
+        """How many latents are drawn, in words; empty where all are."""
         drawn = len(self.labels)
         return f"{drawn} of {self.size} latents" if drawn < self.size else ""
 
     def row_labels(self, component: int) -> list[str]:
-        """The labels of one component's rows, with each row's range where no heading has it."""
+        """Labels of the rows of one component, with each row's range where no heading has it."""
         if self.headings:
             return self.labels
         ends = [rounded(row[[0, -1]]) for row in self.values[component]]
@@ -119,7 +119,7 @@ PANEL, LEFT, BOTTOM, RIGHT, BETWEEN, LINE = (1.2, 0.95), 0.62, 0.42, 0.75, 0.1, 
 
 @dataclass(frozen=True)
 class Panels:
-    """A figure of panels, and in each the line and the curves [columns, points, xy] it may show."""
+    """A figure of panels, with the line and the curves of each; internal."""
 
     figure: Figure
     lines: list[Line2D]
@@ -200,7 +200,7 @@ def _grid(
 def _curves(
     decoded: Float[np.ndarray, "components latents columns d"],
 ) -> Float[np.ndarray, "components latents columns points 2"]:
-    """Of each value the curve it is drawn as: a point in the plane, or entries over dimensions."""
+    """The curve that each value is drawn as: a point in the plane, or entries over dimensions."""
     if decoded.shape[-1] == 2:
         return decoded[..., None, :]
     dimension = np.arange(1.0, decoded.shape[-1] + 1)
@@ -240,7 +240,7 @@ def _gradient(size: int) -> Float[np.ndarray, "n 4"]:
 
 
 def _colour_bar(figure: Figure, traversal: Arranged) -> None:
-    """Which colour is which value."""
+    """Draw a bar that tells which colour is which value."""
     columns = traversal.values.shape[-1]
     scale = ScalarMappable(cmap=ListedColormap(_gradient(columns)))
     scale.set_clim(-0.5, columns - 0.5)

@@ -8,12 +8,15 @@ buffer, what is learned a parameter.
 from pyro_decomp.priors.flow import AutoregressiveFlow, FactorisedFlow
 from pyro_decomp.priors.gaussian_mixture import EnumeratedGaussianMixture, GaussianMixture
 from pyro_decomp.priors.hierarchical import BottomUpEncoder, Hierarchical, TopDownEncoder
-from pyro_decomp.priors.laplace import Laplace
+from pyro_decomp.priors.hypersphere import UniformSphere, VonMisesFisher
+from pyro_decomp.priors.independent import (
+    AnisotropicNormal,
+    IsotropicNormal,
+    Laplace,
+    SpikeAndSlab,
+    StudentT,
+)
 from pyro_decomp.priors.nested_clusters import EnumeratedNestedClusters, NestedClusters
-from pyro_decomp.priors.normal import AnisotropicNormal, IsotropicNormal
-from pyro_decomp.priors.sphere import UniformSphere, VonMisesFisher
-from pyro_decomp.priors.spike_and_slab import SpikeAndSlab
-from pyro_decomp.priors.student_t import StudentT
 from pyro_decomp.priors.subspaces import IndependentSubspaces
 from pyro_decomp.priors.vamp import VampPrior
 

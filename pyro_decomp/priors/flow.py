@@ -54,7 +54,7 @@ class FactorisedFlow(nn.Module):
         self.slopes = nn.Parameter(torch.full((latent_dim, count_bins - 1), identity))
 
     def forward(self) -> Tensor:
-        """Sample z, ``[D]``."""
+        """Sample z, ``[D]``, and return it."""
         knots = softmax(self.widths, -1), softmax(self.heights, -1), softplus(self.slopes)
         # made anew, so that nothing of the last call is kept, as Pyro's module does
         spline = ConditionedSpline((*knots, None), self.bound, order="quadratic")
@@ -114,7 +114,7 @@ class AutoregressiveFlow(nn.Module):
         )
 
     def forward(self) -> Tensor:
-        """Sample z, ``[D]``."""
+        """Sample z, ``[D]``, and return it."""
         base = dist.Normal(self.loc, 1.0).to_event(1)
         # made anew, so that nothing of the last call is kept, as Pyro's modules do
         splines = [

@@ -65,14 +65,14 @@ class GaussianMixture(nn.Module):
         self.logits = nn.Parameter(logits) if "weights" in learned else nn.Buffer(logits)
 
     def forward(self) -> Tensor | tuple[Tensor, Tensor]:
-        """Sample z, ``[D]``."""
+        """Sample z, ``[D]``, and return it."""
         clusters = dist.Categorical(logits=self.logits)
         components = dist.Normal(self.locs, self.log_scale.exp()).to_event(1)
         return pyro.sample(self.name, dist.MixtureSameFamily(clusters, components))
 
 
 class EnumeratedGaussianMixture(GaussianMixture):
-    r"""The same mixture with the cluster as a site of its own, to be summed out by enumeration.
+    r"""A :class:`GaussianMixture` with a site for the cluster, to be summed out by enumeration.
 
     .. math:: c \sim \mathrm{Categorical}(w), \quad z \sim \mathcal{N}(m_c, \mathrm{diag}(s_c^2))
 

@@ -68,7 +68,7 @@ class NestedClusters(nn.Module):
         self.cluster_logits = kind(torch.zeros_like(offsets[..., 0]))
 
     def forward(self) -> Tensor:
-        """Sample z, ``[D]``."""
+        """Sample z, ``[D]``, and return it."""
         log_leaves = self.group_logits.log_softmax(0)[:, None] + self.cluster_logits.log_softmax(1)
         leaves = (self.locs[:, None] + self.offsets).flatten(0, 1)
         points = dist.Normal(leaves, self.log_scale.exp()).to_event(1)
@@ -77,7 +77,7 @@ class NestedClusters(nn.Module):
 
 
 class EnumeratedNestedClusters(NestedClusters):
-    r"""The same tree with sites for the branches, to be summed out by enumeration.
+    r""":class:`NestedClusters` with sites for the branches, to be summed out by enumeration.
 
     .. math:: g \sim p(g), \quad c \sim p(c|g), \quad z \sim \mathcal{N}(m_g + d_{gc}, s^2 I)
 

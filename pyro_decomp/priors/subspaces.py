@@ -53,5 +53,5 @@ class IndependentSubspaces(nn.Module):
         self.scale = nn.Buffer(unit.variance[first].rsqrt())
 
     def forward(self) -> Tensor:
-        """Sample z, ``[D]``."""
+        """Sample z, ``[D]``, and return it."""
         return pyro.sample(self.name, LpNested(self.sizes, self.inner, self.outer, self.scale))

@@ -54,7 +54,7 @@ class VampPrior(nn.Module):
         self._borrowed = (encoder,)  # a module in a tuple is not registered
 
     def forward(self) -> Tensor:
-        """Sample z, ``[D]``."""
+        """Sample z, ``[D]``, and return it."""
         (encoder,) = self._borrowed
         qz_u = encoder(self.pseudo_inputs)
         equal = dist.Categorical(logits=torch.zeros_like(self.pseudo_inputs.flatten(1)[:, 0]))

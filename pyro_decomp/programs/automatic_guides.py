@@ -1,4 +1,7 @@
-"""Pyro's automatic guides, whose local sites have parameters of their own for every datum."""
+"""Pyro's automatic guides, whose local sites have parameters of their own for every datum.
+
+This module is internal.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ from pyro.infer.autoguide.gaussian import AutoGaussian
 from torch import Tensor, nn
 
 from pyro_decomp.errors import ModelError
-from pyro_decomp.programs.modules import find_modules
+from pyro_decomp.programs.program_state.modules import find_modules
 from pyro_decomp.programs.sites import data_plate
 
 WHOLE = (AutoContinuous, AutoStructured, AutoGaussian)  # one vector for the sites of all data
@@ -47,7 +50,7 @@ class LocalGuides:
     def of(
         cls, guide: Callable[..., Any], model_trace: poutine.Trace, args: Any, kwargs: Any
     ) -> "LocalGuides":
-        """Those that a guide is or uses; it has been run."""
+        """Find the automatic guides that a guide is or uses; it has been run."""
         plate = data_plate(model_trace).name
         named: dict[str, bool | None] = {}
         for part in _parts(guide):
@@ -100,7 +103,7 @@ def has_local_parameters(guide: Callable[..., Any]) -> bool:
 
 
 def explain(guide: Callable[..., Any], reason: str) -> str | None:
-    """What an error of shapes says of a guide with parameters for certain data; None of others.
+    """Explain an error of shapes of a guide with parameters for certain data; None of others.
 
     Args:
         guide: The guide.
@@ -125,7 +128,7 @@ def _parts(guide: Callable[..., Any]) -> list[nn.Module]:
 
 
 def _created(part: AutoGuide, args: Any, kwargs: Any) -> set[str]:
-    """Names of the plates that come from ``create_plates``."""
+    """The names of the plates that come from ``create_plates``."""
     master = part if part.master is None else part.master()
     if master.create_plates is None:
         return set()

@@ -2,11 +2,15 @@
 
 Those of the guide are summed over in expectations, those of the model alone are summed out of its
 density. Pyro's handler gives every such site all of its values along a batch dimension of its own,
-to the left of the plates; here is which sites, and the sums.
+to the left of the plates; here is which sites, and the sums. Labels, discrete sites that are
+observed for all of the data or some, are drawn in the prior, and summed over there too.
+
+This module is internal.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,8 +21,11 @@ from torch import Tensor
 
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.sites import Site, plate_dims, sample_sites
+from pyro_decomp.programs.substitute import Substitute
 
 Program = Callable[..., Any]
+
+OBSERVED, UNOBSERVED = "_observed", "_unobserved"  # what Pyro calls the two parts of an obs_mask
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class Enumeration:
 
     @classmethod
     def of(cls, model: poutine.Trace, guide: poutine.Trace) -> "Enumeration":
-        """What is to be summed over, from traces in which it was drawn."""
+        """Find the sites to be summed over, from traces in which they were drawn."""
         sites = {"guide": list(sample_sites(guide)), "model": list(sample_sites(model))}
         discrete = {
             role: frozenset(
@@ -56,11 +63,11 @@ class Enumeration:
         return bool(self.guide or self.model)
 
     def without_guide(self) -> "Enumeration":
-        """The same, but with the guide's discrete sites drawn."""
+        """What is summed over where the guide's discrete sites are drawn."""
         return Enumeration(frozenset(), self.model, self.num_plates)
 
     def wrapped(self, model: Program, guide: Program) -> tuple[Program, Program]:
-        """The programs, with these sites given all of their values; the guide is to run first."""
+        """Wrap programs so that these sites have all of their values; the guide is to run first."""
         if not self:
             return model, guide
         leftmost = EnumMessenger(first_available_dim=-1 - self.num_plates)
@@ -68,12 +75,12 @@ class Enumeration:
         return further(_marked(model, self.model)), leftmost(_marked(guide, self.guide))
 
     def wrapped_model(self, model: Program) -> Program:
-        """The model by itself, with the sites that it alone has given all of their values."""
+        """Wrap the model so that the sites that it alone has have all of their values."""
         leftmost = EnumMessenger(first_available_dim=-1 - self.num_plates)
         return leftmost(self.marked_model(model)) if self.model else model
 
     def marked_model(self, model: Program) -> Program:
-        """The model, with the sites that it alone has marked for Pyro's handlers."""
+        """Mark the sites that the model alone has for Pyro's handlers."""
         return _marked(model, self.model)
 
 
@@ -99,7 +106,11 @@ def varies_along(x: Tensor, dim: int) -> bool:
 
 
 def per_datum(x: Tensor, data_dim: int, num_plates: int) -> Tensor:
-    """Sum over all plates but the data's: ``[..., B]``, enumerated dimensions to the left."""
+    """Sum over all plates but the data's.
+
+    Returns:
+        The sum, ``[..., B]``, with enumerated dimensions to the left.
+    """
     if x.dim() <= 1:
         return x
     configurations = x.shape[: max(0, x.dim() - num_plates)]
@@ -123,14 +134,14 @@ class Factor:
 
 
 def factor(site: Site, log_prob: Tensor, *, is_masked: bool = True) -> Factor:
-    """The log density of a site by itself, which is given, unscaled and as it is masked."""
+    """Make a factor of the log density of a site, which is given, unscaled and as it is masked."""
     if is_masked:
         log_prob = scale_and_mask(log_prob, 1.0, site["mask"])
     return Factor(log_prob, plate_dims(site), site["name"])
 
 
 def sum_out(factors: Iterable[Factor], sites: Sequence[Site]) -> list[Factor]:
-    """The product of densities, summed over all values of discrete sites.
+    """Sum a product of densities over all values of discrete sites.
 
     One site after the other, those in most plates first and of these the last: the factors that
     vary with it are multiplied, over those plates too that the site is not in, and summed. A chain
@@ -178,3 +189,37 @@ def log_marginal(
     while total.dim() > 1 and total.shape[0] == 1:
         total = total[0]
     return total
+
+
+def companion(label: str) -> str | None:
+    """The site of the same values for the data without a label, as ``obs_mask=`` makes one."""
+    return label.removesuffix(OBSERVED) + UNOBSERVED if label.endswith(OBSERVED) else None
+
+
+def unlabelled(program: Program, labels: tuple[str, ...]) -> Program:
+    """Wrap a program so that labels are drawn instead of observed.
+
+    A label of some of the data is drawn once for each datum, whether it is known or not.
+
+    Args:
+        program: The model.
+        labels: Its observed discrete sites that are to be drawn.
+    """
+    return partial(_unlabelled, program, labels) if labels else program
+
+
+def _unlabelled(program: Program, labels: tuple[str, ...], *args: Any, **kwargs: Any) -> Any:
+    """Run a program, its labels' draws given to what Pyro makes of an ``obs_mask=`` beside them."""
+    beside = {companion(label): label for label in labels if companion(label)}
+    beside |= {label.removesuffix(OBSERVED): label for label in beside.values()}
+
+    def drawn(site: Site) -> Tensor | None:
+        if site["name"] in labels:
+            site["value"], site["is_observed"] = None, False
+            return None
+        label = handler.sites.get(beside.get(site["name"], ""))
+        return None if label is None else label["value"]
+
+    handler = Substitute(drawn, record=labels)
+    with handler:
+        return program(*args, **kwargs)

@@ -2,6 +2,8 @@
 
 Each check is one sentence that names the site and the fix. They read the traces of a run that is
 made anyway, so they draw no random numbers of their own.
+
+This module is internal.
 """
 
 from collections.abc import Mapping
@@ -10,9 +12,10 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyro_decomp.distributions.unwrapping import family
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.sites import Site, data_plate, missing_values, sample_sites
-from pyro_decomp.programs.support import family, outside, refusal
+from pyro_decomp.programs.support import outside, refusal
 
 
 def check(model: poutine.Trace, guide: poutine.Trace) -> None:
@@ -226,7 +229,7 @@ def _check_gradients(site: Site, plate: str) -> None:
 
 
 def _check_summed_out(site: Site, plate: str) -> None:
-    """A discrete site of the model alone is summed out of each datum's density."""
+    """Check that a discrete site of the model alone can be summed out of each datum's density."""
     if site["is_observed"] or not site["fn"].has_enumerate_support:
         return
     if plate not in [frame.name for frame in site["cond_indep_stack"]]:

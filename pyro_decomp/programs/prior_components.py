@@ -1,4 +1,7 @@
-"""The components of a prior that is a mixture, found by looking at the program."""
+"""The components of a prior that is a mixture, found by looking at the program.
+
+This module is internal.
+"""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +20,7 @@ from pyro.distributions import (
 from torch import Tensor
 
 from pyro_decomp.distributions.densities import log_density
+from pyro_decomp.distributions.unwrapping import unmasked, unwrapped
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.enumeration import (
     Enumeration,
@@ -28,8 +32,7 @@ from pyro_decomp.programs.enumeration import (
     varies_along,
 )
 from pyro_decomp.programs.prior_program import PriorProgram
-from pyro_decomp.programs.rows import unmasked
-from pyro_decomp.programs.sites import Site, plate_dims, unwrapped
+from pyro_decomp.programs.sites import Site, plate_dims
 from pyro_decomp.programs.traces import TracePair
 
 MOST_COMPONENTS = 1000
@@ -95,6 +98,9 @@ class PriorComponents:
             is_drawn: Whether these are the guide's draws: q(c|x) is then known, of its last
                 discrete site given the others' values. If not, a discrete site is what z has.
 
+        Returns:
+            The chances, ``[K, B]``.
+
         Raises:
             ModelError: As :meth:`joint`.
         """
@@ -119,6 +125,9 @@ class PriorComponents:
         Args:
             z: Values of every latent site, one a datum, along the axes of ``TracePair.axes``;
                 those of discrete sites are not looked at.
+
+        Returns:
+            The components with their log densities, in nats.
 
         Raises:
             ModelError: There are no components, or more than 1,000; or the model cannot be run with

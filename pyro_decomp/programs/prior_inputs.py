@@ -1,8 +1,11 @@
-"""What the density of each latent site in a model is computed from: other sites, and the data."""
+"""What the density of each latent site in a model is computed from: other sites, and the data.
+
+This module is internal.
+"""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,18 +13,18 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.poutine.indep_messenger import CondIndepStackFrame
-from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_map_only
 
-from pyro_decomp.programs.labels import unlabelled
-from pyro_decomp.programs.modules import find_modules
-from pyro_decomp.programs.program_state import undisturbed
+from pyro_decomp.distributions.unwrapping import unmasked
+from pyro_decomp.programs.enumeration import unlabelled
+from pyro_decomp.programs.program_state import preserving_rng_and_buffers
+from pyro_decomp.programs.program_state.modules import find_modules, in_mode
 from pyro_decomp.programs.provenance import Provenance
-from pyro_decomp.programs.rows import unmasked
-from pyro_decomp.programs.sites import LastSiteReached, Site, is_latent, sample_sites
+from pyro_decomp.programs.sites import Site, is_latent, sample_sites
+from pyro_decomp.programs.substitute import Substitute
 
 Program = Callable[..., Any]
 
@@ -78,6 +81,9 @@ def prior_inputs(
         trace: A trace of it.
         plate: The data plate.
         sites: The latent sites of a datum, and values of these and of those that all data share.
+
+    Returns:
+        The names of what each latent site is computed from.
     """
     local, values = sites
     if not local:
@@ -93,14 +99,20 @@ def prior_inputs(
         named = _by_name(model, args, kwargs)
         copies = [_named_copy(each, word, provenance) for word, each in named]
         recorder = _AtOneCode(local, values, plate, provenance, moves_tables=moved)
-        with provenance, suppress(LastSiteReached), poutine.block(), recorder:
+        with provenance, poutine.block(), recorder:
             program(*copies[: len(args)], **dict(zip(kwargs, copies[len(args) :], strict=True)))
         return recorder
 
     modules = find_modules([model])
     unseen = _disable_current_modes()  # what records a step is not to record this
     unchecked = pyro.validation_enabled(False)
-    with unseen, _evaluating(modules), undisturbed([model]), torch.no_grad(), unchecked:
+    with (
+        unseen,
+        in_mode(modules, training=False),
+        preserving_rng_and_buffers([model]),
+        torch.no_grad(),
+        unchecked,
+    ):
         seen = found(())
         observed = frozenset().union(*seen.names.values()) & discrete
         labels = tuple(name for name in trace.nodes if name in observed)
@@ -120,7 +132,7 @@ def prior_inputs(
 
 @contextmanager
 def _tables_moved(modules: list[nn.Module], size: int) -> Iterator[bool]:
-    """Other numbers in all parameters with so many rows or columns; gives whether there are any."""
+    """Put other numbers into parameters with so many rows or columns; whether there are any."""
     parts = {part for module in modules for part in module.modules()}
     kept = [
         (part, name, parameter)
@@ -137,7 +149,7 @@ def _tables_moved(modules: list[nn.Module], size: int) -> Iterator[bool]:
             part._parameters[name] = parameter
 
 
-class _AtOneCode(Messenger):
+class _AtOneCode(Substitute):
     """Gives all data the code of the first, and notes what the density of every site comes from."""
 
     def __init__(
@@ -149,8 +161,7 @@ class _AtOneCode(Messenger):
         *,
         moves_tables: bool,
     ) -> None:
-        super().__init__()
-        self._waiting = set(latents)
+        super().__init__(self._given, until=latents)
         self._moves_tables = moves_tables
         self.sees_tables = False
         self._values = values
@@ -158,9 +169,9 @@ class _AtOneCode(Messenger):
         self._provenance = provenance
         self.names: dict[str, frozenset[str]] = {}
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _given(self, msg: Site) -> Tensor | None:
         if not is_latent(msg) or msg["done"]:
-            return
+            return None
         name, fn = msg["name"], msg["fn"]
         value = self._values.get(name)
         if value is None or value.shape != fn.shape():  # one that is enumerated has all its values
@@ -171,7 +182,7 @@ class _AtOneCode(Messenger):
                 value = value.narrow(axis, 0, 1).expand(value.shape)
             value = value.clone()
             self._provenance.set(value, {name})
-        msg["value"], msg["done"] = value, True
+        return value
 
     def _pyro_post_param(self, msg: Any) -> None:
         if isinstance(msg["value"], Tensor) and self._plate.size in msg["value"].shape:
@@ -198,7 +209,7 @@ class _AtOneCode(Messenger):
             self.names[name] = names
             self._waiting.discard(name)
             if not self._waiting:
-                raise LastSiteReached
+                self.leave()
 
     def _differs(self, log_prob: Tensor) -> bool:
         """Whether data of one code have other densities."""
@@ -231,16 +242,3 @@ def _named_copy(given: Any, word: str, provenance: Provenance) -> Any:
         return copy
 
     return tree_map_only(Tensor, copied, given)
-
-
-@contextmanager
-def _evaluating(modules: list[nn.Module]) -> Iterator[None]:
-    """Networks in evaluation mode, and afterwards in the mode that each part was in."""
-    modes = {part: part.training for module in modules for part in module.modules()}
-    try:
-        for part in modes:
-            part.training = False
-        yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode

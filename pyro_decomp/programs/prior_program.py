@@ -1,7 +1,6 @@
 """The prior of a model: the program run only as far as its last latent site."""
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from itertools import product
@@ -11,14 +10,20 @@ import torch
 from jaxtyping import Float
 from pyro import poutine
 from pyro.poutine.indep_messenger import CondIndepStackFrame
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_decomp.distributions.densities import log_density
-from pyro_decomp.programs.enumeration import NOTHING, Enumeration, Factor, log_marginal
-from pyro_decomp.programs.labels import companion, unlabelled
-from pyro_decomp.programs.rows import unmasked
-from pyro_decomp.programs.sites import LastSiteReached, Site, plate_dims
+from pyro_decomp.distributions.unwrapping import unmasked
+from pyro_decomp.programs.enumeration import (
+    NOTHING,
+    Enumeration,
+    Factor,
+    companion,
+    log_marginal,
+    unlabelled,
+)
+from pyro_decomp.programs.sites import Site, plate_dims
+from pyro_decomp.programs.substitute import Substitute
 
 
 class PriorProgram:
@@ -72,7 +77,7 @@ class PriorProgram:
         return replace(self._of_model, model=discrete.union(at_once))
 
     def draw(self, num_samples: int | None = None) -> tuple[dict[str, Tensor], Tensor]:
-        """Samples of every site and their joint log density.
+        """Draw samples of every site, with their joint log density.
 
         Args:
             num_samples: How many, S; None for as many as the batch has data, one run of the prior.
@@ -94,13 +99,17 @@ class PriorProgram:
         return values, torch.cat([log_prob for _, log_prob in runs])[:total]
 
     def sites(self) -> tuple[dict[str, Site], CondIndepStackFrame]:
-        """Every latent site as one run of the prior has it, and the frame of the data plate."""
+        """Run the prior once: its latent sites by name, and the frame of the data plate."""
         found = self._record(self._program, {})
         frames = next(iter(found.values()))["cond_indep_stack"]
         return found, next(frame for frame in frames if frame.name == self._plate.name)
 
     def log_prob(self, z: Mapping[str, Tensor]) -> Tensor:
-        """Log p(z), ``[S]``, in nats, of S given values along the data dimension of every site."""
+        """Log p(z), ``[S]``, in nats, of S given values along the data dimension of every site.
+
+        Returns:
+            The log densities, ``[S]``.
+        """
         size, (first, axis) = self._plate.size, next(iter(self._axes.items()))
         total = z[first].shape[axis]
         if total == size:
@@ -117,6 +126,9 @@ class PriorProgram:
 
         Args:
             z: Values of every site, one a datum or, along that dimension of size 1, one for all.
+
+        Returns:
+            The log densities, ``[B]``.
         """
         in_turn = {name: values for name, values in self._values.items() if values is not None}
         joint = [
@@ -126,10 +138,13 @@ class PriorProgram:
         return joint[0] if len(joint) == 1 else torch.stack(joint).logsumexp(0)
 
     def scored(self, z: Mapping[str, Tensor]) -> dict[str, Site]:
-        """The sites at given values, discrete ones that are summed over with all of theirs.
+        """Run the prior at given values; discrete sites that are summed over have all of theirs.
 
         Args:
             z: Values of every other site, as :meth:`log_prob_of_data` takes them.
+
+        Returns:
+            The latent sites by name.
         """
         return self._record(self._enumeration.wrapped_model(self._program), z)
 
@@ -161,43 +176,20 @@ class PriorProgram:
 
     def _record(self, program: Callable[[], Any], z: Mapping[str, Tensor]) -> dict[str, Site]:
         """The sites, and the discrete ones that are summed out, in the program's order."""
-        others = self._enumeration.model.union(self._values)
-        recorder = _UntilLast(self._axes, {**self._fixed, **z}, others)
-        with suppress(LastSiteReached), poutine.block(), recorder:
+        others, values = self._enumeration.model.union(self._values), {**self._fixed, **z}
+
+        def given(site: Site) -> Tensor | None:
+            value = values.get(site["name"])
+            if value is not None and site["name"] in others:  # a label's value is one for all data
+                return value.expand(site["fn"].shape())
+            return value
+
+        handler = Substitute(given, record=others, until=self._axes)
+        with poutine.block(), handler:
             program()
-        return recorder.sites
+        return handler.sites
 
 
 def _factor(site: Site) -> Factor:
     density = log_density(unmasked(site["fn"]), site["value"])
     return Factor(density, plate_dims(site), site["name"])
-
-
-class _UntilLast(Messenger):
-    """Gives the named sites their values, records them, and leaves the program after the last."""
-
-    def __init__(
-        self,
-        names: Iterable[str],
-        values: dict[str, Tensor],
-        others: frozenset[str] = frozenset(),
-    ) -> None:
-        super().__init__()
-        self._waiting = set(names)
-        self._others = others
-        self._values = values
-        self.sites: dict[str, Site] = {}
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if msg["name"] in self._values:
-            value = self._values[msg["name"]]
-            # The value of a label is one for all data.
-            msg["value"] = value.expand(msg["fn"].shape()) if msg["name"] in self._others else value
-            msg["done"] = True
-
-    def _pyro_post_sample(self, msg: Any) -> None:
-        if msg["name"] in self._waiting or msg["name"] in self._others:
-            self.sites[msg["name"]] = dict(msg)
-            self._waiting.discard(msg["name"])
-            if not self._waiting:
-                raise LastSiteReached

@@ -1,12 +1,23 @@
-"""Which inputs the values of tensors come from, followed through every operation of torch."""
+"""What values are computed from: sites from other sites, tensors from inputs of a program.
 
-from collections.abc import Iterable
+This module is internal.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
+import pyro
 import torch
+from pyro import poutine
+from pyro.infer.inspect import TrackProvenance
+from pyro.ops.provenance import get_provenance
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from pyro_decomp.programs.program_state import preserving_rng_and_buffers
+from pyro_decomp.programs.sites import sample_sites
 
 # These take the shape, type and device of a tensor, and nothing of its values.
 _OF_SHAPE = {
@@ -15,8 +26,53 @@ _OF_SHAPE = {
 }
 
 
+def dependencies(
+    program: Callable[..., Any], trace: poutine.Trace, *args: Any, **kwargs: Any
+) -> dict[str, set[str]]:
+    """For each random site of a program, the others that its distribution depends on.
+
+    They are direct parents, observed ones among them, seen at the values of the trace. The program
+    is run once more to find out, without a trace in random generators, buffers or what it keeps in
+    Python; one of fewer than two sites needs no run.
+
+    Args:
+        program: The program.
+        trace: A trace of it.
+        *args: What it takes.
+        **kwargs: The same, by name.
+
+    Returns:
+        Site name to the names of the sites that it depends on.
+    """
+    sites = list(sample_sites(trace))
+    names = {site["name"] for site in sites}
+    if len(names) < 2:
+        return {name: set() for name in names}
+    run = partial(program, *args, **kwargs)
+    with preserving_rng_and_buffers([program]), torch.no_grad(), pyro.validation_enabled(False):
+        with SampleProvenance():
+            # The same values again: not every family can draw while dependence is tracked.
+            tracked = poutine.trace(poutine.replay(run, trace=trace)).get_trace()
+        return {
+            site["name"]: (names & get_provenance(site["fn"].log_prob(site["value"])))
+            - {site["name"]}
+            for site in sample_sites(tracked)
+        }
+
+
+class SampleProvenance(TrackProvenance):
+    """Tells which values came from which sample sites, and leaves parameters as they are.
+
+    Pyro's own handler wraps parameters too, which then lack what Pyro's modules, its automatic
+    guides among them, ask of a parameter.
+    """
+
+    def _pyro_post_param(self, msg: Any) -> None:
+        pass
+
+
 class Provenance(TorchDispatchMode):
-    """Follows names through all that is computed under it.
+    """A mode that follows names of tensors through all that is computed under it.
 
     Unlike Pyro's, which wraps tensors, it is seen by no program and follows no operation that takes
     only a shape. Views of one tensor share its names; numbers of Python lose theirs.
@@ -36,12 +92,12 @@ class Provenance(TorchDispatchMode):
         return self._names.get(_memory(tensor), frozenset())
 
     def set(self, tensor: Tensor, names: Iterable[str]) -> None:
-        """From now on these are a tensor's names."""
+        """Make these a tensor's names from now on."""
         self._alive.append(tensor)
         self._names[_memory(tensor)] = frozenset(names)
 
     def add(self, tensor: Tensor, names: Iterable[str]) -> None:
-        """From now on these are among a tensor's names."""
+        """Add these to a tensor's names from now on."""
         self.set(tensor, self.of(tensor).union(names))
 
     def __torch_dispatch__(

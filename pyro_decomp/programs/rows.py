@@ -4,6 +4,8 @@ A mask that leaves out the same rows at every site of a datum makes these rows n
 varies along the data plate, the same at every site, is a weight of the datum. A scale that latent
 sites have beside that, one for all data, is annealing: it belongs to the objective and to no
 quantity of q(z).
+
+This module is internal.
 """
 
 import math
@@ -13,7 +15,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from pyro.distributions import Distribution, MaskedDistribution
+from pyro.distributions import MaskedDistribution
 from pyro.distributions.torch_distribution import ExpandedDistribution
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
@@ -107,22 +109,15 @@ def site_mask(site: Site) -> tuple[bool | Tensor | None, bool]:
     return (None if mask is True else mask), False
 
 
-def unmasked(fn: Distribution) -> Distribution:
-    """A distribution without the mask of its data, which says nothing of its density elsewhere."""
-    while isinstance(fn, MaskedDistribution):
-        fn = fn.base_dist
-    return fn
-
-
 @dataclass(frozen=True)
 class Along:
-    """What varies along the data plate, and along nothing else."""
+    """The dimension of the data plate, along which masks and scales may vary."""
 
     dim: int
     batch_size: int
 
     def vector(self, x: bool | float | Tensor) -> bool | float | Tensor | None:
-        """A number for all data or ``[B]``, one a datum; None where it parts a datum."""
+        """Reduce a mask or scale to one for all data or ``[B]``; None where it parts a datum."""
         if not isinstance(x, Tensor) or x.numel() == 1:
             return x.reshape(()) if isinstance(x, Tensor) else x
         if x.dim() < -self.dim or x.shape[self.dim] != self.batch_size:
@@ -131,7 +126,7 @@ class Along:
         return table[0] if len(table) == 1 or _holds(table == table[:1]) else None
 
     def expanded(self, x: bool | float | Tensor, like: Tensor) -> Tensor:
-        """One a datum, ``[B]``."""
+        """Expand a mask or scale to one for each datum, ``[B]``."""
         return torch.as_tensor(x, device=like.device).expand(self.batch_size)
 
 
@@ -231,7 +226,7 @@ def same_mask(a: bool | Tensor | None, b: bool | Tensor | None) -> bool:
 
 
 def _holds(all_of: Tensor) -> bool:
-    """Whether all of them hold, as far as can be seen: transforms hide values that were seen."""
+    """Whether all entries hold, as far as can be seen: transforms hide values that were seen."""
     try:
         return bool(all_of.all())
     except RuntimeError:

@@ -1,17 +1,17 @@
-"""The random sites of a trace, and what one of them says by itself."""
+"""The random sites of a trace, and what one of them says by itself.
+
+This module is internal.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from pyro import poutine
-from pyro.distributions import Distribution, MaskedDistribution
-from pyro.distributions.torch_distribution import ExpandedDistribution
-from pyro.infer.inspect import TrackProvenance
+from pyro.distributions import Distribution
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.subsample_messenger import _Subsample
 from pyro.poutine.trace_messenger import TraceHandler, TraceMessenger
 from pyro.poutine.util import site_is_subsample
-from torch.distributions import Independent
 
 from pyro_decomp.errors import DecompError, ModelError
 
@@ -30,7 +30,7 @@ class SampleTrace(TraceMessenger):
     records_parameters = False
 
     def __call__(self, fn: Callable[..., Any]) -> TraceHandler:
-        """The program, run with a trace of it."""
+        """Wrap a program so that its runs are traced."""
         return _Handler(self, fn)
 
     def _pyro_sample(self, msg: Any) -> None:
@@ -54,17 +54,6 @@ class _Handler(TraceHandler):
             return super().__call__(*args, **kwargs)
         except DecompError as error:
             raise type(error)(str(error).partition("\nTrace Shapes:")[0]) from error
-
-
-class SampleProvenance(TrackProvenance):
-    """Tells which values came from which sample sites, and leaves parameters as they are.
-
-    Pyro's own handler wraps parameters too, which then lack what Pyro's modules, its automatic
-    guides among them, ask of a parameter.
-    """
-
-    def _pyro_post_param(self, msg: Any) -> None:
-        pass
 
 
 def sample_sites(trace: poutine.Trace) -> Iterator[Site]:
@@ -124,15 +113,3 @@ def data_plate(model: poutine.Trace) -> CondIndepStackFrame:
 def plate_dims(site: Site) -> set[int]:
     """The (negative) batch dimensions that plates take at a site."""
     return {frame.dim for frame in site["cond_indep_stack"] if frame.vectorized}
-
-
-class LastSiteReached(Exception):  # noqa: N818 - a way out, not an error
-    """What a handler raises to leave a program after the last site that it is run for."""
-
-
-def unwrapped(fn: Distribution) -> Any:
-    """A distribution without what declares, masks or expands its dimensions."""
-    base: Any = fn
-    while isinstance(base, Independent | MaskedDistribution | ExpandedDistribution):
-        base = base.base_dist
-    return base

@@ -1,4 +1,7 @@
-"""Values that a distribution gives no density, and the sentence that names the first of them."""
+"""Values that a distribution gives no density, and the sentence that names the first of them.
+
+This module is internal.
+"""
 
 from typing import Any
 
@@ -8,8 +11,9 @@ from pyro.distributions import Distribution, constraints
 from torch import Tensor
 from torch.distributions.constraints import MixtureSameFamilyConstraint
 
+from pyro_decomp.distributions.unwrapping import family
 from pyro_decomp.errors import ModelError
-from pyro_decomp.programs.sites import Site, unwrapped
+from pyro_decomp.programs.sites import Site
 
 Constraint = Any
 
@@ -98,11 +102,6 @@ def refusal(
         f"the {where} for site '{site['name']}' range from {finite.min():.4g} to "
         f"{finite.max():.4g}, {what}{first}: {_remedy(site, is_edge=is_edge)}"
     )
-
-
-def family(fn: Distribution) -> str:
-    """The name of a distribution's family, without its wrappers."""
-    return type(unwrapped(fn)).__name__
 
 
 def _described(support: Constraint) -> str:

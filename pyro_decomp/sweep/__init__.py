@@ -7,20 +7,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pyro_decomp.sweep.combinations import Combination, Comparison
-    from pyro_decomp.sweep.comparison import compare
+    from pyro_decomp.sweep.comparison import Combination, Comparison, compare
     from pyro_decomp.sweep.intervals import MeanInterval, mean_interval
-    from pyro_decomp.sweep.progress import Plan, SweepInterrupted, SweepProgress
     from pyro_decomp.sweep.running import sweep
+    from pyro_decomp.sweep.supervisor import Plan, SweepInterrupted, SweepProgress
     from pyro_decomp.sweep.table import read_table
 
 _HOMES = {
-    "Combination": "combinations",
-    "Comparison": "combinations",
+    "Combination": "comparison",
+    "Comparison": "comparison",
     "MeanInterval": "intervals",
-    "Plan": "progress",
-    "SweepInterrupted": "progress",
-    "SweepProgress": "progress",
+    "Plan": "supervisor",
+    "SweepInterrupted": "supervisor",
+    "SweepProgress": "supervisor",
     "compare": "comparison",
     "mean_interval": "intervals",
     "read_table": "table",

@@ -1,21 +1,25 @@
-"""The files of a sweep."""
+"""The files of a sweep, and the one process that may write them."""
 
 import csv
 import io
 import json
 import os
+import platform
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
 
-from pyro_decomp.errors import RunError
-from pyro_decomp.sweep.description import NAME, check_extends, described_grid, read_description
-from pyro_decomp.training.run_folder import write_atomically
+from pyro_decomp.errors import RunError, unfinished, write_whole
+from pyro_decomp.sweep.grid import Grid
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.json_files import plain, read_json, write_json
 
 PICTURES = ("trade_off.png", "boxes.png", "scatter.png")
 
@@ -71,8 +75,7 @@ class SweepFolder:
                 with suppress(FileNotFoundError):
                     shutil.rmtree(folder)
         self.members_path.mkdir(parents=True, exist_ok=True)
-        content = json.dumps(description, indent=2).encode() + b"\n"
-        write_atomically(self.description_path, content)
+        write_json(self.description_path, description)
 
     def run_path(self, member: str) -> Path:
         """The run folder of a member."""
@@ -80,10 +83,10 @@ class SweepFolder:
 
     def write_tables(self, table: pa.Table) -> None:
         """Write ``table.csv`` and ``table.parquet``, each whole or not at all."""
-        write_atomically(self.csv_path, as_csv(table))
+        write_whole(self.csv_path, as_csv(table))
         buffer = io.BytesIO()
         pyarrow.parquet.write_table(table, buffer)
-        write_atomically(self.parquet_path, buffer.getvalue())
+        write_whole(self.parquet_path, buffer.getvalue())
 
 
 def as_csv(table: pa.Table) -> bytes:
@@ -101,4 +104,144 @@ def _cell(value: Any) -> Any:
 
 def _is_unfinished(path: Path) -> bool:
     """Whether a file is what a killed writer left of ``sweep.json``, or the folder made before."""
-    return path.name in (f".{NAME}.tmp", "members") and not (path.is_dir() and any(path.iterdir()))
+    is_ours = path.name in {unfinished(Path(NAME)).name, "members"}
+    return is_ours and not (path.is_dir() and any(path.iterdir()))
+
+
+NAME = "sweep.json"
+KEYS = {"values", "defaults", "seeds", "source", "source_file", "source_sha256"}
+PACKAGES = ("pyro-decomp", "torch", "pyro-ppl", "numpy")
+
+
+def describe(
+    source: ExperimentFile, grid: Grid, device: str, metrics: Sequence[str]
+) -> dict[str, Any]:
+    """What ``sweep.json`` records, in JSON's types."""
+    return {
+        "values": {name: plain(values) for name, values in grid.values.items()},
+        "defaults": {p.name: None if p.required else plain(p.default) for p in source.parameters},
+        "seeds": list(grid.seeds),
+        "metrics": list(metrics),
+        "device": device,
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "source_file": str(source.path.resolve()),
+        "source_sha256": source.sha256,
+        "source": source.source,
+    }
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The contents of ``sweep.json``.
+
+    Raises:
+        RunError: There is no sweep, or its ``sweep.json`` cannot be read.
+    """
+    path = folder / NAME
+    if not path.exists():
+        raise RunError(f"{folder}: expected the folder of a sweep with a {NAME}, found none")
+    try:
+        description = read_json(path)
+    except (ValueError, OSError) as error:
+        raise RunError(f"{path}: expected JSON, got {error}; restore it") from error
+    if not isinstance(description, dict) or not description.keys() >= KEYS:
+        raise RunError(f"{path}: expected the description of a sweep")
+    return description
+
+
+def described_grid(description: Mapping[str, Any]) -> Grid:
+    """The grid of a ``sweep.json``, its values in JSON's types."""
+    values = {name: tuple(values) for name, values in description["values"].items()}
+    return Grid(values, tuple(description["seeds"]), tuple(description["defaults"]))
+
+
+def check_extends(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Check that a sweep that is to go on has all that it was started with: more it may have.
+
+    Raises:
+        RunError: The file is another, a parameter was set in one and not in the other, or a value
+            or seed is missing.
+    """
+    if before["source_sha256"] != now["source_sha256"]:
+        raise _refusal(folder, "a different experiment file", "use the same")
+    if before["values"].keys() != now["values"].keys():
+        names = ", ".join(before["values"]) or "no parameters"
+        raise _refusal(folder, f"values of {names}", "give values of the same")
+    for name, values in before["values"].items():
+        missing = [value for value in values if value not in now["values"][name]]
+        if missing:
+            raise _refusal(
+                folder,
+                f"{name}={_listed(values)}",
+                f"give {_listed(missing)} too",
+            )
+    missing = [seed for seed in before["seeds"] if seed not in set(now["seeds"])]
+    if missing:
+        raise _refusal(folder, f"seeds {_listed(before['seeds'])}", f"give {_listed(missing)} too")
+
+
+def _refusal(folder: Path, what: str, mend: str) -> RunError:
+    return RunError(
+        f"{folder} cannot be resumed: it was started with {what}; {mend}, or sweep into another "
+        "folder with --out"
+    )
+
+
+def _listed(values: Sequence[Any]) -> str:
+    words = [value if isinstance(value, str) else json.dumps(value) for value in values]
+    return ",".join(words if len(words) <= 10 else [*words[:9], "..."])
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make a folder and keep other processes that ask for it out; the system ends it with us.
+
+    Raises:
+        RunError: Another process has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "win32":  # where two sweeps at once in one folder go unnoticed
+        yield
+        return
+    import fcntl  # noqa: PLC0415 (Windows has none)
+
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise RunError(f"{folder}: another process is running this sweep") from error
+    finally:
+        os.close(file)
+
+
+MOST_DEATHS = 2  # in a row, without a member being recorded
+
+
+@contextmanager
+def attempt(marker: Path, num_records: int) -> Iterator[bool]:
+    """Note in a file that a sweep is running, for as long as it is.
+
+    Args:
+        marker: The file; one that is there before is of an attempt that was killed.
+        num_records: How many members have been recorded.
+
+    Yields:
+        Whether members are to be kept out of this process, since the last ``MOST_DEATHS`` attempts
+        were killed before they recorded any.
+    """
+    deaths = _deaths(marker, num_records)
+    write_json(marker, {"records": num_records, "deaths": deaths})
+    try:
+        yield deaths >= MOST_DEATHS
+    finally:
+        marker.unlink(missing_ok=True)
+
+
+def _deaths(marker: Path, num_records: int) -> int:
+    try:
+        before = read_json(marker)
+        return int(before["deaths"]) + 1 if before["records"] == num_records else 1
+    except FileNotFoundError:
+        return 0
+    except (ValueError, TypeError, KeyError):  # of something else
+        return 1

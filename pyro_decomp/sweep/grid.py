@@ -1,20 +1,22 @@
-"""A grid of runs: the product of the values of some parameters and of seeds."""
+"""A grid of runs: the product of the values of some parameters and of seeds, and its names."""
 
+import hashlib
 import itertools
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from pyro_decomp.arguments import LARGEST_SEED
 from pyro_decomp.errors import ExperimentError
+from pyro_decomp.sweep.cli_values import split_values, unquoted
 from pyro_decomp.sweep.ensemble.members import Member
-from pyro_decomp.sweep.naming import member_name, value_text
-from pyro_decomp.sweep.words import split_values, unquoted
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.settings import UnsupportedAnnotationError, conform
+from pyro_decomp.training.parameters import UnsupportedAnnotationError, conform
 
 MOST_MEMBERS = 100_000
 
@@ -148,3 +150,37 @@ def _check_different(name: str, kind: str, texts: Sequence[str]) -> None:
     if len(set(texts)) < len(texts):
         twice = next(text for text, count in Counter(texts).items() if count > 1)
         raise ExperimentError(f"{name}: expected different {kind}, got {twice} twice")
+
+
+LONGEST = 200  # bytes; file systems take 255
+
+
+def member_name(arguments: Mapping[str, Any], seed: int) -> str:
+    """Name a member by its arguments and seed.
+
+    >>> member_name({"alpha": 1.0, "hidden": (64, 32), "data": "a/b"}, 3)
+    'alpha=1,hidden=[64,32],data=a%2Fb,seed=3'
+    """
+    pairs = [f"{name}={value_text(value)}" for name, value in arguments.items()]
+    name = ",".join([*pairs, f"seed={seed}"])
+    if len(name) <= LONGEST:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    tail = f",{digest},seed={seed}"
+    return name[: LONGEST - len(tail)] + tail
+
+
+def value_text(value: Any) -> str:
+    """Write a value without what a file name cannot hold, unlike for unlike values of one type.
+
+    >>> [value_text(value) for value in (0.01, 1.0, True, None, "one, two")]
+    ['0.01', '1', 'true', 'none', 'one%2C%20two']
+    """
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
+    if isinstance(value, list | tuple):
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str)
+        return quote(text, safe="[],+")
+    return quote(str(value), safe="+")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pyro_decomp.sweep.ensemble.members import Item, Outcome
 from pyro_decomp.sweep.journal import Record
-from pyro_decomp.sweep.run_files import flat, last_terms
+from pyro_decomp.sweep.table import flat, last_terms
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.user_code import sentence

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_decomp.errors import RunError
+from pyro_decomp.training.json_files import to_json
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Journal:
 
     def append(self, record: Record) -> None:
         """Add a record; it is on the disk when this returns."""
-        line = json.dumps(asdict(record), allow_nan=False).encode() + b"\n"
+        line = to_json(asdict(record))
         while line:
             line = line[os.write(self._file, line) :]
         os.fsync(self._file)

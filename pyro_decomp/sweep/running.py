@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +10,29 @@ import pyarrow as pa
 
 from pyro_decomp import arguments
 from pyro_decomp.analysis import evaluation
-from pyro_decomp.errors import ExperimentError
+from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.sweep import ensemble
-from pyro_decomp.sweep.attempts import attempt
-from pyro_decomp.sweep.description import describe, read_description
-from pyro_decomp.sweep.ensemble.members import Item, Member
-from pyro_decomp.sweep.folder import SweepFolder
-from pyro_decomp.sweep.foreman import Foreman, jobs_left
+from pyro_decomp.sweep.ensemble.in_progress import interrupted
+from pyro_decomp.sweep.ensemble.members import Member
+from pyro_decomp.sweep.folder import SweepFolder, attempt, describe, locked, read_description
 from pyro_decomp.sweep.grid import make_grid
-from pyro_decomp.sweep.here import work_here
 from pyro_decomp.sweep.jobs import Job, Work
 from pyro_decomp.sweep.journal import Record, journal, read_journal
-from pyro_decomp.sweep.lock import locked
-from pyro_decomp.sweep.progress import Plan, SweepInterrupted, SweepProgress
-from pyro_decomp.sweep.recovery import recovered
-from pyro_decomp.sweep.table import read_table
-from pyro_decomp.sweep.workers import Crew
+from pyro_decomp.sweep.supervisor import (
+    Plan,
+    Supervisor,
+    SweepInterrupted,
+    SweepProgress,
+    jobs_left,
+)
+from pyro_decomp.sweep.table import last_terms, read_table
+from pyro_decomp.sweep.workers import WorkerPool, run_here
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted, stop_requests
+from pyro_decomp.training.json_files import read_json
+from pyro_decomp.training.run_folder import RunFolder
 
-LONG = 5000  # steps of members, together; small networks take about a millisecond each
+FEW_STEPS = 2000  # of all members; small networks take about a millisecond each
 
 
 def sweep(
@@ -61,8 +64,8 @@ def sweep(
         way: How members are trained: ``batched``, as one computation where they can be;
             ``processes``, each by itself; ``auto``, whichever is faster.
         num_workers: The most worker processes, each with one thread; by default one for each
-            processor that this process may use, and one only for a device other than the CPU. Work
-            that is done sooner than workers start is done here.
+            processor that this process may use, and one only for a device other than the CPU. A
+            single job, or few steps in all, are done in this process instead.
         device: Where to train.
         metrics: What to measure on each member that finishes, names as of
             :func:`pyro_decomp.evaluate`.
@@ -117,20 +120,20 @@ def sweep(
         ):
             for record in lost:
                 lines.append(record)
-            foreman = Foreman(
+            supervisor = Supervisor(
                 queue, members, records, metrics=work.metrics, journal=lines, report=report
             )
             try:
-                if not is_dangerous and (size == 1 or not _is_long(items)):
-                    work_here(work, queue, foreman, stop, size)
-                Crew(work, size).run(queue, foreman, stop)
+                if not is_dangerous and (size == 1 or is_worth_no_workers(queue, work.metrics)):
+                    run_here(work, queue, supervisor, stop)
+                WorkerPool(work, size).run(queue, supervisor, stop)
             except Interrupted:
                 stop.set()
             finally:
                 table = read_table(folder.path)
                 folder.write_tables(table)
     if stop.is_set():
-        raise SweepInterrupted(foreman.num_ended, len(members), folder.path)
+        raise SweepInterrupted(supervisor.num_ended, len(members), folder.path)
     return table
 
 
@@ -143,9 +146,14 @@ def _what_is_known(
     return records | {record.member: record for record in lost}, lost
 
 
-def _is_long(items: Sequence[Item]) -> bool:
-    """Whether work is sure to be worth workers."""
-    return sum(len(item.members) * item.steps for item in items) > LONG
+def is_worth_no_workers(queue: Sequence[Job], metrics: Sequence[str]) -> bool:
+    """Whether work is too little to be worth worker processes, which take seconds to start.
+
+    One job is, and several that only train, for few steps in all. Steps that are not known count
+    as many, and so does measuring.
+    """
+    steps = [len(job.item.members) * job.item.steps for job in queue]
+    return len(queue) <= 1 or (not metrics and all(steps) and sum(steps) <= FEW_STEPS)
 
 
 def usable_processors() -> int:
@@ -153,3 +161,30 @@ def usable_processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def recovered(folder: SweepFolder, members: Iterable[Member]) -> list[Record]:
+    """The records of members whose run folders are those of runs that are finished.
+
+    How long they took is not known. Members of items that were interrupted are left to these, which
+    go on with all of their members from what they saved.
+    """
+    found = []
+    in_items = {name for item in interrupted(folder.path) for name in item.members}
+    for member in members:
+        if member.name in in_items:
+            continue
+        run = RunFolder(folder.run_path(member.name))
+        try:
+            total = read_json(run.config_path)["total_steps"]
+            terms, step = last_terms(run.path)
+            checkpoint = run.read_checkpoint() if step == total else None
+        except (OSError, ValueError, KeyError, RunError):
+            continue  # there is none, or it is trained again
+        if checkpoint is not None and checkpoint["step"] == total:
+            found.append(Record(member.name, "finished", "", total, None, _way(run), terms))
+    return found
+
+
+def _way(run: RunFolder) -> str:
+    return "together" if run.read_config().get("together") else "alone"

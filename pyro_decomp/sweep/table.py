@@ -1,15 +1,207 @@
-"""The table of a sweep: a row a member, a column whatever is known of it."""
+"""The table of a sweep: a row a run, a column whatever is known of it, read without torch."""
 
+import ast
+import csv
+import math
 import os
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from pyro_decomp import arguments
-from pyro_decomp.sweep.naming import value_text
-from pyro_decomp.sweep.rows import Row, rows_of_sweep
+from pyro_decomp.errors import RunError
+from pyro_decomp.sweep.folder import NAME, described_grid, read_description
+from pyro_decomp.sweep.grid import value_text
+from pyro_decomp.sweep.journal import read_journal
+from pyro_decomp.training.json_files import plain, read_json
+
+UNFINISHED = "unfinished"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run of a sweep, or a run folder by itself.
+
+    Attributes:
+        member: Its name.
+        file: The name of its experiment file, without ``.py``.
+        arguments: Every argument of ``experiment``, given or default, in JSON's types.
+        seed: Its seed.
+        status: ``finished``, ``not finite``, ``failed`` or ``unfinished``.
+        message: What went wrong, in a sentence.
+        steps: Steps done; None if it has not ended.
+        seconds: Of wall clock that training took; None where that is not known.
+        way: How it was trained, ``together`` with others or ``alone``; None if it was not.
+        terms: The last row of its history.
+        metrics: What was measured on it, as ``train.NAME`` and ``test.NAME``.
+    """
+
+    member: str
+    file: str
+    arguments: Mapping[str, Any]
+    seed: int
+    status: str
+    message: str
+    steps: int | None
+    seconds: float | None
+    way: str | None
+    terms: Mapping[str, float | None]
+    metrics: Mapping[str, float | None]
+
+    def value(self, quantity: str) -> float | None:
+        """A term or what was measured; None where it has none."""
+        return self.terms.get(quantity, self.metrics.get(quantity))
+
+
+def rows_of_sweep(folder: Path) -> list[Row]:
+    """A row for every member of a sweep, in the order of its grid; it may still be running.
+
+    Raises:
+        RunError: It is no sweep, or cannot be read.
+    """
+    description = read_description(folder)
+    records = read_journal(folder / "members.jsonl")
+    file = Path(description["source_file"]).stem
+    rows = []
+    for member in described_grid(description).members():
+        arguments = {**description["defaults"], **member.arguments}
+        record = records.get(member.name)
+        rows.append(
+            Row(member.name, file, arguments, member.seed, UNFINISHED, "", None, None, None, {}, {})
+            if record is None
+            else Row(
+                member.name, file, arguments, member.seed, record.status, record.message,
+                record.steps, record.seconds, record.way, record.terms, record.metrics,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def row_of_run(folder: Path) -> Row:
+    """The row of a run folder; arguments that were not given have their defaults.
+
+    Raises:
+        RunError: It is no run, or cannot be read.
+    """
+    try:
+        config = read_json(folder / "config.json")
+        arguments, seed = config["arguments"], int(config["seed"])
+        terms, step = last_terms(folder)
+        metrics_path = folder / "metrics.json"
+        measured = read_json(metrics_path) if metrics_path.exists() else {}
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise RunError(f"{folder}: expected a run that can be read, got {error!r}") from error
+    status = "finished" if step >= config.get("total_steps", step) else UNFINISHED
+    file = Path(config.get("source_file") or "").stem
+    given = {**defaults_in(config.get("source") or ""), **arguments}
+    terms = terms if status == "finished" else {}
+    return Row(folder.name, file, given, seed, status, "", step, None, None, terms, flat(measured))
+
+
+def rows_of(path: Path) -> list[Row]:
+    """The rows of a sweep, of a run, or of all runs and sweeps below a folder.
+
+    Raises:
+        RunError: There is none, or one cannot be read.
+    """
+    if (path / NAME).exists():
+        return rows_of_sweep(path)
+    if (path / "config.json").exists():
+        return [row_of_run(path)]
+    below = [child for child in sorted(path.iterdir()) if child.is_dir()] if path.is_dir() else []
+    rows = []
+    for child in below:
+        with suppress(_NothingHereError):
+            rows += rows_of(child)
+    if not rows:
+        raise _NothingHereError(f"{path}: expected a sweep, a run, or a folder of runs, found none")
+    return rows
+
+
+class _NothingHereError(RunError):
+    """A folder without any run."""
+
+
+NOT_TERMS = ("step", "epoch")
+
+
+def last_terms(folder: Path) -> tuple[dict[str, float | None], int]:
+    """The terms in the last row of a run's ``history.csv``, and the step of it.
+
+    Raises:
+        OSError: There is no history.
+        ValueError: It is not a table of numbers.
+    """
+    with (folder / "history.csv").open(newline="") as file:
+        reader = csv.reader(file)
+        names = next(reader, [])
+        last = deque(reader, maxlen=1)
+    if not last:
+        return {}, 0
+    values = dict(zip(names, last[0], strict=True))
+    step = int(values["step"])
+    return {n: _finite(float(v or "nan")) for n, v in values.items() if n not in NOT_TERMS}, step
+
+
+def flat(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
+    """What `evaluate` measured, as one level of names; of components how many are at fault.
+
+    >>> score = {"value": 0.3, "interval": [0.2, 0.4]}
+    >>> flat({"test": {"elbo": -1.5, "scores": {"mig": score}, "left_out": {}}})
+    {'test.elbo': -1.5, 'test.mig': 0.3, 'test.mig.low': 0.2, 'test.mig.high': 0.4}
+    >>> flat({"train": {"components": {"empty": [4], "merged": [[0, 3], [1, 2]]}}})
+    {'train.empty_components': 1.0, 'train.merged_components': 4.0}
+    """
+    found: dict[str, float | None] = {}
+    for part, values in metrics.items():
+        for name, value in values.items():
+            if isinstance(value, int | float) or value is None:
+                found[f"{part}.{name}"] = _finite(value)
+        if "components" in values:
+            faults = values["components"]
+            found[f"{part}.empty_components"] = float(len(faults["empty"]))
+            found[f"{part}.merged_components"] = float(sum(map(len, faults["merged"])))
+        for name, score in values.get("scores", {}).items():
+            found[f"{part}.{name}"] = _finite(score["value"])
+            if score["interval"] is not None:
+                low, high = score["interval"]
+                found[f"{part}.{name}.low"] = _finite(low)
+                found[f"{part}.{name}.high"] = _finite(high)
+    return found
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def defaults_in(source: str) -> dict[str, Any]:
+    """The defaults of ``experiment`` that are written as literals; nothing is executed."""
+    with suppress(SyntaxError, ValueError):
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.FunctionDef) and node.name == "experiment":
+                return dict(_literal_defaults(node.args))
+    return {}
+
+
+def _literal_defaults(arguments: ast.arguments) -> list[tuple[str, Any]]:
+    positional = [*arguments.posonlyargs, *arguments.args]
+    pairs = list(zip(reversed(positional), reversed(arguments.defaults), strict=False))[::-1]
+    pairs += [
+        (name, default)
+        for name, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        if default is not None
+    ]
+    found = []
+    for name, default in pairs:
+        with suppress(ValueError):
+            found.append((name.arg, plain(ast.literal_eval(default))))
+    return found
+
 
 OF_RUN: dict[str, pa.DataType] = {
     "seed": pa.int64(),

@@ -1,16 +1,22 @@
 """Worker processes: jobs in, messages out; a death is noticed, and none outlives its parent."""
 
 import multiprocessing
+import os
 import signal
 import threading
 import time
+import warnings
 from collections import deque
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, Protocol, TypeVar
 
-from pyro_decomp.sweep.worker_process import Do, interrupts_held_back, one_thread, serve
+from pyro_decomp.training.interruption import Interrupted
+from pyro_decomp.training.user_code import sentence
 
 J = TypeVar("J")
 J_contra = TypeVar("J_contra", contravariant=True)
@@ -18,9 +24,13 @@ J_contra = TypeVar("J_contra", contravariant=True)
 POLL_SECONDS = 0.2  # between looks at whether to stop
 PATIENCE = 30.0  # seconds for workers to save what they have
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+Do = Callable[[J, Callable[[Any], None]], None]  # a job, and what takes its messages
+
 
 class Listener(Protocol[J_contra]):
-    """What a crew tells of its jobs."""
+    """What a pool of workers calls with news of its jobs."""
 
     def told(self, job: J_contra, message: Any) -> None:
         """A job said something."""
@@ -39,7 +49,7 @@ class _Worker(Generic[J]):
     job: J | None = None
 
 
-class Crew(Generic[J]):
+class WorkerPool(Generic[J]):
     """Some worker processes, each with one thread.
 
     A process is started when there is a job for it and ends when there is none. Every process has
@@ -77,13 +87,13 @@ class Crew(Generic[J]):
         for worker in self._workers:
             if worker.job is None and queue:
                 self._give(worker, queue.popleft())
-        self._dismiss_idle()
+        self._stop_idle()
         while queue and len(self._workers) < self._size:
-            worker = self._hire()
+            worker = self._start()
             self._workers.append(worker)
             self._give(worker, queue.popleft())
 
-    def _hire(self) -> _Worker[J]:
+    def _start(self) -> _Worker[J]:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         # not a daemon: those may have no children, and compilers are some
@@ -93,7 +103,7 @@ class Crew(Generic[J]):
         theirs.close()
         return _Worker(process, ours)
 
-    def _dismiss_idle(self) -> None:
+    def _stop_idle(self) -> None:
         for worker in [worker for worker in self._workers if worker.job is None]:
             worker.connection.close()  # which ends it
             worker.process.join()
@@ -111,7 +121,7 @@ class Crew(Generic[J]):
             try:
                 kind, content = worker.connection.recv()
             except (EOFError, OSError):
-                self._bury(worker, listener)
+                self._remove(worker, listener)
                 continue
             job = worker.job
             if kind == "warned":
@@ -122,7 +132,7 @@ class Crew(Generic[J]):
                 worker.job = None
                 listener.ended(job, content, died=False)
 
-    def _bury(self, worker: _Worker[J], listener: Listener[J]) -> None:
+    def _remove(self, worker: _Worker[J], listener: Listener[J]) -> None:
         worker.process.join()
         worker.connection.close()
         self._workers.remove(worker)
@@ -136,7 +146,7 @@ class Crew(Generic[J]):
         deadline = time.monotonic() + PATIENCE
         while self._workers and time.monotonic() < deadline:
             self._listen(deaf, POLL_SECONDS)
-            self._dismiss_idle()
+            self._stop_idle()
 
 
 class _OnlyTold(Generic[J]):
@@ -148,6 +158,38 @@ class _OnlyTold(Generic[J]):
 
     def ended(self, job: J, failure: str | None, *, died: bool) -> None:
         """Pass over it."""
+
+
+def run_here(do: Do[J], queue: deque[J], listener: Listener[J], stop: threading.Event) -> None:
+    """Do all jobs of a queue in this process instead of workers, or until a stop is asked for.
+
+    It has one thread meanwhile, as a worker has: their number may change the last bits of a sum.
+
+    Args:
+        do: Does a job.
+        queue: The jobs, to which the listener may add.
+        listener: Is told of them.
+        stop: Ends the work between two jobs.
+
+    Raises:
+        Interrupted: The user stopped a job.
+    """
+    import torch  # noqa: PLC0415 (takes seconds, which a process that only waits may do without)
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        while queue and not stop.is_set():
+            job, failure = queue.popleft(), None
+            try:
+                do(job, partial(listener.told, job))
+            except Interrupted:
+                raise
+            except Exception as error:
+                failure = sentence(error)
+            listener.ended(job, failure, died=False)
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def death(exit_code: int) -> str:
@@ -163,3 +205,66 @@ def death(exit_code: int) -> str:
     name = signal.Signals(-exit_code).name
     hint = ", as one is that takes more memory than there is" if name == "SIGKILL" else ""
     return f"its worker process was killed by {name}{hint}"
+
+
+def serve(connection: Connection, do: Do[J]) -> None:
+    """What a worker process runs: job after job until the pipe closes."""
+    _end_with_parent()
+    with suppress(BrokenPipeError, EOFError, Interrupted, KeyboardInterrupt):
+        warnings.showwarning = lambda message, *_, **__: connection.send(("warned", str(message)))
+        while True:
+            job = connection.recv()
+            try:
+                do(job, partial(_tell, connection))
+            except (BrokenPipeError, Interrupted):
+                raise
+            except Exception as error:
+                connection.send(("ended", sentence(error)))
+            else:
+                connection.send(("ended", None))
+
+
+def _tell(connection: Connection, message: Any) -> None:
+    connection.send(("told", message))
+
+
+def _end_with_parent() -> None:
+    """End this process at once when its parent ends, even if that is killed."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Processes started inside have one thread for arithmetic."""
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """Processes started inside never see Ctrl-C: their parent tells them to stop, once."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # started later, it would let interrupts through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,4 +1,4 @@
-"""Whether every datum has a density under the model, found before the first step."""
+"""Whether every datum has a density under the model, found before it is first trained on."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,13 +8,12 @@ from pyro import poutine
 from pyro.distributions import constraints
 from torch import Tensor, nn
 
-from pyro_decomp.data.batches import AnyData, Batch, Data
+from pyro_decomp.data.batches import Batch, Data
 from pyro_decomp.data.checks import check_finite, column_label
 from pyro_decomp.data.stored import Stored
-from pyro_decomp.errors import DecompError, ModelError
-from pyro_decomp.programs.modules import in_mode
-from pyro_decomp.programs.program_state import undisturbed
-from pyro_decomp.programs.sites import SampleTrace, Site, data_plate, sample_sites
+from pyro_decomp.programs.program_state import preserving_rng_and_buffers
+from pyro_decomp.programs.program_state.modules import in_mode
+from pyro_decomp.programs.sites import Site, data_plate, sample_sites
 from pyro_decomp.programs.support import (
     Constraint,
     at_edge,
@@ -23,8 +22,9 @@ from pyro_decomp.programs.support import (
     refusal,
     without_density,
 )
+from pyro_decomp.seeds import derive
 from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.user_code import one_line
+from pyro_decomp.training.first_batch import traced
 
 BATCH_ELEMENTS = 2**21  # elements of data looked at at once
 BLOCK = 2**18  # elements of data held against a support at once
@@ -48,7 +48,7 @@ def check_support(
 def check_data(
     experiment: Experiment,
     modules: Sequence[nn.Module],
-    data: AnyData,
+    data: Data,
     name: str = "data",
     *,
     first: poutine.Trace | None = None,
@@ -78,13 +78,12 @@ def check_data(
             site, row, column and value.
         DataError: A value is not finite.
     """
-    whole = Data.of(data)
-    rows = torch.arange(len(whole)) if is_whole else looked_at_first(whole)
+    rows = torch.arange(len(data)) if is_whole else looked_at_first(data)
     with looking(experiment, modules):
-        trained_on = Data.of(experiment.data)
-        if first is None or is_stored(whole) or is_stored(trained_on):
-            seen = whole[:PROBED]
-            check_stored(whole, seen, rows, name)
+        trained_on = experiment.data
+        if first is None or is_stored(data) or is_stored(trained_on):
+            seen = data[:PROBED]
+            check_stored(data, seen, rows, name)
             first = traced(experiment, seen, rows[:PROBED], name)
         else:
             seen = trained_on[:]
@@ -92,8 +91,8 @@ def check_data(
         for some in rows.split(look.rows_at_once):
             span = slice(int(some[0]), int(some[-1]) + 1)
             is_span = span.stop - span.start == len(some)
-            batch = whole[span if is_span else some.to(whole.device)]
-            check_stored(whole, batch, some, name)
+            batch = data[span if is_span else some.to(data.device)]
+            check_stored(data, batch, some, name)
             look.check(batch, some)
 
 
@@ -143,7 +142,7 @@ class Look:
 def looking(experiment: Experiment, modules: Sequence[nn.Module]) -> Iterator[None]:
     """Run programs as in an evaluation, and leave everything as it was."""
     everything = [experiment.model, experiment.guide, *modules]
-    with in_mode(modules, training=False), undisturbed(everything), torch.no_grad():
+    with in_mode(modules, training=False), preserving_rng_and_buffers(everything), torch.no_grad():
         yield
 
 
@@ -221,48 +220,6 @@ def _check_rows(site: Site, tensor: Tensor, rows: Tensor, name: str) -> None:
         _refuse(site, tensor, spoilt, 0, rows, name, is_edge=True)
 
 
-def traced(experiment: Experiment, batch: Batch, rows: Tensor, name: str) -> poutine.Trace:
-    """The model's trace of a batch, or the sentence about the first row that it cannot take."""
-    try:
-        return _run(experiment, batch)
-    except DecompError:
-        raise
-    except Exception as error:  # programs are the user's, and raise what they like
-        span: slice = slice(0, len(rows))
-        reason: Exception = error
-        is_safe = (
-            batch[0].device.type == "cpu"
-        )  # elsewhere nothing runs after an index out of range
-        while is_safe and span.stop - span.start > 1:
-            middle = (span.start + span.stop) // 2
-            for half in (slice(span.start, middle), slice(middle, span.stop)):
-                if found := _failure(experiment, tuple(tensor[half] for tensor in batch)):
-                    span, reason = half, found
-                    break
-            else:  # it is no one row's
-                break
-        where = f"rows {int(rows[span.start])} to {int(rows[span.stop - 1])}"
-        if span.stop - span.start == 1:
-            where = f"row {int(rows[span.start])}"
-        hint = "" if isinstance(reason, ValueError) else " (are all labels and indices in range?)"
-        raise ModelError(
-            f"the programs cannot be run on {where} of the {name}: {one_line(reason)}{hint}"
-        ) from error
-
-
-def _run(experiment: Experiment, batch: Batch) -> poutine.Trace:
-    guide = SampleTrace()(experiment.guide).get_trace(*batch)
-    return SampleTrace()(poutine.replay(experiment.model, trace=guide)).get_trace(*batch)
-
-
-def _failure(experiment: Experiment, batch: Batch) -> Exception | None:
-    try:
-        _run(experiment, batch)
-    except Exception as error:  # as above
-        return error
-    return None
-
-
 def _observed(model: poutine.Trace) -> Iterator[tuple[Site, int]]:
     """The sites that observe the data, and the axis of the data in their values."""
     plate = data_plate(model)
@@ -308,3 +265,67 @@ def _is_fixed(support: Constraint) -> bool:
         or (isinstance(part, Tensor) and part.numel() == 1)
         for part in parts
     )
+
+
+class Unseen:
+    """Checks data that are not in memory before they are first trained on.
+
+    In the first epoch every batch is held against the same as data in memory before training, by
+    rows of the whole data; from the second epoch on nothing is done.
+
+    Args:
+        experiment: What is trained, prepared.
+        modules: Its networks.
+        seed: Of the run, which tells the rows of a batch.
+        streams: Of the batches of a step.
+
+    Attributes:
+        is_due: Whether there may be data that were not looked at yet.
+    """
+
+    def __init__(
+        self, experiment: Experiment, modules: Sequence[nn.Module], seed: int, *streams: int
+    ) -> None:
+        self._experiment, self._modules = experiment, modules
+        self._data = experiment.data
+        self.is_due = is_stored(self._data) and len(self._data) > len(looked_at_first(self._data))
+        self._size = min(experiment.batch_size or len(self._data), len(self._data))
+        self._seed, self._streams = seed, streams
+        self._rows: list[Sequence[Tensor]] | None = None
+        self._look: Look | None = None
+
+    def check(self, step: int, *batches: Batch | None) -> None:
+        """Check the batches of a step, one for each stream.
+
+        Args:
+            step: Steps done before it.
+            batches: Its data; None for none.
+
+        Raises:
+            ModelError: As :func:`check_data`.
+            DataError: A value is not finite.
+        """
+        if not self.is_due:
+            return
+        if step >= self._experiment.steps_per_epoch:
+            self.is_due, self._rows, self._look = False, None, None
+            return
+        if self._rows is None:
+            orders = [self._data.order(derive(self._seed, s, 0)) for s in self._streams]
+            if self._experiment.steps_per_epoch == 1:
+                orders = [torch.arange(len(self._data)) for _ in self._streams]
+            self._rows = [order.split(self._size) for order in orders]
+        for batch, rows in zip(batches, self._rows, strict=False):
+            if batch is not None:
+                self._check(batch, rows[step])
+
+    def _check(self, batch: Batch, rows: Tensor) -> None:
+        check_stored(self._data, batch, rows, "data")
+        if self._look is not None and self._look.is_direct:
+            self._look.check(batch, rows)
+            return
+        with looking(self._experiment, self._modules):
+            if self._look is None:
+                first = traced(self._experiment, batch, rows, "data")
+                self._look = Look(self._experiment, first, batch, "data")
+            self._look.check(batch, rows)

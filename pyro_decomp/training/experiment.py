@@ -10,13 +10,15 @@ import torch
 from torch import nn
 
 from pyro_decomp import arguments
+from pyro_decomp.acceleration.threads import is_small, threads
+from pyro_decomp.data.batches import Batch
 from pyro_decomp.data.factors import read_splits
 from pyro_decomp.divergences.auxiliary import Auxiliary, OptimizerFactory, OwnsAuxiliaries
 from pyro_decomp.divergences.base import Divergence, WeightedSum
 from pyro_decomp.elbo import TermsELBO
+from pyro_decomp.elbo.numbers import Number, Numbers, check_distinct
 from pyro_decomp.errors import ExperimentError
 from pyro_decomp.schedules import Schedule
-from pyro_decomp.training.scheduled_numbers import Number, Numbers, check_distinct
 
 Program = Callable[..., Any]
 
@@ -57,9 +59,9 @@ class Experiment:
         factor_names: A name for each factor; by default those of the columns, if they have any.
 
     Attributes:
-        data: One tensor where there is one, :class:`~pyro_decomp.data.Stored` where it is too large
-            for memory, :class:`~pyro_decomp.data.Data` where there are several.
-        test_data: The same, or None.
+        data: The training data as :class:`~pyro_decomp.data.Data`, whatever was given: slices are
+            batches, ``model(*experiment.data[:10])``, and the tensors are not copied.
+        test_data: The held-out data as :class:`~pyro_decomp.data.Data`, or None.
         factors: int64 ``[N, k]``, or None.
         test_factors: The same of the test data.
         factor_names: One for each of the k factors.
@@ -85,8 +87,7 @@ class Experiment:
         splits = read_splits(
             self.data, self.test_data, self.factors, self.test_factors, self.factor_names
         )
-        self.data = splits.data.unwrapped
-        self.test_data = None if splits.test_data is None else splits.test_data.unwrapped
+        self.data, self.test_data = splits.data, splits.test_data
         self.factors, self.test_factors = splits.factors, splits.test_factors
         self.factor_names = splits.factor_names
         for name in ("model", "guide", "optimizer"):
@@ -114,6 +115,14 @@ class Experiment:
         """Batches in one pass over the data; the last may be smaller."""
         size = len(self.data)
         return -(-size // min(self.batch_size or size, size))
+
+    @property
+    def batches(self) -> tuple[Batch, ...]:
+        """Data of the shape of the first batch; then of an epoch's last, where that is smaller."""
+        data = self.data
+        size = min(self.batch_size or len(data), len(data))
+        rest = len(data) % size
+        return (data[:size], data[-rest:]) if rest else (data[:size],)
 
     @property
     def total_steps(self) -> int:
@@ -183,6 +192,13 @@ class Experiment:
                     f"schedules: {name!r} cannot be set to {value:.6g}, as at step {step}: {error}"
                 ) from error
         number.set(before)
+
+
+@contextmanager
+def few_threads(experiment: Experiment) -> Iterator[None]:
+    """Use one thread inside, where a batch is too small for several to be faster."""
+    with threads(1 if is_small(experiment.batches[0]) else None):
+        yield
 
 
 def _auxiliaries(thing: TermsELBO | Divergence) -> Iterator[Auxiliary]:

@@ -9,8 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from pyro_decomp.errors import ExperimentError
-from pyro_decomp.training.settings import SUPPORTED, UnsupportedAnnotationError, conform, parse
-from pyro_decomp.training.signature import Parameter, read_signature
+from pyro_decomp.training.parameters import (
+    SUPPORTED,
+    Parameter,
+    UnsupportedAnnotationError,
+    conform,
+    parse,
+    read_signature,
+)
 from pyro_decomp.training.user_code import execute, place_of, running
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """A trained run, and getting one back from its folder."""
 
 import hashlib
-import json
 import os
 import platform
 from collections.abc import Mapping
@@ -13,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pyro_decomp import arguments
 from pyro_decomp.data.batches import Data
@@ -23,6 +21,7 @@ from pyro_decomp.errors import RunError
 from pyro_decomp.seeds import random_state, set_random_state, set_seed
 from pyro_decomp.training.experiment import Experiment, Program
 from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.json_files import plain, read_json
 from pyro_decomp.training.run_folder import History, RunFolder
 from pyro_decomp.training.state import State, prepare
 
@@ -59,7 +58,7 @@ class Run:
     def resources(self) -> dict[str, Any]:
         """The contents of ``resources.json``; empty where the run was not trained to its end."""
         path = self.folder.resources_path
-        return dict(json.loads(path.read_text())) if path.exists() else {}
+        return dict(read_json(path)) if path.exists() else {}
 
     @cached_property
     def model(self) -> Program:
@@ -75,13 +74,9 @@ class Run:
         return self.state.program.unmoved(self.experiment.guide)
 
     @property
-    def data(self) -> Tensor | Stored | Data:
-        """The training data: a tensor, :class:`Stored` if it is too large for memory.
-
-        Of several tensors, the :class:`Data` that they make up, whose slices are batches: the
-        programs are run as ``run.guide(*run.data[:10])``.
-        """
-        data: Tensor | Stored | Data = self.experiment.data
+    def data(self) -> Data:
+        """The training data, whose slices are batches: ``run.guide(*run.data[:10])``."""
+        data: Data = self.experiment.data
         return data
 
 
@@ -150,7 +145,7 @@ def describe(
 ) -> dict[str, Any]:
     """What ``config.json`` records of a run, but for how it is computed and :func:`digest`."""
     return {
-        "arguments": {name: _plain(value) for name, value in arguments.items()},
+        "arguments": {name: plain(value) for name, value in arguments.items()},
         "seed": seed,
         "device": str(device),
         "total_steps": experiment.total_steps,
@@ -191,7 +186,7 @@ def _versions() -> dict[str, str]:
 
 def digest(experiment: Experiment) -> str:
     """Of the values that batches are made of, however they are stored; types tell tensors apart."""
-    data = Data.of(experiment.data)
+    data = experiment.data
     found = hashlib.blake2b(digest_size=16)
     for index, tensor in enumerate(data.tensors):
         if index:
@@ -201,8 +196,21 @@ def digest(experiment: Experiment) -> str:
     return found.hexdigest()
 
 
-def _plain(value: Any) -> Any:
-    """A value in JSON's types."""
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+def untrained(run: Run) -> Run | None:
+    """The run with the parameters that it began with: its file, executed with its seed.
+
+    Random generators are left as they were.
+
+    Returns:
+        None for a run that was trained from Python, whose experiment is in no file.
+    """
+    config = run.config if run.folder.config_path.exists() else {}
+    if config.get("source") is None:
+        return None
+    generators = random_state()
+    try:
+        experiment = rebuild(run.folder, config)
+        state = prepare(experiment, run.data.device)
+    finally:
+        set_random_state(generators)
+    return finish(run.folder, experiment, state, {}, 0)

@@ -3,7 +3,6 @@
 import copy
 import csv
 import io
-import json
 import math
 import os
 import pickle
@@ -18,7 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pyro_decomp.errors import RunError
+from pyro_decomp.errors import RunError, unfinished, write_whole
+from pyro_decomp.training.json_files import read_json, write_json
 
 History = dict[str, list[float]]
 
@@ -83,10 +83,10 @@ class RunFolder:
                 )
             self.read_config()
             self._remove_run()
-        elif self.path.exists() and set(self.path.iterdir()) - {_temporary(self.config_path)}:
+        elif self.path.exists() and set(self.path.iterdir()) - {unfinished(self.config_path)}:
             raise RunError(f"{self.path} holds files but no run: choose another folder with --out")
         self.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.config_path, json.dumps(config, indent=2).encode() + b"\n")
+        write_json(self.config_path, config)
 
     def read_config(self) -> dict[str, Any]:
         """The contents of ``config.json``.
@@ -97,7 +97,7 @@ class RunFolder:
         if not self.config_path.exists():
             raise RunError(f"{self.path}: expected a run folder with a config.json, found none")
         try:
-            config = json.loads(self.config_path.read_text())
+            config = read_json(self.config_path)
         except (ValueError, OSError) as error:
             raise RunError(
                 f"{self.config_path}: expected JSON, got {error}; restore it, or choose another "
@@ -110,14 +110,14 @@ class RunFolder:
     def write_execution(self, execution: Mapping[str, Any]) -> None:
         """Say in ``config.json`` how steps are computed from now on."""
         config = self.read_config() | {"execution": dict(execution)}
-        write_atomically(self.config_path, json.dumps(config, indent=2).encode() + b"\n")
+        write_json(self.config_path, config)
 
     def write_checkpoint(self, checkpoint: Mapping[str, Any], history: History) -> None:
         """Write the history and then the checkpoint, each whole or not at all."""
-        write_atomically(self.history_path, _csv(history))
+        write_whole(self.history_path, _csv(history))
         buffer = io.BytesIO()
         torch.save(_interned(dict(checkpoint)), buffer)
-        write_atomically(self.checkpoint_path, buffer.getvalue())
+        write_whole(self.checkpoint_path, buffer.getvalue())
 
     def read_checkpoint(self) -> dict[str, Any] | None:
         """The last checkpoint, tensors in main memory and plain values; None if there is none yet.
@@ -170,49 +170,26 @@ class RunFolder:
     def read_metrics(self) -> dict[str, Any]:
         """The contents of ``metrics.json``; empty where there is none, or none that can be read."""
         try:
-            metrics = json.loads(self.metrics_path.read_text(), parse_constant=_refuse)
+            metrics = read_json(self.metrics_path)
         except (OSError, ValueError, RecursionError):
             return {}
         return metrics if isinstance(metrics, dict) else {}
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> Path:
         """Write ``metrics.json``, in place of what it held."""
-        text = json.dumps(metrics, indent=2, allow_nan=False)
-        write_atomically(self.metrics_path, text.encode() + b"\n")
+        write_json(self.metrics_path, metrics)
         return self.metrics_path
 
     def write_resources(self, resources: Mapping[str, Any]) -> None:
         """Write ``resources.json``: what the last stretch of training took."""
-        write_atomically(self.resources_path, json.dumps(resources, indent=2).encode() + b"\n")
+        write_json(self.resources_path, resources)
 
     def _remove_run(self) -> None:
         """Remove all but ``config.json``, which the next run writes over."""
         files = [self.checkpoint_path, self.history_path, self.metrics_path, self.resources_path]
         pictures = [self.plots_path / name for name in PICTURES]
-        for path in (*files, *map(_temporary, files), *pictures):
+        for path in (*files, *map(unfinished, files), *pictures):
             path.unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that at any instant either the old or the new content is there, whole."""
-    temporary = _temporary(path)
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.tmp")
 
 
 def _check_sums(path: Path) -> None:

@@ -13,19 +13,18 @@ from pyro import poutine
 from pyro.params.param_store import ParamStoreDict
 from torch import Tensor, nn
 
-from pyro_decomp.data.batches import Batch, Data
+from pyro_decomp.acceleration.source import StepSource
+from pyro_decomp.data.batches import Batch
 from pyro_decomp.divergences.auxiliary import guide_codes
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.programs import preflight
 from pyro_decomp.programs.automatic_guides import LocalGuides
-from pyro_decomp.programs.modules import find_modules, in_mode, tensors_kept
-from pyro_decomp.programs.program_state import ProgramState, undisturbed
+from pyro_decomp.programs.program_state import ProgramState, preserving_rng_and_buffers
+from pyro_decomp.programs.program_state.modules import find_modules, in_mode, tensors_kept
 from pyro_decomp.programs.sites import SampleTrace
-from pyro_decomp.training.data_types import run_on_first
-from pyro_decomp.training.dry_run import explained
 from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.lazy_networks import give_sizes, has_lazy
+from pyro_decomp.training.first_batch import explained, give_sizes, has_lazy, run_on_first
 
 
 class UnkeptStateWarning(UserWarning):
@@ -134,6 +133,18 @@ class State:
             module.train(mode)
 
 
+def step_source(experiment: Experiment, state: State) -> StepSource:
+    """What the training steps of a prepared experiment are computed from."""
+    return StepSource(
+        programs=experiment,
+        modules=state.modules,
+        parameters=state.parameters,
+        store=state.store,
+        python=state.program,
+        batches=experiment.batches,
+    )
+
+
 Check = Callable[[Experiment, Sequence[nn.Module], poutine.Trace], None]
 
 
@@ -178,7 +189,7 @@ def prepare(
 
     def run() -> Estimate:
         estimate = run_on_first(experiment, size, evaluate)
-        data = Data.of(experiment.data)
+        data = experiment.data
         if rest := len(data) % size:  # the last, smaller batch
             with explained(experiment, modules, size, is_last=True):
                 evaluate(*data[-rest:])
@@ -187,13 +198,13 @@ def prepare(
     with (
         explained(experiment, modules, size),
         in_mode(modules, training=True),
-        undisturbed(),
+        preserving_rng_and_buffers(),
         tensors_kept(modules),
         poutine.trace(param_only=True) as capture,
         _own_store(store),
     ):
         estimate = program.look(run)
-    data = Data.of(experiment.data)
+    data = experiment.data
     preflight.check_plate_size(estimate.pairs[0].model, len(data))
     if experiment.test_data is not None:
         _check_test_data(experiment, estimate.pairs[0].model, data[:size])
@@ -221,7 +232,7 @@ def _run(experiment: Experiment, modules: list[nn.Module], size: int) -> None:
                 auxiliary.loss(pair, partial(guide_codes, experiment.guide, *batch))
 
     everything = [experiment.model, experiment.guide, *modules]
-    with undisturbed(everything), _own_store(ParamStoreDict()):
+    with preserving_rng_and_buffers(everything), _own_store(ParamStoreDict()):
         run_on_first(experiment, size, programs)
 
 

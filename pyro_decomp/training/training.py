@@ -20,10 +20,11 @@ from pyro_decomp.training.data_support import check_support
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import stop_requests
-from pyro_decomp.training.loop import Loop, Progress
+from pyro_decomp.training.loop import Progress
 from pyro_decomp.training.run import Run, describe, digest, finish
 from pyro_decomp.training.run_folder import RunFolder
-from pyro_decomp.training.state import State, prepare
+from pyro_decomp.training.single_run import SingleRun
+from pyro_decomp.training.state import State, prepare, step_source
 
 TRAINING_STREAM = 1
 SAME = ("arguments", "seed", "source_sha256", "num_data", "total_steps", "schedules")
@@ -87,7 +88,8 @@ def train(
     config["data_blake2b"] = digest(experiment)  # of the types that the programs take
     if checkpoint is not None:
         _check_same(folder, config, "data_blake2b")
-    execution = resolve(execution, experiment, state)
+    source_of_steps = step_source(experiment, state)
+    execution = resolve(execution, source_of_steps)
     try:
         optimizer = make_optimizer(experiment.optimizer, state.parameters.values())
     except (ValueError, TypeError, RuntimeError) as error:
@@ -95,10 +97,10 @@ def train(
     state.train(True)
     with tuned(execution.threads):
         compute, execution = choose(
-            execution, experiment, state, optimizer, is_resumed=checkpoint is not None
+            execution, source_of_steps, optimizer, is_resumed=checkpoint is not None
         )
     with check.raised_as(ExperimentError):
-        loop = Loop(
+        loop = SingleRun(
             experiment,
             state,
             optimizer,
@@ -119,14 +121,14 @@ def train(
         if started is not None:
             started(state, execution)
         began, first = time.monotonic(), loop.step
-        loop.run(stop)
+        loop.run(stop, folder.path)
     if loop.step > first:
         seconds = time.monotonic() - began
         peak = peak_memory()
         folder.write_resources(
             {"steps": loop.step - first, "seconds": seconds, "peak_resident_bytes": peak}
         )
-    return finish(folder, experiment, state, loop.history, loop.step)
+    return finish(folder, experiment, state, loop.histories[0], loop.step)
 
 
 def _saved(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any] | None:

@@ -4,7 +4,6 @@ import inspect
 import itertools
 import linecache
 import sys
-import textwrap
 import traceback
 import types
 from collections.abc import Callable, Iterator
@@ -12,9 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pyro_decomp.errors import DecompError, ExperimentError
+from pyro_decomp.errors import DecompError, ExperimentError, one_line
 
-MESSAGE_WIDTH = 400  # characters
 MODULE_PREFIX = "_experiment_"
 _executions = itertools.count()
 
@@ -88,19 +86,6 @@ def place_raised(error: BaseException) -> str | None:
             is_below = path.is_relative_to(Path.cwd())
             place = f"{path.relative_to(Path.cwd()) if is_below else path}:{line}"
     return place
-
-
-def one_line(error: BaseException) -> str:
-    """Give an error's type and message as one line of bounded length.
-
-    The shapes of all sites, which Pyro appends to an error's message, are left out, and so are the
-    values that torch does.
-    """
-    message = str(error)
-    for appended in ("\nTrace Shapes:", ", but found invalid values:"):
-        message = message.partition(appended)[0]
-    text = f"{type(error).__name__}: {message}".strip().removesuffix(":")
-    return textwrap.shorten(text, MESSAGE_WIDTH, placeholder=" ...")
 
 
 def sentence(error: BaseException) -> str:

@@ -11,11 +11,9 @@ from torch import Tensor
 
 from pyro_decomp.aggregate_posterior import (
     AggregatePosterior,
-    blocks,
     diagonal_gaussian,
-    gaussian_blocks,
-    gaussian_marginals,
     gaussian_native,
+    gaussian_torch,
     log_prob_over,
     pairs,
 )
@@ -28,7 +26,7 @@ Sites = dict[str, Callable[[dict[str, Tensor]], dist.Distribution]]
 
 def set_block(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(gaussian_native, "compiled", lambda _: None)
-    for module in (gaussian_blocks, gaussian_marginals, pairs):
+    for module in (gaussian_torch, pairs):
         monkeypatch.setattr(module, "BLOCK", size)
 
 
@@ -107,6 +105,7 @@ def naive(qz_x: dict[str, dist.Distribution], z: dict[str, Tensor]) -> Tensor:
     return torch.stack(rows)
 
 
+@pytest.mark.full(but=["native-*", "*-MultivariateNormal"])
 @every_family
 @pytest.mark.usefixtures("block")
 def test_value_and_gradients_equal_the_definition(sites: Sites) -> None:
@@ -145,6 +144,7 @@ def test_other_plates_are_summed_on_either_side_of_the_data_plate(
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.full(but=["*-Normal", "*-Beta"])
 @every_family
 @pytest.mark.usefixtures("block")
 def test_single_precision_is_near_double(sites: Sites) -> None:
@@ -198,6 +198,7 @@ def test_far_away_samples_keep_value_and_gradient(dtype: torch.dtype) -> None:
         torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.full
 def test_a_minibatch_is_unbiased_for_the_density_and_biased_low_for_its_logarithm() -> None:
     loc = 3 * torch.randn(64, 2).double()
     scale = torch.full((64, 2), 0.5).double()
@@ -252,7 +253,7 @@ def test_no_tensor_holds_all_pairs_of_all_dimensions(
     family: type[dist.TorchDistribution], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_block(monkeypatch, 4096)
-    monkeypatch.setattr(blocks, "_kept", threading.local())
+    monkeypatch.setattr(gaussian_torch, "_kept", threading.local())
     many, wide = 256, 8
     loc = torch.randn(many, wide).requires_grad_()
     z = {"z": torch.randn(many, wide).requires_grad_()}

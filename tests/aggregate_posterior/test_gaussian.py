@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyro_decomp.aggregate_posterior import gaussian_native, gaussian_operator, pair_weights
+from pyro_decomp.aggregate_posterior import gaussian, gaussian_native, pair_weights
 from pyro_decomp.aggregate_posterior.gaussian import log_densities
 
 K, D, M = 3, 2, 9
@@ -63,6 +63,7 @@ def assert_each_member(
             torch.testing.assert_close(one[k], other, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.full(but=["*-in_dims0-True"])
 @pytest.mark.usefixtures("_code")
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("in_dims", [(0, 0, 0), (None, 0, 0), (0, None, 2), (None, None, 1)])
@@ -125,6 +126,7 @@ def test_members_of_members() -> None:
     assert torch.equal(nested[1, 2], score(*(x[1, 2] for x in inputs)))
 
 
+@pytest.mark.full
 def test_torch_compile_sees_one_operator() -> None:
     seen: list[str] = []
 
@@ -142,17 +144,18 @@ def test_torch_compile_sees_one_operator() -> None:
     assert all(map(torch.equal, found, expected))
 
 
+@pytest.mark.full(but=["native-True", "torch-True"])
 @pytest.mark.usefixtures("_code")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own check
 @pytest.mark.parametrize("split", [False, True])
 def test_the_operators_keep_torchs_rules(split: bool) -> None:
     inputs = [x.requires_grad_() for x in members()]
     rest = (None, [-1.0, -2.0, -1.0], [0, 1] if split else [], split)
-    torch.library.opcheck(gaussian_operator.forward, (*inputs, *rest))
-    out = gaussian_operator.forward(*inputs, *rest).detach()
+    torch.library.opcheck(gaussian.forward, (*inputs, *rest))
+    out = gaussian.forward(*inputs, *rest).detach()
     for with_z in (False, True):
         given = (*(x.detach() for x in inputs), None, out, torch.randn_like(out), *rest[1:], with_z)
-        torch.library.opcheck(gaussian_operator.backward, given)
+        torch.library.opcheck(gaussian.backward, given)
 
 
 def test_a_second_derivative_is_refused() -> None:

@@ -15,9 +15,8 @@ from pyro_decomp.aggregate_posterior import (
     AggregatePosterior,
     LogDensities,
     PairWeights,
-    gaussian_blocks,
-    gaussian_marginals,
     gaussian_native,
+    gaussian_torch,
     pair_weights,
     pairs,
 )
@@ -113,10 +112,17 @@ def derivatives(values: Tensor, *inputs: Tensor) -> list[Tensor]:
 def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param is not None:
         monkeypatch.setattr(gaussian_native, "compiled", lambda _: None)
-        for module in (gaussian_blocks, gaussian_marginals, pairs):
+        for module in (gaussian_torch, pairs):
             monkeypatch.setattr(module, "BLOCK", request.param)
 
 
+@pytest.mark.full(
+    but=[
+        "one block-32-batch-*",
+        "*-32-weighted-Laplace",
+        "*-32-stratified_averaged-MultivariateNormal",
+    ]
+)
 @families
 @pytest.mark.usefixtures("_blocks")
 @pytest.mark.parametrize("weights", WEIGHTS.values(), ids=WEIGHTS)
@@ -142,6 +148,7 @@ def test_values_and_gradients_of_every_family(
             assert (gradient - truth).norm() <= tolerance * truth.norm()
 
 
+@pytest.mark.full(but=["one block"])
 @pytest.mark.usefixtures("_blocks")
 def test_the_gaussian_passes_against_finite_differences() -> None:
     z, loc = torch.randn(2, 2, 5, dtype=torch.double)

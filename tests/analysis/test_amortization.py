@@ -60,8 +60,9 @@ def run() -> Run:
     return run_of(linear(), torch.randn(N, 3, generator=torch.Generator().manual_seed(2)).double())
 
 
+@pytest.mark.full
 def test_every_bound_is_its_closed_form(run: Run) -> None:
-    x = run.data[:3]
+    x = run.data.x[:3]
     log_px, posterior = exact(x)
     guide = dist.MultivariateNormal(GAIN * x @ WEIGHT, SPREAD**2 * torch.eye(K).double())
     best = dist.MultivariateNormal(posterior.loc, (1 / PRECISION.diagonal()).diag())
@@ -90,7 +91,7 @@ def test_every_bound_is_its_closed_form(run: Run) -> None:
 
 
 def test_a_full_gaussian_leaves_no_approximation_gap(run: Run) -> None:
-    x = run.data[:3]
+    x = run.data.x[:3]
     log_px, _ = exact(x)
     found = amortization_gap(run, x, covariance="full", num_chains=2, **QUICK)
     assert found.covariance == "full"
@@ -98,24 +99,26 @@ def test_a_full_gaussian_leaves_no_approximation_gap(run: Run) -> None:
     assert_estimate(found, "elbo_fitted", log_px)
 
 
+@pytest.mark.full
 def test_the_size_of_the_data_set_does_not_temper_the_posterior(run: Run) -> None:
-    found = amortization_gap(run, run.data[:3], **QUICK)
-    alone = amortization_gap(run_of(linear(3), run.data[:3]), run.data[:3], **QUICK)
+    found = amortization_gap(run, run.data.x[:3], **QUICK)
+    alone = amortization_gap(run_of(linear(3), run.data.x[:3]), run.data.x[:3], **QUICK)
     assert torch.equal(found.draws["z"], alone.draws["z"])
     torch.testing.assert_close(found.log_px, alone.log_px)
     torch.testing.assert_close(found.elbo, alone.elbo)
 
 
+@pytest.mark.full
 def test_a_seed_fixes_all_and_leaves_the_generators_and_networks_alone(run: Run) -> None:
     before = [p.detach().clone() for p in run.state.parameters.values()]
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    one, same = (amortization_gap(run, run.data[:2], **QUICK) for _ in range(2))
+    one, same = (amortization_gap(run, run.data.x[:2], **QUICK) for _ in range(2))
     assert torch.equal(torch.rand(3), expected)
     for name in ("log_px", "elbo", "elbo_fitted"):
         assert torch.equal(getattr(one, name), getattr(same, name))
-    other = amortization_gap(run, run.data[:2], seed=1, **QUICK)
+    other = amortization_gap(run, run.data.x[:2], seed=1, **QUICK)
     assert not torch.equal(other.draws["z"], one.draws["z"])
     for parameter, value in zip(run.state.parameters.values(), before, strict=True):
         assert torch.equal(parameter, value)
@@ -136,7 +139,7 @@ def test_a_positive_latent_is_fitted_by_its_logarithm() -> None:
             pyro.sample("z", dist.LogNormal(gain * x, 0.5**0.5))
 
     run = run_of(Programs(model, guide, torch.zeros(0)), torch.randn(N).double())
-    x = run.data[:3]
+    x = run.data.x[:3]
     found = amortization_gap(run, x, **QUICK)
     log_px = dist.Normal(0.0, 2**0.5).log_prob(x)
     assert_estimate(found, "log_px", log_px)
@@ -145,6 +148,7 @@ def test_a_positive_latent_is_fitted_by_its_logarithm() -> None:
     assert (found.draws["z"] > 0).all()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("is_in_guide", [True, False], ids=["in the guide", "in the model alone"])
 def test_a_component_is_summed_out(is_in_guide: bool) -> None:
     """x is a mixture of Gaussians, with one component for each c."""
@@ -164,7 +168,7 @@ def test_a_component_is_summed_out(is_in_guide: bool) -> None:
             pyro.sample("z", dist.Normal(gain * x, 0.5))
 
     run = run_of(Programs(model, guide, torch.zeros(0)), torch.randn(N).double())
-    x = run.data[:3]
+    x = run.data.x[:3]
     found = amortization_gap(run, x, num_samples=30, warmup_steps=20)
     parts = weights.log() + dist.Normal(locs, 1.25**0.5).log_prob(x[:, None])
     assert_estimate(found, "log_px", parts.logsumexp(-1))
@@ -192,7 +196,7 @@ def test_a_global_latent_has_the_guides_mean() -> None:
             pyro.sample("z", dist.Normal(0.5 * x, 0.5**0.5))
 
     run = run_of(Programs(model, guide, torch.zeros(0)), torch.randn(N).double())
-    x = run.data[:3]
+    x = run.data.x[:3]
     found = amortization_gap(run, x, **QUICK)
     log_px = dist.Normal(0.8, 2**0.5).log_prob(x)
     assert_estimate(found, "log_px", log_px)
@@ -201,6 +205,7 @@ def test_a_global_latent_has_the_guides_mean() -> None:
     assert set(found.draws) == {"z"}
 
 
+@pytest.mark.full(but=["make1-diagonal-shapes1"])
 @pytest.mark.parametrize(
     ("make", "covariance", "shapes"),
     [
@@ -211,7 +216,7 @@ def test_a_global_latent_has_the_guides_mean() -> None:
 )
 def test_the_guides_kind_is_found(make: Any, covariance: str, shapes: dict[str, Any]) -> None:
     run = run_of(make())
-    x = run.data[:2]
+    x = run.data.x[:2]
     found = amortization_gap(run, x, num_importance_samples=200, **QUICK)
     assert found.covariance == covariance
     assert {name: value.shape[3:] for name, value in found.draws.items()} == shapes
@@ -222,9 +227,9 @@ def test_the_guides_kind_is_found(make: Any, covariance: str, shapes: dict[str, 
 
 def test_arguments_are_checked(run: Run) -> None:
     with pytest.raises(ValueError, match=r"num_samples: expected .* at least 4, got 3"):
-        amortization_gap(run, run.data[:1], num_samples=3)
+        amortization_gap(run, run.data.x[:1], num_samples=3)
     with pytest.raises(ValueError, match=r"covariance: expected one of .*, got 'both'"):
-        amortization_gap(run, run.data[:1], covariance="both")  # type: ignore[arg-type]
+        amortization_gap(run, run.data.x[:1], covariance="both")  # type: ignore[arg-type]
 
 
 def test_a_direction_is_refused() -> None:
@@ -240,4 +245,4 @@ def test_a_direction_is_refused() -> None:
     programs = Programs(partial(program, is_model=True), partial(program, is_model=False), loc)
     run = run_of(programs, torch.randn(N).double())
     with pytest.raises(ModelError, match=r"site 'z' has the support .*no map from unconstrained"):
-        amortization_gap(run, run.data[:1])
+        amortization_gap(run, run.data.x[:1])

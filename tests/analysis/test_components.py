@@ -160,6 +160,7 @@ def build(folder: Path, programs: tuple[Any, Any], **settings: Any) -> Run:
     return finish(RunFolder(folder), trial, prepare(trial), {}, 0)
 
 
+@pytest.mark.full(but=["VampPrior", "inferred", "mixture"])
 @pytest.mark.parametrize("name", CASES)
 def test_occupancy(tmp_path: Path, name: str) -> None:
     """Clusters are 9 scales apart, so that responsibilities are 0 or 1."""
@@ -175,6 +176,7 @@ def test_occupancy(tmp_path: Path, name: str) -> None:
     assert torch.equal(assigned(EncodedData.of(run), rows), CLUSTER[rows])
 
 
+@pytest.mark.full
 def test_a_few_data_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = build(tmp_path, CASES["enumerated"][0])
     monkeypatch.setattr(module, "ELEMENTS", 100)
@@ -193,6 +195,7 @@ def test_merged(tmp_path: Path, prior: type[GaussianMixture]) -> None:
     assert described(found) == words.replace("2, 3", "2; 3")
 
 
+@pytest.mark.full
 def test_responsibilities_of_draws(tmp_path: Path) -> None:
     """p(1|z) = sigmoid(2 z_1) under z ~ N(0.7, 0.5^2), by quadrature.
 
@@ -270,6 +273,7 @@ def test_no_table_is_made_of_too_many_combinations(tmp_path: Path) -> None:
         prior.joint(pair.prior.draw()[0])
 
 
+@pytest.mark.full
 def test_clusters_of_scores_are_the_components(tmp_path: Path) -> None:
     run = build(tmp_path, CASES["mixture"][0], factors=CLUSTER[:, None])
     found, left_out = scores(

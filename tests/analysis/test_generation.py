@@ -57,6 +57,7 @@ def decoded(latents: dict[str, Tensor]) -> Tensor:
     return torch.cat([latents["b"], latents["u"]], -1) @ WEIGHT
 
 
+@pytest.mark.full(but=["VAE", "nested plates", "mixture", "a global latent"])
 @pytest.mark.parametrize("name", TABLE)
 def test_as_many_as_asked_with_the_data_first(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generation, "BATCH_SIZE", 3)
@@ -158,6 +159,7 @@ def test_a_traversal_moves_a_child_by_its_slope_and_nothing_else(
         assert torch.equal(sampled.latents["u"][0], drawn["u"][0])
 
 
+@pytest.mark.full
 def test_the_noise_of_children_is_apart_from_the_base(chain: Run) -> None:
     """One seed would give the first numbers of its stream to the base and to the child again."""
     x, noise = chain.data[:1], []
@@ -192,8 +194,8 @@ def test_a_traversal_of_components_shifts_their_codes() -> None:
 
 def test_a_traversal_in_a_plate() -> None:
     run = run_of(nested_plates())
-    draws = traverse(run, "part", [5.0, 6.0], dim=-1, x=run.data[:1])
-    expected = latents(run, run.data[:1])["part"].repeat(2, 1)
+    draws = traverse(run, "part", [5.0, 6.0], dim=-1, x=run.data.x[:1])
+    expected = latents(run, run.data.x[:1])["part"].repeat(2, 1)
     expected[:, 3] = tensor(5.0, 6.0)
     torch.testing.assert_close(draws.latents["part"], expected)
 

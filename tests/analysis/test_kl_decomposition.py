@@ -69,6 +69,7 @@ def parts_of(run: Run, num_samples: int = 400, **options: Any) -> tuple[dict[str
         )
 
 
+@pytest.mark.full
 def test_encodings_that_lie_apart_along_the_diagonal(tmp_path: Path) -> None:
     found, left_out = parts_of(build(tmp_path, FAR))
     # A code tells which of two data it is of, and so does each of its dimensions.
@@ -132,6 +133,7 @@ def test_of_a_prior_that_is_no_product_one_part_is_left_out(tmp_path: Path) -> N
     assert found.keys() >= {"total_correlation", "marginal_kl", "divergence"}
 
 
+@pytest.mark.full
 def test_of_a_prior_given_labels_it_is_the_marginal_over_them(tmp_path: Path) -> None:
     run = build(tmp_path, LINE, label=torch.arange(12) % 2)
     found, left_out = parts_of(run, num_samples=2000)
@@ -143,6 +145,7 @@ def test_of_a_prior_given_labels_it_is_the_marginal_over_them(tmp_path: Path) ->
     assert_near(found, "divergence", -(_density(places) * log_ratio).sum() * CELL)
 
 
+@pytest.mark.full
 def test_of_a_prior_given_a_place_it_is_the_mixture_over_all_data(tmp_path: Path) -> None:
     """Encoded and drawn in several batches, against sums over a grid."""
     run = given(tmp_path)
@@ -166,6 +169,7 @@ def test_of_a_prior_given_a_place_it_is_the_mixture_over_all_data(tmp_path: Path
     assert_near(found, "dimensionwise_kl", of_one_dimension)
 
 
+@pytest.mark.full
 def test_batches_of_a_set_with_priors_that_are_given_something(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +222,7 @@ def given(folder: Path) -> Run:
     return finish(RunFolder(folder), trial, prepare(trial), {}, 0)
 
 
+@pytest.mark.full
 def test_only_what_is_wanted(tmp_path: Path) -> None:
     run = build(tmp_path, LINE)
     for name in PARTS:

@@ -55,6 +55,7 @@ def likelihood_of(model: Callable[..., Any]) -> Programs:
     return Programs(model, guide, data())
 
 
+@pytest.mark.full(but=["VAE", "nested plates", "mixture", "spikes", "a global latent"])
 @pytest.mark.parametrize("name", TABLE)
 def test_codes_are_a_row_a_datum_whatever_the_batch(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -65,10 +66,10 @@ def test_codes_are_a_row_a_datum_whatever_the_batch(
     flat = torch.cat([value.reshape(N, -1).double() for value in found.values()], -1)
     torch.testing.assert_close(codes(run), flat)
     order = torch.randperm(N)
-    for key, value in latents(run, run.data[order]).items():
+    for key, value in latents(run, run.data.x[order]).items():
         torch.testing.assert_close(value, found[key][order])
     decoded = reconstruct(run)
-    assert decoded.shape == run.data.shape
+    assert decoded.shape == run.data.x.shape
     monkeypatch.setattr(encoding, "BATCH_ELEMENTS", 7 * D)
     for key, value in latents(run).items():
         torch.testing.assert_close(value, found[key])
@@ -78,6 +79,7 @@ def test_codes_are_a_row_a_datum_whatever_the_batch(
         torch.testing.assert_close(value, found[key][:2])
 
 
+@pytest.mark.full(but=["VAE", "nested plates", "mixture"])
 @pytest.mark.parametrize("name", TABLE)
 def test_a_seed_fixes_draws_and_leaves_the_generators_alone(name: str) -> None:
     run = run_of(TABLE[name]())
@@ -101,7 +103,7 @@ def encoder_of(run: Run) -> Any:
 def test_codes_of_a_vae_are_its_encoders_means() -> None:
     run = run_of(vae())
     with torch.no_grad():
-        expected = encoder_of(run)(run.data).mean
+        expected = encoder_of(run)(run.data.x).mean
     torch.testing.assert_close(codes(run), expected)
 
 
@@ -110,13 +112,13 @@ def test_codes_of_a_vae_are_its_encoders_means() -> None:
 )
 def test_a_site_has_its_mean_given_those_before(order: str) -> None:
     run = run_of(hierarchy(order))
-    first, second = run.data @ parameter(run, "encoding")
+    first, second = run.data.x @ parameter(run, "encoding")
     second = second + 0.5 * first * (order != "mean-field")
     found = latents(run)
     names = ("z2", "z1") if order == "reverse" else ("z1", "z2")
     torch.testing.assert_close([found[name] for name in names], [first, second])
     assert list(found) == ["z1", "z2"]
-    draws = latents(run, run.data[:1].expand(DRAWS, D), kind="sample")
+    draws = latents(run, run.data.x[:1].expand(DRAWS, D), kind="sample")
     assert_mean(draws[names[1]], second[0])
 
 
@@ -125,11 +127,11 @@ def test_codes_beside_global_latents_and_in_plates() -> None:
     guide = next(m for m in run.state.modules if hasattr(m, "encoder"))
     model = next(m for m in run.state.modules if hasattr(m, "decoder"))
     with torch.no_grad():
-        z = guide.encoder(run.data)
+        z = guide.encoder(run.data.x)
         torch.testing.assert_close(latents(run), {"z": z})
         torch.testing.assert_close(reconstruct(run), model.decoder(z) + guide.loc)
     run = run_of(nested_plates())
-    torch.testing.assert_close(latents(run), {"part": run.data @ parameter(run, "encoding")})
+    torch.testing.assert_close(latents(run), {"part": run.data.x @ parameter(run, "encoding")})
 
 
 def exact_component(run: Run, x: Tensor, z: Tensor) -> Tensor:
@@ -144,8 +146,8 @@ def exact_component(run: Run, x: Tensor, z: Tensor) -> Tensor:
 def test_a_component_of_the_model_alone_is_inferred_by_bayes() -> None:
     run = run_of(mixture_seen_by_the_decoder())
     found = latents(run)
-    z = run.data @ parameter(run, "encoding")
-    expected = exact_component(run, run.data, z)
+    z = run.data.x @ parameter(run, "encoding")
+    expected = exact_component(run, run.data.x, z)
     assert list(found) == ["c", "z"]
     torch.testing.assert_close(found["z"], z)
     assert torch.equal(found["c"], expected.argmax(-1))
@@ -167,14 +169,14 @@ def test_a_drawn_component_has_the_posterior_given_the_drawn_code() -> None:
 
 def test_a_component_of_the_guide_is_its_likeliest() -> None:
     run = run_of(ENUMERATED["component in the guide"]())
-    c = (run.data @ parameter(run, "classifier")).argmax(-1)
-    z = run.data @ parameter(run, "encoding") + parameter(run, "shifts")[c]
+    c = (run.data.x @ parameter(run, "classifier")).argmax(-1)
+    z = run.data.x @ parameter(run, "encoding") + parameter(run, "shifts")[c]
     torch.testing.assert_close(latents(run), {"c": c, "z": z})
 
 
 def test_discrete_sites_in_a_plate_are_inferred_one_by_one() -> None:
     run = run_of(ENUMERATED["spikes"]())
-    z = run.data @ parameter(run, "encoding")
+    z = run.data.x @ parameter(run, "encoding")
     log_spike = 0.8 * dist.Normal(0.0, 0.2).log_prob(z).exp()
     log_slab = 0.2 * dist.Normal(0.0, 1.0).log_prob(z).exp()
     expected = {"is_spike": (log_spike > log_slab).double(), "z": z}
@@ -183,7 +185,7 @@ def test_discrete_sites_in_a_plate_are_inferred_one_by_one() -> None:
 
 def test_a_chain_of_discrete_sites_is_jointly_the_likeliest() -> None:
     run = run_of(ENUMERATED["chain"]())
-    found, batch = latents(run), run.data
+    found, batch = latents(run), run.data.x
     values = list(product(range(2), range(4)))
     log_joint = []
     for c, d in values:
@@ -302,7 +304,7 @@ def test_log_likelihood_is_exact_where_the_guide_is_the_posterior() -> None:
 
     run = run_of(Programs(model, guide, data()))
     marginal = dist.Normal(torch.zeros(D).double(), 2**0.5).to_event(1)
-    torch.testing.assert_close(log_likelihood(run, num_samples=3), marginal.log_prob(run.data))
+    torch.testing.assert_close(log_likelihood(run, num_samples=3), marginal.log_prob(run.data.x))
     more = data(3 * N)
     torch.testing.assert_close(log_likelihood(run, more, num_samples=1), marginal.log_prob(more))
 

@@ -79,6 +79,7 @@ def test_it_is_exact_where_the_guide_is_the_posterior(
     torch.testing.assert_close(found, model.log_px(x), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.full(but=["10000"])
 @pytest.mark.parametrize("elements", [60, 10_000])
 def test_the_weights_are_unbiased_for_the_density(
     x: Tensor, weight: Tensor, elements: int, monkeypatch: pytest.MonkeyPatch
@@ -89,6 +90,7 @@ def test_the_weights_are_unbiased_for_the_density(
     assert_mean(estimates.exp(), model.log_px(x).exp())
 
 
+@pytest.mark.full
 def test_it_is_a_lower_bound_that_tightens_with_the_samples(x: Tensor, weight: Tensor) -> None:
     model = LinearGaussian(weight, spread=8.0)
     exact = model.log_px(x).mean()

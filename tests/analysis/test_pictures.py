@@ -58,6 +58,7 @@ def test_images_and_latents_that_are_not_two_leave_out_the_latent_space(tmp_path
     assert names(draw(run)) == [*OF_ALL, *TRAVERSALS]
 
 
+@pytest.mark.full
 def test_two_latents_give_the_plane_too_and_nothing_else_changes(tmp_path: Path) -> None:
     run = build(tmp_path)
     parameters = [p.detach().clone() for p in run.state.parameters.values()]
@@ -82,6 +83,7 @@ def test_two_latents_give_the_plane_too_and_nothing_else_changes(tmp_path: Path)
         assert torch.equal(before, after)
 
 
+@pytest.mark.full
 def test_the_density_is_the_exact_mixture_over_all_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,7 +96,7 @@ def test_the_density_is_the_exact_mixture_over_all_data(
         axis, log_qz, log_pz = density_on_grid(pairs, limit=8.0)
         (vae,) = run.state.modules
         assert isinstance(vae, nn.Module)
-        qz_x = vae.encoder(run.data)  # type: ignore[operator]
+        qz_x = vae.encoder(run.data.x)  # type: ignore[operator]
         mixture = dist.MixtureSameFamily(dist.Categorical(torch.ones(24)), qz_x)
         for row, column in [(0, 0), (100, 100), (90, 120), (13, 180), (199, 7)]:
             z = torch.tensor([axis[column], axis[row]])  # rows run along the second latent
@@ -128,6 +130,7 @@ def test_a_large_set_in_some_order_is_drawn_from_all_over(
     assert drawn.rows.max() - drawn.rows.min() > 12
 
 
+@pytest.mark.full
 def test_factors_give_pictures_of_codes_against_them(tmp_path: Path) -> None:
     run = build(tmp_path, 1, data=torch.randn(24, 3))
     run.experiment.factors = torch.cartesian_prod(torch.arange(4), torch.arange(6))
@@ -137,6 +140,7 @@ def test_factors_give_pictures_of_codes_against_them(tmp_path: Path) -> None:
     assert set(drawn) >= {*TRAVERSALS, *OF_FACTORS}
 
 
+@pytest.mark.full
 def test_one_factor_of_classes_gives_their_mean_codes(tmp_path: Path) -> None:
     run = build(tmp_path, 1, data=torch.randn(24, 3))
     run.experiment.factors = torch.arange(24)[:, None] % 3

@@ -18,10 +18,9 @@ from pyro_decomp.analysis.encoding import EncodedData
 from pyro_decomp.analysis.representations import Representations
 from pyro_decomp.analysis.scores import scores
 from pyro_decomp.metrics import density_mig, gaussian_total_correlation, mig, normal_scores
-from pyro_decomp.training.run import Run, finish
+from pyro_decomp.training.run import Run, finish, untrained
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.state import prepare
-from pyro_decomp.training.untrained import untrained
 from tests.training.test_untrained import trained
 
 N = 120
@@ -100,6 +99,7 @@ def test_of_many_data_some_are_scored(tmp_path: Path, monkeypatch: pytest.Monkey
     assert encoder.rows.max() - encoder.rows.min() > 80
 
 
+@pytest.mark.full(but=["laplace"])
 @pytest.mark.parametrize("qz_x", [normal, laplace])
 def test_densities_are_of_all_data_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qz_x: Callable[[Tensor], Any]
@@ -111,6 +111,7 @@ def test_densities_are_of_all_data_in_order(
     assert found["density_mig"] == density_mig(encodings, FACTORS).to_json()
 
 
+@pytest.mark.full
 def test_weights_of_data_are_those_of_the_densities_and_no_other_metric_takes_any(
     tmp_path: Path,
 ) -> None:
@@ -145,6 +146,7 @@ def test_a_discrete_site_is_a_code_of_factors_alone(tmp_path: Path) -> None:
     assert encoder.sampled.shape == encoder.drawn_from_prior.shape == (N, 2)
 
 
+@pytest.mark.full
 def test_samples_of_the_prior_are_compared_with_samples_of_the_codes(tmp_path: Path) -> None:
     def scored(pz: Any) -> dict[str, Any]:
         found, _ = scores(EncodedData.of(build(tmp_path, pz)), only={"divergence_from_prior"})
@@ -164,6 +166,7 @@ def test_what_cannot_be_scored_says_why(tmp_path: Path) -> None:
     assert left_out["mig"] == "the experiment has no factors of these data"
 
 
+@pytest.mark.full
 def test_an_untrained_encoder_stands_beside_each_score(tmp_path: Path) -> None:
     run = trained(tmp_path)
     names = {"mig", "density_mig", "gaussian_total_correlation", "divergence_from_prior"}

@@ -23,7 +23,7 @@ from pyro_decomp import (
     TotalCorrelationELBO,
 )
 from pyro_decomp.analysis.summary import Summary, describe, summarize
-from pyro_decomp.cli.display import summary_view
+from pyro_decomp.cli.tables import summary_view
 from pyro_decomp.networks import Discriminator, MLPDecoder, MLPEncoder
 from pyro_decomp.schedules import Linear
 from pyro_decomp.training.state import prepare
@@ -282,6 +282,7 @@ def test_looking_changes_nothing() -> None:
     assert summarize(experiment, state) == first
 
 
+@pytest.mark.full(but=["VAE-*"])
 @pytest.mark.parametrize("width", [60, 80, 120])
 @pytest.mark.parametrize("name", ["VAE", "one in the guide", "two sites, guide in reverse order"])
 def test_it_is_short_and_fits(name: str, width: int) -> None:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import coverage
 import numpy as np
+import pytest
 from scipy.stats import binomtest
 
 
+@pytest.mark.full
 def test_only_rows_that_are_missing_are_computed(tmp_path: Path) -> None:
     file = tmp_path / "table.md"
     command = ["--write", str(file), "--only", "active_units,hoyer_sparsity", "--repeats", "20"]

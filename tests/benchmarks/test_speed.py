@@ -32,6 +32,7 @@ def test_actions_take_turns() -> None:
 SLOW = {"grids"}  # processes that import torch, six of them
 
 
+@pytest.mark.full(but=["terms", "metrics"])
 @pytest.mark.parametrize(
     "section",
     [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in speed.SECTIONS],

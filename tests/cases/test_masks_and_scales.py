@@ -15,7 +15,6 @@ from torch.distributions import MultivariateNormal
 
 from pyro_decomp import evaluate
 from pyro_decomp.analysis.latents import log_likelihood
-from pyro_decomp.data.batches import Data
 from pyro_decomp.elbo import BetaELBO, TotalCorrelationELBO
 from tests.cases.running import build, trained
 from tests.not_yet import rows
@@ -23,6 +22,7 @@ from tests.not_yet import rows
 MEASURED = ("kl", "log_likelihood", "elbo", "marginal_kl", "dimensionwise_kl", "total_correlation")
 
 
+@pytest.mark.full(but=["kl"])
 @pytest.mark.parametrize("name", rows("row mask", MEASURED, often=["kl", "marginal_kl"]))
 def test_rows_that_are_masked_do_not_matter(name: str, tmp_path: Path) -> None:
     """Within the Monte-Carlo error of the two, which draw differently."""
@@ -68,6 +68,7 @@ def annealed(scale: float) -> tuple[Callable[[Tensor], None], Callable[[Tensor],
 SCALES = ["1.0", "0.1"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("scale", rows("annealing scale", SCALES, often=SCALES))
 def test_terms_are_those_of_programs_that_are_not_annealed(scale: str) -> None:
     x = torch.tensor([[-5.0], [5.0]])
@@ -79,6 +80,7 @@ def test_terms_are_those_of_programs_that_are_not_annealed(scale: str) -> None:
     assert terms["kl"].item() == pytest.approx(kl, abs=0.8)
 
 
+@pytest.mark.full(but=["0.1"])
 @pytest.mark.parametrize("scale", rows("log p(x) of scaled programs", SCALES, often=SCALES))
 def test_log_px_is_that_of_the_model(scale: str, tmp_path: Path) -> None:
     run = trained("own_scale", tmp_path / "run", scale=float(scale))
@@ -86,17 +88,18 @@ def test_log_px_is_that_of_the_model(scale: str, tmp_path: Path) -> None:
     weight = decoder.weight.detach()
     exact = MultivariateNormal(decoder.bias.detach(), weight @ weight.T + torch.eye(2))
     found = log_likelihood(run, num_samples=5000)
-    wanted = exact.log_prob(Data.of(run.data)[:][0])
+    wanted = exact.log_prob(run.data[:][0])
     assert found.mean().item() == pytest.approx(wanted.mean().item(), abs=0.02)
 
 
 WAYS = ["mask", "obs_mask"]
 
 
+@pytest.mark.full(but=["mask"])
 @pytest.mark.parametrize("way", rows("missing entries", WAYS, often=WAYS))
 def test_missing_entries_are_left_out_of_the_likelihood(way: str, tmp_path: Path) -> None:
     masked, asked = build("missing_obs_mask", way="mask"), build("missing_obs_mask", way=way)
-    data = Data.of(masked.data)[:]
+    data = masked.data[:]
     pyro.set_rng_seed(0)
     wanted = Trace_ELBO().loss(masked.model, masked.guide, *data) / 200
     pyro.set_rng_seed(0)

@@ -106,6 +106,7 @@ OF_SAMPLES = {"MMD": MMD, "energy distance": EnergyDistance}
 WITH_SAMPLES = [f"{kind}, {name}" for kind in KINDS for name in OF_SAMPLES]
 
 
+@pytest.mark.full(but=["column, MMD"])
 @pytest.mark.parametrize(
     "name", rows("samples of priors given something", WITH_SAMPLES, often=WITH_SAMPLES)
 )

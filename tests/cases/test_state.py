@@ -13,6 +13,8 @@ from tests.refusals import result_or_refusal
 from tests.training.test_training import files
 from tests.training.test_training_schedules import interrupt_at
 
+pytestmark = pytest.mark.full
+
 KINDS = ["ramp", "stages"]
 
 

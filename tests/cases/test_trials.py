@@ -9,7 +9,6 @@ import torch
 
 from pyro_decomp import evaluate
 from pyro_decomp.analysis.pictures.outputs import drawable
-from pyro_decomp.data.batches import Data
 from pyro_decomp.errors import DecompError
 from tests.cases.running import build, trained
 from tests.not_yet import rows
@@ -30,6 +29,7 @@ WORKING: dict[str, dict[str, Any]] = {
 OFTEN = {"mixed_columns", "float64_default", "tokens", "weights, lazy"}
 
 
+@pytest.mark.full(but=["mixed_columns"])
 @pytest.mark.parametrize("name", rows("trials", WORKING, often=OFTEN))
 def test_it_trains_and_is_evaluated(name: str, tmp_path: Path) -> None:
     run = trained(name.partition(",")[0], tmp_path / "run", **WORKING[name])
@@ -71,7 +71,7 @@ def test_batch_statistics_of_one_datum_are_refused_before_the_first_step(
 
 @pytest.mark.parametrize("_", rows("channels last", ONE, often=ONE))
 def test_images_with_their_channels_last_are_drawn_as_images(_: str) -> None:
-    x = Data.of(build("channel_last").data)[:4][0]
+    x = build("channel_last").data.x[:4]
     drawn = drawable(x)
     assert drawn.shape in {(4, 3, 8, 8), (4, 8, 8, 3)}
     torch.testing.assert_close(drawn.sum(), x.sum())

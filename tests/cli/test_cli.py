@@ -118,6 +118,7 @@ def test_help_needs_no_torch() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.full
 def test_training_and_drawing_wait_for_no_package_of_a_single_metric() -> None:
     code = "import sys, pyro_decomp.training.training, pyro_decomp.analysis.pictures\n"
     code += "import pyro_decomp.analysis.findings\n"
@@ -278,6 +279,7 @@ def test_training_does_not_depend_on_being_shown(
     assert "The run is in unseen" in out
 
 
+@pytest.mark.full
 def test_a_run_can_be_measured_and_drawn(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setattr(evaluation, "MIN_SAMPLES", 100)  # the four data are gone over for each four
     monkeypatch.setattr(evaluation, "MAX_SAMPLES", 100)

@@ -101,6 +101,7 @@ def test_quantities_that_do_not_fit_are_set_below(tmp_path: Path) -> None:
         assert "\N{HORIZONTAL ELLIPSIS}" not in file.getvalue()
 
 
+@pytest.mark.full
 def test_help_and_json_need_no_torch() -> None:
     code = "import sys, pyro_decomp.cli as cli\ntry: cli.main(['compare', *sys.argv[1:]])\n"
     code += "finally: print(sorted({'torch', 'pyro', 'matplotlib'} & set(sys.modules)))"

@@ -54,6 +54,7 @@ def test_a_table(capsys: Capture) -> None:
     assert lines[2] == ["active_units", "2.000", "2.000", "to", "2.000", "2.000", "0.000"]
 
 
+@pytest.mark.full
 def test_encodings_and_prior(capsys: Capture) -> None:
     names = "index_code_information,divergence_from_prior"
     words = ("codes.npy", "--scale", "scale.npy", "--prior", "normal", "--only", names)
@@ -63,6 +64,7 @@ def test_encodings_and_prior(capsys: Capture) -> None:
     assert run("codes.npy", "--prior", "codes.npz", "--only", names[23:], "--resamples", "0") == 0
 
 
+@pytest.mark.full
 def test_help_needs_no_torch() -> None:
     code = "import sys, pyro_decomp.cli as cli\ntry: cli.main(['metrics', '--help'])\nfinally: "
     code += "print(sorted({'torch', 'numpy', 'scipy', 'pyro'} & set(sys.modules)))"

@@ -45,6 +45,7 @@ def test_help_on_a_file_lists_its_parameters(capsys: Capture) -> None:
     assert "beta <float>" in capsys.readouterr().out
 
 
+@pytest.mark.full
 def test_what_will_run_what_ran_and_where_the_table_is(capsys: Capture) -> None:
     words = ("trial.py", "--set", "beta=0.5,2", "--set", "hidden=(1,),(2,3)", "--seeds", "2,4")
     assert run(*words, *ALONE) == 0

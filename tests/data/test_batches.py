@@ -62,10 +62,10 @@ def test_sizes_are_those_of_a_datum() -> None:
     assert several.datum_size == 2 + 1 + 2
 
 
-def test_one_tensor_is_unwrapped_as_it_was() -> None:
-    assert Data.of(X).unwrapped is X
+def test_tensors_are_kept_as_they_were() -> None:
+    assert Data.of(X).x is X
     several = data()
-    assert several.unwrapped is several
+    assert several.x is several.tensors[0]
     assert Data.of(several) is several
     assert Data.of((X, LABELS)).tensors == (X, LABELS)
 

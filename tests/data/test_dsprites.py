@@ -140,6 +140,7 @@ def test_another_file_is_refused(tmp_path: Path, changes: dict, message: str) ->
         read(write(tmp_path / NAME, **changes), SMALL)
 
 
+@pytest.mark.full(but=["0"])
 @pytest.mark.parametrize("length", [0, 1000, -1])
 def test_half_a_file_is_refused(tmp_path: Path, length: int) -> None:
     file = write(tmp_path / NAME)

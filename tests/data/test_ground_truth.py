@@ -126,15 +126,15 @@ def shades(factors: Tensor) -> Tensor:
     return (factors @ torch.tensor([50, 1]))[:, None, None, None] / LARGEST
 
 
-TOYS_OF_RENDERED = GroundTruth("toys", {"kind": 3, "place": 50}, (1, 1, 1), shades)
+SHADES = GroundTruth("toys", {"kind": 3, "place": 50}, (1, 1, 1), shades)
 
 
 @pytest.mark.parametrize(
     "rows", [slice(None), slice(5, 9), slice(-2, None), torch.tensor([7, 149, 7])], ids=str
 )
 def test_rows_are_those_of_the_materialised_images(rows: slice | Tensor) -> None:
-    stored = TOYS_OF_RENDERED.stored()
-    images, factors = TOYS_OF_RENDERED.materialise()
+    stored = SHADES.stored()
+    images, factors = SHADES.materialise()
     assert stored.shape == images.shape
     assert torch.equal(stored[rows], images[rows])
     assert torch.equal(stored.factors, factors)
@@ -155,16 +155,16 @@ def test_only_the_rows_that_are_asked_for_are_drawn() -> None:
 
 
 def test_images_of_given_factors_with_some_of_them_twice() -> None:
-    factors = joint_factors(TOYS_OF_RENDERED, {("kind", "place"): chen_table("D", 3, 50)}, 400)
-    stored = TOYS_OF_RENDERED.stored(factors)
+    factors = joint_factors(SHADES, {("kind", "place"): chen_table("D", 3, 50)}, 400)
+    stored = SHADES.stored(factors)
     assert len(stored) == 400
-    assert torch.equal(stored[:], TOYS_OF_RENDERED.images(factors))
+    assert torch.equal(stored[:], SHADES.images(factors))
     with pytest.raises(DataError, match="expected 0 to 2 for kind, got 3 in row 0"):
-        TOYS_OF_RENDERED.stored([[3, 0]])
+        SHADES.stored([[3, 0]])
 
 
 def test_a_subset_keeps_its_own_factors() -> None:
-    stored = TOYS_OF_RENDERED.subset(kind=[2], place=[0, 49]).stored()
+    stored = SHADES.subset(kind=[2], place=[0, 49]).stored()
     assert stored[:].flatten().tolist() == pytest.approx([100 / LARGEST, 1.0])
     assert stored.factors.tolist() == [[0, 0], [0, 1]]
 
@@ -175,12 +175,12 @@ def test_it_trains_to_the_same_bits_as_the_images_in_memory(tmp_path: Path) -> N
         nn.init.ones_(encoder.weight)
 
         def model(x: Tensor) -> None:
-            with pyro.plate("data", len(TOYS_OF_RENDERED), subsample=x):
+            with pyro.plate("data", len(SHADES), subsample=x):
                 z = pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
                 pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x[:, 0, 0])
 
         def guide(x: Tensor) -> None:
-            with pyro.plate("data", len(TOYS_OF_RENDERED), subsample=x):
+            with pyro.plate("data", len(SHADES), subsample=x):
                 pyro.sample("z", dist.Normal(encoder(x[:, 0, 0]), 1.0).to_event(1))
 
         train(
@@ -190,8 +190,8 @@ def test_it_trains_to_the_same_bits_as_the_images_in_memory(tmp_path: Path) -> N
         return encoder.weight.detach()
 
     assert torch.equal(
-        trained(TOYS_OF_RENDERED.stored(), "stored"),
-        trained(TOYS_OF_RENDERED.materialise()[0], "materialised"),
+        trained(SHADES.stored(), "stored"),
+        trained(SHADES.materialise()[0], "materialised"),
     )
 
 

@@ -57,6 +57,7 @@ def large_file(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_run_on_a_mapped_file_never_holds_it_all(tmp_path: Path) -> None:
     in_fresh_process(run_on_a_mapped_file, tmp_path)
 

@@ -105,8 +105,8 @@ def test_a_failed_download_is_one_sentence(tmp_path: Path, monkeypatch: pytest.M
         mnist(tmp_path / "root", download=True)
 
 
-IMAGES_OF_FASHION_MNIST = np.random.default_rng(0).integers(0, 256, (6, 28, 28), dtype=np.uint8)
-LABELS_OF_FASHION_MNIST = np.array([9, 2, 1, 1, 6, 1], dtype=np.uint8)
+CLOTHES = np.random.default_rng(0).integers(0, 256, (6, 28, 28), dtype=np.uint8)
+KINDS = np.array([9, 2, 1, 1, 6, 1], dtype=np.uint8)
 
 
 def idx(values: np.ndarray) -> bytes:
@@ -118,8 +118,8 @@ def write(
     folder: Path,
     part: str = "train",
     *,
-    images: np.ndarray = IMAGES_OF_FASHION_MNIST,
-    labels: np.ndarray = LABELS_OF_FASHION_MNIST,
+    images: np.ndarray = CLOTHES,
+    labels: np.ndarray = KINDS,
     zipped: bool = False,
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
@@ -137,12 +137,12 @@ def test_both_layouts_are_read(tmp_path: Path, folder: str, zipped: bool) -> Non
     write(
         tmp_path / folder,
         "t10k",
-        images=IMAGES_OF_FASHION_MNIST[::-1],
-        labels=LABELS_OF_FASHION_MNIST[::-1],
+        images=CLOTHES[::-1],
+        labels=KINDS[::-1],
         zipped=zipped,
     )
-    pixels = torch.from_numpy(IMAGES_OF_FASHION_MNIST / np.float32(255)).unsqueeze(1)
-    labels = torch.from_numpy(LABELS_OF_FASHION_MNIST).long()
+    pixels = torch.from_numpy(CLOTHES / np.float32(255)).unsqueeze(1)
+    labels = torch.from_numpy(KINDS).long()
     for train, order in ((True, [0, 1, 2, 3, 4, 5]), (False, [5, 4, 3, 2, 1, 0])):
         images = fashion_mnist(tmp_path, train=train, size=28)
         torch.testing.assert_close(images, pixels[order], rtol=0, atol=0)
@@ -154,7 +154,7 @@ def test_without_a_root_the_folder_data_comes_first(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "data")
-    assert len(fashion_mnist()) == len(IMAGES_OF_FASHION_MNIST)
+    assert len(fashion_mnist()) == len(CLOTHES)
 
 
 def test_limit_takes_the_first(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_resizing_is_bilinear_for_more_images_than_a_chunk(tmp_path: Path) -> No
 
 
 def test_resizing_stays_between_black_and_white(tmp_path: Path) -> None:
-    write(tmp_path, images=np.full_like(IMAGES_OF_FASHION_MNIST, 255))
+    write(tmp_path, images=np.full_like(CLOTHES, 255))
     for size in (13, 32, 64):
         images = fashion_mnist(tmp_path, size=size)
         assert images.max() <= 1.0
@@ -246,7 +246,7 @@ def test_files_are_downloaded_where_allowed(mirror: Path, tmp_path: Path) -> Non
     assert torch.equal(fashion_mnist(tmp_path / "root", download=True), images)
 
 
-def test_a_failed_download_is_one_sentence_of_fashion_mnist(
+def test_a_failed_download_of_clothes_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")

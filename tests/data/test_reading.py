@@ -199,6 +199,6 @@ def test_data_that_are_read_already_are_taken_as_they_are() -> None:
         ((None, X), r"data\[0\]: expected a tensor, .* got NoneType"),
     ],
 )
-def test_bad_data_is_one_sentence_that_names_it_of_reading(data: Any, message: str) -> None:
+def test_bad_data_of_several_tensors_is_one_sentence_that_names_it(data: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         as_data(data)

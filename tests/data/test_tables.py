@@ -1,3 +1,4 @@
+import random
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from pyarrow import parquet
 
 from pyro_decomp.data import as_tensor
 from pyro_decomp.data.factors import as_factors, read_with_factors
+from pyro_decomp.data.tables import read_csv
 from pyro_decomp.errors import DataError
 
 
@@ -61,7 +63,7 @@ def test_whole_numbers_that_no_float_keeps_apart_are_refused(tmp_path: Path) -> 
     assert as_tensor(path, columns=["x"]).tolist() == [[1.0], [2.0]]
 
 
-def write_of_parquet(path: Path, columns: dict[str, Any]) -> Path:
+def write_parquet(path: Path, columns: dict[str, Any]) -> Path:
     parquet.write_table(pyarrow.table(columns), path, row_group_size=2)
     return path
 
@@ -75,7 +77,7 @@ def table(tmp_path: Path) -> Path:
         "who": ["ann", "bob", "cy"],
         "gap": [1.0, None, 3.0],
     }
-    return write_of_parquet(tmp_path / "t.parquet", columns)
+    return write_parquet(tmp_path / "t.parquet", columns)
 
 
 def test_columns_of_numbers_become_a_tensor(table: Path) -> None:
@@ -85,7 +87,7 @@ def test_columns_of_numbers_become_a_tensor(table: Path) -> None:
 
 def test_a_table_of_numbers_needs_no_columns(tmp_path: Path) -> None:
     values = np.arange(10.0).reshape(5, 2)
-    path = write_of_parquet(tmp_path / "t.parquet", {"a": values[:, 0], "b": values[:, 1]})
+    path = write_parquet(tmp_path / "t.parquet", {"a": values[:, 0], "b": values[:, 1]})
     assert torch.equal(as_tensor(path), torch.tensor(values).float())
     assert as_factors(path)[1] == ("a", "b")
 
@@ -108,3 +110,22 @@ def test_bad_tables_are_one_sentence(table: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.parquet").write_bytes(table.read_bytes()[:-20])
     with pytest.raises(DataError, match=r"cut\.parquet: expected a readable \.parquet file, got: "):
         as_tensor(tmp_path / "cut.parquet")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_every_number_is_the_one_that_python_reads(tmp_path: Path, end: str) -> None:
+    draw = random.Random(0)
+    odd = ["-0", "+1", ".5", "5.", "1E-3", " 7 ", '"2.5"', str(2**53), "1e-320", "0.1" + 40 * "0"]
+    cells = odd + [repr(draw.gauss(0, 1) * 10.0 ** draw.randint(-300, 300)) for _ in range(290)]
+    rows = [cells[start : start + 3] for start in range(0, 300, 3)]
+    lines = ["a,b,c", "", *(",".join(row) for row in rows)]
+    (tmp_path / "t.csv").write_bytes(("\ufeff" + end.join(lines)).encode())
+    expected = [[float(cell.strip('"')) for cell in row] for row in rows]
+    assert read_csv(tmp_path / "t.csv", None).values.tolist() == expected
+
+
+def test_a_line_of_many_blocks_is_read(tmp_path: Path) -> None:
+    row = ",".join(["0.5" + 2000 * "0"] * 2000)  # 4 MB, where pyarrow reads 1 MB at once
+    path = tmp_path / "t.csv"
+    path.write_text(f"{row}\n{row}\n")
+    assert read_csv(path, None, has_header=False).values.tolist() == [[0.5] * 2000] * 2

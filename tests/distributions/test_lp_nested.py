@@ -8,8 +8,7 @@ import torch
 from pyro.distributions.testing.gof import auto_goodness_of_fit
 from torch import Tensor
 
-from pyro_decomp.distributions import LpNested
-from pyro_decomp.distributions.annealing import GeneralizedNormal
+from pyro_decomp.distributions import GeneralizedNormal, LpNested
 from pyro_decomp.priors import IndependentSubspaces
 from tests.priors.priors import draw, log_density
 from tests.statistics import FAILURE_RATE, assert_mean

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pyro_decomp.distributions.power import power
+from pyro_decomp.distributions.generalized_normal import power
 
 
 @pytest.mark.parametrize("exponent", [0.3, 1.0, 1.7, 2.0])

@@ -12,7 +12,7 @@ from torch.distributions import kl_divergence
 from torch.nn.functional import normalize
 
 from pyro_decomp.distributions import UniformSphere, VonMisesFisher
-from pyro_decomp.distributions.polar_angle import polar_angle
+from pyro_decomp.distributions.von_mises_fisher import polar_angle
 from tests.statistics import FAILURE_RATE, assert_mean
 
 DIMS = (2, 3, 5, 40)

@@ -8,7 +8,7 @@ from torch import Tensor
 from pyro_decomp.divergences.base import Divergence, WeightedSum
 from pyro_decomp.divergences.kl import InclusiveKL
 from pyro_decomp.divergences.mmd import MMD, DimensionwiseMMD
-from pyro_decomp.divergences.transport import EnergyDistance, SlicedWasserstein
+from pyro_decomp.divergences.wasserstein import EnergyDistance, SlicedWasserstein
 from pyro_decomp.elbo import AggregateELBO
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.traces import TracePair

@@ -49,6 +49,7 @@ def rows_of(pair: TracePair, z: Codes, rows: list[int]) -> Codes:
     }
 
 
+@pytest.mark.full(but=["Normal-2-codes", "spike and slab-2-draws of the prior"])
 @pytest.mark.parametrize("of_prior", [False, True], ids=["codes", "draws of the prior"])
 @pytest.mark.parametrize("batch_size", [2, 3])
 @every_model
@@ -86,6 +87,7 @@ def test_of_all_data_the_densities_are_those_by_hand(case: Conditional) -> None:
         torch.testing.assert_close(pair.aggregate_prior.log_prob(z), expected, **CLOSE)
 
 
+@pytest.mark.full(but=["Normal", "hierarchy"])
 @every_model
 def test_the_divergences_by_hand(case: Conditional) -> None:
     """On a minibatch too: the weights of both mixtures set the datum of a code or draw apart."""
@@ -169,6 +171,7 @@ def kernels(distance: Callable[..., Tensor], x: Tensor, y: Tensor) -> Tensor:
     return at_zero - torch.stack([torch.stack(row) for row in pairs]) / 2
 
 
+@pytest.mark.full(but=["energy distance-2", "MMD-3"])
 @pytest.mark.parametrize("batch_size", [2, 3])
 @every_distance
 def test_a_distance_without_the_pair_of_one_datum_is_unbiased(
@@ -208,6 +211,7 @@ def test_pairs_are_of_samples_of_one_size() -> None:
         mmd(torch.zeros(4, 2), torch.zeros(3, 2), is_paired=True)
 
 
+@pytest.mark.full(but=["Normal-*"])
 @pytest.mark.parametrize(
     ("divergence", "distance"),
     [

@@ -36,6 +36,7 @@ def test_a_full_batch_is_unbiased() -> None:
     assert_mean(values, by_quadrature())
 
 
+@pytest.mark.full
 def test_over_the_whole_data_set_a_minibatch_is_unbiased() -> None:
     kinds = torch.arange(600) % 6
 

@@ -67,6 +67,7 @@ def draws() -> dist.TorchDistribution:
     return pinwheel_encodings()
 
 
+@pytest.mark.full
 def test_the_full_batch_matches_quadrature_on_the_pinwheel(draws: dist.TorchDistribution) -> None:
     expected = by_quadrature(by_hand_log_pz, draws)
     assert 0.1 < expected < 5
@@ -118,6 +119,7 @@ def test_the_guide_is_pulled_as_finite_differences_say() -> None:
     assert torch.autograd.gradcheck(value, start.requires_grad_())
 
 
+@pytest.mark.full
 def test_a_learned_prior_gets_the_gradient_of_the_closed_form() -> None:
     p_loc = torch.tensor([0.3, -0.4], dtype=torch.double, requires_grad=True)
     p_scale = torch.tensor([0.5, 1.3], dtype=torch.double, requires_grad=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyro_decomp.divergences import grid, pairs
+from pyro_decomp.divergences import nufft, pairs
 from pyro_decomp.divergences.kernels import RBF, InverseMultiquadratic, Kernel
 from pyro_decomp.divergences.mmd import MMD, DimensionwiseMMD, dimensionwise_mmd, mmd
 from pyro_decomp.errors import ModelError
@@ -140,8 +140,8 @@ class TestDimensionwise:
     @pytest.fixture(params=["grid", "pairs"])
     def path(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
         most = 2**20 if request.param == "grid" else 0
-        monkeypatch.setattr(grid, "MOST_NODES", most)
-        monkeypatch.setattr(grid, "PAIRS_PER_NODE", 0.01)
+        monkeypatch.setattr(nufft, "MOST_NODES", most)
+        monkeypatch.setattr(nufft, "PAIRS_PER_NODE", 0.01)
         return request.param
 
     @pytest.mark.parametrize(("b", "s", "d"), [(40, 40, 1), (60, 37, 3)])
@@ -170,13 +170,13 @@ class TestDimensionwise:
     def test_a_few_lines_at_a_time(self, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
         x, y = samples(60, 50, 5)
         expected = dimensionwise_mmd(x, y, RBF())
-        monkeypatch.setattr(grid, "POINTS", 220)
+        monkeypatch.setattr(nufft, "POINTS", 220)
         assert torch.allclose(dimensionwise_mmd(x, y, RBF()), expected, rtol=1e-12)
 
     def test_the_grid_is_used_where_it_pays(self) -> None:
         def nodes(x: Tensor, y: Tensor, kernel: Kernel) -> int | None:
             lines = [z.detach().T[..., None] for z in (x, y)]
-            found = grid.grid_for(*lines, kernel.fitted(*lines))
+            found = nufft.grid_for(*lines, kernel.fitted(*lines))
             return found and found.size
 
         x, y = samples(500, 500, 3)

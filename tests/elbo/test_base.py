@@ -102,6 +102,7 @@ def assert_same(elbo: Any, reference: Any, programs: Programs) -> None:
     assert loss == pytest.approx(float(expected), rel=1e-10)
 
 
+@pytest.mark.full(but=["*-VAE", "BetaELBO-*"])
 @each(neutral)
 def test_neutral_weights_equal_trace_elbo(objective: Objective, name: str) -> None:
     elbo = objective.plain(num_particles=3, analytic_kl=False)
@@ -109,11 +110,13 @@ def test_neutral_weights_equal_trace_elbo(objective: Objective, name: str) -> No
     assert set(elbo.kl_methods.values()) == {"Monte Carlo"}
 
 
+@pytest.mark.full(but=["*-VAE"])
 @each(lambda row: neutral(row) and set(row.programs) - NOT_MEAN_FIELD)
 def test_neutral_weights_equal_trace_mean_field_elbo(objective: Objective, name: str) -> None:
     assert_same(objective.plain(), TraceMeanField_ELBO(), made(PROGRAMS[name]))
 
 
+@pytest.mark.full(but=["VAE", "nested plates"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_svi_takes_the_steps_that_pyros_own_takes(name: str) -> None:
     def trained(elbo: Any) -> dict[str, Tensor]:
@@ -130,6 +133,7 @@ def test_svi_takes_the_steps_that_pyros_own_takes(name: str) -> None:
         assert not torch.equal(ours[key], start[key])
 
 
+@pytest.mark.full(but=["BetaELBO-PyroModules", "FactorELBO-VAE, learned prior"])
 @pytest.mark.parametrize("name", ["VAE, learned prior", "PyroModules"])
 def test_the_module_trains_as_svi_does(objective: Objective, name: str) -> None:
     elbo, programs = objective(), made(PROGRAMS[name])
@@ -153,6 +157,7 @@ def test_the_module_trains_as_svi_does(objective: Objective, name: str) -> None:
     assert set(module.parameters()) == set(programs.parameters().values())
 
 
+@pytest.mark.full(but=["*-VAE, mixture prior", "DIPELBO I-two sites"])
 @each(scored)
 def test_the_objective_is_the_weighted_sum_of_what_is_logged(
     objective: Objective, name: str
@@ -250,6 +255,7 @@ def test_permuting_the_batch_and_its_noise_changes_nothing(objective: Objective)
     assert results[0] == pytest.approx(results[1], rel=1e-12)
 
 
+@pytest.mark.full(but=["*-VAE, learned prior"])
 @each(lambda row: set(ENCODERS_AND_PRIORS) - row.refused.keys())
 def test_every_parameter_gets_a_gradient(objective: Objective, name: str) -> None:
     programs = made(PROGRAMS[name])

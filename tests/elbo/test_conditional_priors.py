@@ -43,6 +43,7 @@ def terms(elbo: TermsELBO, name: str, rows: list[int] = ROWS) -> dict[str, Tenso
     return dict(elbo.evaluate(case.model, case.encoder, X[rows], U[rows]).terms)
 
 
+@pytest.mark.full(but=["*-exact", "Normal-*"])
 @pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
 @every_product
 def test_the_parts_less_the_information_of_the_prior_are_the_kl(

@@ -5,7 +5,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from pyro_decomp.divergences.moments import CovariancePenalty
+from pyro_decomp.divergences.covariance import CovariancePenalty
 from pyro_decomp.elbo import AggregateELBO
 from pyro_decomp.elbo.dip import DIPELBO
 from tests.divergences.sites import encoded, three_sites

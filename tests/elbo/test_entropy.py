@@ -85,6 +85,7 @@ def test_another_guide_gives_its_entropy() -> None:
     assert "half_log_det" not in estimate.terms
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("family", "analytic_kl"),
     [(affine, True), (lambda loc, scale: dist.Laplace(loc, scale).to_event(1), False)],

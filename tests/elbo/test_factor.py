@@ -135,6 +135,7 @@ def test_every_order_is_as_likely() -> None:
         assert_mean((orders == torch.tensor(order)).all(1).double(), 1 / 6)
 
 
+@pytest.mark.full
 def test_the_estimate_of_a_known_total_correlation() -> None:
     correlation = 0.9
     expected = -0.5 * math.log(1 - correlation**2)  # 0.8304

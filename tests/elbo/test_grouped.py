@@ -102,6 +102,7 @@ def test_sites_of_one_dimension_have_nothing_within() -> None:
     assert terms["between_total_correlation"].item() > 0.5
 
 
+@pytest.mark.full
 def test_the_information_that_two_sites_share() -> None:
     """z_a = k + noise and z_b = k + noise for one of K far apart k: they share log K nats."""
     k = 10.0 * (torch.arange(12) % 4).double()

@@ -6,7 +6,7 @@ import torch
 
 from pyro_decomp.divergences.kl import ExclusiveKL
 from pyro_decomp.divergences.mmd import MMD
-from pyro_decomp.divergences.transport import EnergyDistance
+from pyro_decomp.divergences.wasserstein import EnergyDistance
 from pyro_decomp.elbo import AggregateELBO, TermsELBO
 from pyro_decomp.elbo.info import InfoELBO
 from pyro_decomp.elbo.wasserstein import WassersteinELBO

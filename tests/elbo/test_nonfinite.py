@@ -128,6 +128,7 @@ CAUSES: dict[str, tuple[Callable[[], Experiment], str, Callable[[], Experiment] 
 }
 
 
+@pytest.mark.full(but=["the learning rate-eager", "a scale that has vanished-captured"])
 @pytest.mark.parametrize("steps", ["eager", "captured", "auto"])
 @pytest.mark.parametrize(("failing", "message", "mended"), CAUSES.values(), ids=CAUSES)
 def test_the_cause_is_named_and_its_remedy_trains(

@@ -26,6 +26,7 @@ def written() -> dict[str, Any]:
     return values
 
 
+@pytest.mark.full
 def test_the_schedules(written: dict[str, Any], tmp_path: Path) -> None:
     warm_up: Experiment = written["warm_up"]
     history = train(warm_up, tmp_path / "run").history
@@ -36,6 +37,7 @@ def test_the_schedules(written: dict[str, Any], tmp_path: Path) -> None:
         train(replace(warm_up, epochs=30), tmp_path / "short")
 
 
+@pytest.mark.full
 def test_an_annealed_prior_and_temperature(written: dict[str, Any], tmp_path: Path) -> None:
     annealed: Experiment = written["annealed"]
     history = train(annealed, tmp_path / "run", execution=Execution("captured")).history

@@ -75,6 +75,7 @@ def test_all_but_the_likelihood_is_the_explicit_sum(beta: float, supervision: fl
     torch.testing.assert_close(rest, -beta * wanted_kl + supervision * labelled)
 
 
+@pytest.mark.full
 def test_the_likelihood_is_unbiased_with_the_labels_of_those_that_have_one() -> None:
     """Of a Normal decoder E log p(x|z) has a closed form; log p(c) of labels belongs to it."""
     programs, elbo = PartlyLabelled(), BetaELBO(1.0)

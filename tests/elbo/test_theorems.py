@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from pyro_decomp.distributions.annealing import GeneralizedNormal, log_normalizer
+from pyro_decomp.distributions import GeneralizedNormal
+from pyro_decomp.distributions.annealing import log_normalizer
 from pyro_decomp.elbo.annealed import AnnealedPriorELBO
 from pyro_decomp.elbo.base import TermsELBO
 from pyro_decomp.elbo.beta import BetaELBO
@@ -96,6 +97,7 @@ def terms(elbo: TermsELBO, programs: Any, x: Tensor) -> tuple[Tensor, Tensor, di
     return estimate.objective, estimate.elbo, dict(estimate.terms)
 
 
+@pytest.mark.full(but=["analytic-*-0.6"])
 @pytest.mark.parametrize("beta", [0.6, torch.tensor(1.7)], ids=str)
 @pytest.mark.parametrize("guide", GUIDES)
 @pytest.mark.parametrize("prior", PRIORS.values(), ids=PRIORS)
@@ -112,6 +114,7 @@ def test_theorem_1(prior: Prior, guide: str, beta: float | Tensor, analytic_kl: 
     torch.testing.assert_close(*results, **CLOSE)
 
 
+@pytest.mark.full(but=["analytic-*"])
 @pytest.mark.parametrize("name", PROGRAMS)
 @pytest.mark.parametrize("analytic_kl", [True, False], ids=["analytic", "Monte Carlo"])
 def test_theorem_1_for_programs_of_every_kind(name: str, analytic_kl: bool) -> None:

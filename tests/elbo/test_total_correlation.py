@@ -123,6 +123,7 @@ def fixed(loc: Tensor, scale: Tensor, size: int) -> Programs:
     return Programs(model, guide, torch.arange(len(loc)))
 
 
+@pytest.mark.full(but=["exact-*", "*-VAE"])
 @programs_table
 @estimators
 def test_the_parts_add_up_to_the_kl(build: Callable[[], Programs], estimator: str) -> None:
@@ -141,6 +142,7 @@ def test_the_objective_is_chens(estimator: str) -> None:
     )
 
 
+@pytest.mark.full
 def test_the_closed_form_of_the_kl_changes_no_expectation() -> None:
     programs, losses = vae(), []
     for analytic_kl in (True, False):
@@ -206,6 +208,7 @@ def entropies(loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
+@pytest.mark.full(but=["stratified_averaged"])
 @pytest.mark.parametrize("estimator", ["stratified_averaged", "exact"])
 def test_total_correlation_and_information_by_quadrature(estimator: str) -> None:
     x = torch.randn(20, 2, dtype=torch.double)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_decomp.divergences.mmd import MMD
-from pyro_decomp.divergences.transport import SlicedWasserstein
+from pyro_decomp.divergences.wasserstein import SlicedWasserstein
 from pyro_decomp.elbo import AggregateELBO, TermsELBO
 from pyro_decomp.elbo.wasserstein import WassersteinELBO
 from tests.divergences.sites import encoded
@@ -52,6 +52,7 @@ def test_a_guide_without_spread() -> None:
     assert (gradient != 0).all()
 
 
+@pytest.mark.full
 def test_training_brings_codes_without_spread_to_the_prior() -> None:
     locs = torch.nn.Parameter(1.5 + 0.1 * torch.randn(48, 1).double())
     prior = dist.Normal(torch.zeros(1).double(), 1.0).to_event(1)

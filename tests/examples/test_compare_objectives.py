@@ -60,6 +60,7 @@ def test_every_objective_that_the_signature_names_is_there(names: dict[str, Any]
     assert set(get_args(names["Objective"])) == set(names["OBJECTIVES"]) == set(OBJECTIVES.split())
 
 
+@pytest.mark.full(but=["beta", "total_correlation"])
 @pytest.mark.parametrize("objective", OBJECTIVES.split())
 def test_the_weight_changes_what_is_maximised(source: ExperimentFile, objective: str) -> None:
     values = []
@@ -67,17 +68,18 @@ def test_the_weight_changes_what_is_maximised(source: ExperimentFile, objective:
         torch.manual_seed(0)
         trial = source.build({"objective": objective, "weight": weight, "hidden": 8})
         prepare(trial)
-        values.append(trial.elbo.evaluate(trial.model, trial.guide, trial.data[::8]))
+        values.append(trial.elbo.evaluate(trial.model, trial.guide, trial.data.x[::8]))
     torch.testing.assert_close(values[0].elbo, values[1].elbo)
     assert abs(values[0].objective - values[1].objective) > 1e-4
 
 
 def test_the_first_weight_of_beta_is_the_plain_elbo(source: ExperimentFile) -> None:
     trial = source.build({"objective": "beta", "weight": 1.0})
-    estimate = trial.elbo.evaluate(trial.model, trial.guide, trial.data)
+    estimate = trial.elbo.evaluate(trial.model, trial.guide, trial.data.x)
     assert estimate.objective.item() == estimate.elbo.item()
 
 
+@pytest.mark.full
 def test_a_short_training_finds_where_the_squares_are(
     source: ExperimentFile, tmp_path: Path
 ) -> None:
@@ -99,6 +101,7 @@ def test_the_score_of_a_factor(script: ModuleType) -> None:
     assert script.best_r_squared(-loc[:, :1], factor) == 0
 
 
+@pytest.mark.full
 def test_a_second_start_trains_only_what_is_missing(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,7 +131,7 @@ def test_a_second_start_trains_only_what_is_missing(
 def test_overlap_of_codes_that_hold_all(script: ModuleType, source: ExperimentFile) -> None:
     trial = source.build({"hidden": 8})
     prepare(trial)
-    (pair,) = trial.elbo.trace_pairs(trial.model, trial.guide, trial.data)
+    (pair,) = trial.elbo.trace_pairs(trial.model, trial.guide, trial.data.x)
     qz_x = pair.guide.nodes["z"]["fn"].base_dist
     grid = torch.cartesian_prod(*[torch.arange(4.0)] * 4)  # each datum a point of its own
     qz_x.loc[:, :4], qz_x.loc[:, 4:] = grid, 0.0

@@ -23,6 +23,7 @@ def trained(folder: Path, **arguments: Any) -> Run:
     return train(source.build(arguments), folder, source=source, arguments=arguments)
 
 
+@pytest.mark.full
 def test_what_is_given_is_found_and_measured(tmp_path: Path) -> None:
     run = trained(tmp_path / "run", epochs=2, size=90, batch_size=30)
     pair = next(run.experiment.elbo.trace_pairs(run.model, run.guide, *run.data[:30]))

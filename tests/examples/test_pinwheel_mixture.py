@@ -24,9 +24,9 @@ def build(**arguments: Any) -> tuple[ExperimentFile, Any]:
 
 def test_the_defaults_are_the_published_settings() -> None:
     _, trial = build()
-    assert torch.equal(trial.data, pinwheel(seed=0))
-    assert torch.equal(trial.test_data, pinwheel(seed=1))
-    assert trial.data.shape == (400, 2)
+    assert torch.equal(trial.data.x, pinwheel(seed=0))
+    assert torch.equal(trial.test_data.x, pinwheel(seed=1))
+    assert trial.data.x.shape == (400, 2)
     assert (trial.epochs, trial.steps_per_epoch, trial.total_steps) == (500, 1, 500)
     assert isinstance(trial.elbo, AggregateELBO)
     assert (trial.elbo.alpha, trial.elbo.beta) == (1.0, 1.0)
@@ -68,6 +68,7 @@ def test_the_arguments_reach_the_experiment() -> None:
     assert state.parameters["encoder.loc.weight"].shape == (2, 5)
 
 
+@pytest.mark.full
 def test_a_short_training_improves_every_term_it_is_about(tmp_path: Path) -> None:
     source, trial = build(epochs=80, lr=1e-2, hidden=16)
     arguments = {"epochs": 80, "lr": 1e-2, "hidden": 16}

@@ -41,13 +41,14 @@ def test_without_images_one_line_says_what_to_do(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.full
 @needs_images
 def test_it_trains_on_real_images(tmp_path: Path) -> None:
     source = ExperimentFile.read(FILE, seed=0)
     arguments = {"limit": 300, "batch_size": 20, "epochs": 1, "root": str(DEBIAN_FOLDER)}
     set_seed(0)
     trial = source.build(arguments)
-    assert torch.equal(trial.data, fashion_mnist(DEBIAN_FOLDER, limit=300))
+    assert torch.equal(trial.data.x, fashion_mnist(DEBIAN_FOLDER, limit=300))
     run = train(trial, tmp_path / "run", source=source, arguments=arguments)
     likelihood = run.history["log_likelihood"]
     assert len(likelihood) == 15
@@ -67,12 +68,14 @@ def test_the_defaults_are_the_published_settings() -> None:
     published |= {"epochs": 80, "batch_size": 500, "lr": 5e-4}
     assert published.items() <= defaults.items()
     trial = source.build({"limit": 5, "root": str(DEBIAN_FOLDER)})
-    assert trial.data.shape == trial.test_data.shape == (5, 1, 32, 32)
+    assert trial.data.x.shape == trial.test_data.x.shape == (5, 1, 32, 32)
     assert (trial.elbo.alpha, trial.elbo.beta) == (1000.0, 1.0)
     assert type(trial.elbo.divergence) is DimensionwiseMMD
     assert trial.elbo.divergence.kernel == InverseMultiquadratic()
-    guide = pyro.poutine.trace(trial.guide).get_trace(trial.data)
-    model = pyro.poutine.trace(pyro.poutine.replay(trial.model, trace=guide)).get_trace(trial.data)
+    guide = pyro.poutine.trace(trial.guide).get_trace(trial.data.x)
+    model = pyro.poutine.trace(pyro.poutine.replay(trial.model, trace=guide)).get_trace(
+        trial.data.x
+    )
     assert guide.nodes["z"]["value"].shape == (5, 50)
     px_z = model.nodes["x"]["fn"]
     while hasattr(px_z, "base_dist"):

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
+from pyro_decomp.data import as_data
 from pyro_decomp.data.mnist import DEBIAN_FOLDER
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -39,6 +40,7 @@ def test_the_grid_is_the_corners_and_middle_of_the_figure(script: ModuleType) ->
     assert set(script.GRID) == {(a, g) for a in (0.0, 100.0, 1000.0) for g in (0.0, 0.8)}
 
 
+@pytest.mark.full
 def test_a_second_start_trains_only_what_is_missing(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,13 +77,14 @@ class Projection(nn.Module):
         return dist.Normal(self.scale * x.flatten(-3) @ self.axes, 0.05).to_event(1)
 
 
+@pytest.mark.full
 def test_what_is_measured_of_codes_that_are_known(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(script, "GRID", [(0.0, 0.0)])
     ((_, _, run),) = script.members(tmp_path / "out", 1, 1, 20)
-    run.experiment.test_data = torch.randn(1000, 1, 32, 32)
+    run.experiment.test_data = as_data(torch.randn(1000, 1, 32, 32))
     vae = run.model.__self__
     vae.encoder = Projection(1.0)
     like_the_prior = script.measure(run, 0)

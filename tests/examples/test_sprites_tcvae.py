@@ -45,7 +45,7 @@ def test_the_arguments_reach_the_experiment(source: ExperimentFile) -> None:
     for objective, kind in OBJECTIVES.items():
         trial = source.build({**arguments, "objective": objective, "warm_up": 0.5})
         assert type(trial.elbo) is kind
-        assert trial.data.shape == (3 * 6 * 4 * 4, 1, 32, 32)
+        assert trial.data.x.shape == (3 * 6 * 4 * 4, 1, 32, 32)
         assert (trial.steps_per_epoch, trial.total_steps) == (6, 12)
         assert trial.apply_schedules(3) == {"beta": 1.5}
         assert trial.apply_schedules(12) == {"beta": 3.0}
@@ -78,6 +78,7 @@ def test_orientations_and_places_are_distinct_and_spread(source: ExperimentFile)
     assert source.function.__globals__["grid"](size=16).image_shape == (1, 16, 16)
 
 
+@pytest.mark.full(but=["beta"])
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_a_short_training_finds_the_sprites(
     source: ExperimentFile, tmp_path: Path, objective: str
@@ -90,6 +91,7 @@ def test_a_short_training_finds_the_sprites(
     assert history["elbo"][-10:].mean() > 0.3 * nothing_known
 
 
+@pytest.mark.full
 def test_a_second_start_trains_only_what_is_missing(script: ModuleType, tmp_path: Path) -> None:
     words = ["--out", str(tmp_path), "--seeds", "2", "--epochs", "1", "--positions", "3"]
     result = CliRunner().invoke(script.app, words)

@@ -117,6 +117,7 @@ def test_a_rotation_of_dials_costs_only_what_is_not_round(
         assert change[-1].item() == pytest.approx(0, abs=1e-5)  # the axes, exchanged
 
 
+@pytest.mark.full
 def test_a_second_start_trains_only_what_is_missing(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

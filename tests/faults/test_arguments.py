@@ -28,6 +28,7 @@ def wrongly_taken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[st
     return found
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", PUBLIC)
 def test_what_an_argument_cannot_be_is_refused_by_its_name(
     name: str, wrongly_taken: dict[str, list[str]]

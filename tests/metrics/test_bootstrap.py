@@ -28,6 +28,7 @@ def test_the_width_of_a_mean() -> None:
     assert found == pytest.approx((x.mean() - reach, x.mean() + reach), abs=0.05 * reach)
 
 
+@pytest.mark.full
 def test_a_bias_of_order_1_over_n_is_taken_off() -> None:
     x = np.random.default_rng(0).normal(size=50)
     found = interval(lambda rows: x[rows].var(), 50, num_resamples=20_000)
@@ -56,6 +57,7 @@ def test_the_corrected_value_is_never_outside() -> None:
     assert found == (1.0, (1.0, 1.0), None)
 
 
+@pytest.mark.full
 def test_few_halves_cost_width_and_no_coverage() -> None:
     """Of 2,000 means of 40, 95 % within 4.3 standard errors, by as few as 3 halves."""
     generator = np.random.default_rng(0)
@@ -69,6 +71,7 @@ def test_few_halves_cost_width_and_no_coverage() -> None:
     assert abs(hits / 2000 - 0.95) < 4.3 * (0.95 * 0.05 / 2000) ** 0.5
 
 
+@pytest.mark.full
 def test_quarters_widen_what_is_not_smooth() -> None:
     """|mean| of centred data has bias sqrt(2/(pi n)); its corrected value is noisier than it."""
     generator = np.random.default_rng(0)
@@ -105,6 +108,7 @@ def test_shares_of_questions() -> None:
     assert none.no_interval == "expected at least 4 rows, got 3"
 
 
+@pytest.mark.full
 def test_mig_covers_the_population() -> None:
     """A code that copies a factor of 4 values with chance p, and a second with chance less."""
     chances = np.array([0.8, 0.5])

@@ -17,6 +17,7 @@ Y = np.arange(600) % 3
 Z = np.random.default_rng(0).normal(size=[600, 2]) + 20.0 * np.eye(3, 2)[Y]
 
 
+@pytest.mark.full(but=["ari"])
 @pytest.mark.parametrize("agreement", BOTH)
 def test_perfect_clusters(agreement: Agreement) -> None:
     assert agreement(Z, Y).value == pytest.approx(1.0)
@@ -24,6 +25,7 @@ def test_perfect_clusters(agreement: Agreement) -> None:
     assert agreement(Z, np.array(["b", "c", "a"])[Y][:, None]).value == pytest.approx(1.0)
 
 
+@pytest.mark.full
 def test_permuted_labels_agree_by_chance_only() -> None:
     """ARI has mean 0; NMI the plug-in bias (k-1)(c-1)/2n over log 3: 0.003."""
     generator = np.random.default_rng(1)
@@ -34,6 +36,7 @@ def test_permuted_labels_agree_by_chance_only() -> None:
     assert abs(adjusted) < 0.002
 
 
+@pytest.mark.full(but=["ari"])
 @pytest.mark.parametrize("agreement", BOTH)
 def test_one_cluster_knows_nothing(agreement: Agreement) -> None:
     assert agreement(Z, Y, clusters=np.zeros(600)).value == 0.0
@@ -54,6 +57,7 @@ def test_closed_forms() -> None:
     assert ari(Z, Y, clusters=clusters).value == pytest.approx(expected)
 
 
+@pytest.mark.full
 def test_counts() -> None:
     score = nmi(Z, np.array(["b", "c", "a"])[Y], clusters=np.minimum(Y, 1))
     assert score.details["counts"].tolist() == [[0, 200], [200, 0], [0, 200]]
@@ -94,6 +98,7 @@ def test_silhouette_of_some_rows_is_about_that_of_all() -> None:
     assert low < everything.value < high
 
 
+@pytest.mark.full
 def test_tiny_classes() -> None:
     """Halves of the rows may hold a class once, or not at all."""
     y = np.zeros(40, dtype=int)
@@ -104,6 +109,7 @@ def test_tiny_classes() -> None:
     assert -1 <= silhouette(Z[:40], y).value <= 1
 
 
+@pytest.mark.full
 def test_information_of_few_rows_a_cell_has_no_interval() -> None:
     """Ten classes and ten clusters of nothing, 60 rows: corrected by halves, 0.15 for 0."""
     generator = np.random.default_rng(0)
@@ -117,6 +123,7 @@ def test_information_of_few_rows_a_cell_has_no_interval() -> None:
     assert low <= 0 <= high
 
 
+@pytest.mark.full
 def test_silhouettes_of_classes_that_are_all_as_near_have_no_interval() -> None:
     """Ten classes of one Normal have a silhouette of 0, and the plug-in value is -0.1.
 

@@ -47,6 +47,7 @@ def by_quadrature(v: np.ndarray, posterior: dist.Distribution) -> np.ndarray:
     return (torch.einsum("v,vgd->d", p, terms) * (grid[1] - grid[0])).numpy()
 
 
+@pytest.mark.full(but=["Normal"])
 @pytest.mark.parametrize("name", ["arrays", *FAMILIES])
 def test_quadrature(name: str) -> None:
     v, loc, scale = encoder()
@@ -251,9 +252,9 @@ def test_the_seed_decides_and_the_global_generator_rests() -> None:
 
 def test_what_cannot_be_used() -> None:
     v, loc, scale = encoder()
-    with pytest.raises(DataError, match=r"scale: expected positive numbers, got 0\.0 in row 1"):
+    with pytest.raises(DataError, match=r"scale: expected positive numbers, got 0 in row 1"):
         density_mig((np.zeros([2, 1]), np.array([[1.0], [0.0]])), [[0], [1]])
-    with pytest.raises(DataError, match=r"scale: expected shape \(60, 3\), got \(60, 1\)"):
+    with pytest.raises(DataError, match=r"scale: expected shape \(60, 3\) as loc has"):
         density_mig((loc, scale[:, :1]), v)
     with pytest.raises(DataError, match=r"batch shape \[N, d\].*got \(60,\) and \(3,\)"):
         density_mig(dist.MultivariateNormal(loc, torch.eye(3).double()), v)

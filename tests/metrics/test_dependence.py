@@ -102,7 +102,8 @@ def test_dependent_dimensions_are_finite() -> None:
     assert value == pytest.approx((4 - 2 * math.sqrt(2)) * z.var(ddof=1))
 
 
-def test_the_interval_holds_the_populations_of_dependence() -> None:
+@pytest.mark.full
+def test_the_interval_of_a_distance_holds_the_populations() -> None:
     root = np.linalg.cholesky(COVARIANCE)
     assert_coverage(
         wasserstein_dependence, lambda rng: (rng.normal(size=(300, 2)) @ root.T,), TRUTH

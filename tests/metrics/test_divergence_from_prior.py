@@ -21,6 +21,7 @@ def mean_distance(x: Tensor, y: Tensor) -> Tensor:
     return (x.mean(0) - y.mean(0)).square().sum()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("as_array", [False, True], ids=["prior", "permutation"])
 def test_the_p_value_is_uniform_under_equality(as_array: bool) -> None:
     generator = np.random.default_rng(0)
@@ -42,6 +43,7 @@ def test_the_p_value_is_uniform_under_equality(as_array: bool) -> None:
     assert distance < math.sqrt(math.log(2 / FAILURE_RATE) / (2 * len(p_values)))
 
 
+@pytest.mark.full(but=["mean_distance"])
 @pytest.mark.parametrize("distance", [None, mmd, mean_distance])
 def test_codes_that_differ_are_told(distance: object) -> None:
     codes = 0.5 + np.random.default_rng(0).normal(size=(200, 2))
@@ -67,6 +69,7 @@ def test_forms_of_the_same_prior_agree() -> None:
     assert len(values) == 1
 
 
+@pytest.mark.full
 def test_the_interval_holds_the_populations() -> None:
     """Squared distance of means m: m^2 d, and the noise of both."""
     generator, m, hits = np.random.default_rng(0), 1.0, 0

@@ -43,6 +43,7 @@ def test_dimensions_that_move_far_weigh_more() -> None:
     assert far < 0.1
 
 
+@pytest.mark.full
 def test_the_interval_holds_the_populations() -> None:
     """z = v + u, v = 1 in 3 of 10, u uniform within h: deviations q h, the largest 0.7 + h.
 

@@ -59,6 +59,7 @@ def test_rotated(law: Law) -> None:
         assert rotated == pytest.approx(upright, abs=0.02)
 
 
+@pytest.mark.full(but=["mig", "dci_lasso", "irs"])
 def test_permuted(law: Law) -> None:
     v, z = factors(), noisy_codes()
     order = np.random.default_rng(3).permutation(NUM_FACTORS)
@@ -73,6 +74,7 @@ def test_flipped(law: Law) -> None:
     assert law.score(z * signs, v).value == pytest.approx(noisy(law).value, abs=law.tolerance)
 
 
+@pytest.mark.full(but=["mig", "dci_lasso", "sap"])
 def test_noise_lowers_it(law: Law) -> None:
     v = factors()
     means = [identity(law).value]

@@ -43,6 +43,7 @@ def test_codes_prior_and_encodings() -> None:
     assert scores["effective_sharing"].to_json() == alone.to_json()
 
 
+@pytest.mark.full
 def test_the_divergence_takes_sampled_codes() -> None:
     wide = (Z, np.full_like(Z, 3.0))
     only = ["divergence_from_prior"]
@@ -57,6 +58,7 @@ def test_the_divergence_takes_sampled_codes() -> None:
     assert sampled.value > mean.value + 0.1
 
 
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore:.*is left out")
 def test_all_of_them() -> None:
     pytest.importorskip("sklearn")
@@ -99,6 +101,7 @@ def test_the_untrained_encoder_beside() -> None:
     assert constant["active_units"].details["untrained"] == 0
 
 
+@pytest.mark.full
 def test_the_untrained_encodings_beside() -> None:
     loc, scale = (np.asarray(each) for each in ENCODINGS)
     wider = loc, 3 * scale
@@ -126,6 +129,7 @@ def test_what_cannot_be_scored_is_left_out_with_a_warning() -> None:
     assert scores.keys() == CODES_ONLY - {"hoyer_sparsity"}
 
 
+@pytest.mark.full
 def test_a_corrected_value_within_an_interval_or_why_there_is_none() -> None:
     quick = {"num_resamples": 4, "encodings": (Z, np.full_like(Z, 0.5)), "prior": Z[::2]}
     scores = report(Z, V, **quick)

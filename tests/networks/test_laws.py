@@ -193,6 +193,7 @@ def test_every_parameter_gets_a_gradient(case: Case) -> None:
         assert parameter.grad.abs().sum() > 0, name
 
 
+@pytest.mark.full(but=["leading2-MLP*", "leading0-*Conv*"])
 @every_network
 @pytest.mark.parametrize("leading", [(), (1,), (2, 3)])
 def test_leading_dimensions_are_a_loop(case: Case, leading: tuple[int, ...]) -> None:
@@ -223,6 +224,7 @@ def test_a_wrong_shape_is_named(case: Case) -> None:
         network(torch.zeros(()))
 
 
+@pytest.mark.full(but=["*MLPEncoder", "ConvDecoder32", "ConvEncoder32"])
 @every_network
 def test_weights_come_from_the_global_seed(case: Case) -> None:
     states = []

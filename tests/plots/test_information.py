@@ -28,6 +28,7 @@ def test_rows_from_the_greatest_sum_with_their_numbers():
     }
 
 
+@pytest.mark.full
 def test_the_gap_is_marked_and_written():
     (axes,) = mutual_information(INFORMATION, FACTORS).axes
     assert frames(axes) == [

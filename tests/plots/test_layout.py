@@ -76,6 +76,7 @@ SIZES = [
 ]
 
 
+@pytest.mark.full(but=["samples-10", "images-10"])
 @pytest.mark.parametrize(("name", "d"), SIZES)
 def test_nothing_is_clipped_and_no_tick_labels_overlap(name, d):
     figure = PICTURES[name](d)
@@ -93,6 +94,7 @@ def test_nothing_is_clipped_and_no_tick_labels_overlap(name, d):
             assert not any(a.overlaps(b) for a, b in pairwise(words))
 
 
+@pytest.mark.full(but=["samples"])
 @pytest.mark.parametrize("name", ["images", "points", "codes", "samples"])
 def test_a_figure_saved_twice_has_the_same_bytes(name, tmp_path):
     figure = PICTURES[name](2)

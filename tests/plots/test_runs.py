@@ -109,7 +109,7 @@ def test_equal_weights_and_one_method():
         ([Points("a", [np.inf, 1, 1], Y)], "a: x: expected finite numbers"),
     ],
 )
-def test_errors_of_scatter(methods, message):
+def test_errors_of_points(methods, message):
     with pytest.raises(ValueError, match=message):
         scatter(methods, "x", "y")
 

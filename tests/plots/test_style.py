@@ -1,12 +1,12 @@
 import matplotlib as mpl
 import pytest
 
-from pyro_decomp.plots.style import STYLE, evenly, new_figure, styled
+from pyro_decomp.plots.style import STYLE, evenly_spaced, new_figure, styled
 
 
 @pytest.mark.parametrize("size", [1, 7, 40, 41, 1000])
 def test_evenly_spreads_over_everything_in_order(size):
-    kept = evenly(size, 40)
+    kept = evenly_spaced(size, 40)
     assert len(kept) == min(size, 40)
     assert kept[0] == 0
     gaps = [*(kept[1:] - kept[:-1]), size - kept[-1]]

@@ -11,7 +11,7 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 from torch import Tensor, nn
 
 from pyro_decomp import MMD, AggregateELBO, ExclusiveKL, TotalCorrelationELBO
-from pyro_decomp.aggregate_posterior.families import is_factorised
+from pyro_decomp.distributions.unwrapping import is_factorised
 from pyro_decomp.errors import ModelError
 from pyro_decomp.priors import VampPrior
 from tests.priors.priors import (
@@ -49,6 +49,9 @@ def has_discrete_sites(prior: nn.Module) -> bool:
     return len(continuous(sites)) < len(sites)
 
 
+@pytest.mark.full(
+    but=["VampPrior", "isotropic", "von Mises-Fisher", "enumerated mixture", "nested clusters"]
+)
 def test_the_density_integrates_to_one(row: Prior) -> None:
     points, weights = sphere() if row.sphere else plane()
     with torch.no_grad():
@@ -56,6 +59,7 @@ def test_the_density_integrates_to_one(row: Prior) -> None:
     assert total.item() == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.full(but=["VampPrior", "isotropic", "autoregressive flow", "enumerated mixture"])
 def test_samples_fit_the_density(row: Prior) -> None:
     prior = row()
     with torch.no_grad():
@@ -64,6 +68,9 @@ def test_samples_fit_the_density(row: Prior) -> None:
     assert fit > NEIGHBOUR_FAILURE
 
 
+@pytest.mark.full(
+    but=["VampPrior", "isotropic", "von Mises-Fisher", "enumerated mixture", "nested clusters"]
+)
 def test_samples_have_the_characteristic_function_of_the_density(row: Prior) -> None:
     points, weights = sphere() if row.sphere else plane()
     prior = row()
@@ -158,6 +165,7 @@ def test_it_is_trained_with_the_plain_elbo(row: Prior, x: Tensor) -> None:
     assert all(parameter.grad.abs().sum() > 0 for parameter in vae.parameters())
 
 
+@pytest.mark.full(but=["VampPrior", "isotropic", "factorised flow", "enumerated mixture"])
 def test_it_is_trained_with_a_divergence(row: Prior, x: Tensor) -> None:
     vae = row.vae()
     if not has_discrete_sites(vae.prior):

@@ -44,6 +44,7 @@ def test_a_vamp_prior_is_the_aggregate_posterior_of_its_inputs() -> None:
     torch.testing.assert_close(log_density(vae.prior, z), expected)
 
 
+@pytest.mark.full(but=["deepcopy-*"])
 @pytest.mark.parametrize("name", LEARNED)
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))])
 def test_a_copy_is_the_same_and_shares_nothing(name: str, duplicate: Callable[[VAE], VAE]) -> None:

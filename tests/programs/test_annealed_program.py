@@ -15,8 +15,7 @@ from pyro_decomp.distributions.annealing import annealed, log_normalizer
 from pyro_decomp.elbo import AggregateELBO
 from pyro_decomp.errors import ModelError
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
-from pyro_decomp.programs.annealed_program import anneal
-from pyro_decomp.programs.normalizer_dependence import normalizer_parents
+from pyro_decomp.programs.annealed_program import anneal, normalizer_parents
 
 LOCS = torch.tensor([[0.0, 1.0], [0.0, -1.0]])
 

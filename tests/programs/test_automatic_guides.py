@@ -120,6 +120,7 @@ def assert_pyros_loss(model: Model, guide: Any, rows: Tensor) -> None:
     assert elbo(model, guide)(*data(rows)).item() == losses[0]
 
 
+@pytest.mark.full(but=["AutoNormal", "AutoStructured", "amortized"])
 @pytest.mark.parametrize("name", BY_ROW | IN_ORDER)
 def test_all_data_give_pyros_loss(name: str) -> None:
     rows = torch.arange(N)
@@ -128,6 +129,7 @@ def test_all_data_give_pyros_loss(name: str) -> None:
             assert_pyros_loss(*made(guides[name], rows), rows)
 
 
+@pytest.mark.full(but=["AutoNormal", "AutoDelta"])
 @pytest.mark.parametrize("name", BY_ROW)
 def test_a_batch_gives_pyros_loss(name: str) -> None:
     assert_pyros_loss(*made(BY_ROW[name], FEW), FEW)
@@ -179,6 +181,7 @@ def experiment(*, plates_given: bool = True, **settings: Any) -> Experiment:
     return Experiment(model, guide, data=data(torch.arange(N)), **settings)
 
 
+@pytest.mark.full
 def test_a_run_trains_them_and_is_loaded_and_evaluated(tmp_path: Path) -> None:
     run = train(experiment(elbo=AggregateELBO(alpha=1.0, divergence=MMD())), tmp_path / "run")
     names = [name.partition(".")[2] for name in run.state.parameters]
@@ -199,6 +202,7 @@ def test_a_run_refuses_what_its_guide_cannot_know(tmp_path: Path) -> None:
         train(experiment(test_data=data(FEW)), tmp_path / "b")
 
 
+@pytest.mark.full
 def test_of_a_vae(tmp_path: Path) -> None:
     def prior() -> Tensor:
         return pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))

@@ -13,7 +13,7 @@ from torch import Tensor
 from pyro_decomp import MMD, AggregateELBO, ExclusiveKL, InclusiveKL, TotalCorrelationELBO
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs import traces
-from pyro_decomp.programs.labels import companion, unlabelled
+from pyro_decomp.programs.enumeration import companion, unlabelled
 from pyro_decomp.programs.traces import TracePair
 from tests.conditional import LOCS, SHARES, N, U, X, normal, shares
 from tests.divergences.sites import traced
@@ -84,6 +84,7 @@ def test_the_prior_is_summed_over_all_labels(
     torch.testing.assert_close(ExclusiveKL()(pair), expected, **CLOSE)
 
 
+@pytest.mark.full(but=["of some data"])
 @every_model
 def test_draws_are_of_the_marginal(
     model: Callable[[Tensor, Tensor], None], label: str, weights: Tensor

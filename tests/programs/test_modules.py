@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pyro_decomp import VAE
 from pyro_decomp.errors import ModelError
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
-from pyro_decomp.programs.modules import buffers_kept, find_modules
+from pyro_decomp.programs.program_state.modules import buffers_kept, find_modules
 
 NET = nn.Linear(1, 1)
 

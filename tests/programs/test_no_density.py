@@ -116,6 +116,7 @@ def test_terms_of_densities_refuse_it(family: str, elbo: TermsELBO) -> None:
         elbo.loss(programs.model, programs.guide, data())
 
 
+@pytest.mark.full(but=["one-hot"])
 @families
 def test_terms_of_samples_take_it_and_evaluation_leaves_the_rest_out(
     family: str, tmp_path: Path

@@ -60,6 +60,7 @@ OBJECTIVES = {
 }
 
 
+@pytest.mark.full(but=["plain-inclusive"])
 @pytest.mark.parametrize(
     ("kind", "name"),
     [

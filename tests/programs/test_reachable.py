@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_decomp.programs.reachable import Slot, slots
+from pyro_decomp.programs.program_state.reachable import slots
+from pyro_decomp.programs.program_state.slots import Slot
 
 SCALE = 2.0
 

@@ -329,6 +329,7 @@ def assert_equal(
 SOON = {"Normal", "structured", "a conditional prior", "mixture in the guide"}
 
 
+@pytest.mark.full(but=["beta-*", "*-structured"])
 @pytest.mark.parametrize(
     "program", [pytest.param(p, marks=() if p in SOON else pytest.mark.slow) for p in PROGRAMS]
 )
@@ -395,6 +396,7 @@ MASKS: dict[str, Callable[[], Programs]] = {
 }
 
 
+@pytest.mark.full(but=["*-exclusive", "*-total correlation"])
 @pytest.mark.parametrize(
     "objective", ["total correlation", "exclusive", "MMD", "DIP II", "entropy", "annealed"]
 )
@@ -559,6 +561,7 @@ REFUSED: dict[str, tuple[Callable[[], Programs], str]] = {
 }
 
 
+@pytest.mark.full(but=["*-MMD", "*-DIP II"])
 @pytest.mark.parametrize(
     "objective", ["total correlation", "exclusive", "inclusive", "DIP II", "MMD"]
 )
@@ -614,6 +617,7 @@ def test_a_mask_of_the_likelihood_alone_removes_nothing(noise: Callable[[], None
 THIRDS = torch.full((SIZE,), 0.3, dtype=torch.float64)  # a scale that does not in fact vary
 
 
+@pytest.mark.full(but=["beta-*-0.3", "total correlation-Normal-*", "exclusive-structured-*"])
 @pytest.mark.parametrize("scale", [0.3, torch.tensor(0.3, dtype=torch.float64)])
 @pytest.mark.parametrize("program", ["Normal", "structured", "two sites", "nested plate"])
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -817,6 +821,7 @@ def capturable(kind: str) -> Experiment:
     )
 
 
+@pytest.mark.full(but=["annealing"])
 @pytest.mark.parametrize("kind", ["mask", "weight", "annealing"])
 def test_a_captured_step_follows_masks_and_scales_of_its_own_batch(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -834,6 +839,7 @@ def test_a_captured_step_follows_masks_and_scales_of_its_own_batch(
         assert torch.equal(one, other)
 
 
+@pytest.mark.full
 def test_an_evaluation_is_of_the_rows_that_are_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from pyro_decomp import AggregateELBO, BetaELBO
+from pyro_decomp.distributions.closed_form_kl import analytic_kl
 from pyro_decomp.divergences import ExclusiveKL
 from pyro_decomp.errors import ModelError
-from pyro_decomp.programs.closed_form_kl import analytic_kl
 from pyro_decomp.programs.sites import data_plate, sample_sites
 from pyro_decomp.programs.traces import TracePair
 from tests.example_programs import PROGRAMS, B, N, Programs, functions, hierarchy, vae

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pyro_decomp.sweep.description import NAME, describe
+from pyro_decomp.sweep.folder import NAME, describe
 from pyro_decomp.sweep.grid import make_grid
 from pyro_decomp.sweep.journal import Record, journal
 from pyro_decomp.training.experiment_file import ExperimentFile

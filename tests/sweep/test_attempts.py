@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from pyro_decomp.sweep.attempts import attempt
+from pyro_decomp.sweep.folder import attempt
 
 
 def test_members_are_kept_out_after_two_deaths_without_progress(tmp_path: Path) -> None:

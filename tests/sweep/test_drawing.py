@@ -10,9 +10,7 @@ from matplotlib.image import imread
 
 from pyro_decomp.errors import DataError
 from pyro_decomp.sweep import compare
-from pyro_decomp.sweep.curves import along, curves
-from pyro_decomp.sweep.drawing import draw
-from pyro_decomp.sweep.figures import Curves, boxes, scatter, trade_off
+from pyro_decomp.sweep.drawing import Curves, along, boxes, curves, draw, scatter, trade_off
 from tests.sweep.grids import write_sweep
 
 NAMES = {"trade_off.png", "boxes.png", "scatter.png"}
@@ -91,6 +89,7 @@ def test_every_run_is_a_point_and_larger_along_the_curve(out: Path) -> None:
     assert figure.legends[0].get_title().get_text() == "larger: higher beta"
 
 
+@pytest.mark.full
 def test_pictures_are_files(out: Path) -> None:
     found = draw(compare(out), out / "plots")
     assert {path.name for path in found.paths} == NAMES

@@ -12,10 +12,8 @@ import pyarrow.parquet
 import pytest
 
 from pyro_decomp.errors import RunError
-from pyro_decomp.sweep.description import NAME, describe
-from pyro_decomp.sweep.folder import SweepFolder, as_csv
+from pyro_decomp.sweep.folder import NAME, SweepFolder, as_csv, describe, locked
 from pyro_decomp.sweep.grid import make_grid
-from pyro_decomp.sweep.lock import locked
 from pyro_decomp.training.experiment_file import ExperimentFile
 
 SOURCE = "def experiment(alpha: float = 0.0, beta: float = 1.0, name: str = 'a'): ..."

@@ -66,6 +66,7 @@ def journal(out: str) -> list[str]:
     return [line["member"] for line in lines if line["status"] == "finished"]
 
 
+@pytest.mark.full
 def test_kills_at_random_moments_change_nothing() -> None:
     generator = random.Random(6)
     # Early, where the folder is made and the journal begun, and anywhere: each attempt goes on from
@@ -102,7 +103,6 @@ def start(*words: str) -> subprocess.Popen[str]:
         env=os.environ | {"PAUSE": "0.2", "OMP_NUM_THREADS": "1"},
         start_new_session=True,
     )
-    # the first member is begun before there are workers
     second = Path("out/members/beta=1,epochs=60,seed=0/checkpoint.pt")
     while not (second.exists() and second.stat().st_mtime > began):
         assert process.poll() is None, process.communicate()

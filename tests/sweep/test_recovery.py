@@ -10,7 +10,7 @@ from pyro_decomp.sweep import sweep
 from pyro_decomp.sweep.ensemble.in_progress import Begun
 from pyro_decomp.sweep.ensemble.members import Member
 from pyro_decomp.sweep.folder import SweepFolder
-from pyro_decomp.sweep.recovery import recovered
+from pyro_decomp.sweep.running import recovered
 from tests.sweep.files import SOURCE
 
 MEMBER = Member("seed=0", {}, 0)

@@ -6,8 +6,7 @@ import pytest
 
 from pyro_decomp.errors import RunError
 from pyro_decomp.sweep import read_table
-from pyro_decomp.sweep.rows import rows_of
-from pyro_decomp.sweep.run_files import defaults_in, last_terms
+from pyro_decomp.sweep.table import defaults_in, last_terms, rows_of
 from tests.sweep.grids import write_run, write_sweep
 
 HISTORY = "step,epoch,objective,elbo,kl\n1,1,-9,-9,\n3,3,-2.5,-2.25,0.1\n"

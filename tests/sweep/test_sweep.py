@@ -13,7 +13,10 @@ from pyro_decomp import evaluate, load, train
 from pyro_decomp.errors import DataError, ExperimentError, RunError
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.sweep import Plan, SweepProgress, read_table, sweep
+from pyro_decomp.sweep.ensemble.members import Item, Member
 from pyro_decomp.sweep.folder import as_csv
+from pyro_decomp.sweep.jobs import Job
+from pyro_decomp.sweep.running import FEW_STEPS, is_worth_no_workers
 from pyro_decomp.training.experiment_file import ExperimentFile
 from tests.sweep.files import SOURCE
 
@@ -104,6 +107,7 @@ def test_failing_members_are_marked_and_the_others_go_on() -> None:
     assert (reports[-1].num_ended, reports[-1].num_failed, reports[-1].fraction) == (6, 4, 1.0)
 
 
+@pytest.mark.full
 def test_values_seeds_and_metrics_are_added_and_nothing_is_repeated() -> None:
     plans: list[Plan] = []
     options = {**OPTIONS, "resume": True, "started": plans.append}
@@ -198,6 +202,7 @@ def test_errors_begin_no_sweep(
     assert not Path("out").exists()
 
 
+@pytest.mark.full
 def test_members_that_train_together_have_rows_and_runs_like_others() -> None:
     path = Path(__file__).parents[2] / "examples" / "pinwheel_mixture.py"
     values = {"beta": [0.5, 2.0], "epochs": [3], "hidden": [5]}
@@ -211,3 +216,22 @@ def test_members_that_train_together_have_rows_and_runs_like_others() -> None:
         assert together[column].to_pylist() == alone[column].to_pylist()
     for column in ("objective", "elbo", "kl", "train.elbo", "test.log_likelihood"):
         np.testing.assert_allclose(together[column], alone[column], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("num_jobs", "steps", "metrics", "is_short"),
+    [
+        (1, FEW_STEPS, ["elbo"], True),
+        (1, 0, [], True),
+        (2, FEW_STEPS // 4, [], True),
+        (2, FEW_STEPS // 4, ["elbo"], False),
+        (2, FEW_STEPS, [], False),
+        (2, 0, [], False),
+    ],
+)
+def test_few_steps_are_not_worth_workers(
+    num_jobs: int, steps: int, metrics: list[str], is_short: bool
+) -> None:
+    members = (Member("a", {}, 0), Member("b", {}, 0))
+    queue = [Job(Item(members, together=True, why="", steps=steps)) for _ in range(num_jobs)]
+    assert is_short == is_worth_no_workers(queue, metrics)

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from pyro_decomp.sweep.worker_process import ONE_THREAD
-from pyro_decomp.sweep.workers import Crew
+from pyro_decomp.sweep.workers import ONE_THREAD, WorkerPool, run_here
+from pyro_decomp.training.interruption import Interrupted
 from tests.sweep.chores import do
+
+pytestmark = pytest.mark.full
 
 Job = dict[str, Any]
 ROOT = Path(__file__).parents[2]
@@ -45,10 +48,50 @@ class Notes:
 
 def run(jobs: list[Job], size: int, notes: Notes | None = None) -> Notes:
     notes = notes or Notes()
-    Crew(do, size).run(deque(jobs), notes, notes.stop)
+    WorkerPool(do, size).run(deque(jobs), notes, notes.stop)
     return notes
 
 
+def run_in_this_process(do: Any, count: int, notes: Notes) -> deque[Job]:
+    queue = deque[Job]({"name": str(number)} for number in range(count))
+    run_here(do, queue, notes, notes.stop)
+    return queue
+
+
+@pytest.mark.fast
+def test_jobs_in_this_process_have_one_thread_and_their_failures_are_told() -> None:
+    seen = []
+
+    def do(job: Job, tell: Any) -> None:
+        seen.append(torch.get_num_threads())
+        tell("begun")
+        if job["name"] == "0":
+            raise ValueError("no\nway")
+
+    notes, before = Notes(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert not run_in_this_process(do, 2, notes)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1, 1]
+    assert notes.ends == {"0": ("ValueError: no way", False), "1": (None, False)}
+    assert notes.words == [("0", "begun"), ("1", "begun")]
+
+
+@pytest.mark.fast
+def test_in_this_process_an_interruption_is_passed_on_and_a_stop_ends_between_jobs() -> None:
+    def interrupted(job: Job, tell: Any) -> None:
+        raise Interrupted(1, Path("out"))
+
+    with pytest.raises(Interrupted):
+        run_in_this_process(interrupted, 2, Notes())
+    notes = Notes()
+    assert len(run_in_this_process(lambda job, tell: notes.stop.set(), 2, notes)) == 1
+
+
+@pytest.mark.fast
 def test_one_that_raises_or_dies_does_not_take_the_others_down() -> None:
     jobs: list[Job] = [
         {"name": "speaks", "say": list(ONE_THREAD)},  # in the first process of all
@@ -76,6 +119,7 @@ def test_one_that_raises_or_dies_does_not_take_the_others_down() -> None:
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
+@pytest.mark.fast
 def test_as_many_jobs_as_there_are_workers_at_a_time(tmp_path: Path) -> None:
     first, second = str(tmp_path / "first"), str(tmp_path / "second")
     jobs: list[Job] = [
@@ -98,7 +142,7 @@ def test_a_job_added_by_the_listener_is_done_too() -> None:
                 queue.append({"name": "again"})
 
     notes, queue = Again(), deque([{"name": "dies", "exit": 1}])
-    Crew(do, 1).run(queue, notes, notes.stop)
+    WorkerPool(do, 1).run(queue, notes, notes.stop)
     assert notes.ends["again"] == (None, False)
 
 
@@ -118,7 +162,7 @@ PARENT = """
 import sys, threading
 from collections import deque
 from pathlib import Path
-from pyro_decomp.sweep.workers import Crew
+from pyro_decomp.sweep.workers import WorkerPool
 from tests.sweep.chores import do
 
 class Silent:
@@ -128,7 +172,7 @@ class Silent:
 
 if __name__ == "__main__":
     busy = [{"name": n, "until_stopped": 0, "note_process": n} for n in ("one", "two")]
-    Crew(do, 2).run(deque(busy), Silent(), threading.Event())
+    WorkerPool(do, 2).run(deque(busy), Silent(), threading.Event())
 """
 
 

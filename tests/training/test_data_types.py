@@ -70,12 +70,13 @@ FORMS = {
 def test_tokens_that_look_up_an_embedding_are_int64(data: Any) -> None:
     trial = of_tokens(data, test_data=data, batch_size=5)
     prepare(trial)
-    assert torch.equal(trial.data[:], TOKENS)
-    assert torch.equal(trial.test_data[:], TOKENS)
+    assert torch.equal(trial.data.x[:], TOKENS)
+    assert torch.equal(trial.test_data.x[:], TOKENS)
     prepare(trial)
-    assert trial.data.dtype == torch.int64
+    assert trial.data.x.dtype == torch.int64
 
 
+@pytest.mark.full
 def test_tokens_are_trained_on_evaluated_and_reconstructed(tmp_path: Path) -> None:
     run = train(of_tokens(TOKENS), tmp_path / "run")
     assert reconstruct(run).shape == TOKENS.shape
@@ -92,7 +93,7 @@ def test_tokens_are_trained_on_evaluated_and_reconstructed(tmp_path: Path) -> No
 def test_whole_numbers_stay_floats_where_programs_take_them() -> None:
     trial = of_numbers(torch.ones(N, 3, dtype=torch.long))
     prepare(trial)
-    assert trial.data.dtype == torch.float32
+    assert trial.data.x.dtype == torch.float32
 
 
 def test_tokens_of_test_data_must_be_whole_too() -> None:
@@ -106,8 +107,8 @@ def test_float64_is_given_to_programs_in_float32_if_nothing_is_lost() -> None:
     data = torch.randn(N, 3, dtype=torch.float64)
     trial = of_numbers(data, test_data=data)
     prepare(trial)
-    assert torch.equal(trial.data, data.float())
-    assert torch.equal(trial.test_data, data.float())
+    assert torch.equal(trial.data.x, data.float())
+    assert torch.equal(trial.test_data.x, data.float())
 
 
 def test_what_float32_would_spoil_is_refused_and_subtracting_the_mean_is_the_remedy() -> None:
@@ -129,7 +130,7 @@ def test_the_default_type_is_followed(tmp_path: Path) -> None:
             assert as_tensor(data).dtype == torch.float64
         assert torch.equal(as_tensor(values), torch.from_numpy(values))
         run = train(of_numbers(values), tmp_path / "run")
-        assert run.data.dtype == torch.float64
+        assert run.data.x.dtype == torch.float64
         assert {p.dtype for p in run.state.parameters.values()} == {torch.float64}
         again = load(tmp_path / "run", experiment=of_numbers(values))
         assert torch.equal(codes(again), codes(run))
@@ -143,7 +144,7 @@ def test_an_error_of_the_programs_is_their_own() -> None:
     trial = of_numbers(torch.ones(N, 5))
     with pytest.raises(ValueError, match="expected an input of shape"):
         prepare(trial)
-    assert trial.data.dtype == torch.float32
+    assert trial.data.x.dtype == torch.float32
 
 
 class Labelled(nn.Module):

@@ -8,6 +8,7 @@ import torch
 from pyro.infer import Trace_ELBO
 
 from pyro_decomp import AggregateELBO, Experiment
+from pyro_decomp.data import Data, memory_mapped
 from pyro_decomp.errors import DataError, ExperimentError
 
 
@@ -30,12 +31,14 @@ def test_steps(batch_size: int | None, epochs: int, steps_per_epoch: int, total:
     assert trial.total_steps == total
 
 
-def test_data_of_any_kind_become_a_tensor(tmp_path: Path) -> None:
+def test_data_of_any_kind_become_data(tmp_path: Path) -> None:
     np.save(tmp_path / "data.npy", np.ones((3, 2)))
     for data in (np.ones((3, 2)), [[1, 1]] * 3, tmp_path / "data.npy"):
         trial = build(data=data, test_data=data)
-        assert torch.equal(trial.data, torch.ones(3, 2))
-        assert torch.equal(trial.test_data, torch.ones(3, 2))
+        assert isinstance(trial.data, Data)
+        assert isinstance(trial.test_data, Data)
+        assert torch.equal(trial.data.x, torch.ones(3, 2))
+        assert torch.equal(trial.test_data.x, torch.ones(3, 2))
 
 
 def test_several_tensors_are_one_set_of_data() -> None:
@@ -47,6 +50,16 @@ def test_several_tensors_are_one_set_of_data() -> None:
     assert trial.test_data[:][1].tolist() == [3]
     again = replace(trial, epochs=3)
     assert again.data is trial.data
+
+
+def test_data_keep_their_tensors_and_types(tmp_path: Path) -> None:
+    tensor = torch.ones(10, 2)
+    assert build(data=tensor).data.x.data_ptr() == tensor.data_ptr()
+    np.save(tmp_path / "x.npy", np.ones((10, 2), dtype=np.float32))
+    stored = memory_mapped(tmp_path / "x.npy")
+    assert build(data=stored).data.x is stored
+    data = Data((tensor, torch.arange(10)))
+    assert build(data=data).data is data
 
 
 def test_factors_are_kept_beside_the_data() -> None:
@@ -66,10 +79,10 @@ def test_factors_are_columns_of_the_tables_of_the_data(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("a,shape,b\n.5,0,1\n1.5,2,3\n")
     (tmp_path / "test.csv").write_text("a,shape,b\n2.5,1,5\n")
     trial = build(data=tmp_path / "train.csv", test_data=tmp_path / "test.csv", factors=["shape"])
-    assert trial.data.tolist() == [[0.5, 1.0], [1.5, 3.0]]
+    assert trial.data.x.tolist() == [[0.5, 1.0], [1.5, 3.0]]
     assert trial.factors.tolist() == [[0], [2]]
     assert trial.factor_names == ("shape",)
-    assert trial.test_data.tolist() == [[2.5, 5.0]]
+    assert trial.test_data.x.tolist() == [[2.5, 5.0]]
     assert trial.test_factors.tolist() == [[1]]
 
 

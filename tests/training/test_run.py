@@ -69,13 +69,13 @@ def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
         np.testing.assert_array_equal(loaded.history[name], column)
     assert loaded.step == 4
     assert loaded.path == tmp_path / "run"
-    assert torch.equal(loaded.data, run.data)
+    assert torch.equal(loaded.data.x, run.data.x)
     traces = []
     for one in (run, loaded):
         set_seed(0)
-        guide_trace = pyro.poutine.trace(one.guide).get_trace(one.data)
+        guide_trace = pyro.poutine.trace(one.guide).get_trace(*one.data[:])
         replayed = pyro.poutine.replay(one.model, trace=guide_trace)
-        traces.append(pyro.poutine.trace(replayed).get_trace(one.data))
+        traces.append(pyro.poutine.trace(replayed).get_trace(*one.data[:]))
     assert torch.equal(traces[0].log_prob_sum(), traces[1].log_prob_sum())
     assert not any(module.training for module in loaded.state.modules)
 
@@ -122,7 +122,7 @@ def test_loaded_runs_share_nothing(tmp_path: Path) -> None:
         for parameter in one.state.parameters.values():
             parameter.zero_()
     assert equal(values(other), expected)
-    trace = pyro.poutine.trace(other.model).get_trace(other.data)
+    trace = pyro.poutine.trace(other.model).get_trace(*other.data[:])
     assert torch.equal(trace.nodes["slope"]["value"], expected["slope"])
 
 

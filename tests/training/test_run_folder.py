@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from pyro_decomp.errors import RunError
-from pyro_decomp.training.run_folder import History, RunFolder, write_atomically
+from pyro_decomp.errors import RunError, write_whole
+from pyro_decomp.training.run_folder import History, RunFolder
 
 CONFIG = {"arguments": {}, "seed": 0, "source": None, "source_file": None, "source_sha256": None}
 HISTORY: History = {
@@ -107,12 +107,12 @@ def test_history_ends_at_the_step_asked_for(folder: RunFolder) -> None:
 
 def test_writing_replaces_all_or_nothing(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    write_atomically(path, b"old")
+    write_whole(path, b"old")
     with full_disk(10), pytest.raises(OSError, match="too large"):
-        write_atomically(path, b"new" * 100)
+        write_whole(path, b"new" * 100)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
-    write_atomically(path, b"new" * 100)
+    write_whole(path, b"new" * 100)
     assert path.read_bytes() == b"new" * 100
 
 

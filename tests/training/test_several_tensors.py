@@ -77,6 +77,7 @@ def test_every_tensor_is_gathered_in_the_order_of_seed_and_epoch(tmp_path: Path)
             assert torch.equal(torch.cat(found), whole[order])
 
 
+@pytest.mark.full
 def test_a_tensor_that_no_program_uses_changes_no_bit(tmp_path: Path) -> None:
     alone = train(build(X), tmp_path / "alone", seed=3)
     both = train(build((X, LABELS)), tmp_path / "both", seed=3)
@@ -85,6 +86,7 @@ def test_a_tensor_that_no_program_uses_changes_no_bit(tmp_path: Path) -> None:
     assert measured[0] == measured[1]
 
 
+@pytest.mark.full(but=["4"])
 @pytest.mark.parametrize("step", [1, 4, 9])
 def test_a_killed_run_of_several_tensors_resumes_to_the_same_bytes(
     tmp_path: Path, step: int
@@ -118,6 +120,7 @@ def test_an_auxiliary_network_gets_codes_of_several_tensors(tmp_path: Path) -> N
     assert {len(batch) for batch in seen} == {3}
 
 
+@pytest.mark.full
 def test_labels_count_in_what_a_run_is_worth(tmp_path: Path) -> None:
     run = train(build(test_data=tuple(tensor[:10] for tensor in SEVERAL)), tmp_path / "run")
     with torch.no_grad():
@@ -140,6 +143,7 @@ def test_data_are_spread_as_one(tmp_path: Path) -> None:
     assert torch.equal(evenly_spaced(X, 5), X[rows])
 
 
+@pytest.mark.full
 def test_the_picture_of_reconstructions_shows_x_whatever_is_observed_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +177,7 @@ STORED: dict[str, Callable[[Path], Any]] = {
 }
 
 
+@pytest.mark.full(but=["doubles on disk-None"])
 @pytest.mark.parametrize("batch_size", [8, None])
 @pytest.mark.parametrize("store", STORED.values(), ids=STORED)
 def test_how_data_are_stored_changes_no_bit(
@@ -196,5 +201,5 @@ def test_one_stored_tensor_is_data_like_another(tmp_path: Path) -> None:
     run = train(build(on_disk(X.numpy(), tmp_path)), tmp_path / "run", seed=3)
     train(build(X), tmp_path / "loose", seed=3)
     assert files(tmp_path / "run") == files(tmp_path / "loose")
-    assert torch.equal(run.data[4:6], X[4:6])
+    assert torch.equal(run.data.x[4:6], X[4:6])
     assert torch.equal(evenly_spaced(run.data, 5), X[::4])

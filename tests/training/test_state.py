@@ -13,6 +13,7 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor, nn
 
 from pyro_decomp import AggregateELBO, Experiment
+from pyro_decomp.data import Data
 from pyro_decomp.errors import ExperimentError, ModelError
 from pyro_decomp.seeds import random_state, set_random_state, set_seed
 from pyro_decomp.training.state import prepare
@@ -199,7 +200,7 @@ def test_nothing_to_train_is_an_error() -> None:
 def test_a_plate_of_another_size_is_an_error() -> None:
     net = nn.Linear(1, 1)
     trial = experiment(net)
-    trial.data = DATA[:4]
+    trial.data = Data((DATA[:4],))
     with pytest.raises(ModelError, match="opened with size 6, expected 4"):
         prepare(trial)
 

@@ -145,6 +145,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("trial.py").write_text(SOURCE)
 
 
+@pytest.mark.full
 def test_five_kills_at_random_moments_change_nothing() -> None:
     generator = random.Random(5)
     # early in the run, where the folder is made and the first checkpoint written, and anywhere
@@ -189,6 +190,7 @@ def test_twenty_kills_of_the_command_change_nothing(finished: Path) -> None:
     assert result("run") == result(finished)
 
 
+@pytest.mark.full
 def test_signals_end_the_command_within_a_second_and_it_resumes(finished: Path) -> None:
     words = ["train", "trial.py", "--set", "epochs=25", "--out", "my run", "--seed", str(SEED)]
     go_on = [*words, "--device", "cpu", "--resume"]
@@ -254,6 +256,7 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_resumes(finished: Pat
     assert result("run") == result(finished)
 
 
+@pytest.mark.full
 def test_a_full_disk_is_one_line_of_the_command(
     finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -435,6 +438,7 @@ def test_bad_data_is_one_sentence_and_begins_no_run(
     assert contents(".") == before
 
 
+@pytest.mark.full
 def test_force_replaces_the_run_and_leaves_what_is_not_of_it(finished: Path) -> None:
     shutil.copytree(finished, "run")
     Path("run/notes.txt").write_text("mine")

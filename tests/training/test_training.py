@@ -120,6 +120,7 @@ def test_neither_reports_nor_checkpoints_change_a_run(
     assert last.values["objective"] == pytest.approx(objective, abs=1e-6)
 
 
+@pytest.mark.full(but=["1", "7"])
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
 def test_a_run_killed_at_any_step_resumes_to_the_same_bytes(
     tmp_path: Path, whole: dict[str, bytes], step: int
@@ -131,6 +132,7 @@ def test_a_run_killed_at_any_step_resumes_to_the_same_bytes(
     assert run.step == STEPS
 
 
+@pytest.mark.full(but=["steps3"])
 @pytest.mark.usefixtures("frequent_checkpoints")
 @pytest.mark.parametrize("steps", [(1, 7, 12), (5, 6), (6, 7, 8, 9), (11,), (12, 12)])
 def test_a_run_killed_again_and_again_between_checkpoints_resumes_to_the_same_bytes(
@@ -212,6 +214,7 @@ def test_an_epoch_visits_every_datum_once_in_an_order_of_its_own(tmp_path: Path)
     assert not any(torch.equal(epochs[0], other) for other in epochs[1:])
 
 
+@pytest.mark.full
 def test_training_improves_the_objective_and_ends_in_evaluation_mode(tmp_path: Path) -> None:
     run = train(build(epochs=30), tmp_path / "run")
     objective = run.history["objective"]
@@ -288,6 +291,7 @@ def bad_from(
 NAN_GRADIENT = lambda z: z + 0 * (z - z.detach()).abs().sqrt()  # noqa: E731 - 0 with slope 0 * inf
 
 
+@pytest.mark.full(but=["2-NaN", "7-NaN gradient"])
 @pytest.mark.usefixtures("frequent_checkpoints")
 @pytest.mark.parametrize(
     ("options", "message"),
@@ -365,6 +369,7 @@ def test_data_outside_the_support_of_a_later_batch_are_refused_before_the_first_
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.full(but=["2"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_training_after_the_step_with_a_checkpoint(
     tmp_path: Path, whole: dict[str, bytes], number: signal.Signals

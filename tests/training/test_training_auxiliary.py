@@ -68,6 +68,7 @@ def discriminator(run: Run) -> dict[str, Tensor]:
     return auxiliary.module.state_dict()
 
 
+@pytest.mark.full(but=["factor-13", "adversarial-None"])
 @pytest.mark.parametrize("batch_size", [BATCH, None])
 def test_it_is_trained_and_logged(
     objective: Callable[[], TermsELBO], batch_size: int | None, tmp_path: Path
@@ -83,6 +84,7 @@ def test_it_is_trained_and_logged(
     assert len(set(run.history["discriminator_loss"])) == made.total_steps
 
 
+@pytest.mark.full(but=["factor"])
 def test_a_resumed_run_has_the_same_bits(
     objective: Callable[[], TermsELBO], tmp_path: Path
 ) -> None:
@@ -108,7 +110,7 @@ def test_a_loaded_run_evaluates_the_same(
     for run in (trained, loaded):
         assert not any(module.training for module in run.state.modules)
         pyro.set_rng_seed(1)
-        estimates.append(run.experiment.elbo.evaluate(run.model, run.guide, run.data))
+        estimates.append(run.experiment.elbo.evaluate(run.model, run.guide, run.data.x))
     assert estimates[0].objective == estimates[1].objective
     assert estimates[0].terms == estimates[1].terms
 
@@ -165,6 +167,7 @@ def identity_experiment(divergence: Divergence, epochs: int = 2) -> Experiment:
     return Experiment(model, guide, data, elbo, epochs=epochs, batch_size=BATCH, optimizer=frozen)
 
 
+@pytest.mark.full
 def test_the_second_minibatch_is_independent(tmp_path: Path) -> None:
     recording, epochs = Recording(), 30
     train(identity_experiment(recording, epochs), tmp_path / "run")
@@ -196,6 +199,7 @@ def test_the_second_minibatches_follow_the_seed(tmp_path: Path) -> None:
     assert not torch.equal(others[0], others[2])
 
 
+@pytest.mark.full
 def test_several_have_names_of_their_own(tmp_path: Path) -> None:
     one, another = (AdversarialDivergence(Discriminator(2, (8,)), "kl") for _ in range(2))
 

@@ -90,6 +90,7 @@ def test_a_tensor_stays_one(tmp_path: Path) -> None:
     torch.testing.assert_close(elbo.beta, torch.tensor(2.0))
 
 
+@pytest.mark.full(but=["4"])
 @pytest.mark.parametrize("step", [1, 4, 7, 11])
 def test_a_resumed_run_has_the_same_bits(tmp_path: Path, step: int) -> None:
     whole, broken = (train_into(tmp_path / name) for name in ("whole", "broken"))

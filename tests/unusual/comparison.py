@@ -15,7 +15,7 @@ from pyro_decomp import Experiment, train
 from pyro_decomp.acceleration.steps import Execution
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.sweep.ensemble import Member
-from pyro_decomp.sweep.ensemble.together import Together
+from pyro_decomp.sweep.ensemble.together import BatchedRuns
 from pyro_decomp.sweep.ensemble.trial import Trial
 from pyro_decomp.training.experiment_file import ExperimentFile
 
@@ -86,7 +86,7 @@ def together(arguments: Mapping[str, Any], how: str) -> list[Result]:
     """Train the trial with each of the seeds, as one computation."""
     source = ExperimentFile.read(TRIAL)
     members = [Member(f"seed {seed}", dict(arguments), seed) for seed in SEEDS]
-    batch = Together([Trial.of(source, member) for member in members], how=how)
+    batch = BatchedRuns([Trial.of(source, member) for member in members], how=how)
     for _ in batch.take_steps():
         pass
     assert not batch.set_aside
@@ -96,8 +96,8 @@ def together(arguments: Mapping[str, Any], how: str) -> list[Result]:
     ]
 
 
-def columns_of(batch: Together, index: int) -> dict[str, np.ndarray]:
-    return {name: np.asarray(column) for name, column in batch.history(index).items()}
+def columns_of(batch: BatchedRuns, index: int) -> dict[str, np.ndarray]:
+    return {name: np.asarray(column) for name, column in batch.histories[index].items()}
 
 
 def eager(arguments: Mapping[str, Any], seed: int = SEEDS[0]) -> Result:

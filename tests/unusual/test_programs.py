@@ -12,7 +12,10 @@ from pyro_decomp.errors import ExperimentError, ModelError
 from tests.unusual.comparison import SEEDS, Result, assert_same, eager, together, trained
 from tests.unusual.programs import PROGRAMS
 
-pytestmark = pytest.mark.skipif(bool(library.why_not()), reason="no C compiler")
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(bool(library.why_not()), reason="no C compiler"),
+]
 
 WAYS: dict[str, Callable[[dict[str, Any]], list[Result]]] = {
     "captured": lambda arguments: [trained(arguments, "captured")],
@@ -95,6 +98,7 @@ def each() -> list[Any]:
     ]
 
 
+@pytest.mark.full(but=["masked columns-captured"])
 @pytest.mark.parametrize(("program", "way"), each())
 def test_every_way_gives_what_the_programs_give_or_says_why_not(program: str, way: str) -> None:
     arguments = {"program": program}

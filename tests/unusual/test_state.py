@@ -18,13 +18,14 @@ from tests.unusual.comparison import SEEDS, TRIAL, Result, assert_same, eager, f
 from tests.unusual.state import HARMLESS, STATEFUL, nothing
 
 pytestmark = [
+    pytest.mark.full,
     pytest.mark.skipif(bool(library.why_not()), reason="no C compiler"),
     *(
         pytest.mark.filterwarnings(f"ignore::pyro_decomp.{told}")
         for told in (
-            "loop.ExecutionWarning",
-            "state.UnkeptStateWarning",
-            "capture.repeats.WrittenOnlyWarning",
+            "training.loop.ExecutionWarning",
+            "training.state.UnkeptStateWarning",
+            "acceleration.capture.repeats.WrittenOnlyWarning",
         )
     ),
 ]
@@ -74,6 +75,7 @@ ASKED = [f"{name}; {steps}" for name in STATEFUL for steps in ("captured", "fuse
 ASKED_OFTEN = ["counter in an attribute; captured", "encoder frozen by the report; captured"]
 
 
+@pytest.mark.full(but=["counter in an attribute; captured"])
 @pytest.mark.parametrize("row", rows("state, asked for", ASKED, often=ASKED_OFTEN))
 def test_what_is_asked_for_gives_them_or_names_what_changes(row: str) -> None:
     name, steps = row.split("; ")

@@ -5,7 +5,7 @@ never again: what is left is arithmetic, which can be replayed, compiled, and ru
 of an ensemble at once.
 """
 
-from pyro_decomp.acceleration.capture.refusal import CaptureError
 from pyro_decomp.acceleration.capture.step_graph import StepGraph, capture
+from pyro_decomp.acceleration.errors import CaptureError
 
 __all__ = ["CaptureError", "StepGraph", "capture"]

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from pyro_decomp.acceleration.source import StepSource
+from pyro_decomp.elbo.numbers import full_name
 from pyro_decomp.seeds import random_state, set_random_state
-from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.scheduled_numbers import full_name
 
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-10}  # the same operations, but for rounding
 
 
 def is_followed(
-    experiment: Experiment,
+    source: StepSource,
     weights: Sequence[str],
     inputs: Sequence[Tensor],
     *,
@@ -30,7 +30,7 @@ def is_followed(
     A number of which Python or numpy made another, or a new tensor, is a constant of the graph.
 
     Args:
-        experiment: Whose schedules say what the numbers become.
+        source: Whose schedules say what the numbers become.
         weights: The names of the numbers.
         inputs: What the graph was taken down with.
         first: Where the numbers begin among the inputs.
@@ -38,7 +38,7 @@ def is_followed(
         module: The graph.
         draw: Its draws.
     """
-    for values in _later(experiment, weights):
+    for values in _later(source, weights):
         given = list(inputs)
         for index, value in values.items():
             given[first + index] = torch.full_like(inputs[first + index], value)
@@ -60,15 +60,15 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _later(experiment: Experiment, weights: Sequence[str]) -> Iterator[dict[int, float]]:
+def _later(source: StepSource, weights: Sequence[str]) -> Iterator[dict[int, float]]:
     """Values in the middle and at the end of the run, by the number's place in ``weights``."""
-    total = experiment.total_steps
-    schedules = {full_name(name): each for name, each in experiment.schedules.items()}
+    total = source.programs.total_steps
+    schedules = {full_name(name): each for name, each in source.programs.schedules.items()}
     for step in {(total + 1) // 2, total}:
         yield {
             index: schedules[full_name(name)].value(step, total)
             if full_name(name) in schedules
-            else 1.5 * float(experiment.number(name).get())
+            else 1.5 * float(source.programs.number(name).get())
             for index, name in enumerate(weights)
         }
 

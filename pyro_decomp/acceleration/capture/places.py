@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from pyro_decomp.training.state import State
+from pyro_decomp.acceleration.source import StepSource
 
 
 class Place(NamedTuple):
@@ -34,24 +34,24 @@ class Place(NamedTuple):
         self.kept[self.name] = tensor
 
 
-def places_of(state: State) -> Iterator[Place]:
+def places_of(source: StepSource) -> Iterator[Place]:
     """Those of all parameters and buffers of the networks, then of what Pyro's store trains."""
-    for path, part in parts_of(state):
+    for path, part in parts_of(source):
         for is_buffer, kept in ((False, part._parameters), (True, part._buffers)):
             for name, tensor in kept.items():
                 if tensor is not None:
                     yield Place(kept, name, f"{path}.{name}" if path else name, is_buffer)
-    trained = {id(parameter) for parameter in state.parameters.values()}
-    stored: dict[str, Tensor] = state.store._params
+    trained = {id(parameter) for parameter in source.parameters.values()}
+    stored: dict[str, Tensor] = source.store._params
     for name, tensor in stored.items():
         if id(tensor) in trained:
             yield Place(stored, name, name, is_buffer=False)
 
 
-def parts_of(state: State) -> Iterator[tuple[str, nn.Module]]:
+def parts_of(source: StepSource) -> Iterator[tuple[str, nn.Module]]:
     """Every module within the networks once, with the name that its network gives it."""
     seen: set[nn.Module] = set()
-    for module in state.modules:
+    for module in source.modules:
         for path, part in module.named_modules():
             if part not in seen:
                 seen.add(part)

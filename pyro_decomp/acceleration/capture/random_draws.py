@@ -12,7 +12,7 @@ import torch
 from torch.fx import Graph, GraphModule, Node
 
 from pyro_decomp.acceleration.capture.recording import is_random
-from pyro_decomp.acceleration.capture.refusal import CaptureError
+from pyro_decomp.acceleration.errors import CaptureError
 
 aten = torch.ops.aten
 

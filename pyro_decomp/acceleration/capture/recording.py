@@ -12,7 +12,7 @@ from torch.fx import Graph, GraphModule, Node
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from pyro_decomp.acceleration.capture.refusal import CaptureError, HiddenValueError
+from pyro_decomp.acceleration.errors import CaptureError, HiddenValueError
 
 aten = torch.ops.aten
 

@@ -10,38 +10,36 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from pyro_decomp.acceleration.capture.refusal import CaptureError
-from pyro_decomp.programs.modules import tensors_kept
+from pyro_decomp.acceleration.errors import CaptureError
+from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.programs.program_state import Fingerprint
-from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.state import State
+from pyro_decomp.programs.program_state.modules import tensors_kept
 
 
 class WrittenOnlyWarning(UserWarning):
     """Steps that do not run the programs leave a tensor that these write as it is."""
 
 
-def refuse_moving(state: State) -> None:
+def refuse_moving(source: StepSource) -> None:
     """Refuse what the check before training has seen moving, without another run of the programs.
 
     A further run would move on what cannot be taken back, such as a generator function.
 
     Args:
-        state: Whose ``program`` knows what every run moves.
+        source: Whose ``python`` knows what every run moves.
 
     Raises:
         CaptureError: Something moves that is no tensor.
     """
-    _refuse([path for path, kind in state.program.moving.items() if kind == "value"])
+    _refuse([path for path, kind in source.python.moving.items() if kind == "value"])
 
 
-def tensors_that_move(experiment: Experiment, state: State, batch: Sequence[Tensor]) -> list[str]:
+def tensors_that_move(source: StepSource, batch: Sequence[Tensor]) -> list[str]:
     """Run the programs until they have filled their caches, and see what another run moves.
 
     Args:
-        experiment: Whose programs.
-        state: Its networks, whose buffers are as before afterwards; what the programs keep in
-            Python is moved, as are random generators.
+        source: Whose programs. Buffers of its networks are as before afterwards; what the programs
+            keep in Python is moved, as are random generators.
         batch: A batch of data.
 
     Returns:
@@ -51,10 +49,10 @@ def tensors_that_move(experiment: Experiment, state: State, batch: Sequence[Tens
         CaptureError: They keep something else that moves, or draw from Python's or numpy's
             generator: what a run reads of it would be a constant.
     """
-    objective = partial(_objective, experiment, state, batch)
+    objective = partial(_objective, source, batch)
     noise = torch.get_rng_state()
     first = objective(noise)
-    moved = state.program.moved_by(lambda: objective(torch.Generator().manual_seed(1).get_state()))
+    moved = source.python.moved_by(lambda: objective(torch.Generator().manual_seed(1).get_state()))
     for name in ("random", "numpy.random"):
         moved.pop(name, None)  # told by what is computed below: a check of types draws too
     _refuse([path for path, kind in moved.items() if kind != "tensor"])
@@ -101,14 +99,13 @@ def check_unread(paths: Sequence[str], before: Fingerprint, recorded: GraphModul
 
 
 def _objective(
-    experiment: Experiment,
-    state: State,
+    source: StepSource,
     batch: Sequence[Tensor],
     noise: Tensor,
 ) -> Tensor:
     torch.set_rng_state(noise)
-    with tensors_kept(state.modules), torch.no_grad():
-        return experiment.elbo.evaluate(experiment.model, experiment.guide, *batch).objective
+    with tensors_kept(source.modules), torch.no_grad():
+        return source.evaluate(*batch).objective
 
 
 def _refuse(paths: Sequence[str]) -> None:

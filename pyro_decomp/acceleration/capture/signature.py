@@ -13,11 +13,11 @@ from torch.utils._pytree import tree_flatten
 
 from pyro_decomp.acceleration.capture.random_draws import can_be_lifted
 from pyro_decomp.acceleration.capture.recording import is_random
-from pyro_decomp.acceleration.capture.refusal import CaptureError, HiddenValueError
 from pyro_decomp.acceleration.capture.substitution import Slots
+from pyro_decomp.acceleration.errors import CaptureError, HiddenValueError
+from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.programs.program_state.own import content
-from pyro_decomp.training.experiment import Experiment
 
 aten = torch.ops.aten
 
@@ -40,13 +40,11 @@ class Signature:
     is_convolutional: bool
 
 
-def sign(
-    experiment: Experiment, slots: Slots, batch: Sequence[Tensor]
-) -> tuple[Signature, Estimate]:
+def sign(source: StepSource, slots: Slots, batch: Sequence[Tensor]) -> tuple[Signature, Estimate]:
     """Run a step's forward pass once, and take its signature; draws are drawn.
 
     Args:
-        experiment: Whose programs.
+        source: Whose programs.
         slots: Which of its tensors are inputs.
         batch: A batch of data.
 
@@ -62,7 +60,7 @@ def sign(
         pyro.validation_enabled(False),
         recorder,
     ):
-        estimate = experiment.elbo.evaluate(experiment.model, experiment.guide, *batch)
+        estimate = source.evaluate(*batch)
     return recorder.signature(), estimate
 
 

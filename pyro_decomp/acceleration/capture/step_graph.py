@@ -12,23 +12,22 @@ from pyro_decomp.acceleration.capture.followed import is_followed, quiet
 from pyro_decomp.acceleration.capture.functional import functional
 from pyro_decomp.acceleration.capture.random_draws import lift
 from pyro_decomp.acceleration.capture.recording import record
-from pyro_decomp.acceleration.capture.refusal import (
+from pyro_decomp.acceleration.capture.repeats import check_unread, refuse_moving, tensors_that_move
+from pyro_decomp.acceleration.capture.simplify import simplify
+from pyro_decomp.acceleration.capture.substitution import Slots
+from pyro_decomp.acceleration.errors import (
     CaptureError,
     HiddenValueError,
     UsedByPythonError,
 )
-from pyro_decomp.acceleration.capture.repeats import check_unread, refuse_moving, tensors_that_move
-from pyro_decomp.acceleration.capture.simplify import simplify
-from pyro_decomp.acceleration.capture.substitution import Slots
 from pyro_decomp.acceleration.precision import in_precision
+from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.elbo import Estimate
-from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.state import State
 
 
 @dataclass(frozen=True)
 class StepGraph:
-    """A step of one experiment for one shape of batch.
+    """A step of one source for one shape of batch.
 
     Attributes:
         slots: Where its first inputs are found, in the order trained, frozen, buffers, weights;
@@ -61,8 +60,7 @@ def named_values(estimate: Estimate) -> dict[str, Tensor]:
 
 
 def capture(
-    experiment: Experiment,
-    state: State,
+    source: StepSource,
     batch: Sequence[Tensor],
     weights: Sequence[str] = (),
     precision: str = "float32",
@@ -73,8 +71,7 @@ def capture(
     Numbers that are to change are named in ``weights``.
 
     Args:
-        experiment: What is trained.
-        state: Its networks and parameters, in training mode.
+        source: What is trained, its networks in training mode.
         batch: A batch, as the programs take it.
         weights: Names of the numbers that are inputs.
         precision: Of the products of networks.
@@ -86,18 +83,17 @@ def capture(
     """
     try:
         with quiet():
-            return _captured(experiment, state, batch, weights, precision)
+            return _captured(source, batch, weights, precision)
     except UsedByPythonError:
         raise
     except CaptureError as error:
-        if used := _used_by_python(experiment, state, batch, weights, precision):
+        if used := _used_by_python(source, batch, weights, precision):
             raise UsedByPythonError(_use(used, "a schedule changes")) from error
         raise
 
 
 def _used_by_python(
-    experiment: Experiment,
-    state: State,
+    source: StepSource,
     batch: Sequence[Tensor],
     weights: Sequence[str],
     precision: str,
@@ -107,7 +103,7 @@ def _used_by_python(
     def is_captured(*names: str) -> bool:
         try:
             with quiet():
-                _captured(experiment, state, batch, names, precision)
+                _captured(source, batch, names, precision)
         except CaptureError:
             return False
         return True
@@ -118,14 +114,13 @@ def _used_by_python(
 
 
 def _captured(
-    experiment: Experiment,
-    state: State,
+    source: StepSource,
     batch: Sequence[Tensor],
     weights: Sequence[str],
     precision: str,
 ) -> StepGraph:
-    refuse_moving(state)
-    slots = Slots(experiment, state, batch, weights)
+    refuse_moving(source)
+    slots = Slots(source, batch, weights)
     names: list[str] = []
     has_gradient: list[bool] = []
     assigned: list[bool] = []
@@ -140,7 +135,7 @@ def _captured(
             pyro.validation_enabled(False),
             in_precision(precision),
         ):
-            estimate = experiment.elbo.evaluate(experiment.model, experiment.guide, *batch)
+            estimate = source.evaluate(*batch)
             found = _gradients(-estimate.objective, leaves)
             updated = slots.left()
         assigned[:] = [own is not given for own, given in zip(updated, copies, strict=True)]
@@ -154,9 +149,9 @@ def _captured(
         return [torch.stack([value.detach() for value in values.values()]), *gradients, *updated]
 
     inputs = [*slots.inputs(), *batch]
-    with state.program.undisturbed():
-        moving = tensors_that_move(experiment, state, batch)
-        before = state.program.fingerprint()
+    with source.python.preserving_rng_and_buffers():
+        moving = tensors_that_move(source, batch)
+        before = source.python.fingerprint()
         try:
             recorded = record(step, inputs)
             check_unread(moving, before, recorded)
@@ -172,9 +167,9 @@ def _captured(
     simplify(module)
     if weights:
         first = len(slots.trained) + len(slots.frozen) + len(slots.buffers)
-        with state.program.undisturbed():
+        with source.python.preserving_rng_and_buffers():
             if not is_followed(
-                experiment, weights, inputs, first=first, step=step, module=module, draw=draw
+                source, weights, inputs, first=first, step=step, module=module, draw=draw
             ):
                 raise CaptureError(f"{' or '.join(weights)} becomes a constant")
     return StepGraph(slots, module, draw, tuple(names), tuple(has_gradient), tuple(assigned))

@@ -1,4 +1,4 @@
-"""The tensors that an experiment's programs read, and running the programs with others."""
+"""The tensors that the programs of a step read, and running the programs with others."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,22 +8,20 @@ import torch
 from torch import Tensor
 
 from pyro_decomp.acceleration.capture.places import Place, places_of
-from pyro_decomp.acceleration.capture.refusal import CaptureError
 from pyro_decomp.acceleration.capture.written import written_by
-from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.scheduled_numbers import Number
-from pyro_decomp.training.state import State
+from pyro_decomp.acceleration.errors import CaptureError
+from pyro_decomp.acceleration.source import StepSource
+from pyro_decomp.elbo.numbers import Number
 
 
 class Slots:
-    """Where the programs of one experiment find their tensors.
+    """Where the programs of one step find their tensors.
 
     Parameters and buffers of networks are read from their places whenever they are asked for, so
     that what is moved there, or put there, between two steps is what the next step reads.
 
     Args:
-        experiment: Whose programs and objective.
-        state: Its networks and parameters.
+        source: Whose programs, networks and parameters.
         batch: A batch, on which the programs are run once to see what they write to.
         weights: Names of the numbers that are read as tensors too.
 
@@ -37,18 +35,17 @@ class Slots:
 
     def __init__(
         self,
-        experiment: Experiment,
-        state: State,
+        source: StepSource,
         batch: Sequence[Tensor],
         weights: Sequence[str] = (),
     ) -> None:
         self.weights = tuple(weights)
-        self._experiment = experiment
-        self.trained = list({id(p): p for p in state.parameters.values()}.values())
-        written = written_by(experiment, state, batch)
+        self._source = source
+        self.trained = list({id(p): p for p in source.parameters.values()}.values())
+        written = written_by(source, batch)
         others: dict[bool, dict[int, list[Place]]] = {True: {}, False: {}}
         own: dict[int, list[Place]] = {id(p): [] for p in self.trained}
-        for place in places_of(state):
+        for place in places_of(source):
             tensor = place.tensor
             kinds = own if id(tensor) in own else others[id(tensor) in written]
             kinds.setdefault(id(tensor), []).append(place)
@@ -144,4 +141,4 @@ class Slots:
             torch._foreach_copy_(own, written)
 
     def _numbers(self) -> list[Number]:
-        return [self._experiment.number(name) for name in self.weights]
+        return [self._source.programs.number(name) for name in self.weights]

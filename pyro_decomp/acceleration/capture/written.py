@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 
 from pyro_decomp.acceleration.capture.places import Place, parts_of, places_of
-from pyro_decomp.acceleration.capture.refusal import CaptureError
-from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.state import State
+from pyro_decomp.acceleration.errors import CaptureError
+from pyro_decomp.acceleration.source import StepSource
 
 
-def written_by(experiment: Experiment, state: State, batch: Sequence[Tensor]) -> set[int]:
+def written_by(source: StepSource, batch: Sequence[Tensor]) -> set[int]:
     """Identities of the parameters and buffers that one run of the programs changes or assigns.
 
     All is as before afterwards.
@@ -20,16 +19,16 @@ def written_by(experiment: Experiment, state: State, batch: Sequence[Tensor]) ->
         CaptureError: They write to a parameter that is trained, assign a parameter anew, or
             register a buffer, or switch a network between training and evaluation.
     """
-    originals = {_key(place): place.tensor for place in places_of(state)}
-    trained = {id(parameter) for parameter in state.parameters.values()}
-    with state.program.undisturbed(), torch.no_grad():
-        places = list(places_of(state))
+    originals = {_key(place): place.tensor for place in places_of(source)}
+    trained = {id(parameter) for parameter in source.parameters.values()}
+    with source.python.preserving_rng_and_buffers(), torch.no_grad():
+        places = list(places_of(source))
         before = [(place, place.tensor, place.tensor.clone()) for place in places]
         versions = [place.tensor._version for place in places]
-        modes = [(f"{path}.training", part, part.training) for path, part in parts_of(state)]
+        modes = [(f"{path}.training", part, part.training) for path, part in parts_of(source)]
         try:
-            experiment.elbo.evaluate(experiment.model, experiment.guide, *batch)
-            entries = {_key(place) for place in places_of(state)}
+            source.evaluate(*batch)
+            entries = {_key(place) for place in places_of(source)}
             found = [
                 place
                 for (place, tensor, content), version in zip(before, versions, strict=True)

@@ -1,84 +1,76 @@
 """Operators of the package that are C functions already, called from fused steps."""
 
 import ctypes
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-from pyro_decomp.acceleration.fusion.refusal import FusionError
-from pyro_decomp.acceleration.fusion.values import Call, Result, Shape, Value
-from pyro_decomp.aggregate_posterior import gaussian_native, gaussian_operator
+from pyro_decomp.acceleration.errors import FusionError
+from pyro_decomp.acceleration.fusion.indexing import Shape
+from pyro_decomp.acceleration.fusion.values import Call, Result, Value
+from pyro_decomp.aggregate_posterior import gaussian, gaussian_native
 from pyro_decomp.aggregate_posterior.native.library import why_not
 
-Address = Callable[[Any], str]
-"""Gives the name of a pointer to an object of ctypes, which is kept."""
 
-
-def call(target: Any, given: Sequence[Any], real: torch.dtype, address: Address) -> Any:
-    """What an operator gives, as values; None if it is no such operator.
+def called(target: Any, given: Sequence[Any], real: torch.dtype) -> Any:
+    """What an operator of the package gives, as values; None if it is no such operator.
 
     Raises:
         FusionError: Its code could not be compiled.
     """
-    if target is gaussian_operator.forward:
-        return _log_densities(given, real, address)
-    if target is gaussian_operator.backward:
-        return _log_densities_backward(given, real, address)
+    if target is gaussian.forward:
+
+        def shape(num_sets: int) -> Sequence[Shape]:
+            return [(num_sets, given[0].shape[1])]
+
+        return _call("forward", given[:4], given[4:7], real, shape)[0]
+    if target is gaussian.backward:
+        z, loc, with_z = given[0].shape, given[1].shape, given[9]
+        shapes = [z if with_z else (z[0], 0), loc, loc]
+        return _call("backward", given[:6], given[6:9], real, lambda _: shapes, clear=with_z)
     return None
 
 
-def _log_densities(given: Sequence[Any], real: torch.dtype, address: Address) -> Result:
-    inputs, asked = given[:4], given[4:7]
-    code, problem = _code(real), _problem(inputs, asked)
-    pointer, start = address(problem), _function(address(code.forward), 5)
-    units = code.forward_units(problem)
-
-    def write(read: Sequence[str], written: Sequence[str]) -> str:
-        arguments = [pointer, "0", str(units), *_with_null(read, inputs), *written]
-        return f"failed |= {start}({', '.join(arguments)});"
-
-    shape = (problem.num_sets, inputs[0].shape[1])
-    return _call(inputs, write, [shape])[0]
-
-
-def _log_densities_backward(
-    given: Sequence[Any], real: torch.dtype, address: Address
-) -> Sequence[Result]:
-    inputs, asked, with_z = given[:6], given[6:9], given[9]
-    code, problem = _code(real), _problem(inputs[:4], asked)
-    pointer, start = address(problem), _function(address(code.backward), 9)
-    units = code.backward_units(problem)
-    z, loc = inputs[0].shape, inputs[1].shape
-
-    def write(read: Sequence[str], written: Sequence[str]) -> str:
-        to_z, *others = written
-        clear = f"memset({to_z}, 0, {z[0] * z[1]} * sizeof(real)); " if with_z else ""
-        to_z = to_z if with_z else "NULL"
-        arguments = [pointer, "0", str(units), *_with_null(read, inputs), to_z, *others]
-        return f"{clear}failed |= {start}({', '.join(arguments)});"
-
-    return _call(inputs, write, [z if with_z else (z[0], 0), loc, loc])
-
-
-def _with_null(read: Sequence[str], inputs: Sequence[Value | None]) -> Sequence[str]:
-    """The inputs by name, NULL in the place of weights of rows that there are none of."""
-    return [*read[:3], "NULL", *read[3:]] if inputs[3] is None else read
-
-
 def _call(
+    name: str,
     inputs: Sequence[Value | None],
-    write: Callable[[Sequence[str], Sequence[str]], str],
-    shapes: Sequence[Shape],
+    asked: Sequence[Any],
+    real: torch.dtype,
+    shapes: Callable[[int], Sequence[Shape]],
+    *,
+    clear: bool | None = None,
 ) -> Sequence[Result]:
-    arguments = [value for value in inputs if value is not None]
-    return Call((), "real", arguments, write, shapes).results
+    """A call of a function of a problem, where to begin and end, and tensors.
 
+    Args:
+        name: Of the function.
+        inputs: What it reads; the fourth, weights of rows, may be None.
+        asked: What it is asked for besides.
+        real: The floating type.
+        shapes: Of the results, from how many sets of dimensions there are.
+        clear: Whether the first result is added to, or not asked for; None if it is written to.
+    """
+    code, problem = _code(real), _problem(inputs, asked)
+    start, units = getattr(code, name), getattr(code, f"{name}_units")(problem)
+    results = shapes(problem.num_sets)
+    num_tensors = len(inputs) + len(results)
+    kinds = ", ".join(["const void *", "int64_t", "int64_t", *["const real *"] * num_tensors])
 
-def _function(pointer: str, numbers: int) -> str:
-    """A pointer as a function of a problem, where to begin and end, and tensors."""
-    kinds = ["const void *", "int64_t", "int64_t", *["const real *"] * numbers]
-    return f"((int (*)({', '.join(kinds)})){pointer})"
+    def write(kept: Sequence[str], read: Sequence[str], written: Sequence[str]) -> str:
+        first, *others = written
+        before = ""
+        if clear:
+            before = f"memset({first}, 0, {math.prod(results[0])} * sizeof(real)); "
+        first = "NULL" if clear is False else first
+        names = iter(read)
+        tensors = ["NULL" if each is None else next(names) for each in inputs]
+        arguments = [kept[0], "0", str(units), *tensors, first, *others]
+        return f"{before}failed |= ((int (*)({kinds})){kept[1]})({', '.join(arguments)});"
+
+    operands = [value for value in inputs if value is not None]
+    return Call((), "real", write, (problem, start), results, operands=operands).results
 
 
 def _code(real: torch.dtype) -> ctypes.CDLL:

@@ -1,99 +1,51 @@
-"""The loops in which a root is computed, and how far apart the numbers of a view are."""
+"""The loops in which a value that is kept in memory is computed."""
 
-from collections.abc import Collection
-
-from pyro_decomp.acceleration.fusion.values import (
-    MOST_UNROLLED,
-    Index,
-    Reader,
-    Reduction,
-    Shape,
-    Stored,
-    Value,
-    View,
-)
+from pyro_decomp.acceleration.fusion.indexing import Index, Shape
+from pyro_decomp.acceleration.fusion.values import MOST_UNROLLED, Reduction, Value, indices
 
 
-def terms_of(root: Value) -> tuple[Value, frozenset[int]]:
-    """The value whose numbers a root's loops go through, and which dimensions are added up."""
-    if isinstance(root, Reduction) and not root.is_unrolled:
-        return root.base, frozenset(root.dims)
-    return root, frozenset()
+class Loops:
+    """The loops over the numbers of a value, or over the terms of one that is a sum.
 
-
-def loops_of(root: Value) -> tuple[list[int], list[int], list[int]]:
-    """Dimensions of a root's terms: those of its outer loops, of its inner, and unrolled ones.
-
-    Inner loops add up what the outer ones keep. The longest dimension is innermost of its kind.
-    """
-    terms, added = terms_of(root)
-    unrolled: list[int] = []
-    times = 1
-    for dim in sorted(range(len(terms.shape)), key=lambda dim: terms.shape[dim]):
-        if times * terms.shape[dim] > MOST_UNROLLED:
-            break
-        unrolled.append(dim)
-        times *= terms.shape[dim]
-    rest = [dim for dim in range(len(terms.shape)) if dim not in unrolled]
-    rest.sort(key=lambda dim: (terms.shape[dim], -dim))
-    return [d for d in rest if d not in added], [d for d in rest if d in added], unrolled
-
-
-def places_of(root: Value) -> list[Index]:
-    """The indices of a root's terms at one place of its loops ``i0``, ``i1``..."""
-    outer, inner, unrolled = loops_of(root)
-    names = {dim: f"i{depth}" for depth, dim in enumerate([*outer, *inner])}
-    places: list[Index] = [()]
-    for dim, extent in enumerate(terms_of(root)[0].shape):
-        along = list(map(str, range(extent))) if dim in unrolled else [names[dim]]
-        places = [(*place, each) for place in places for each in along]
-    return places
-
-
-def extents_of(root: Value) -> Shape:
-    """How many places each of a root's loops has, the outermost first."""
-    outer, inner, _ = loops_of(root)
-    terms, _ = terms_of(root)
-    return tuple(terms.shape[dim] for dim in (*outer, *inner))
-
-
-def strided(value: Value, strides: dict[Value, Shape]) -> tuple[Value, int, Shape] | None:
-    """The root or input that a value views, where its first number is, and its strides.
+    Inner loops add up what the outer ones keep. The longest dimension is innermost of its kind,
+    and dimensions of few numbers are unrolled.
 
     Args:
-        value: What is asked for.
-        strides: Of the memory of roots.
+        value: What is computed.
 
-    Returns:
-        None if its numbers are not at constant distances, or not in memory.
+    Attributes:
+        terms: The value whose numbers the loops go through.
+        added: The dimensions of it that are added up.
     """
-    names = tuple(f"v{dim}" for dim in range(len(value.shape)))
-    base, index = base_of(value, names, strides)
-    steps = base.strides if isinstance(base, Stored) else strides.get(base)
-    if steps is None:
-        return None
-    by_name = dict.fromkeys(names, 0)
-    first = 0
-    for place, step in zip(index, steps, strict=True):
-        if place.isdigit():
-            first += int(place) * step
-        elif place in by_name:
-            by_name[place] += step
-        else:
-            return None
-    return base, first, tuple(by_name[name] for name in names)
 
+    def __init__(self, value: Value) -> None:
+        self.terms, self.added = value, frozenset[int]()
+        if isinstance(value, Reduction) and not value.is_unrolled:
+            self.terms, self.added = value.base, frozenset(value.dims)
+        shape, times = self.terms.shape, 1
+        by_length = sorted(range(len(shape)), key=shape.__getitem__)
+        unrolled = set()
+        for dim in by_length:
+            times *= shape[dim]
+            if times > MOST_UNROLLED:
+                break
+            unrolled.add(dim)
+        rest = [dim for dim in range(len(shape)) if dim not in unrolled]
+        rest.sort(key=lambda dim: (dim in self.added, shape[dim], -dim))
+        self._looped = rest
 
-def base_of(value: Value, index: Index, roots: Collection[Value] = ()) -> tuple[Value, Index]:
-    """What a value is a view of, and the index into it."""
-    while isinstance(value, View) and not value.given and value not in roots:
-        index = value.place(index, _NoReader())
-        value = value.base
-    return value, index
+    @property
+    def extents(self) -> Shape:
+        """How many numbers each loop has, the outermost first."""
+        return tuple(self.terms.shape[dim] for dim in self._looped)
 
+    @property
+    def depth(self) -> int:
+        """How many loops there are around those that add up."""
+        return sum(dim not in self.added for dim in self._looped)
 
-class _NoReader(Reader):
-    """For views that ask for no numbers."""
-
-    def of(self, value: Value, index: Index) -> str:
-        raise AssertionError("a view without given values read one")
+    @property
+    def places(self) -> list[Index]:
+        """The indices of the terms that one turn of loops over ``i0``, ``i1``... goes through."""
+        names = {dim: f"i{depth}" for depth, dim in enumerate(self._looped)}
+        return indices(self.terms.shape, [names.get(dim) for dim in range(len(self.terms.shape))])

@@ -35,6 +35,7 @@ VECTOR(expm1) VECTOR(log1p) VECTOR(tanh) VECTOR(erf)
 #define erf_ OF_REAL(erf)
 #define pow_ OF_REAL(pow)
 #define sqrt_ OF_REAL(sqrt)
+#define rsqrt_(x) (1 / sqrt_(x))
 #define fabs_ OF_REAL(fabs)
 #define lgamma_ OF_REAL(lgamma)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from pyro_decomp.acceleration.fusion.refusal import FusionError
+from pyro_decomp.acceleration.errors import FusionError
 
 MOST = 2**22  # multiplications: above, a library's product is faster
 LANES = 16  # numbers of a vector, about

@@ -1,11 +1,10 @@
 """A captured graph as a function in C: its loops, its memory, and calling it."""
 
 import ctypes
-import math
 import subprocess
 from collections.abc import Sequence
 from functools import cache
-from itertools import accumulate, pairwise
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,13 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from pyro_decomp.acceleration.errors import FusionError
 from pyro_decomp.acceleration.fusion.emit import Emitter
-from pyro_decomp.acceleration.fusion.refusal import FusionError
+from pyro_decomp.acceleration.fusion.indexing import contiguous
 from pyro_decomp.acceleration.fusion.schedule import Schedule, scheduled
 from pyro_decomp.acceleration.fusion.translate import Translation
-from pyro_decomp.acceleration.fusion.values import Call, Stored, Value, contiguous
-from pyro_decomp.acceleration.fusion.views import viewed
+from pyro_decomp.acceleration.fusion.values import Call, Stored, Value
+from pyro_decomp.acceleration.fusion.views import copied
 from pyro_decomp.aggregate_posterior.native.library import library_of, reason
 
 PRELUDE = Path(__file__).with_name("prelude.h")
@@ -48,27 +48,27 @@ class Program:
         translation = Translation(module, inputs)
         outputs = _distinct(translation.outputs)
         groups = [1] * len(outputs) if groups is None else groups
-        self._kept = [*translation.constants, *translation.addresses]
         self._expected = [(t.shape, contiguous(t.shape), t.dtype) for t in inputs]
-        self._real = translation.real
-        ends = list(accumulate(groups, initial=0))
-        self._sizes = [
-            sum(value.size for value in outputs[start:end]) for start, end in pairwise(ends)
-        ]
-        source = _Source(translation, outputs, groups)
-        self.text = source.text
-        self._run = _compiled(self.text, self._real)
-        self._workspace = torch.empty(source.num_bytes + ALIGNED, dtype=torch.uint8)
+        self._real = real = translation.real
+        each = iter(outputs)
+        self._sizes = [sum(value.size for value in islice(each, count)) for count in groups]
+
+        schedule = scheduled(outputs)
+        emitter = Emitter(schedule)
+        self._kept = [*translation.constants, *emitter.kept]
+        num_bytes, memory = _memory(schedule, outputs, real)
+        pointers = _pointers(translation.kinds, len(emitter.kept), outputs, groups)
+        self.text = _text(pointers, memory, emitter)
+        self._run = _compiled(self.text, real)
+
+        self._workspace = torch.empty(num_bytes + ALIGNED, dtype=torch.uint8)
         first = self._workspace.data_ptr()
         self._memory = first + -first % ALIGNED
-        pointers = [t.data_ptr() for t in translation.constants]
-        pointers += [_address(kept) for kept in translation.addresses]
-        count = len(inputs) + len(pointers) + len(groups)
-        self._pointers = (ctypes.c_void_p * count)(*[0] * len(inputs), *pointers)
-        self._steps = (ctypes.c_int64 * count)()
-        width = torch.finfo(self._real).bits // 8
-        for number, size in enumerate(self._sizes):
-            self._steps[count - len(groups) + number] = size * width
+        fixed = [t.data_ptr() for t in translation.constants] + list(map(_address, emitter.kept))
+        steps = [size * torch.finfo(real).bits // 8 for size in self._sizes]
+        rest = [0] * (len(inputs) + len(fixed))
+        self._pointers = (ctypes.c_void_p * (len(rest) + len(steps)))(*[0] * len(inputs), *fixed)
+        self._steps = (ctypes.c_int64 * (len(rest) + len(steps)))(*rest, *steps)
 
     def __call__(self, inputs: Sequence[Tensor], members: int | None = None) -> list[Tensor]:
         """Compute the outputs.
@@ -94,8 +94,8 @@ class Program:
             if own != shape or not is_whole or tensor.dtype != dtype:
                 found = f"{tuple(tensor.shape)} of {tensor.dtype}"
                 raise ValueError(f"input {number}: expected {tuple(shape)} of {dtype}, got {found}")
-            is_in_a_row = tensor.stride()[0 if is_shared else 1 :] == strides
-            read = tensor if is_in_a_row else tensor.contiguous()
+            is_contiguous = tensor.stride()[0 if is_shared else 1 :] == strides
+            read = tensor if is_contiguous else tensor.contiguous()
             held.append(read)
             self._pointers[number] = read.data_ptr()
             self._steps[number] = 0 if is_shared else read.stride(0) * read.element_size()
@@ -109,88 +109,64 @@ class Program:
         return outputs
 
 
-class _Source:
-    """The text of a program, and the memory that it needs between its steps."""
-
-    def __init__(
-        self, translation: Translation, outputs: Sequence[Value], groups: Sequence[int]
-    ) -> None:
-        schedule = scheduled(outputs)
-        names = _names(schedule, outputs)
-        emitter = Emitter(schedule, names)
-        self.num_bytes, memory = _memory(schedule, outputs, names, translation.real)
-        pointers = _declared(translation, outputs, groups)
-        body = [*pointers, *memory, *emitter.calls]
-        lines = [
-            "int run(int64_t members, char *const *pointers, const int64_t *steps, char *memory) {",
-            "    int failed = 0;",
-            "    for (int64_t member = 0; member < members; member++) {",
-            *(f"        {line}" for line in body),
-            "    }",
-            "    return failed;",
-            "}",
-        ]
-        self.text = "\n".join([PRELUDE.read_text(), *emitter.functions, *lines, ""])
-
-
 def _distinct(outputs: Sequence[Value]) -> list[Value]:
     """Outputs of which each has memory of its own to be written to."""
     found: list[Value] = []
     for value in outputs:
         if value.kind != "real":
             raise FusionError("an output that is no floating number")
-        is_kept = value in found or isinstance(value, Stored)
-        found.append(viewed(value, value.shape, lambda index: index) if is_kept else value)
+        found.append(copied(value) if value in found or isinstance(value, Stored) else value)
     return found
 
 
-def _names(schedule: Schedule, outputs: Sequence[Value]) -> dict[Value, str]:
-    names = {value: f"out{number}" for number, value in enumerate(outputs)}
-    for root in schedule.strides:
-        names.setdefault(root, f"b{len(names)}")
-    return names
+def _text(pointers: Sequence[str], memory: Sequence[str], emitter: Emitter) -> str:
+    """The source, with what names the pointers, what divides the memory, and what is computed."""
+    lines = [
+        "int run(int64_t members, char *const *pointers, const int64_t *steps, char *memory) {",
+        "    int failed = 0;",
+        "    for (int64_t member = 0; member < members; member++) {",
+        *(f"        {line}" for line in (*pointers, *memory, *emitter.calls)),
+        "    }",
+        "    return failed;",
+        "}",
+    ]
+    return "\n".join([PRELUDE.read_text(), *emitter.functions, *lines, ""])
 
 
 def _memory(
-    schedule: Schedule, outputs: Sequence[Value], names: dict[Value, str], real: torch.dtype
+    schedule: Schedule, outputs: Sequence[Value], real: torch.dtype
 ) -> tuple[int, list[str]]:
-    """Bytes of the roots that are no outputs, and the lines that give each its part."""
+    """Bytes of the kept values that are no outputs, and the lines that give each its part."""
     widths = {"real": torch.finfo(real).bits // 8, "int64_t": 8, "bool": 1}
     lines, end = [], 0
-    for root in schedule.strides:
-        if root in outputs or isinstance(root, Call):
+    for value in schedule.strides:
+        if value in outputs or isinstance(value, Call):
             continue
-        lines.append(f"{root.kind} *{names[root]} = ({root.kind} *)(memory + {end});")
-        size = math.prod(root.shape) * widths[root.kind]
+        kind, name = value.kind, schedule.names[value]
+        lines.append(f"{kind} *{name} = ({kind} *)(memory + {end});")
+        size = value.size * widths[kind]
         end += size + -size % ALIGNED
     return end, lines
 
 
-def _declared(
-    translation: Translation, outputs: Sequence[Value], groups: Sequence[int]
+def _pointers(
+    kinds: Sequence[str], num_kept: int, outputs: Sequence[Value], groups: Sequence[int]
 ) -> list[str]:
-    """The lines that name what is given and what is to be written."""
-    lines = []
-    kinds = [*translation.kinds]
-    for number, kind in enumerate(kinds):
-        lines.append(_pointer(f"const {kind} *", f"p{number}", number))
-    number = len(kinds)
-    for place in range(len(translation.addresses)):
-        lines.append(f"const void *a{place} = pointers[{number + place}];")
-    number += len(translation.addresses)
-    first = 0
+    """The lines that name what is given, what calls need, and what is to be written."""
+    found = [(f"const {kind} *", f"p{number}") for number, kind in enumerate(kinds)]
+    found += [("const void *", f"a{number}") for number in range(num_kept)]
+    found += [("real *", f"group{number}") for number in range(len(groups))]
+    lines = [
+        f"{kind}{name} = ({kind})(pointers[{number}] + member * steps[{number}]);"
+        for number, (kind, name) in enumerate(found)
+    ]
+    each = iter(enumerate(outputs))
     for group, count in enumerate(groups):
-        lines.append(_pointer("real *", f"group{group}", number + group))
-        offset = 0
-        for place in range(first, first + count):
-            lines.append(f"real *out{place} = group{group} + {offset};")
-            offset += outputs[place].size
-        first += count
+        start = 0
+        for number, value in islice(each, count):
+            lines.append(f"real *out{number} = group{group} + {start};")
+            start += value.size
     return lines
-
-
-def _pointer(kind: str, name: str, number: int) -> str:
-    return f"{kind}{name} = ({kind})(pointers[{number}] + member * steps[{number}]);"
 
 
 def _address(kept: Any) -> int:

@@ -1,13 +1,17 @@
-"""Sums and largest numbers along dimensions, and what is made of them."""
+"""Sums and largest numbers along dimensions, and what is made of them.
 
-from collections.abc import Sequence
+Functions take the arguments of torch's operations by torch's names, with a :class:`Value` in place
+of every tensor.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
 
-from pyro_decomp.acceleration.fusion import views
-from pyro_decomp.acceleration.fusion.arithmetic import DIVISION, SLOW, Operation, value_of
-from pyro_decomp.acceleration.fusion.refusal import FusionError
+from pyro_decomp.acceleration.errors import FusionError
+from pyro_decomp.acceleration.fusion.expressions import computed, converted
 from pyro_decomp.acceleration.fusion.values import (
     FLOATING,
     MOST_UNROLLED,
@@ -15,142 +19,118 @@ from pyro_decomp.acceleration.fusion.values import (
     Reduction,
     Value,
 )
-from pyro_decomp.acceleration.fusion.views import converted, pointwise
+from pyro_decomp.acceleration.fusion.views import reshaped, viewed
 
 aten = torch.ops.aten
 
 
-def reduced(
+def _reduced(
     how: Literal["sum", "max"], base: Value, dims: Sequence[int] | None, keepdim: bool = False
 ) -> Value:
     """The sum or the largest along dimensions, or of all numbers."""
     rank = len(base.shape)
-    along = tuple(sorted(set(views.within(dims, rank)))) if dims else tuple(range(rank))
+    every = tuple(range(rank))
+    along = tuple(sorted({dim % rank for dim in dims})) if dims and rank else every
     if any(base.shape[dim] == 0 for dim in along):
         raise FusionError("a sum of no numbers")
     base = converted(base, "real" if base.kind in FLOATING or how == "max" else "int64_t")
-    shape = tuple(extent for dim, extent in enumerate(base.shape) if dim not in along)
-    result: Value = Reduction(shape, base.kind, how, base, along)
+    shape = tuple(base.shape[dim] for dim in every if dim not in along)
+    result = Reduction(shape, base.kind, how, along, operands=(base,))
     if not keepdim:
         return result
-    return views.reshaped(result, [1 if d in along else n for d, n in enumerate(base.shape)])
+    return reshaped(result, [1 if dim in along else base.shape[dim] for dim in every])
 
 
-def product(left: Value, right: Value) -> Value:
-    """A product of matrices; of few terms, a sum like others."""
-    if left.kind not in FLOATING:
-        raise FusionError("a product of matrices of integers is not written as C")
-    left, right = converted(left, "real"), converted(right, "real")
-    (rows, terms), columns = left.shape, right.shape[1]
-    if terms > MOST_UNROLLED // 2:
-        return Product((rows, columns), "real", left, right)
-    first = views.expanded(views.unsqueezed(left, 2), (rows, terms, columns))
-    second = views.expanded(views.unsqueezed(right, 0), (rows, terms, columns))
-    return reduced("sum", pointwise("({0} * {1})", first, second), [1])
+def _sum(self: Value, dim: Any = None, keepdim: bool = False, **_: Any) -> Value:
+    return _reduced("sum", self, dim, keepdim)
 
 
-def logsumexp(base: Value, dims: Sequence[int], keepdim: bool = False) -> Value:
-    """Log of the sum of exponentials, which no number is too large or small for."""
-    most = reduced("max", base, dims, keepdim=True)
-    shift = pointwise("(fabs_({0}) == INFINITY ? 0 : {0})", most)
-    terms = pointwise("exp_({0} - {1})", base, shift, price=SLOW)
-    log = pointwise("log_({0})", reduced("sum", terms, dims, keepdim=True), price=SLOW)
-    result = pointwise("({0} + {1})", log, shift)
-    return result if keepdim else views.squeezed(result, dims)
+def _mean(self: Value, dim: Any = None, keepdim: bool = False, **_: Any) -> Value:
+    total = _sum(self, dim, keepdim)
+    return computed("{0} / {1}", total, float(self.size // max(1, total.size)))
 
 
-def _addmm(bias: Value, left: Value, right: Value, **named: Any) -> Value:
-    if any(named.get(name, 1) != 1 for name in ("alpha", "beta")):
-        raise FusionError("addmm with factors is not written as C")
-    return pointwise("({0} + {1})", product(left, right), bias)
-
-
-def _sum(base: Value, dims: Any = None, keepdim: bool = False, **_: Any) -> Value:
-    return reduced("sum", base, dims, keepdim)
-
-
-def _mean(base: Value, dims: Any = None, keepdim: bool = False, **_: Any) -> Value:
-    result = reduced("sum", base, dims, keepdim)
-    return pointwise("({0} / {1})", result, value_of(float(base.size // max(1, result.size))))
-
-
-def _norm(
-    base: Value, order: float = 2, dims: Any = None, keepdim: bool = False, **_: Any
-) -> Value:
-    if order != 2:
+def _norm(self: Value, ord: float, dim: Any, keepdim: bool, **_: Any) -> Value:  # noqa: A002
+    if ord != 2:
         raise FusionError("norms other than the Euclidean are not written as C")
-    squares = reduced("sum", pointwise("({0} * {0})", base), dims, keepdim)
-    return pointwise("sqrt_({0})", squares, price=DIVISION)
+    return computed("sqrt_({0})", _sum(computed("{0} * {0}", self), dim, keepdim))
 
 
-def _amax(base: Value, dims: Any = (), keepdim: bool = False) -> Value:
-    result = reduced("max", base, dims, keepdim)
-    if base.size // max(1, result.size) > MOST_UNROLLED:
+def _amax(self: Value, dim: Any, keepdim: bool) -> Value:
+    result = _reduced("max", self, dim, keepdim)
+    if self.size // max(1, result.size) > MOST_UNROLLED:
         raise FusionError("the largest of many is not written as C")
     return result
 
 
-def _true(
-    base: Value, dims: int | Sequence[int] | None = None, keepdim: bool = False
-) -> tuple[Value, int]:
-    """How many numbers along dimensions are not zero, and of how many."""
-    along = [dims] if isinstance(dims, int) else dims
-    result = reduced("sum", converted(base, "bool"), along, keepdim)
-    return result, base.size // max(1, result.size)
+def _count(self: Value, dim: Any = None, keepdim: bool = False, all_: bool = False) -> Value:
+    """Whether any of the numbers, or all, are not zero."""
+    dims = [dim] if isinstance(dim, int) else dim
+    count = _reduced("sum", converted(self, "bool"), dims, keepdim)
+    wanted = self.size // max(1, count.size)
+    return computed("{0} == {1}" if all_ else "{0} != 0", count, wanted, kind="bool")
 
 
-def _all(base: Value, dims: Any = None, keepdim: bool = False) -> Value:
-    count, size = _true(base, dims, keepdim)
-    return pointwise("({0} == {1})", count, value_of(size), kind="bool")
+def _logsumexp(self: Value, dim: Sequence[int], keepdim: bool) -> Value:
+    most = _reduced("max", self, dim, keepdim=True)
+    shift = computed("fabs_({0}) == INFINITY ? 0 : {0}", most)
+    total = _sum(computed("exp_({0} - {1})", self, shift), dim, keepdim=True)
+    result = computed("log_({0}); {2} + {1}", total, shift)
+    return result if keepdim else viewed(aten.squeeze.dims, result, dim)
 
 
-def _any(base: Value, dims: Any = None, keepdim: bool = False) -> Value:
-    count, _ = _true(base, dims, keepdim)
-    return pointwise("({0} != 0)", count, kind="bool")
+def _log_softmax(self: Value, dim: int, **_: Any) -> Value:
+    apart = computed("{0} - {1}", self, _reduced("max", self, [dim], keepdim=True))
+    total = _sum(computed("exp_({0})", apart), [dim], keepdim=True)
+    return computed("log_({1}); {0} - {2}", apart, total)
 
 
-def _log_softmax(base: Value, dim: int, _: bool = False) -> Value:
-    apart = pointwise("({0} - {1})", base, reduced("max", base, [dim], keepdim=True))
-    terms = pointwise("exp_({0})", apart, price=SLOW)
-    whole = reduced("sum", terms, [dim], keepdim=True)
-    return pointwise("({0} - {1})", apart, pointwise("log_({0})", whole, price=SLOW))
+def _softmax(self: Value, dim: int, **_: Any) -> Value:
+    most = _reduced("max", self, [dim], keepdim=True)
+    terms = computed("exp_({0} - {1})", self, most)
+    return computed("{0} / {1}", terms, _sum(terms, [dim], keepdim=True))
 
 
-def _softmax(base: Value, dim: int, _: bool = False) -> Value:
-    most = reduced("max", base, [dim], keepdim=True)
-    terms = pointwise("exp_({0} - {1})", base, most, price=SLOW)
-    return pointwise("({0} / {1})", terms, reduced("sum", terms, [dim], keepdim=True))
+def _log_softmax_backward(grad_output: Value, output: Value, dim: int, **_: Any) -> Value:
+    total = _sum(grad_output, [dim], keepdim=True)
+    return computed("{0} - exp_({1}) * {2}", grad_output, output, total)
 
 
-def _log_softmax_backward(grad: Value, out: Value, dim: int, *_: Any) -> Value:
-    whole = reduced("sum", grad, [dim], keepdim=True)
-    return pointwise("({0} - exp_({1}) * {2})", grad, out, whole, price=SLOW)
+def _softmax_backward(grad_output: Value, output: Value, dim: int, **_: Any) -> Value:
+    weighted = computed("{0} * {1}", grad_output, output)
+    return computed("{0} - {1} * {2}", weighted, output, _sum(weighted, [dim], keepdim=True))
 
 
-def _softmax_backward(grad: Value, out: Value, dim: int, *_: Any) -> Value:
-    weighted = pointwise("({0} * {1})", grad, out)
-    whole = reduced("sum", weighted, [dim], keepdim=True)
-    return pointwise("({0} - {1} * {2})", weighted, out, whole)
+def _mm(self: Value, mat2: Value) -> Value:
+    """A product of matrices; of few terms, a sum like others."""
+    if self.kind not in FLOATING:
+        raise FusionError("a product of matrices of integers is not written as C")
+    left, right = converted(self, "real"), converted(mat2, "real")
+    (rows, terms), columns = left.shape, right.shape[1]
+    if terms > MOST_UNROLLED // 2:
+        return Product((rows, columns), "real", operands=(left, right))
+    first, second = viewed(aten.unsqueeze.default, left, 2), reshaped(right, (1, terms, columns))
+    return _sum(computed("{0} * {1}", first, second), [1])
 
 
-REDUCTIONS: dict[Any, Operation] = {
-    aten.mm.default: product,
-    aten.addmm.default: _addmm,
-    aten.sum.default: _sum,
-    aten.sum.dim_IntList: _sum,
-    aten.mean.default: _mean,
-    aten.mean.dim: _mean,
-    aten.amax.default: _amax,
-    aten.all.default: _all,
-    aten.all.dim: _all,
-    aten.all.dims: _all,
-    aten.any.default: _any,
-    aten.any.dim: _any,
-    aten.any.dims: _any,
-    aten.logsumexp.default: logsumexp,
-    aten._log_softmax.default: _log_softmax,
-    aten._softmax.default: _softmax,
-    aten._log_softmax_backward_data.default: _log_softmax_backward,
-    aten._softmax_backward_data.default: _softmax_backward,
-    aten.linalg_vector_norm.default: _norm,
+def _addmm(self: Value, mat1: Value, mat2: Value, beta: float, alpha: float) -> Value:
+    if (beta, alpha) != (1, 1):
+        raise FusionError("addmm with factors is not written as C")
+    return computed("{0} + {1}", _mm(mat1, mat2), self)
+
+
+REDUCTIONS: dict[str, Callable[..., Value]] = {
+    "mm": _mm,
+    "addmm": _addmm,
+    "sum": _sum,
+    "mean": _mean,
+    "amax": _amax,
+    "all": partial(_count, all_=True),
+    "any": _count,
+    "logsumexp": _logsumexp,
+    "_log_softmax": _log_softmax,
+    "_softmax": _softmax,
+    "_log_softmax_backward_data": _log_softmax_backward,
+    "_softmax_backward_data": _softmax_backward,
+    "linalg_vector_norm": _norm,
 }

@@ -1,38 +1,32 @@
-"""What is kept in memory, and which loops compute it.
+"""In which loops kept values are computed, and in which order.
 
-A *root* is a value that is kept. Roots whose loops run over the same numbers of places, and that
-need nothing of one another but what is at the same place, are computed in one loop nest. What is
-no root is computed again wherever it is needed.
+Values whose loops run over the same numbers of places, and that need nothing of one another but
+what is at the same place, are computed in one nest of loops. What is not kept in memory is computed
+again wherever it is needed.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pyro_decomp.acceleration.fusion.loops import extents_of, places_of, terms_of
-from pyro_decomp.acceleration.fusion.roots import roots_of, strides_of
-from pyro_decomp.acceleration.fusion.values import (
-    Call,
-    Index,
-    Product,
-    Reader,
-    Result,
-    Shape,
-    Value,
-)
+from pyro_decomp.acceleration.fusion.body import Body
+from pyro_decomp.acceleration.fusion.indexing import Index, Shape
+from pyro_decomp.acceleration.fusion.loops import Loops
+from pyro_decomp.acceleration.fusion.materialization import materialized
+from pyro_decomp.acceleration.fusion.values import Call, Product, Result, Value
 
 
 @dataclass(eq=False)
 class Nest:
-    """Loops in which some roots are computed.
+    """Loops in which some values are computed.
 
     Attributes:
         extents: Of the loops, the outermost first.
-        roots: In an order in which they can be computed.
+        values: In an order in which they can be computed.
     """
 
     extents: Shape
-    roots: list[Value] = field(default_factory=list)
+    values: list[Value] = field(default_factory=list)
 
 
 Step = Nest | Product | Call
@@ -40,23 +34,27 @@ Step = Nest | Product | Call
 
 @dataclass(frozen=True)
 class Schedule:
-    """A program.
+    """What a program does.
 
     Attributes:
         steps: In their order.
-        strides: Of the memory of every root.
+        strides: Of the memory of every value that is kept.
+        names: Of the pointers to these in C.
     """
 
     steps: Sequence[Step]
-    strides: dict[Value, Shape]
+    strides: Mapping[Value, Shape]
+    names: Mapping[Value, str]
 
 
 def scheduled(outputs: Sequence[Value]) -> Schedule:
-    """Decide how to compute some values; these come out contiguous."""
+    """Decide how to compute some values; these come out contiguous, under ``out0``, ``out1``..."""
     order = _in_order(outputs)
-    roots, row = roots_of(order, outputs)
-    strides = {root: strides_of(root, row) for root in roots}
-    return Schedule(_steps(order, roots), strides)
+    strides = materialized(order, outputs)
+    names = {value: f"out{number}" for number, value in enumerate(outputs)}
+    for value in strides:
+        names.setdefault(value, f"b{len(names)}")
+    return Schedule(_steps(order, strides, names), strides, names)
 
 
 def _in_order(outputs: Sequence[Value]) -> list[Value]:
@@ -75,85 +73,52 @@ def _in_order(outputs: Sequence[Value]) -> list[Value]:
     return list(found)
 
 
-def _steps(order: Sequence[Value], roots: set[Value]) -> list[Step]:
-    """Roots in loops, as few as their needs allow."""
+def _steps(
+    order: Sequence[Value], strides: Mapping[Value, Shape], names: Mapping[Value, str]
+) -> list[Step]:
+    """Kept values in loops, as few as their needs allow."""
     level: dict[Value, int] = {}
     nests: dict[tuple[int, Shape], Nest] = {}
     steps: dict[int, list[Step]] = defaultdict(list)
     for value in order:
-        if value not in roots:
+        if value not in strides:
             continue
         if isinstance(value, Result):
-            level[value] = level[value.call]
-            continue
-        if isinstance(value, Product | Call):
-            needed = [level[root] + 1 for root in _behind(value.operands, roots)]
+            level[value] = level[value.base]
+        elif isinstance(value, Product | Call):
+            needed = (level[kept] + 1 for kept in _behind(value.operands, strides))
             level[value] = max(needed, default=0)
             steps[level[value]].append(value)
-            continue
-        extents = extents_of(value)
-        needed = [0]
-        for root, index in _read(value, roots):
-            is_beside = (
-                not isinstance(root, Product | Call | Result)
-                and terms_of(root)[0] is root
-                and extents_of(root) == extents
-                and index in places_of(root)
+        else:
+            body, loops = Body(strides, names), Loops(value)
+            body.compute(value)
+            level[value] = max(
+                (level[kept] + (not _is_beside(kept, loops, index)) for kept, index in body.read),
+                default=0,
             )
-            needed.append(level[root] + (0 if is_beside else 1))
-        level[value] = max(needed)
-        key = level[value], extents
-        if key not in nests:
-            nests[key] = Nest(extents)
-            steps[level[value]].append(nests[key])
-        nests[key].roots.append(value)
+            key = level[value], loops.extents
+            if key not in nests:
+                nests[key] = Nest(loops.extents)
+                steps[level[value]].append(nests[key])
+            nests[key].values.append(value)
     return [step for number in sorted(steps) for step in steps[number]]
 
 
-def _behind(values: Sequence[Value], roots: set[Value]) -> Iterator[Value]:
-    """The roots from which values are computed without others between."""
+def _is_beside(kept: Value, loops: Loops, index: Index) -> bool:
+    """Whether a kept value has its number at an index where these loops ask for it."""
+    if isinstance(kept, Product | Call | Result):
+        return False
+    own = Loops(kept)
+    return own.terms is kept and own.extents == loops.extents and index in own.places
+
+
+def _behind(values: Sequence[Value], strides: Mapping[Value, Shape]) -> Iterator[Value]:
+    """The kept values from which values are computed without others between."""
     waiting, seen = list(values), set(values)
     while waiting:
         value = waiting.pop()
-        if value in roots:
+        if value in strides:
             yield value
             continue
         waiting += [operand for operand in value.operands if operand not in seen]
         seen.update(value.operands)
-
-
-def _read(root: Value, roots: set[Value]) -> set[tuple[Value, Index]]:
-    """What the loops of a root read of other roots, and where."""
-    recorder = Recorder(root, roots)
-    for place in places_of(root):
-        recorder.start(place)
-    return recorder.found
-
-
-class Recorder(Reader):
-    """Goes through the expression of a root without writing it."""
-
-    def __init__(self, root: Value, roots: set[Value]) -> None:
-        self.found: set[tuple[Value, Index]] = set()
-        self._root = root
-        self._roots = roots
-        self._names: dict[tuple[Value, Index], str] = {}
-
-    def start(self, place: Index) -> None:
-        """Go through one term of the root."""
-        terms, added = terms_of(self._root)
-        if added:
-            self.of(terms, place)
-        else:
-            self._root.at(place, self)
-
-    def of(self, value: Value, index: Index) -> str:
-        """See :class:`Reader`."""
-        if value in self._roots:
-            self.found.add((value, index))
-        key = value, index
-        if key not in self._names:
-            self._names[key] = f"x{len(self._names)}"
-            if value not in self._roots:
-                value.at(index, self)
-        return self._names[key]

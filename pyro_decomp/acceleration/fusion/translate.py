@@ -1,4 +1,4 @@
-"""A captured graph as values."""
+"""A captured graph as values, each node by the table of operations."""
 
 import operator
 from collections.abc import Sequence
@@ -7,19 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
+from torch.fx.node import map_arg
 
-from pyro_decomp.acceleration.fusion.calls import call
-from pyro_decomp.acceleration.fusion.operations import operation
-from pyro_decomp.acceleration.fusion.refusal import FusionError
-from pyro_decomp.acceleration.fusion.values import (
-    Number,
-    Stored,
-    Value,
-    contiguous,
-    kind_of,
-    literal,
-)
-from pyro_decomp.acceleration.fusion.views import viewed
+from pyro_decomp.acceleration.errors import FusionError
+from pyro_decomp.acceleration.fusion.calls import called
+from pyro_decomp.acceleration.fusion.indexing import contiguous
+from pyro_decomp.acceleration.fusion.operations import applied
+from pyro_decomp.acceleration.fusion.values import Number, Stored, Value, kind_of, literal
+from pyro_decomp.acceleration.fusion.views import copied
 
 
 class Translation:
@@ -34,7 +29,6 @@ class Translation:
         outputs: What it gives.
         kinds: C types of the inputs and constants, in the order of their pointers.
         constants: Tensors whose pointers follow those of the inputs.
-        addresses: Objects of ctypes whose pointers follow those.
 
     Raises:
         FusionError: It has an operation that is not written as C.
@@ -44,13 +38,12 @@ class Translation:
         self.real = _real(inputs)
         self.kinds = [self._kind(tensor) for tensor in inputs]
         self.constants: list[Tensor] = []
-        self.addresses: list[Any] = []
         self._module = module
         self._given = iter(enumerate(inputs))
         values: dict[Node, Any] = {}
         for node in module.graph.nodes:
             if node.op == "output":
-                self.outputs: list[Value] = list(_filled(node.args[0], values))
+                self.outputs: list[Value] = list(map_arg(node.args[0], values.__getitem__))
             else:
                 values[node] = self._checked(node, self._value(node, values))
         if not all(isinstance(value, Value) for value in self.outputs):
@@ -65,17 +58,12 @@ class Translation:
             return Stored(shape, self.kinds[number], number, contiguous(shape))
         if node.op == "get_attr":
             return self._constant(getattr(self._module, str(node.target)))
-        args, kwargs = _filled(node.args, values), _filled(node.kwargs, values)
-        if node.target is not operator.getitem:
-            found = call(node.target, args, self.real, self._address)
-            if found is None:
-                try:
-                    found = operation(node.target)(*args, **kwargs)
-                except (TypeError, AttributeError, ArithmeticError, LookupError) as error:
-                    # a form of it that is not known
-                    raise FusionError(f"{node.target} as it is used here") from error
-            return found
-        return args[0][args[1]]
+        args: Any = map_arg(node.args, values.__getitem__)
+        named: Any = map_arg(node.kwargs, values.__getitem__)
+        if node.target is operator.getitem:
+            return args[0][args[1]]
+        found = called(node.target, args, self.real)
+        return applied(node.target, args, named) if found is None else found
 
     def _checked(self, node: Node, value: Any) -> Any:
         """A value, if it is of the type that torch gives it."""
@@ -105,11 +93,7 @@ class Translation:
         self.kinds.append(kind)
         number = len(self.kinds) - 1
         stored = Stored(shape, kind, number, tuple(strides), kept.expand(shape))
-        return viewed(stored, shape, lambda index: index)  # a call, which needs rows, copies a view
-
-    def _address(self, kept: Any) -> str:
-        self.addresses.append(kept)
-        return f"a{len(self.addresses) - 1}"
+        return copied(stored)  # as a call needs what is contiguous
 
     def _kind(self, tensor: Tensor) -> Any:
         kind = kind_of(tensor.dtype, self.real)
@@ -127,14 +111,3 @@ def _real(inputs: Sequence[Tensor]) -> torch.dtype:
     if not all(tensor.is_cpu for tensor in inputs):
         raise FusionError("C is for the processor")
     return max(found, key=lambda dtype: torch.finfo(dtype).bits)
-
-
-def _filled(arguments: Any, values: dict[Node, Any]) -> Any:
-    """Arguments with values in place of nodes."""
-    if isinstance(arguments, Node):
-        return values[arguments]
-    if isinstance(arguments, dict):
-        return {name: _filled(each, values) for name, each in arguments.items()}
-    if isinstance(arguments, list | tuple):
-        return [_filled(each, values) for each in arguments]
-    return arguments

@@ -1,20 +1,20 @@
 """Tensors as functions of an index: what a fused graph computes, before it is put into loops.
 
 A value gives the C expression of its number at an index. Views only change the index, so that they
-cost nothing; pointwise operations are written into the loop of whoever needs them. What has to be
-kept in memory, and in which loop it is computed, :mod:`.schedule` decides.
+cost nothing; expressions are written into the loop of whoever needs them. What has to be kept in
+memory :mod:`.materialization` decides, and in which loop it is computed, :mod:`.schedule`.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-Index = tuple[str, ...]  # C expressions, one a dimension; digits where the number is known
-Shape = tuple[int, ...]
+from pyro_decomp.acceleration.fusion.indexing import Index, Shape, offset, viewed_index
+
 Kind = Literal["real", "float", "int64_t", "bool"]
 
 FLOATING: frozenset[Kind] = frozenset({"real", "float"})
@@ -30,45 +30,48 @@ class Reader(Protocol):
 
 @dataclass(eq=False)
 class Value:
-    """A tensor.
+    """A tensor of a graph.
 
     Attributes:
         shape: Of the tensor.
-        kind: The C type of its numbers; "real" is that of the graph, and "float" for what it is
-            given besides.
+        kind: The C type of its numbers; "real" is the floating type of the graph, and "float" the
+            one of 32 bits beside it.
+        operands: The values that it is computed from.
+        cost: Of computing one of its numbers from those of the operands, in additions.
     """
 
     shape: Shape
     kind: Kind
-
-    @property
-    def operands(self) -> Sequence["Value"]:
-        """What it is computed from."""
-        return ()
-
-    @property
-    def cost(self) -> int:
-        """Of computing one number from the operands', in additions."""
-        return 0
+    operands: Sequence["Value"] = field(default=(), kw_only=True)
+    cost: int = field(default=0, kw_only=True)
 
     def at(self, index: Index, reader: Reader) -> str:
-        """The C expression of its number at an index."""
+        """The C expression of the value's number at an index."""
         raise NotImplementedError
 
     @property
     def size(self) -> int:
-        """How many numbers it has."""
+        """How many numbers the tensor has."""
         return math.prod(self.shape)
+
+    @property
+    def base(self) -> "Value":
+        """The value's first operand."""
+        return self.operands[0]
 
 
 @dataclass(eq=False)
 class Number(Value):
-    """One constant, whatever the index."""
+    """One constant, whatever the index.
+
+    Attributes:
+        text: The constant in C.
+    """
 
     text: str
 
     def at(self, index: Index, reader: Reader) -> str:
-        """See :class:`Value`."""
+        """The constant."""
         return self.text
 
 
@@ -87,7 +90,7 @@ class Stored(Value):
     constant: Tensor | None = None
 
     def at(self, index: Index, reader: Reader) -> str:
-        """See :class:`Value`."""
+        """What is in memory; the constant itself where the whole index is known."""
         if self.constant is not None and all(map(str.isdigit, index)):
             return literal(self.constant[tuple(map(int, index))].item(), self.kind)
         return f"p{self.number}[{offset(index, self.strides)}]"
@@ -95,226 +98,112 @@ class Stored(Value):
 
 @dataclass(eq=False)
 class View(Value):
-    """Another's numbers at other places.
+    """A view, in torch's sense, of the first operand as if that were contiguous.
 
     Attributes:
-        base: The other.
-        place: The index into it.
-        given: Values whose numbers ``place`` asks for.
+        strides: Of the view.
+        first: Where its first number is.
     """
 
-    base: Value
-    place: Callable[[Index, Reader], Index]
-    given: Sequence[Value] = ()
+    strides: Shape
+    first: int
 
-    @property
-    def operands(self) -> Sequence[Value]:
-        """See :class:`Value`."""
-        return (self.base, *self.given)
+    def place(self, index: Index) -> Index:
+        """The index into the operand."""
+        return viewed_index(index, self.shape, self.strides, self.first, self.base.shape)
 
     def at(self, index: Index, reader: Reader) -> str:
-        """See :class:`Value`."""
-        return reader.of(self.base, self.place(index, reader))
+        """The operand's number at another index."""
+        return reader.of(self.base, self.place(index))
 
 
 @dataclass(eq=False)
-class Pointwise(Value):
-    """A C expression of others' numbers at the same index.
+class Expression(Value):
+    """Numbers that are computed where they are needed.
 
     Attributes:
-        template: The expression, as :meth:`str.format` takes it.
-        arguments: All of this shape.
-        price: See ``cost``.
+        text: Gives the C expression of the number at an index.
     """
 
-    template: str
-    arguments: Sequence[Value]
-    price: int = 1
-
-    @property
-    def operands(self) -> Sequence[Value]:
-        """See :class:`Value`."""
-        return self.arguments
-
-    @property
-    def cost(self) -> int:
-        """See :class:`Value`."""
-        return self.price
+    text: Callable[[Index, Reader], str]
 
     def at(self, index: Index, reader: Reader) -> str:
-        """See :class:`Value`."""
-        return self.template.format(*(reader.of(each, index) for each in self.arguments))
-
-
-@dataclass(eq=False)
-class Chosen(Value):
-    """One of several values, by where the index is along a dimension; elsewhere 0.
-
-    Attributes:
-        dim: The dimension.
-        parts: Where each begins along it, and what is there.
-    """
-
-    dim: int
-    parts: Sequence[tuple[int, Value]]
-
-    @property
-    def operands(self) -> Sequence[Value]:
-        """See :class:`Value`."""
-        return [value for _, value in self.parts]
-
-    @property
-    def cost(self) -> int:
-        """See :class:`Value`."""
-        return len(self.parts)
-
-    def at(self, index: Index, reader: Reader) -> str:
-        """See :class:`Value`."""
-        along, text = index[self.dim], "0"
-        for begin, value in self.parts:
-            extent = value.shape[self.dim]
-            if along.isdigit():
-                if begin <= int(along) < begin + extent:
-                    return reader.of(value, self._moved(index, str(int(along) - begin)))
-                continue
-            inside = f"clamped({along} - {begin}, {extent})"  # or it would be read from outside
-            there = reader.of(value, self._moved(index, inside if extent > 1 else "0"))
-            is_there = f"{along} >= {begin} && {along} < {begin + extent}"
-            text = f"(({is_there}) ? {there} : {text})"
-        return text
-
-    def _moved(self, index: Index, along: str) -> Index:
-        return (*index[: self.dim], along, *index[self.dim + 1 :])
-
-
-@dataclass(eq=False)
-class Masked(Value):
-    """Another's numbers where a condition on the index holds, and 0 elsewhere.
-
-    Attributes:
-        base: The other, of this shape.
-        condition: The C condition.
-    """
-
-    base: Value
-    condition: Callable[[Index], str]
-
-    @property
-    def operands(self) -> Sequence[Value]:
-        """See :class:`Value`."""
-        return (self.base,)
-
-    @property
-    def cost(self) -> int:
-        """See :class:`Value`."""
-        return 1
-
-    def at(self, index: Index, reader: Reader) -> str:
-        """See :class:`Value`."""
-        return f"({self.condition(index)} ? {reader.of(self.base, index)} : 0)"
+        """The expression."""
+        return self.text(index, reader)
 
 
 @dataclass(eq=False)
 class Reduction(Value):
-    """The sum or the largest of a value's numbers along dimensions, which are left out.
+    """The sum or the largest of the operand's numbers along dimensions, which are left out.
 
-    A largest of many passes over what is not a number.
+    A largest of many ignores NaN.
 
     Attributes:
         how: "sum" or "max".
-        base: The value.
-        dims: Its dimensions, ascending.
+        dims: The dimensions, ascending.
     """
 
     how: Literal["sum", "max"]
-    base: Value
     dims: tuple[int, ...]
-    is_unrolled: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self.is_unrolled = self.num_terms <= MOST_UNROLLED
+        self.cost = math.prod(self.base.shape[dim] for dim in self.dims)
 
     @property
-    def num_terms(self) -> int:
-        """Numbers of which it is the sum."""
-        return math.prod(self.base.shape[dim] for dim in self.dims)
-
-    @property
-    def operands(self) -> Sequence[Value]:
-        """See :class:`Value`."""
-        return (self.base,)
-
-    @property
-    def cost(self) -> int:
-        """See :class:`Value`."""
-        return self.num_terms
+    def is_unrolled(self) -> bool:
+        """Whether all terms are in one expression."""
+        return self.cost <= MOST_UNROLLED
 
     def at(self, index: Index, reader: Reader) -> str:
         """All terms in one expression."""
-        terms = [reader.of(self.base, place) for place in self.places(index)]
-        text = terms[0]
-        for term in terms[1:]:
+        kept = iter(index)
+        along = [None if dim in self.dims else next(kept) for dim in range(len(self.base.shape))]
+        text, *terms = (reader.of(self.base, each) for each in indices(self.base.shape, along))
+        for term in terms:
             text = f"({text} + {term})" if self.how == "sum" else f"largest({text}, {term})"
         return text
-
-    def places(self, index: Index) -> list[Index]:
-        """The indices of the terms of one sum."""
-        places: list[Index] = [()]
-        kept = iter(index)
-        for dim, extent in enumerate(self.base.shape):
-            along = list(map(str, range(extent))) if dim in self.dims else [next(kept)]
-            places = [(*place, each) for place in places for each in along]
-        return places
 
 
 @dataclass(eq=False)
 class Product(Value):
-    """A product of two matrices, ``[M, K]`` and ``[K, N]``."""
-
-    left: Value
-    right: Value
-
-    @property
-    def operands(self) -> Sequence[Value]:
-        """See :class:`Value`."""
-        return self.left, self.right
+    """A product of two matrices, ``[M, K]`` and ``[K, N]``: the operands."""
 
 
 @dataclass(eq=False)
 class Call(Value):
-    """A function of a library, called on whole tensors.
+    """A function of a library, called on operands that are contiguous in memory.
 
     Attributes:
-        arguments: What it reads, each contiguous.
-        write: The C statement, from the pointers of arguments and results.
+        write: The C statement, from the pointers of what is kept, of operands and of results.
+        kept: Objects of ctypes whose addresses the statement needs.
         shapes: Of what it gives.
         results: What it gives.
     """
 
-    arguments: Sequence[Value]
-    write: Callable[[Sequence[str], Sequence[str]], str]
+    write: Callable[[Sequence[str], Sequence[str], Sequence[str]], str]
+    kept: Sequence[Any]
     shapes: Sequence[Shape]
-    results: Sequence["Result"] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.results = [Result(shape, self.kind, self) for shape in self.shapes]
-
-    @property
-    def operands(self) -> Sequence[Value]:
-        """See :class:`Value`."""
-        return self.arguments
+        self.results = [Result(shape, self.kind, operands=(self,)) for shape in self.shapes]
 
 
 @dataclass(eq=False)
 class Result(Value):
-    """One of what a call gives."""
+    """One of what a call gives; the call is its operand."""
 
-    call: Call
 
-    @property
-    def operands(self) -> Sequence[Value]:
-        """See :class:`Value`."""
-        return (self.call,)
+def indices(shape: Shape, along: Sequence[str | None]) -> list[Index]:
+    """The indices that are ``along`` where that is given, and take every value where it is None.
+
+    >>> indices((5, 2), ["i0", None])
+    [('i0', '0'), ('i0', '1')]
+    """
+    found: list[Index] = [()]
+    for extent, each in zip(shape, along, strict=True):
+        here = list(map(str, range(extent))) if each is None else [each]
+        found = [(*index, place) for index in found for place in here]
+    return found
 
 
 def literal(value: float, kind: Kind = "real") -> str:
@@ -331,28 +220,6 @@ def literal(value: float, kind: Kind = "real") -> str:
     return "((real)NAN)" if math.isnan(value) else f"((real){value!r})"
 
 
-def offset(index: Index, strides: Shape) -> str:
-    """Where a number is in memory.
-
-    >>> offset(("i0", "3", "i1"), (8, 2, 0))
-    'i0 * 8 + 6'
-    """
-    terms, known = [], 0
-    for place, stride in zip(index, strides, strict=True):
-        if place.isdigit():
-            known += int(place) * stride
-        elif stride:
-            terms.append(place if stride == 1 else f"{place} * {stride}")
-    if known or not terms:
-        terms.append(str(known))
-    return " + ".join(terms)
-
-
-def contiguous(shape: Shape) -> Shape:
-    """Strides of a tensor that is."""
-    return tuple(math.prod(shape[dim + 1 :]) for dim in range(len(shape)))
-
-
 def promoted(*kinds: Kind) -> Kind:
     """The kind of what is computed from these, or put together of them.
 
@@ -365,7 +232,7 @@ def promoted(*kinds: Kind) -> Kind:
 
 
 def kind_of(dtype: torch.dtype, real: torch.dtype) -> Kind | None:
-    """The C type of a dtype; None if it is not written."""
+    """The C type of a dtype, where ``real`` is that of the graph; None if it is not written."""
     kinds: dict[torch.dtype, Kind] = {torch.int64: "int64_t", torch.bool: "bool"}
     kinds[torch.float32] = "float"
     kinds[real] = "real"

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from pyro_decomp.acceleration.capture.places import Place, places_of
+from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.acceleration.steps.eager import EagerStep
 from pyro_decomp.acceleration.steps.graph import GraphStep
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.seeds import random_state, set_random_state
-from pyro_decomp.training.state import State
 
 # Relative to a value or 1 nat, to the norm of a gradient by a parameter, and to that of a buffer.
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-9}
@@ -52,15 +52,14 @@ class Audit:
     parameter moved by a rounding, up or down.
 
     Args:
-        eager: Runs the programs, with the precision of the steps.
-        state: The networks and parameters.
-        precision: Of the products of networks.
+        source: What is trained.
+        precision: Of the products of networks, in the steps and by the programs.
     """
 
-    def __init__(self, eager: EagerStep, state: State, precision: str) -> None:
-        self._eager = eager
-        self._state = state
-        dtype = next(iter(state.parameters.values())).dtype
+    def __init__(self, source: StepSource, precision: str) -> None:
+        self._eager = EagerStep(source, precision)
+        self._source = source
+        dtype = next(iter(source.parameters.values())).dtype
         is_rounded = precision == "bfloat16"
         self._tolerance = OF_BFLOAT16 if is_rounded else TOLERANCES.get(dtype, OF_BFLOAT16)
         self._rounding = torch.finfo(torch.bfloat16 if is_rounded else dtype).eps
@@ -118,15 +117,15 @@ class Audit:
         return {f"{i} {p.path}": p.tensor.detach().clone() for i, p in enumerate(places)}
 
     def _untrained(self) -> Iterator[Place]:
-        trained = {id(parameter) for parameter in self._state.parameters.values()}
-        return (place for place in places_of(self._state) if id(place.tensor) not in trained)
+        trained = {id(parameter) for parameter in self._source.parameters.values()}
+        return (place for place in places_of(self._source) if id(place.tensor) not in trained)
 
     @contextmanager
     def unmoved(self) -> Iterator[None]:
         """Put back afterwards what running the programs moves."""
-        generators, kept = random_state(), self._state.program.keep()
+        generators, kept = random_state(), self._source.python.keep()
         places = [(place, place.tensor, place.tensor.clone()) for place in self._untrained()]
-        slopes = [(p, p.grad) for p in self._state.parameters.values()]
+        slopes = [(p, p.grad) for p in self._source.parameters.values()]
         try:
             yield
         finally:
@@ -135,13 +134,13 @@ class Audit:
                 tensor.data.copy_(content)
             for parameter, slope in slopes:
                 parameter.grad = slope
-            self._state.program.put_back(kept)
+            self._source.python.put_back(kept)
             set_random_state(generators)
 
     @contextmanager
     def _rounded(self) -> Iterator[None]:
         """Move every parameter by a rounding, up or down, and put it back."""
-        parameters = list(self._state.parameters.values())
+        parameters = list(self._source.parameters.values())
         before = [parameter.detach().clone() for parameter in parameters]
         coins = torch.Generator(parameters[0].device).manual_seed(0)
         try:

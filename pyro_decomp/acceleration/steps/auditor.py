@@ -5,16 +5,14 @@ from dataclasses import dataclass
 
 import torch
 
+from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.acceleration.steps.audit import Audit, Computed
 from pyro_decomp.acceleration.steps.budget import Budget
-from pyro_decomp.acceleration.steps.eager import EagerStep
 from pyro_decomp.acceleration.steps.graph import GraphStep
 from pyro_decomp.acceleration.steps.moment import Moment
 from pyro_decomp.acceleration.steps.result import Departed, StepResult
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.programs.program_state import Fingerprint, ProgramState
-from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.state import State
 
 
 @dataclass(frozen=True)
@@ -33,8 +31,7 @@ class Auditor:
     the run's time or 20 ms, whichever is more.
 
     Args:
-        experiment: What is trained.
-        state: Its networks and parameters.
+        source: What is trained.
         optimizer: Trains them.
         compute: The steps.
         precision: Of the products of networks.
@@ -43,26 +40,23 @@ class Auditor:
 
     def __init__(
         self,
-        experiment: Experiment,
-        state: State,
+        source: StepSource,
         optimizer: torch.optim.Optimizer,
         compute: GraphStep,
         *,
         precision: str,
         between: Callable[..., object] | None = None,
     ) -> None:
-        self._state, self._optimizer, self._compute = state, optimizer, compute
-        self._experiment = experiment
-        self._programs = state.program
+        self._source, self._optimizer, self._compute = source, optimizer, compute
         hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
         others = [each for kept in hooks for each in kept.values()]
         self._others = ProgramState(
-            networks=state.modules,
-            tensors=state.parameters.values(),
+            networks=source.modules,
+            tensors=source.parameters.values(),
             hooks=others,
             report=between,
         )
-        self._audit = Audit(EagerStep(experiment, state, precision), state, precision)
+        self._audit = Audit(source, precision)
         self._budget = Budget()
         self._kept: Fingerprint | None = None
         self.agreed: Moment | None = None
@@ -95,7 +89,7 @@ class Auditor:
         Raises:
             Departed: See :meth:`check`.
         """
-        is_last = step == self._experiment.total_steps
+        is_last = step == self._source.programs.total_steps
         if not is_last and not self._budget.allows(step):
             return None
         with self._budget.spending():
@@ -132,11 +126,11 @@ class Auditor:
 
     def _fingerprint(self, step: int) -> Fingerprint:
         """With the numbers that schedules set as they are at the first step."""
-        self._experiment.apply_schedules(1)
-        fingerprint = self._programs.fingerprint()
-        self._experiment.apply_schedules(max(step, 1))
+        self._source.programs.apply_schedules(1)
+        fingerprint = self._source.python.fingerprint()
+        self._source.programs.apply_schedules(max(step, 1))
         return fingerprint
 
     def _moment(self, step: int, rows: int) -> Moment:
-        programs = (self._programs, self._others)
-        return Moment(step, rows, self._state, self._optimizer, programs)
+        programs = (self._source.python, self._others)
+        return Moment(step, rows, self._source, self._optimizer, programs)

@@ -10,16 +10,13 @@ from pyro_decomp.acceleration.capture import CaptureError
 from pyro_decomp.acceleration.capture.compiled import why_not
 from pyro_decomp.acceleration.fusion import FusionError
 from pyro_decomp.acceleration.joined_optimizer import may_be_joined
+from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.acceleration.steps.audit import Audit
 from pyro_decomp.acceleration.steps.eager import EagerStep
 from pyro_decomp.acceleration.steps.execution import Execution
 from pyro_decomp.acceleration.steps.graph import GraphStep
-from pyro_decomp.acceleration.steps.layout import first_batch
 from pyro_decomp.data.batches import Batch
-from pyro_decomp.errors import ExperimentError, NonFiniteError
-from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.state import State
-from pyro_decomp.training.user_code import one_line
+from pyro_decomp.errors import ExperimentError, NonFiniteError, one_line
 
 # Seconds, on the 2-core machine that docs/speed.md tells of. Only their ratios matter.
 SAVED_BY_REPLAYING = 12e-6  # an operation and step, of Pyro's handlers and autograd
@@ -33,8 +30,7 @@ MARGIN = 1.25  # what a choice must win more than it costs
 
 def choose(
     execution: Execution,
-    experiment: Experiment,
-    state: State,
+    source: StepSource,
     optimizer: torch.optim.Optimizer,
     *,
     is_resumed: bool = False,
@@ -45,8 +41,7 @@ def choose(
 
     Args:
         execution: As :func:`resolve` gave it.
-        experiment: What is trained.
-        state: Its networks and parameters.
+        source: What is trained.
         optimizer: One of the kind that will train them.
         is_resumed: The run was begun so, maybe on another machine: replay what cannot be translated
             on this one.
@@ -54,15 +49,15 @@ def choose(
     Raises:
         ExperimentError: It asks for steps that cannot be had.
     """
-    eager = EagerStep(experiment, state, execution.precision)
-    asked, total = execution.steps, experiment.total_steps
+    eager = EagerStep(source, execution.precision)
+    asked, total = execution.steps, source.programs.total_steps
     if asked == "eager":
         return eager, execution
     if asked == "auto" and not _pays_at_all(total):
         return eager, replace(execution, steps="eager", why=_too_few(total))
-    step = GraphStep(experiment, state, execution.precision)
-    batch = first_batch(experiment)
-    reason = _why_not_captured(step, experiment, batch)
+    step = GraphStep(source, execution.precision)
+    batch = source.batches[0]
+    reason = _why_not_captured(step, source)
     how, why = "eager", reason
     if not reason:
         is_joined = may_be_joined(step.trained, optimizer)
@@ -71,7 +66,7 @@ def choose(
         )
         if how == "eager":
             return eager, replace(execution, steps=how, why=why)
-        reason = _disagreement(step, experiment, state, execution.precision, batch)
+        reason = _disagreement(step, source, execution.precision)
     if reason and asked != "auto":
         raise ExperimentError(f"steps: expected eager or auto, as {reason}")
     if reason:
@@ -79,12 +74,9 @@ def choose(
     return step, replace(execution, steps=how, why=why)
 
 
-def _disagreement(
-    step: GraphStep, experiment: Experiment, state: State, precision: str, batch: Batch
-) -> str:
-    """What differs between a step and the programs on a batch; all is as before afterwards."""
-    eager = EagerStep(experiment, state, precision)
-    audit = Audit(eager, state, precision)
+def _disagreement(step: GraphStep, source: StepSource, precision: str) -> str:
+    """What differs between a step and the programs on the first batch; nothing stays moved."""
+    audit, batch = Audit(source, precision), source.batches[0]
     try:
         wanted = audit.by_programs(batch, 1, has_gradients=True)
         with audit.unmoved():
@@ -166,11 +158,11 @@ def _what_pays_here(
     return how, why
 
 
-def _why_not_captured(step: GraphStep, experiment: Experiment, batch: Batch) -> str:
-    if experiment.auxiliaries:
+def _why_not_captured(step: GraphStep, source: StepSource) -> str:
+    if source.programs.auxiliaries:
         return "the objective trains networks of its own on the programs' traces"
     try:
-        step.captured(batch)
+        step.captured(source.batches[0])
     except CaptureError as error:
         return str(error)
     return ""

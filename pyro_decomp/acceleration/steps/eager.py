@@ -9,27 +9,24 @@ from torch import Tensor
 
 from pyro_decomp.acceleration.capture.step_graph import named_values
 from pyro_decomp.acceleration.precision import in_precision
+from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.acceleration.steps.result import StepResult
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.elbo.nonfinite import blame_terms
 from pyro_decomp.errors import NonFiniteError
-from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.state import State
 
 
 class EagerStep:
     """Runs the model and the guide for every step.
 
     Args:
-        experiment: What is trained.
-        state: Its parameters, which receive the gradients.
+        source: What is trained; its parameters receive the gradients.
         precision: "float32" or "bfloat16".
     """
 
-    def __init__(self, experiment: Experiment, state: State, precision: str = "float32") -> None:
-        self._experiment = experiment
-        self._state = state
+    def __init__(self, source: StepSource, precision: str = "float32") -> None:
+        self._source = source
         self._precision = precision
 
     vector = None  # every parameter is by itself
@@ -40,11 +37,11 @@ class EagerStep:
     @property
     def trained(self) -> list[Tensor]:
         """What an optimiser is to train."""
-        return list(self._state.parameters.values())
+        return list(self._source.parameters.values())
 
     def gradients(self) -> dict[str, Tensor]:
         """The gradients of the last step by the names of the parameters."""
-        named = self._state.parameters.items()
+        named = self._source.parameters.items()
         return {name: p.grad for name, p in named if p.grad is not None}
 
     def __call__(self, batch: Batch, step: int) -> StepResult:
@@ -59,7 +56,7 @@ class EagerStep:
         """
         with in_precision(self._precision):
             estimate, values = self._evaluated(batch, step)
-            for parameter in self._state.parameters.values():
+            for parameter in self._source.parameters.values():
                 parameter.grad = None
             (-estimate.objective).backward()
         return StepResult(values, estimate)
@@ -75,8 +72,7 @@ class EagerStep:
 
     def _evaluated(self, batch: Batch, step: int) -> tuple[Estimate, dict[str, float]]:
         """The objective on a batch, finite, and all values by name."""
-        experiment = self._experiment
-        evaluate = partial(experiment.elbo.evaluate, experiment.model, experiment.guide, *batch)
+        evaluate = partial(self._source.evaluate, *batch)
         refused, noise = None, torch.get_rng_state()
         try:
             estimate = evaluate()

@@ -10,18 +10,16 @@ from torch import Tensor, nn
 
 from pyro_decomp.acceleration.capture import CaptureError, StepGraph, capture
 from pyro_decomp.acceleration.fusion import FusionError
+from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.acceleration.steps.eager import EagerStep
 from pyro_decomp.acceleration.steps.guards import Guard
 from pyro_decomp.acceleration.steps.one_vector import OneVector
 from pyro_decomp.acceleration.steps.result import GoEager, StepResult
 from pyro_decomp.acceleration.steps.runners import Runner, by_compiler, by_fusion, replayed
 from pyro_decomp.data.batches import Batch
+from pyro_decomp.elbo.numbers import Number, full_name, objective_weights
 from pyro_decomp.errors import NonFiniteError
-from pyro_decomp.programs.program_state import undisturbed
-from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.objective_weights import objective_weights
-from pyro_decomp.training.scheduled_numbers import Number, full_name
-from pyro_decomp.training.state import State
+from pyro_decomp.programs.program_state import preserving_rng_and_buffers
 
 Key = tuple[object, ...]
 MAX_GRAPHS = 24  # of one run: what Python changes more often is not worth capturing
@@ -44,26 +42,20 @@ class GraphStep:
     one of the objective is 0 what it weighs is not computed, and that is another graph.
 
     Args:
-        experiment: What is trained.
-        state: Its parameters, which receive the gradients, in training mode.
+        source: What is trained, in training mode; its parameters receive the gradients.
         precision: "float32" or "bfloat16".
     """
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        state: State,
-        precision: str = "float32",
-    ) -> None:
-        self._experiment = experiment
-        self._state = state
+    def __init__(self, source: StepSource, precision: str = "float32") -> None:
+        self._source = source
+        self._programs = source.programs
         self._translate: Translate | None = None
         self._joined: OneVector | None = None
         self._precision = precision
-        self._eager = EagerStep(experiment, state, precision)
+        self._eager = EagerStep(source, precision)
         self._ready: dict[Key, _Ready | CaptureError] = {}
         self._current: dict[Key, _Ready] = {}
-        self._guard = Guard(experiment, state)
+        self._guard = Guard(source)
         self._moved: list[str] = []
         self._used_by_python: set[str] = set()
         self._values = self._numbers()
@@ -81,7 +73,7 @@ class GraphStep:
     @property
     def is_convolutional(self) -> bool:
         """Whether networks of the programs convolve."""
-        return is_convolutional(self._state)
+        return is_convolutional(self._source)
 
     @property
     def vector(self) -> Tensor | None:
@@ -98,7 +90,7 @@ class GraphStep:
         if self._joined is None or self._joined.vector.grad is None:
             return self._eager.gradients()
         pieces = self._joined.pieces(self._joined.vector.grad)
-        return dict(zip(self._state.parameters, pieces, strict=True))
+        return dict(zip(self._source.parameters, pieces, strict=True))
 
     def compile(self, batch: Batch, *, is_joined: bool = False) -> None:
         """From now on run what torch's compiler makes of the steps.
@@ -136,7 +128,7 @@ class GraphStep:
     def _translated(self, translate: "Translate", batch: Batch, *, is_joined: bool) -> None:
         graph = self.captured(batch)
         # A schedule may change which parameters have a gradient: a vector has one or has none.
-        is_joined = is_joined and all(graph.has_gradient) and not self._experiment.schedules
+        is_joined = is_joined and all(graph.has_gradient) and not self._programs.schedules
         joined = OneVector(self._eager.trained) if is_joined else None
         self._renew()  # as the parameters may be elsewhere
         ready = _Ready(graph, translate(graph, self._example(graph, batch), joined))
@@ -211,7 +203,7 @@ class GraphStep:
 
     def _renew(self) -> None:
         names = [name for name in self._inputs_by_name() if full_name(name).startswith("elbo.")]
-        self._free = [self._experiment.number(name) for name in names]
+        self._free = [self._programs.number(name) for name in names]
         self._guard.renew(self._free)
         self._current.clear()
 
@@ -233,7 +225,7 @@ class GraphStep:
 
     def _captured(self, batch: Batch) -> _Ready:
         names = self._inputs_by_name()
-        graph = capture(self._experiment, self._state, batch, names, self._precision)
+        graph = capture(self._source, batch, names, self._precision)
         self._renew()  # as the programs may have kept things anew in the objective
         if self._joined is not None and not all(graph.has_gradient):
             self.separate()
@@ -257,28 +249,28 @@ class GraphStep:
         return (shapes, *self._inputs_by_name(), self._guard.key())
 
     def _numbers(self) -> dict[str, float]:
-        numbers = objective_weights(self._experiment.elbo).items()
+        numbers = objective_weights(self._programs.elbo).items()
         return {f"elbo.{name}": float(number.get()) for name, number in numbers}
 
     def _inputs_by_name(self) -> list[str]:
         """Numbers that are inputs: they change, and are no weight of 0."""
-        scheduled = list(self._experiment.schedules)
+        scheduled = list(self._programs.schedules)
         known = {*map(full_name, scheduled), *self._used_by_python}
         names = [*scheduled, *(name for name in self._moved if name not in known)]
-        return [name for name in names if not self._experiment.number(name).is_zero_weight]
+        return [name for name in names if not self._programs.number(name).is_zero_weight]
 
     def _example(self, graph: StepGraph, batch: Sequence[Tensor]) -> list[Tensor]:
         """Inputs for a trial; no generator is moved."""
-        with undisturbed():
+        with preserving_rng_and_buffers():
             return self._inputs(graph, batch)
 
     def _inputs(self, graph: StepGraph, batch: Sequence[Tensor]) -> list[Tensor]:
         return [*graph.slots.inputs(), *batch, *graph.draw()]
 
 
-def is_convolutional(state: State) -> bool:
+def is_convolutional(source: StepSource) -> bool:
     """Whether a network has convolutions."""
-    parts = (part for module in state.modules for part in module.modules())
+    parts = (part for module in source.modules for part in module.modules())
     return any(isinstance(part, nn.Conv2d | nn.ConvTranspose2d) for part in parts)
 
 

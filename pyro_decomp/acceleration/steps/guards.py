@@ -8,9 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from pyro_decomp.acceleration.capture.places import parts_of, places_of
-from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.scheduled_numbers import Number
-from pyro_decomp.training.state import State
+from pyro_decomp.acceleration.source import StepSource
+from pyro_decomp.elbo.numbers import Number
 
 
 class Guard:
@@ -20,16 +19,15 @@ class Guard:
     another object is it described by value.
 
     Args:
-        experiment: Whose programs and objective.
-        state: Its networks and parameters.
+        source: Whose programs, networks and parameters.
     """
 
-    def __init__(self, experiment: Experiment, state: State) -> None:
-        self._experiment = experiment
-        self._trained = list(state.parameters.values())
-        self._parts = [part for _, part in parts_of(state)]
-        self._names = [path for path, _ in parts_of(state)]
-        self._carried = [place for place in places_of(state) if place.is_buffer]
+    def __init__(self, source: StepSource) -> None:
+        self._programs = source.programs
+        self._trained = list(source.parameters.values())
+        self._parts = [part for _, part in parts_of(source)]
+        self._names = [path for path, _ in parts_of(source)]
+        self._carried = [place for place in places_of(source) if place.is_buffer]
         self._kept: list[dict[str, Any]] = [
             kept for part in self._parts for kept in (part._modules, part._parameters)
         ]
@@ -78,7 +76,7 @@ class Guard:
     def _describe(self) -> None:
         found: dict[str, Any] = {}
         self._tensors: list[Tensor] = []
-        self._objective = _described(self._experiment.elbo, "elbo", found, self._tensors, set())
+        self._objective = _described(self._programs.elbo, "elbo", found, self._tensors, set())
         self._containers = list(found.values())
         self._paths = found.keys() | {
             f"{path}.{name}" for path, each in found.items() for name in _names(each)
@@ -114,8 +112,8 @@ class Guard:
         return self._addresses
 
     def _objects(self) -> list[Any]:
-        experiment = self._experiment
-        found: list[Any] = [experiment.model, experiment.guide, experiment.elbo]
+        programs = self._programs
+        found: list[Any] = [programs.model, programs.guide, programs.elbo]
         for kept in self._kept:
             if kept:
                 found += kept.values()

@@ -7,18 +7,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.acceleration.steps.eager import EagerStep
 from pyro_decomp.acceleration.steps.execution import Execution
 from pyro_decomp.acceleration.steps.graph import is_convolutional
 from pyro_decomp.acceleration.threads import is_small
-from pyro_decomp.data.batches import Batch, Data
-from pyro_decomp.errors import ExperimentError, ModelError, NonFiniteError
-from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.state import State
-from pyro_decomp.training.user_code import one_line
+from pyro_decomp.errors import ExperimentError, ModelError, NonFiniteError, one_line
 
 
-def resolve(asked: Execution, experiment: Experiment, state: State) -> Execution:
+def resolve(asked: Execution, source: StepSource) -> Execution:
     """Replace "auto" in everything but ``steps``, and change the networks' memory format.
 
     What is not as the programs were written, channels last or bfloat16, is tried on the first batch
@@ -28,22 +25,22 @@ def resolve(asked: Execution, experiment: Experiment, state: State) -> Execution
     Raises:
         ExperimentError: It was asked for, and the programs do not allow it.
     """
-    device = next(iter(state.parameters.values())).device
+    device = next(iter(source.parameters.values())).device
     precision, layout, threads = asked.precision, asked.memory_format, asked.threads
     if precision == "auto":  # bfloat16 is faster where there is hardware, and trains otherwise
         precision = "float32"
     if threads is None and device.type == "cpu":
-        threads = 1 if is_small(experiment) else torch.get_num_threads()
-    if precision != "float32" and (reason := _why_not(experiment, state, precision)):
+        threads = 1 if is_small(source.batches[0]) else torch.get_num_threads()
+    if precision != "float32" and (reason := _why_not(source, precision)):
         raise ExperimentError(f"precision: expected float32 or auto, as the programs fail {reason}")
     why_format = asked.why_format  # of a run that goes on
     if layout == "auto":
-        layout = "channels_last" if is_convolutional(state) else "contiguous"
+        layout = "channels_last" if is_convolutional(source) else "contiguous"
     if layout == "channels_last":
-        before = [(p, p.data) for module in state.modules for p in _tensors(module)]
-        for module in state.modules:
+        before = [(p, p.data) for module in source.modules for p in _tensors(module)]
+        for module in source.modules:
             module.to(memory_format=torch.channels_last)
-        if why_format := _why_not(experiment, state, precision):
+        if why_format := _why_not(source, precision):
             for tensor, data in before:
                 tensor.data = data
             why_format = f"the programs fail under channels_last {why_format}"
@@ -61,36 +58,22 @@ def resolve(asked: Execution, experiment: Experiment, state: State) -> Execution
     )
 
 
-def last_batch(experiment: Experiment) -> Batch | None:
-    """Data of the shape of the last, smaller batch; None where all are alike."""
-    data = Data.of(experiment.data)
-    rest = len(data) % min(experiment.batch_size or len(data), len(data))
-    return data[-rest:] if rest else None
-
-
-def first_batch(experiment: Experiment) -> Batch:
-    """Data of the shape of the first batch."""
-    data = Data.of(experiment.data)
-    return data[: min(experiment.batch_size or len(data), len(data))]
-
-
 def _tensors(module: torch.nn.Module) -> Iterator[Tensor]:
     yield from module.parameters()
     yield from module.buffers()
 
 
-def _why_not(experiment: Experiment, state: State, precision: str) -> str:
+def _why_not(source: StepSource, precision: str) -> str:
     """How the programs fail on a batch, with gradients and in evaluation; empty if they do not."""
-    eager = EagerStep(experiment, state, precision)
-    modes = [(part, part.training) for module in state.modules for part in module.modules()]
-    batches = [b for b in (first_batch(experiment), last_batch(experiment)) if b is not None]
+    eager = EagerStep(source, precision)
+    modes = [(part, part.training) for module in source.modules for part in module.modules()]
     try:
-        with _untouched(state):
-            state.train(True)
-            for batch in batches:
+        with _untouched(source):
+            source.train(True)
+            for batch in source.batches:
                 eager(batch, 1)
-            state.train(False)
-            eager.estimate(batches[0], 1)
+            source.train(False)
+            eager.estimate(source.batches[0], 1)
     except (NonFiniteError, ModelError):  # told of when training begins
         return ""
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
@@ -102,11 +85,11 @@ def _why_not(experiment: Experiment, state: State, precision: str) -> str:
 
 
 @contextmanager
-def _untouched(state: State) -> Iterator[None]:
+def _untouched(source: StepSource) -> Iterator[None]:
     """Put back what running the programs moves, and the gradients."""
-    slopes = [(p, p.grad) for p in state.parameters.values()]
+    slopes = [(p, p.grad) for p in source.parameters.values()]
     try:
-        with state.program.undisturbed():
+        with source.python.preserving_rng_and_buffers():
             yield
     finally:
         for parameter, slope in slopes:

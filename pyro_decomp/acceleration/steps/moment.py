@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from pyro_decomp.acceleration.capture.places import places_of
+from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.programs.program_state import ProgramState
 from pyro_decomp.seeds import random_state, set_random_state
-from pyro_decomp.training.state import State
 
 
 class Moment:
@@ -19,7 +19,7 @@ class Moment:
     Args:
         step: Steps done.
         rows: Rows of the history by then.
-        state: The networks and parameters.
+        source: The networks and parameters.
         optimizer: Trains them.
         programs: What the programs, and a user's functions that run between steps, keep in Python.
     """
@@ -28,14 +28,14 @@ class Moment:
         self,
         step: int,
         rows: int,
-        state: State,
+        source: StepSource,
         optimizer: torch.optim.Optimizer,
         programs: Iterable[ProgramState],
     ) -> None:
         self.step, self.rows = step, rows
         self._optimizer = optimizer
-        self._places = [(place, place.tensor, place.tensor.clone()) for place in places_of(state)]
-        asking = [(p, p.requires_grad) for p in state.parameters.values()]
+        self._places = [(place, place.tensor, place.tensor.clone()) for place in places_of(source)]
+        asking = [(p, p.requires_grad) for p in source.parameters.values()]
         self._asking = asking
         self._settings = [
             {name: copied(value) for name, value in group.items() if name != "params"}

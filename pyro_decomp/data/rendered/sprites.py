@@ -114,6 +114,9 @@ def sprites(size: int = 64) -> GroundTruth:
     Args:
         size: Height and width in pixels, one of 16, 32, 64 and 128.
 
+    Returns:
+        The grid; drawings of the sprites are made once for each size and kept.
+
     Raises:
         DataError: The size is another.
 
@@ -194,7 +197,7 @@ def _drawings(size: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 def _coverage(
     shape: Shape, scale: float, angles: Float[Tensor, " n"], cell: int
 ) -> Float[Tensor, "n cells cells"]:
-    """Of the square cells around the centre of a turned shape, from 0 to 1."""
+    """How much of each square cell around its centre a turned shape covers, from 0 to 1."""
     at = (torch.arange(-_REACH, _REACH) + 0.5) / (_DOTS * scale)
     right, up = at, -at[:, None]
     cos, sin = (f(angles)[:, None, None].float() for f in (torch.cos, torch.sin))

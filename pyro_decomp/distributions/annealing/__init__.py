@@ -4,8 +4,7 @@ Closed forms and numeric normalisers are found by the distribution's family, as 
 closed forms of the KL; :func:`register_annealed` adds one.
 """
 
-from pyro_decomp.distributions.annealing import closed_forms, wrappers  # noqa: F401 - they register families
-from pyro_decomp.distributions.annealing.generalized_normal import GeneralizedNormal
+from pyro_decomp.distributions.annealing import closed_forms  # noqa: F401 - it registers families
 from pyro_decomp.distributions.annealing.mixture import AnnealedMixture
 from pyro_decomp.distributions.annealing.registry import (
     annealed,
@@ -16,7 +15,6 @@ from pyro_decomp.distributions.annealing.registry import (
 
 __all__ = [
     "AnnealedMixture",
-    "GeneralizedNormal",
     "annealed",
     "annealed_with_normalizer",
     "log_normalizer",

@@ -1,4 +1,7 @@
-"""The integral of a mixture's density to a power, in any dimension, by importance sampling."""
+"""The integral of a mixture's density to a power, in any dimension, by importance sampling.
+
+This module is internal.
+"""
 
 import math
 from collections.abc import Iterator
@@ -87,7 +90,7 @@ def log_integral(
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Random numbers of one device from a seed, and its state given back."""
+    """Draw random numbers of one device from a seed inside, and put its state back."""
     on_cpu = device.type == "cpu"
     with torch.random.fork_rng([] if on_cpu else [device], device_type=device.type):
         if on_cpu:

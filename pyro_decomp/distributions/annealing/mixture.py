@@ -17,7 +17,7 @@ from pyro_decomp.distributions.annealing.registry import (
     log_normalizer,
     register_annealed,
 )
-from pyro_decomp.distributions.annealing.repeated import without_repeats
+from pyro_decomp.distributions.annealing.unexpand import without_repeats
 
 RAREST_ACCEPTANCE = 1e-4
 
@@ -83,7 +83,7 @@ class AnnealedMixture(TorchDistribution):
         super().__init__(base.batch_shape, base.event_shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "AnnealedMixture":
-        """The same with more batch dimensions."""
+        """Give the distribution more batch dimensions."""
         new = self._get_checked_instance(AnnealedMixture, _instance)
         batch_shape = torch.Size(batch_shape)
         new.base = self.base.expand(batch_shape)
@@ -96,16 +96,16 @@ class AnnealedMixture(TorchDistribution):
 
     @constraints.dependent_property
     def support(self) -> constraints.Constraint:
-        """That of the mixture."""
+        """The support, which is that of the mixture."""
         return self.base.support
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Beta log p(z) - log F_beta, of the batch shape, in nats."""
+        """The log density beta log p(z) - log F_beta, of the batch shape, in nats."""
         return self.beta * self.base.log_prob(value) - self.log_normalizer
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Exact samples, without gradients.
+        """Draw exact samples, without gradients.
 
         Raises:
             ValueError: Fewer than one draw in ten thousand would be kept.
@@ -153,6 +153,6 @@ def _mixture(p: MixtureSameFamily, beta: Power) -> Annealed:
 
 @register_annealed(AnnealedMixture)
 def _annealed_mixture(p: AnnealedMixture, beta: Power) -> Annealed:
-    """(p^a / F_a)^b is p^(ab) / F_a^b."""
+    """Anneal what is annealed: (p^a / F_a)^b is p^(ab) / F_a^b."""
     f, log_f = annealed_with_normalizer(p.base, p.beta * beta)
     return f, log_f - beta * log_normalizer(p.base, p.beta)

@@ -1,4 +1,7 @@
-"""Integrals over the real line of a mixture's density to a power."""
+"""Integrals over the real line of a mixture's density to a power.
+
+This module is internal.
+"""
 
 import math
 

@@ -31,6 +31,9 @@ def annealed(p: Distribution, beta: Power) -> TorchDistribution:
         p: A distribution over anything that the registry knows; batch and event shape are kept.
         beta: The power, a positive number or a tensor without dimensions.
 
+    Returns:
+        The annealed density, of the batch and event shape of p.
+
     Raises:
         ValueError: ``beta`` is not positive, or p^beta has no finite integral.
         NotImplementedError: No rule is registered for the family.
@@ -52,6 +55,9 @@ def log_normalizer(p: Distribution, beta: Power) -> Tensor:
         p: As for :func:`annealed`.
         beta: As for :func:`annealed`.
 
+    Returns:
+        The log normaliser, of the batch shape of p.
+
     Raises:
         ValueError: As for :func:`annealed`.
         NotImplementedError: As for :func:`annealed`.
@@ -65,6 +71,9 @@ def annealed_with_normalizer(p: Distribution, beta: Power) -> Annealed:
     Args:
         p: As for :func:`annealed`.
         beta: As for :func:`annealed`.
+
+    Returns:
+        The annealed density, and log F_beta in nats.
 
     Raises:
         ValueError: As for :func:`annealed`.
@@ -88,6 +97,9 @@ def register_annealed(family: type) -> Callable[[Rule], Rule]:
 
     Args:
         family: A subclass of ``torch.distributions.Distribution``.
+
+    Returns:
+        A decorator that registers a rule and returns it.
 
     Example:
         >>> import pyro.distributions as dist
@@ -132,7 +144,7 @@ def require(valid: bool | Tensor, message: Callable[[], str]) -> None:
 
 
 def _dtype(p: object) -> torch.dtype | None:
-    """That of the parameters, or None for a distribution that has none."""
+    """The type of a distribution's parameters, or None for one that has none."""
     for value in vars(p).values():
         if isinstance(value, Tensor) and value.is_floating_point():
             return value.dtype
@@ -147,5 +159,5 @@ def is_one(beta: Power) -> bool:
 
 
 def log_power(beta: Power) -> Power:
-    """Log beta, a number for a number."""
+    """The logarithm of beta, a number for a number."""
     return torch.log(beta) if isinstance(beta, Tensor) else math.log(beta)

@@ -5,9 +5,12 @@ Networks' parameters and buffers, and what Pyro's param store holds, are carried
 attribute, a list in a closure, a global, an iterator, a generator of random numbers, a tensor.
 """
 
-from pyro_decomp.programs.program_state.fingerprint import Fingerprint
-from pyro_decomp.programs.program_state.program_state import ProgramState, undisturbed
+from pyro_decomp.programs.program_state.program_state import (
+    ProgramState,
+    preserving_rng_and_buffers,
+)
 from pyro_decomp.programs.program_state.repeated_runs import RepeatedRuns
 from pyro_decomp.programs.program_state.snapshot import Snapshot
+from pyro_decomp.programs.program_state.walk import Fingerprint
 
-__all__ = ["Fingerprint", "ProgramState", "RepeatedRuns", "Snapshot", "undisturbed"]
+__all__ = ["Fingerprint", "ProgramState", "RepeatedRuns", "Snapshot", "preserving_rng_and_buffers"]

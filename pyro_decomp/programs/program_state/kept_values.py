@@ -1,4 +1,7 @@
-"""Plain values and containers in a checkpoint, and back in the places that they came from."""
+"""Plain values and containers in a checkpoint, and back in the places that they came from.
+
+This module is internal.
+"""
 
 import array
 import itertools
@@ -11,14 +14,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_decomp.programs.program_state.own import BUFFERS, is_iterator
-from pyro_decomp.programs.program_state.random_numbers import is_random, set_state_of, state_of
+from pyro_decomp.programs.program_state.own import (
+    BUFFERS,
+    is_iterator,
+    is_random,
+    set_state_of,
+    state_of,
+)
+from pyro_decomp.programs.program_state.reachable import PLAIN, attributes_of, named
 from pyro_decomp.programs.program_state.walk import Node
-from pyro_decomp.programs.reachable import PLAIN, attributes_of, named
 
 
 class UnkeptError(Exception):
-    """A thing that is more than a value."""
+    """Raised for a thing that is more than a value, so that no checkpoint can keep it."""
 
 
 _SEQUENCES: dict[str, type] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
@@ -27,7 +35,7 @@ _NAMES = {kind: name for name, kind in (*_SEQUENCES.items(), *_DICTS.items())}
 
 
 def encoded(thing: Any) -> Any:
-    """A thing in types that load without unpickling: a plain value, or a list begun by a word.
+    """Encode a thing in types that load without unpickling: plain, or a list begun by a word.
 
     Raises:
         UnkeptError: It is more than a value, or holds what is.
@@ -47,7 +55,7 @@ def encoded(thing: Any) -> Any:
 
 
 def _encoded_iterator(thing: Any) -> Any:
-    """Where an iterator stands, if it goes through what was there at the beginning."""
+    """Encode where an iterator stands, if it goes through what was there at the beginning."""
     if type(thing) is itertools.count:
         return ["count", [encoded(part) for part in thing.__reduce__()[1]]]
     if not is_iterator(thing) or not hasattr(thing, "__setstate__"):
@@ -78,7 +86,7 @@ def _encoded_array(array: Any) -> Any:
 
 
 def decoded(value: Any) -> Any:
-    """What :func:`encoded` was given; a generator of random numbers as its state."""
+    """Decode what :func:`encoded` gave; a generator of random numbers is given as its state."""
     if not isinstance(value, list):
         return value
     word, *rest = value
@@ -115,7 +123,7 @@ _DECODERS: dict[str, Callable[..., Any]] = {
 
 
 def put(nodes: Mapping[str, Node], path: str, value: Any, carried: Set[int] = frozenset()) -> bool:
-    """Put a value back at its path; whether there is such a place.
+    """Put a value back at its path, and tell whether there is such a place.
 
     Args:
         nodes: What programs reach, by path.
@@ -145,7 +153,7 @@ def put(nodes: Mapping[str, Node], path: str, value: Any, carried: Set[int] = fr
 
 
 def memory_of(tensor: Tensor) -> int:
-    """Which memory a tensor lies in: views of one another have the same."""
+    """The memory that a tensor lies in, as a number: views of one another have the same."""
     try:
         return int(tensor.untyped_storage()._cdata)
     except (RuntimeError, NotImplementedError):  # of a layout without

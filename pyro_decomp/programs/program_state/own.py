@@ -1,22 +1,29 @@
-"""What a thing holds itself, without the things in it, as something that can be compared."""
+"""What a thing holds itself, without the things in it, as something that can be compared.
 
+Of a generator of random numbers that is its state, which can be written back too.
+
+This module is internal.
+"""
+
+import copy
 import io
 import itertools
+import random
 import warnings
 from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from itertools import islice
 from types import FunctionType, GeneratorType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pyro_decomp.programs.program_state.random_numbers import is_random_kind, numbers_of, state_of
-from pyro_decomp.programs.reachable import END, LIBRARIES, MANY, PLAIN, ByType
+from pyro_decomp.programs.program_state.reachable import END, LIBRARIES, PLAIN
+from pyro_decomp.programs.program_state.slots import MANY, ByType
 
 SMALL_TENSOR = 4096  # numbers; of a larger one, which it is and how often it was written to
 SMALL_ARRAY = 1 << 18  # bytes; of a larger one, every so manieth number
@@ -63,7 +70,7 @@ class TensorMark:
 
 
 class _Itself:
-    """An object that nothing is known of but which it is."""
+    """An object of which nothing is known but its identity."""
 
     def __init__(self, thing: Any) -> None:
         self.thing = thing
@@ -226,3 +233,73 @@ _READERS: list[tuple[Any, Callable[[Any], Any]]] = [
     (io.IOBase, _of_file),
 ]
 _readers = ByType(_find_reader)
+
+
+class _Generator(NamedTuple):
+    """How the state of a generator is read and written."""
+
+    read: Callable[[Any], Any]
+    write: Callable[[Any, Any], None]
+
+
+_GENERATORS: dict[type, _Generator] = {
+    np.random.Generator: _Generator(
+        lambda g: copy.deepcopy(g.bit_generator.state),
+        lambda g, state: setattr(g.bit_generator, "state", state),
+    ),
+    np.random.RandomState: _Generator(
+        lambda g: g.get_state(legacy=False), lambda g, state: g.set_state(state)
+    ),
+    random.Random: _Generator(random.Random.getstate, random.Random.setstate),
+    torch.Generator: _Generator(lambda g: g.get_state(), lambda g, state: g.set_state(state)),
+}
+
+
+_generators: ByType[_Generator | None] = ByType(
+    lambda kind: next(
+        (found for base, found in _GENERATORS.items() if issubclass(kind, base)), None
+    )
+)
+
+
+def is_random_kind(kind: type) -> bool:
+    """Whether things of a type draw random numbers."""
+    return _generators[kind] is not None
+
+
+def is_random(thing: Any) -> bool:
+    """Whether a thing draws random numbers."""
+    return is_random_kind(type(thing))
+
+
+def state_of(generator: Any) -> Any:
+    """The state of a generator, in its library's own form."""
+    kind = _generators[type(generator)]
+    assert kind is not None
+    return kind.read(generator)
+
+
+def set_state_of(generator: Any, state: Any) -> None:
+    """Put back what :func:`state_of` gave."""
+    kind = _generators[type(generator)]
+    assert kind is not None
+    kind.write(generator, state)
+
+
+def numbers_of(state: Any) -> list[Any]:
+    """The numbers and words in a generator's state, so that two can be compared."""
+    return list(_numbers(state))
+
+
+def _numbers(state: Any) -> Iterator[Any]:
+    if isinstance(state, dict):
+        for name, value in state.items():
+            yield name
+            yield from _numbers(value)
+    elif isinstance(state, np.ndarray | torch.Tensor):
+        yield np.asarray(state).tobytes()
+    elif isinstance(state, tuple) and any(isinstance(each, np.ndarray) for each in state):
+        for each in state:
+            yield from _numbers(each)
+    else:
+        yield state

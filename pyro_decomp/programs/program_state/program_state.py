@@ -1,4 +1,7 @@
-"""What programs keep in Python between their runs: one object for all of it."""
+"""What programs keep in Python between their runs: one object for all of it.
+
+This module is internal.
+"""
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,13 +15,12 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import _disable_current_modes
 
-from pyro_decomp.programs.modules import find_modules, tensors_kept
-from pyro_decomp.programs.program_state.fingerprint import Fingerprint
 from pyro_decomp.programs.program_state.kept_values import UnkeptError, encoded, memory_of, put
-from pyro_decomp.programs.program_state.random_numbers import numbers_of, state_of
+from pyro_decomp.programs.program_state.modules import find_modules, tensors_kept
+from pyro_decomp.programs.program_state.own import numbers_of, state_of
+from pyro_decomp.programs.program_state.reachable import PLAIN
 from pyro_decomp.programs.program_state.snapshot import Snapshot
-from pyro_decomp.programs.program_state.walk import Node, walk
-from pyro_decomp.programs.reachable import PLAIN
+from pyro_decomp.programs.program_state.walk import Fingerprint, Node, walk
 from pyro_decomp.seeds import random_state, set_random_state
 
 T = TypeVar("T")
@@ -62,7 +64,7 @@ class ProgramState:
         self._made = self.fingerprint()
 
     def fingerprint(self) -> Fingerprint:
-        """What there is now, to be compared; it takes 0.1 to 1 ms."""
+        """Take a fingerprint of what there is now, to be compared; it takes 0.1 to 1 ms."""
         with _disable_current_modes():
             return Fingerprint(self._nodes())
 
@@ -82,7 +84,7 @@ class ProgramState:
         return moved | {name: "generator" for name in numbers if numbers[name] != after[name]}
 
     def keep(self) -> Snapshot:
-        """What there is now, for :meth:`put_back`."""
+        """Keep what there is now, for :meth:`put_back`."""
         with _disable_current_modes():
             return Snapshot(self._nodes())
 
@@ -96,7 +98,7 @@ class ProgramState:
             return snapshot.put_back()
 
     @contextmanager
-    def undisturbed(self) -> Iterator[None]:
+    def preserving_rng_and_buffers(self) -> Iterator[None]:
         """Put everything back afterwards: this state, tensors of networks, random generators."""
         kept, generators = self.keep(), random_state()
         with tensors_kept(self._networks):
@@ -135,7 +137,7 @@ class ProgramState:
         return result
 
     def unmoved(self, program: Program) -> Program:
-        """A program that leaves all this as it was; itself if its runs move nothing."""
+        """Wrap a program so that it leaves all this as it was; itself if its runs move nothing."""
         if set(self.moving.values()) <= {"generator"}:
             return program
 
@@ -150,7 +152,7 @@ class ProgramState:
         return run
 
     def moved(self) -> dict[str, str]:
-        """What is different from when this object was made."""
+        """What differs from what there was when this object was made."""
         return self._made.difference(self.fingerprint())
 
     def values(self) -> tuple[dict[str, Any], list[str]]:
@@ -212,7 +214,7 @@ class ProgramState:
 
 
 @contextmanager
-def undisturbed(programs: Iterable[Any] = ()) -> Iterator[None]:
+def preserving_rng_and_buffers(programs: Iterable[Any] = ()) -> Iterator[None]:
     """Put back afterwards what runs of programs move, and every global random generator.
 
     Args:
@@ -220,7 +222,7 @@ def undisturbed(programs: Iterable[Any] = ()) -> Iterator[None]:
             statistics, and the plain Python state that they reach.
     """
     roots = {f"program_{index}": program for index, program in enumerate(programs)}
-    with ProgramState(find_modules(roots.values()), **roots).undisturbed():
+    with ProgramState(find_modules(roots.values()), **roots).preserving_rng_and_buffers():
         yield
 
 

@@ -1,4 +1,7 @@
-"""Running programs again for the terms of one step, without a counter in them noticing."""
+"""Running programs again for the terms of one step, without a counter in them noticing.
+
+This module is internal.
+"""
 
 from collections.abc import Callable
 from functools import wraps
@@ -7,10 +10,10 @@ from typing import Any, Literal
 
 from torch import nn
 
-from pyro_decomp.programs.modules import find_modules
-from pyro_decomp.programs.program_state.fingerprint import Fingerprint
+from pyro_decomp.programs.program_state.modules import find_modules
 from pyro_decomp.programs.program_state.program_state import ProgramState
 from pyro_decomp.programs.program_state.snapshot import Snapshot
+from pyro_decomp.programs.program_state.walk import Fingerprint
 
 Program = Callable[..., Any]
 Role = Literal["model", "guide"]

@@ -1,9 +1,12 @@
-"""What programs keep at one moment, so that it can be put back."""
+"""What programs keep at one moment, so that it can be put back.
+
+This module is internal.
+"""
 
 import copy
 import itertools
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
@@ -18,13 +21,14 @@ from torch import Tensor, nn
 from pyro_decomp.programs.program_state.own import (
     BUFFERS,
     is_iterator,
+    is_random,
     own,
     parts_of_iterator,
+    set_state_of,
+    state_of,
     version_of,
 )
-from pyro_decomp.programs.program_state.random_numbers import is_random, set_state_of, state_of
-from pyro_decomp.programs.program_state.walk import Node
-from pyro_decomp.programs.reachable import (
+from pyro_decomp.programs.program_state.reachable import (
     HOOKS,
     MODULE_INSIDE,
     PLAIN,
@@ -35,12 +39,13 @@ from pyro_decomp.programs.reachable import (
     named,
     remembered,
 )
+from pyro_decomp.programs.program_state.slots import ABSENT, contents, context_value
+from pyro_decomp.programs.program_state.walk import Node, around
 
 LARGE = 10_000_000  # numbers; a larger tensor or array is not copied
 
 Restore = Callable[[], bool]
 """Puts one thing back; whether that could be done, or nothing was different."""
-_ABSENT = object()
 
 
 class Snapshot:
@@ -77,7 +82,7 @@ class Snapshot:
         return list(dict.fromkeys(path for path, restore in self._restores if not restore()))
 
     def put_back_at(self, paths: Collection[str], nodes: Iterable[Node]) -> list[str]:
-        """Put back what is at some paths alone; see :meth:`put_back`.
+        """Put back what is at some paths alone, as :meth:`put_back` does with all.
 
         Args:
             paths: Which; what is inside of them is put back too.
@@ -95,7 +100,7 @@ class Snapshot:
 
     def _put_in_place(self, path: str, now: Mapping[str, Node]) -> None:
         """Put back what was at a path, or the outermost thing around it that was replaced."""
-        for place in _around(path):
+        for place in around(path):
             before, after = self._places.get(place), now.get(place)
             if before is None or after is None or before.thing is after.thing:
                 continue
@@ -112,37 +117,28 @@ class Snapshot:
             slot.set(before.thing)
 
 
-def _around(path: str) -> Iterator[str]:
-    """The paths of the things that the thing at a path is in, the outermost first."""
-    end = path.find(".")
-    while end > 0:
-        yield path[:end]
-        end = path.find(".", end + 1)
-
-
 def _restores(thing: Any) -> Iterable[Restore]:
-    """How what a thing holds itself is put back."""
+    """The functions that put back what a thing holds itself."""
     if isinstance(thing, Tensor):
         yield _tensor(thing)
     elif isinstance(thing, np.ndarray):
-        yield _array(thing)
+        is_kept = thing.size <= LARGE and thing.flags.writeable
+        yield partial(_write, thing, ..., thing.copy()) if is_kept else _unchanged(thing)
     elif isinstance(thing, BUFFERS):
-        yield partial(_refill_buffer, thing, thing[:])
+        yield partial(_write, thing, slice(None), thing[:])
     elif isinstance(thing, FunctionType):
         yield from _function(thing)
     elif isinstance(thing, type):
         if not is_library(thing.__module__):
-            names = [n for n in vars(thing) if not n.startswith("__")]
-            yield partial(_set_back, thing, {n: vars(thing)[n] for n in names})
+            yield partial(_set_back_class, thing, _public(vars(thing)))
     elif isinstance(thing, ModuleType):
         return
     elif isinstance(thing, ContextVar):
-        yield partial(_set_back_context, thing, _of_context(thing))
+        yield partial(_set_back_context, thing, context_value(thing))
     elif is_random(thing):
-        yield _generator_of_numbers(thing)
+        yield partial(_set_state, thing, state_of(thing))
     elif isinstance(thing, GeneratorType | IOBase):
-        before = own(thing)
-        yield lambda: bool(own(thing) == before)
+        yield _unchanged(thing)
     elif is_open(type(thing)):
         yield from _object(thing)
 
@@ -150,10 +146,8 @@ def _restores(thing: Any) -> Iterable[Restore]:
 def _object(thing: Any) -> Iterable[Restore]:
     if isinstance(thing, dict):
         yield partial(_refill_dict, thing, dict(_base(thing).items(thing)))
-    elif isinstance(thing, list):
-        yield partial(_refill_list, thing, list(thing))
-    elif isinstance(thing, deque):
-        yield partial(_refill_deque, thing, list(thing))
+    elif isinstance(thing, list | deque):
+        yield partial(_refill_sequence, thing, list(thing))
     elif isinstance(thing, set):
         yield partial(_refill_set, thing, set(thing))
     inside = attributes_of(thing)
@@ -176,45 +170,31 @@ def _outside(inside: dict[str, Any], left_out: Set[str]) -> dict[str, Any]:
 
 def _function(function: FunctionType) -> Iterable[Restore]:
     for cell in function.__closure__ or ():
-        yield partial(_refill_cell, cell, _contents(cell))
+        yield partial(_refill_cell, cell, contents(cell))
     variables = function.__globals__
     if not is_library(variables.get("__name__")):
         names, attributes = named(function.__code__)
-        yield partial(_refill_names, variables, {n: variables.get(n, _ABSENT) for n in names})
+        yield partial(_refill_names, variables, {n: variables.get(n, ABSENT) for n in names})
         for name in names:
             module = variables.get(name)
             if type(module) is ModuleType and not is_library(module.__name__):
-                kept = {a: vars(module).get(a, _ABSENT) for a in attributes}
+                kept = {a: vars(module).get(a, ABSENT) for a in attributes}
                 yield partial(_refill_names, vars(module), kept)
     yield partial(_refill_dict, vars(function), dict(vars(function)))
 
 
-def _contents(cell: CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return _ABSENT
-
-
 def _refill_cell(cell: CellType, kept: Any) -> bool:
-    if _contents(cell) is not kept:
-        if kept is _ABSENT:
+    if contents(cell) is not kept:
+        if kept is ABSENT:
             del cell.cell_contents
         else:
             cell.cell_contents = kept
     return True
 
 
-def _of_context(variable: "ContextVar[Any]") -> Any:
-    try:
-        return variable.get()
-    except LookupError:
-        return _ABSENT
-
-
 def _set_back_context(variable: "ContextVar[Any]", kept: Any) -> bool:
-    if _of_context(variable) is not kept:
-        if kept is _ABSENT:
+    if context_value(variable) is not kept:
+        if kept is ABSENT:
             return False
         variable.set(kept)
     return True
@@ -222,9 +202,9 @@ def _set_back_context(variable: "ContextVar[Any]", kept: Any) -> bool:
 
 def _refill_names(variables: dict[str, Any], kept: dict[str, Any]) -> bool:
     for name, value in kept.items():
-        if variables.get(name, _ABSENT) is value:
+        if variables.get(name, ABSENT) is value:
             continue
-        if value is _ABSENT:
+        if value is ABSENT:
             del variables[name]
         else:
             variables[name] = value
@@ -232,7 +212,7 @@ def _refill_names(variables: dict[str, Any], kept: dict[str, Any]) -> bool:
 
 
 def _base(thing: dict[Any, Any]) -> type[dict[Any, Any]]:
-    """Whose methods change a dictionary, whatever its own class makes of them."""
+    """The class whose methods change a dictionary, whatever its own class makes of them."""
     return OrderedDict if isinstance(thing, OrderedDict) else dict
 
 
@@ -251,21 +231,16 @@ def _refill_dict(thing: Any, kept: dict[Any, Any]) -> bool:
     return True
 
 
-def _refill_list(thing: list[Any], kept: list[Any]) -> bool:
+def _refill_sequence(thing: Any, kept: list[Any]) -> bool:
     if len(thing) != len(kept) or any(a is not b for a, b in zip(thing, kept, strict=True)):
-        list.__setitem__(thing, slice(None), kept)
+        base: Any = list if isinstance(thing, list) else deque
+        base.clear(thing)
+        base.extend(thing, kept)
     return True
 
 
-def _refill_deque(thing: "deque[Any]", kept: list[Any]) -> bool:
-    if len(thing) != len(kept) or any(a is not b for a, b in zip(thing, kept, strict=True)):
-        deque.clear(thing)
-        deque.extend(thing, kept)
-    return True
-
-
-def _refill_buffer(thing: Any, kept: Any) -> bool:
-    thing[:] = kept
+def _write(thing: Any, where: Any, kept: Any) -> bool:
+    thing[where] = kept
     return True
 
 
@@ -275,24 +250,25 @@ def _refill_set(thing: set[Any], kept: set[Any]) -> bool:
     return True
 
 
-def _set_back(kind: type, kept: dict[str, Any]) -> bool:
-    now = dict(vars(kind))
-    for name, value in kept.items():
-        if now.get(name, _ABSENT) is not value:
-            type.__setattr__(kind, name, value)
-    for name in [n for n in now if n not in kept and not n.startswith("__")]:
-        type.__delattr__(kind, name)
-    return True
+def _set_back_class(kind: type, kept: dict[str, Any]) -> bool:
+    return _set_back(kind, _public(vars(kind)), kept, type)
 
 
 def _set_back_slots(thing: Any, kept: dict[str, Any]) -> bool:
-    now = dict(in_slots(thing))
+    return _set_back(thing, dict(in_slots(thing)), kept, object)
+
+
+def _set_back(thing: Any, now: dict[str, Any], kept: dict[str, Any], base: Any) -> bool:
     for name, value in kept.items():
-        if now.get(name, _ABSENT) is not value:
-            object.__setattr__(thing, name, value)
+        if now.get(name, ABSENT) is not value:
+            base.__setattr__(thing, name, value)
     for name in now.keys() - kept.keys():
-        object.__delattr__(thing, name)
+        base.__delattr__(thing, name)
     return True
+
+
+def _public(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: value for n, value in attributes.items() if not n.startswith("__")}
 
 
 def _made_of(network: nn.Module) -> tuple[Any, ...]:
@@ -307,7 +283,7 @@ def _set_back_network(
     kept: dict[str, Any],
     hooks: Iterable[tuple[Any, dict[Any, Any]]],
 ) -> bool:
-    """What torch itself keeps in a network stays, and one that was built since stays as it is."""
+    """Put back what a program keeps in a network; one that was built since stays as it is."""
     if _made_of(network) != made_of:
         return True
     for registered, before in hooks:
@@ -344,21 +320,14 @@ def _tensor(tensor: Tensor) -> Restore:
     return restore
 
 
-def _array(array: "np.ndarray[Any, Any]") -> Restore:
-    if array.size > LARGE or not array.flags.writeable:
-        before = own(array)
-        return lambda: bool(own(array) == before)
-    kept = array.copy()
-
-    def restore() -> bool:
-        array[...] = kept
-        return True
-
-    return restore
+def _unchanged(thing: Any) -> Restore:
+    """A function that puts nothing back, and tells whether the thing holds what it held."""
+    before = own(thing)
+    return lambda: bool(own(thing) == before)
 
 
 def _iterator(places: list[Node]) -> Restore:
-    """An iterator goes back, or another that stands where it stood takes its places."""
+    """A function that sets an iterator back, or puts a copy that stands where it stood there."""
     thing = places[0].thing
     before = own(thing)
     try:
@@ -387,7 +356,7 @@ def _iterator(places: list[Node]) -> Restore:
 
 
 def _copy_of(iterator: Any) -> Any:
-    """Another that stands where it stands.
+    """A copy of an iterator that stands where it stands.
 
     Raises:
         TypeError: It goes through something that cannot be copied.
@@ -403,11 +372,6 @@ def _copy_of(iterator: Any) -> Any:
     return fresh
 
 
-def _generator_of_numbers(generator: Any) -> Restore:
-    state = state_of(generator)
-
-    def restore() -> bool:
-        set_state_of(generator, state)
-        return True
-
-    return restore
+def _set_state(generator: Any, state: Any) -> bool:
+    set_state_of(generator, state)
+    return True

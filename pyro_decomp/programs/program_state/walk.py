@@ -1,13 +1,23 @@
-"""Everything that programs reach, each thing once, by its dotted path."""
+"""Everything that programs reach, each thing once, by its dotted path; and what is there.
+
+This module is internal.
+"""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
-from pyro_decomp.programs.program_state.own import is_flat, is_iterator, parts_of_iterator
-from pyro_decomp.programs.reachable import PLAIN, Slot, places
+from pyro_decomp.programs.program_state.own import (
+    TensorMark,
+    is_flat,
+    is_iterator,
+    own,
+    parts_of_iterator,
+)
+from pyro_decomp.programs.program_state.reachable import PLAIN, places
+from pyro_decomp.programs.program_state.slots import ABSENT, Slot
 
 MOST = 50_000  # things; programs that reach more are looked at as far as this
 
@@ -81,3 +91,55 @@ def _free(path: str, taken: set[str]) -> str:
     while f"{path}~{number}" in taken:
         number += 1
     return f"{path}~{number}"
+
+
+def around(path: str) -> Iterator[str]:
+    """The paths of the things that the thing at a path is in, the outermost first."""
+    end = path.find(".")
+    while end > 0:
+        yield path[:end]
+        end = path.find(".", end + 1)
+
+
+class Fingerprint:
+    """What programs keep at one moment, by dotted path, to be compared with another.
+
+    Args:
+        nodes: Everything that they reach.
+    """
+
+    _is_memory_of_programs = True
+
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        self.marks: dict[str, Any] = {n.path: own(n.thing) for n in nodes if not n.is_part}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fingerprint) and self.marks == other.marks
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def tensor(self, path: str) -> Tensor | None:
+        """The tensor that was at a path; None if there was none."""
+        mark = self.marks.get(path)
+        return mark.tensor if isinstance(mark, TensorMark) else None
+
+    def difference(self, other: "Fingerprint") -> dict[str, str]:
+        """What moved between two moments.
+
+        Args:
+            other: Of the same programs, at another moment.
+
+        Returns:
+            The dotted path of each thing that is different, and what it is at both: "tensor", which
+            may only have been written, or "value". What is in a thing that is different itself is
+            not named too.
+        """
+        if self.marks == other.marks:
+            return {}
+        moved: dict[str, str] = {}
+        for path in {**self.marks, **other.marks}:
+            mine, its = self.marks.get(path, ABSENT), other.marks.get(path, ABSENT)
+            if mine != its and moved.keys().isdisjoint(around(path)):
+                are_tensors = isinstance(mine, TensorMark) and isinstance(its, TensorMark)
+                moved[path] = "tensor" if are_tensors else "value"
+        return moved

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any
 
 import torch
 
+from pyro_decomp.errors import write_whole
 from pyro_decomp.sweep.ensemble.members import Item
-from pyro_decomp.training.run_folder import write_atomically
+from pyro_decomp.training.json_files import read_json, write_json
 
 FOLDER = "items"
 
@@ -54,14 +54,14 @@ class ItemFile:
     def begin(self) -> None:
         """Note who trains together, so that they do again after a kill."""
         self._begun.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._begun, json.dumps(asdict(self._record)).encode())
+        write_json(self._begun, asdict(self._record))
 
     def write(self, state: dict[str, Any]) -> None:
         """Write the state, whole or not at all."""
         self._state.parent.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        write_atomically(self._state, buffer.getvalue())
+        write_whole(self._state, buffer.getvalue())
 
     def remove(self) -> None:
         """Forget the item, whose members are all in their folders."""
@@ -74,7 +74,7 @@ def interrupted(out: Path) -> Sequence[Begun]:
     found = []
     for path in sorted((out / FOLDER).glob("*.json")):
         try:
-            found.append(Begun(**json.loads(path.read_text())))
+            found.append(Begun(**read_json(path)))
         except (ValueError, TypeError):  # damaged, or of another version
             path.unlink(missing_ok=True)
         except OSError:

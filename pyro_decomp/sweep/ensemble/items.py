@@ -11,20 +11,16 @@ from pyro_decomp.acceleration.capture import CaptureError
 from pyro_decomp.acceleration.fusion import FusionError
 from pyro_decomp.acceleration.machine import peak_memory, tuned
 from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.errors import one_line
 from pyro_decomp.sweep.ensemble.alone import train_alone
 from pyro_decomp.sweep.ensemble.in_progress import ItemFile
 from pyro_decomp.sweep.ensemble.members import Item, Member, Outcome
-from pyro_decomp.sweep.ensemble.together import Together
+from pyro_decomp.sweep.ensemble.together import BatchedRuns, Report
 from pyro_decomp.sweep.ensemble.trial import Trial, own_numbers
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.interruption import Interrupted, stop_requests
-from pyro_decomp.training.loop import CHECKPOINT_SHARE
+from pyro_decomp.training.interruption import stop_requests
 from pyro_decomp.training.run_folder import RunFolder
-from pyro_decomp.training.user_code import one_line, sentence
-
-Report = Callable[[int, int], None]
-
-FIRST_SAVE = 5.0  # seconds until an item's state is written for the first time
+from pyro_decomp.training.user_code import sentence
 
 
 def train_item(
@@ -59,7 +55,9 @@ def train_item(
     file = ItemFile(out, item)
     if same:
         try:
-            batch = partial(Together, numbers=numbers, arithmetic=arithmetic)
+            batch = partial(
+                BatchedRuns, numbers=numbers, arithmetic=arithmetic, file=file, report=report
+            )
             together = _made(batch, same, item.how)
             together.verify_first()
             if departed := _departed(together):
@@ -71,7 +69,7 @@ def train_item(
             same = []
     if same:
         file.begin()
-        _train(together, file, report)
+        _train(together, file)
         alone |= _departed(together)
         seconds = (time.monotonic() - began) / len(same)
         outcomes += [
@@ -88,12 +86,12 @@ def train_item(
     return outcomes
 
 
-def _departed(together: Together) -> dict[str, str]:
+def _departed(together: BatchedRuns) -> dict[str, str]:
     """Names of members that are not what their programs compute, and how that was seen."""
     return {together.trials[index].member.name: why for index, why in together.departed.items()}
 
 
-def _made(batch: Callable[..., Together], trials: Sequence[Trial], how: str) -> Together:
+def _made(batch: Callable[..., BatchedRuns], trials: Sequence[Trial], how: str) -> BatchedRuns:
     try:
         return batch(trials, how=how)
     except FusionError:
@@ -128,24 +126,15 @@ def _same_arithmetic(
     return largest, alone | dict.fromkeys(rest, others), key
 
 
-def _train(together: Together, file: ItemFile, report: Report) -> None:
+def _train(together: BatchedRuns, file: ItemFile) -> None:
     state = file.read()
-    if state is not None and state.get("how") == together.how:
+    if state is not None and state.get("how") == together.how and "histories" in state:
         together.load_state_dict(state)
-    size, total = len(together.trials), together.total_steps
-    saved, cost = time.monotonic(), FIRST_SAVE / CHECKPOINT_SHARE
     with stop_requests() as stop, tuned(1):
-        for step in together.take_steps() if together.step < total else ():
-            report(step * size, total * size)
-            now = time.monotonic()
-            if stop.is_set() or now - saved > max(1.0, CHECKPOINT_SHARE * cost):
-                file.write(together.state_dict())
-                saved, cost = time.monotonic(), time.monotonic() - now
-            if stop.is_set():
-                raise Interrupted(step, Path())
+        together.run(stop, Path())
 
 
-def _kept(together: Together, index: int, out: Path, item: Item, seconds: float) -> Outcome:
+def _kept(together: BatchedRuns, index: int, out: Path, item: Item, seconds: float) -> Outcome:
     """Write a member's run folder."""
     trial = together.trials[index]
     folder = RunFolder(out / "members" / trial.member.name)
@@ -155,7 +144,7 @@ def _kept(together: Together, index: int, out: Path, item: Item, seconds: float)
     checkpoint = together.checkpoint(index)
     config = trial.config | {"execution": asdict(execution), "together": True}
     folder.open_new(config, force=True)
-    folder.write_checkpoint(checkpoint, together.history(index))
+    folder.write_checkpoint(checkpoint, together.histories[index])
     done = {"steps": checkpoint["step"], "seconds": seconds, "peak_resident_bytes": peak_memory()}
     folder.write_resources(done)
     why = together.set_aside.get(index)

@@ -13,12 +13,12 @@ from pyro_decomp.acceleration.capture.compiled import why_not
 from pyro_decomp.acceleration.capture.signature import Signature
 from pyro_decomp.acceleration.fusion import FusionError
 from pyro_decomp.aggregate_posterior.native import library
+from pyro_decomp.errors import one_line
 from pyro_decomp.sweep.ensemble.in_progress import interrupted
 from pyro_decomp.sweep.ensemble.members import Item, Member
-from pyro_decomp.sweep.ensemble.together import Together
+from pyro_decomp.sweep.ensemble.together import BatchedRuns
 from pyro_decomp.sweep.ensemble.trial import Trial, own_numbers
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.user_code import one_line
 
 # Of the largest result of an operation: more members at once, and results leave the cache.
 ELEMENTS = 330_000
@@ -202,9 +202,9 @@ def _why_not_together(group: _Group, how: str) -> str:
         return ""
     try:
         try:
-            Together([group.trial], group.numbers, how=how)
+            BatchedRuns([group.trial], group.numbers, how=how)
         except FusionError:  # such a step is captured
-            Together([group.trial], group.numbers)
+            BatchedRuns([group.trial], group.numbers)
     except Exception as error:  # whatever it is, alone they may train
         return f"they cannot be trained together: {one_line(error)}"
     return ""

@@ -1,7 +1,8 @@
 """Members trained as one computation: parameters stacked, everything else each member's own."""
 
-import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from threading import Event
 from typing import Any
 
 import torch
@@ -16,38 +17,37 @@ from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.sweep.ensemble.batched_step import BatchedStep, Results, fused, vectorized
 from pyro_decomp.sweep.ensemble.draws import Draws
+from pyro_decomp.sweep.ensemble.in_progress import ItemFile
 from pyro_decomp.sweep.ensemble.stacked import Stacked
 from pyro_decomp.sweep.ensemble.trial import Trial, own_numbers
 from pyro_decomp.sweep.ensemble.verification import Pending, Verification
-from pyro_decomp.training.loop import BATCH_STREAM, MAX_HISTORY_ROWS, batches
+from pyro_decomp.training.loop import CHECKPOINT_SHARE, Loop
 from pyro_decomp.training.run_folder import History
-from pyro_decomp.training.unseen_data import Unseen
 
+Report = Callable[[int, int], None]
+
+FIRST_SAVE = 5.0  # seconds until the state of members is written for the first time
 _made: dict[Hashable, dict[tuple[Any, ...], BatchedStep]] = {}  # of the last arithmetic
 
 
-class Together:
-    """K members of one outline and signature, and the steps that change them.
+class BatchedRuns(Loop[Results]):
+    """K members of one outline and signature, trained as one computation.
 
     Each has its own parameters, buffers, numbers, schedules, batches and draws, those that it would
-    have alone. A member whose objective or gradient stops being finite is set aside as it was
-    before that step, and cannot reach the others. Members are held against their own programs, see
-    :class:`.Verification`; one that is not what its programs
-    compute is to be trained again, alone.
+    have as a single run. A member whose objective or gradient stops being finite is set aside as it
+    was before that step, and cannot reach the others. Members are held against their own programs,
+    see :class:`.Verification`; one that is not what its programs compute departs, and is to be
+    trained again as a single run.
 
     Args:
         trials: The members.
         numbers: Names of those that are inputs of the step; by default of those that differ.
         how: "captured" does each operation for all members at once, "compiled" leaves that to
             torch's compiler, "fused" computes one member after another by loops in C.
-        arithmetic: Tells what they do from what others do; a step that was made before for as many
-            members of the same is used again. None for what is to be made anew.
-
-    Attributes:
-        step: Steps done.
-        set_aside: Index of a member to why, and its checkpoint.
-        departed: Index of a member that is not what its programs compute, or whose data cannot be
-            trained on, to how that was seen.
+        arithmetic: Tells what they compute from what others do; a step that was made before for as
+            many members of the same is used again. None for what is to be made anew.
+        file: Keeps the state of all members while they train; None keeps none.
+        report: Called with the steps done, of all members, and the steps in all.
 
     Raises:
         CaptureError: The step cannot be captured, or not for several members at once.
@@ -61,12 +61,17 @@ class Together:
         *,
         how: str = "captured",
         arithmetic: Hashable | None = None,
+        file: ItemFile | None = None,
+        report: Report | None = None,
     ) -> None:
+        super().__init__(
+            [trial.experiment for trial in trials],
+            [trial.state for trial in trials],
+            [trial.member.seed for trial in trials],
+        )
+        self._save_cost = FIRST_SAVE / CHECKPOINT_SHARE
         self.trials = list(trials)
-        self.step = 0
-        self.set_aside: dict[int, tuple[str, dict[str, Any]]] = {}
-        self.departed: dict[int, str] = {}
-        self.how = how
+        self.how, self._file, self._report = how, file, report
         self._experiment = trials[0].experiment
         self._own_numbers = own_numbers(trials) if numbers is None else list(numbers)
         self._fixed_numbers: list[Tensor] | None = None
@@ -84,85 +89,85 @@ class Together:
         self._is_joined = is_steady and may_be_joined(trained[0], optimizer)
         self._stacked = Stacked(trained, optimizer, is_joined=self._is_joined)
         self._verification = Verification(self.trials)
-        self._unseen = [
-            Unseen(trial.experiment, trial.state.modules, trial.member.seed, BATCH_STREAM)
-            for trial in trials
-        ]
         self._ready: dict[tuple[Any, ...], BatchedStep] = {}
         if arithmetic is not None:
             kind = (arithmetic, tuple(self._own_numbers), len(trials), how)
             if kind not in _made:
                 _made.clear()
             self._ready = _made.setdefault(kind, {})
-        self._rows: list[tuple[int, dict[str, Tensor], list[dict[str, float]]]] = []
-        self._log_every = -(-self.total_steps // MAX_HISTORY_ROWS)
         same_data = len({trial.config["data_blake2b"] for trial in trials}) == 1
-        self._shares_data = same_data and self._experiment.steps_per_epoch == 1
+        self.shares_data = same_data and self._experiment.steps_per_epoch == 1
         self._draws = Draws([trial.random["torch"] for trial in trials])
         self._assigned = self._for(self._first_batch()).graph.assigned  # or it is refused
-        self._for(self._alike([trial.last_batch for trial in trials]))
+        self._for(self._alike([trial.experiment.batches[-1] for trial in trials]))
 
-    @property
-    def total_steps(self) -> int:
-        """Steps of the whole run, the same for all members."""
-        return self._experiment.total_steps
+    def _checked(self, batches: Sequence[Batch]) -> Sequence[Batch]:
+        """The batches of the next step.
 
-    def take_steps(self) -> Iterator[int]:
-        """Train to the end; gives the number of every step once it is done."""
-        streams = [
-            batches(trial.experiment, trial.member.seed, BATCH_STREAM, self.step)
-            for trial in self.trials
-        ]
-        if self._shares_data:
-            streams = streams[:1]
-        self._verification.begin()
-        for found in zip(*streams, strict=True):
-            step = self.step + 1
-            each = self._checked(found)
-            if not each:
-                return
-            scheduled = [t.experiment.apply_schedules(step) for t in self.trials]
-            gone = {*self.set_aside, *self.departed}
-            due = self._verification.due(step, self.total_steps, gone)
-            is_last = step == self.total_steps
-            pending = self._by_programs(due, each, has_gradients=is_last)
-            results = self._results(self._joined(each))
-            self._verify(pending, results)
-            values = self._named(results.values)
-            self._set_aside_failing(values, results.norms, each)
-            limit = self._experiment.clip_grad_norm
-            self._stacked.update(results.gradients, results.norms, limit)
-            self._buffers = results.buffers
-            self.step += 1
-            if self.step % self._log_every == 0 or self.step in (1, self.total_steps):
-                self._rows.append((self.step, values, scheduled))
-            yield self.step
-            if len({*self.set_aside, *self.departed}) == len(self.trials):
-                return
-
-    def _checked(self, each: Sequence[Batch]) -> Sequence[Batch]:
-        """The batches of the next step; none if no member is left that can take it.
-
-        A member whose data cannot be trained on is left to be told of when it is trained alone, and
-        computes with another's batch in the place of its own.
+        A member whose data cannot be trained on departs, which a single run tells of, and computes
+        with another's batch in the place of its own.
         """
         for index, unseen in enumerate(self._unseen):
             if unseen.is_due and index not in self.departed:
                 self._hand_back(index, self._buffers)
                 try:
-                    unseen.check(self.step, each[0 if self._shares_data else index])
+                    unseen.check(self.step, batches[0 if self.shares_data else index])
                 except (ModelError, DataError) as error:
                     self.departed[index] = str(error)
-        gone = {*self.set_aside, *self.departed}
-        left = [index for index in range(len(self.trials)) if index not in gone]
-        if self._shares_data or not left:
-            return each if left else []
-        return [each[left[0] if index in self.departed else index] for index in range(len(each))]
+        if self.shares_data or not self.left:
+            return batches
+        first = batches[self.left[0]]
+        return [first if index in self.departed else own for index, own in enumerate(batches)]
+
+    def _computed(self, batches: Sequence[Batch]) -> Results:
+        step = self.step + 1
+        due = self._verification.due(step, self.total_steps, self.left)
+        pending = self._by_programs(due, batches, has_gradients=step == self.total_steps)
+        results = self._results(self._joined(batches))
+        self._verify(pending, results)
+        return results
+
+    def _set_aside_nonfinite(self, results: Results, batches: Sequence[Batch]) -> None:
+        objective = self._named(results.values)["objective"]
+        is_finite = objective.isfinite() & results.norms.isfinite()
+        if bool(is_finite.all()):
+            return
+        for index in (~is_finite).nonzero().flatten().tolist():
+            if index in self.set_aside:
+                continue
+            kept = copied(self.checkpoint(index))
+            batch = batches[0 if self.shares_data else index]
+            noise = self._draws.generator(index, is_before=True)
+            why = self._verification.blame(index, batch, self.step + 1, noise)
+            self.set_aside[index] = why, kept
+
+    def _update(self, results: Results) -> None:
+        limit = self._experiment.clip_grad_norm
+        self._stacked.update(results.gradients, results.norms, limit)
+        self._buffers = results.buffers
+
+    def _values(self, results: Results) -> Sequence[dict[str, float]]:
+        return [dict(zip(self._names, row, strict=True)) for row in results.values.tolist()]
+
+    def _report_progress(self, rows: Mapping[int, Mapping[str, float]]) -> None:
+        if self._report is not None:
+            size = len(self.trials)
+            self._report(self.step * size, self.total_steps * size)
+
+    def _save(self) -> None:
+        if self._file is not None:
+            self._file.write(self.state_dict())
+
+    def run(self, stop: Event, path: Path) -> None:
+        """Train to the last step, or until a stop is asked for; see :meth:`.Loop.run`."""
+        self._verification.begin()
+        super().run(stop, path)
 
     def verify_first(self) -> None:
         """Hold all members against their programs on a first batch; nothing is trained."""
         batch = self._first_batch()
-        each = [batch] if self._shares_data else [trial.first_batch for trial in self.trials]
+        firsts = [trial.experiment.batches[0] for trial in self.trials]
+        each = [batch] if self.shares_data else firsts
         pending = self._by_programs(range(len(self.trials)), each, has_gradients=True)
         self._verify(pending, self._results(batch))
         self._draws = Draws([trial.random["torch"] for trial in self.trials])
@@ -171,32 +176,9 @@ class Together:
         """What :func:`pyro_decomp.train` keeps of a member that has come as far as this."""
         if index in self.set_aside:
             return self.set_aside[index][1]
-        trial = self.trials[index]
         self._hand_back(index, self._buffers)
-        with trial.experiment.at_first_step():  # what schedules set is theirs to set again
-            python = trial.state.python()
-        return {
-            "step": self.step,
-            "rows": len(self._rows),
-            "optimizer": self._stacked.optimizer_of(index),
-            "auxiliaries": {},
-            "random": trial.random | {"torch": self._draws.generator(index)},
-            "python": python,
-            **trial.state.tensors(),
-        }
-
-    def history(self, index: int) -> History:
-        """The columns of a member's ``history.csv``."""
-        columns: History = {"step": [], "epoch": []}
-        for step, values, scheduled in self._rows[: self.checkpoint(index)["rows"]]:
-            epoch = (step - 1) // self._experiment.steps_per_epoch + 1
-            found = {name: value[index].item() for name, value in values.items()}
-            row = {"step": float(step), "epoch": float(epoch), **found, **scheduled[index]}
-            for name in row:
-                columns.setdefault(name, [math.nan] * (len(columns["step"])))
-            for name, column in columns.items():
-                column.append(row.get(name, math.nan))
-        return columns
+        random = self.trials[index].random | {"torch": self._draws.generator(index)}
+        return self._checkpoint(index, self._stacked.optimizer_of(index), random)
 
     def state_dict(self) -> dict[str, Any]:
         """All that :meth:`load_state_dict` needs to go on from here, as ``torch.save`` takes it."""
@@ -206,7 +188,7 @@ class Together:
             "stacked": self._stacked.state_dict(),
             "buffers": self._buffers,
             "generators": self._draws.generators(),
-            "rows": self._rows,
+            "histories": [_as_tensors(each) for each in self.histories],
             "set_aside": self.set_aside,
             "departed": self.departed,
         }
@@ -216,7 +198,8 @@ class Together:
         self._stacked.load_state_dict(state["stacked"])
         self._buffers = state["buffers"]
         self._draws = Draws(state["generators"])
-        self.step, self._rows = state["step"], state["rows"]
+        self.step = state["step"]
+        self.histories = [_as_lists(each) for each in state["histories"]]
         self.set_aside, self.departed = state["set_aside"], state["departed"]
 
     def _by_programs(
@@ -226,7 +209,7 @@ class Together:
         pending = []
         for index in due:
             self._hand_back(index, self._buffers)
-            batch, noise = each[0 if self._shares_data else index], self._draws.generator(index)
+            batch, noise = each[0 if self.shares_data else index], self._draws.generator(index)
             step = self.step + 1
             pending.append(
                 self._verification.by_programs(
@@ -265,13 +248,13 @@ class Together:
         slots.put(left, self._assigned)
 
     def _first_batch(self) -> Batch:
-        return self._alike([trial.first_batch for trial in self.trials])
+        return self._alike([trial.experiment.batches[0] for trial in self.trials])
 
     def _alike(self, each: Sequence[Batch]) -> Batch:
-        return self._joined(each[:1] if self._shares_data else each)
+        return self._joined(each[:1] if self.shares_data else each)
 
     def _joined(self, each: Sequence[Batch]) -> Batch:
-        if self._shares_data:
+        if self.shares_data:
             return each[0]
         return tuple(torch.stack(tensors) for tensors in zip(*each, strict=True))
 
@@ -293,11 +276,11 @@ class Together:
 
     def _for(self, batch: Batch) -> BatchedStep:
         names = self._numbers()
-        key = (self._shares_data, *(tensor.shape for tensor in batch), *names)
+        key = (self.shares_data, *(tensor.shape for tensor in batch), *names)
         if key not in self._ready:
             trial = self.trials[0]
-            one = batch if self._shares_data else [tensor[0] for tensor in batch]
-            graph = capture(trial.experiment, trial.state, one, names)
+            one = batch if self.shares_data else [tensor[0] for tensor in batch]
+            graph = capture(trial.step_source, one, names)
             if self._is_joined and not all(graph.has_gradient):
                 raise FusionError("the objective does not depend on all parameters")
             if [*map(id, graph.slots.buffers)] != [*map(id, self._slots[0].buffers)]:
@@ -329,7 +312,7 @@ class Together:
         return vectorized(
             graph,
             self._inputs(batch, draws),
-            shares_data=self._shares_data,
+            shares_data=self.shares_data,
             is_compiled=self.how == "compiled",
         )
 
@@ -349,19 +332,10 @@ class Together:
             return self.total_steps - self.step
         return max(1, per_epoch - 1 - self.step % per_epoch)
 
-    def _set_aside_failing(
-        self, values: dict[str, Tensor], norms: Tensor, each: Sequence[Batch]
-    ) -> None:
-        is_finite = values["objective"].isfinite() & norms.isfinite()
-        if bool(is_finite.all()):
-            return
-        for index in (~is_finite).nonzero().flatten().tolist():
-            if index in self.set_aside:
-                continue
-            kept = copied(self.checkpoint(index))
-            batch = each[0 if self._shares_data else index]
-            noise = self._draws.generator(index, is_before=True)
-            self.set_aside[index] = (
-                self._verification.blame(index, batch, self.step + 1, noise),
-                kept,
-            )
+
+def _as_tensors(history: History) -> dict[str, Tensor]:
+    return {name: torch.tensor(column, dtype=torch.float64) for name, column in history.items()}
+
+
+def _as_lists(columns: Mapping[str, Tensor]) -> History:
+    return {name: column.tolist() for name, column in columns.items()}

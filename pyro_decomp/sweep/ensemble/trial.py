@@ -11,17 +11,16 @@ from pyro_decomp.acceleration.capture.repeats import listed
 from pyro_decomp.acceleration.capture.signature import Signature, sign
 from pyro_decomp.acceleration.capture.substitution import Slots
 from pyro_decomp.acceleration.optimizers import is_elementwise, is_unobserved
-from pyro_decomp.data.batches import Batch, Data
+from pyro_decomp.acceleration.source import StepSource
+from pyro_decomp.elbo.numbers import full_name, objective_weights
 from pyro_decomp.schedules import Schedule
 from pyro_decomp.seeds import derive, random_state, seeded, set_seed
 from pyro_decomp.sweep.ensemble.members import Member
 from pyro_decomp.training.data_support import check_support
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.objective_weights import objective_weights
 from pyro_decomp.training.run import describe, digest
-from pyro_decomp.training.scheduled_numbers import full_name
-from pyro_decomp.training.state import State, prepare
+from pyro_decomp.training.state import State, prepare, step_source
 from pyro_decomp.training.training import TRAINING_STREAM
 
 
@@ -35,6 +34,7 @@ class Trial:
         state: Its networks and parameters.
         config: What its ``config.json`` records, but for the execution.
         random: Its random generators, as they are before the first step.
+        step_source: What its steps are computed from.
     """
 
     member: Member
@@ -42,6 +42,7 @@ class Trial:
     state: State
     config: dict[str, Any]
     random: dict[str, Any]
+    step_source: StepSource
 
     @classmethod
     def of(cls, source: ExperimentFile, member: Member, device: str = "cpu") -> "Trial":
@@ -59,19 +60,7 @@ class Trial:
         state.train(True)
         with seeded(derive(member.seed, TRAINING_STREAM)):
             random = random_state()
-        return cls(member, experiment, state, config, random)
-
-    @property
-    def first_batch(self) -> Batch:
-        """Data of the shape of its first batch."""
-        data = Data.of(self.experiment.data)
-        return data[: min(self.experiment.batch_size or len(data), len(data))]
-
-    @property
-    def last_batch(self) -> Batch:
-        """Data of the shape of the last batch of an epoch, which may be smaller."""
-        data, size = Data.of(self.experiment.data), len(self.first_batch[0])
-        return data[: len(data) % size or size]
+        return cls(member, experiment, state, config, random, step_source(experiment, state))
 
     def numbers(self) -> dict[str, float]:
         """The numbers of its objective, and those that schedules change, by their whole names."""
@@ -92,7 +81,7 @@ class Trial:
 
     def slots(self, weights: Sequence[str]) -> Slots:
         """Where its programs find their tensors, these numbers among them."""
-        return Slots(self.experiment, self.state, self.first_batch, weights)
+        return Slots(self.step_source, self.experiment.batches[0], weights)
 
     def moved(self) -> str:
         """What its programs keep in Python that is not as when it was made; empty if all is."""
@@ -140,7 +129,7 @@ class Trial:
             type(experiment.elbo).__name__,
             tuple((name, self.is_zero_weight(name)) for name in self.numbers()),
             tuple((name, tuple(p.shape), p.dtype) for name, p in self.state.parameters.items()),
-            tuple(tuple(tensor.shape) for tensor in self.first_batch),
+            tuple(tuple(tensor.shape) for tensor in self.experiment.batches[0]),
             (len(experiment.data), experiment.total_steps, experiment.batch_size),
             experiment.clip_grad_norm,
             tuple((name, _zeros(name, each, total)) for name, each in scheduled.items()),
@@ -155,7 +144,7 @@ class Trial:
         """
         slots = self.slots(weights)
         with seeded(derive(self.member.seed, TRAINING_STREAM)):
-            return sign(self.experiment, slots, self.first_batch)[0]
+            return sign(self.step_source, slots, self.experiment.batches[0])[0]
 
 
 def own_numbers(trials: Sequence[Trial]) -> list[str]:

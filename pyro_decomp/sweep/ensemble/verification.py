@@ -1,6 +1,6 @@
 """Members of a batch, held against their own programs."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -10,9 +10,8 @@ from pyro_decomp.acceleration.steps.budget import Budget
 from pyro_decomp.acceleration.steps.eager import EagerStep
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.elbo.nonfinite import blame_gradients, remedy
-from pyro_decomp.errors import NonFiniteError
+from pyro_decomp.errors import NonFiniteError, one_line
 from pyro_decomp.sweep.ensemble.trial import Trial
-from pyro_decomp.training.user_code import one_line
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,7 @@ class Verification:
 
     def __init__(self, trials: Sequence[Trial]) -> None:
         self._trials = trials
-        self._audits = [
-            Audit(EagerStep(trial.experiment, trial.state), trial.state, "float32")
-            for trial in trials
-        ]
+        self._audits = [Audit(trial.step_source, "float32") for trial in trials]
         self._budget = Budget()
         self._turn = 0
 
@@ -56,15 +52,14 @@ class Verification:
         """Count the time of the run from now on."""
         self._budget.begin()
 
-    def due(self, step: int, total: int, without: Collection[int]) -> list[int]:
+    def due(self, step: int, total: int, members: Sequence[int]) -> Sequence[int]:
         """The members that are audited at a step.
 
         Args:
             step: The number of the step.
             total: That of the last.
-            without: Members that are trained no longer.
+            members: Those that are still trained.
         """
-        members = [index for index in range(len(self._trials)) if index not in without]
         if step == total or not members:
             return members
         if not self._budget.allows(step):
@@ -110,7 +105,7 @@ class Verification:
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(noise)
             try:
-                estimate, _ = EagerStep(trial.experiment, trial.state).estimate(batch, step)
+                estimate, _ = EagerStep(trial.step_source).estimate(batch, step)
             except NonFiniteError as error:
                 return str(error)
         return blame_gradients({}, remedy(estimate, batch, step), step)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pyro_decomp.acceleration.capture.functional import functional
 from pyro_decomp.acceleration.capture.recording import is_writing, record
-from pyro_decomp.acceleration.capture.refusal import CaptureError, HiddenValueError
+from pyro_decomp.acceleration.errors import CaptureError, HiddenValueError
 
 CONSTANT = torch.tensor([2.0, 3.0, 4.0])
 NET = nn.Linear(3, 2)

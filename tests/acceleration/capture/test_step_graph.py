@@ -14,10 +14,10 @@ from pyro_decomp.acceleration.capture import CaptureError, StepGraph, capture
 from pyro_decomp.acceleration.capture.recording import is_random
 from pyro_decomp.divergences import InclusiveKL
 from pyro_decomp.elbo import AggregateELBO, BetaELBO, TermsELBO
+from pyro_decomp.elbo.numbers import objective_weights
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
 from pyro_decomp.seeds import random_state, seeded
-from pyro_decomp.training.objective_weights import objective_weights
-from pyro_decomp.training.state import State, prepare
+from pyro_decomp.training.state import State, prepare, step_source
 from tests.elbo.objectives import OBJECTIVES
 from tests.example_programs import PROGRAMS, B, D, N, Programs, normal_prior, vae
 
@@ -30,7 +30,7 @@ def ready(programs: Programs, elbo: TermsELBO, size: int = N, **settings: Any) -
     experiment = Experiment(programs.model, programs.guide, data, elbo, batch_size=B, **settings)
     state = prepare(experiment)
     state.train(True)
-    return experiment, state, experiment.data[:B]
+    return experiment, state, experiment.data.x[:B]
 
 
 def by_programs(experiment: Experiment, state: State, x: Tensor) -> list[Tensor]:
@@ -57,6 +57,7 @@ def assert_equal(experiment: Experiment, state: State, graph: StepGraph, x: Tens
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.full(but=["BetaELBO", "TotalCorrelationELBO", "FactorELBO"])
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_is_captured_with_its_weights_as_inputs(name: str) -> None:
     row = OBJECTIVES[name]
@@ -64,35 +65,36 @@ def test_every_objective_is_captured_with_its_weights_as_inputs(name: str) -> No
     numbers = objective_weights(elbo)
     names = ["supervision", *row.weights]
     experiment, state, x = ready(row.program(size=N), elbo)
-    graph = capture(experiment, state, [x], names)
+    graph = capture(step_source(experiment, state), [x], names)
     assert_equal(experiment, state, graph, x)
     for n in row.weights:  # what the graph was captured with does not stay in it
         numbers[n].set(0.75 * float(numbers[n].get()))
     assert_equal(experiment, state, graph, x)
 
 
+@pytest.mark.full(but=["VAE", "nested plates", "two sites"])
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if name not in OF_ONE_BATCH])
 def test_every_program_is_captured_to_the_same_values_and_gradients(name: str) -> None:
     size = B if name == "VAE, full batch" else N
     experiment, state, x = ready(PROGRAMS[name](), BetaELBO(2.0, num_particles=2), size)
-    assert_equal(experiment, state, capture(experiment, state, [x]), x)
+    assert_equal(experiment, state, capture(step_source(experiment, state), [x]), x)
 
 
 def test_the_graph_reads_parameters_and_data_anew() -> None:
     experiment, state, x = ready(vae(), AggregateELBO(alpha=1.0))
-    graph = capture(experiment, state, [x])
+    graph = capture(step_source(experiment, state), [x])
     with torch.no_grad():
         for parameter in state.parameters.values():
             parameter.mul_(1.3)
     assert_equal(experiment, state, graph, x)
-    assert_equal(experiment, state, graph, experiment.data[B : 2 * B])
+    assert_equal(experiment, state, graph, experiment.data.x[B : 2 * B])
 
 
 def test_capturing_leaves_generators_and_parameters_as_they_were() -> None:
     experiment, state, x = ready(vae(), AggregateELBO(alpha=1.0))
     generators = random_state()["torch"]
     places = [(p, p.clone()) for p in state.parameters.values()]
-    capture(experiment, state, [x])
+    capture(step_source(experiment, state), [x])
     assert torch.equal(random_state()["torch"], generators)
     networks = {id(p) for module in state.modules for p in module.parameters()}
     assert networks == {id(p) for p, _ in places}
@@ -101,7 +103,7 @@ def test_capturing_leaves_generators_and_parameters_as_they_were() -> None:
 
 def test_names_are_those_of_the_values() -> None:
     experiment, state, x = ready(vae(), AggregateELBO(alpha=1.0))
-    graph = capture(experiment, state, [x])
+    graph = capture(step_source(experiment, state), [x])
     assert graph.names == ("objective", "elbo", "log_likelihood", "kl", "divergence")
     objective, elbo, likelihood, kl, divergence = by_graph(graph, x)[0].tolist()
     assert objective == pytest.approx(elbo - divergence, rel=1e-12)
@@ -128,7 +130,7 @@ def normalised() -> Programs:
 
 def test_buffers_come_out_as_the_programs_leave_them() -> None:
     experiment, state, x = ready(normalised(), BetaELBO())
-    graph = capture(experiment, state, [x])
+    graph = capture(step_source(experiment, state), [x])
     assert len(graph.slots.buffers) == 3  # mean, variance and count; the shift is a constant
     before = [buffer.clone() for buffer in graph.slots.buffers]
     *_, mean, variance, count = graph.module(*graph.slots.inputs(), x, *graph.draw())
@@ -144,7 +146,7 @@ def test_dropout_draws_what_the_programs_draw() -> None:
     module = VAE(normal_prior, encoder, MLPDecoder(2, D, hidden=(4,)), size=N).double()
     programs = Programs(module.model, module.guide, torch.zeros(B, D))
     experiment, state, x = ready(programs, BetaELBO())
-    assert_equal(experiment, state, capture(experiment, state, [x]), x)
+    assert_equal(experiment, state, capture(step_source(experiment, state), [x]), x)
 
 
 def choosing(x: Tensor) -> None:
@@ -265,7 +267,7 @@ def test_what_cannot_be_captured_says_why(name: str) -> None:
     experiment, state, x = ready(build(), BetaELBO())
     before = {n: p.clone() for n, p in state.parameters.items()}
     with pytest.raises(CaptureError, match=reason):
-        capture(experiment, state, [x])
+        capture(step_source(experiment, state), [x])
     assert all(torch.equal(p, before[n]) for n, p in state.parameters.items())
     assert by_programs(experiment, state, x)[0].isfinite().all()  # the programs still run
 
@@ -274,7 +276,7 @@ def test_a_prior_of_known_parameters_is_drawn_beforehand() -> None:
     experiment, state, x = ready(
         PROGRAMS["VAE, mixture prior"](), AggregateELBO(alpha=1.0, divergence=InclusiveKL())
     )
-    graph = capture(experiment, state, [x])
+    graph = capture(step_source(experiment, state), [x])
     draws = graph.draw()
     assert [tuple(draw.shape) for draw in draws] == [(B, 2), (B, 1), (B, 4, 2)]
     nodes = [*graph.module.graph.nodes, *graph.draw.graph.nodes]

@@ -65,6 +65,9 @@ row(aten.clamp.default, "x", -0.5, 0.5)
 row(aten.clamp.default, "x", None, 0.5)
 row(aten.clamp.default, "x", 0.5, -0.5)
 row(aten.clamp.default, "n", -1, 2)
+row(aten.clamp_min.Tensor, "x", "row")
+row(aten.clamp_max.Tensor, "x", "y")
+row(aten.clamp.Tensor, "z", "x", "y")
 row(aten.threshold_backward.default, "x", "y", 0.1)
 row(aten.leaky_relu.default, "x")
 row(aten.leaky_relu.default, "x", 0.3)
@@ -83,14 +86,20 @@ row(aten.binary_cross_entropy_with_logits.default, "x", "y", None, None, 0)
 row(aten.bitwise_not.default, "is_so")
 row(aten.bitwise_and.Tensor, "is_so", "or_so")
 row(aten.bitwise_or.Tensor, "is_so", "or_so")
+row(aten.bitwise_and.Scalar, "is_so", True)
+row(aten.bitwise_and.Scalar_Tensor, True, "is_so")
+row(aten.bitwise_or.Scalar, "is_so", False)
+row(aten.bitwise_or.Scalar_Tensor, True, "is_so")
 row(aten.logical_not.default, "n")
 row(aten.logical_and.default, "is_so", "n")
 for _exponent in (0.5, 1, 2, 3, -1, -2, 0, 2.5):
     row(aten.pow.Tensor_Scalar, "x", _exponent)
 row(aten.pow.Tensor_Tensor, "x", "y")
+row(aten.pow.Scalar, 2.5, "y")
 row(aten.where.self, "is_so", "x", "row")
 row(aten.where.self, "is_so", "n", "or_so")
 row(aten.where.ScalarSelf, "is_so", 1.5, "x")
+row(aten.where.Scalar, "is_so", 1.5, -2.5)
 row(aten.where.ScalarOther, "is_so", "n", 0)
 row(aten.where.ScalarOther, "is_so", "x", -math.inf)
 row(aten.masked_fill.Scalar, "x", "is_so", -math.inf)
@@ -147,6 +156,8 @@ row(aten.select_backward.default, "x", [3, 4, 12], 0, -1)
 row(aten.select_backward.default, "row", [12, 5], 1, 2)
 row(aten.unbind.int, "wide", -1)
 row(aten.split.Tensor, "x", 5, -1)
+row(aten.split.sizes, "x", [3, 9], 1)
+row(aten.split.default, "x", [3, 9], 1)
 row(aten.split_with_sizes.default, "x", [3, 9], 1)
 
 row(aten.sum.default, "n")
@@ -182,3 +193,15 @@ row(aten.fill.Scalar, "x", -2)
 row(aten.fill.Scalar, "n", 3)
 row(aten.copy.default, "x", "n")
 row(aten.copy.default, "wide", "number")
+
+# Forms that are refused, of operations that are written.
+REFUSED = [
+    (aten.div.Tensor_mode, ("x", "y"), {"rounding_mode": "floor"}),
+    (aten.div.Scalar_mode, ("x", 2), {"rounding_mode": "trunc"}),
+    (aten.view.dtype, ("x", torch.int32), {}),
+    (aten.fill.Tensor, ("x", "number"), {}),
+    (aten.masked_fill.Tensor, ("x", "is_so", "number"), {}),
+    (aten.where.default, ("is_so",), {}),
+    (aten.mm.dtype, ("square", "long", torch.float32), {}),
+    (aten.addmm.dtype, ("row", "square", "long", torch.float32), {}),
+]

@@ -12,10 +12,10 @@ from torch.fx import Graph, GraphModule
 from torch.utils._pytree import tree_map
 
 from pyro_decomp.acceleration.capture.recording import Kind
-from pyro_decomp.acceleration.fusion import Program
-from pyro_decomp.acceleration.fusion import operations as module
+from pyro_decomp.acceleration.fusion import FusionError, Program
+from pyro_decomp.acceleration.fusion.operations import OPERATIONS, VIEWS
 from tests.acceleration.fusion.recorded import assert_same
-from tests.acceleration.fusion.rows import ROWS
+from tests.acceleration.fusion.rows import REFUSED, ROWS
 
 aten = torch.ops.aten
 pytestmark = pytest.mark.usefixtures("quickly")
@@ -89,7 +89,7 @@ def table(real: torch.dtype) -> Table:
         wanted = by_torch(number, given, real)
         node = graph.call_function(target, arguments, named)
         parts = [node]
-        if target in {aten.unbind.int, aten.split.Tensor, aten.split_with_sizes.default}:
+        if target._schema.returns[0].type.kind() == "ListType":
             parts = [graph.call_function(operator.getitem, (node, i)) for i in range(len(wanted))]
         places.append(slice(len(outputs), len(outputs) + len(parts)))
         for part, tensor in zip(parts, wanted, strict=True):
@@ -119,7 +119,33 @@ def test_every_operation_is_that_of_torch(number: int) -> None:
             assert_same(found, by_torch(number, change(tensors(real)), real), tolerance)
 
 
-def test_no_operation_is_left_out() -> None:
-    written = set(module.OPERATIONS)
+@pytest.mark.parametrize("number", range(len(REFUSED)), ids=lambda n: str(REFUSED[n][0]))
+def test_forms_that_are_not_known_are_refused(number: int) -> None:
+    target, arguments, named = REFUSED[number]
+    given = tensors(torch.float64)
+    graph = Graph()
+    nodes = {name: graph.placeholder(name) for name in given}
+    first = graph.call_function(target, *tree_map(lambda a: nodes.get(a, a), (arguments, named)))
+    graph.output([graph.call_function(aten._to_copy.default, (first,), {"dtype": torch.float64})])
+    with pytest.raises(FusionError, match=f"{target} as it is used here"):
+        Program(GraphModule({}, graph), list(given.values()))
+
+
+def test_no_form_of_an_operation_is_left_out() -> None:
+    names = {*OPERATIONS, *VIEWS}
+    forms = {
+        getattr(getattr(aten, name), form)
+        for name in names
+        for form in getattr(aten, name).overloads()
+    }
+    of_tensors = {
+        form
+        for form in forms
+        if any("Tensor" in str(each.type) for each in form._schema.arguments)
+        and not form._schema.is_mutable
+        and "Dimname" not in str(form._schema)
+        and "Tensor" in str(form._schema.returns[0].type)
+        and "Dict" not in str(form._schema)
+    }
     of_any_numbers = {aten.empty_like.default}
-    assert {target for target, _, _ in ROWS} == written - of_any_numbers
+    assert of_tensors == {target for target, _, _ in (*ROWS, *REFUSED)} | of_any_numbers

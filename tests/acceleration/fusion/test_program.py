@@ -3,7 +3,14 @@ import torch
 from torch import Tensor
 
 from pyro_decomp.acceleration.fusion import Program
-from tests.acceleration.fusion.recorded import assert_same, graph_of, normal, program_of
+from tests.acceleration.fusion.random_functions import Invention, inputs
+from tests.acceleration.fusion.recorded import (
+    assert_same,
+    gradients,
+    graph_of,
+    normal,
+    program_of,
+)
 
 pytestmark = pytest.mark.usefixtures("hastily")
 
@@ -37,3 +44,10 @@ def test_they_are_new_every_time() -> None:
     kept = first.clone()
     program([x + 1])
     assert torch.equal(first, kept)
+
+
+def test_the_source_is_the_same_every_time() -> None:  # or it would be compiled in every process
+    invention, given = Invention(11), inputs(11)
+    graph = graph_of(lambda *g: [*invention(*g), *gradients(invention, g)], given)
+    first, second = (Program(graph, given).text for _ in range(2))
+    assert first == second

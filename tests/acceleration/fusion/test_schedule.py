@@ -21,6 +21,7 @@ def several(first: int, given: Sequence[Tensor]) -> list[Tensor]:
     return found
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("first", range(0, 30, AT_ONCE))
 def test_what_is_computed_at_random_is_what_torch_computes(first: int) -> None:
     graph = graph_of(lambda *given: several(first, given), inputs(first))
@@ -29,6 +30,7 @@ def test_what_is_computed_at_random_is_what_torch_computes(first: int) -> None:
         assert_same(program(data), graph(*data), 1e-10)
 
 
+@pytest.mark.full
 def test_no_loop_is_left_out_by_the_compiler() -> None:
     invention, given = Invention(296, num_operations=60, num_outputs=12), inputs(296)
 
@@ -38,6 +40,7 @@ def test_no_loop_is_left_out_by_the_compiler() -> None:
     assert_same(program_of(function, given)(given), function(*given), 1e-10)
 
 
+@pytest.mark.full(but=["4-3"])
 @pytest.mark.parametrize("rows", [3, 40])
 @pytest.mark.parametrize("columns", [4, 30])
 def test_sums_are_read_after_they_are_complete(rows: int, columns: int) -> None:

@@ -21,6 +21,8 @@ from tests.acceleration.steps.test_execution import chosen
 from tests.training.test_training import files
 from tests.training.test_training_schedules import interrupt_at
 
+pytestmark = pytest.mark.full
+
 WAYS = ["captured", *([] if library.why_not() else ["fused"])]
 
 
@@ -50,6 +52,7 @@ def collect(experiment: Experiment, programs: Any, step: int) -> None:
         programs.seen.append(step)
 
 
+@pytest.mark.full(but=["captured"])
 @pytest.mark.parametrize("how", WAYS)
 def test_python_that_moves_between_steps_takes_the_run_back(how: str, tmp_path: Path) -> None:
     eager = trained(tmp_path / "eager", "eager", scale)
@@ -63,6 +66,7 @@ def test_python_that_moves_between_steps_takes_the_run_back(how: str, tmp_path: 
     assert other.config["execution"]["steps"] == "eager"
 
 
+@pytest.mark.fast
 @pytest.mark.filterwarnings("ignore:`model.decoder.forward_hooks.0` moved, which no checkpoint")
 def test_a_hook_that_is_registered_between_steps_is_taken_back(tmp_path: Path) -> None:
     def hooked(experiment: Experiment, programs: Programs, step: int) -> None:
@@ -90,6 +94,7 @@ def test_a_buffer_of_another_type_is_resumed_to_the_same_bits(tmp_path: Path) ->
     assert files(whole.path) == files(tmp_path / "run")
 
 
+@pytest.mark.fast
 def test_a_change_that_no_audit_sees_is_seen_before_a_checkpoint(tmp_path: Path) -> None:
     def late(experiment: Experiment, programs: Programs, step: int) -> None:
         programs.scale = 1.0 if step < 40 else 0.5
@@ -131,6 +136,7 @@ class Drawing(Programs):
         self.scales = (0.9**step for step in range(100))
 
 
+@pytest.mark.fast
 @pytest.mark.filterwarnings("ignore::pyro_decomp.training.state.UnkeptStateWarning")
 def test_what_cannot_be_taken_back_stops_the_run_with_its_state_saved(tmp_path: Path) -> None:
     def draw(experiment: Experiment, programs: Any, step: int) -> None:
@@ -151,6 +157,7 @@ class Counting(Programs):
         return super().prior()
 
 
+@pytest.mark.full(but=["captured"])
 @pytest.mark.parametrize("how", WAYS)
 def test_programs_that_count_are_refused_before_the_first_step(how: str, tmp_path: Path) -> None:
     with pytest.raises(ExperimentError, match=r"every run changes model\.calls \(make it a sched"):

@@ -28,7 +28,7 @@ from pyro_decomp.schedules import Constant, Linear
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run
-from pyro_decomp.training.state import prepare
+from pyro_decomp.training.state import prepare, step_source
 from tests.training.test_training import files
 from tests.training.test_training_schedules import interrupt_at
 
@@ -70,6 +70,7 @@ def test_captured_steps_are_eager_ones_bit_for_bit(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.full
 def test_clipped_and_captured(tmp_path: Path) -> None:
     assert_same_bits(
         *(
@@ -121,6 +122,7 @@ def test_a_failing_step_is_told_of_as_in_an_eager_one(tmp_path: Path) -> None:
     assert files(tmp_path / "eager") == files(tmp_path / "captured")
 
 
+@pytest.mark.full
 def test_what_was_chosen_is_recorded_and_kept(tmp_path: Path) -> None:
     train(build(), tmp_path / "run", execution=CAPTURED)
     recorded = load(tmp_path / "run", experiment=build()).config["execution"]
@@ -157,9 +159,11 @@ def chosen(experiment: Experiment, asked: Execution) -> tuple[EagerStep | GraphS
     state = prepare(experiment)
     state.train(True)
     optimizer = experiment.optimizer(state.parameters.values())
-    return choose(resolve(asked, experiment, state), experiment, state, optimizer)
+    source = step_source(experiment, state)
+    return choose(resolve(asked, source), source, optimizer)
 
 
+@pytest.mark.full
 def test_short_runs_stay_eager_and_long_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     step, execution = chosen(build(epochs=20), Execution())
     assert isinstance(step, EagerStep)
@@ -206,12 +210,12 @@ def images() -> Experiment:
 def test_convolutions_get_their_format() -> None:
     experiment = images()
     state = prepare(experiment)
-    found = resolve(Execution(), experiment, state)
+    found = resolve(Execution(), step_source(experiment, state))
     assert (found.precision, found.memory_format) == ("float32", "channels_last")
     weights = [p for p in state.parameters.values() if p.dim() == 4]
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
     plain = build()
-    found = resolve(Execution(), plain, prepare(plain))
+    found = resolve(Execution(), step_source(plain, prepare(plain)))
     assert (found.precision, found.memory_format) == ("float32", "contiguous")
 
 
@@ -224,6 +228,7 @@ def test_formats_change_nothing_but_rounding(tmp_path: Path) -> None:
         np.testing.assert_allclose(runs[1].history[name], column, rtol=1e-4, err_msg=name)
 
 
+@pytest.mark.full
 def test_more_threads_change_nothing_but_rounding_and_are_put_back(tmp_path: Path) -> None:
     before = torch.get_num_threads()
     runs = [
@@ -273,6 +278,7 @@ def without_gradients(kind: str) -> Experiment:
     )
 
 
+@pytest.mark.full(but=["a layer that is not used, with weight decay-captured"])
 @pytest.mark.parametrize("how", ["captured", "fused"])
 @pytest.mark.parametrize(
     "kind", ["a layer that is not used, with weight decay", "a prior that waits"]
@@ -287,6 +293,7 @@ def test_parameters_without_a_gradient_are_left_alone(kind: str, how: str, tmp_p
         torch.testing.assert_close(found, parameter, rtol=1e-4, atol=1e-6, msg=name)
 
 
+@pytest.mark.full(but=["values"])
 @pytest.mark.parametrize("what", ["values", "gradients"])
 def test_steps_that_come_out_otherwise_are_not_taken(
     what: str, monkeypatch: pytest.MonkeyPatch
@@ -320,7 +327,8 @@ def test_holding_a_step_against_the_programs_changes_nothing() -> None:
     tensors = [t for module in state.modules for t in (*module.parameters(), *module.buffers())]
     before = [tensor.clone() for tensor in tensors]
     noise = torch.get_rng_state()
-    choose(resolve(CAPTURED, experiment, state), experiment, state, optimizer)
+    source = step_source(experiment, state)
+    choose(resolve(CAPTURED, source), source, optimizer)
     assert all(map(torch.equal, before, tensors))
     assert all(parameter.grad is None for parameter in state.parameters.values())
     assert torch.equal(noise, torch.get_rng_state())

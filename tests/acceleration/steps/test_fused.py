@@ -17,11 +17,14 @@ from pyro_decomp.priors import IsotropicNormal
 from pyro_decomp.schedules import Linear
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.interruption import Interrupted
-from pyro_decomp.training.state import prepare
+from pyro_decomp.training.state import prepare, step_source
 from tests.training.test_training import files
 from tests.training.test_training_schedules import interrupt_at
 
-pytestmark = pytest.mark.skipif(bool(library.why_not()), reason="no C compiler")
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(bool(library.why_not()), reason="no C compiler"),
+]
 
 DATA = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
 EAGER, FUSED = Execution("eager"), Execution("fused")
@@ -112,7 +115,8 @@ def chosen(experiment: Experiment, asked: Execution) -> tuple[EagerStep | GraphS
     state = prepare(experiment)
     state.train(True)
     optimizer = experiment.optimizer(state.parameters.values())
-    return choose(resolve(asked, experiment, state), experiment, state, optimizer)
+    source = step_source(experiment, state)
+    return choose(resolve(asked, source), source, optimizer)
 
 
 def test_long_runs_of_small_networks_are_fused() -> None:
@@ -123,6 +127,7 @@ def test_long_runs_of_small_networks_are_fused() -> None:
     assert execution.steps == "eager"
 
 
+@pytest.mark.fast
 def test_what_cannot_be_fused_is_said_and_done_otherwise() -> None:
     encoder = nn.Sequential(nn.BatchNorm1d(3), MLPEncoder(3, 2, hidden=(4,)))
     with pytest.raises(ExperimentError, match=r"^steps: expected eager, .*batch_norm"):

@@ -13,7 +13,7 @@ from pyro_decomp.acceleration.steps.guards import Guard
 from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.divergences import ExclusiveKL
 from pyro_decomp.training.loop import ExecutionWarning
-from pyro_decomp.training.state import prepare
+from pyro_decomp.training.state import prepare, step_source
 from tests.acceleration.steps.moving import Change, Programs, assert_same, build, trained
 
 WAYS = ["captured", *([] if library.why_not() else ["fused"])]
@@ -90,6 +90,7 @@ FOLLOWED: dict[str, Change] = {
 FOLLOWED_OFTEN = {"beta_often", "frozen", "buffer_anew"}
 
 
+@pytest.mark.full(but=["frozen-captured"])
 @pytest.mark.filterwarnings("ignore:`elbo.divergence` moved")  # which is another object
 @pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize(
@@ -120,6 +121,7 @@ def guide_replaced(experiment: Experiment, programs: Programs, step: int) -> Non
         experiment.guide = lambda x: own(2 * x)
 
 
+@pytest.mark.full(but=["guide_replaced-the guide-captured"])
 @pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize(
     ("change", "what"),
@@ -139,7 +141,7 @@ def test_what_is_replaced_sends_the_run_to_eager_steps(
 
 def test_a_step_pays_little_for_being_guarded() -> None:
     experiment, _ = build()
-    guard = Guard(experiment, prepare(experiment))
+    guard = Guard(step_source(experiment, prepare(experiment)))
     assert guard.holds()
     times = timeit.repeat(guard.holds, number=20, repeat=50)
     assert min(times) / 20 < 100e-6  # some 6 here; a fused step takes hundreds

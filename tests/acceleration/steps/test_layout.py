@@ -14,7 +14,7 @@ from pyro_decomp.acceleration.steps import Execution, resolve
 from pyro_decomp.elbo import BetaELBO
 from pyro_decomp.errors import ExperimentError
 from pyro_decomp.seeds import set_seed
-from pyro_decomp.training.state import prepare
+from pyro_decomp.training.state import prepare, step_source
 
 N = 6
 IMAGES = torch.rand(N, 1, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -73,7 +73,7 @@ def test_networks_stay_in_the_format_that_a_user_gave_them() -> None:
     programs.decoder.weight.data = programs.decoder.weight.data.t().contiguous().t()
     before = [(p, p.data_ptr(), p.stride()) for p in state.parameters.values()]
     noise = torch.get_rng_state()
-    assert resolve(Execution(), experiment, state).memory_format == "contiguous"
+    assert resolve(Execution(), step_source(experiment, state)).memory_format == "contiguous"
     assert all((p.data_ptr(), p.stride()) == (where, how) for p, where, how in before)
     assert all(p.grad is None for p, *_ in before)
     assert torch.equal(noise, torch.get_rng_state())

@@ -71,6 +71,7 @@ class TestWithACompiler:
         built.write_bytes(b"not a library")
         assert load(source, "START=2").count(1) == 3
 
+    @pytest.mark.full
     def test_processes_at_once(self, source: Path, cache: Path) -> None:
         program = (
             "import sys; from pathlib import Path;"

@@ -8,6 +8,7 @@ from pyro_decomp.training.interruption import Interrupted
 from tests.analysis.pictures.examples import picture_data
 
 
+@pytest.mark.full
 def test_a_picture_that_cannot_be_drawn_takes_no_other_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -24,6 +25,7 @@ def test_a_picture_that_cannot_be_drawn_takes_no_other_with_it(
     assert {path.name for path in left} == whole - {"prior_samples.png"}
 
 
+@pytest.mark.full
 def test_pictures_that_fail_alike_are_named_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -148,6 +148,7 @@ def test_orientation_runs_evenly_around_the_circle(drawn: Tensor) -> None:
     assert off.abs().max() < 0.06  # 0.11 pixels at the centroid's distance of 1.9
 
 
+@pytest.mark.full(but=["16"])
 @pytest.mark.parametrize("size", SIZES)
 def test_positions_are_translations(size: int) -> None:
     data = sprites(size)

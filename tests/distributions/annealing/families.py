@@ -8,7 +8,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from pyro_decomp.distributions.annealing import AnnealedMixture, GeneralizedNormal
+from pyro_decomp.distributions import GeneralizedNormal
+from pyro_decomp.distributions.annealing import AnnealedMixture
 
 
 @dataclass(frozen=True)

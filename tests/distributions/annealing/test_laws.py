@@ -86,6 +86,7 @@ def test_the_power_one_changes_nothing(family: Family) -> None:
         assert (log_f.abs() <= error + 1e-9).all()
 
 
+@pytest.mark.full(but=["Normal", "spike and slab", "StudentT", "Bernoulli", "mixture of Normals"])
 @all_families
 def test_gradients_reach_the_parameters_and_the_power(family: Family) -> None:
     parameters = [value.clone().requires_grad_() for value in family.parameters]
@@ -121,6 +122,7 @@ def test_samples_follow_the_density(family: Family) -> None:
             assert auto_goodness_of_fit(draws, log_prob.exp()) > FAILURE_RATE
 
 
+@pytest.mark.full(but=["MultivariateNormal"])
 @pytest.mark.parametrize("family", IN_PLANE.values(), ids=IN_PLANE)
 def test_samples_in_the_plane_have_the_characteristic_function_of_the_density(
     family: Family,

@@ -7,13 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyro_decomp.distributions.annealing import (
-    AnnealedMixture,
-    GeneralizedNormal,
-    annealed,
-    log_normalizer,
-)
-from pyro_decomp.distributions.annealing.repeated import without_repeats
+from pyro_decomp.distributions import GeneralizedNormal
+from pyro_decomp.distributions.annealing import AnnealedMixture, annealed, log_normalizer
+from pyro_decomp.distributions.annealing.unexpand import without_repeats
 from tests.statistics import STANDARD_ERRORS
 
 ZEROS, EQUAL = torch.zeros(2).double(), dist.Categorical(logits=torch.zeros(2).double())

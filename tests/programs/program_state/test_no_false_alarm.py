@@ -10,11 +10,10 @@ import pyro
 import pytest
 
 from pyro_decomp import BetaELBO, Experiment
-from pyro_decomp.data.batches import Data
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.errors import DataError
-from pyro_decomp.programs.modules import find_modules
 from pyro_decomp.programs.program_state import ProgramState
+from pyro_decomp.programs.program_state.modules import find_modules
 from tests.elbo.objectives import OBJECTIVES
 from tests.example_programs import PROGRAMS
 
@@ -71,5 +70,5 @@ def test_an_example_moves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -
         trial: Experiment = module.experiment()
     except DataError as error:
         pytest.skip(str(error))
-    batch = Data.of(trial.data)[:8]
+    batch = trial.data[:8]
     assert moved_by(trial.model, trial.guide, trial.elbo, *batch) == {}

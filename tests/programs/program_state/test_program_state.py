@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_decomp.programs.program_state import ProgramState, undisturbed
+from pyro_decomp.programs.program_state import ProgramState, preserving_rng_and_buffers
 from tests.programs.program_state.kinds import KINDS, Kind
 
 GLOBAL = {"model.COUNT", "model.count_globally.SETTINGS.count"}  # all programs of the row share it
@@ -150,7 +150,7 @@ def test_networks_are_left_out_with_their_parameters_and_buffers_alone() -> None
     assert ProgramState(model=network).fingerprint().marks.keys() > {"model.0.weight"}
 
 
-def test_everything_is_put_back_after_undisturbed() -> None:
+def test_everything_is_put_back_afterwards() -> None:
     network = nn.BatchNorm1d(2)
     calls: list[int] = []
 
@@ -162,7 +162,7 @@ def test_everything_is_put_back_after_undisturbed() -> None:
 
     mean, variance = network.running_mean, network.running_var
     generators = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]
-    with undisturbed([run]):
+    with preserving_rng_and_buffers([run]):
         run()
     assert calls == []
     assert network.running_mean is mean
@@ -175,7 +175,7 @@ def test_everything_is_put_back_after_undisturbed() -> None:
 
 def test_a_network_that_its_first_run_builds_stays_built() -> None:
     program = nn.Sequential(nn.LazyLinear(3))
-    with undisturbed([program]):
+    with preserving_rng_and_buffers([program]):
         program(torch.ones(2, 4))
     assert program(torch.ones(2, 4)).shape == (2, 3)
 

@@ -76,7 +76,7 @@ def test_a_counter_counts_one_call_a_step(tmp_path: Path) -> None:
     assert programs.steps == STEPS
     assert programs.seen == [N] * STEPS
     for _ in range(2):
-        run.model(trial.data[:5])
+        run.model(trial.data.x[:5])
     assert programs.steps == STEPS
 
 
@@ -96,7 +96,7 @@ def test_further_runs_of_the_same_step_are_not_counted_and_see_what_the_step_saw
     for step in range(1, 7):
         log.seek(0)
         log.truncate()
-        trial.elbo.evaluate(model, trial.guide, trial.data)
+        trial.elbo.evaluate(model, trial.guide, trial.data.x)
         assert programs.steps == step
         runs = log.getvalue().split()
         assert set(runs) == {str(step)}
@@ -119,6 +119,7 @@ def killed(trial: Experiment, folder: Path, at: int) -> None:
     assert checkpoint["step"] == at - 1
 
 
+@pytest.mark.full(but=["7"])
 @pytest.mark.parametrize("at", [7, 19, 20, 21])
 def test_a_run_killed_after_a_checkpoint_goes_on_to_the_same_bits(at: int, tmp_path: Path) -> None:
     _, whole = experiment()
@@ -139,9 +140,9 @@ def test_a_loaded_run_is_evaluated_with_the_counter_that_it_ended_on(tmp_path: P
     assert programs.steps == STEPS
     assert programs.seen == [N] * STEPS
     set_seed(1)
-    expected = run.experiment.elbo.evaluate(run.model, run.guide, run.data).terms["kl"]
+    expected = run.experiment.elbo.evaluate(run.model, run.guide, run.data.x).terms["kl"]
     set_seed(1)
-    found = again.experiment.elbo.evaluate(again.model, again.guide, again.data).terms["kl"]
+    found = again.experiment.elbo.evaluate(again.model, again.guide, again.data.x).terms["kl"]
     assert torch.equal(found, expected)
     assert programs.steps == STEPS
 
@@ -341,6 +342,7 @@ def test_what_programs_write_to_networks_is_as_it_was_before_the_first_step(name
     assert not getattr(programs, "is_initialised", False)
 
 
+@pytest.mark.full(but=["buffer that is not persistent"])
 @pytest.mark.parametrize("name", KEPT_IN_NETWORKS)
 def test_what_programs_write_to_networks_is_in_a_checkpoint(name: str, tmp_path: Path) -> None:
     _, whole = in_networks(name)

@@ -13,13 +13,16 @@ from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.sweep.ensemble import Item, Member, train_item
 from pyro_decomp.sweep.ensemble.alone import train_alone
-from pyro_decomp.sweep.ensemble.together import Together
+from pyro_decomp.sweep.ensemble.together import BatchedRuns
 from pyro_decomp.sweep.ensemble.trial import Trial
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import load
 from tests.sweep.ensemble.test_together import FILE, assert_close, members, nobody
 
-pytestmark = pytest.mark.skipif(bool(library.why_not()), reason="no C compiler")
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(bool(library.why_not()), reason="no C compiler"),
+]
 
 WAYS: dict[str, dict[str, Any]] = {
     "full batch": {},
@@ -79,6 +82,7 @@ def test_its_checkpoint_is_that_of_a_fused_run(source: ExperimentFile, tmp_path:
         assert_close(other, one, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.fast
 def test_what_cannot_be_fused_is_captured(source: ExperimentFile, tmp_path: Path) -> None:
     found = members({"alpha": 1.0}, {"alpha": 2.5}, normalised=True)
     assert trained(source, found, tmp_path) == ["captured"] * 2
@@ -87,8 +91,8 @@ def test_what_cannot_be_fused_is_captured(source: ExperimentFile, tmp_path: Path
 def test_a_stopped_item_goes_on_to_the_same_bits(source: ExperimentFile) -> None:
     found = members({"alpha": 1.0}, {"alpha": 2.0}, batch_size=6)
 
-    def fresh() -> Together:
-        return Together([Trial.of(source, member) for member in found], how="fused")
+    def fresh() -> BatchedRuns:
+        return BatchedRuns([Trial.of(source, member) for member in found], how="fused")
 
     whole, begun = fresh(), fresh()
     list(whole.take_steps())
@@ -100,14 +104,14 @@ def test_a_stopped_item_goes_on_to_the_same_bits(source: ExperimentFile) -> None
     list(resumed.take_steps())
     for index in range(len(found)):
         assert_close(whole.checkpoint(index), resumed.checkpoint(index), rtol=0, atol=0)
-        assert whole.history(index) == resumed.history(index)
+        assert whole.histories[index] == resumed.histories[index]
 
 
 def test_a_member_does_not_depend_on_its_neighbours(source: ExperimentFile) -> None:
     found = members({"alpha": 1.0}, {"alpha": 2.0, "lr": 0.01}, {"alpha": 3.0})
 
     def checkpoint(of: list[Member], index: int) -> Any:
-        together = Together([Trial.of(source, member) for member in of], ["alpha"], how="fused")
+        together = BatchedRuns([Trial.of(source, member) for member in of], ["alpha"], how="fused")
         list(together.take_steps())
         return together.checkpoint(index)
 
@@ -118,10 +122,10 @@ def test_a_member_does_not_depend_on_its_neighbours(source: ExperimentFile) -> N
 
 def test_a_member_that_is_not_finite_is_set_aside(source: ExperimentFile) -> None:
     found = members({"alpha": 1.0}, {"alpha": 1e300}, {"alpha": 3.0})
-    together = Together([Trial.of(source, member) for member in found], how="fused")
+    together = BatchedRuns([Trial.of(source, member) for member in found], how="fused")
     list(together.take_steps())
     assert list(together.set_aside) == [1]
     assert "gradient" in together.set_aside[1][0] or "objective" in together.set_aside[1][0]
     for index in (0, 2):
-        assert np.isfinite(together.history(index)["objective"]).all()
-        assert len(together.history(index)["step"]) == 6
+        assert np.isfinite(together.histories[index]["objective"]).all()
+        assert len(together.histories[index]["step"]) == 6

@@ -14,6 +14,8 @@ from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import load
 from tests.sweep.ensemble.test_together import nobody
 
+pytestmark = pytest.mark.full
+
 FILE = """
 import pyro
 import pyro.distributions as dist
@@ -113,6 +115,7 @@ def assert_as_alone(source: ExperimentFile, found: list[Member], how: str, out: 
         torch.testing.assert_close(other, one, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.full(but=["nothing-captured"])
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("kind", KINDS)
 def test_tensors_of_one_number_or_none(
@@ -142,6 +145,7 @@ def test_they_are_planned_together(source: ExperimentFile) -> None:
         assert item.together
 
 
+@pytest.mark.fast
 def test_why_members_train_alone_is_told_beforehand(tmp_path: Path) -> None:
     path = tmp_path / "small.py"
     path.write_text(FILE.replace("self.prior_scale)", "torch.tensor([self.prior_scale, 1.0]))"))

@@ -14,11 +14,13 @@ from pyro_decomp.sweep.ensemble import Item, Member, Outcome, plan, train_item
 from pyro_decomp.sweep.ensemble.alone import train_alone
 from pyro_decomp.sweep.ensemble.draws import Draws
 from pyro_decomp.sweep.ensemble.in_progress import ItemFile, interrupted
-from pyro_decomp.sweep.ensemble.together import Together
+from pyro_decomp.sweep.ensemble.together import BatchedRuns
 from pyro_decomp.sweep.ensemble.trial import Trial
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import load
 from pyro_decomp.training.run_folder import RunFolder
+
+pytestmark = pytest.mark.full
 
 FILE = """
 from functools import partial
@@ -155,6 +157,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.full(but=["full batch"])
 @pytest.mark.parametrize("name", WAYS)
 def test_a_member_is_what_it_is_alone(name: str, source: ExperimentFile, tmp_path: Path) -> None:
     found = members({"alpha": 1.0}, {"alpha": 2.5, "beta": 0.5}, {"alpha": 0.25}, **WAYS[name])
@@ -169,9 +172,9 @@ def test_a_member_is_what_it_is_alone(name: str, source: ExperimentFile, tmp_pat
 
 def test_a_member_does_not_depend_on_its_neighbours(source: ExperimentFile) -> None:
     def values(found: list[Member], index: int) -> Any:
-        together = Together([Trial.of(source, member) for member in found])
+        together = BatchedRuns([Trial.of(source, member) for member in found])
         list(together.take_steps())
-        return together.history(index)
+        return together.histories[index]
 
     found = members(*({"alpha": 1.0 + i} for i in range(5)))
     few, many = values(found[1:3], 0), values(found, 1)
@@ -210,7 +213,7 @@ def test_data_that_cannot_be_trained_on_are_left_to_be_told_of_alone(
 ) -> None:
     source = ExperimentFile.from_source(STORED, tmp_path / "stored.py")
     found = [Member(f"m{n}", {"is_bad": each}, n) for n, each in enumerate(bad)]
-    together = Together([Trial.of(source, member) for member in found])
+    together = BatchedRuns([Trial.of(source, member) for member in found])
     steps = list(together.take_steps())
     assert set(together.departed) == {n for n, is_bad in enumerate(bad) if is_bad}
     assert all("row 2301, column 0 with 7" in why for why in together.departed.values())
@@ -226,8 +229,8 @@ def test_data_that_cannot_be_trained_on_are_left_to_be_told_of_alone(
 def test_a_stopped_item_goes_on_to_the_same_bits(source: ExperimentFile) -> None:
     found = members({"alpha": 1.0}, {"alpha": 2.0}, batch_size=6, normalised=True)
 
-    def fresh() -> Together:
-        return Together([Trial.of(source, member) for member in found])
+    def fresh() -> BatchedRuns:
+        return BatchedRuns([Trial.of(source, member) for member in found])
 
     whole, begun = fresh(), fresh()
     list(whole.take_steps())
@@ -240,7 +243,7 @@ def test_a_stopped_item_goes_on_to_the_same_bits(source: ExperimentFile) -> None
     for index in range(len(found)):
         one, other = whole.checkpoint(index), resumed.checkpoint(index)
         assert_close(one, other, rtol=0, atol=0)
-        assert whole.history(index) == resumed.history(index)
+        assert whole.histories[index] == resumed.histories[index]
 
 
 def test_an_item_in_progress_is_planned_again_as_it_was(
@@ -248,7 +251,7 @@ def test_an_item_in_progress_is_planned_again_as_it_was(
 ) -> None:
     found = members(*({"alpha": 1.0 + i} for i in range(4)))
     item = Item((found[2], found[0]), together=True, why="before")
-    together = Together([Trial.of(source, member) for member in item.members])
+    together = BatchedRuns([Trial.of(source, member) for member in item.members])
     next(steps := together.take_steps())
     file = ItemFile(tmp_path, item)
     file.begin()
@@ -317,6 +320,7 @@ def test_members_of_one_arithmetic_are_grouped(source: ExperimentFile) -> None:
     ]
 
 
+@pytest.mark.fast
 def test_seeds_make_no_difference_to_the_plan(source: ExperimentFile) -> None:
     found = [Member(f"seed {seed}", {"own": True}, seed) for seed in range(3)]
     (item,) = plan(source, found, way="batched")
@@ -324,6 +328,7 @@ def test_seeds_make_no_difference_to_the_plan(source: ExperimentFile) -> None:
     assert item.members == tuple(found)
 
 
+@pytest.mark.fast
 def test_what_is_done_soon_trains_alone(source: ExperimentFile) -> None:
     (why,) = {item.why for item in plan(source, members({"alpha": 1.0}, {"alpha": 2.0}))}
     assert why == "it takes less time than to prepare what would train them together"
@@ -338,6 +343,7 @@ def test_no_batch_is_of_one(source: ExperimentFile) -> None:
     assert [len(item.members) for item in items] == [2, 2]
 
 
+@pytest.mark.fast
 def test_what_trains_alone_says_why(source: ExperimentFile) -> None:
     found = members({"optimizer": "Rprop"}, {"optimizer": "Rprop"}, {"alpha": 1.0})
     why = {item.why for item in plan(source, found)}
@@ -357,6 +363,7 @@ def test_a_member_in_the_wrong_company_trains_alone(source: ExperimentFile, tmp_
     assert_as_alone(source, found, tmp_path)
 
 
+@pytest.mark.fast
 def test_a_member_whose_file_fails_takes_none_with_it(
     source: ExperimentFile, tmp_path: Path
 ) -> None:
@@ -368,6 +375,7 @@ def test_a_member_whose_file_fails_takes_none_with_it(
     assert outcomes["member 0"].status == outcomes["member 2"].status == "finished"
 
 
+@pytest.mark.fast
 def test_what_cannot_be_captured_trains_alone(
     source: ExperimentFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

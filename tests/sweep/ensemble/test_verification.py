@@ -14,11 +14,13 @@ from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.sweep.ensemble import Item, Member, plan, train_item
 from pyro_decomp.sweep.ensemble.batched_step import Results
-from pyro_decomp.sweep.ensemble.together import Together
+from pyro_decomp.sweep.ensemble.together import BatchedRuns
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import Run, load
 from tests.sweep.ensemble.stateful import FILE
 from tests.sweep.ensemble.test_together import nobody
+
+pytestmark = pytest.mark.full
 
 fused = pytest.param(
     "fused", marks=pytest.mark.skipif(bool(library.why_not()), reason="no C compiler")
@@ -89,6 +91,7 @@ def reason(out: Path, member: Member) -> str:
     return told
 
 
+@pytest.mark.full(but=["Adagrad-captured"])
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("kind", TOGETHER)
 def test_members_are_what_their_programs_compute(
@@ -151,6 +154,7 @@ def test_constants_of_their_own_keep_members_apart(source: ExperimentFile, tmp_p
         np.testing.assert_allclose(other.history["elbo"], eager.history["elbo"], rtol=1e-9)
 
 
+@pytest.mark.fast
 def test_a_plan_tells_of_constants_that_differ_by_seed(source: ExperimentFile) -> None:
     found = [Member(f"m{seed}", {"kind": "constant of a seed"}, seed) for seed in range(3)]
     items = plan(source, found, way="batched")
@@ -160,9 +164,9 @@ def test_a_plan_tells_of_constants_that_differ_by_seed(source: ExperimentFile) -
 
 def spoilt(monkeypatch: pytest.MonkeyPatch, member: int, step: int, what: str) -> None:
     """Let a batch compute something wrong for one member at one step."""
-    computed = Together._results
+    computed = BatchedRuns._results
 
-    def results(self: Together, batch: Any) -> Results:
+    def results(self: BatchedRuns, batch: Any) -> Results:
         found = computed(self, batch)
         if self.step + 1 == step and len(self.trials) > member:
             wrong = getattr(found, what)
@@ -170,9 +174,10 @@ def spoilt(monkeypatch: pytest.MonkeyPatch, member: int, step: int, what: str) -
             wrong[member].mul_(1 + 1e-6)
         return found
 
-    monkeypatch.setattr(Together, "_results", results)
+    monkeypatch.setattr(BatchedRuns, "_results", results)
 
 
+@pytest.mark.full(but=["buffers"])
 @pytest.mark.parametrize("what", ["values", "gradients", "buffers"])
 def test_a_member_that_departs_at_the_end_trains_again_alone(
     what: str, source: ExperimentFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -190,6 +195,7 @@ def test_a_member_that_departs_at_the_end_trains_again_alone(
         np.testing.assert_allclose(other.history["elbo"], eager.history["elbo"], rtol=1e-9)
 
 
+@pytest.mark.fast
 def test_members_are_looked_at_in_turn(
     source: ExperimentFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +208,7 @@ def test_members_are_looked_at_in_turn(
     assert "by the programs as" in reason(tmp_path, found[2])
 
 
+@pytest.mark.fast
 def test_audits_leave_the_bits_as_they_are(
     source: ExperimentFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

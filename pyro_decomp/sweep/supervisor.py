@@ -1,0 +1,208 @@
+"""Tracks what became of each member of a sweep, has some tried again, and reports progress."""
+
+import math
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pyro_decomp.sweep.ensemble.members import Item, Member
+from pyro_decomp.sweep.grid import Grid
+from pyro_decomp.sweep.jobs import Advance, Job
+from pyro_decomp.sweep.journal import Journal, Record
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep is about to do.
+
+    Attributes:
+        grid: All members.
+        num_done: Members that are done already.
+        num_to_measure: Members that are trained already and are to be measured.
+        items: The work left.
+        num_workers: The most processes that share it.
+    """
+
+    grid: Grid
+    num_done: int
+    num_to_measure: int
+    items: Sequence[Item]
+    num_workers: int
+
+
+@dataclass(frozen=True)
+class SweepProgress:
+    """Where a sweep stands.
+
+    Attributes:
+        num_ended: Members that have ended, well or not, those of earlier runs of it among them.
+        num_failed: How many of them did not finish.
+        num_members: All members.
+        fraction: Of the training of all members, the part that is done.
+        seconds_left: At the rate since this call began; not a number while that is not known.
+    """
+
+    num_ended: int
+    num_failed: int
+    num_members: int
+    fraction: float
+    seconds_left: float
+
+
+class SweepInterrupted(Exception):  # noqa: N818 - the user's wish, not an error
+    """A sweep was stopped by Ctrl-C or SIGTERM; what was done is kept.
+
+    Attributes:
+        num_ended: Members that have ended.
+        num_members: All members.
+        out: The folder of the sweep.
+    """
+
+    def __init__(self, num_ended: int, num_members: int, out: Path) -> None:
+        super().__init__(f"interrupted after {num_ended} of {num_members} members, in {out}")
+        self.num_ended = num_ended
+        self.num_members = num_members
+        self.out = out
+
+
+LEAST_GAIN = 0.005  # of the whole, from which the time that is left is told
+FAILED = "failed"
+FINISHED = "finished"
+
+
+def is_done(record: Record | None, metrics: Iterable[str]) -> bool:
+    """Whether nothing is left to do for a member: the others it would not do any better."""
+    if record is None or record.status == FAILED:
+        return False
+    return record.status != FINISHED or set(metrics) <= set(record.asked)
+
+
+def jobs_left(
+    members: Iterable[Member], records: Mapping[str, Record], metrics: Iterable[str]
+) -> tuple[list[Member], list[Job]]:
+    """Members that are to be trained, and jobs that only measure one that is trained.
+
+    A member that failed is to be trained again; one whose loss was not finite would only do the
+    same.
+    """
+    new: list[Member] = []
+    measure: list[Job] = []
+    for member in members:
+        record = records.get(member.name)
+        if record is None or record.status == FAILED:
+            new.append(member)
+        elif not is_done(record, metrics):
+            measure.append(_measuring(member, record))
+    return new, measure
+
+
+def _measuring(member: Member, record: Record, *, is_second_try: bool = False) -> Job:
+    item = Item((member,), together=False, why="trained before, to be measured")
+    return Job(item, record, is_second_try)
+
+
+class Supervisor:
+    """Listens to jobs: writes the journal, reports progress, and has members tried again alone.
+
+    The members of a job that raised or took its process with it are tried once more, each by
+    itself; what fails by itself is recorded as failed, except that a process that died alone is
+    also tried once more, since it may have been killed for the memory of its neighbours. What is
+    trained is not trained again.
+
+    Args:
+        queue: Where jobs that are tried again go.
+        members: All members of the sweep.
+        records: What became of members before.
+        metrics: What is to be measured on each.
+        journal: Where records go.
+        report: Called with the progress.
+    """
+
+    def __init__(
+        self,
+        queue: deque[Job],
+        members: Sequence[Member],
+        records: Mapping[str, Record],
+        *,
+        metrics: Sequence[str],
+        journal: Journal,
+        report: Callable[[SweepProgress], None] | None = None,
+    ) -> None:
+        names = {member.name for member in members}
+        self._queue = queue
+        self._metrics = metrics
+        self._journal = journal
+        self._report = report
+        self._num_members = len(members)
+        self._records = {n: r for n, r in records.items() if n in names and r.status != FAILED}
+        self._ended = {n for n, record in self._records.items() if is_done(record, metrics)}
+        self._running: dict[int, float] = {}
+        self._warned: set[str] = set()
+        self._began = time.monotonic()
+        self._fraction_before = self._fraction()
+
+    @property
+    def num_ended(self) -> int:
+        """Members that have ended, well or not."""
+        return len(self._ended)
+
+    def told(self, job: Job, message: Advance | Record) -> None:
+        """Take note of how far a job is, or of what became of a member."""
+        if isinstance(message, Record):
+            self._note(message)
+            trained = sum(member.name in self._records for member in job.item.members)
+            self._running[id(job)] = float(len(job.item.members) - trained)
+        else:
+            self._running[id(job)] = message.fraction * len(job.item.members)
+        self._tell()
+
+    def warned(self, sentence: str) -> None:
+        """Pass on a warning, once."""
+        if sentence not in self._warned:
+            self._warned.add(sentence)
+            warnings.warn(sentence, stacklevel=2)
+
+    def ended(self, job: Job, failure: str | None, *, died: bool) -> None:
+        """Take note of the end of a job, and have its members tried again if there is a chance."""
+        self._running.pop(id(job), None)
+        left = [member for member in job.item.members if member.name not in self._ended]
+        if failure is None and left:
+            failure = "it came to no end, and no error was told"
+        for member in left:
+            record = self._records.get(member.name)
+            if not job.is_second_try and (died or len(job.item.members) > 1):
+                self._queue.append(_second_try(member, record, str(failure)))
+            elif record is None:
+                self._note(Record(member.name, FAILED, str(failure), 0, None, "alone"))
+            else:
+                self._note(replace(record, message=f"not measured: {failure}"))
+        self._tell()
+
+    def _note(self, record: Record) -> None:
+        self._journal.append(record)
+        self._records[record.member] = record
+        if record.message or is_done(record, self._metrics):
+            self._ended.add(record.member)
+
+    def _fraction(self) -> float:
+        return (len(self._records) + sum(self._running.values())) / self._num_members
+
+    def _tell(self) -> None:
+        if self._report is None:
+            return
+        fraction = self._fraction()
+        gained = fraction - self._fraction_before
+        seconds = time.monotonic() - self._began
+        left = seconds * (1 - fraction) / gained if gained >= LEAST_GAIN else math.nan
+        num_failed = sum(self._records[name].status != FINISHED for name in self._ended)
+        self._report(SweepProgress(self.num_ended, num_failed, self._num_members, fraction, left))
+
+
+def _second_try(member: Member, record: Record | None, failure: str) -> Job:
+    if record is not None:
+        return _measuring(member, record, is_second_try=True)
+    why = f"tried again alone: {failure}"
+    return Job(Item((member,), together=False, why=why), is_second_try=True)

@@ -1,0 +1,67 @@
+"""The one form in which the package writes JSON: strict, of plain values, whole files at a time.
+
+Internal. Imports neither numpy nor torch, so that tables of runs are read in an instant.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from pyro_decomp.errors import write_whole
+
+NOT_FINITE = "float"  # the key of a float that JSON has no number for, as {"float": "inf"}
+
+
+def plain(value: Any) -> Any:
+    """A value in JSON's types: tuples are lists, and what JSON has no type for is its text.
+
+    An infinite float, or one that is not a number, is ``{"float": "inf"}``, which
+    :func:`read_json` turns back.
+
+    >>> plain((1, (2.5, None), float("inf"), Path("a")))
+    [1, [2.5, None], {'float': 'inf'}, 'a']
+    """
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {NOT_FINITE: str(value)}
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def to_json(value: Any, *, indent: int | None = None) -> bytes:
+    """The text of a value in JSON's types, in UTF-8, with a line break at its end.
+
+    Raises:
+        ValueError: A float is infinite or not a number.
+    """
+    return json.dumps(value, indent=indent, allow_nan=False).encode() + b"\n"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value in JSON's types to a file, whole or not at all.
+
+    Raises:
+        ValueError: A float is infinite or not a number.
+        OSError: The file cannot be written; what was there before stays.
+    """
+    write_whole(path, to_json(value, indent=2))
+
+
+def read_json(path: Path) -> Any:
+    """The value in a file.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is not JSON.
+    """
+    return json.loads(path.read_text(), object_hook=_restored, parse_constant=_refuse)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _restored(value: dict[str, Any]) -> Any:
+    is_float = value.keys() == {NOT_FINITE} and isinstance(value[NOT_FINITE], str)
+    return float(value[NOT_FINITE]) if is_float else value

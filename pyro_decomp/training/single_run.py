@@ -1,0 +1,313 @@
+"""One run in training: its steps, and how they go on where they depart from its programs."""
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cache, partial
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_decomp.acceleration.joined_optimizer import JoinedUpdate, split_state
+from pyro_decomp.acceleration.optimizers import Update
+from pyro_decomp.acceleration.steps import Departed, EagerStep, Execution, GoEager, GraphStep
+from pyro_decomp.acceleration.steps.auditor import Auditor
+from pyro_decomp.acceleration.steps.moment import copied
+from pyro_decomp.acceleration.steps.result import StepResult
+from pyro_decomp.data.batches import Batch
+from pyro_decomp.divergences.auxiliary import guide_codes, make_optimizer
+from pyro_decomp.elbo.nonfinite import blame_gradients, remedy
+from pyro_decomp.errors import DataError, ModelError, NonFiniteError, RunError
+from pyro_decomp.seeds import random_state, set_random_state
+from pyro_decomp.training.experiment import Experiment
+from pyro_decomp.training.loop import (
+    AUXILIARY_STREAM,
+    BATCH_STREAM,
+    ExecutionWarning,
+    Loop,
+    Progress,
+)
+from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.state import State, step_source
+
+Report = Callable[[Progress], None]
+
+
+class SingleRun(Loop[StepResult]):
+    """The training of one run into its folder.
+
+    Args:
+        experiment: What is trained.
+        state: Its networks and parameters.
+        optimizer: Trains them.
+        folder: Where history and checkpoint are written.
+        seed: Of the run.
+        compute: Gives values and gradients of a step.
+        execution: How it does.
+        report: Called with the progress after every step that is logged.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        state: State,
+        optimizer: torch.optim.Optimizer,
+        folder: RunFolder,
+        *,
+        seed: int,
+        compute: EagerStep | GraphStep,
+        execution: Execution,
+        report: Report | None = None,
+    ) -> None:
+        self.auxiliaries = experiment.auxiliaries
+        streams = (BATCH_STREAM, AUXILIARY_STREAM) if self.auxiliaries else (BATCH_STREAM,)
+        super().__init__([experiment], [state], [seed], streams)
+        self.experiment, self.state, self.optimizer = experiment, state, optimizer
+        self.auxiliary_optimizers = {
+            n: make_optimizer(auxiliary.optimizer, auxiliary.module.parameters())
+            for n, auxiliary in self.auxiliaries.items()
+        }
+        self.folder, self.execution, self._report = folder, execution, report
+        self._source = step_source(experiment, state)
+        self._compute = compute
+        self._auditor: Auditor | None = None
+        if isinstance(compute, GraphStep):
+            self._auditor = Auditor(
+                self._source,
+                optimizer,
+                compute,
+                precision=execution.precision,
+                between=None if _is_own(report) else report,
+            )
+        vector = compute.vector
+        self._optimize: Update | JoinedUpdate = (
+            Update(optimizer) if vector is None else JoinedUpdate(optimizer, vector)
+        )
+
+    def run(self, stop: Event, path: Path) -> None:
+        """Train to the last step, or until a stop is asked for; see :meth:`.Loop.run`.
+
+        Raises:
+            Interrupted: A stop was asked for; all that was done is saved.
+            RunError: Steps departed from the programs, and what these keep in Python cannot be
+                taken back.
+        """
+        if self._auditor is not None:
+            self._auditor.begin(self.step, self.num_rows())
+        super().run(stop, path)
+
+    def _go_on(self, stop: Event, path: Path) -> None:
+        self._began = self.step, time.monotonic()
+        try:
+            super()._go_on(stop, path)
+        except GoEager as change:
+            self._go_eager(str(change))
+        except Departed as departure:
+            self._go_back(str(departure))
+
+    def _save(self) -> None:
+        """Write history and checkpoint.
+
+        Raises:
+            NonFiniteError: A parameter became infinite or not a number; nothing is written.
+            Departed: The programs keep other things in Python than the steps know of; nothing is
+                written.
+        """
+        if self._auditor is not None:
+            self._auditor.check(self.step)
+        trained = dict(self.state.parameters)
+        for name in self.auxiliaries:
+            trained |= self._auxiliary_parameters(name)
+        culprits = [n for n, p in trained.items() if not bool(p.isfinite().all())]
+        if culprits:
+            raise NonFiniteError(
+                f"step {self.step}: {', '.join(culprits)} is not finite; the last checkpoint is "
+                "kept (try a smaller learning rate)"
+            )
+        checkpoint = self._checkpoint(
+            0,
+            copied(self.optimizer.state_dict()),
+            random_state(),
+            {n: o.state_dict() for n, o in self.auxiliary_optimizers.items()},
+        )
+        self.folder.write_checkpoint(checkpoint, self.histories[0])
+
+    def restore(self, checkpoint: Mapping[str, Any]) -> None:
+        """Put everything back as it was when the checkpoint was written."""
+        try:
+            self.state.load_tensors(dict(checkpoint))
+            self.optimizer.load_state_dict(self._by_parameter(checkpoint["optimizer"]))
+            for name, optimizer in self.auxiliary_optimizers.items():
+                optimizer.load_state_dict(checkpoint["auxiliaries"][name])
+            set_random_state(checkpoint["random"])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise RunError(
+                f"{self.folder.checkpoint_path} does not fit this experiment: {error}"
+            ) from error
+        self.state.load_python(checkpoint.get("python"))
+        self.step = int(checkpoint["step"])
+        self.histories[0] = self.folder.read_history(self.step, checkpoint["rows"])
+        if isinstance(self._optimize, JoinedUpdate) and not self._optimize.adopt():
+            self._separate()
+
+    def _by_parameter(self, kept: dict[str, Any]) -> dict[str, Any]:
+        """An optimiser's state by parameter; fused runs once kept that of one vector."""
+        parameters = list(self.state.parameters.values())
+        counts = [len(group["params"]) for group in kept["param_groups"]]
+        own = [len(group["params"]) for group in self.optimizer.param_groups]
+        return split_state(kept, parameters) if counts == [1] and own[0] > 1 else kept
+
+    def _checked(self, batches: Sequence[Batch]) -> Sequence[Batch]:
+        """The same batches.
+
+        Raises:
+            ModelError, DataError: They cannot be trained on; the run is saved as it is before this
+                step.
+        """
+        try:
+            self._unseen[0].check(self.step, *batches)
+        except (ModelError, DataError):
+            self.save()
+            raise
+        return batches
+
+    def _computed(self, batches: Sequence[Batch]) -> StepResult:
+        optimize, auditor, step = self._optimize, self._auditor, self.step + 1
+        if isinstance(optimize, JoinedUpdate) and not optimize.may_go_on():
+            self._separate()
+        pending = auditor and auditor.before(batches[0], step, self.num_rows())
+        result = self._compute(batches[0], step)
+        if auditor and pending:
+            auditor.after(pending, result, step)
+        if isinstance(self._optimize, JoinedUpdate) and self._compute.vector is None:
+            self._separate()
+        if result.norm is None:
+            result = replace(result, norm=_norm(self._compute.trained))
+        return result
+
+    def _set_aside_nonfinite(self, result: StepResult, batches: Sequence[Batch]) -> None:
+        """End the run where its gradient is not finite.
+
+        Raises:
+            NonFiniteError: It is not; the message names it, or the term of the objective that the
+                programs now say is not finite.
+        """
+        assert result.norm is not None
+        if math.isfinite(result.norm):
+            return
+        step, estimate = self.step + 1, result.estimate
+        if estimate is None:
+            programs = EagerStep(self._source, self.execution.precision)
+            estimate, _ = programs.estimate(batches[0], step)
+        hint = remedy(estimate, batches[0], step)
+        hint += ", or clip_grad_norm" if "learning rate" in hint else ""
+        raise NonFiniteError(blame_gradients(self._compute.gradients(), hint, step))
+
+    def _update(self, result: StepResult) -> None:
+        trained, limit = self._compute.trained, self.experiment.clip_grad_norm
+        if limit is not None:
+            norm = torch.tensor(result.norm, dtype=trained[0].dtype)
+            torch.nn.utils.clip_grads_with_norm_(trained, limit, norm)
+        self._optimize()
+
+    def _values(self, result: StepResult) -> Sequence[dict[str, float]]:
+        return [result.values]
+
+    def _report_progress(self, rows: Mapping[int, Mapping[str, float]]) -> None:
+        if self._report is None:
+            return
+        first, began = self._began
+        rate = (self.step - first) / (time.monotonic() - began)
+        left = (self.total_steps - self.step) / rate
+        self._report(Progress(self.step, self.total_steps, self.epoch, rows[0], rate, left))
+
+    def _separate(self) -> None:
+        """Let the optimiser take its steps parameter by parameter from now on."""
+        if isinstance(self._optimize, JoinedUpdate):
+            self._optimize.leave()
+        self._compute.separate()
+        self._optimize = Update(self.optimizer)
+
+    def _go_eager(self, why: str) -> None:
+        """Run the programs from the next step on, and say so."""
+        self._separate()
+        self._auditor = None
+        self._compute = EagerStep(self._source, self.execution.precision)
+        self.execution = self.execution.going_eager(self.step + 1, why)
+        self.folder.write_execution(asdict(self.execution))
+        warnings.warn(
+            f"from step {self.step + 1} on the programs are run at every step, as {why}; what "
+            "changes over a run can be a schedule or a buffer",
+            ExecutionWarning,
+            stacklevel=2,
+        )
+
+    def _go_back(self, why: str) -> None:
+        """Go on from the last moment at which steps agreed with the programs, by the programs."""
+        assert self._auditor is not None
+        seen = self.step
+        moment, lost = self._auditor.go_back()
+        self.step = moment.step
+        history = self.histories[0]
+        self.histories[0] = {name: column[: moment.rows] for name, column in history.items()}
+        self._optimize = Update(self.optimizer)  # what the vector's kept is no longer right
+        self._auditor = None
+        self._compute = EagerStep(self._source, self.execution.precision)
+        why = f"{why}, which was seen after step {seen}"
+        self.save()
+        if lost:
+            raise RunError(
+                f"{why}, and {' and '.join(lost[:3])} cannot be taken back: the run is saved as it "
+                f"was at step {self.step}; train again with --steps eager"
+            )
+        self._go_eager(why)
+
+    def _train_auxiliaries(self, result: StepResult, batches: Sequence[Batch]) -> dict[str, float]:
+        """One step of every auxiliary network, on this batch's codes and an independent batch."""
+        losses: dict[str, float] = {}
+        if not self.auxiliaries or result.estimate is None:
+            return losses
+        guide = self.state.program.unmoved(self.experiment.guide)
+        codes = cache(partial(guide_codes, guide, *batches[1]))
+        of_its = "try a smaller learning rate of its optimiser"
+        if self.step == 0:
+            of_its = "no step was taken before it, so it is in the network or its codes"
+        for name, auxiliary in self.auxiliaries.items():
+            optimizer = self.auxiliary_optimizers[name]
+            loss = auxiliary.loss(result.estimate.pairs[0], codes)
+            losses[f"{name}_loss"] = loss.item()
+            if not math.isfinite(losses[f"{name}_loss"]):
+                raise NonFiniteError(
+                    f"step {self.step + 1}: {name}_loss = {loss.item()}; the last checkpoint is "
+                    f"kept ({of_its})"
+                )
+            optimizer.zero_grad()
+            loss.backward()
+            weights = self._auxiliary_parameters(name)
+            if not math.isfinite(_norm(weights.values())):
+                raise NonFiniteError(blame_gradients(_gradients(weights), of_its, self.step + 1))
+            optimizer.step()
+        return losses
+
+    def _auxiliary_parameters(self, name: str) -> dict[str, Tensor]:
+        weights = self.auxiliaries[name].module.named_parameters()
+        return {f"{name}.{n}": weight for n, weight in weights}
+
+
+def _norm(trained: Iterable[Tensor]) -> float:
+    """Of the whole gradient."""
+    return torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None]).item()
+
+
+def _gradients(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: p.grad for name, p in parameters.items() if p.grad is not None}
+
+
+def _is_own(report: Callable[[Progress], None] | None) -> bool:
+    """Whether what is called between steps is the package's own display, or nothing."""
+    return (getattr(report, "__module__", None) or "").startswith("pyro_decomp.")

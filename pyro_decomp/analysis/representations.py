@@ -12,9 +12,10 @@ from pyro_decomp.aggregate_posterior.families import data_rows, marginals
 from pyro_decomp.analysis.components import assigned
 from pyro_decomp.analysis.encoding import EncodedData
 from pyro_decomp.analysis.inference import Kind
+from pyro_decomp.distributions.slicing import combined, joined, picked
 from pyro_decomp.errors import ModelError
 from pyro_decomp.metrics import normal_scores
-from pyro_decomp.programs.factorization import concatenated, is_product, of_one_datum, rows_of
+from pyro_decomp.programs.factorization import is_product, of_one_datum
 from pyro_decomp.seeds import derive, seeded
 
 MAX_ROWS = 10_000  # data of which there are mean codes
@@ -164,11 +165,11 @@ class Representations:
             return loc[self.valid], scale[self.valid]
         if len(found) == 1:
             (of_site,) = found.values()
-            whole = concatenated([fn for fn, _ in of_site])
+            fns = [fn for fn, _ in of_site]
+            whole = combined(fns, joined, -2) if len(fns) > 1 else fns[0]
             if whole is not None and len(whole.batch_shape) == 2:
-                some = whole
-                if len(self.valid) < len(self._data):
-                    some = rows_of(whole, self.valid)
+                has_all = len(self.valid) == len(self._data)
+                some = whole if has_all else combined([whole], picked(self.valid), -2)
                 if some is not None:
                     return some
         families = ", ".join(sorted({type(f).__name__ for each in found.values() for f, _ in each}))

@@ -1,6 +1,6 @@
 """The encodings of a data set, kept, so that codes are drawn without running the encoder again."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,19 +8,16 @@ import pyro
 import torch
 from jaxtyping import Int
 from pyro import poutine
-from pyro.distributions import Delta, Distribution, MaskedDistribution, MixtureSameFamily
+from pyro.distributions import Distribution
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from torch.distributions import Independent
 
+from pyro_decomp.distributions.slicing import Combine, combined, joined, picked
 from pyro_decomp.programs.rows import own_scale, plates_scale
 from pyro_decomp.programs.sites import Site, sample_sites
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import seeded, set_random_state
-
-Combine = Callable[[Sequence[Tensor], int], Tensor]
-"""One tensor made of several along an axis."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,7 @@ class StoredGuide:
         stored = cls(size, pair.data_plate.name)
         if not stored.add(rows, pair.guide):
             return None
-        chosen = _joined(stored._parts, _picked(torch.arange(len(rows))))
+        chosen = _joined(stored._parts, picked(torch.arange(len(rows))))
         stored._chosen = chosen or {}
         with seeded(0), torch.no_grad():
             set_random_state(began)
@@ -136,13 +133,13 @@ class StoredGuide:
     def at(self, rows: Int[Tensor, " b"]) -> "StoredGuide":
         """This program at these rows, which are kept, until others are asked for."""
         if len(self._parts) > 1:
-            whole = _joined(self._parts, lambda several, axis: torch.cat([*several], axis))
+            whole = _joined(self._parts, joined)
             assert whole is not None  # each part has the families of the one before
             self._parts = [whole]
         places = self._place[rows.cpu()]
         (self._chosen,) = self._parts
         if not torch.equal(places, torch.arange(self._num_rows)):
-            self._chosen = _joined(self._parts, _picked(places)) or {}
+            self._chosen = _joined(self._parts, picked(places)) or {}
         return self
 
     def distribution(self, name: str) -> Distribution:
@@ -175,20 +172,20 @@ def _joined(
     """The encodings of all sites, made of several parts; None where a family is not known."""
     if any(part.keys() != parts[0].keys() for part in parts):
         return None
-    joined: dict[str, Encodings] = {}
+    whole: dict[str, Encodings] = {}
     for name in parts[0]:
-        found = _combined([part[name] for part in parts], combine)
+        found = _merged([part[name] for part in parts], combine)
         if found is None:
             return None
-        joined[name] = found
-    return joined
+        whole[name] = found
+    return whole
 
 
-def _combined(several: Sequence[Encodings], combine: Combine) -> Encodings | None:
+def _merged(several: Sequence[Encodings], combine: Combine) -> Encodings | None:
     first = several[0]
     if (dim := first.dim) is None:
         return first
-    fn = rebuilt([each.fn for each in several], combine, dim)
+    fn = combined([each.fn for each in several], combine, dim)
     if fn is None:
         return None
 
@@ -204,66 +201,6 @@ def _combined(several: Sequence[Encodings], combine: Combine) -> Encodings | Non
         scale=tensors([each.scale for each in several], dim),
         frames=tuple(f._replace(size=size) if f.dim == dim else f for f in first.frames),
     )
-
-
-def rebuilt(fns: Sequence[Any], combine: Combine, dim: int) -> Distribution | None:
-    """A distribution of the family of several, its parameters combined along a batch dimension.
-
-    Args:
-        fns: Distributions of one family and shape, but for that dimension.
-        combine: Makes one parameter of those of all of them, expanded to their batch shapes.
-        dim: The (negative) batch dimension.
-
-    Returns:
-        None where the family is not known by its parameters.
-    """
-    kind, first = type(fns[0]), fns[0]
-    if any(type(fn) is not kind for fn in fns) or len(first.batch_shape) < -dim:
-        return None
-    if isinstance(first, Independent):
-        base = rebuilt([fn.base_dist for fn in fns], combine, dim - first.reinterpreted_batch_ndims)
-        return base and kind(base, first.reinterpreted_batch_ndims)
-    if isinstance(first, MaskedDistribution):
-        base = rebuilt([fn.base_dist for fn in fns], combine, dim)
-        masks = [fn._mask for fn in fns]
-        if isinstance(masks[0], Tensor):
-            masks = [combine([fn._mask.expand(fn.batch_shape) for fn in fns], dim)]
-        return base and kind(base, masks[0])
-    if isinstance(first, MixtureSameFamily):
-        weights = rebuilt([fn.mixture_distribution for fn in fns], combine, dim)
-        components = rebuilt([fn.component_distribution for fn in fns], combine, dim - 1)
-        return weights and components and kind(weights, components)
-    names = [name for name in first.arg_constraints if name in vars(first)]
-    names = names or [*first.arg_constraints]
-    if {"probs", "logits"} <= set(names):  # torch keeps one that it was asked for beside the other
-        names.remove("probs")
-    settings = {"event_dim": first.event_dim} if isinstance(first, Delta) else {}
-    try:
-        return kind(
-            **{name: combine(*_whole(fns, name, dim)) for name in names},
-            **settings,
-        )
-    except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError):
-        return None  # it is made from something else
-
-
-def _whole(fns: Sequence[Any], name: str, dim: int) -> tuple[list[Tensor], int]:
-    """A parameter of several distributions, of every datum and dimension, and the data's axis."""
-    values = [getattr(fn, name) for fn in fns]
-    first = fns[0]
-    if isinstance(first, Delta):
-        event_dim = first.event_dim if name == "v" else 0
-    else:
-        event_dim = first.arg_constraints[name].event_dim
-    return [
-        value.expand(*fn.batch_shape, *value.shape[value.dim() - event_dim :])
-        for value, fn in zip(values, fns, strict=True)
-    ], dim - event_dim
-
-
-def _picked(places: Int[Tensor, " s"]) -> Combine:
-    """Takes the rows at these places of one tensor."""
-    return lambda several, axis: several[0].index_select(axis, places.to(several[0].device))
 
 
 def _is_same(guide: poutine.Trace, redrawn: poutine.Trace) -> bool:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp import VAE, AggregateELBO, BetaELBO, Experiment, codes, evaluate, log_likelihood
-from pyro_decomp.analysis import evaluation, stored_guide
+from pyro_decomp.analysis import evaluation
 from pyro_decomp.analysis.encoding import EncodedData
 from pyro_decomp.analysis.latents import latents, reconstruct
 from pyro_decomp.analysis.log_likelihood import importance_weighted_log_px
 from pyro_decomp.analysis.pictures import draw
-from pyro_decomp.analysis.stored_guide import StoredGuide, rebuilt
+from pyro_decomp.analysis.stored_guide import StoredGuide
 from pyro_decomp.data.batches import Data
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
 from pyro_decomp.training.run import Run, finish
@@ -171,51 +171,6 @@ def test_a_guide_of_dependent_sites_is_run_for_every_draw(monkeypatch: pytest.Mo
     found = importance_weighted_log_px(data, num_samples=K)
     assert found.isfinite().all()
     assert seen.rows >= K * N
-
-
-ROW = torch.arange(1.0, 7.0).double().reshape(3, 2) / 7
-FAMILIES: dict[str, Any] = {
-    "Normal": dist.Normal(ROW, 1.0).to_event(1),
-    "shared scale": dist.Normal(ROW, torch.tensor([0.5, 2.0]).double()).to_event(1),
-    "Laplace": dist.Laplace(ROW, ROW).to_event(1),
-    "StudentT": dist.StudentT(4.0, ROW, ROW).to_event(1),
-    "Gamma": dist.Gamma(ROW, ROW).to_event(1),
-    "LogNormal": dist.LogNormal(ROW, ROW).to_event(1),
-    "MultivariateNormal": dist.MultivariateNormal(ROW, torch.eye(2).double()),
-    "Categorical": dist.Categorical(probs=ROW),
-    "logits": dist.Categorical(logits=ROW),
-    "OneHotCategorical": dist.OneHotCategorical(ROW),
-    "Bernoulli": dist.Bernoulli(ROW).to_event(1),
-    "Dirichlet": dist.Dirichlet(ROW),
-    "mixture": dist.MixtureSameFamily(
-        dist.Categorical(ROW), dist.Normal(ROW[..., None].expand(3, 2, 4), 1.0).to_event(1)
-    ),
-    "masked": dist.Normal(ROW, 1.0).to_event(1).mask(torch.tensor([True, False, True])),
-    "Delta": dist.Delta(ROW, event_dim=1),
-}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_rows_of_a_distribution(family: str) -> None:
-    fn, rows = FAMILIES[family], torch.tensor([2, 0, 0])
-    picked = rebuilt([fn], stored_guide._picked(rows), -1)
-    joined = rebuilt([fn, fn], lambda several, axis: torch.cat([*several], axis), -1)
-    assert picked is not None
-    assert joined is not None
-    value = fn.sample()
-    assert picked.event_shape == joined.event_shape == fn.event_shape
-    assert joined.batch_shape == (6,)
-    torch.testing.assert_close(picked.log_prob(value[rows]), fn.log_prob(value)[rows])
-    torch.testing.assert_close(
-        joined.log_prob(value.repeat(2, *[1] * (value.dim() - 1))), fn.log_prob(value).repeat(2)
-    )
-
-
-def test_a_family_that_is_not_known_by_its_parameters_is_left() -> None:
-    flow = dist.TransformedDistribution(
-        dist.Normal(ROW, 1.0), [dist.transforms.AffineTransform(ROW, 2.0)]
-    )
-    assert rebuilt([flow], stored_guide._picked(torch.tensor([0])), -2) is None
 
 
 def test_programs_of_the_table_are_of_both_kinds() -> None:

@@ -7,6 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pyro_decomp import sweep
+    from pyro_decomp.acceleration.steps import Execution
+    from pyro_decomp.aggregate_posterior import Exact
     from pyro_decomp.analysis.amortization import amortization_gap
     from pyro_decomp.analysis.evaluation import evaluate
     from pyro_decomp.analysis.generation import intervene, sample_prior, traverse
@@ -37,7 +40,9 @@ if TYPE_CHECKING:
         WassersteinELBO,
     )
     from pyro_decomp.programs.annealed_program import anneal
+    from pyro_decomp.programs.traces import TracePair
     from pyro_decomp.programs.vae import VAE
+    from pyro_decomp.sweep.comparison import compare
     from pyro_decomp.training.experiment import Experiment
     from pyro_decomp.training.run import load
     from pyro_decomp.training.training import train
@@ -57,7 +62,9 @@ __all__ = [
     "DimensionwiseMMD",
     "EnergyDistance",
     "EntropyRegularizedELBO",
+    "Exact",
     "ExclusiveKL",
+    "Execution",
     "Experiment",
     "FactorELBO",
     "GroupedTotalCorrelationELBO",
@@ -66,11 +73,13 @@ __all__ = [
     "SlicedWasserstein",
     "TermsELBO",
     "TotalCorrelationELBO",
+    "TracePair",
     "WassersteinELBO",
     "__version__",
     "amortization_gap",
     "anneal",
     "codes",
+    "compare",
     "evaluate",
     "intervene",
     "load",
@@ -78,6 +87,7 @@ __all__ = [
     "reconstruct",
     "sample_prior",
     "summarize",
+    "sweep",
     "train",
     "traverse",
 ]
@@ -93,7 +103,9 @@ _HOMES = {
     "DimensionwiseMMD": "divergences",
     "EnergyDistance": "divergences",
     "EntropyRegularizedELBO": "elbo",
+    "Exact": "aggregate_posterior",
     "ExclusiveKL": "divergences",
+    "Execution": "acceleration.steps",
     "Experiment": "training.experiment",
     "FactorELBO": "elbo",
     "GroupedTotalCorrelationELBO": "elbo",
@@ -103,11 +115,13 @@ _HOMES = {
     "SlicedWasserstein": "divergences",
     "TermsELBO": "elbo",
     "TotalCorrelationELBO": "elbo",
+    "TracePair": "programs.traces",
     "VAE": "programs.vae",
     "WassersteinELBO": "elbo",
     "amortization_gap": "analysis.amortization",
     "anneal": "programs.annealed_program",
     "codes": "analysis.latents",
+    "compare": "sweep.comparison",
     "evaluate": "analysis.evaluation",
     "intervene": "analysis.generation",
     "load": "training.run",
@@ -123,6 +137,8 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name == "__version__":
         return import_module("importlib.metadata").version("pyro-decomp")
+    if name == "sweep":  # the package, whose function of that name is `sweep.sweep`
+        return import_module(f"{__name__}.sweep")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

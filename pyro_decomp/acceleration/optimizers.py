@@ -1,4 +1,4 @@
-"""What is known of optimisers, and their steps without overhead."""
+"""What is known of optimisers, and their steps without overhead. Internal."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -41,7 +41,7 @@ def is_unobserved(optimizer: torch.optim.Optimizer) -> bool:
 
 
 class Update:
-    """``optimizer.step()``, without most of what that does around its one call of a kernel.
+    """``optimizer.step()``, without most of what torch does around its one call of a kernel.
 
     For Adam and AdamW with ``fused=True`` on the processor the kernel is called at once, with the
     optimiser's own state and settings: the same bits, at a fifth of the time for small networks.
@@ -51,9 +51,22 @@ class Update:
         optimizer: Whose parameters have their gradients when this is called.
     """
 
+    vector: Tensor | None = None  # that all parameters are views of
+
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self._optimizer = optimizer
         self._kernel = _KERNELS.get(type(optimizer))
+
+    def adopt(self) -> bool:
+        """Whether it can go on from what the optimiser keeps of earlier steps."""
+        return True
+
+    def may_go_on(self) -> bool:
+        """Whether the optimiser may still be called in this way."""
+        return True
+
+    def leave(self) -> None:
+        """Let another take the optimiser's steps from here on."""
 
     def __call__(self) -> None:
         """Change the parameters."""

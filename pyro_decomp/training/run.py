@@ -23,12 +23,13 @@ from pyro_decomp.training.experiment import Experiment, Program
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.json_files import plain, read_json
 from pyro_decomp.training.run_folder import History, RunFolder
+from pyro_decomp.training.run_methods import RunMethods
 from pyro_decomp.training.state import State, prepare
 
 
 @dataclass
-class Run:
-    """A trained experiment with its record.
+class Run(RunMethods):
+    """A trained experiment with its record, and as methods what can be asked of it.
 
     Attributes:
         folder: Its files.

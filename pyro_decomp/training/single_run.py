@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_decomp.acceleration.joined_optimizer import JoinedUpdate, split_state
+from pyro_decomp.acceleration.flat_parameters import FlatUpdate, split_state
 from pyro_decomp.acceleration.optimizers import Update
 from pyro_decomp.acceleration.steps import Departed, EagerStep, Execution, GoEager, GraphStep
 from pyro_decomp.acceleration.steps.auditor import Auditor
@@ -85,9 +85,7 @@ class SingleRun(Loop[StepResult]):
                 between=None if _is_own(report) else report,
             )
         vector = compute.vector
-        self._optimize: Update | JoinedUpdate = (
-            Update(optimizer) if vector is None else JoinedUpdate(optimizer, vector)
-        )
+        self._optimize = Update(optimizer) if vector is None else FlatUpdate(optimizer, vector)
 
     def run(self, stop: Event, path: Path) -> None:
         """Train to the last step, or until a stop is asked for; see :meth:`.Loop.run`.
@@ -152,7 +150,7 @@ class SingleRun(Loop[StepResult]):
         self.state.load_python(checkpoint.get("python"))
         self.step = int(checkpoint["step"])
         self.histories[0] = self.folder.read_history(self.step, checkpoint["rows"])
-        if isinstance(self._optimize, JoinedUpdate) and not self._optimize.adopt():
+        if not self._optimize.adopt():
             self._separate()
 
     def _by_parameter(self, kept: dict[str, Any]) -> dict[str, Any]:
@@ -177,14 +175,14 @@ class SingleRun(Loop[StepResult]):
         return batches
 
     def _computed(self, batches: Sequence[Batch]) -> StepResult:
-        optimize, auditor, step = self._optimize, self._auditor, self.step + 1
-        if isinstance(optimize, JoinedUpdate) and not optimize.may_go_on():
+        auditor, step = self._auditor, self.step + 1
+        if not self._optimize.may_go_on():
             self._separate()
         pending = auditor and auditor.before(batches[0], step, self.num_rows())
         result = self._compute(batches[0], step)
         if auditor and pending:
             auditor.after(pending, result, step)
-        if isinstance(self._optimize, JoinedUpdate) and self._compute.vector is None:
+        if self._optimize.vector is not self._compute.vector:
             self._separate()
         if result.norm is None:
             result = replace(result, norm=_norm(self._compute.trained))
@@ -228,8 +226,7 @@ class SingleRun(Loop[StepResult]):
 
     def _separate(self) -> None:
         """Let the optimiser take its steps parameter by parameter from now on."""
-        if isinstance(self._optimize, JoinedUpdate):
-            self._optimize.leave()
+        self._optimize.leave()
         self._compute.separate()
         self._optimize = Update(self.optimizer)
 

@@ -72,6 +72,7 @@ def test_the_others_are_not(estimator: str) -> None:
         assert ((mean / densities(*tensors) - 1).abs() > 1e-3).all()
 
 
+@pytest.mark.full
 def test_averaging_lowers_the_variance() -> None:
     tensors = encodings()
     averaged, chens = (

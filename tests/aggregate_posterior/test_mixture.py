@@ -148,7 +148,7 @@ def test_values_and_gradients_of_every_family(
             assert (gradient - truth).norm() <= tolerance * truth.norm()
 
 
-@pytest.mark.full(but=["one block"])
+@pytest.mark.full
 @pytest.mark.usefixtures("_blocks")
 def test_the_gaussian_passes_against_finite_differences() -> None:
     z, loc = torch.randn(2, 2, 5, dtype=torch.double)

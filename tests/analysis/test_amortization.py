@@ -90,6 +90,7 @@ def test_every_bound_is_its_closed_form(run: Run) -> None:
     assert (found.effective_samples > 300).all()
 
 
+@pytest.mark.full
 def test_a_full_gaussian_leaves_no_approximation_gap(run: Run) -> None:
     x = run.data.x[:3]
     log_px, _ = exact(x)

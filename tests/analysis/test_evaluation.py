@@ -172,6 +172,7 @@ def test_encodings_that_are_one_tell_nothing_about_the_data(tmp_path: Path, loc:
     )
 
 
+@pytest.mark.full
 def test_encodings_in_pairs_are_shared_by_two(tmp_path: Path) -> None:
     run = build(
         tmp_path, lambda x: (100 * (x.double() * 29 / 6 + 14.5).round().div(2).floor(), 1.0)
@@ -227,6 +228,7 @@ def test_evenly_spaced(size: int, limit: int) -> None:
     assert gaps.max() - gaps.min() <= 1
 
 
+@pytest.mark.full
 def test_metrics_are_written_as_json(tmp_path: Path) -> None:
     run = build(tmp_path)
     metrics = evaluate(run, num_importance_samples=2)
@@ -338,6 +340,7 @@ FAULTS: dict[str, tuple[Any, str, set[str]]] = {  # what fails, and what is lost
 }
 
 
+@pytest.mark.full(but=["the likelihood", "all scores", "draws of the prior"])
 @pytest.mark.usefixtures("very_few_samples")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_fails_is_left_out_and_all_else_stands(
@@ -454,6 +457,7 @@ def test_a_number_is_the_same_alone_as_with_the_rest(tmp_path: Path) -> None:
         assert evaluate(run, num_importance_samples=5, only=[name])["train"][name] == together[name]
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("very_few_samples")
 def test_one_datum_is_measured_without_errors(tmp_path: Path) -> None:
     run = build(tmp_path, data=DATA[:1])
@@ -464,7 +468,7 @@ def test_one_datum_is_measured_without_errors(tmp_path: Path) -> None:
     write_metrics(run, metrics)
 
 
-@pytest.mark.full(but=["1"])
+@pytest.mark.full
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_few_data_are_gone_over_a_hundred_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int

@@ -82,6 +82,7 @@ def test_encodings_that_lie_apart_along_the_diagonal(tmp_path: Path) -> None:
     assert not left_out
 
 
+@pytest.mark.full(but=["Normal"])
 @pytest.mark.parametrize(
     "qz_x",
     [normal, lambda loc: dist.MultivariateNormal(loc, COVARIANCE)],

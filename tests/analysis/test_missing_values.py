@@ -93,6 +93,7 @@ def test_rows_of_a_count_without_finitely_many_values() -> None:
     torch.testing.assert_close(pair.log_likelihood(), log_px * known[:, 0])
 
 
+@pytest.mark.full
 def test_the_marginal_likelihood_is_that_of_the_known_values(tmp_path: Path) -> None:
     programs = Incomplete()
     settings = {"elbo": BetaELBO(), "epochs": 3, "batch_size": 10}

@@ -52,6 +52,7 @@ def names(paths: list[Path]) -> list[str]:
     return [path.name for path in paths]
 
 
+@pytest.mark.full
 def test_images_and_latents_that_are_not_two_leave_out_the_latent_space(tmp_path: Path) -> None:
     networks = ConvEncoder32(5), ConvDecoder32(5, scale=0.1)
     run = build(tmp_path, 5, data=torch.rand(6, 1, 32, 32), networks=networks)
@@ -108,6 +109,7 @@ def test_the_density_is_the_exact_mixture_over_all_data(
     assert np.exp(log_pz).sum() * cell == pytest.approx(1.0, abs=2e-3)
 
 
+@pytest.mark.full
 def test_a_grid_that_is_not_given_holds_the_codes_and_the_prior(tmp_path: Path) -> None:
     run = build(tmp_path)
     with torch.no_grad():

@@ -159,6 +159,7 @@ def test_samples_of_the_prior_are_compared_with_samples_of_the_codes(tmp_path: P
     assert far["details"]["z_score"] > 20
 
 
+@pytest.mark.full
 def test_what_cannot_be_scored_says_why(tmp_path: Path) -> None:
     run = build(tmp_path, sees_class=True)
     found, left_out = scores(EncodedData.of(run), only={"divergence_from_prior", "mig"})

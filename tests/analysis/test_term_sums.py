@@ -17,6 +17,7 @@ from tests.example_programs import PROGRAMS, batch
 ELBO = BetaELBO()
 
 
+@pytest.mark.full(but=["VAE", "nested plates", "two sites"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_of_one_batch_they_are_the_objectives(name: str) -> None:
     programs = PROGRAMS[name]()

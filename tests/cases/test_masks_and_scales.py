@@ -39,6 +39,7 @@ def test_rows_that_are_masked_do_not_matter(name: str, tmp_path: Path) -> None:
 TRAINED = ["kl", "divergence", "log_likelihood"]
 
 
+@pytest.mark.full(but=["kl"])
 @pytest.mark.parametrize("name", rows("row mask in training", TRAINED, often=TRAINED))
 def test_rows_that_are_masked_do_not_matter_in_training(name: str, tmp_path: Path) -> None:
     found, wanted = (

@@ -78,6 +78,7 @@ WORKING: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", rows("tables", WORKING, often=["breast cancer"]))
 def test_tables_are_trained_on_and_evaluated(name: str, tmp_path: Path) -> None:
     run = trained("table", tmp_path / "run", epochs=2, **WORKING[name])

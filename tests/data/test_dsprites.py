@@ -121,6 +121,7 @@ def test_without_the_file_the_address_is_named(tmp_path: Path) -> None:
 SWAPPED = np.concatenate([CLASSES[[1, 0]], CLASSES[2:]])
 
 
+@pytest.mark.full(but=["changes1-*", "changes3-*"])
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -258,6 +258,7 @@ def test_a_failed_download_of_clothes_is_one_sentence(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason="dataset-fashion-mnist is not installed")
 def test_the_real_files() -> None:
     labels = fashion_mnist_labels(DEBIAN_FOLDER)

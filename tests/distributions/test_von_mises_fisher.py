@@ -75,6 +75,7 @@ def test_scipy(dim: int) -> None:
     np.testing.assert_allclose(made(dim, 6.0).entropy(), theirs.entropy(), rtol=1e-10)
 
 
+@pytest.mark.full(but=["*-3", "*-40"])
 @pytest.mark.parametrize("dim", DIMS)
 @pytest.mark.parametrize("kappa", KAPPAS)
 def test_samples_have_the_moments(dim: int, kappa: float) -> None:
@@ -85,6 +86,7 @@ def test_samples_have_the_moments(dim: int, kappa: float) -> None:
     assert_mean((z - p.mean).square(), p.variance)
 
 
+@pytest.mark.full(but=["*-3", "*-40"])
 @pytest.mark.parametrize("dim", DIMS)
 @pytest.mark.parametrize("kappa", KAPPAS)
 def test_the_angle_has_its_distribution(dim: int, kappa: float) -> None:
@@ -118,6 +120,7 @@ def test_the_angles_gradient_in_three_dimensions() -> None:
     torch.testing.assert_close(slope[:50], -sine / 2)
 
 
+@pytest.mark.full(but=["6.0-*"])
 @pytest.mark.parametrize("dim", DIMS)
 @pytest.mark.parametrize("kappa", [0.7, 6.0, 300.0])
 def test_the_angles_gradient_keeps_its_level(dim: int, kappa: float) -> None:
@@ -133,6 +136,7 @@ def test_the_angles_gradient_keeps_its_level(dim: int, kappa: float) -> None:
         assert abs((up - down) / (2 * h)).item() < 1e-6 / kappa
 
 
+@pytest.mark.full(but=["3"])
 @pytest.mark.parametrize("dim", [2, 3, 6])
 def test_gradients_of_an_expectation(dim: int) -> None:
     """E exp(a.z) is C(kappa) / C(|kappa m + a|), and so are its gradients in the mean."""

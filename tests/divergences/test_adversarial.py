@@ -82,6 +82,7 @@ class Exact(nn.Module):
         return (dist.Normal(LOC, SCALE).log_prob(z) - dist.Normal(0.0, 1.0).log_prob(z))[:, 0]
 
 
+@pytest.mark.full(but=["js"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_perfect_discriminator_gives_the_divergence(kind: str) -> None:
     estimates = torch.stack(
@@ -92,7 +93,7 @@ def test_a_perfect_discriminator_gives_the_divergence(kind: str) -> None:
     assert standard_error < 0.01 * EXACT[kind]
 
 
-@pytest.mark.full(but=["js"])
+@pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_trained_discriminator_comes_within_ten_percent(kind: str) -> None:
     estimate = AdversarialDivergence(trained(), kind)(gaussian_pair()).item()

@@ -8,6 +8,7 @@ from pyro_decomp.divergences.auxiliary import guide_codes
 from tests.example_programs import PROGRAMS
 
 
+@pytest.mark.full(but=["VAE", "nested plates", "two sites"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_codes_of_the_guide_alone_are_those_of_the_traces(name: str) -> None:
     programs = PROGRAMS[name]()

@@ -77,6 +77,7 @@ def test_over_all_batches_both_densities_are_unbiased(
     assert (spread > 1e-3).any(), "one batch says as much as all"
 
 
+@pytest.mark.full(but=["Normal", "hierarchy", "spike and slab"])
 @every_model
 def test_of_all_data_the_densities_are_those_by_hand(case: Conditional) -> None:
     pair = pair_of(case, [*range(N)])
@@ -112,6 +113,7 @@ def test_the_divergences_by_hand(case: Conditional) -> None:
         torch.testing.assert_close(InclusiveKL(num_samples)(pair), expected, **CLOSE)
 
 
+@pytest.mark.full(but=["Normal", "hierarchy", "spike and slab"])
 @every_model
 def test_over_the_whole_set_a_minibatch_has_the_exact_densities(case: Conditional) -> None:
     pair = pair_of(case, [1, 3])
@@ -123,6 +125,7 @@ def test_over_the_whole_set_a_minibatch_has_the_exact_densities(case: Conditiona
     torch.testing.assert_close(found, (log_q - log_p).mean(), **CLOSE)
 
 
+@pytest.mark.full(but=["Normal", "hierarchy", "spike and slab"])
 @every_model
 def test_gradients_are_those_of_the_densities_by_hand(case: Conditional) -> None:
     u = U.clone().requires_grad_()  # as a network of the prior would give it
@@ -133,6 +136,7 @@ def test_gradients_are_those_of_the_densities_by_hand(case: Conditional) -> None
     torch.testing.assert_close(found, expected, **CLOSE)
 
 
+@pytest.mark.full(but=["Normal-*", "hierarchy-*"])
 @pytest.mark.parametrize("divergence", [InclusiveKL(), ExclusiveKL()], ids=["p || q", "q || p"])
 @pytest.mark.parametrize("name", [*PRODUCTS, "hierarchy"])
 def test_a_guide_that_is_the_prior_is_at_no_distance(

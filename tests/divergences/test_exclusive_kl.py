@@ -30,6 +30,7 @@ def by_quadrature() -> float:
     return torch.trapezoid(log_qz.exp() * (log_qz - PRIOR.log_prob(z)), z[:, 0]).item()
 
 
+@pytest.mark.full
 def test_a_full_batch_is_unbiased() -> None:
     programs = encoded(encodings([*range(6)] * 100), PRIOR)
     values = torch.stack([evaluate(ExclusiveKL(), *programs) for _ in range(40)])

@@ -109,6 +109,7 @@ def test_num_samples_is_how_many_are_drawn(
     assert torch.equal(found, (log_pz - pair.aggregate_posterior.log_prob(z)).mean())
 
 
+@pytest.mark.full
 def test_the_guide_is_pulled_as_finite_differences_say() -> None:
     start = torch.randn(5, 2, dtype=torch.double)
 

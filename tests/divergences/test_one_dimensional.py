@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from pyro_decomp.acceleration.capture.recording import record
+from pyro_decomp.acceleration.capture.tracing import traced
 from pyro_decomp.divergences import nufft, one_dimensional
 from pyro_decomp.divergences.kernels import RBF, InverseMultiquadratic, Kernel
 from pyro_decomp.divergences.mmd import dimensionwise_mmd
@@ -40,7 +40,7 @@ def steps(kernel: Any, which: tuple[bool, bool] = (True, False)) -> Step:
 
 
 def captured(step: Step, *inputs: Tensor) -> GraphModule:
-    graph = record(step, inputs)
+    graph = traced(step, inputs)
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph

@@ -50,6 +50,7 @@ def test_the_terms_are_those_of_theorem_1() -> None:
     }
 
 
+@pytest.mark.full(but=["VAE", "nested plates", "two sites"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_at_one_the_terms_are_those_of_the_plain_elbo(name: str) -> None:
     programs = PROGRAMS[name]()

@@ -180,6 +180,7 @@ def test_the_objective_is_the_weighted_sum_of_what_is_logged(
     assert float(estimate.elbo) == pytest.approx(plain, rel=1e-12)
 
 
+@pytest.mark.full(but=["TotalCorrelationELBO-*", "AggregateELBO-*"])
 @each(lambda row: row.refused)
 def test_what_cannot_be_scored_is_refused_in_a_sentence(objective: Objective, name: str) -> None:
     programs = made(PROGRAMS[name])
@@ -188,6 +189,7 @@ def test_what_cannot_be_scored_is_refused_in_a_sentence(objective: Objective, na
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.full(but=["AggregateELBO", "FactorELBO", "TotalCorrelationELBO", "BetaELBO"])
 def test_the_three_losses_agree(objective: Objective) -> None:
     programs, elbo = made(objective.program), objective()
     module = elbo(programs.model, programs.guide)
@@ -201,6 +203,7 @@ def test_the_three_losses_agree(objective: Objective) -> None:
     assert losses == pytest.approx([losses[0]] * 4, rel=1e-12)
 
 
+@pytest.mark.full(but=["AggregateELBO", "FactorELBO", "TotalCorrelationELBO", "BetaELBO"])
 def test_every_argument_changes_the_loss(objective: Objective) -> None:
     arguments = inspect.signature(objective.build).parameters.keys()
     assert arguments == objective.others.keys()
@@ -224,6 +227,7 @@ def test_every_argument_changes_the_loss(objective: Objective) -> None:
             assert other != pytest.approx(base, rel=1e-6), argument
 
 
+@pytest.mark.full(but=["AggregateELBO", "FactorELBO", "TotalCorrelationELBO", "BetaELBO"])
 def test_weights_are_attributes_that_a_schedule_may_set(objective: Objective) -> None:
     programs, elbo = made(objective.program), objective()
 
@@ -241,6 +245,7 @@ def test_weights_are_attributes_that_a_schedule_may_set(objective: Objective) ->
     assert loss(elbo) == pytest.approx(loss(objective()), rel=1e-12)
 
 
+@pytest.mark.full(but=["AggregateELBO", "FactorELBO", "TotalCorrelationELBO", "BetaELBO"])
 def test_permuting_the_batch_and_its_noise_changes_nothing(objective: Objective) -> None:
     programs, elbo = made(objective.program), objective()
     draws = poutine.trace(programs.guide).get_trace(programs.x)
@@ -264,6 +269,7 @@ def test_every_parameter_gets_a_gradient(objective: Objective, name: str) -> Non
         assert gradients[parameter].abs().sum() > 0, parameter
 
 
+@pytest.mark.full(but=["AggregateELBO", "FactorELBO", "TotalCorrelationELBO", "BetaELBO"])
 def test_only_the_terms_that_should_depend_on_the_size_of_the_data_set(
     objective: Objective,
 ) -> None:
@@ -349,6 +355,7 @@ def test_a_delta_guide_of_two_sites_is_no_dependence() -> None:
     assert elbo.loss(plain.model, guide, plain.x) == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.full(but=["AggregateELBO", "FactorELBO", "TotalCorrelationELBO", "BetaELBO"])
 def test_one_datum_and_a_larger_batch_than_data(objective: Objective) -> None:
     elbo, programs = objective(), made(partial(objective.program, size=1))
     evaluate = partial(elbo.evaluate, programs.model, programs.guide)

@@ -36,6 +36,7 @@ def test_at_one_it_is_pyros_own() -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-12)
 
 
+@pytest.mark.full(but=["VAE", "nested plates", "two sites"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_it_is_the_decomposition_objective_without_divergence(name: str) -> None:
     programs = PROGRAMS[name]()

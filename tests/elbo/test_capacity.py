@@ -35,6 +35,7 @@ def test_the_gap_is_that_of_the_mean(capacity: float) -> None:
     torch.testing.assert_close(estimate.objective, estimate.terms["log_likelihood"] - 10.0 * gap)
 
 
+@pytest.mark.full(but=["VAE", "nested plates", "two sites"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_without_capacity_it_is_the_beta_vae(name: str) -> None:
     programs = PROGRAMS[name]()

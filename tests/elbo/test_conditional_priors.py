@@ -78,6 +78,7 @@ def test_the_information_of_the_prior_counts_once(name: str) -> None:
     torch.testing.assert_close(estimate.objective, sum(weighted), **CLOSE)
 
 
+@pytest.mark.full(but=["*-Normal", "TotalCorrelationELBO-*"])
 @pytest.mark.parametrize(
     "name", [n for n in CONDITIONAL if n not in ("component that is summed out", "spike and slab")]
 )
@@ -135,6 +136,7 @@ def test_by_quadrature() -> None:
 SHARED = {**PROGRAMS, **ENUMERATED}
 
 
+@pytest.mark.full(but=["VAE", "nested plates", "chain"])
 @pytest.mark.parametrize("make", SHARED.values(), ids=SHARED)
 def test_of_a_prior_that_all_data_share_nothing_is_given(make: Callable[[], Programs]) -> None:
     programs = make()

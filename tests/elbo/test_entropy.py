@@ -108,6 +108,7 @@ def test_the_entropy_is_estimated_without_bias(
     torch.testing.assert_close(torch.stack(slopes).mean(0), slope)
 
 
+@pytest.mark.full(but=["VAE", "nested plates", "two sites"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_at_one_it_is_the_plain_elbo(name: str) -> None:
     _, estimate = evaluated(PROGRAMS[name](), beta=1.0)

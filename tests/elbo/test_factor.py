@@ -86,6 +86,7 @@ def test_two_optimisers_take_turns(programs: Programs) -> None:
     assert len(set(losses)) == 3
 
 
+@pytest.mark.full(but=["VAE", "nested plates", "two sites"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_it_is_the_elbo_less_the_mean_logit(name: str) -> None:
     programs = PROGRAMS[name]()

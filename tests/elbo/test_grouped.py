@@ -43,6 +43,7 @@ def evaluate(elbo: TermsELBO, programs: Programs) -> Estimate:
     return elbo.evaluate(programs.model, programs.guide, programs.x)
 
 
+@pytest.mark.full(but=["batch-Normal", "stratified-Laplace"])
 @pytest.mark.parametrize("family", [dist.Normal, dist.Laplace])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_between_and_within_are_all_the_total_correlation(

@@ -22,6 +22,7 @@ def double() -> None:
 NAMES = ["; ".join(map(str, row)) for row in EACH]
 
 
+@pytest.mark.full(but=["beta; normal; 30; True", "beta; low rank; 7; False"])
 @pytest.mark.parametrize("row", rows("plain formulas", NAMES, often=NAMES[::23]))
 def test_values_and_gradients_are_those_of_plain_expressions(row: str) -> None:
     name, family, size, analytic_kl = EACH[NAMES.index(row)]

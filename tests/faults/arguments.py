@@ -45,9 +45,13 @@ NOT_CALLED = {  # by a user
     "Divergence": "abstract",
     "TermsELBO": "abstract",
     "Stored": "abstract",
+    "Exact": "without arguments",
     "register_annealed": "a decorator, whose argument is a family of distributions",
     **dict.fromkeys(
-        ["Attributes", "Combination", "Comparison", "Estimate", "MeanInterval", "Plan", "Score"],
+        [
+            *("Attributes", "Combination", "Comparison", "Estimate", "MeanInterval", "Plan"),
+            *("Score", "TracePair"),
+        ],
         "a result",
     ),
     **dict.fromkeys(["SweepInterrupted", "SweepProgress"], "a message"),
@@ -297,7 +301,7 @@ def good(folder: Path) -> Callable[[str, str], Any]:
         ("plots.save_animation", "path"): folder / "frames.gif",
         ("plots.traversals", "values"): [0.0, 1.0, 2.0],
         ("plots.traversal_frames", "values"): [0.0, 1.0, 2.0],
-        ("sweep.compare", "paths"): folder / "run",
+        ("compare", "paths"): folder / "run",
         ("sweep.read_table", "path"): folder / "run",
         ("sweep.sweep", "values"): {"beta": [1.0]},
     }

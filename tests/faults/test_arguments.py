@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pyro_decomp import BetaELBO
+from tests.faults import arguments
 from tests.faults.arguments import public
 
 PUBLIC = [name for name, _ in public()]
@@ -34,3 +36,8 @@ def test_what_an_argument_cannot_be_is_refused_by_its_name(
     name: str, wrongly_taken: dict[str, list[str]]
 ) -> None:
     assert wrongly_taken[name] == []
+
+
+def test_of_one_class() -> None:
+    assert arguments.wrongly_taken("BetaELBO", BetaELBO, lambda *_: None) == []
+    assert arguments.wrongly_taken("one that takes all", lambda beta=1.0: None, lambda *_: None)

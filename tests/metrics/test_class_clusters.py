@@ -87,6 +87,7 @@ def test_silhouette_in_closed_form() -> None:
     assert silhouette(np.ones([60, 2]), np.arange(60) % 2).value == 0.0
 
 
+@pytest.mark.full
 def test_silhouette_of_some_rows_is_about_that_of_all() -> None:
     generator = np.random.default_rng(3)
     y = generator.integers(3, size=3000)

@@ -112,6 +112,7 @@ def test_pyplot_is_neither_imported_nor_used(tmp_path):
     subprocess.run([sys.executable, "-c", program, tmp_path / "figure.png"], check=True)
 
 
+@pytest.mark.full(but=["images", "points", "terms"])
 @pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
 def test_no_figure_stays_open(make):
     import matplotlib.pyplot as plt
@@ -196,6 +197,7 @@ def test_errors(frames, arguments, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.full
 def test_a_figure_of_a_traversal_is_a_frame_too(tmp_path):
     figures = [traversals(np.full((1, 1, 20, 20), level), [0]) for level in (0.0, 1.0)]
     save_animation(figures, tmp_path / "a.gif")

@@ -89,6 +89,7 @@ def test_each_component_has_a_block_in_one_order():
         np.testing.assert_array_equal(tile(axes, 1, 0), component[0, 0])
 
 
+@pytest.mark.full
 def test_fifty_latents_continue_in_a_second_block():
     images = uniform(51, 3, 20, 20)
     figure = traversals(images, [-1, 0, 1])

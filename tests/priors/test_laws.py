@@ -83,6 +83,7 @@ def test_samples_have_the_characteristic_function_of_the_density(row: Prior) -> 
         assert_mean(values, probabilities @ expected)
 
 
+@pytest.mark.full(but=["VampPrior", "isotropic", "autoregressive flow", "enumerated mixture"])
 def test_it_moves_to_another_device(row: Prior, x: Tensor) -> None:
     """A tensor left behind cannot be combined with one on the meta device."""
     if not row.meta:
@@ -105,6 +106,7 @@ def test_it_moves_to_another_precision(row: Prior, x: Tensor) -> None:
         assert site["fn"].log_prob(site["value"]).dtype == torch.float, name
 
 
+@pytest.mark.full(but=["VampPrior", "isotropic", "autoregressive flow", "enumerated mixture"])
 def test_all_that_it_uses_is_in_its_state(row: Prior, x: Tensor) -> None:
     vae = row.vae()
     other = copy.deepcopy(vae)
@@ -115,6 +117,7 @@ def test_all_that_it_uses_is_in_its_state(row: Prior, x: Tensor) -> None:
     assert torch.equal(log_density(other.prior, points), log_density(vae.prior, points))
 
 
+@pytest.mark.full(but=["VampPrior", "isotropic", "autoregressive flow", "enumerated mixture"])
 def test_every_parameter_gets_a_gradient(row: Prior) -> None:
     prior = row()
     parameters = dict(prior.named_parameters())
@@ -126,6 +129,7 @@ def test_every_parameter_gets_a_gradient(row: Prior) -> None:
         assert parameter.grad.abs().sum() > 0, name
 
 
+@pytest.mark.full(but=["VampPrior", "isotropic", "autoregressive flow", "enumerated mixture"])
 def test_the_plate_gives_every_datum_its_own(row: Prior, x: Tensor) -> None:
     vae = row.vae()
     sites = latent_sites(vae.model, x)
@@ -145,6 +149,7 @@ def test_what_it_says_of_its_sampler_is_so(row: Prior) -> None:
         assert draw(prior, 2).requires_grad
 
 
+@pytest.mark.full(but=["VampPrior", "isotropic", "autoregressive flow", "enumerated mixture"])
 def test_a_product_over_dimensions_is_known_as_one(row: Prior, x: Tensor) -> None:
     vae = row.vae()
     (*_, last) = latent_sites(vae.prior).values()
@@ -158,6 +163,7 @@ def test_a_product_over_dimensions_is_known_as_one(row: Prior, x: Tensor) -> Non
             elbo.loss(vae.model, vae.guide, x)
 
 
+@pytest.mark.full(but=["VampPrior", "isotropic", "autoregressive flow", "enumerated mixture"])
 def test_it_is_trained_with_the_plain_elbo(row: Prior, x: Tensor) -> None:
     vae = row.vae()
     elbo = TraceEnum_ELBO if has_discrete_sites(vae.prior) else Trace_ELBO

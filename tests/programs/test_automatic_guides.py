@@ -135,6 +135,7 @@ def test_a_batch_gives_pyros_loss(name: str) -> None:
     assert_pyros_loss(*made(BY_ROW[name], FEW), FEW)
 
 
+@pytest.mark.full(but=["AutoDelta", "AutoStructured"])
 @pytest.mark.parametrize("name", IN_ORDER)
 def test_a_batch_of_rows_that_the_guide_does_not_know_is_refused(name: str) -> None:
     expected = "holds one vector" if name in WHOLE else "draws rows of its own.*create_plates="
@@ -145,6 +146,7 @@ def test_a_batch_of_rows_that_the_guide_does_not_know_is_refused(name: str) -> N
         BetaELBO().loss(model, guide, *data(FEW))
 
 
+@pytest.mark.full(but=["AutoDelta", "AutoNormal"])
 @pytest.mark.parametrize("name", sorted(BY_ROW.keys() - {"amortized"}))
 def test_all_rows_in_another_order_are_refused(name: str) -> None:
     """Pyro takes the parameters in their order then, whatever the rows are."""

@@ -178,6 +178,7 @@ def test_the_mutual_information_of_uniform_encodings_is_that_of_overlapping_boxe
     torch.testing.assert_close(pair.aggregate_posterior.log_prob({"z": z}), expected)
 
 
+@pytest.mark.full
 def test_what_no_encoding_reaches_makes_the_inclusive_kl_infinite(tmp_path: Path) -> None:
     programs = Moving(dist.Normal(0.0, 1.0))
     elbo = AggregateELBO(alpha=1.0, divergence=InclusiveKL())

@@ -547,6 +547,7 @@ def test_a_good_pair_passes(model: Program, guide: Program, x: Tensor) -> None:
     assert estimate.objective.isfinite()
 
 
+@pytest.mark.full(but=["VAE", "nested plates", "two sites"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_plate_has_the_size_of_the_data(name: str) -> None:
     programs = PROGRAMS[name]()

@@ -168,6 +168,7 @@ def test_an_error_in_the_program_comes_through_and_leaves_no_handler() -> None:
     assert not _PYRO_STACK
 
 
+@pytest.mark.full(but=["VAE", "nested plates", "user's mask"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_pyro_goes_on_after_every_kind_of_model(name: str) -> None:
     programs: Programs = PROGRAMS[name]()

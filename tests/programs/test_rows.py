@@ -442,6 +442,7 @@ def test_exact_encodings_leave_out_masked_rows(noise: Callable[[], None]) -> Non
 HALF = SIZE // 3
 
 
+@pytest.mark.full(but=["Normal-*", "mixture in the guide-*"])
 @pytest.mark.parametrize("around", [both(REAL[:HALF]), both(torch.tensor([True, False, True]))])
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_plain_loss_is_pyros_on_a_minibatch(
@@ -821,7 +822,7 @@ def capturable(kind: str) -> Experiment:
     )
 
 
-@pytest.mark.full(but=["annealing"])
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ["mask", "weight", "annealing"])
 def test_a_captured_step_follows_masks_and_scales_of_its_own_batch(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -27,6 +27,7 @@ def pair_of(programs: Programs) -> TracePair:
     return pair
 
 
+@pytest.mark.full(but=["VAE", "nested plates", "two sites", "user's mask"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_per_datum_values_add_up_to_pyros_sums(name: str) -> None:
     pair = pair_of(PROGRAMS[name]())

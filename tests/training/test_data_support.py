@@ -138,6 +138,7 @@ def test_no_step_is_taken_however_steps_are_computed(tmp_path: Any, steps: str) 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.full
 def test_test_data_are_looked_at_too(tmp_path: Any) -> None:
     test = torch.ones(N, D)
     test[7, 2] = 0.5

@@ -245,6 +245,7 @@ def full_disk(limit: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.full
 def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_resumes(finished: Path) -> None:
     # without the optimiser's moments the first checkpoint still fits
     limit = (len(result(finished)["checkpoint.pt"]) + 20_000) // 2
@@ -280,6 +281,7 @@ def unprivileged() -> Iterator[None]:
         os.seteuid(0)
 
 
+@pytest.mark.full
 def test_a_folder_that_cannot_be_written_is_left_as_it_was() -> None:
     source, trial = build()
     train(trial, "before", source=source)  # nobody may not read what is imported late
@@ -336,6 +338,7 @@ def nothing() -> None:
 RESUME: dict[str, Any] = {"resume": True}
 
 
+@pytest.mark.full(but=["a run", "others, force", "bad config, force", "cut to 100", "no history"])
 @pytest.mark.parametrize(
     ("arrange", "options", "message"),
     [

@@ -145,6 +145,7 @@ def test_a_run_killed_again_and_again_between_checkpoints_resumes_to_the_same_by
     assert files(tmp_path / "run") == whole
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("frequent_checkpoints")
 def test_a_run_killed_between_history_and_checkpoint_resumes_to_the_same_bytes(
     tmp_path: Path, whole: dict[str, bytes]

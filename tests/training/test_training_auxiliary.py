@@ -98,6 +98,7 @@ def test_a_resumed_run_has_the_same_bits(
             assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@pytest.mark.full(but=["factor"])
 def test_a_loaded_run_evaluates_the_same(
     objective: Callable[[], TermsELBO], tmp_path: Path
 ) -> None:

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +31,11 @@ def compiled(module: GraphModule, inputs: Sequence[Tensor]) -> Program:
     return program
 
 
+def example_inputs(inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Inputs that share no memory with the run's, as a trial call must change nothing."""
+    return [tensor.clone() for tensor in inputs]
+
+
 @cache
 def why_not(device_type: str) -> str:
     """What is missing to compile for a device; empty if nothing is. Logged once if something is."""
@@ -39,18 +43,6 @@ def why_not(device_type: str) -> str:
     if reason:
         _log.warning("steps are not compiled: %s", reason)
     return reason
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back what torch says of a GPU's tools where there is no GPU."""
-    said_by = logging.getLogger("torch.utils.cpp_extension")
-    before = said_by.level
-    said_by.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        said_by.setLevel(before)
 
 
 def _missing(device_type: str) -> str:
@@ -70,6 +62,13 @@ def _missing(device_type: str) -> str:
     return f"there is no compiler for {device_type}"
 
 
-def example_inputs(inputs: Sequence[Tensor]) -> list[Any]:
-    """Inputs that share no memory with the run's, as a trial call must change nothing."""
-    return [tensor.clone() for tensor in inputs]
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what torch says of a GPU's tools where there is no GPU."""
+    said_by = logging.getLogger("torch.utils.cpp_extension")
+    before = said_by.level
+    said_by.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        said_by.setLevel(before)

@@ -24,6 +24,11 @@ class Place(NamedTuple):
     is_buffer: bool
 
     @property
+    def key(self) -> tuple[int, str]:
+        """What tells it from other places."""
+        return id(self.kept), self.name
+
+    @property
     def tensor(self) -> Tensor:
         """What is there now."""
         tensor: Tensor = self.kept[self.name]

@@ -1,50 +1,65 @@
-"""Random draws taken out of a captured graph, to be drawn beforehand and given as inputs.
+"""Random draws, sampled outside the graph of a step and passed in as inputs.
 
-Drawn in the order of the program from the global generator, they are bit for bit what the programs
-themselves would draw. The graph that is left has no randomness: it can be compiled, and run for
-several members of an ensemble, each with draws of its own.
+Sampled in the order of the program from the global generator, they are bit for bit what the
+programs themselves would draw. The graph that is left has no randomness: it can be compiled, and
+run for several members of an ensemble, each with draws of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.fx import Graph, GraphModule, Node
 
-from pyro_decomp.acceleration.capture.recording import is_random
+from pyro_decomp.acceleration.capture.tracing import is_random
 from pyro_decomp.acceleration.errors import CaptureError
 
 aten = torch.ops.aten
 
 
 def lift(module: GraphModule) -> GraphModule:
-    """Make an input of every random draw, after the others, and give what draws them all.
-
-    The module is to be recompiled afterwards, which simplifying it does.
+    """Make an input of every random draw, after the others.
 
     Draws from a Normal whose parameters the graph computes become its location and scale applied to
-    standard draws, which is how torch draws them.
+    standard draws, which is how torch draws them. The module is to be recompiled afterwards, which
+    simplifying it does.
+
+    Returns:
+        A graph without inputs that gives all draws.
 
     Raises:
         CaptureError: A draw of another kind depends on what the graph computes.
     """
-    _standardise(module)
     graph = module.graph
-    depends: dict[Node, bool] = {}
+    for node in list(graph.nodes):
+        if node.target in _STANDARD:
+            with graph.inserting_before(node):
+                value = _STANDARD[node.target](graph, node)
+            value.meta = dict(node.meta)
+            node.replace_all_uses_with(value)
+            graph.erase_node(node)
+    depends: set[Node] = set()
     draws: list[Node] = []
     for node in graph.nodes:
-        depends[node] = node.op == "placeholder" or any(depends[n] for n in node.all_input_nodes)
+        if node.op == "placeholder" or not depends.isdisjoint(node.all_input_nodes):
+            depends.add(node)
         if not is_random(node.target):
             continue
-        if depends[node]:
+        if node in depends:
             name = str(node.target).split(".")[1]
             raise CaptureError(
                 f"what '{name}' draws depends on parameters or data, so that it cannot be drawn "
                 "beforehand"
             )
         draws.append(node)
-    drawn = _program(module, draws)
-    last = max((n for n in graph.nodes if n.op == "placeholder"), key=list(graph.nodes).index)
+    sampler, copies = Graph(), dict[Node, Node]()
+    for node in graph.nodes:
+        if node not in depends and node.op != "output":
+            copies[node] = sampler.node_copy(node, copies.__getitem__)
+    sampler.output([copies[node] for node in draws])
+    sampler.eliminate_dead_code()
+    sampled = GraphModule(module, sampler)
+    *_, last = (node for node in graph.nodes if node.op == "placeholder")
     for index, node in reversed(list(enumerate(draws))):
         with graph.inserting_after(last):
             given = graph.placeholder(f"draw_{index}")
@@ -52,90 +67,45 @@ def lift(module: GraphModule) -> GraphModule:
         node.replace_all_uses_with(given)
         graph.erase_node(node)
     graph.eliminate_dead_code()
-    return drawn
-
-
-def can_be_lifted(operation: Any) -> bool:
-    """Whether a draw can be taken out also where its arguments depend on what is computed."""
-    return operation in _NORMAL or operation in _FILLING
-
-
-def _standardise(module: GraphModule) -> None:
-    """Write draws so that no more than their shape depends on what the graph computes."""
-    graph = module.graph
-    for node in list(graph.nodes):
-        if node.target in _FILLS:
-            with graph.inserting_before(node):
-                node.update_arg(0, _empty(graph, node))
-        elif node.target in _LIKE:
-            with graph.inserting_before(node):
-                value = graph.call_function(*_LIKE[node.target](_empty(graph, node)))
-            _replace(graph, node, value)
-        elif node.target in _NORMAL:
-            loc, scale = node.args[:2]
-            with graph.inserting_before(node):
-                standard = (_empty(graph, node), 0.0, 1.0)
-                drawn = graph.call_function(aten.normal_functional.default, standard)
-                drawn.meta = dict(node.meta)
-                scaled = graph.call_function(aten.mul.Tensor, (drawn, scale))
-                value = graph.call_function(aten.add.Tensor, (scaled, loc))
-            _replace(graph, node, value)
-
-
-def _replace(graph: Graph, node: Node, value: Node) -> None:
-    value.meta = dict(node.meta)
-    node.replace_all_uses_with(value)
-    graph.erase_node(node)
-
-
-_NORMAL = {aten.normal.Tensor_Tensor, aten.normal.Tensor_float, aten.normal.float_Tensor}
-_LIKE = {
-    aten.randn_like.default: lambda empty: (aten.normal_functional.default, (empty, 0.0, 1.0)),
-    aten.rand_like.default: lambda empty: (aten.uniform.default, (empty, 0.0, 1.0)),
-}
-# Of the tensor that these are given no more than the shape matters.
-_FILLS = {
-    aten.normal_functional.default,
-    aten.uniform.default,
-    aten.exponential.default,
-    aten.bernoulli.p,
-    aten.random.default,
-}
-# The same as programs call them, before a graph is made free of writing.
-_FILLING = {
-    aten.normal_.default,
-    aten.uniform_.default,
-    aten.exponential_.default,
-    aten.bernoulli_.float,
-    aten.random_.default,
-    *_LIKE,
-}
+    return sampled
 
 
 def _empty(graph: Graph, like: Node) -> Node:
     kind = like.meta["kind"]
-    empty = graph.call_function(
-        aten.empty.memory_format,
-        (list(kind.shape),),
-        {"dtype": kind.dtype, "device": kind.device},
-    )
+    named = {"dtype": kind.dtype, "device": kind.device}
+    empty = graph.call_function(aten.empty.memory_format, (list(kind.shape),), named)
     empty.meta = dict(like.meta)
     return empty
 
 
-def _program(module: GraphModule, draws: Sequence[Node]) -> GraphModule:
-    """The draws, with what they need, as a graph without inputs."""
-    needed: set[Node] = set()
-    waiting = list(draws)
-    while waiting:
-        node = waiting.pop()
-        if node not in needed:
-            needed.add(node)
-            waiting += node.all_input_nodes
-    graph = Graph()
-    copies: dict[Node, Node] = {}
-    for node in module.graph.nodes:
-        if node in needed:
-            copies[node] = graph.node_copy(node, copies.__getitem__)
-    graph.output([copies[node] for node in draws])
-    return GraphModule(module, graph)
+def _filled(operation: Any, *settings: float) -> Callable[[Graph, Node], Node]:
+    """A draw that needs no more of its first argument than the shape."""
+
+    def write(graph: Graph, node: Node) -> Node:
+        rest, named = (settings, {}) if settings else (node.args[1:], node.kwargs)
+        return graph.call_function(operation, (_empty(graph, node), *rest), dict(named))
+
+    return write
+
+
+def _scaled(graph: Graph, node: Node) -> Node:
+    loc, scale, *_ = node.args
+    standard = (_empty(graph, node), 0.0, 1.0)
+    drawn = graph.call_function(aten.normal_functional.default, standard)
+    drawn.meta = dict(node.meta)
+    return graph.call_function(
+        aten.add.Tensor, (graph.call_function(aten.mul.Tensor, (drawn, scale)), loc)
+    )
+
+
+# Draws of which no more than the shape depends on what the graph computes, by what they replace.
+_FILLS = (aten.normal_functional, aten.uniform, aten.exponential, aten.random)
+_STANDARD: dict[Any, Callable[[Graph, Node], Node]] = {
+    **{each.default: _filled(each.default) for each in _FILLS},
+    aten.bernoulli.p: _filled(aten.bernoulli.p),
+    aten.randn_like.default: _filled(aten.normal_functional.default, 0.0, 1.0),
+    aten.rand_like.default: _filled(aten.uniform.default, 0.0, 1.0),
+    aten.normal.Tensor_Tensor: _scaled,
+    aten.normal.Tensor_float: _scaled,
+    aten.normal.float_Tensor: _scaled,
+}

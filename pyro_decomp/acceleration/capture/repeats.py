@@ -1,19 +1,25 @@
-"""Whether programs compute the same at every run, or keep something that moves."""
+"""Whether what is traced once holds at every step: what else the programs read is constant."""
 
 import random
 import warnings
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from pyro_decomp.acceleration.capture.functional_state import FunctionalState
+from pyro_decomp.acceleration.capture.tracing import memory_of
 from pyro_decomp.acceleration.errors import CaptureError
 from pyro_decomp.acceleration.source import StepSource
+from pyro_decomp.elbo.numbers import full_name
 from pyro_decomp.programs.program_state import Fingerprint
 from pyro_decomp.programs.program_state.modules import tensors_kept
+from pyro_decomp.seeds import random_state, set_random_state
+
+TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-10}  # the same operations, but for rounding
 
 
 class WrittenOnlyWarning(UserWarning):
@@ -49,7 +55,12 @@ def tensors_that_move(source: StepSource, batch: Sequence[Tensor]) -> list[str]:
         CaptureError: They keep something else that moves, or draw from Python's or numpy's
             generator: what a run reads of it would be a constant.
     """
-    objective = partial(_objective, source, batch)
+
+    def objective(noise: Tensor) -> Tensor:
+        torch.set_rng_state(noise)
+        with tensors_kept(source.modules), torch.no_grad():
+            return source.evaluate(*batch).objective
+
     noise = torch.get_rng_state()
     first = objective(noise)
     moved = source.python.moved_by(lambda: objective(torch.Generator().manual_seed(1).get_state()))
@@ -70,20 +81,20 @@ def tensors_that_move(source: StepSource, batch: Sequence[Tensor]) -> list[str]:
     return list(moved)
 
 
-def check_unread(paths: Sequence[str], before: Fingerprint, recorded: GraphModule) -> None:
+def check_unread(paths: Sequence[str], before: Fingerprint, module: GraphModule) -> None:
     """Refuse tensors that move and are read; warn of those that are only written.
 
     Args:
         paths: Of tensors that every run moves.
-        before: What the programs kept when they were recorded.
-        recorded: What they computed; tensors that they found are constants in it.
+        before: What the programs kept when they were traced.
+        module: Their graph; tensors that they found are constants in it.
 
     Raises:
         CaptureError: One is read, and would be a constant.
     """
-    constants = {_memory(constant) for constant in recorded.buffers()}
+    constants = {memory_of(constant) for constant in module.buffers()}
     tensors = {path: before.tensor(path) for path in paths}
-    read = [p for p, each in tensors.items() if each is not None and _memory(each) in constants]
+    read = [p for p, each in tensors.items() if each is not None and memory_of(each) in constants]
     if read:
         raise CaptureError(
             f"every run of the programs changes the tensor {listed(read)} and reads it (register "
@@ -98,14 +109,51 @@ def check_unread(paths: Sequence[str], before: Fingerprint, recorded: GraphModul
         )
 
 
-def _objective(
+def is_followed(
     source: StepSource,
-    batch: Sequence[Tensor],
-    noise: Tensor,
-) -> Tensor:
-    torch.set_rng_state(noise)
-    with tensors_kept(source.modules), torch.no_grad():
-        return source.evaluate(*batch).objective
+    state: FunctionalState,
+    inputs: Sequence[Tensor],
+    *,
+    step: Callable[..., Sequence[Tensor]],
+    graph: Callable[..., Sequence[Tensor]],
+) -> bool:
+    """Whether a graph gives what the programs give where its numbers are those of later steps.
+
+    A number of which Python or numpy made another, or a new tensor, is a constant of the graph.
+
+    Args:
+        source: Whose schedules say what the numbers become.
+        state: Which of the inputs are numbers.
+        inputs: What the graph was traced with.
+        step: What was traced.
+        graph: The graph, on draws of its own.
+    """
+    for values in _later(source, state.weights):
+        trained, frozen, buffers, numbers, batch = state.split(inputs)
+        pairs = zip(numbers, values, strict=True)
+        later = [torch.full_like(number, value) for number, value in pairs]
+        given = [*trained, *frozen, *buffers, *later, *batch]
+        generators = random_state()
+        found = graph(*given)
+        set_random_state(generators)
+        if not all(map(_is_close, found, step(*given))):
+            return False
+    return True
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep back what torch and numpy say of tensors where the programs expect numbers."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning)
+        warnings.filterwarnings("ignore", "__array_wrap__", DeprecationWarning)
+        yield
+
+
+def listed(paths: Sequence[str]) -> str:
+    """The first three paths in words, and how many more there are."""
+    rest = len(paths) - 3
+    return " and ".join(paths[:3]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _refuse(paths: Sequence[str]) -> None:
@@ -116,11 +164,22 @@ def _refuse(paths: Sequence[str]) -> None:
         )
 
 
-def listed(paths: Sequence[str]) -> str:
-    """The first three paths in words, and how many more there are."""
-    rest = len(paths) - 3
-    return " and ".join(paths[:3]) + (f" and {rest} more" if rest > 0 else "")
+def _later(source: StepSource, weights: Sequence[str]) -> Iterator[list[float]]:
+    """The values of numbers in the middle and at the end of the run."""
+    programs, total = source.programs, source.programs.total_steps
+    schedules = {full_name(name): each for name, each in programs.schedules.items()}
+    for step in {(total + 1) // 2, total}:
+        yield [
+            schedules[full_name(name)].value(step, total)
+            if full_name(name) in schedules
+            else 1.5 * float(programs.number(name).get())
+            for name in weights
+        ]
 
 
-def _memory(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+def _is_close(found: Tensor, wanted: Tensor) -> bool:
+    if not wanted.is_floating_point() or not wanted.numel():
+        return torch.equal(found, wanted)
+    tolerance = TOLERANCES.get(wanted.dtype, 1e-2)
+    size = float(wanted.detach().abs().nan_to_num(0.0, 0.0, 0.0).max())
+    return torch.allclose(found, wanted, rtol=tolerance, atol=tolerance * size, equal_nan=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
-from pyro_decomp.acceleration.capture.recording import is_random
+from pyro_decomp.acceleration.capture.tracing import is_random
 
 aten = torch.ops.aten
 

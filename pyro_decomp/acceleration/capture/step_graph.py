@@ -1,33 +1,36 @@
 """One training step, loss to gradients, as a graph of tensors."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pyro
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 
-from pyro_decomp.acceleration.capture.followed import is_followed, quiet
-from pyro_decomp.acceleration.capture.functional import functional
+from pyro_decomp.acceleration.capture.functional_state import FunctionalState
 from pyro_decomp.acceleration.capture.random_draws import lift
-from pyro_decomp.acceleration.capture.recording import record
-from pyro_decomp.acceleration.capture.repeats import check_unread, refuse_moving, tensors_that_move
-from pyro_decomp.acceleration.capture.simplify import simplify
-from pyro_decomp.acceleration.capture.substitution import Slots
-from pyro_decomp.acceleration.errors import (
-    CaptureError,
-    HiddenValueError,
-    UsedByPythonError,
+from pyro_decomp.acceleration.capture.repeats import (
+    check_unread,
+    is_followed,
+    quiet,
+    refuse_moving,
+    tensors_that_move,
 )
+from pyro_decomp.acceleration.capture.simplify import simplify
+from pyro_decomp.acceleration.capture.tracing import functional, traced
+from pyro_decomp.acceleration.errors import CaptureError, HiddenValueError, UsedByPythonError
 from pyro_decomp.acceleration.precision import in_precision
 from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.elbo import Estimate
 
+aten = torch.ops.aten
+
 
 @dataclass(frozen=True)
 class StepGraph:
-    """A step of one source for one shape of batch.
+    """A step of one experiment for one shape of batch.
 
     Attributes:
         slots: Where its first inputs are found, in the order trained, frozen, buffers, weights;
@@ -41,7 +44,7 @@ class StepGraph:
         assigned: Of each buffer, whether the programs assign it anew rather than write to it.
     """
 
-    slots: Slots
+    slots: FunctionalState
     module: GraphModule
     draw: GraphModule
     names: tuple[str, ...]
@@ -50,7 +53,7 @@ class StepGraph:
 
     @property
     def num_operations(self) -> int:
-        """Operations in the graph."""
+        """How many operations the graph has."""
         return sum(node.op == "call_function" for node in self.module.graph.nodes)
 
 
@@ -59,13 +62,36 @@ def named_values(estimate: Estimate) -> dict[str, Tensor]:
     return {"objective": estimate.objective, "elbo": estimate.elbo, **estimate.terms}
 
 
+def with_norm(module: GraphModule, num_trained: int) -> GraphModule:
+    """The same graph, whose values are followed by the Euclidean norm of the whole gradient.
+
+    Args:
+        module: Gives a vector of values first, then as many gradients, and more; it stays as it is.
+        num_trained: How many gradients.
+    """
+    graph = copy.deepcopy(module.graph)
+    *_, output = graph.nodes
+    values, *rest = output.args[0]
+    with graph.inserting_before(output):
+        total: Node | None = None
+        for gradient in rest[:num_trained]:
+            square = graph.call_function(aten.mul.Tensor, (gradient, gradient))
+            term = graph.call_function(aten.sum.default, (square,))
+            total = term if total is None else graph.call_function(aten.add.Tensor, (total, term))
+        norm = graph.call_function(aten.sqrt.default, (total,))
+        one = graph.call_function(aten.unsqueeze.default, (norm, 0))
+        both = graph.call_function(aten.cat.default, ([values, one],))
+    output.args = ([both, *rest],)
+    return GraphModule(module, graph)
+
+
 def capture(
     source: StepSource,
     batch: Sequence[Tensor],
     weights: Sequence[str] = (),
     precision: str = "float32",
 ) -> StepGraph:
-    """Take down one step. Random generators and buffers are as before afterwards.
+    """Trace one step. Random generators and buffers are as before afterwards.
 
     Python runs once: numbers that it computes become constants, and so do choices that it makes.
     Numbers that are to change are named in ``weights``.
@@ -76,34 +102,37 @@ def capture(
         weights: Names of the numbers that are inputs.
         precision: Of the products of networks.
 
+    Returns:
+        The graph of the step.
+
     Raises:
         CaptureError: The programs let values of tensors decide what they compute, draw what depends
             on parameters in a way that cannot be taken out, or cannot be traced; or Python uses a
             number that is to be an input.
     """
-    try:
+
+    def attempt(names: Sequence[str]) -> StepGraph:
         with quiet():
-            return _captured(source, batch, weights, precision)
+            return _captured(source, batch, names, precision)
+
+    try:
+        return attempt(weights)
     except UsedByPythonError:
         raise
     except CaptureError as error:
-        if used := _used_by_python(source, batch, weights, precision):
+        if used := _used_by_python(attempt, weights):
             raise UsedByPythonError(_use(used, "a schedule changes")) from error
         raise
 
 
 def _used_by_python(
-    source: StepSource,
-    batch: Sequence[Tensor],
-    weights: Sequence[str],
-    precision: str,
+    attempt: Callable[[Sequence[str]], StepGraph], weights: Sequence[str]
 ) -> list[str]:
     """Which numbers keep a step from being captured that could be if none changed."""
 
     def is_captured(*names: str) -> bool:
         try:
-            with quiet():
-                _captured(source, batch, names, precision)
+            attempt(names)
         except CaptureError:
             return False
         return True
@@ -114,83 +143,87 @@ def _used_by_python(
 
 
 def _captured(
-    source: StepSource,
-    batch: Sequence[Tensor],
-    weights: Sequence[str],
-    precision: str,
+    source: StepSource, batch: Sequence[Tensor], weights: Sequence[str], precision: str
 ) -> StepGraph:
     refuse_moving(source)
-    slots = Slots(source, batch, weights)
-    names: list[str] = []
-    has_gradient: list[bool] = []
-    assigned: list[bool] = []
-
-    def step(*inputs: Tensor) -> list[Tensor]:
-        trained, frozen, buffers, numbers, batch = slots.split(inputs)
-        pairs = zip(trained, slots.trained, strict=True)
-        leaves = [given.detach().requires_grad_(own.requires_grad) for given, own in pairs]
-        copies = [buffer.clone() for buffer in buffers]
-        with (
-            slots.filled(leaves, frozen, copies, numbers),
-            pyro.validation_enabled(False),
-            in_precision(precision),
-        ):
-            estimate = source.evaluate(*batch)
-            found = _gradients(-estimate.objective, leaves)
-            updated = slots.left()
-        assigned[:] = [own is not given for own, given in zip(updated, copies, strict=True)]
-        gradients = [
-            torch.zeros_like(leaf) if gradient is None else gradient
-            for leaf, gradient in zip(leaves, found, strict=True)
-        ]
-        has_gradient[:] = [gradient is not None for gradient in found]
-        values = named_values(estimate)
-        names[:] = values
-        return [torch.stack([value.detach() for value in values.values()]), *gradients, *updated]
-
-    inputs = [*slots.inputs(), *batch]
+    state = FunctionalState(source, batch, weights)
+    step, inputs = _Step(source, state, precision), [*state.inputs(), *batch]
     with source.python.preserving_rng_and_buffers():
         moving = tensors_that_move(source, batch)
         before = source.python.fingerprint()
         try:
-            recorded = record(step, inputs)
-            check_unread(moving, before, recorded)
-            module = functional(recorded, inputs)
+            module = traced(step, inputs)
+            check_unread(moving, before, module)
+            module = functional(module, inputs)
         except HiddenValueError as error:
-            raise _named(error, slots) from error
+            raise _named(error, state) from error
         except CaptureError:
             raise
         except Exception as error:
-            raise CaptureError(_reason(error)) from error
+            message = str(error).strip().partition("\n")[0] or type(error).__name__
+            reason = f"they cannot be traced: {type(error).__name__}: {message}"
+            raise CaptureError(reason) from error
     draw = lift(module)
     simplify(draw)
     simplify(module)
     if weights:
-        first = len(slots.trained) + len(slots.frozen) + len(slots.buffers)
         with source.python.preserving_rng_and_buffers():
             if not is_followed(
-                source, weights, inputs, first=first, step=step, module=module, draw=draw
+                source, state, inputs, step=step, graph=lambda *given: module(*given, *draw())
             ):
                 raise CaptureError(f"{' or '.join(weights)} becomes a constant")
-    return StepGraph(slots, module, draw, tuple(names), tuple(has_gradient), tuple(assigned))
+    return StepGraph(state, module, draw, step.names, step.has_gradient, step.assigned)
 
 
-def _gradients(loss: Tensor, leaves: Sequence[Tensor]) -> list[Tensor | None]:
-    """By each leaf; None where it asks for none, or the loss does not depend on it."""
-    asking = [leaf for leaf in leaves if leaf.requires_grad]
-    found = iter(torch.autograd.grad(loss, asking, allow_unused=True))
-    return [next(found) if leaf.requires_grad else None for leaf in leaves]
+class _Step:
+    """A step as a function of its tensors, and what is known of it once it has run.
+
+    The attributes ``names``, ``has_gradient`` and ``assigned`` are those of :class:`StepGraph`.
+    """
+
+    names: tuple[str, ...]
+    has_gradient: tuple[bool, ...]
+    assigned: tuple[bool, ...]
+
+    def __init__(self, source: StepSource, state: FunctionalState, precision: str) -> None:
+        self._source, self._state, self._precision = source, state, precision
+
+    def __call__(self, *inputs: Tensor) -> list[Tensor]:
+        state = self._state
+        trained, frozen, buffers, numbers, batch = state.split(inputs)
+        pairs = zip(trained, state.trained, strict=True)
+        leaves = [given.detach().requires_grad_(own.requires_grad) for given, own in pairs]
+        copies = [buffer.clone() for buffer in buffers]
+        with (
+            state.filled(leaves, frozen, copies, numbers),
+            pyro.validation_enabled(False),
+            in_precision(self._precision),
+        ):
+            estimate = self._source.evaluate(*batch)
+            asking = [leaf for leaf in leaves if leaf.requires_grad]
+            found = iter(torch.autograd.grad(-estimate.objective, asking, allow_unused=True))
+            gradients = [next(found) if leaf.requires_grad else None for leaf in leaves]
+            left = state.left()
+        self.assigned = tuple(own is not given for own, given in zip(left, copies, strict=True))
+        self.has_gradient = tuple(gradient is not None for gradient in gradients)
+        values = named_values(estimate)
+        self.names = tuple(values)
+        whole = [
+            torch.zeros_like(leaf) if gradient is None else gradient
+            for leaf, gradient in zip(leaves, gradients, strict=True)
+        ]
+        return [torch.stack([value.detach() for value in values.values()]), *whole, *left]
 
 
-def _named(error: HiddenValueError, slots: Slots) -> CaptureError:
+def _named(error: HiddenValueError, state: FunctionalState) -> CaptureError:
     """The same, with the names of the numbers and buffers where Python asks for those."""
     if not error.inputs and isinstance(error.__cause__, HiddenValueError):  # raised anew
-        return _named(error.__cause__, slots)
-    names, first = slots.names(), len(slots.trained)
+        return _named(error.__cause__, state)
+    names, first = state.names(), len(state.trained)
     if not error.inputs or not all(first <= index < len(names) for index in error.inputs):
         return error
     found = [names[index] for index in error.inputs]
-    is_number = len(names) - len(slots.weights) <= min(error.inputs)
+    is_number = len(names) - len(state.weights) <= min(error.inputs)
     return UsedByPythonError(_use(found, "a schedule changes" if is_number else "steps may change"))
 
 
@@ -200,10 +233,3 @@ def _use(names: Sequence[str], who: str) -> str:
         f"{' and '.join(names)} {'is' if one else 'are'} used by Python (as in `if` or "
         f"`math.exp`), and {who} {'it' if one else 'them'}"
     )
-
-
-def _reason(error: Exception) -> str:
-    message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if "mutating a non-functional tensor" in str(error):
-        return "the programs write to a tensor of their own"
-    return f"they cannot be traced: {type(error).__name__}: {message}"

@@ -8,9 +8,10 @@ import torch
 
 from pyro_decomp.acceleration.capture import CaptureError
 from pyro_decomp.acceleration.capture.compiled import why_not
+from pyro_decomp.acceleration.flat_parameters import can_be_flat
 from pyro_decomp.acceleration.fusion import FusionError
-from pyro_decomp.acceleration.joined_optimizer import may_be_joined
 from pyro_decomp.acceleration.source import StepSource
+from pyro_decomp.acceleration.steps import backends
 from pyro_decomp.acceleration.steps.audit import Audit
 from pyro_decomp.acceleration.steps.eager import EagerStep
 from pyro_decomp.acceleration.steps.execution import Execution
@@ -60,9 +61,9 @@ def choose(
     reason = _why_not_captured(step, source)
     how, why = "eager", reason
     if not reason:
-        is_joined = may_be_joined(step.trained, optimizer)
+        is_flat = can_be_flat(step.trained, optimizer)
         how, why = _translated(
-            step, execution, total, batch, is_joined=is_joined, is_resumed=is_resumed
+            step, execution, total, batch, is_flat=is_flat, is_resumed=is_resumed
         )
         if how == "eager":
             return eager, replace(execution, steps=how, why=why)
@@ -95,14 +96,14 @@ def _translated(
     total: int,
     batch: Batch,
     *,
-    is_joined: bool,
+    is_flat: bool,
     is_resumed: bool,
 ) -> tuple[str, str]:
     """Translate a captured step as asked for, or as pays; how that is called, and why."""
     asked = execution.steps
     if asked == "captured":
         return asked, ""
-    translate = partial(_why_not_translated, step, batch, is_joined=is_joined)
+    translate = partial(_why_not_translated, step, batch, is_flat=is_flat)
     if asked == "auto":
         operations = step.captured(batch).num_operations
         return _what_pays_here(step, execution, total, operations, translate)
@@ -111,22 +112,22 @@ def _translated(
         return asked, ""
     if not is_resumed:
         raise ExperimentError(f"steps: expected eager, captured or auto, as {missing}")
-    step.replay(batch, is_joined=is_joined)
+    step.use(backends.replayed, batch, is_flat=is_flat)
     return "captured", missing
 
 
-def _why_not_translated(step: GraphStep, batch: Batch, how: str, *, is_joined: bool) -> str:
+def _why_not_translated(step: GraphStep, batch: Batch, how: str, *, is_flat: bool) -> str:
     """Fuse or compile a step; why that cannot be done, empty if it was."""
     if how == "fused":
         try:
-            step.fuse(batch, is_joined=is_joined)
+            step.use(backends.by_fusion, batch, is_flat=is_flat)
         except FusionError as error:
             return f"it cannot be fused: {error}"
         return ""
     missing = why_not(step.trained[0].device.type)
     if not missing:
         try:
-            step.compile(batch, is_joined=is_joined)
+            step.use(backends.by_compiler, batch, is_flat=is_flat)
         except RuntimeError as error:
             return f"torch's compiler failed: {one_line(error)}"
     return missing

@@ -68,12 +68,9 @@ class Execution:
         with arguments.raised_as(ExperimentError):
             for name, valid in CHOICES.items():
                 arguments.one_of(valid, **{name: getattr(self, name)})
-            arguments.instance(int, "a whole number", **arguments.given(threads=self.threads))
-        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
-            raise ExperimentError(
-                f"threads: expected 1 to {MOST_THREADS}, no more than the processor has, got "
-                f"{self.threads}"
-            )
+            arguments.whole(1, MOST_THREADS, **arguments.given(threads=self.threads))
+            arguments.text(why=self.why, why_format=self.why_format)
+            arguments.items(Stretch, "stretches", stretches=self.stretches)
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> Self:

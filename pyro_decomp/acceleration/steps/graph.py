@@ -1,7 +1,7 @@
 """A step by replaying what was captured of it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp.acceleration.capture import CaptureError, StepGraph, capture
+from pyro_decomp.acceleration.flat_parameters import flattened, split
 from pyro_decomp.acceleration.fusion import FusionError
 from pyro_decomp.acceleration.source import StepSource
+from pyro_decomp.acceleration.steps import backends
 from pyro_decomp.acceleration.steps.eager import EagerStep
 from pyro_decomp.acceleration.steps.guards import Guard
-from pyro_decomp.acceleration.steps.one_vector import OneVector
 from pyro_decomp.acceleration.steps.result import GoEager, StepResult
-from pyro_decomp.acceleration.steps.runners import Runner, by_compiler, by_fusion, replayed
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.elbo.numbers import Number, full_name, objective_weights
 from pyro_decomp.errors import NonFiniteError
@@ -30,7 +30,7 @@ class _Ready:
     """A captured step and what runs it."""
 
     graph: StepGraph
-    run: Runner
+    run: backends.Run
 
 
 class GraphStep:
@@ -49,8 +49,8 @@ class GraphStep:
     def __init__(self, source: StepSource, precision: str = "float32") -> None:
         self._source = source
         self._programs = source.programs
-        self._translate: Translate | None = None
-        self._joined: OneVector | None = None
+        self._backend: backends.Backend | None = None
+        self.vector: Tensor | None = None
         self._precision = precision
         self._eager = EagerStep(source, precision)
         self._ready: dict[Key, _Ready | CaptureError] = {}
@@ -76,44 +76,36 @@ class GraphStep:
         return is_convolutional(self._source)
 
     @property
-    def vector(self) -> Tensor | None:
-        """What all parameters are parts of, None where each is by itself."""
-        return None if self._joined is None else self._joined.vector
-
-    @property
     def trained(self) -> list[Tensor]:
         """What has the gradients: the parameters, or the vector that they are parts of."""
-        return self._eager.trained if self._joined is None else [self._joined.vector]
+        return self._eager.trained if self.vector is None else [self.vector]
 
     def gradients(self) -> dict[str, Tensor]:
         """The gradients of the last step by the names of the parameters."""
-        if self._joined is None or self._joined.vector.grad is None:
+        if self.vector is None or self.vector.grad is None:
             return self._eager.gradients()
-        pieces = self._joined.pieces(self._joined.vector.grad)
-        return dict(zip(self._source.parameters, pieces, strict=True))
+        parts = split(self.vector.grad, self._eager.trained)
+        return dict(zip(self._source.parameters, parts, strict=True))
 
-    def compile(self, batch: Batch, *, is_joined: bool = False) -> None:
-        """From now on run what torch's compiler makes of the steps.
+    def use(self, backend: backends.Backend, batch: Batch, *, is_flat: bool = False) -> None:
+        """Run the steps by a backend from now on.
 
         Args:
-            batch: Of the first step, which is compiled now.
-            is_joined: Make the parameters parts of one vector.
-        """
-        self._translated(by_compiler, batch, is_joined=is_joined)
-
-    def fuse(self, batch: Batch, *, is_joined: bool = False) -> None:
-        """From now on run the steps as loops in C; see :meth:`compile`.
+            backend: Makes what runs a graph; one that fails for a later shape leaves that replayed.
+            batch: Of the first step, which is made now.
+            is_flat: Make the parameters views of one vector.
 
         Raises:
             FusionError: They cannot be written as C; everything is as before.
+            RuntimeError: torch's compiler failed; everything is as before.
         """
-        self._translated(by_fusion, batch, is_joined=is_joined)
-
-    def replay(self, batch: Batch, *, is_joined: bool = False) -> None:
-        """Go on, one operation by one, with a run whose steps cannot be translated here."""
-        self._translated(
-            lambda graph, _, joined: replayed(graph, joined), batch, is_joined=is_joined
-        )
+        graph = self.captured(batch)
+        run = backend(graph, self._example(graph, batch))
+        # A schedule may change which parameters have a gradient: a vector has one or has none.
+        if is_flat and all(graph.has_gradient) and not self._programs.schedules:
+            self.vector = flattened(self._eager.trained)
+        self._renew()  # as the parameters may be elsewhere
+        self._backend, self._ready = backend, {self._key(batch): _Ready(graph, run)}
 
     def follows(self, path: str) -> bool:
         """Whether what is kept at a dotted path is compared before every step."""
@@ -121,19 +113,9 @@ class GraphStep:
 
     def separate(self) -> None:
         """Let every parameter have a gradient of its own from now on."""
-        self._joined = None
+        self.vector = None
         self._ready.clear()
         self._current.clear()
-
-    def _translated(self, translate: "Translate", batch: Batch, *, is_joined: bool) -> None:
-        graph = self.captured(batch)
-        # A schedule may change which parameters have a gradient: a vector has one or has none.
-        is_joined = is_joined and all(graph.has_gradient) and not self._programs.schedules
-        joined = OneVector(self._eager.trained) if is_joined else None
-        self._renew()  # as the parameters may be elsewhere
-        ready = _Ready(graph, translate(graph, self._example(graph, batch), joined))
-        self._translate, self._joined = translate, joined
-        self._ready = {self._key(batch): ready}
 
     def __call__(self, batch: Batch, step: int) -> StepResult:
         """Compute values and gradients; see :meth:`EagerStep.__call__`.
@@ -147,35 +129,37 @@ class GraphStep:
         except CaptureError:  # for this shape, or this stage of a schedule
             return self._by_programs(batch, step)
         noise = torch.get_rng_state()
-        numbers, *rest = ready.run(self._inputs(ready.graph, batch))
-        found = numbers.tolist()
-        names = ready.graph.names
+        outputs = ready.run(self._inputs(ready.graph, batch))
+        found, names = outputs.values.tolist(), ready.graph.names
         values = dict(zip(names, found, strict=False))
-        norm = found[-1] if len(found) > len(names) else None
         if not math.isfinite(values["objective"]):
             torch.set_rng_state(noise)
             self._eager(batch, step)  # says which term and site
             raise NonFiniteError(f"step {step}: the objective is {values['objective']}")
-        trained = self.trained
-        for parameter, gradient in zip(trained, rest, strict=False):
-            parameter.grad = gradient
-        if self._joined is None:
-            for parameter, has_one in zip(trained, ready.graph.has_gradient, strict=True):
-                if not has_one:
-                    parameter.grad = None
-        if buffers := rest[len(trained) :]:
-            ready.graph.slots.put(buffers, ready.graph.assigned)
-        return StepResult(values, norm=norm)
+        self._place(outputs.gradients, ready.graph)
+        if outputs.buffers:
+            ready.graph.slots.put(outputs.buffers, ready.graph.assigned)
+        return StepResult(values, norm=found[-1] if len(found) > len(names) else None)
+
+    def _place(self, gradients: Sequence[Tensor] | Tensor, graph: StepGraph) -> None:
+        """Leave gradients where the optimiser finds them."""
+        if self.vector is not None:
+            self.vector.grad = gradients if isinstance(gradients, Tensor) else _flat(gradients)
+            return
+        trained = graph.slots.trained
+        each = split(gradients, trained) if isinstance(gradients, Tensor) else gradients
+        for parameter, gradient, has_one in zip(trained, each, graph.has_gradient, strict=True):
+            parameter.grad = gradient if has_one else None
 
     def _by_programs(self, batch: Batch, step: int) -> StepResult:
         result = self._eager(batch, step)
         self._renew()  # as the programs may keep things anew in the objective
-        if self._joined is not None:
+        if self.vector is not None:
             found = [p.grad for p in self._eager.trained if p.grad is not None]
             if len(found) < len(self._eager.trained):
                 self.separate()
             else:
-                self._joined.vector.grad = torch.cat([gradient.flatten() for gradient in found])
+                self.vector.grad = _flat(found)
         return result
 
     def _for(self, batch: Batch) -> _Ready:
@@ -198,7 +182,7 @@ class GraphStep:
         ]
         where = self._guard.addresses
         self._renew()
-        if self._joined is not None and self._guard.addresses != where:
+        if self.vector is not None and self._guard.addresses != where:
             self.separate()
 
     def _renew(self) -> None:
@@ -227,9 +211,9 @@ class GraphStep:
         names = self._inputs_by_name()
         graph = capture(self._source, batch, names, self._precision)
         self._renew()  # as the programs may have kept things anew in the objective
-        if self._joined is not None and not all(graph.has_gradient):
+        if self.vector is not None and not all(graph.has_gradient):
             self.separate()
-        return _Ready(graph, self._runner(graph, batch))
+        return _Ready(graph, self._run(graph, batch))
 
     def _keep_for_python(self) -> bool:
         """Let numbers that were changed by hand be constants again; whether there are any."""
@@ -238,11 +222,12 @@ class GraphStep:
         self._renew()
         return bool(moved)
 
-    def _runner(self, graph: StepGraph, batch: Batch) -> Runner:
-        if self._translate is not None:
+    def _run(self, graph: StepGraph, batch: Batch) -> backends.Run:
+        example = self._example(graph, batch)
+        if self._backend is not None:
             with suppress(FusionError, RuntimeError):  # for this shape alone it cannot be
-                return self._translate(graph, self._example(graph, batch), self._joined)
-        return replayed(graph, self._joined)
+                return self._backend(graph, example)
+        return backends.replayed(graph, example)
 
     def _key(self, batch: Batch) -> Key:
         shapes = tuple((tensor.shape, tensor.dtype) for tensor in batch)
@@ -274,4 +259,5 @@ def is_convolutional(source: StepSource) -> bool:
     return any(isinstance(part, nn.Conv2d | nn.ConvTranspose2d) for part in parts)
 
 
-Translate = Callable[[StepGraph, Sequence[Tensor], OneVector | None], Runner]
+def _flat(gradients: Sequence[Tensor]) -> Tensor:
+    return torch.cat([gradient.flatten() for gradient in gradients])

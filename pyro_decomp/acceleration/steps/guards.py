@@ -164,11 +164,7 @@ def _described(
         )
     kind: Any = type(thing)
     attributes = getattr(thing, "__dict__", None)
-    if not isinstance(attributes, dict) or _is_cache(thing):
+    is_memory = getattr(kind, "_is_memory_of_programs", False)  # of what was found out about them
+    if not isinstance(attributes, dict) or is_memory:
         return kind
     return (kind, _described(attributes, path, containers, tensors, seen))
-
-
-def _is_cache(thing: Any) -> bool:
-    """Whether it is an object in which the package keeps what it found out about programs."""
-    return type(thing).__module__.startswith("pyro_decomp.") and type(thing).__name__[0] == "_"

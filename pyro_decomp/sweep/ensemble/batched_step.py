@@ -8,9 +8,9 @@ from torch import Tensor
 
 from pyro_decomp.acceleration.capture import CaptureError, StepGraph
 from pyro_decomp.acceleration.capture.compiled import compiled, example_inputs
-from pyro_decomp.acceleration.capture.recording import record
 from pyro_decomp.acceleration.capture.simplify import simplify
-from pyro_decomp.acceleration.steps.runners import fused_program
+from pyro_decomp.acceleration.capture.tracing import traced
+from pyro_decomp.acceleration.steps.backends import fused_program
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class BatchedStep:
     run: Callable[[Sequence[Tensor]], Results]
 
 
-def fused(graph: StepGraph, inputs: Sequence[Tensor], *, is_joined: bool) -> BatchedStep:
+def fused(graph: StepGraph, inputs: Sequence[Tensor], *, is_flat: bool) -> BatchedStep:
     """One member after another by loops in C, each with what it computes in the caches.
 
     Args:
         graph: The step of one.
         inputs: Of one member.
-        is_joined: Give all gradients of a member as one vector.
+        is_flat: Give all gradients of a member as one vector.
 
     Raises:
         FusionError: It cannot be written as C.
@@ -63,7 +63,7 @@ def fused(graph: StepGraph, inputs: Sequence[Tensor], *, is_joined: bool) -> Bat
         values, gradient, *updated = program(inputs, members)
         pairs = zip(updated, buffers, strict=True)
         shaped = [new.view(members, *own.shape).to(own.dtype) for new, own in pairs]
-        gradients = [gradient] if is_joined else _found(graph, _shaped_as(trained, gradient))
+        gradients = [gradient] if is_flat else _found(graph, _shaped_as(trained, gradient))
         return Results(values[:, :-1], values[:, -1], gradients, shaped)
 
     return BatchedStep(graph, run)
@@ -99,7 +99,7 @@ def vectorized(
 
     try:
         with torch.no_grad():
-            module = record(step, example_inputs(inputs))
+            module = traced(step, example_inputs(inputs))
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
         raise CaptureError(f"torch.func.vmap does not allow it: {reason}") from error

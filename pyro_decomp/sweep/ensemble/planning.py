@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from pyro_decomp.acceleration.capture.compiled import why_not
-from pyro_decomp.acceleration.capture.signature import Signature
+from pyro_decomp.acceleration.capture.graph_hash import GraphHash
 from pyro_decomp.acceleration.fusion import FusionError
 from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.errors import one_line
@@ -90,7 +90,7 @@ class _Group:
 
     members: list[Member]
     total_steps: int
-    signature: Signature | None
+    signature: GraphHash | None
     why_alone: str = ""
     numbers: tuple[str, ...] = ()
     trial: Trial | None = None

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_decomp.acceleration.capture import CaptureError
-from pyro_decomp.acceleration.joined_optimizer import split_state, twin
+from pyro_decomp.acceleration.flat_parameters import split_state, twin
 from pyro_decomp.acceleration.optimizers import Update
 
 SMALL = 1e-6  # what torch adds to a norm that it divides by
@@ -20,7 +20,7 @@ class Stacked:
         members: The parameters of each, alike in their shapes.
         optimizer: Of the first member's parameters; one of its kind trains each stacked parameter
             as this does that of the member, whatever it decides by their shapes.
-        is_joined: Keep those of a member as one vector, as a fused step alone does; the optimiser
+        is_flat: Keep those of a member as one vector, as a fused step alone does; the optimiser
             then trains one matrix ``[K, P]``. Otherwise it trains each with a leading K.
 
     Attributes:
@@ -35,11 +35,11 @@ class Stacked:
         members: Sequence[Sequence[Tensor]],
         optimizer: torch.optim.Optimizer,
         *,
-        is_joined: bool,
+        is_flat: bool,
     ) -> None:
-        self._is_joined = is_joined
+        self._is_flat = is_flat
         stacked = [torch.stack([t.detach() for t in each]) for each in zip(*members, strict=True)]
-        if is_joined:
+        if is_flat:
             sizes = [each[0].numel() for each in stacked]  # one number has no axis to flatten
             pairs = zip(stacked, sizes, strict=True)
             matrix = torch.cat([each.reshape(len(each), size) for each, size in pairs], 1)
@@ -56,7 +56,7 @@ class Stacked:
     def _groups(
         self, optimizer: torch.optim.Optimizer, own: Sequence[Tensor]
     ) -> list[dict[str, Any]]:
-        if self._is_joined:
+        if self._is_flat:
             return [optimizer.param_groups[0] | {"params": self.trained}]
         stacked = {id(one): each for one, each in zip(own, self.trained, strict=True)}
         try:
@@ -97,7 +97,7 @@ class Stacked:
         }
         alone = {"state": state, "param_groups": whole["param_groups"]}
         own = [p.detach()[index] for p in self.parameters]
-        return split_state(alone, own) if self._is_joined else alone
+        return split_state(alone, own) if self._is_flat else alone
 
     def state_dict(self) -> dict[str, Any]:
         """All that :meth:`load_state_dict` needs."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from pyro_decomp.acceleration.capture import CaptureError, StepGraph, capture
+from pyro_decomp.acceleration.flat_parameters import can_be_flat, split
 from pyro_decomp.acceleration.fusion import FusionError
-from pyro_decomp.acceleration.joined_optimizer import may_be_joined, split
 from pyro_decomp.acceleration.steps.audit import Computed
 from pyro_decomp.acceleration.steps.moment import copied
 from pyro_decomp.data.batches import Batch
@@ -86,8 +86,8 @@ class BatchedRuns(Loop[Results]):
         trained = [slots.trained for slots in self._slots]
         is_steady = how == "fused" and not self._experiment.schedules  # as for one run alone
         optimizer = trials[0].optimizer(trained[0])
-        self._is_joined = is_steady and may_be_joined(trained[0], optimizer)
-        self._stacked = Stacked(trained, optimizer, is_joined=self._is_joined)
+        self._is_flat = is_steady and can_be_flat(trained[0], optimizer)
+        self._stacked = Stacked(trained, optimizer, is_flat=self._is_flat)
         self._verification = Verification(self.trials)
         self._ready: dict[tuple[Any, ...], BatchedStep] = {}
         if arithmetic is not None:
@@ -232,7 +232,7 @@ class BatchedRuns(Loop[Results]):
         """A member's gradients by the names of its parameters."""
         own = self.trials[index].state.parameters
         each = [None if gradient is None else gradient[index] for gradient in results.gradients]
-        if self._is_joined:
+        if self._is_flat:
             each = split(each[0], list(own.values()))
         named = zip(own, each, strict=True)
         return {name: gradient for name, gradient in named if gradient is not None}
@@ -281,7 +281,7 @@ class BatchedRuns(Loop[Results]):
             trial = self.trials[0]
             one = batch if self.shares_data else [tensor[0] for tensor in batch]
             graph = capture(trial.step_source, one, names)
-            if self._is_joined and not all(graph.has_gradient):
+            if self._is_flat and not all(graph.has_gradient):
                 raise FusionError("the objective does not depend on all parameters")
             if [*map(id, graph.slots.buffers)] != [*map(id, self._slots[0].buffers)]:
                 raise CaptureError("the smaller last batch of an epoch changes other buffers")
@@ -308,7 +308,7 @@ class BatchedRuns(Loop[Results]):
         draws = Draws(generators).next(graph.draw)
         if self.how == "fused":
             inputs = [*graph.slots.inputs(), *one, *(draw[0] for draw in draws)]
-            return fused(graph, inputs, is_joined=self._is_joined)
+            return fused(graph, inputs, is_flat=self._is_flat)
         return vectorized(
             graph,
             self._inputs(batch, draws),

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_decomp.acceleration.capture.functional_state import FunctionalState
+from pyro_decomp.acceleration.capture.graph_hash import GraphHash, graph_hash
 from pyro_decomp.acceleration.capture.repeats import listed
-from pyro_decomp.acceleration.capture.signature import Signature, sign
-from pyro_decomp.acceleration.capture.substitution import Slots
 from pyro_decomp.acceleration.optimizers import is_elementwise, is_unobserved
 from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.elbo.numbers import full_name, objective_weights
@@ -79,9 +79,9 @@ class Trial:
         """Its optimiser, of these parameters in place of its own."""
         return self.experiment.optimizer(parameters)
 
-    def slots(self, weights: Sequence[str]) -> Slots:
+    def slots(self, weights: Sequence[str]) -> FunctionalState:
         """Where its programs find their tensors, these numbers among them."""
-        return Slots(self.step_source, self.experiment.batches[0], weights)
+        return FunctionalState(self.step_source, self.experiment.batches[0], weights)
 
     def moved(self) -> str:
         """What its programs keep in Python that is not as when it was made; empty if all is."""
@@ -136,15 +136,15 @@ class Trial:
             (type(optimizer), repr(groups)),
         )
 
-    def signature(self, weights: Sequence[str]) -> Signature:
-        """What a step of it computes; see :func:`pyro_decomp.acceleration.capture.signature.sign`.
+    def signature(self, weights: Sequence[str]) -> GraphHash:
+        """What a step of it computes, by which members are told to have the same graph.
 
         Raises:
             CaptureError: It cannot be captured.
         """
         slots = self.slots(weights)
         with seeded(derive(self.member.seed, TRAINING_STREAM)):
-            return sign(self.step_source, slots, self.experiment.batches[0])[0]
+            return graph_hash(self.step_source, slots, self.experiment.batches[0])
 
 
 def own_numbers(trials: Sequence[Trial]) -> list[str]:

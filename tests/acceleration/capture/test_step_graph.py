@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pyro_decomp import VAE, Experiment
 from pyro_decomp.acceleration.capture import CaptureError, StepGraph, capture
-from pyro_decomp.acceleration.capture.recording import is_random
+from pyro_decomp.acceleration.capture.tracing import is_random
 from pyro_decomp.divergences import InclusiveKL
 from pyro_decomp.elbo import AggregateELBO, BetaELBO, TermsELBO
 from pyro_decomp.elbo.numbers import objective_weights

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from pyro_decomp.acceleration.capture.functional import functional
-from pyro_decomp.acceleration.capture.recording import record
 from pyro_decomp.acceleration.capture.simplify import simplify
+from pyro_decomp.acceleration.capture.tracing import functional, traced
 from pyro_decomp.acceleration.fusion import Program
 
 Function = Callable[..., Sequence[Tensor]]
@@ -19,7 +18,7 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Te
 
 
 def graph_of(function: Function, inputs: Sequence[Tensor]) -> GraphModule:
-    module = functional(record(function, inputs), inputs)
+    module = functional(traced(function, inputs), inputs)
     simplify(module)
     return module
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pyro_decomp.acceleration.capture import StepGraph, capture
-from pyro_decomp.acceleration.capture.norms import with_norm
+from pyro_decomp.acceleration.capture.step_graph import with_norm
 from pyro_decomp.acceleration.fusion import FusionError, Program
 from pyro_decomp.elbo import BetaELBO, TermsELBO
 from pyro_decomp.training.state import step_source

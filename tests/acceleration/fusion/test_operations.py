@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.fx import Graph, GraphModule
 from torch.utils._pytree import tree_map
 
-from pyro_decomp.acceleration.capture.recording import Kind
+from pyro_decomp.acceleration.capture.tracing import Kind
 from pyro_decomp.acceleration.fusion import FusionError, Program
 from pyro_decomp.acceleration.fusion.operations import OPERATIONS, VIEWS
 from tests.acceleration.fusion.recorded import assert_same

@@ -72,6 +72,7 @@ def name_of(case: int) -> str:
     return "x".join(map(str, sizes(case))) + ", {} by {}".format(*CASES[case])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("case", range(len(CASES)), ids=name_of)
 def test_matrices_of_all_sizes_however_they_lie_in_memory(case: int) -> None:
     for real, tolerance in TOLERANCES.items():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyro_decomp import Experiment, train
-from pyro_decomp.acceleration.steps import Execution, runners
+from pyro_decomp.acceleration.steps import Execution, backends
 from pyro_decomp.acceleration.steps.auditor import Auditor
 from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.errors import ExperimentError, RunError
@@ -94,7 +94,6 @@ def test_a_buffer_of_another_type_is_resumed_to_the_same_bits(tmp_path: Path) ->
     assert files(whole.path) == files(tmp_path / "run")
 
 
-@pytest.mark.fast
 def test_a_change_that_no_audit_sees_is_seen_before_a_checkpoint(tmp_path: Path) -> None:
     def late(experiment: Experiment, programs: Programs, step: int) -> None:
         programs.scale = 1.0 if step < 40 else 0.5
@@ -173,23 +172,23 @@ def test_programs_that_count_are_refused_before_the_first_step(how: str, tmp_pat
 def test_steps_that_come_out_otherwise_later_are_taken_back(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replay, calls = runners.replayed, [0]
+    replay, calls = backends.replayed, [0]
 
     def wrong_later(*given: Any) -> Any:
         run = replay(*given)
 
-        def otherwise(inputs: Any) -> list[Tensor]:
-            values, *gradients = run(inputs)
+        def otherwise(inputs: Any) -> backends.StepOutputs:
+            outputs = run(inputs)
             calls[0] += 1
             if calls[0] < 36:  # after the audit of step 32
-                return [values, *gradients]
+                return outputs
             if what == "values":
-                return [values * 1.01, *gradients]
-            return [values, *(1.01 * gradient for gradient in gradients)]
+                return outputs._replace(values=outputs.values * 1.01)
+            return outputs._replace(gradients=[1.01 * each for each in outputs.gradients])
 
         return otherwise
 
-    monkeypatch.setattr("pyro_decomp.acceleration.steps.graph.replayed", wrong_later)
+    monkeypatch.setattr("pyro_decomp.acceleration.steps.backends.replayed", wrong_later)
     with pytest.warns(ExecutionWarning, match="comes out"):
         run = trained(tmp_path / "run", "captured")
     assert_same(trained(tmp_path / "eager", "eager"), run)

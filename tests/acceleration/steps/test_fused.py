@@ -9,7 +9,14 @@ from torch import nn
 
 from pyro_decomp import VAE, AggregateELBO, Experiment, load, train
 from pyro_decomp.acceleration.fusion import FusionError
-from pyro_decomp.acceleration.steps import EagerStep, Execution, GraphStep, choose, resolve, runners
+from pyro_decomp.acceleration.steps import (
+    EagerStep,
+    Execution,
+    GraphStep,
+    backends,
+    choose,
+    resolve,
+)
 from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.errors import ExperimentError, NonFiniteError
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
@@ -88,7 +95,7 @@ def test_they_go_on_replayed_where_there_is_no_compiler(
     def refuse(*_: Any) -> Any:
         raise FusionError("no C compiler was found")
 
-    monkeypatch.setattr("pyro_decomp.acceleration.steps.graph.by_fusion", refuse)
+    monkeypatch.setattr("pyro_decomp.acceleration.steps.backends.by_fusion", refuse)
     executions = []
     resumed = train(
         build(**options),
@@ -141,7 +148,7 @@ def test_a_shape_that_cannot_be_fused_is_replayed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     eager = train(build(), tmp_path / "eager", execution=EAGER)
-    made, translate = [], runners.by_fusion
+    made, translate = [], backends.by_fusion
 
     def once(*arguments: Any) -> Any:
         if made:
@@ -149,6 +156,6 @@ def test_a_shape_that_cannot_be_fused_is_replayed(
         made.append(translate(*arguments))
         return made[0]
 
-    monkeypatch.setattr("pyro_decomp.acceleration.steps.graph.by_fusion", once)
+    monkeypatch.setattr("pyro_decomp.acceleration.steps.backends.by_fusion", once)
     fused = train(build(), tmp_path / "fused", execution=FUSED)
     np.testing.assert_allclose(fused.history["elbo"], eager.history["elbo"], rtol=1e-4)

@@ -121,7 +121,7 @@ def guide_replaced(experiment: Experiment, programs: Programs, step: int) -> Non
         experiment.guide = lambda x: own(2 * x)
 
 
-@pytest.mark.full(but=["guide_replaced-the guide-captured"])
+@pytest.mark.full
 @pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize(
     ("change", "what"),

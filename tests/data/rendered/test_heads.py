@@ -50,6 +50,7 @@ def test_no_factors_are_no_images() -> None:
     assert SMALL.images(torch.empty(0, 4, dtype=torch.int64)).shape == (0, 1, 24, 24)
 
 
+@pytest.mark.full
 def test_every_identity_is_a_face_of_its_own() -> None:
     faces = heads(8).images([[k, *FRONT] for k in range(50)]).flatten(1)
     apart = torch.cdist(faces, faces, p=1) / faces.shape[1]

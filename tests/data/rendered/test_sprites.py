@@ -168,6 +168,7 @@ def test_positions_are_translations(size: int) -> None:
     torch.testing.assert_close(centroid(moved[symmetric]), centre, rtol=0, atol=atol)
 
 
+@pytest.mark.full(but=["64"])
 @pytest.mark.parametrize("size", SIZES)
 def test_sprites_never_touch_the_edge(size: int) -> None:
     images, _ = sprites(size).subset(scale=[5], x=[0, 31], y=[0, 31]).materialise()

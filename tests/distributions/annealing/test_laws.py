@@ -40,6 +40,7 @@ def powers(family: Family) -> Iterator[float]:
     yield from (*family.powers, 1.0)
 
 
+@pytest.mark.full(but=["Normal", "MultivariateNormal", "Categorical", "spike and slab"])
 @exact_families
 def test_the_normaliser_is_the_integral(family: Family) -> None:
     for beta in powers(family):
@@ -48,6 +49,7 @@ def test_the_normaliser_is_the_integral(family: Family) -> None:
         torch.testing.assert_close(log_normalizer(p, beta), expected, rtol=0, atol=1e-8)
 
 
+@pytest.mark.full(but=["Normal", "MultivariateNormal", "Categorical", "spike and slab"])
 @exact_families
 def test_the_density_integrates_to_one(family: Family) -> None:
     for beta in powers(family):
@@ -113,6 +115,7 @@ def test_a_power_of_a_power(family: Family) -> None:
     torch.testing.assert_close(b * log_a + log_b, log_ab, **CLOSE)
 
 
+@pytest.mark.full(but=["Laplace", "spike and slab", "mixture of Normals"])
 @pytest.mark.parametrize("family", ON_LINE.values(), ids=ON_LINE)
 def test_samples_follow_the_density(family: Family) -> None:
     for beta in family.powers:
@@ -139,6 +142,7 @@ def test_samples_in_the_plane_have_the_characteristic_function_of_the_density(
         assert_mean(waves(f.sample((10_000,))), expected / total)
 
 
+@pytest.mark.full(but=["Normal", "spike and slab", "Bernoulli"])
 @all_families
 def test_samples_of_any_shape_without_a_batch(family: Family) -> None:
     """One density, as a prior writes it before a plate expands it."""
@@ -175,6 +179,7 @@ def test_closed_forms_stay_in_the_family(family: Family) -> None:
     assert isinstance(f, AnnealedMixture if family.numeric else type(p))
 
 
+@pytest.mark.full(but=["Normal", "spike and slab", "Bernoulli", "mixture of Normals"])
 @all_families
 def test_shapes_and_support(family: Family) -> None:
     p, f = family(), annealed(family(), 2.0)

@@ -39,6 +39,7 @@ def moved_by(
     return {path: kind for path, kind in state.moving.items() if kind != "generator"}
 
 
+@pytest.mark.full(but=["VAE", "nested plates", "PyroModules"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_moves_nothing(name: str) -> None:
     pyro.clear_param_store()
@@ -46,6 +47,7 @@ def test_a_program_moves_nothing(name: str) -> None:
     assert moved_by(programs.model, programs.guide, BetaELBO(), programs.x) == {}
 
 
+@pytest.mark.full(but=["AggregateELBO", "FactorELBO", "TotalCorrelationELBO", "BetaELBO"])
 @pytest.mark.parametrize("row", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_an_objective_moves_nothing(row: Any) -> None:
     pyro.clear_param_store()

@@ -225,6 +225,7 @@ class Annealing(BetaELBO):
         return super().weights() | {"kl": -min(1.0, self.calls / STEPS)}
 
 
+@pytest.mark.full
 def test_what_an_objective_of_the_users_keeps_is_kept_too(tmp_path: Path) -> None:
     _, trial = experiment(Annealing())
     expected = train(trial, tmp_path / "whole").history["objective"]

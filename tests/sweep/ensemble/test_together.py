@@ -363,7 +363,6 @@ def test_a_member_in_the_wrong_company_trains_alone(source: ExperimentFile, tmp_
     assert_as_alone(source, found, tmp_path)
 
 
-@pytest.mark.fast
 def test_a_member_whose_file_fails_takes_none_with_it(
     source: ExperimentFile, tmp_path: Path
 ) -> None:

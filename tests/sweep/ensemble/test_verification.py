@@ -177,7 +177,7 @@ def spoilt(monkeypatch: pytest.MonkeyPatch, member: int, step: int, what: str) -
     monkeypatch.setattr(BatchedRuns, "_results", results)
 
 
-@pytest.mark.full(but=["buffers"])
+@pytest.mark.full
 @pytest.mark.parametrize("what", ["values", "gradients", "buffers"])
 def test_a_member_that_departs_at_the_end_trains_again_alone(
     what: str, source: ExperimentFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -208,7 +208,6 @@ def test_members_are_looked_at_in_turn(
     assert "by the programs as" in reason(tmp_path, found[2])
 
 
-@pytest.mark.fast
 def test_audits_leave_the_bits_as_they_are(
     source: ExperimentFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyro_decomp.acceleration.capture.functional import functional
-from pyro_decomp.acceleration.capture.recording import is_writing, record
+from pyro_decomp.acceleration.capture.tracing import functional, is_writing, traced
 from pyro_decomp.acceleration.errors import CaptureError, HiddenValueError
 
 CONSTANT = torch.tensor([2.0, 3.0, 4.0])
@@ -74,7 +73,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], list[Tensor]]] = {
 def test_a_graph_is_the_function_on_other_inputs(name: str) -> None:
     function = FUNCTIONS[name]
     x, other = torch.randn(4, 3), torch.randn(4, 3)
-    module = functional(record(function, [x]), [x])
+    module = functional(traced(function, [x]), [x])
     operations = [node.target for node in module.graph.nodes if node.op == "call_function"]
     assert not any(map(is_writing, operations))
     with torch.random.fork_rng():
@@ -85,15 +84,17 @@ def test_a_graph_is_the_function_on_other_inputs(name: str) -> None:
 
 def test_a_fill_of_a_new_tensor_takes_no_other_run() -> None:
     x = torch.randn(3)
-    once = record(filled_under_another_name, [x])
-    assert functional(once, [x]) is once
-    twice = record(filled_twice, [x])
-    assert functional(twice, [x]) is not twice
+    for function in (filled_under_another_name, filled_twice):
+        once = traced(function, [x])
+        assert functional(once, [x]) is once
+    for function in (filled_under_a_view, written):
+        twice = traced(function, [x])
+        assert functional(twice, [x]) is not twice
 
 
 def test_constants_are_read_anew() -> None:
     constant = torch.ones(3)
-    module = record(lambda x: [x + constant], [torch.zeros(3)])
+    module = traced(lambda x: [x + constant], [torch.zeros(3)])
     constant.fill_(5.0)
     assert module(torch.zeros(3))[0].tolist() == [5.0, 5.0, 5.0]
 
@@ -127,4 +128,4 @@ REFUSED: dict[str, tuple[Callable[[Tensor], list[Tensor]], type[Exception], str]
 def test_what_cannot_be_recorded_says_why(name: str) -> None:
     function, error, message = REFUSED[name]
     with pytest.raises(error, match=message):
-        record(function, [torch.randn(4, 3)])
+        traced(function, [torch.randn(4, 3)])

@@ -8,8 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyro_decomp.acceleration.joined_optimizer import JoinedUpdate, may_be_joined, split_state
-from pyro_decomp.acceleration.steps.one_vector import OneVector
+from pyro_decomp.acceleration.flat_parameters import (
+    FlatUpdate,
+    can_be_flat,
+    flattened,
+    split_state,
+)
 
 OPTIMIZERS: dict[str, Any] = {
     "Adam, fused": partial(torch.optim.Adam, lr=0.1, fused=True),
@@ -43,19 +47,19 @@ def separately(optimizer: torch.optim.Optimizer, parameters: list[Tensor], steps
         optimizer.step()
 
 
-def jointly(update: JoinedUpdate, vector: Tensor, parameters: list[Tensor], steps: Any) -> None:
+def jointly(update: FlatUpdate, vector: Tensor, parameters: list[Tensor], steps: Any) -> None:
     for step in steps:
         vector.grad = torch.cat([g.flatten() for g in gradients(step, parameters)])
         update()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_joined_left_and_joined_again(name: str) -> None:
+def test_flattened_left_and_flattened_again(name: str) -> None:
     one, other = start(), start()
     alone, optimizer = OPTIMIZERS[name](one), OPTIMIZERS[name](other)
-    assert may_be_joined(other, optimizer)
-    vector = OneVector(other).vector
-    update = JoinedUpdate(optimizer, vector)
+    assert can_be_flat(other, optimizer)
+    vector = flattened(other)
+    update = FlatUpdate(optimizer, vector)
     jointly(update, vector, other, range(4))
     kept = copy.deepcopy(optimizer.state_dict())
     update.leave()
@@ -66,8 +70,8 @@ def test_joined_left_and_joined_again(name: str) -> None:
     again = start()
     separately(first := OPTIMIZERS[name](again), again, range(4))
     torch.testing.assert_close(kept["state"], first.state_dict()["state"])
-    vector = OneVector(again).vector
-    resumed = JoinedUpdate(first, vector)
+    vector = flattened(again)
+    resumed = FlatUpdate(first, vector)
     assert resumed.adopt()
     jointly(resumed, vector, again, range(4, 7))
     torch.testing.assert_close(again, one)
@@ -76,8 +80,8 @@ def test_joined_left_and_joined_again(name: str) -> None:
 def test_settings_are_followed() -> None:
     one, other = start(), start()
     alone, optimizer = torch.optim.Adam(one, lr=0.1), torch.optim.Adam(other, lr=0.1)
-    vector = OneVector(other).vector
-    update = JoinedUpdate(optimizer, vector)
+    vector = flattened(other)
+    update = FlatUpdate(optimizer, vector)
     for step in range(6):
         alone.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"] = 0.1 / (1 + step)
         separately(alone, one, [step])
@@ -85,24 +89,24 @@ def test_settings_are_followed() -> None:
     torch.testing.assert_close(other, one)
 
 
-def test_parameters_that_have_come_differently_far_are_not_joined() -> None:
+def test_parameters_that_have_come_differently_far_are_not_flattened() -> None:
     parameters = start()
     optimizer = torch.optim.Adam(parameters)
     parameters[0].grad = torch.ones(2, 3, dtype=torch.double)
     optimizer.step()
-    assert not JoinedUpdate(optimizer, OneVector(parameters).vector).adopt()
+    assert not FlatUpdate(optimizer, flattened(parameters)).adopt()
 
 
-def test_what_a_user_has_run_at_steps_is_not_joined() -> None:
+def test_what_a_user_has_run_at_steps_is_not_flattened() -> None:
     parameters = start()
     optimizer = torch.optim.Adam(parameters)
     handle = optimizer.register_step_post_hook(lambda *_: None)
-    assert not may_be_joined(parameters, optimizer)
+    assert not can_be_flat(parameters, optimizer)
     handle.remove()
-    assert may_be_joined(parameters, optimizer)
-    assert not may_be_joined(parameters[::-1], optimizer)
+    assert can_be_flat(parameters, optimizer)
+    assert not can_be_flat(parameters[::-1], optimizer)
     torch.optim.lr_scheduler.StepLR(optimizer, 3)  # puts a step of its own in its place
-    assert not may_be_joined(parameters, optimizer)
+    assert not can_be_flat(parameters, optimizer)
 
 
 def test_a_vector_of_an_older_checkpoint_is_split() -> None:

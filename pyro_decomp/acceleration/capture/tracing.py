@@ -1,4 +1,4 @@
-"""What a function of tensors computes, written down as a graph while it runs."""
+"""What a function of tensors computes, as a graph: traced while it runs once."""
 
 import operator
 from collections.abc import Callable, Sequence
@@ -25,29 +25,50 @@ class Kind(NamedTuple):
     device: torch.device
 
 
-def record(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) -> GraphModule:
+def traced(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) -> GraphModule:
     """Run a function once and give the operations that torch did, backward passes included.
 
-    It does what ``make_fx`` does with real tensors, in a tenth of the time: that makes stand-ins of
-    every result, and loads torch's compiler.
+    It does what ``make_fx`` does with real tensors, in a sixth of the time, and tells which inputs
+    a value depends on that Python asks for.
 
     Args:
-        function: Gives tensors that it computed. What it writes to tensors is in the graph.
+        function: Gives tensors that it computed. What it writes to tensors is in the graph, but
+            for draws into new ones, which become operations that make a filled one.
         inputs: Its arguments; no two may be one tensor.
 
     Raises:
         HiddenValueError: It asks for the value of a tensor that depends on inputs or draws.
         CaptureError: It draws from a generator of its own.
     """
-    recorder = _Recorder(inputs)
+    tracer = _Tracer(inputs)
     cached = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)  # the cache would give tensors made elsewhere
     try:
-        with recorder:
+        with tracer:
             results = function(*inputs)
     finally:
         torch.set_autocast_cache_enabled(cached)
-    return recorder.module(results)
+    return tracer.module(results)
+
+
+def functional(module: GraphModule, inputs: Sequence[Tensor]) -> GraphModule:
+    """The same graph by operations that write to nothing, traced once more if any does.
+
+    Args:
+        module: A traced graph.
+        inputs: What it was traced with.
+
+    Raises:
+        CaptureError: It writes to a tensor that is neither an input nor made in it.
+    """
+    if not any(n.op == "call_function" and is_writing(n.target) for n in module.graph.nodes):
+        return module
+    try:
+        return traced(torch.func.functionalize(module), inputs)
+    except RuntimeError as error:
+        if "mutating a non-functional tensor" in str(error):
+            raise CaptureError("the programs write to a tensor of their own") from error
+        raise
 
 
 def is_random(operation: Any) -> bool:
@@ -68,8 +89,17 @@ _WRITING_UNDECLARED = {
 }
 
 
-class _Recorder(TorchDispatchMode):
-    """Writes down every operation under it."""
+# What fills a tensor with draws, and what makes a filled one.
+_MAKING: dict[Any, Any] = {
+    aten.normal_.default: aten.normal_functional.default,
+    aten.uniform_.default: aten.uniform.default,
+    aten.exponential_.default: aten.exponential.default,
+    aten.random_.default: aten.random.default,
+}
+
+
+class _Tracer(TorchDispatchMode):
+    """Adds every operation under it to a graph."""
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
         super().__init__()
@@ -79,7 +109,7 @@ class _Recorder(TorchDispatchMode):
         self._depends: dict[int, int] = {}  # memory to a bit for every input in it; 1 for draws
         for index, tensor in enumerate(inputs):
             self._know(tensor, self._graph.placeholder(f"input_{index}"))
-            memory = _memory(tensor)
+            memory = memory_of(tensor)
             self._depends[memory] = self._depends.get(memory, 0) | 2 << index
 
     def module(self, results: Sequence[Tensor]) -> GraphModule:
@@ -98,35 +128,36 @@ class _Recorder(TorchDispatchMode):
         given = tree_leaves((args, kwargs))
         if any(isinstance(each, torch.Generator) for each in given):
             raise CaptureError("the programs draw from a generator of their own")
-        memory = [_memory(each) for each in given if isinstance(each, Tensor)]
+        memory = [memory_of(each) for each in given if isinstance(each, Tensor)]
         depends = reduce(or_, (self._depends.get(each, 0) for each in memory), int(is_random(func)))
         if torch.Tag.data_dependent_output in func.tags:  # type: ignore[attr-defined]
             if depends:
                 raise HiddenValueError(inputs=_positions(depends))
-            for each in given:
-                if isinstance(each, Tensor):
-                    self._node(each)  # it is a constant that is read
+            tree_map_only(Tensor, self._node, given)  # a constant that is read
             return func(*args, **kwargs)
         if func is aten.lift_fresh.default:  # what is written to a constant must not change it
             func = aten.lift_fresh_copy.default
-        node = self._graph.call_function(
-            func,
-            tree_map_only(Tensor, self._node, args),
-            tree_map_only(Tensor, self._node, kwargs),
-        )
+        filled = self._names(args[0]) if func in _MAKING else []
+        mapped, named = tree_map_only(Tensor, self._node, (args, kwargs))
+        node = self._graph.call_function(_MAKING[func] if filled else func, mapped, named)
         result = func(*args, **kwargs)
+        for each in filled:
+            self._know(each, node)
+        self._know_result(result, node)
+        if depends:
+            changed = [result, given] if is_writing(func) else [result]
+            tensors = [each for each in tree_leaves(changed) if isinstance(each, Tensor)]
+            for key in map(memory_of, tensors):
+                self._depends[key] = self._depends.get(key, 0) | depends
+        return result
+
+    def _know_result(self, result: Any, node: Node) -> None:
         if isinstance(result, Tensor):
             self._know(result, node)
         elif isinstance(result, list | tuple):
             for index, each in enumerate(result):
                 if isinstance(each, Tensor):
                     self._know(each, self._graph.call_function(operator.getitem, (node, index)))
-        if depends:
-            changed = [result, given] if is_writing(func) else [result]
-            tensors = [each for each in tree_leaves(changed) if isinstance(each, Tensor)]
-            for each in map(_memory, tensors):
-                self._depends[each] = self._depends.get(each, 0) | depends
-        return result
 
     def _know(self, tensor: Tensor, node: Node) -> None:
         node.meta["kind"] = Kind(tuple(tensor.shape), tensor.dtype, tensor.device)
@@ -135,12 +166,19 @@ class _Recorder(TorchDispatchMode):
 
     def _node(self, tensor: Tensor) -> Node:
         if id(tensor) not in self._nodes:  # a constant of the programs
-            if _memory(tensor) in self._depends:
+            if memory_of(tensor) in self._depends:
                 raise CaptureError("what the programs compute reaches them on hidden ways")
             name = f"constant_{len(self._alive)}"
             self._constants.register_buffer(name, tensor.detach(), persistent=False)
             self._know(tensor, self._graph.get_attr(name))
         return self._nodes[id(tensor)]
+
+    def _names(self, tensor: Tensor) -> list[Tensor]:
+        """All that are the same as a tensor made in the graph; none if one has a part of it."""
+        found = [each for each in self._alive if memory_of(each) == memory_of(tensor)]
+        is_made = all(self._nodes[id(each)].op == "call_function" for each in found)
+        layouts = {(each.shape, each.stride(), each.storage_offset()) for each in found}
+        return found if is_made and len(layouts) == 1 else []
 
 
 def _positions(depends: int) -> list[int]:
@@ -148,5 +186,6 @@ def _positions(depends: int) -> list[int]:
     return [index - 1 for index in range(depends.bit_length()) if depends >> index & 1]
 
 
-def _memory(tensor: Tensor) -> int:
+def memory_of(tensor: Tensor) -> int:
+    """What two tensors share of which one is a view of the other, or both of a third."""
     return tensor.untyped_storage()._cdata

@@ -1,4 +1,4 @@
-"""An optimiser's step taken on one vector, while its state stays by parameter."""
+"""Parameters as parts of one vector, on which an optimiser takes its step. Internal."""
 
 import copy
 from collections import defaultdict
@@ -11,7 +11,7 @@ from torch import Tensor
 from pyro_decomp.acceleration.optimizers import Update, is_elementwise, is_unobserved
 
 
-def may_be_joined(parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> bool:
+def can_be_flat(parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> bool:
     """Whether an optimiser does the same to one vector as to these parameters, and nobody sees."""
     first = parameters[0]
     return (
@@ -25,6 +25,22 @@ def may_be_joined(parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer
     )
 
 
+def flattened(parameters: Sequence[Tensor]) -> Tensor:
+    """All numbers of parameters as one vector, which the parameters become views of."""
+    vector = torch.cat([parameter.detach().flatten() for parameter in parameters])
+    for parameter, part in zip(parameters, split(vector, parameters), strict=True):
+        parameter.data = part
+    return vector.requires_grad_()
+
+
+def split(value: Any, parameters: Sequence[Tensor]) -> list[Any]:
+    """Parts of a vector in the shapes of parameters; a single number is the same for each."""
+    if not isinstance(value, Tensor) or not value.dim():
+        return [value for _ in parameters]
+    parts = value.split([parameter.numel() for parameter in parameters])
+    return [part.view(each.shape) for part, each in zip(parts, parameters, strict=True)]
+
+
 def twin(
     optimizer: torch.optim.Optimizer, param_groups: list[dict[str, Any]]
 ) -> torch.optim.Optimizer:
@@ -36,8 +52,8 @@ def twin(
     return other
 
 
-class JoinedUpdate:
-    """``optimizer.step()`` on the vector that all its parameters are parts of.
+class FlatUpdate(Update):
+    """``optimizer.step()``, taken on the vector that all its parameters are views of.
 
     A twin of the optimiser, with its settings as they are at every step, trains the vector. What
     the optimiser keeps of a parameter are parts of what the twin keeps of the vector, so that it
@@ -49,99 +65,86 @@ class JoinedUpdate:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, vector: Tensor) -> None:
-        self._optimizer = optimizer
-        self._vector = vector
-        self._twin = twin(optimizer, [self._settings()])
-        self._update = Update(self._twin)
+        self._own = optimizer
+        self.vector: Tensor = vector
+        super().__init__(twin(optimizer, [self._settings()]))
         self._is_shared = False
 
     def adopt(self) -> bool:
         """Take over what the optimiser keeps; False if parameters have come differently far."""
-        self._twin.state.clear()
+        self._optimizer.state.clear()
         self._is_shared = False
-        kept = [self._optimizer.state.get(p, {}) for p in self._parameters()]
+        kept = [self._own.state.get(p, {}) for p in self._parameters()]
         if not any(kept):
             return True
         joined = {name: _joined([each.get(name) for each in kept]) for name in kept[0]}
         is_alike = all(each.keys() == kept[0].keys() for each in kept)
-        if not is_alike or any(value is _NotJoined for value in joined.values()):
+        if not is_alike or any(value is _DIFFERENT for value in joined.values()):
             return False
-        self._twin.state[self._vector] = joined
-        self.share()
+        self._optimizer.state[self.vector] = joined
+        self._share()
         return True
 
     def may_go_on(self) -> bool:
         """Whether the optimiser is still one whose step can be taken on the vector."""
-        groups = self._optimizer.param_groups
-        return len(groups) == 1 and is_unobserved(self._optimizer)
+        return len(self._own.param_groups) == 1 and is_unobserved(self._own)
 
     def __call__(self) -> None:
         """Change the vector."""
-        self._twin.param_groups[0] = self._settings()
-        self._update()
+        self._optimizer.param_groups[0] = self._settings()
+        super().__call__()
         if not self._is_shared:
-            self.share()
-
-    def share(self) -> None:
-        """Let the optimiser find in its state what the twin has come to."""
-        kept = self._twin.state.get(self._vector, {})
-        each = {name: split(value, self._parameters()) for name, value in kept.items()}
-        for index, parameter in enumerate(self._parameters()):
-            if kept:
-                self._optimizer.state[parameter] = {name: each[name][index] for name in each}
-        self._is_shared = bool(kept)
+            self._share()
 
     def leave(self) -> None:
         """Let the optimiser take its own steps from here on."""
-        self.share()
-        for kept in self._optimizer.state.values():
+        self._share()
+        for kept in self._own.state.values():
             for name, value in kept.items():
                 if isinstance(value, Tensor) and not value.dim():  # a count that parameters share
                     kept[name] = value.clone()
 
+    def _share(self) -> None:
+        """Let the optimiser find in its state what the twin has come to."""
+        parameters, kept = self._parameters(), self._optimizer.state.get(self.vector, {})
+        each = {name: split(value, parameters) for name, value in kept.items()}
+        for index, parameter in enumerate(parameters if kept else ()):
+            self._own.state[parameter] = {name: each[name][index] for name in each}
+        self._is_shared = bool(kept)
+
     def _parameters(self) -> list[Tensor]:
-        parameters: list[Tensor] = self._optimizer.param_groups[0]["params"]
+        parameters: list[Tensor] = self._own.param_groups[0]["params"]
         return parameters
 
     def _settings(self) -> dict[str, Any]:
-        return self._optimizer.param_groups[0] | {"params": [self._vector]}
-
-
-def split(value: Any, parameters: Sequence[Tensor]) -> list[Any]:
-    """What an optimiser keeps of a vector, for each of the parameters that it is made of."""
-    if not isinstance(value, Tensor) or not value.dim():
-        return [value for _ in parameters]
-    parts = value.split([parameter.numel() for parameter in parameters])
-    return [part.view(each.shape) for part, each in zip(parts, parameters, strict=True)]
+        return self._own.param_groups[0] | {"params": [self.vector]}
 
 
 def split_state(state: dict[str, Any], parameters: Sequence[Tensor]) -> dict[str, Any]:
     """An optimiser's ``state_dict`` of one vector as that of the parameters it is made of."""
     (group,) = state["param_groups"]
-    kept = state["state"].get(0, {})
-    each = {name: split(value, parameters) for name, value in kept.items()}
+    each = {name: split(value, parameters) for name, value in state["state"].get(0, {}).items()}
     found = {
-        index: {name: _own(values[index]) for name, values in each.items()}
-        for index in range(len(parameters))
+        index: {name: _own_copy(values[index]) for name, values in each.items()}
+        for index in range(len(parameters) if each else 0)
     }
-    groups = [group | {"params": list(range(len(parameters)))}]
-    return {"state": found if kept else {}, "param_groups": groups}
+    return {"state": found, "param_groups": [group | {"params": list(range(len(parameters)))}]}
 
 
-def _own(value: Any) -> Any:
+def _own_copy(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) else value
 
 
-class _NotJoined:
-    """In place of what cannot be one value for all parameters."""
+_DIFFERENT = object()  # in place of what cannot be one value for all parameters
 
 
 def _joined(values: Sequence[Any]) -> Any:
+    """What an optimiser keeps of parameters as what it would keep of their vector."""
     first = values[0]
     if not isinstance(first, Tensor):
-        return first if all(value is None or value == first for value in values) else _NotJoined
+        return first if all(value is None or value == first for value in values) else _DIFFERENT
     if not all(isinstance(value, Tensor) for value in values):
-        return _NotJoined
+        return _DIFFERENT
     if first.dim():
         return torch.cat([value.flatten() for value in values])
-    return first.clone() if all(torch.equal(value, first) for value in values) else _NotJoined
+    return first.clone() if all(torch.equal(value, first) for value in values) else _DIFFERENT

@@ -1,4 +1,4 @@
-"""The tensors that the programs of a step read, and running the programs with others."""
+"""The tensors that programs read, as arguments: running the programs with others in their place."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,21 +7,20 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor
 
-from pyro_decomp.acceleration.capture.places import Place, places_of
-from pyro_decomp.acceleration.capture.written import written_by
+from pyro_decomp.acceleration.capture.places import Place, parts_of, places_of
 from pyro_decomp.acceleration.errors import CaptureError
 from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.elbo.numbers import Number
 
 
-class Slots:
+class FunctionalState:
     """Where the programs of one step find their tensors.
 
     Parameters and buffers of networks are read from their places whenever they are asked for, so
     that what is moved there, or put there, between two steps is what the next step reads.
 
     Args:
-        source: Whose programs, networks and parameters.
+        source: Whose programs and networks.
         batch: A batch, on which the programs are run once to see what they write to.
         weights: Names of the numbers that are read as tensors too.
 
@@ -34,15 +33,12 @@ class Slots:
     """
 
     def __init__(
-        self,
-        source: StepSource,
-        batch: Sequence[Tensor],
-        weights: Sequence[str] = (),
+        self, source: StepSource, batch: Sequence[Tensor], weights: Sequence[str] = ()
     ) -> None:
         self.weights = tuple(weights)
         self._source = source
         self.trained = list({id(p): p for p in source.parameters.values()}.values())
-        written = written_by(source, batch)
+        written = _written_by(source, batch)
         others: dict[bool, dict[int, list[Place]]] = {True: {}, False: {}}
         own: dict[int, list[Place]] = {id(p): [] for p in self.trained}
         for place in places_of(source):
@@ -64,8 +60,8 @@ class Slots:
 
     def names(self) -> list[str]:
         """Names of the inputs in their order."""
-        at = (*self._trained_at, *self._frozen_at, *self._buffers_at)
-        return [*(places[0].path if places else "a parameter" for places in at), *self.weights]
+        named = (places[0].path if places else "a parameter" for places in self._at())
+        return [*named, *self.weights]
 
     def inputs(self) -> list[Tensor]:
         """What the programs find there now: trained, frozen, buffers, and the numbers."""
@@ -88,23 +84,22 @@ class Slots:
         weights: Sequence[Tensor] = (),
     ) -> Iterator[None]:
         """Let the programs find these tensors; put back their own afterwards."""
-        at = (*self._trained_at, *self._frozen_at, *self._buffers_at)
-        given = zip(at, (*trained, *frozen, *buffers), strict=True)
+        given = zip(self._at(), (*trained, *frozen, *buffers), strict=True)
         filling = [(place, tensor) for places, tensor in given for place in places]
         own = [(place, place.tensor) for place, _ in filling]
-        slots = self._numbers()
-        before = [slot.get() for slot in slots]
+        numbers = self._numbers()
+        before = [number.get() for number in numbers]
         try:
             for place, tensor in filling:
                 place.put(tensor)
-            for slot, weight in zip(slots, weights, strict=True):
-                slot.set(weight)
+            for number, weight in zip(numbers, weights, strict=True):
+                number.set(weight)
             yield
         finally:
             for place, tensor in own:
                 place.put(tensor)
-            for slot, value in zip(slots, before, strict=True):
-                slot.set(value)
+            for number, value in zip(numbers, before, strict=True):
+                number.set(value)
 
     def left(self) -> list[Tensor]:
         """The buffers as the programs leave them.
@@ -140,5 +135,56 @@ class Slots:
         if own:
             torch._foreach_copy_(own, written)
 
+    def _at(self) -> list[list[Place]]:
+        return [*self._trained_at, *self._frozen_at, *self._buffers_at]
+
     def _numbers(self) -> list[Number]:
         return [self._source.programs.number(name) for name in self.weights]
+
+
+def _written_by(source: StepSource, batch: Sequence[Tensor]) -> set[int]:
+    """Identities of the parameters and buffers that one run of the programs changes or assigns.
+
+    All is as before afterwards.
+
+    Raises:
+        CaptureError: They write to a parameter that is trained, assign a parameter anew, or
+            register a buffer, or switch a network between training and evaluation.
+    """
+    trained = {id(parameter) for parameter in source.parameters.values()}
+    originals = {place.key: id(place.tensor) for place in places_of(source)}
+    with source.python.preserving_rng_and_buffers(), torch.no_grad():
+        before = [(place, place.tensor, place.tensor.clone()) for place in places_of(source)]
+        versions = [tensor._version for _, tensor, _ in before]
+        modes = [(f"{path}.training", part, part.training) for path, part in parts_of(source)]
+        try:
+            source.evaluate(*batch)
+            entries = {place.key for place in places_of(source)}
+            switched = [name for name, part, mode in modes if part.training != mode]
+            anew = {p.key for p, tensor, _ in before if p.kept.get(p.name) is not tensor}
+            written = [
+                place
+                for (place, tensor, content), version in zip(before, versions, strict=True)
+                if place.key in anew or tensor._version != version or not _is_same(tensor, content)
+            ]
+        finally:
+            for place, tensor, content in before:
+                if not _is_same(tensor, content):
+                    tensor.copy_(content)
+                place.put(tensor)
+    if switched:
+        raise CaptureError(f"they change {switched[0]} as they run")
+    if entries != originals.keys():
+        raise CaptureError("they register or remove parameters or buffers as they run")
+    for place in written:
+        if originals[place.key] in trained or (place.key in anew and not place.is_buffer):
+            raise CaptureError(f"they write to the parameter {place.path}, which is trained apart")
+    return {originals[place.key] for place in written}
+
+
+def _is_same(tensor: Tensor, content: Tensor) -> bool:
+    """Whether every number is the same, also where it was written behind autograd's back.
+
+    One that is NaN counts as unchanged.
+    """
+    return bool(((tensor == content) | content.isnan()).all())

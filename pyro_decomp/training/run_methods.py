@@ -1,0 +1,159 @@
+"""What a user looks for on a run: methods that forward to the functions of ``analysis``.
+
+The one place where training reaches up to a room above it; each function is imported when its
+method is called, and takes the run as its first argument.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from pyro_decomp.data.batches import AnyData
+
+if TYPE_CHECKING:
+    from pyro_decomp.analysis.inference import Kind
+    from pyro_decomp.analysis.model_draws import Draws
+    from pyro_decomp.analysis.summary import Summary
+
+# ruff: noqa: PLC0415
+
+
+class RunMethods:
+    """The methods of :class:`~pyro_decomp.training.run.Run`."""
+
+    def codes(
+        self: Any, x: AnyData | None = None, *, kind: "Kind" = "mean", seed: int = 0
+    ) -> Tensor:
+        """Codes of data, a row a datum; see :func:`pyro_decomp.codes`.
+
+        Returns:
+            The codes ``[n, d]``.
+        """
+        from pyro_decomp.analysis.latents import codes
+
+        return codes(self, x, kind=kind, seed=seed)
+
+    def latents(
+        self: Any, x: AnyData | None = None, *, kind: "Kind" = "mean", seed: int = 0
+    ) -> dict[str, Tensor]:
+        """Codes of data, by latent site; see :func:`pyro_decomp.analysis.latents.latents`.
+
+        Returns:
+            Site to values ``[n, ...]``, in the order of the model.
+        """
+        from pyro_decomp.analysis.latents import latents
+
+        return latents(self, x, kind=kind, seed=seed)
+
+    def reconstruct(
+        self: Any, x: AnyData | None = None, *, kind: "Kind" = "mean", seed: int = 0
+    ) -> Tensor:
+        """The mean of p(x|z) at each datum's code; see :func:`pyro_decomp.reconstruct`.
+
+        Returns:
+            The reconstructions ``[n, ...]``.
+        """
+        from pyro_decomp.analysis.latents import reconstruct
+
+        return reconstruct(self, x, kind=kind, seed=seed)
+
+    def log_likelihood(
+        self: Any, x: AnyData | None = None, *, num_samples: int = 1000, seed: int = 0
+    ) -> Tensor:
+        """Log p(x) of each datum in nats; see :func:`pyro_decomp.log_likelihood`.
+
+        Returns:
+            The importance-weighted estimates ``[n]``.
+        """
+        from pyro_decomp.analysis.latents import log_likelihood
+
+        return log_likelihood(self, x, num_samples=num_samples, seed=seed)
+
+    def sample_prior(
+        self: Any, num_samples: int, *, x: AnyData | None = None, seed: int = 0
+    ) -> "Draws":
+        """Draws of the prior, with the mean of the data; see :func:`pyro_decomp.sample_prior`.
+
+        Returns:
+            The draws.
+        """
+        from pyro_decomp.analysis.generation import sample_prior
+
+        return sample_prior(self, num_samples, x=x, seed=seed)
+
+    def intervene(
+        self: Any,
+        given: Mapping[str, Any],
+        *,
+        num_samples: int | None = None,
+        x: AnyData | None = None,
+        seed: int = 0,
+    ) -> "Draws":
+        """Draws of the model under do(site = value); see :func:`pyro_decomp.intervene`.
+
+        Returns:
+            The draws.
+        """
+        from pyro_decomp.analysis.generation import intervene
+
+        return intervene(self, given, num_samples=num_samples, x=x, seed=seed)
+
+    def traverse(
+        self: Any,
+        site: str,
+        values: Sequence[Any] | Tensor,
+        *,
+        dim: int | None = None,
+        x: AnyData | None = None,
+        kind: "Kind" = "mean",
+        seed: int = 0,
+    ) -> "Draws":
+        """One latent site moved through values; see :func:`pyro_decomp.traverse`.
+
+        Returns:
+            A draw for each value.
+        """
+        from pyro_decomp.analysis.generation import traverse
+
+        return traverse(self, site, values, dim=dim, x=x, kind=kind, seed=seed)
+
+    def evaluate(
+        self: Any,
+        *,
+        seed: int = 0,
+        num_importance_samples: int = 1000,
+        only: Collection[str] | None = None,
+        trees: bool = False,
+    ) -> dict[str, dict[str, Any]]:
+        """What the run is worth on its data and test data; see :func:`pyro_decomp.evaluate`.
+
+        Returns:
+            What ``metrics.json`` holds, by set of data.
+        """
+        from pyro_decomp.analysis.evaluation import evaluate
+
+        return evaluate(
+            self, seed=seed, num_importance_samples=num_importance_samples, only=only, trees=trees
+        )
+
+    def plot(self: Any, *, seed: int = 0) -> list[Path]:
+        """Draw the pictures of the run; see :func:`pyro_decomp.analysis.pictures.draw`.
+
+        Returns:
+            The files, in the order of drawing.
+        """
+        from pyro_decomp.analysis.pictures import draw
+
+        return draw(self, seed=seed)
+
+    def summary(self: Any) -> "Summary":
+        """What the experiment is made of; see :func:`pyro_decomp.summarize`.
+
+        Returns:
+            Sites, priors, objective and parameters.
+        """
+        from pyro_decomp.analysis.summary import summarize
+
+        return summarize(self.experiment, self.state)

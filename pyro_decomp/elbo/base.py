@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -161,6 +162,19 @@ class TermsELBO(ELBO):
             ModelError: The pair or the batch is not something the objective can score.
         """
         return next(self._pairs(model, guide, args, kwargs, is_drawn=True))
+
+    def with_guide(self, guide: Program) -> "TermsELBO":
+        """This objective, told that another guide has the sites of the last one that it ran.
+
+        Internal. The programs are not looked at again.
+
+        Returns:
+            A copy, which shares all but the guide; see :meth:`.ProgramStructure.with_guide`.
+        """
+        other = copy(self)
+        if self._structure is not None:
+            other._structure = self._structure.with_guide(guide)
+        return other
 
     def _pairs(
         self, model: Program, guide: Program, args: Any, kwargs: Any, *, is_drawn: bool

@@ -93,7 +93,7 @@ class TracedSites:
     def counts(self) -> Float[Tensor, " b"] | None:
         """How much each row counts: 0 if masked, else its weight; None if all count the same."""
         counts = self.rows.counts
-        return None if counts is None else counts.to(self._dtype)
+        return None if counts is None else counts.to(self.dtype)
 
     @cached_property
     def total(self) -> int | float | Tensor:
@@ -242,7 +242,7 @@ class TracedSites:
     def row_weights(self) -> Float[Tensor, " b"] | None:
         """The weight of every row of :meth:`codes`; None where all count the same."""
         weight = self.rows.weight
-        return None if weight is None else weight.to(self._dtype)[self._kept_rows()]
+        return None if weight is None else weight.to(self.dtype)[self._kept_rows()]
 
     def _kept_rows(self) -> Tensor | slice:
         """Which rows are data; their number is asked for, lest a transform take it as fixed."""
@@ -273,7 +273,8 @@ class TracedSites:
             )
 
     @property
-    def _dtype(self) -> torch.dtype:
+    def dtype(self) -> torch.dtype:
+        """The type of the densities."""
         return self._raw_log_prob(self.guide.nodes[self.latents[0]]).dtype
 
     def _raw_log_prob(self, site: Site) -> Tensor:

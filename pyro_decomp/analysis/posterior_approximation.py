@@ -1,4 +1,4 @@
-"""The Gaussian closest to a density, in the sense of its lower bound, one a datum."""
+"""Approximations of the exact posterior of each datum: the closest Gaussian, draws, and weights."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,6 +7,9 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
+from pyro.distributions import MultivariateStudentT
+from pyro.infer.mcmc import MCMC, NUTS
+from pyro.ops.stats import split_gelman_rubin
 from torch import Tensor
 from torch.distributions.utils import tril_matrix_to_vec, vec_to_tril_matrix
 
@@ -15,6 +18,7 @@ LogDensity = Callable[[Tensor], Tensor]
 
 MIN_NOISE = 64  # points at which the bound is maximised
 MAX_ITERATIONS = 100
+DEGREES_OF_FREEDOM = 5.0  # of the proposals, whose tails are to be heavier than the posterior's
 
 
 @dataclass(frozen=True)
@@ -123,3 +127,85 @@ def matched_noise(like: Float[Tensor, "n d"]) -> Float[Tensor, "s d"]:
     factor = torch.linalg.cholesky(half.T @ half / len(half))
     half = torch.linalg.solve_triangular(factor, half.T, upper=False).T
     return torch.cat([half, -half])
+
+
+@dataclass(frozen=True)
+class PosteriorDraws:
+    """Draws of n posteriors, sampled together.
+
+    Attributes:
+        u: The draws.
+        num_divergences: After the warm-up, over all chains.
+    """
+
+    u: Float[Tensor, "chains samples n d"]
+    num_divergences: int
+
+    def r_hat(self) -> Float[Tensor, " n"]:
+        """The largest split R-hat over the d dimensions of each; near 1 where chains have mixed."""
+        largest: Tensor = split_gelman_rubin(self.u).amax(-1)
+        return largest
+
+
+def sample_posteriors(
+    log_density: Callable[[Tensor], Tensor],
+    starts: Float[Tensor, "chains n d"],
+    num_samples: int,
+    warmup_steps: int,
+) -> PosteriorDraws:
+    """Sample n densities, a chain for each start; torch's global generator is drawn from.
+
+    Args:
+        log_density: Of ``[n, d]``, ``[n]``, up to a constant.
+        starts: Where chains begin.
+        num_samples: Draws a chain, at least 4.
+        warmup_steps: Steps before them, which adapt step size and mass and are dropped.
+    """
+
+    def potential(values: dict[str, Tensor]) -> Tensor:
+        return -log_density(values["u"]).sum()
+
+    chains, num_divergences = [], 0
+    for start in starts:
+        kernel = NUTS(potential_fn=potential)
+        sampler = MCMC(
+            kernel, num_samples, warmup_steps, initial_params={"u": start}, disable_progbar=True
+        )
+        with torch.enable_grad():
+            sampler.run()
+        chains.append(sampler.get_samples()["u"].detach())
+        num_divergences += len(sampler.diagnostics()["divergences"]["chain 0"])
+    return PosteriorDraws(torch.stack(chains), num_divergences)
+
+
+def log_weights(
+    log_density: Callable[[Tensor], Tensor], moments: Sequence[GaussianFit], num_draws: int
+) -> Float[Tensor, "k n"]:
+    """Log p(u) / r(u) at draws of r, an equal mixture of t distributions with these moments.
+
+    Args:
+        log_density: Of n times k points, the n densities over and over again; ``[k * n]``.
+        moments: One for each part of the mixture.
+        num_draws: K, for each density.
+    """
+    shrink = (1 - 2 / DEGREES_OF_FREEDOM) ** 0.5  # of a t, from standard deviation to scale
+    parts = [
+        MultivariateStudentT(
+            torch.full_like(each.loc[:, 0], DEGREES_OF_FREEDOM), each.loc, shrink * each.scale_tril
+        )
+        for each in moments
+    ]
+    drawn = torch.stack([part.sample((num_draws,)) for part in parts])
+    chosen = torch.randint(len(parts), drawn.shape[1:3], device=drawn.device)
+    u = drawn.gather(0, chosen[None, :, :, None].expand_as(drawn[:1]))[0]
+    log_r = torch.stack([part.log_prob(u) for part in parts]).logsumexp(0) - math.log(len(parts))
+    return log_density(u.flatten(0, 1)).view(num_draws, -1) - log_r
+
+
+def log_mean(
+    log_weights: Float[Tensor, "k n"],
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """The logarithm of the mean weight, and of K weights how many they are worth."""
+    total = log_weights.logsumexp(0)
+    effective = (2 * total - (2 * log_weights).logsumexp(0)).exp()
+    return total - math.log(len(log_weights)), effective

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp import AggregateELBO, Experiment
-from pyro_decomp.analysis.pictures.scene import Scene
+from pyro_decomp.analysis.pictures.picture_data import PictureData
 from pyro_decomp.training.run import finish
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.state import prepare
@@ -41,7 +41,7 @@ def plain() -> Any:
     return pyro.sample("z", normal(0 * ONE, 1.0))
 
 
-def scene(folder: Path, prior: Any = plain, qz_x: Any = normal) -> Scene:
+def picture_data(folder: Path, prior: Any = plain, qz_x: Any = normal) -> PictureData:
     """z|x has the mean x, and x|z the mean z times a diagonal matrix."""
     layer = nn.Linear(1, 1, dtype=torch.double)
 
@@ -55,4 +55,4 @@ def scene(folder: Path, prior: Any = plain, qz_x: Any = normal) -> Scene:
 
     elbo = AggregateELBO(alpha=0.0)
     trial = Experiment(model, guide, data=X, elbo=elbo, factors=CLASSES)
-    return Scene(finish(RunFolder(folder), trial, prepare(trial), {}, 0), 0)
+    return PictureData(finish(RunFolder(folder), trial, prepare(trial), {}, 0), 0)

@@ -13,10 +13,10 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_decomp import AggregateELBO, Experiment, evaluate
-from pyro_decomp.analysis import encoder_of_run
-from pyro_decomp.analysis.encoder_of_run import Encoder
-from pyro_decomp.analysis.scores_of_run import scores
-from pyro_decomp.data.batches import Data
+from pyro_decomp.analysis import encoding
+from pyro_decomp.analysis.encoding import EncodedData
+from pyro_decomp.analysis.representations import Representations
+from pyro_decomp.analysis.scores import scores
 from pyro_decomp.metrics import density_mig, gaussian_total_correlation, mig, normal_scores
 from pyro_decomp.training.run import Run, finish, untrained
 from pyro_decomp.training.run_folder import RunFolder
@@ -80,9 +80,9 @@ def build(
 
 def test_scores_are_those_of_the_codes(tmp_path: Path) -> None:
     run = build(tmp_path)
-    found, left_out = scores(run, X, FACTORS, only=QUICK)
+    found, left_out = scores(EncodedData.of(run), FACTORS, only=QUICK)
     assert not left_out
-    rows = Encoder(run, Data.of(X)).rows
+    rows = Representations(EncodedData.of(run)).rows
     assert sorted(rows.tolist()) == list(range(N))
     expected = mig(X[rows], FACTORS[rows]).to_json()
     assert found["mig"] == expected | {"variant": expected["variant"] | {"codes": "mean"}}
@@ -91,9 +91,9 @@ def test_scores_are_those_of_the_codes(tmp_path: Path) -> None:
 
 
 def test_of_many_data_some_are_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoder_of_run, "BATCH_ELEMENTS", 14)
+    monkeypatch.setattr(encoding, "BATCH_ELEMENTS", 14)
     run = build(tmp_path)
-    encoder = Encoder(run, Data.of(X), max_rows=50)
+    encoder = Representations(EncodedData.of(run), max_rows=50)
     assert torch.equal(encoder.codes, X[encoder.rows])
     assert len(encoder.rows.unique()) == 50
     assert encoder.rows.max() - encoder.rows.min() > 80
@@ -104,8 +104,8 @@ def test_of_many_data_some_are_scored(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_densities_are_of_all_data_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qz_x: Callable[[Tensor], Any]
 ) -> None:
-    monkeypatch.setattr(encoder_of_run, "BATCH_ELEMENTS", 14)
-    found, _ = scores(build(tmp_path, qz_x=qz_x), X, FACTORS, only={"density_mig"})
+    monkeypatch.setattr(encoding, "BATCH_ELEMENTS", 14)
+    found, _ = scores(EncodedData.of(build(tmp_path, qz_x=qz_x)), FACTORS, only={"density_mig"})
     loc, scale = X, torch.full_like(X, 0.3)
     encodings = (loc, scale) if qz_x is normal else dist.Laplace(loc, scale)
     assert found["density_mig"] == density_mig(encodings, FACTORS).to_json()
@@ -116,7 +116,9 @@ def test_weights_of_data_are_those_of_the_densities_and_no_other_metric_takes_an
     tmp_path: Path,
 ) -> None:
     run = build(tmp_path, has_weights=True)
-    found, left_out = scores(run, X, FACTORS, before=run, only={"mig", "density_mig"})
+    found, left_out = scores(
+        EncodedData.of(run), FACTORS, before=EncodedData.of(run), only={"mig", "density_mig"}
+    )
     assert left_out == {"mig": "the data have weights, which this metric does not take"}
     expected = density_mig((X, torch.full_like(X, 0.3)), FACTORS, weights=2 + X[:, 0])
     untrained = found["density_mig"]["details"].pop("untrained")
@@ -126,18 +128,18 @@ def test_weights_of_data_are_those_of_the_densities_and_no_other_metric_takes_an
 
 def test_codes_under_a_prior_that_is_not_normal_are_mapped(tmp_path: Path) -> None:
     run = build(tmp_path, STUDENT)
-    encoder = Encoder(run, Data.of(X))
+    encoder = Representations(EncodedData.of(run))
     expected = normal_scores(X[encoder.rows], STUDENT.base_dist)
     np.testing.assert_allclose(encoder.codes, expected, rtol=1e-12)
     assert torch.equal(encoder.continuous, X[encoder.rows])
-    found, _ = scores(run, X, FACTORS, only=QUICK)
+    found, _ = scores(EncodedData.of(run), FACTORS, only=QUICK)
     assert found["mig"]["variant"]["mapped"] == {"z": "StudentT"}
     assert "mapped" not in found["gaussian_total_correlation"]["variant"]
 
 
 def test_a_discrete_site_is_a_code_of_factors_alone(tmp_path: Path) -> None:
     run = build(tmp_path, with_class=True)
-    encoder = Encoder(run, Data.of(X))
+    encoder = Representations(EncodedData.of(run))
     assert torch.equal(encoder.codes[:, 0], FACTORS[encoder.rows, 0].double())
     assert torch.equal(encoder.codes[:, 1:], X[encoder.rows])
     assert torch.equal(encoder.continuous, X[encoder.rows])
@@ -147,7 +149,7 @@ def test_a_discrete_site_is_a_code_of_factors_alone(tmp_path: Path) -> None:
 @pytest.mark.full
 def test_samples_of_the_prior_are_compared_with_samples_of_the_codes(tmp_path: Path) -> None:
     def scored(pz: Any) -> dict[str, Any]:
-        found, _ = scores(build(tmp_path, pz), X, only={"divergence_from_prior"})
+        found, _ = scores(EncodedData.of(build(tmp_path, pz)), only={"divergence_from_prior"})
         return found["divergence_from_prior"]
 
     alike = dist.Normal(X.mean(0), (X.var(0) + 0.09).sqrt()).to_event(1)
@@ -160,7 +162,7 @@ def test_samples_of_the_prior_are_compared_with_samples_of_the_codes(tmp_path: P
 @pytest.mark.full
 def test_what_cannot_be_scored_says_why(tmp_path: Path) -> None:
     run = build(tmp_path, sees_class=True)
-    found, left_out = scores(run, run.data, only={"divergence_from_prior", "mig"})
+    found, left_out = scores(EncodedData.of(run), only={"divergence_from_prior", "mig"})
     assert found.keys() == {"divergence_from_prior"}  # its prior is summed over the labels
     assert left_out["mig"] == "the experiment has no factors of these data"
 
@@ -174,7 +176,7 @@ def test_an_untrained_encoder_stands_beside_each_score(tmp_path: Path) -> None:
     assert not metrics["left_out"]
     before = untrained(run)
     assert before is not None
-    expected, _ = scores(before, before.data, before.experiment.factors, only=names)
+    expected, _ = scores(EncodedData.of(before), before.experiment.factors, only=names)
     for name, score in metrics["scores"].items():
         assert score["details"]["untrained"] == pytest.approx(expected[name]["value"], abs=1e-9)
         assert name == "mig" or score["value"] != expected[name]["value"]

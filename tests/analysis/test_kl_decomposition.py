@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp import AggregateELBO, Experiment
-from pyro_decomp.analysis import encoded
-from pyro_decomp.analysis.decomposition_of_run import (
+from pyro_decomp.analysis import encoding
+from pyro_decomp.analysis.encoding import EncodedData, encode
+from pyro_decomp.analysis.kl_decomposition import (
     PARTS,
     decomposition,
     information_of_dimensions,
 )
-from pyro_decomp.analysis.encoded import encode, encode_set
+from pyro_decomp.analysis.posterior_samples import sample_posterior
 from pyro_decomp.training.run import Run, finish
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.state import prepare
@@ -62,7 +64,9 @@ def build(
 
 def parts_of(run: Run, num_samples: int = 400, **options: Any) -> tuple[dict[str, float], Any]:
     with torch.no_grad():
-        return decomposition(encode_set(run, run.data, lambda pair: num_samples), 100, **options)
+        return decomposition(
+            sample_posterior(EncodedData.of(run), lambda pair: num_samples), 100, **options
+        )
 
 
 @pytest.mark.full
@@ -93,16 +97,16 @@ def test_the_parts_add_up_and_do_not_depend_on_the_batches(
         found["total_correlation"] + found["dimensionwise_kl"], rel=1e-12
     )
     with torch.no_grad():
-        some = encode_set(run, run.data, lambda pair: 12)
+        some = sample_posterior(EncodedData.of(run), lambda pair: 12)
         (samples,) = some.samples
         kl = (samples.log_qz_x - samples.log_pz).mean().item()
         whole, _ = decomposition(some, 100)
-        monkeypatch.setattr(encoded, "BATCH_ELEMENTS", 10)
-        split = encode_set(run, run.data, lambda pair: 12)
+        monkeypatch.setattr(encoding, "BATCH_ELEMENTS", 10)
+        split = sample_posterior(EncodedData.of(run), lambda pair: 12)
     assert whole["mutual_information"] + whole["marginal_kl"] == pytest.approx(kl, rel=1e-12)
     assert [len(part) for part in split.parts] == [5, 5, 2]
     cut = [type(samples)(*_cut(samples, rows)) for rows in torch.arange(12).split([5, 5, 2])]
-    again, _ = decomposition(type(split)(12, {}, split.first, split.parts, cut, ""), 100)
+    again, _ = decomposition(replace(split, samples=cut), 100)
     for name in ("mutual_information", "total_correlation", "dimensionwise_kl"):
         assert again[name] == pytest.approx(whole[name], rel=1e-12)
 
@@ -115,7 +119,7 @@ def _cut(samples: Any, rows: Tensor) -> Any:
 def test_samples_are_of_data_all_over_the_set(tmp_path: Path) -> None:
     run = build(tmp_path, torch.arange(100.0).double()[:, None] * torch.ones(2) * 100)
     with torch.no_grad():
-        some = encode_set(run, run.data, lambda pair: 20)
+        some = sample_posterior(EncodedData.of(run), lambda pair: 20)
     (samples,) = some.samples
     data = (samples.codes[:, 0] / 100).round()
     assert len(data.unique()) == some.num_samples == 20
@@ -172,9 +176,9 @@ def test_batches_of_a_set_with_priors_that_are_given_something(
 ) -> None:
     run = given(tmp_path)
     whole, _ = parts_of(run, num_samples=12)
-    monkeypatch.setattr(encoded, "BATCH_ELEMENTS", 10)
+    monkeypatch.setattr(encoding, "BATCH_ELEMENTS", 10)
     with torch.no_grad():
-        split = encode_set(run, run.data, lambda pair: 12)
+        split = sample_posterior(EncodedData.of(run), lambda pair: 12)
         z = split.draw_prior(30)["z"]
     assert len(split.priors) > 1
     assert z.shape == (30, 2)

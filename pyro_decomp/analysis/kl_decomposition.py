@@ -10,9 +10,11 @@ from torch import Tensor
 
 from pyro_decomp.aggregate_posterior import AggregatePosterior, LogDensities, log_prob_over
 from pyro_decomp.aggregate_posterior.families import data_rows, marginals
-from pyro_decomp.analysis.encoded import Encoded, Encodings, Samples
+from pyro_decomp.analysis.encoding import Posterior
+from pyro_decomp.analysis.posterior_samples import PosteriorSamples, Samples
 from pyro_decomp.analysis.quantities import by_itself, keep_finite, mean
 from pyro_decomp.distributions.unwrapping import unmasked
+from pyro_decomp.elbo.decomposition import RATIOS
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.factorization import is_product
 from pyro_decomp.programs.traces import TracePair
@@ -34,7 +36,7 @@ INFINITE = {
 
 
 def decomposition(
-    encoded: Encoded, num_prior_samples: int, only: Collection[str] = PARTS
+    encoded: PosteriorSamples, num_prior_samples: int, only: Collection[str] = PARTS
 ) -> tuple[dict[str, float], dict[str, str]]:
     r"""Split KL(q(z|x) || p(z)) of a set of data into what the set's own q(z) says of it.
 
@@ -70,7 +72,7 @@ def decomposition(
     """
     found: dict[str, float] = {}
     left_out: dict[str, str] = {}
-    densities = _Densities(encoded)
+    densities = _LogDensities(encoded)
     for name in PARTS:
         if name in only:
             with by_itself(left_out, name):
@@ -82,7 +84,7 @@ def decomposition(
     return found, left_out
 
 
-def log_densities_over(parts: Sequence[Encodings], z: Mapping[str, Tensor]) -> LogDensities:
+def log_densities_over(parts: Sequence[Posterior], z: Mapping[str, Tensor]) -> LogDensities:
     """Log q(z_s), and that of every site and dimension, of the mixture over several batches.
 
     Raises:
@@ -136,7 +138,7 @@ def information_of_dimensions(pairs: Sequence[TracePair]) -> dict[str, Float[Ten
     return {name: total.cpu() / total_mass for name, total in totals.items()}
 
 
-def _require(encoded: Encoded, name: str) -> None:
+def _require(encoded: PosteriorSamples, name: str) -> None:
     """Refuse a part that cannot be had.
 
     Raises:
@@ -153,7 +155,7 @@ def _require(encoded: Encoded, name: str) -> None:
         raise ModelError(reason)
 
 
-def _why_no_marginals(part: Encodings) -> str:
+def _why_no_marginals(part: Posterior) -> str:
     if not isinstance(part, AggregatePosterior):
         return "the guide's sites depend on one another, so that the marginals of q(z) are unknown"
     if reason := part.why_no_density():
@@ -166,7 +168,7 @@ def _why_no_marginals(part: Encodings) -> str:
     return ""
 
 
-def log_prior_over(encoded: Encoded, z: Mapping[str, Tensor]) -> Float[Tensor, " s"]:
+def log_prior_over(encoded: PosteriorSamples, z: Mapping[str, Tensor]) -> Float[Tensor, " s"]:
     """Log p(z_s), in nats, of the prior that q(z) over the whole set is held against.
 
     It is the mixture of all data's priors where these are given something of the datum.
@@ -176,82 +178,67 @@ def log_prior_over(encoded: Encoded, z: Mapping[str, Tensor]) -> Float[Tensor, "
     return encoded.first.prior.log_prob(z)
 
 
-class _Densities:
-    """Log densities of an encoded set's samples of q(z), ``[S]``, each computed when asked for."""
+class _LogDensities:
+    """The log densities of :data:`.RATIOS` at a set's samples of q(z), each once it is wanted."""
 
-    def __init__(self, encoded: Encoded) -> None:
+    def __init__(self, encoded: PosteriorSamples) -> None:
         self.encoded = encoded
         counted = [some.weights for some in encoded.samples if some.weights is not None]
-        self.weights = torch.cat(counted) if counted else None
+        self._weights = torch.cat(counted) if counted else None
 
     @cached_property
     def log_qz_x(self) -> Float[Tensor, " s"]:
-        """Under the encoding of its own datum."""
         return self._over_samples(lambda some: some.log_qz_x)
 
     @cached_property
     def log_qz(self) -> Float[Tensor, " s"]:
-        """Under q(z)."""
         return self._over_samples(lambda some: log_prob_over(self.encoded.parts, some.z))
 
     @cached_property
-    def log_product(self) -> Float[Tensor, " s"]:
-        """Under the product of q(z)'s marginals over dimensions."""
-        parts = self.encoded.parts
-        return self._over_samples(lambda some: _over_dimensions(log_densities_over(parts, some.z)))
+    def log_qz_dimensions(self) -> Float[Tensor, " s"]:
+        return self._of_dimensions(self.encoded.parts)
 
     @cached_property
-    def log_own_prior(self) -> Float[Tensor, " s"]:
-        """Under the prior of its own datum."""
+    def log_pz_x(self) -> Float[Tensor, " s"]:
         return self._over_samples(lambda some: some.log_pz)
 
     @cached_property
     def log_pz(self) -> Float[Tensor, " s"]:
-        """Under the prior that q(z) is held against."""
         if self.encoded.priors or self.encoded.first.prior_inputs.labels:
             return self._over_samples(lambda some: log_prior_over(self.encoded, some.z))
-        return self.log_own_prior
+        return self.log_pz_x
 
     @cached_property
-    def log_prior_product(self) -> Float[Tensor, " s"]:
-        """Under the product of that prior's marginals over dimensions, of a prior that is one."""
-        if priors := self.encoded.priors:
-            return self._over_samples(
-                lambda some: _over_dimensions(log_densities_over(priors, some.z))
-            )
-        return self.log_pz
+    def log_pz_dimensions(self) -> Float[Tensor, " s"]:
+        priors = self.encoded.priors
+        return self._of_dimensions(priors) if priors else self.log_pz
 
-    def mean(self, name: str, values: Float[Tensor, " s"]) -> dict[str, float]:
-        """The mean over the samples and its standard error."""
-        return mean(name, values, self.weights)
+    def mean(self, name: str) -> dict[str, float]:
+        """One of the ratios, in the mean over the samples, and its standard error."""
+        one, two = (getattr(self, each) for each in RATIOS[name])
+        return mean(name, one - two, self._weights)
+
+    def _of_dimensions(self, parts: Sequence[Posterior]) -> Float[Tensor, " s"]:
+        return self._over_samples(
+            lambda some: log_densities_over(parts, some.z).product_of_dimensions
+        )
 
     def _over_samples(self, log_prob: Callable[[Samples], Tensor]) -> Float[Tensor, " s"]:
         return torch.cat([log_prob(some) for some in self.encoded.samples])
 
 
-def _part(name: str, of: _Densities, num_prior_samples: int) -> dict[str, float]:
+def _part(name: str, of: _LogDensities, num_prior_samples: int) -> dict[str, float]:
     """One of :data:`PARTS`, with its standard error and what goes with it."""
     encoded = of.encoded
     if name == "divergence":
         z = encoded.draw_prior(num_prior_samples)
         return mean(name, log_prior_over(encoded, z) - log_prob_over(encoded.parts, z))
-    if name == "mutual_information":
-        return of.mean(name, of.log_qz_x - of.log_qz)
     if name == "effective_sharing":
-        information = of.mean(name, of.log_qz_x - of.log_qz)[name]
+        information = of.mean("mutual_information")["mutual_information"]
         if not math.isfinite(information):
             raise ModelError(f"I(x; z) is {information}, which is no number to report")
         return {name: math.exp(encoded.log_size - max(0.0, information))}
-    if name == "marginal_kl":
-        return of.mean(name, of.log_qz - of.log_pz)
-    if name == "total_correlation":
-        return of.mean(name, of.log_qz - of.log_product)
-    found = of.mean(name, of.log_product - of.log_prior_product)
-    if encoded.priors:
-        found |= of.mean("prior_information", of.log_own_prior - of.log_prior_product)
+    found = of.mean(name)
+    if name == "dimensionwise_kl" and encoded.priors:
+        found |= of.mean("prior_information")
     return found
-
-
-def _over_dimensions(log_densities: LogDensities) -> Float[Tensor, " s"]:
-    """The log density of the product of all dimensions' marginals."""
-    return torch.stack([each.sum(-1) for each in log_densities.dimensions.values()]).sum(0)

@@ -9,15 +9,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyro_decomp.analysis.encoded import BATCH_ELEMENTS, data_counts
-from pyro_decomp.analysis.latents import latents
-from pyro_decomp.data.batches import Data
+from pyro_decomp.analysis.encoding import BATCH_ELEMENTS, EncodedData
 from pyro_decomp.errors import ModelError
 from pyro_decomp.metrics.mixture_components import empty_components, merged_components
 from pyro_decomp.programs.prior_components import PriorComponents
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import seeded
-from pyro_decomp.training.run import Run
 
 FIRST = 20  # data that are run to see what is there
 MAX_ROWS = 10_000  # data that are looked at
@@ -27,7 +24,7 @@ ELEMENTS = 2**24  # components times elements of latent sites at once
 NAMED = 10  # components that a sentence names
 
 
-def components(run: Run, data: Data, *, seed: int = 0) -> dict[str, Any]:
+def components(data: EncodedData, *, seed: int = 0) -> dict[str, Any]:
     r"""Occupancy of the prior's components by the aggregate posterior, and what is wrong with it.
 
     .. math:: \mathrm{occupancy}_c = \frac{1}{N} \sum_n p(c|z_n), \quad z_n \sim q(z|x_n)
@@ -37,9 +34,8 @@ def components(run: Run, data: Data, *, seed: int = 0) -> dict[str, Any]:
     it is the mean of q(c|x_n).
 
     Args:
-        run: The run.
-        data: The data, of which up to 10,000 are taken, chosen at random.
-        seed: Of every draw.
+        data: The data and their encodings; up to 10,000 are taken, chosen at random.
+        seed: The seed of every draw.
 
     Returns:
         ``sites``: name and number of values of each site that makes up a component;
@@ -51,16 +47,14 @@ def components(run: Run, data: Data, *, seed: int = 0) -> dict[str, Any]:
     Raises:
         ModelError: The prior has no components, or more than 1,000, or no latent site of a datum.
     """
-    data = data.to(run.data.device)
     with seeded(seed), torch.no_grad():
-        counts = data_counts(run, data)
+        counts, valid = data.counts, data.valid
         counts = torch.ones(len(data), dtype=torch.float64) if counts is None else counts
-        valid = counts.nonzero()[:, 0]
         rows = valid[torch.randperm(len(valid))[:MAX_ROWS]].sort().values
         share = counts[rows] / counts[rows].sum()
         occupancy: Float[np.ndarray, " k"] = np.zeros(1)
         weights, draws = occupancy, []
-        for some, prior, pair in _batches(run, data, rows):
+        for some, prior, pair in _batches(data, rows):
             of_datum = share[some].numpy()
             z = {name: pair.guide.nodes[name]["value"] for name in pair.latents}
             occupancy = occupancy + of_datum @ _plain(prior.responsibilities(z, is_drawn=True))
@@ -82,13 +76,15 @@ def components(run: Run, data: Data, *, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def assigned(run: Run, data: Data, rows: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+def assigned(data: EncodedData, rows: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
     """The component that is most responsible for the mean code of each datum.
 
     Args:
-        run: The run.
-        data: The data.
-        rows: Which of them, in any order.
+        data: The data and their encodings.
+        rows: Which of the data, in any order.
+
+    Returns:
+        The number of the component of each row, several sites' values in the order of a table.
 
     Raises:
         ModelError: As :func:`components`; or the mean of a site's family is not known.
@@ -96,8 +92,8 @@ def assigned(run: Run, data: Data, rows: Int[Tensor, " n"]) -> Int[Tensor, " n"]
     found = torch.empty_like(rows)
     order = rows.argsort()  # a guide may know data by their order
     with seeded(0), torch.no_grad():
-        for some, prior, pair in _batches(run, data, rows[order]):
-            means = latents(run, data[rows[order[some]].to(data.device)])
+        for some, prior, pair in _batches(data, rows[order]):
+            means = data.latents(rows[order[some]])
             z = {name: means[name].movedim(0, axis) for name, axis in pair.axes.items()}
             found[order[some]] = prior.responsibilities(z, is_drawn=False).argmax(0).cpu()
     return found
@@ -125,7 +121,7 @@ def described(found: Mapping[str, Any]) -> str:
 
 
 def _batches(
-    run: Run, data: Data, rows: Int[Tensor, " n"]
+    data: EncodedData, rows: Int[Tensor, " n"]
 ) -> Iterator[tuple[Int[Tensor, " b"], PriorComponents, TracePair]]:
     """Positions among the rows, and components, guide and model of the data there.
 
@@ -134,9 +130,8 @@ def _batches(
     """
 
     def looked_at(some: Int[Tensor, " b"]) -> tuple[PriorComponents, TracePair]:
-        batch = data[rows[some].to(data.device)]
-        pair = run.experiment.elbo.drawn_pair(run.model, run.guide, *batch)
-        return PriorComponents(pair, partial(run.model, *batch)), pair
+        pair = data.pair(rows[some])
+        return PriorComponents(pair, partial(data.model, *data.batch(rows[some]))), pair
 
     few = torch.arange(len(rows[:FIRST]))
     prior, pair = looked_at(few)
@@ -144,7 +139,7 @@ def _batches(
         raise ModelError("components: expected a latent site inside the data plate, got none")
     number = prior.joint(pair.prior.draw()[0]).log_joint.shape[:-1].numel()
     elements = sum(pair.guide.nodes[n]["value"].numel() for n in pair.latents) // len(few)
-    size = min(ELEMENTS // (number * elements), BATCH_ELEMENTS // data.datum_size)
+    size = min(ELEMENTS // (number * elements), BATCH_ELEMENTS // data.data.datum_size)
     for some in torch.arange(len(rows)).split(max(2, size)):
         yield some, *looked_at(some)
 

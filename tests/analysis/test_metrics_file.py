@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from pyro_decomp.analysis.measured import BY_NAME, checkpoint_of, merged
+from pyro_decomp.analysis.metrics_file import BY_NAME, checkpoint_of, merged
 from tests.example_programs import PROGRAMS
 from tests.runs import run_of
 

@@ -13,10 +13,10 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_decomp import AggregateELBO, Experiment, evaluate
-from pyro_decomp.analysis import components_of_run
-from pyro_decomp.analysis.components_of_run import assigned, components, described
-from pyro_decomp.analysis.scores_of_run import scores
-from pyro_decomp.data.batches import Data
+from pyro_decomp.analysis import components as module
+from pyro_decomp.analysis.components import assigned, components, described
+from pyro_decomp.analysis.encoding import EncodedData
+from pyro_decomp.analysis.scores import scores
 from pyro_decomp.errors import ModelError
 from pyro_decomp.priors import (
     EnumeratedGaussianMixture,
@@ -166,29 +166,29 @@ def test_occupancy(tmp_path: Path, name: str) -> None:
     """Clusters are 9 scales apart, so that responsibilities are 0 or 1."""
     programs, sites, weights, occupancy = CASES[name]
     run = build(tmp_path, programs)
-    found = components(run, Data.of(X))
+    found = components(EncodedData.of(run))
     assert found["sites"] == sites
     assert found["weights"] == pytest.approx(weights, abs=1e-5)
     assert found["occupancy"] == pytest.approx(occupancy, abs=1e-4)
     assert found["empty"] == ([] if occupancy[2] else [2])
     assert found["merged"] == []
     rows = torch.randperm(N)
-    assert torch.equal(assigned(run, Data.of(X), rows), CLUSTER[rows])
+    assert torch.equal(assigned(EncodedData.of(run), rows), CLUSTER[rows])
 
 
 @pytest.mark.full
 def test_a_few_data_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = build(tmp_path, CASES["enumerated"][0])
-    monkeypatch.setattr(components_of_run, "ELEMENTS", 100)
-    assert components(run, Data.of(X))["occupancy"] == pytest.approx(OCCUPANCY, abs=1e-4)
+    monkeypatch.setattr(module, "ELEMENTS", 100)
+    assert components(EncodedData.of(run))["occupancy"] == pytest.approx(OCCUPANCY, abs=1e-4)
     rows = torch.randperm(N)
-    assert torch.equal(assigned(run, Data.of(X), rows), CLUSTER[rows])
+    assert torch.equal(assigned(EncodedData.of(run), rows), CLUSTER[rows])
 
 
 @pytest.mark.parametrize("prior", [GaussianMixture, EnumeratedGaussianMixture])
 def test_merged(tmp_path: Path, prior: type[GaussianMixture]) -> None:
     locs = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.5, 0.0], [9.0, 9.0], [9.0, 9.4]])
-    found = components(build(tmp_path, of_prior(prior(locs, 0.5))), Data.of(X))
+    found = components(EncodedData.of(build(tmp_path, of_prior(prior(locs, 0.5)))))
     assert found["merged"] == [[0, 2], [3, 4]]
     assert found["empty"] == []
     words = "5 components of the prior: 0 and 2, 3 and 4 are merged"
@@ -212,7 +212,7 @@ def test_responsibilities_of_draws(tmp_path: Path) -> None:
             pyro.sample("z", dist.Normal(0 * x + torch.tensor([0.7, 0.0]), 0.5).to_event(1))
 
     run = build(tmp_path, (model, guide))
-    found = [components(run, Data.of(X), seed=seed)["occupancy"][1] for seed in range(20)]
+    found = [components(EncodedData.of(run), seed=seed)["occupancy"][1] for seed in range(20)]
     assert sum(found) / 20 == pytest.approx(expected, abs=4.3 * 0.25 / 1200**0.5)
 
 
@@ -227,7 +227,7 @@ def test_masked_rows_do_not_count(tmp_path: Path) -> None:
 
         return run_masked
 
-    found = components(build(tmp_path, (masked(model), masked(guide))), Data.of(X))
+    found = components(EncodedData.of(build(tmp_path, (masked(model), masked(guide)))))
     assert found["num_rows"] == seen.sum()
     assert found["occupancy"] == pytest.approx([0.6, 0.4, 0.0, 0.0], abs=1e-4)
     assert found["empty"] == [2, 3]
@@ -236,7 +236,7 @@ def test_masked_rows_do_not_count(tmp_path: Path) -> None:
 def test_evaluate_has_them_where_there_are_some(tmp_path: Path) -> None:
     run = build(tmp_path / "a", CASES["mixture"][0])
     found = evaluate(run, only={"components"})["train"]
-    assert found["components"] == components(run, Data.of(X))
+    assert found["components"] == components(EncodedData.of(run))
     normal = of_prior(lambda: pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1)))
     for number, programs in enumerate([normal, of_prior(SpikeAndSlab(2))]):
         run = build(tmp_path / str(number), programs)
@@ -248,7 +248,7 @@ def test_evaluate_has_them_where_there_are_some(tmp_path: Path) -> None:
 def test_too_many(tmp_path: Path) -> None:
     run = build(tmp_path, of_prior(GaussianMixture(torch.randn(1001, 2), 0.5)))
     with pytest.raises(ModelError, match="components: expected at most 1000, got 1001"):
-        components(run, Data.of(X))
+        components(EncodedData.of(run))
 
 
 def test_no_table_is_made_of_too_many_combinations(tmp_path: Path) -> None:
@@ -276,16 +276,18 @@ def test_no_table_is_made_of_too_many_combinations(tmp_path: Path) -> None:
 @pytest.mark.full
 def test_clusters_of_scores_are_the_components(tmp_path: Path) -> None:
     run = build(tmp_path, CASES["mixture"][0], factors=CLUSTER[:, None])
-    found, left_out = scores(run, X, CLUSTER[:, None], only={"nmi", "ari", "irs", "silhouette"})
+    found, left_out = scores(
+        EncodedData.of(run), CLUSTER[:, None], only={"nmi", "ari", "irs", "silhouette"}
+    )
     assert left_out["irs"].startswith("factors: expected at least 2 that vary, as they")
     for name in ("nmi", "ari"):
         assert found[name]["value"] == pytest.approx(1.0)
         assert found[name]["variant"]["clusters"] == "components of the prior"
     merged = of_prior(GaussianMixture(torch.zeros(1, 2), 0.5))
-    one, _ = scores(build(tmp_path / "b", merged), X, CLUSTER[:, None], only={"ari"})
+    one, _ = scores(EncodedData.of(build(tmp_path / "b", merged)), CLUSTER[:, None], only={"ari"})
     assert one["ari"]["value"] == 0.0
     normal = of_prior(lambda: pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1)))
-    other, _ = scores(build(tmp_path / "c", normal), X, CLUSTER[:, None], only={"ari"})
+    other, _ = scores(EncodedData.of(build(tmp_path / "c", normal)), CLUSTER[:, None], only={"ari"})
     assert other["ari"]["variant"]["clusters"] == "k-means"
     assert other["ari"]["value"] == pytest.approx(1.0)
 
@@ -293,10 +295,9 @@ def test_clusters_of_scores_are_the_components(tmp_path: Path) -> None:
 def test_a_class_among_the_codes_is_no_number(tmp_path: Path) -> None:
     """A discrete code is a column a value: classes 0 and 3 are not further apart than 0 and 1."""
     run = build(tmp_path, inferred())
-    found, _ = scores(run, X, CLUSTER[:, None], only={"silhouette", "linear_accuracy"})
-    plain, _ = scores(
-        build(tmp_path / "b", CASES["enumerated"][0]), X, CLUSTER[:, None], only={"silhouette"}
-    )
+    found, _ = scores(EncodedData.of(run), CLUSTER[:, None], only={"silhouette", "linear_accuracy"})
+    run = build(tmp_path / "b", CASES["enumerated"][0])
+    plain, _ = scores(EncodedData.of(run), CLUSTER[:, None], only={"silhouette"})
     assert found["linear_accuracy"]["value"] == 1.0
     assert found["silhouette"]["value"] > plain["silhouette"]["value"] - 0.05
 

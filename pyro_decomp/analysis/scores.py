@@ -8,13 +8,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from pyro_decomp.analysis.encoded import Encodings
-from pyro_decomp.analysis.encoder_of_run import Encoder
+from pyro_decomp.analysis.encoding import EncodedData
 from pyro_decomp.analysis.quantities import by_itself
-from pyro_decomp.data.batches import AnyData, Data
+from pyro_decomp.analysis.representations import Representations
 from pyro_decomp.metrics import Score
 from pyro_decomp.metrics.report import METRICS, WITHOUT_RESAMPLES
-from pyro_decomp.training.run import Run
 
 # The decomposition of a run has these two, for guides of any kind.
 ELSEWHERE = frozenset({"index_code_information", "effective_sharing"})
@@ -31,12 +29,10 @@ UNWEIGHTED = "the data have weights, which this metric does not take"
 
 
 def scores(
-    run: Run,
-    x: AnyData,
+    data: EncodedData,
     factors: Int[Tensor, "n k"] | None = None,
     *,
-    parts: list[Encodings] | None = None,
-    before: Run | None = None,
+    before: EncodedData | None = None,
     only: Collection[str] = SCORES,
     seed: int = 0,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
@@ -47,18 +43,16 @@ def scores(
     :func:`pyro_decomp.metrics.normal_scores`, as ``variant["mapped"]`` tells. Metrics of class
     labels, which a single column of factors is taken for, get all sites as they are, a discrete one
     as a column for each of its values; ``nmi`` and ``ari`` compare labels with the components of
-    the prior (:func:`.components_of_run.assigned`) where it has some, and with k-means
+    the prior (:func:`.components.assigned`) where it has some, and with k-means
     elsewhere, as ``variant["clusters"]`` tells. The others get the continuous sites as they are;
     ``divergence_from_prior`` gets sampled codes, and ``density_mig`` the encodings of all data.
     Where these have weights, ``density_mig`` alone takes them, and the others are left out.
 
     Args:
-        run: The run.
-        x: The data.
+        data: The data and their encodings.
         factors: Ground truth, a row a datum.
-        parts: q(z|x) of all data, where it is known already.
-        before: The run before it was trained: each score has its value, or None where it cannot be
-            had, under ``details["untrained"]``.
+        before: The data and their encodings before training: each score has its value, or None
+            where it cannot be had, under ``details["untrained"]``.
         only: Which metrics.
         seed: Of everything random.
 
@@ -68,13 +62,12 @@ def scores(
     Raises:
         ModelError: The programs do not take some of the data.
     """
-    data = Data.of(x).to(run.data.device)
     found: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
-    mine = Encoder(run, data, seed, parts)
+    mine = Representations(data, seed)
     theirs = None
     with by_itself(left_out, "untrained"):
-        theirs = None if before is None else Encoder(before, data, seed)
+        theirs = None if before is None else Representations(before, seed)
     for name in SCORES:
         if name not in only:
             continue
@@ -93,7 +86,7 @@ def scores(
 
 
 def _score(
-    name: str, encoder: Encoder, factors: Tensor | None, seed: int, **arguments: Any
+    name: str, encoder: Representations, factors: Tensor | None, seed: int, **arguments: Any
 ) -> Score:
     metric, _ = METRICS[name]
     known = None if factors is None else factors.cpu()
@@ -123,7 +116,7 @@ def _score(
     return dataclasses.replace(score, variant={**score.variant, **noted})
 
 
-def _beside(score: Score, encoder: Encoder, factors: Tensor | None, seed: int) -> Score:
+def _beside(score: Score, encoder: Representations, factors: Tensor | None, seed: int) -> Score:
     """The score with the value of an untrained encoder among its details."""
     quick = {"num_resamples": 0}
     if score.name == "divergence_from_prior":

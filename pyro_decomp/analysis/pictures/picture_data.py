@@ -9,12 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyro_decomp.aggregate_posterior.families import data_rows
-from pyro_decomp.analysis.decomposition_of_run import information_of_dimensions
-from pyro_decomp.analysis.encoded import encode
-from pyro_decomp.analysis.latents import latents
-from pyro_decomp.data.batches import Data
+from pyro_decomp.analysis.encoding import EncodedData
+from pyro_decomp.analysis.kl_decomposition import information_of_dimensions
 from pyro_decomp.programs.sites import Site
 from pyro_decomp.programs.traces import TracePair
+from pyro_decomp.seeds import seeded
 from pyro_decomp.training.run import Run
 
 MAX_DRAWN = 2000  # data whose encodings and reconstructions are drawn
@@ -35,36 +34,39 @@ class Column:
     label: str
 
 
-class Scene:
-    """A run, and some of its training data with their codes.
+class PictureData:
+    """A run, and some of its training data with their codes. Internal.
 
     Args:
         run: The run.
-        seed: Of everything random.
+        seed: The seed of everything random.
 
     Attributes:
-        rows: Up to 2,000 training data, chosen at random and in their order.
-        data: These.
+        encoded: All training data and their encodings.
+        rows: Up to 2,000 rows of these, chosen at random and in their order.
     """
 
     def __init__(self, run: Run, seed: int) -> None:
         self.run = run
         self.seed = seed
-        whole = run.data
+        self.encoded = EncodedData.of(run)
         generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(whole), generator=generator)
+        order = torch.randperm(len(self.encoded), generator=generator)
         self.rows: Int[Tensor, " n"] = order[:MAX_DRAWN].sort().values
-        self.data = Data(whole[self.rows.to(whole.device)])
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
     @cached_property
     def pairs(self) -> list[TracePair]:
         """Guide and model on the data, a batch at a time."""
-        return list(encode(self.run, self.data))
+        return list(self.encoded.pairs(self.rows))
 
     @cached_property
     def means(self) -> dict[str, Tensor]:
-        """The mean code at every latent site, discrete ones included; the likeliest of these."""
-        found = latents(self.run, self.data, seed=self.seed)
+        """The mean code at every latent site, the likeliest value at discrete ones."""
+        with seeded(self.seed):
+            found = self.encoded.latents(self.rows)
         return {name: value.reshape(len(value), -1).cpu() for name, value in found.items()}
 
     @cached_property
@@ -111,7 +113,7 @@ class Scene:
     def _arranged(self, values: dict[str, Tensor]) -> Float[np.ndarray, "n d"]:
         """Values of the sites, a column each of :attr:`columns`."""
         rows = [values[each.site][:, each.dim].double() for each in self.columns]
-        return torch.stack(rows, -1).numpy() if rows else np.empty((len(self.data), 0))
+        return torch.stack(rows, -1).numpy() if rows else np.empty((len(self), 0))
 
 
 def is_discrete(site: Site) -> bool:

@@ -1,14 +1,14 @@
-"""What was measured on a run, and what of it stands beside what is measured later."""
+"""The file of what was measured on a run, and what of it stands beside what is measured later."""
 
 import hashlib
 import warnings
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from pyro_decomp.analysis.likelihood_of_run import LOG_PX
-from pyro_decomp.analysis.quantities import STANDARD_ERROR
+from pyro_decomp.analysis.quantities import LOG_PX, STANDARD_ERROR
 from pyro_decomp.programs.program_state.own import content
 from pyro_decomp.training.run import Run
 
@@ -18,6 +18,19 @@ GO_WITH = {  # a quantity to what is measured with it and means nothing beside a
     LOG_PX: ("importance_weighted_data", "importance_weighted_samples"),
 }
 BY_NAME = ("scores", "left_out", "seeds")
+
+
+def write_metrics(run: Run, metrics: Mapping[str, Any]) -> Path:
+    """Write ``metrics.json`` into the run's folder and return its path.
+
+    What was measured on the same checkpoint before and is not among ``metrics`` stays. A number
+    that is among its ``left_out`` goes. Nothing of another checkpoint stays, nor of a file that is
+    damaged, with a warning.
+    """
+    before = run.folder.read_metrics()
+    if not before and run.folder.metrics_path.exists():
+        warnings.warn("metrics.json holds no metrics that can be read: written anew", stacklevel=2)
+    return run.folder.write_metrics(merged(before, metrics))
 
 
 def checkpoint_of(run: Run) -> dict[str, Any]:

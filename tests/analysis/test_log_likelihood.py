@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -10,11 +11,18 @@ import torch
 from torch import Tensor
 
 from pyro_decomp import AggregateELBO
-from pyro_decomp.analysis import likelihood
-from pyro_decomp.analysis.likelihood import importance_weighted_log_prob
+from pyro_decomp.analysis import log_likelihood
+from pyro_decomp.analysis.encoding import EncodedData
+from pyro_decomp.analysis.log_likelihood import importance_weighted_log_px
+from pyro_decomp.data.batches import Data
 from tests.statistics import STANDARD_ERRORS, assert_mean
 
 N, D, K = 30, 3, 2  # data in all, length of a datum, length of a latent
+
+
+def estimate(model: Any, guide: Any, x: Any, num_samples: int) -> Tensor:
+    data = EncodedData(Data.of(x), model, guide, AggregateELBO())
+    return importance_weighted_log_px(data, num_samples=num_samples)
 
 
 @dataclass
@@ -42,13 +50,13 @@ class LinearGaussian:
         return dist.MultivariateNormal(torch.zeros(D).double(), covariance).log_prob(x)
 
     def estimate(self, x: Tensor, num_samples: int) -> Tensor:
-        return importance_weighted_log_prob(AggregateELBO(), self.model, self.guide, x, num_samples)
+        return estimate(self.model, self.guide, x, num_samples)
 
 
 @pytest.fixture(params=[None, 7, 60], ids=["one block", "two data a block", "blocks of copies"])
 def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param is not None:
-        monkeypatch.setattr(likelihood, "ROW_ELEMENTS", request.param)
+        monkeypatch.setattr(log_likelihood, "ROW_ELEMENTS", request.param)
 
 
 @pytest.fixture
@@ -76,7 +84,7 @@ def test_it_is_exact_where_the_guide_is_the_posterior(
 def test_the_weights_are_unbiased_for_the_density(
     x: Tensor, weight: Tensor, elements: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(likelihood, "ROW_ELEMENTS", elements)
+    monkeypatch.setattr(log_likelihood, "ROW_ELEMENTS", elements)
     model = LinearGaussian(weight, spread=2.0)
     estimates = torch.stack([model.estimate(x, 5) for _ in range(100)])
     assert_mean(estimates.exp(), model.log_px(x).exp())
@@ -130,7 +138,7 @@ def test_programs_of_several_tensors_get_the_rows_of_each(x: Tensor, weight: Ten
         linear.guide(x - shifts[classes])
 
     data = (x, classes)
-    found = importance_weighted_log_prob(AggregateELBO(), model, guide, data, 5)
+    found = estimate(model, guide, data, 5)
     expected = linear.log_px(x - shifts[classes])
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
@@ -149,7 +157,7 @@ def test_an_auxiliary_site_is_divided_out() -> None:
             pyro.sample("z", dist.Delta(u.exp(), log_density=-u))
 
     x = torch.randn(10, dtype=torch.double)
-    found = importance_weighted_log_prob(AggregateELBO(), model, guide, x, 4)
+    found = estimate(model, guide, x, 4)
     torch.testing.assert_close(found, dist.Normal(0.0, math.sqrt(2)).log_prob(x))
 
 

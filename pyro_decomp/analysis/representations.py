@@ -1,4 +1,4 @@
-"""What metrics take of a run's encoder: codes, encodings, and the prior that they are to match."""
+"""What metrics take of a run: codes, encodings, and draws of the prior that they are to match."""
 
 from functools import cached_property
 
@@ -9,59 +9,43 @@ from torch import Tensor
 
 from pyro_decomp.aggregate_posterior import AggregatePosterior, diagonal_gaussian
 from pyro_decomp.aggregate_posterior.families import data_rows, marginals
-from pyro_decomp.analysis.components_of_run import assigned
-from pyro_decomp.analysis.encoded import BATCH_ELEMENTS, Encodings, data_counts, draw_prior
+from pyro_decomp.analysis.components import assigned
+from pyro_decomp.analysis.encoding import EncodedData
 from pyro_decomp.analysis.inference import Kind
-from pyro_decomp.analysis.latents import latents
-from pyro_decomp.data.batches import Data
+from pyro_decomp.distributions.slicing import combined, joined, picked
 from pyro_decomp.errors import ModelError
 from pyro_decomp.metrics import normal_scores
-from pyro_decomp.programs.factorization import concatenated, is_product, of_one_datum, rows_of
+from pyro_decomp.programs.factorization import is_product, of_one_datum
 from pyro_decomp.seeds import derive, seeded
-from pyro_decomp.training.run import Run
 
 MAX_ROWS = 10_000  # data of which there are mean codes
+FIRST = 100  # data that are run to see what there is
 SAMPLED_ROWS = 500  # of which there are sampled ones
-FIRST = 100  # data that are run to see what is there
 PRIOR = 1  # the stream of the prior's draws
 
 
-class Encoder:
-    """The encoder of a run, over a set of data.
+class Representations:
+    """The codes of a data set, in the forms that metrics take. Internal.
 
     Args:
-        run: The run.
-        data: What it encodes.
-        seed: Of everything random.
-        parts: q(z|x) of all data, where it is known already.
-        max_rows: Of how many data there are mean codes.
+        data: The data and their encodings.
+        seed: The seed of everything random.
+        max_rows: The largest number of data of which there are mean codes.
 
     Attributes:
         rows: Which data these are, in a random order; none that are masked.
         valid: Which data are not masked, in their order, as those of :attr:`encodings`.
-        weights: How much each of these counts; None where the data have no weights.
+        weights: How much each of the valid data counts; None where the data have no weights.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        data: Data,
-        seed: int = 0,
-        parts: list[Encodings] | None = None,
-        *,
-        max_rows: int = MAX_ROWS,
-    ) -> None:
-        self._run = run
+    def __init__(self, data: EncodedData, seed: int = 0, *, max_rows: int = MAX_ROWS) -> None:
         self._data = data
         self._seed = seed
-        self._parts = parts
+        self._first = data.look(torch.arange(min(FIRST, len(data))))
+        self.valid = data.valid
+        counts = None if self._first.rows.weight is None else data.counts
+        self.weights = None if counts is None else counts[self.valid]
         generator = torch.Generator().manual_seed(seed)
-        with seeded(seed), torch.no_grad():
-            self._first = run.experiment.elbo.drawn_pair(run.model, run.guide, *data[:FIRST])
-        found = self._counts = None if self._first.counts is None else data_counts(run, data)
-        counts = torch.ones(len(data)) if found is None else found
-        self.valid = counts.nonzero()[:, 0]
-        self.weights = None if self._first.rows.weight is None else counts[self.valid]
         self.rows = self.valid[torch.randperm(len(self.valid), generator=generator)[:max_rows]]
 
     @cached_property
@@ -109,10 +93,10 @@ class Encoder:
     def clusters(self) -> Int[Tensor, " n"] | None:
         """The prior's component of each mean code; None where the prior has no components.
 
-        See :func:`pyro_decomp.analysis.components_of_run.assigned`.
+        See :func:`pyro_decomp.analysis.components.assigned`.
         """
         try:
-            return assigned(self._run, self._data, self.rows)
+            return assigned(self._data, self.rows)
         except ModelError:
             return None
 
@@ -151,8 +135,9 @@ class Encoder:
         """
         with seeded(derive(self._seed, PRIOR)), torch.no_grad():
             size = len(self.rows[:SAMPLED_ROWS])
-            z = draw_prior(self._run, self._data, self._first, size, counts=self._counts)
-        return self._joined({n: data_rows(z[n], self._axis(n)).cpu() for n in self._continuous})
+            z = self._data.draw_prior(self._first, size)
+        axes = self._first.axes
+        return self._joined({n: data_rows(z[n], axes[n]).cpu() for n in self._continuous})
 
     @cached_property
     def encodings(self) -> tuple[Tensor, Tensor] | Distribution:
@@ -164,7 +149,7 @@ class Encoder:
         Raises:
             ModelError: They are not known.
         """
-        parts = self._all_parts()
+        parts = self._known_posteriors()
         found = {
             name: [
                 (marginals(name, part.qz_x[name]), part.dim - len(part.qz_x[name].event_shape))
@@ -180,11 +165,11 @@ class Encoder:
             return loc[self.valid], scale[self.valid]
         if len(found) == 1:
             (of_site,) = found.values()
-            whole = concatenated([fn for fn, _ in of_site])
+            fns = [fn for fn, _ in of_site]
+            whole = combined(fns, joined, -2) if len(fns) > 1 else fns[0]
             if whole is not None and len(whole.batch_shape) == 2:
-                some = whole
-                if len(self.valid) < len(self._data):
-                    some = rows_of(whole, self.valid)
+                has_all = len(self.valid) == len(self._data)
+                some = whole if has_all else combined([whole], picked(self.valid), -2)
                 if some is not None:
                     return some
         families = ", ".join(sorted({type(f).__name__ for each in found.values() for f, _ in each}))
@@ -208,14 +193,12 @@ class Encoder:
 
     def _latents(self, kind: Kind, limit: int) -> dict[str, Tensor]:
         """Codes of the first so many rows, gathered a batch at a time."""
-        size = max(1, BATCH_ELEMENTS // self._data.datum_size)
-        parts: dict[str, list[Tensor]] = {}
         some, place = self.rows[:limit].sort()  # in their order: a guide may know data by it
-        for rows in some.to(self._data.device).split(size):
-            for name, value in latents(
-                self._run, self._data[rows], kind=kind, seed=self._seed
-            ).items():
-                parts.setdefault(name, []).append(value.reshape(len(value), -1).cpu())
+        parts: dict[str, list[Tensor]] = {}
+        for rows in self._data.batches(some):
+            with seeded(self._seed), torch.no_grad():
+                for name, value in self._data.latents(rows, kind=kind).items():
+                    parts.setdefault(name, []).append(value.reshape(len(value), -1).cpu())
         back = place.argsort()
         return {name: torch.cat(values)[back] for name, values in parts.items()}
 
@@ -224,17 +207,10 @@ class Encoder:
             raise ModelError("codes: expected a continuous latent site, got discrete ones")
         return torch.cat([values[name].double() for name in self._continuous], -1)
 
-    def _axis(self, name: str) -> int:
-        event_dim = len(self._first.model.nodes[name]["fn"].event_shape)
-        return int(self._first.data_plate.dim) - event_dim
-
-    def _all_parts(self) -> list[AggregatePosterior]:
-        with seeded(self._seed), torch.no_grad():
-            if self._parts is None:
-                size = max(1, BATCH_ELEMENTS // self._data.datum_size)
-                self._parts = [self._first.encodings(*some) for some in self._data.split(size)]
-        parts = [part for part in self._parts if isinstance(part, AggregatePosterior)]
-        if len(parts) < len(self._parts) or not parts:
+    def _known_posteriors(self) -> list[AggregatePosterior]:
+        posteriors = self._data.posteriors
+        parts = [part for part in posteriors if isinstance(part, AggregatePosterior)]
+        if len(parts) < len(posteriors) or not parts:
             raise ModelError("encodings: expected sites that are independent given the datum")
         if reason := parts[0].why_no_density():
             raise ModelError(f"{reason}: expected a guide with spread")

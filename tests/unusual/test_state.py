@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pyro_decomp import load
-from pyro_decomp.acceleration import choice
+from pyro_decomp.acceleration import policy
 from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.sweep.ensemble import Item, Member, train_item
 from pyro_decomp.training.experiment_file import ExperimentFile
@@ -40,8 +40,8 @@ OFTEN = {  # in every run of the tests; the slow tests have all
 @pytest.fixture
 def as_if_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is captured or fused pays, however short the run."""
-    monkeypatch.setattr(choice, "CAPTURING", (0.0, 0.0))
-    monkeypatch.setattr(choice, "FUSING", (0.0, 0.0))
+    monkeypatch.setattr(policy, "CAPTURING", (0.0, 0.0))
+    monkeypatch.setattr(policy, "FUSING", (0.0, 0.0))
 
 
 def change_of(name: str) -> Any:

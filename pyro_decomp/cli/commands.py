@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from pyro_decomp.acceleration.steps import Execution
     from pyro_decomp.training.experiment import Experiment
     from pyro_decomp.training.run import Run
     from pyro_decomp.training.state import State
+    from pyro_decomp.training.training import Execution
 
 # What needs torch, or more of rich than help does, is imported once a command has work to do.
 # ruff: noqa: PLC0415
@@ -123,11 +123,11 @@ def train(
 
         from rich.console import Console
 
-        from pyro_decomp.acceleration.steps import Execution
         from pyro_decomp.cli.progress import ProgressReporter, of_training
         from pyro_decomp.seeds import set_seed
         from pyro_decomp.training import training
         from pyro_decomp.training.interruption import Interrupted
+        from pyro_decomp.training.training import Execution
 
         console = Console(quiet=quiet)
         check_device(device)
@@ -318,7 +318,7 @@ def _show_final_terms(console: "Console", run: "Run") -> None:
 
 
 def _show_metrics(console: "Console", metrics: "Mapping[str, Mapping[str, Any]]") -> None:
-    from pyro_decomp.analysis.components_of_run import described
+    from pyro_decomp.analysis.components import described
     from pyro_decomp.cli.tables import left_out_lines, metrics_table, scores_table
 
     console.print(metrics_table(metrics))

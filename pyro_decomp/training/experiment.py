@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pyro_decomp import arguments
-from pyro_decomp.acceleration.threads import is_small, threads
+from pyro_decomp.acceleration import is_small, threads
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.data.factors import read_splits
 from pyro_decomp.divergences.auxiliary import Auxiliary, OptimizerFactory, OwnsAuxiliaries

@@ -13,7 +13,7 @@ from pyro import poutine
 from pyro.params.param_store import ParamStoreDict
 from torch import Tensor, nn
 
-from pyro_decomp.acceleration.source import StepSource
+from pyro_decomp.acceleration import StepSource
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.divergences.auxiliary import guide_codes
 from pyro_decomp.elbo import Estimate

@@ -212,12 +212,8 @@ DECODERS: dict[str, Any] = {"lazy": lambda: nn.LazyLinear(16), "plain": lambda: 
 
 def lazy_experiment(encoder: str, decoder: str, elbo: Any = None, **more: Any) -> Experiment:
     torch.manual_seed(0)
-    vae = VAE(
-        lazy_prior,
-        LazyEncoder(*ENCODERS[encoder]()),
-        LazyDecoder(DECODERS[decoder]()),
-        size=NUM_DATA,
-    )
+    networks = LazyEncoder(*ENCODERS[encoder]()), LazyDecoder(DECODERS[decoder]())
+    vae = VAE(lazy_prior, *networks, size=NUM_DATA)
     elbo = AggregateELBO() if elbo is None else elbo
     return Experiment(vae.model, vae.guide, torch.randn(NUM_DATA, 1, 4, 4), elbo, epochs=2, **more)
 

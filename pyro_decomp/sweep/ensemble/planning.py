@@ -10,14 +10,12 @@ from typing import Any
 
 import torch
 
-from pyro_decomp.acceleration.capture.compiled import why_not
-from pyro_decomp.acceleration.capture.graph_hash import GraphHash
-from pyro_decomp.acceleration.fusion import FusionError
+from pyro_decomp.acceleration import FusionError, GraphHash, unavailable_reason
 from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.errors import one_line
+from pyro_decomp.sweep.ensemble.batched import BatchedRuns
 from pyro_decomp.sweep.ensemble.in_progress import interrupted
 from pyro_decomp.sweep.ensemble.members import Item, Member
-from pyro_decomp.sweep.ensemble.together import BatchedRuns
 from pyro_decomp.sweep.ensemble.trial import Trial, own_numbers
 from pyro_decomp.training.experiment_file import ExperimentFile
 
@@ -227,7 +225,12 @@ def _how(group: _Group, num_workers: int, device_type: str) -> tuple[str, str]:
     if device_type == "cpu":
         saved, cost, how, missing = SAVED_BY_FUSING, FUSING, "fused", library.why_not()
     else:
-        saved, cost, how, missing = SAVED_BY_COMPILING, COMPILING, "compiled", why_not(device_type)
+        saved, cost, how, missing = (
+            SAVED_BY_COMPILING,
+            COMPILING,
+            "compiled",
+            unavailable_reason(device_type),
+        )
     if saved * operations * steps <= cost[0] + cost[1] * operations:
         return "captured", ""
     return ("captured", f", slower as {missing}") if missing else (how, "")

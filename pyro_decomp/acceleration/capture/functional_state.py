@@ -76,24 +76,21 @@ class FunctionalState:
         return tuple(list(inputs[start:stop]) for start, stop in pairwise(ends))
 
     @contextmanager
-    def filled(
-        self,
-        trained: Sequence[Tensor],
-        frozen: Sequence[Tensor],
-        buffers: Sequence[Tensor],
-        weights: Sequence[Tensor] = (),
-    ) -> Iterator[None]:
-        """Let the programs find these tensors; put back their own afterwards."""
-        given = zip(self._at(), (*trained, *frozen, *buffers), strict=True)
-        filling = [(place, tensor) for places, tensor in given for place in places]
+    def filled(self, inputs: Sequence[Tensor]) -> Iterator[None]:
+        """Let the programs find these inputs; put back their own afterwards."""
+        at, numbers = self._at(), self._numbers()
+        filling = [
+            (place, tensor)
+            for places, tensor in zip(at, inputs[: len(at)], strict=True)
+            for place in places
+        ]
         own = [(place, place.tensor) for place, _ in filling]
-        numbers = self._numbers()
         before = [number.get() for number in numbers]
         try:
             for place, tensor in filling:
                 place.put(tensor)
-            for number, weight in zip(numbers, weights, strict=True):
-                number.set(weight)
+            for number, tensor in zip(numbers, inputs[len(at) :], strict=True):
+                number.set(tensor)
             yield
         finally:
             for place, tensor in own:

@@ -5,6 +5,7 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import pyro
 import torch
@@ -36,12 +37,12 @@ class GraphHash:
     is_convolutional: bool
 
 
-def graph_hash(source: StepSource, slots: FunctionalState, batch: Sequence[Tensor]) -> GraphHash:
+def graph_hash(source: StepSource, state: FunctionalState, batch: Sequence[Tensor]) -> GraphHash:
     """Run a step's forward pass once, and hash it; draws are drawn.
 
     Args:
         source: Whose programs.
-        slots: Which of its tensors are inputs.
+        state: Which of its tensors are inputs.
         batch: A batch of data.
 
     Raises:
@@ -49,13 +50,13 @@ def graph_hash(source: StepSource, slots: FunctionalState, batch: Sequence[Tenso
     """
 
     def forward(*inputs: Tensor) -> list[Tensor]:
-        trained, frozen, buffers, numbers, batch = slots.split(inputs)
-        with slots.filled(trained, frozen, buffers, numbers), pyro.validation_enabled(False):
+        *own, batch = state.split(inputs)
+        with state.filled([*chain(*own)]), pyro.validation_enabled(False):
             return [source.evaluate(*batch).objective]
 
-    copies = [buffer.clone() for buffer in slots.buffers]
-    numbers = slots.inputs()[-len(slots.weights) :] if slots.weights else []
-    inputs = [*slots.trained, *slots.frozen, *copies, *numbers, *batch]
+    copies = [buffer.clone() for buffer in state.buffers]
+    numbers = state.inputs()[-len(state.weights) :] if state.weights else []
+    inputs = [*state.trained, *state.frozen, *copies, *numbers, *batch]
     module = traced(forward, inputs)
     kinds = [node.meta.get("kind") for node in module.graph.nodes]
     found = hashlib.sha256(f"{module.graph}{kinds}".encode())

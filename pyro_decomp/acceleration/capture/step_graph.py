@@ -195,7 +195,7 @@ class _Step:
         leaves = [given.detach().requires_grad_(own.requires_grad) for given, own in pairs]
         copies = [buffer.clone() for buffer in buffers]
         with (
-            state.filled(leaves, frozen, copies, numbers),
+            state.filled([*leaves, *frozen, *copies, *numbers]),
             pyro.validation_enabled(False),
             in_precision(self._precision),
         ):

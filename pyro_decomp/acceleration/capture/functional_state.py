@@ -59,18 +59,18 @@ class FunctionalState:
         return [first.tensor for first, *_ in self._buffers_at]
 
     def names(self) -> list[str]:
-        """Names of the inputs in their order."""
+        """The names of the inputs in their order."""
         named = (places[0].path if places else "a parameter" for places in self._at())
         return [*named, *self.weights]
 
     def inputs(self) -> list[Tensor]:
-        """What the programs find there now: trained, frozen, buffers, and the numbers."""
+        """The tensors that the programs would read now: trained, frozen, buffers, and the numbers."""
         like = self.trained[0]
         numbers = [torch.as_tensor(n.get(), dtype=like.dtype).to(like) for n in self._numbers()]
         return [t.detach() for t in (*self.trained, *self.frozen, *self.buffers, *numbers)]
 
     def split(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], ...]:
-        """Inputs in this order as trained, frozen, buffers, numbers, and what follows."""
+        """Inputs as lists: trained, frozen, buffers, numbers, and what follows these."""
         sizes = [len(self.trained), len(self._frozen_at), len(self._buffers_at)]
         ends = [0, *accumulate([*sizes, len(self.weights)]), len(inputs)]
         return tuple(list(inputs[start:stop]) for start, stop in pairwise(ends))

@@ -26,7 +26,7 @@ class GraphHash:
         digest: Of the computation graph: the operations in their order, what each is given, and all
             constants. Parameters, buffers that change, numbers that are inputs, data and draws are
             told by place alone.
-        num_operations: How many there are.
+        num_operations: How many operations there are.
         largest: Elements of the largest tensor among their results.
         is_convolutional: Whether a convolution is among them.
     """
@@ -38,12 +38,15 @@ class GraphHash:
 
 
 def graph_hash(source: StepSource, state: FunctionalState, batch: Sequence[Tensor]) -> GraphHash:
-    """Run a step's forward pass once, and hash it; draws are drawn.
+    """Run a step's forward pass once and hash its graph; random generators move.
 
     Args:
         source: Whose programs.
         state: Which of its tensors are inputs.
         batch: A batch of data.
+
+    Returns:
+        The hash, and what planning needs to know of the graph.
 
     Raises:
         CaptureError: Values of tensors decide what is computed, or a draw depends on parameters.

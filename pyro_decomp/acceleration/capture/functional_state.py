@@ -64,7 +64,7 @@ class FunctionalState:
         return [*named, *self.weights]
 
     def inputs(self) -> list[Tensor]:
-        """The tensors that the programs would read now: trained, frozen, buffers, and the numbers."""
+        """The tensors that the programs would read now, in the order of ``split``."""
         like = self.trained[0]
         numbers = [torch.as_tensor(n.get(), dtype=like.dtype).to(like) for n in self._numbers()]
         return [t.detach() for t in (*self.trained, *self.frozen, *self.buffers, *numbers)]

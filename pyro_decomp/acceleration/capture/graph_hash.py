@@ -37,13 +37,13 @@ class GraphHash:
     is_convolutional: bool
 
 
-def graph_hash(source: StepSource, state: FunctionalState, batch: Sequence[Tensor]) -> GraphHash:
+def graph_hash(source: StepSource, batch: Sequence[Tensor], weights: Sequence[str]) -> GraphHash:
     """Run a step's forward pass once and hash its graph; random generators move.
 
     Args:
         source: Whose programs.
-        state: Which of its tensors are inputs.
         batch: A batch of data.
+        weights: Names of the numbers that are inputs.
 
     Returns:
         The hash, and what planning needs to know of the graph.
@@ -51,6 +51,7 @@ def graph_hash(source: StepSource, state: FunctionalState, batch: Sequence[Tenso
     Raises:
         CaptureError: Values of tensors decide what is computed, or a draw depends on parameters.
     """
+    state = FunctionalState(source, batch, weights)
 
     def forward(*inputs: Tensor) -> list[Tensor]:
         *own, batch = state.split(inputs)

@@ -15,8 +15,8 @@ from pyro_decomp.acceleration import (
     Execution,
     GraphStep,
     backends,
-    choice,
     choose,
+    policy,
     resolve,
 )
 from pyro_decomp.elbo import BetaELBO, FactorELBO
@@ -172,7 +172,7 @@ def test_short_runs_stay_eager_and_long_ones_do_not(monkeypatch: pytest.MonkeyPa
     step, execution = chosen(build(epochs=1500), Execution())
     assert isinstance(step, GraphStep)
     assert execution.steps == "captured"
-    monkeypatch.setattr(choice, "why_not", lambda device: "there is no compiler here")
+    monkeypatch.setattr(policy, "unavailable_reason", lambda device: "there is no compiler here")
     step, execution = chosen(build(epochs=100_000), Execution())
     assert execution.steps == "captured"
     assert execution.why == "there is no compiler here"
@@ -183,7 +183,7 @@ def test_short_runs_stay_eager_and_long_ones_do_not(monkeypatch: pytest.MonkeyPa
 def test_longer_runs_never_get_a_slower_way() -> None:
     order = ["eager", "captured", "compiled"]
     for operations in (50, 200, 1000):
-        found = [choice._what_pays(steps, operations) for steps in (10, 10**3, 10**4, 10**5, 10**6)]
+        found = [policy._what_pays(steps, operations) for steps in (10, 10**3, 10**4, 10**5, 10**6)]
         assert found == sorted(found, key=order.index)
         assert (found[0], found[-1]) == ("eager", "compiled")
 

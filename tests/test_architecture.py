@@ -20,6 +20,7 @@ MODULES = {
     for path in sorted((ROOT / "pyro_decomp").rglob("*.py"))
 }
 ROOT_MODULE = ""  # pyro_decomp/__init__.py, which offers names of other parts
+DOOR = "pyro_decomp.acceleration"
 HEAVY = {"matplotlib", "numpy", "pyro", "torch", "torchvision"}
 
 
@@ -84,6 +85,18 @@ def test_imports_are_those_of_the_table() -> None:
     assert not idle, f"ARCHITECTURE.md: rows name imports that there are none of: {idle}"
 
 
+def test_acceleration_has_one_door() -> None:
+    """Training and sweep import it, and what offers its ``Execution`` to users; nobody a part."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for module, path in MODULES.items()
+        for line, name in imports(module)
+        if part_of(name) == "acceleration" != part_of(module)
+        and (name != DOOR or part_of(module) not in {"training", "sweep", ROOT_MODULE})
+    ]
+    assert not wrong, f"expected imports from {DOOR} in training and sweep alone: {wrong}"
+
+
 def test_every_room_has_a_row() -> None:
     assert {part_of(module) for module in MODULES} == {*MAY_IMPORT, *NOT_ROOMS}
 
@@ -92,7 +105,7 @@ def test_what_is_to_be_opened_is_there() -> None:
     table = (ROOT / "ARCHITECTURE.md").read_text().split("## To do X, open Y")[1]
     rooms = {path.name for path in (ROOT / "pyro_decomp").iterdir()}
     for row in re.findall(r"^\| (?!to |-)(.*) \|$", table, re.M):
-        _, where, in_row = row.split(" | ")
+        _, where, in_row = (cell.strip() for cell in f"{row} ".split("| "))
         room = ROOT / "pyro_decomp"
         for name in re.findall(r"`([\w/]+(?:\.\w+)?)`", where):
             path = Path(name)

@@ -22,7 +22,7 @@ PUBLIC: dict[str, str] = {
     """,
     "pyro_decomp.aggregate_posterior": """
         AggregatePosterior Estimator Exact LogDensities PairWeights StructuredPosterior
-        diagonal_gaussian log_prob_over pair_weights pairwise_log_prob
+        diagonal_gaussian log_prob_over pair_weights
     """,
     "pyro_decomp.data": """
         Attributes Data GroundTruth Stored as_data as_tensor celeba celeba_attributes chairs

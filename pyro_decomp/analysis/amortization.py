@@ -10,12 +10,17 @@ from pyro.distributions import Delta
 from torch import Tensor
 
 from pyro_decomp import arguments
-from pyro_decomp.analysis.gaussian_fit import Covariance, GaussianFit, best_fit
-from pyro_decomp.analysis.importance import log_mean, log_weights
 from pyro_decomp.analysis.inference import global_latents, infer
-from pyro_decomp.analysis.latents import on_device
+from pyro_decomp.analysis.latents import encoded
 from pyro_decomp.analysis.log_joint import LogJoint
-from pyro_decomp.analysis.nuts import sample_posteriors
+from pyro_decomp.analysis.posterior_approximation import (
+    Covariance,
+    GaussianFit,
+    best_fit,
+    log_mean,
+    log_weights,
+    sample_posteriors,
+)
 from pyro_decomp.data.batches import AnyData, Batch
 from pyro_decomp.distributions.unwrapping import unwrapped
 from pyro_decomp.elbo import BetaELBO
@@ -116,10 +121,10 @@ def amortization_gap(
     arguments.annotated(amortization_gap, locals(), **least)
     if x is None:
         arguments.refuse("x", "a few data", x)
-    data = on_device(run, x)
+    data = encoded(run, x).data
     batch = data[: len(data)]
     with seeded(seed), torch.no_grad():
-        outside = global_latents(infer(run, batch, "mean")[0])
+        outside = global_latents(infer(run.model, run.guide, batch, "mean")[0])
         log_joint = LogJoint(run, batch, outside)
         programs = _Programs(run, batch, outside)
         of_guide, of_prior = (

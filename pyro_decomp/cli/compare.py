@@ -87,7 +87,7 @@ def compare_runs(
 
 
 def comparison_tables(comparison: "Comparison", width: int) -> "list[Table]":
-    """A row a combination: its arguments, its runs, and the mean of each quantity.
+    """Tables with a row a combination: its arguments, its runs, the mean of each quantity.
 
     Quantities that do not fit side by side are set below one another, each time with the arguments.
     """

@@ -157,7 +157,7 @@ def fill_lines(pieces: list[str], width: int) -> list[str]:
 
 
 def plan_lines(plan: "Plan") -> list[str]:
-    """What will run: a line for all, then one for each way in which members are trained."""
+    """The plan of a sweep: a line for all members, then one for each way in which they train."""
     grid = plan.grid
     total = grid.num_combinations * len(grid.seeds)
     lines = [

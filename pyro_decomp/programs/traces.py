@@ -148,7 +148,7 @@ class TracePair(SiteDensities):
         apart = self._unobserved()
         latent = [("guide", drawn[name]) for name in self.latents if name not in apart]
         rows = rows_of(latent, (), self.data_plate, size, of_one_program=True)
-        counts = None if rows.counts is None else rows.counts.to(self._dtype)
+        counts = None if rows.counts is None else rows.counts.to(self.dtype)
         if self.is_structured:
             return self._structured_posterior(partial(self.guide_program, *args), size, counts)
         return self._mixture(drawn, counts)

@@ -21,7 +21,7 @@ TELLING_INTERVAL = 0.1  # seconds
 
 @dataclass(frozen=True)
 class Job:
-    """An item to train and to measure.
+    """One job of a worker: an item to train and to measure.
 
     Args:
         item: The item.
@@ -49,7 +49,7 @@ class Advance:
 
     @property
     def fraction(self) -> float:
-        """The part that is done."""
+        """The part of the training that is done, from 0 to 1."""
         return self.step / max(self.total_steps, 1)
 
 
@@ -58,7 +58,7 @@ Tell = Callable[[Advance | Record], None]
 
 @dataclass(frozen=True)
 class Work:
-    """All that jobs of one sweep share; can be pickled.
+    """Does the jobs of one sweep, and holds what they share; it can be pickled.
 
     Args:
         source: The text of the experiment file.
@@ -117,7 +117,7 @@ class Work:
         )
 
     def _measured(self, record: Record) -> Record:
-        """The record with what was asked for, or with why that could not be measured."""
+        """The record of a member with its metrics, or with why they could not be measured."""
         from pyro_decomp.analysis import evaluation
         from pyro_decomp.training.run import load
 

@@ -42,7 +42,7 @@ class Record:
 
 
 class Journal:
-    """``members.jsonl``, open for one writer."""
+    """The journal of a sweep, ``members.jsonl``, open for one writer."""
 
     def __init__(self, file: int) -> None:
         self._file = file
@@ -67,7 +67,7 @@ def journal(path: Path) -> Iterator[Journal]:
 
 
 def read_journal(path: Path) -> dict[str, Record]:
-    """The last record of each member, by name; a last line that is not whole is passed over.
+    """The last record of each member, by name; ignores a last line that is not whole.
 
     Raises:
         RunError: A whole line is not a record.

@@ -74,7 +74,7 @@ FINISHED = "finished"
 
 
 def is_done(record: Record | None, metrics: Iterable[str]) -> bool:
-    """Whether nothing is left to do for a member: the others it would not do any better."""
+    """Whether nothing is left to do for a member; one that was not finite would not do better."""
     if record is None or record.status == FAILED:
         return False
     return record.status != FINISHED or set(metrics) <= set(record.asked)
@@ -105,7 +105,7 @@ def _measuring(member: Member, record: Record, *, is_second_try: bool = False) -
 
 
 class Supervisor:
-    """Listens to jobs: writes the journal, reports progress, and has members tried again alone.
+    """Tracks the states of jobs: writes the journal, reports progress, has members tried again.
 
     The members of a job that raised or took its process with it are tried once more, each by
     itself; what fails by itself is recorded as failed, except that a process that died alone is
@@ -146,7 +146,7 @@ class Supervisor:
 
     @property
     def num_ended(self) -> int:
-        """Members that have ended, well or not."""
+        """How many members have ended, well or not."""
         return len(self._ended)
 
     def told(self, job: Job, message: Advance | Record) -> None:
@@ -160,7 +160,7 @@ class Supervisor:
         self._tell()
 
     def warned(self, sentence: str) -> None:
-        """Pass on a warning, once."""
+        """Warn of what a job warned of, once for each sentence."""
         if sentence not in self._warned:
             self._warned.add(sentence)
             warnings.warn(sentence, stacklevel=2)

@@ -13,15 +13,15 @@ from torch import Tensor
 from pyro_decomp.data.batches import AnyData
 
 if TYPE_CHECKING:
+    from pyro_decomp.analysis.generation import Draws
     from pyro_decomp.analysis.inference import Kind
-    from pyro_decomp.analysis.model_draws import Draws
     from pyro_decomp.analysis.summary import Summary
 
 # ruff: noqa: PLC0415
 
 
 class RunMethods:
-    """The methods of :class:`~pyro_decomp.training.run.Run`."""
+    """The methods of :class:`~pyro_decomp.training.run.Run` that are functions of ``analysis``."""
 
     def codes(
         self: Any, x: AnyData | None = None, *, kind: "Kind" = "mean", seed: int = 0

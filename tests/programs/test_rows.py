@@ -19,7 +19,7 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO, config_enumerate
 from torch import Tensor, nn
 
 from pyro_decomp import Experiment, evaluate, train
-from pyro_decomp.acceleration.steps.execution import Execution
+from pyro_decomp.acceleration.execution import Execution
 from pyro_decomp.aggregate_posterior import Exact
 from pyro_decomp.analysis import evaluation
 from pyro_decomp.divergences import (

@@ -13,7 +13,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_decomp import AggregateELBO, BetaELBO, Experiment, train
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.acceleration import Execution
 from pyro_decomp.analysis.evaluation import evaluate
 from pyro_decomp.data import Data
 from pyro_decomp.data.stored import StoredArray

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp import BetaELBO, Experiment, train
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.acceleration import Execution
 from pyro_decomp.data import Data, Stored, memory_mapped
 from pyro_decomp.data.stored import StoredArray
 from pyro_decomp.errors import DataError, ModelError

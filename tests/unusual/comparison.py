@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from pyro_decomp import Experiment, train
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.acceleration import Execution
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.sweep.ensemble import Member
-from pyro_decomp.sweep.ensemble.together import BatchedRuns
+from pyro_decomp.sweep.ensemble.batched import BatchedRuns
 from pyro_decomp.sweep.ensemble.trial import Trial
 from pyro_decomp.training.experiment_file import ExperimentFile
 

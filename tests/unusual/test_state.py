@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pyro_decomp import load
-from pyro_decomp.acceleration.steps import choice
+from pyro_decomp.acceleration import choice
 from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.sweep.ensemble import Item, Member, train_item
 from pyro_decomp.training.experiment_file import ExperimentFile

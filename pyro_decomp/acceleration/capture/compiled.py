@@ -37,7 +37,7 @@ def example_inputs(inputs: Sequence[Tensor]) -> list[Tensor]:
 
 
 @cache
-def why_not(device_type: str) -> str:
+def unavailable_reason(device_type: str) -> str:
     """What is missing to compile for a device; empty if nothing is. Logged once if something is."""
     reason = _missing(device_type)
     if reason:

@@ -36,17 +36,18 @@ class GraphHash:
     is_convolutional: bool
 
 
-def graph_hash(source: StepSource, slots: FunctionalState, batch: Sequence[Tensor]) -> GraphHash:
+def graph_hash(source: StepSource, batch: Sequence[Tensor], weights: Sequence[str]) -> GraphHash:
     """Run a step's forward pass once, and hash it; draws are drawn.
 
     Args:
         source: Whose programs.
-        slots: Which of its tensors are inputs.
         batch: A batch of data.
+        weights: Names of the numbers that are inputs.
 
     Raises:
         CaptureError: Values of tensors decide what is computed, or a draw depends on parameters.
     """
+    slots = FunctionalState(source, batch, weights)
 
     def forward(*inputs: Tensor) -> list[Tensor]:
         trained, frozen, buffers, numbers, batch = slots.split(inputs)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.acceleration import Execution
 from pyro_decomp.errors import NonFiniteError
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.sweep.ensemble.members import Member, Outcome

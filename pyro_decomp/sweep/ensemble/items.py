@@ -7,15 +7,18 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from pyro_decomp.acceleration.capture import CaptureError
-from pyro_decomp.acceleration.fusion import FusionError
-from pyro_decomp.acceleration.machine import peak_memory, tuned
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.acceleration import (
+    CaptureError,
+    Execution,
+    FusionError,
+    peak_memory,
+    process_settings,
+)
 from pyro_decomp.errors import one_line
 from pyro_decomp.sweep.ensemble.alone import train_alone
+from pyro_decomp.sweep.ensemble.batched import BatchedRuns, Report
 from pyro_decomp.sweep.ensemble.in_progress import ItemFile
 from pyro_decomp.sweep.ensemble.members import Item, Member, Outcome
-from pyro_decomp.sweep.ensemble.together import BatchedRuns, Report
 from pyro_decomp.sweep.ensemble.trial import Trial, own_numbers
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import stop_requests
@@ -128,9 +131,9 @@ def _same_arithmetic(
 
 def _train(together: BatchedRuns, file: ItemFile) -> None:
     state = file.read()
-    if state is not None and state.get("how") == together.how and "histories" in state:
+    if state is not None and state.get("how") == together.how and "steps" in state:
         together.load_state_dict(state)
-    with stop_requests() as stop, tuned(1):
+    with stop_requests() as stop, process_settings(1):
         together.run(stop, Path())
 
 

@@ -33,6 +33,7 @@ class Item:
         how: Several are computed: "captured", "compiled" or "fused"; a step that cannot be fused is
             captured.
         steps: That each member takes; 0 where it is not known.
+        elements: Of the data of one step of one member; 0 where it is not known.
         numbers: Names of those that differ among the members of all items of one arithmetic, or
             that schedules change: one step serves them all if these are its inputs.
     """
@@ -42,6 +43,7 @@ class Item:
     why: str
     how: str = "captured"
     steps: int = 0
+    elements: int = 0
     numbers: tuple[str, ...] = ()
 
 

@@ -4,19 +4,18 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pyro_decomp.acceleration.capture.compiled import why_not
-from pyro_decomp.acceleration.capture.graph_hash import GraphHash
-from pyro_decomp.acceleration.fusion import FusionError
+from pyro_decomp.acceleration import FusionError, GraphHash, unavailable_reason
 from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.errors import one_line
+from pyro_decomp.sweep.ensemble.batched import BatchedRuns
 from pyro_decomp.sweep.ensemble.in_progress import interrupted
 from pyro_decomp.sweep.ensemble.members import Item, Member
-from pyro_decomp.sweep.ensemble.together import BatchedRuns
 from pyro_decomp.sweep.ensemble.trial import Trial, own_numbers
 from pyro_decomp.training.experiment_file import ExperimentFile
 
@@ -94,6 +93,7 @@ class _Group:
     why_alone: str = ""
     numbers: tuple[str, ...] = ()
     trial: Trial | None = None
+    elements: int = 0  # of the data of one step of one member
 
     @property
     def num_operations(self) -> int:
@@ -120,19 +120,21 @@ def _groups(source: ExperimentFile, members: list[Member], device: str) -> Itera
         by_signature: dict[str, _Group] = {}
         for trial, same in found:
             steps = trial.experiment.total_steps
+            elements = trial.experiment.data_per_step * trial.experiment.data.datum_size
             if reason := trial.why_alone():
-                yield _Group(same, steps, None, reason)
+                yield _Group(same, steps, None, reason, elements=elements)
                 continue
             try:
                 signature = trial.signature(weights)
             except Exception as error:  # whatever it is, alone it may do
-                yield _Group(same, steps, None, f"it cannot be captured: {one_line(error)}")
+                why = f"it cannot be captured: {one_line(error)}"
+                yield _Group(same, steps, None, why, elements=elements)
                 continue
             if signature.digest in by_signature:
                 by_signature[signature.digest].members.extend(same)
             else:
                 by_signature[signature.digest] = _Group(
-                    list(same), steps, signature, numbers=tuple(weights), trial=trial
+                    list(same), steps, signature, "", tuple(weights), trial, elements
                 )
         for group in by_signature.values():
             is_by_seed = _differs_by_seed(source, group, device)
@@ -174,8 +176,8 @@ def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Ite
     how, missing = _how(group, num_workers, torch.device(device).type)
     why = why or _why_not_together(group, how)
     if why or signature is None:
-        steps = group.total_steps
-        return [Item((m,), together=False, why=why, steps=steps) for m in group.members]
+        alone = partial(Item, together=False, why=why, steps=group.total_steps)
+        return [alone((member,), elements=group.elements) for member in group.members]
     at_once = MOST_MEMBERS
     if on_processor:
         at_once = max(FEWEST_MEMBERS, min(MOST_MEMBERS, ELEMENTS // signature.largest))
@@ -190,6 +192,7 @@ def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Ite
             why=f"{len(group.members)} members do the same arithmetic, {size} at once{missing}",
             how=how,
             steps=group.total_steps,
+            elements=group.elements,
             numbers=group.numbers,
         )
         for start in range(0, len(group.members), size)
@@ -222,7 +225,12 @@ def _how(group: _Group, num_workers: int, device_type: str) -> tuple[str, str]:
     if device_type == "cpu":
         saved, cost, how, missing = SAVED_BY_FUSING, FUSING, "fused", library.why_not()
     else:
-        saved, cost, how, missing = SAVED_BY_COMPILING, COMPILING, "compiled", why_not(device_type)
+        saved, cost, how, missing = (
+            SAVED_BY_COMPILING,
+            COMPILING,
+            "compiled",
+            unavailable_reason(device_type),
+        )
     if saved * operations * steps <= cost[0] + cost[1] * operations:
         return "captured", ""
     return ("captured", f", slower as {missing}") if missing else (how, "")

@@ -4,15 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from pyro_decomp.acceleration.capture.functional_state import FunctionalState
-from pyro_decomp.acceleration.capture.graph_hash import GraphHash, graph_hash
-from pyro_decomp.acceleration.capture.repeats import listed
-from pyro_decomp.acceleration.optimizers import is_elementwise, is_unobserved
-from pyro_decomp.acceleration.source import StepSource
+from pyro_decomp.acceleration import GraphHash, StepSource, graph_hash, unstackable_reason
 from pyro_decomp.elbo.numbers import full_name, objective_weights
+from pyro_decomp.errors import listed
 from pyro_decomp.schedules import Schedule
 from pyro_decomp.seeds import derive, random_state, seeded, set_seed
 from pyro_decomp.sweep.ensemble.members import Member
@@ -71,24 +65,6 @@ class Trial:
         """One of its numbers as it is now."""
         return float(self.experiment.number(name).get())
 
-    def is_zero_weight(self, name: str) -> bool:
-        """Whether a number is a weight of 0, where nothing is computed of what it weighs."""
-        return self.experiment.number(name).is_zero_weight
-
-    def optimizer(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
-        """Its optimiser, of these parameters in place of its own."""
-        return self.experiment.optimizer(parameters)
-
-    def slots(self, weights: Sequence[str]) -> FunctionalState:
-        """Where its programs find their tensors, these numbers among them."""
-        return FunctionalState(self.step_source, self.experiment.batches[0], weights)
-
-    def moved(self) -> str:
-        """What its programs keep in Python that is not as when it was made; empty if all is."""
-        with self.experiment.at_first_step():  # what schedules set is an input
-            moved = self.state.program.moved()
-        return listed([path for path in moved if not path.endswith(".training")])
-
     def why_alone(self) -> str:
         """What keeps it from training with others, in a clause; empty if nothing is known to.
 
@@ -97,17 +73,14 @@ class Trial:
         """
         if self.experiment.auxiliaries:
             return "the objective trains networks of its own on the programs' traces"
-        optimizer = self.optimizer(list(self.state.parameters.values()))
-        if not is_elementwise(optimizer):
-            kind = type(optimizer).__name__
-            return f"the optimiser {kind} is not known to treat numbers one by one"
-        if not is_unobserved(optimizer):
-            return "hooks run at the optimiser's steps, and may change what the programs compute"
+        optimizer = self.experiment.optimizer(list(self.state.parameters.values()))
+        if reason := unstackable_reason(optimizer):
+            return reason
         moving = self.state.program.moving
         if paths := [p for p, kind in moving.items() if kind not in ("tensor", "generator")]:
             return f"every run of the programs changes {listed(paths)}, which Python keeps"
-        if shared := self.moved():
-            return f"another member has changed {shared}, which they share"
+        if shared := self.step_source.moved():
+            return f"another member has changed {listed(shared)}, which they share"
         return ""
 
     def outline(self) -> tuple[Any, ...]:
@@ -120,14 +93,14 @@ class Trial:
         scheduled = {full_name(name): each for name, each in experiment.schedules.items()}
         parameters = list(self.state.parameters.values())
         place = {id(parameter): index for index, parameter in enumerate(parameters)}
-        optimizer = self.optimizer(parameters)
+        optimizer = self.experiment.optimizer(parameters)
         groups = [
             group | {"params": [place.get(id(parameter)) for parameter in group["params"]]}
             for group in optimizer.param_groups
         ]
         return (
             type(experiment.elbo).__name__,
-            tuple((name, self.is_zero_weight(name)) for name in self.numbers()),
+            tuple((name, self.experiment.number(name).is_zero_weight) for name in self.numbers()),
             tuple((name, tuple(p.shape), p.dtype) for name, p in self.state.parameters.items()),
             tuple(tuple(tensor.shape) for tensor in self.experiment.batches[0]),
             (len(experiment.data), experiment.total_steps, experiment.batch_size),
@@ -142,9 +115,8 @@ class Trial:
         Raises:
             CaptureError: It cannot be captured.
         """
-        slots = self.slots(weights)
         with seeded(derive(self.member.seed, TRAINING_STREAM)):
-            return graph_hash(self.step_source, slots, self.experiment.batches[0])
+            return graph_hash(self.step_source, self.experiment.batches[0], weights)
 
 
 def own_numbers(trials: Sequence[Trial]) -> list[str]:

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from pyro_decomp import train
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.acceleration import Execution
 from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.sweep.ensemble import Item, Member, train_item
 from pyro_decomp.sweep.ensemble.alone import train_alone
-from pyro_decomp.sweep.ensemble.together import BatchedRuns
+from pyro_decomp.sweep.ensemble.batched import BatchedRuns
 from pyro_decomp.sweep.ensemble.trial import Trial
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import load

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
+from pyro_decomp.acceleration.batched.draws import Draws
 from pyro_decomp.acceleration.capture import CaptureError
 from pyro_decomp.sweep.ensemble import Item, Member, Outcome, plan, train_item
 from pyro_decomp.sweep.ensemble.alone import train_alone
-from pyro_decomp.sweep.ensemble.draws import Draws
+from pyro_decomp.sweep.ensemble.batched import BatchedRuns
 from pyro_decomp.sweep.ensemble.in_progress import ItemFile, interrupted
-from pyro_decomp.sweep.ensemble.together import BatchedRuns
 from pyro_decomp.sweep.ensemble.trial import Trial
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import load
@@ -381,7 +381,7 @@ def test_what_cannot_be_captured_trains_alone(
     def refuse(*_: Any, **__: Any) -> Any:
         raise CaptureError("it is Tuesday")
 
-    monkeypatch.setattr("pyro_decomp.sweep.ensemble.together.capture", refuse)
+    monkeypatch.setattr("pyro_decomp.sweep.ensemble.batched.capture", refuse)
     item = Item(tuple(members({}, {})), together=True, why="to see")
     outcomes: list[Outcome] = train_item(source, item, tmp_path, device="cpu", report=nobody)
     assert [outcome.status for outcome in outcomes] == ["finished", "finished"]

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from pyro_decomp import train
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.acceleration import Execution
+from pyro_decomp.acceleration.batched.backends import Results
 from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.sweep.ensemble import Item, Member, plan, train_item
-from pyro_decomp.sweep.ensemble.batched_step import Results
-from pyro_decomp.sweep.ensemble.together import BatchedRuns
+from pyro_decomp.sweep.ensemble.batched import BatchedRuns
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import Run, load
 from tests.sweep.ensemble.stateful import FILE
@@ -37,7 +37,7 @@ ALONE = {
 @pytest.fixture(autouse=True)
 def _settings(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Audits at all powers of two, however slow the machine; the default type as it was."""
-    monkeypatch.setattr("pyro_decomp.acceleration.steps.budget.LEAST", 1e9)
+    monkeypatch.setattr("pyro_decomp.acceleration.auditor.LEAST", 1e9)
     yield
     torch.set_default_dtype(torch.float32)
 
@@ -215,7 +215,7 @@ def test_audits_leave_the_bits_as_they_are(
     for out in ("often", "never"):
         train_item(source, item, tmp_path / out, device="cpu", report=nobody)
         monkeypatch.setattr(
-            "pyro_decomp.sweep.ensemble.verification.Verification.due", lambda *_: []
+            "pyro_decomp.acceleration.batched.verification.BatchVerification.due", lambda *_: []
         )
     for path in (tmp_path / "often" / "members").glob("*/*"):
         if path.name in ("history.csv", "checkpoint.pt"):

@@ -14,8 +14,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from pyro_decomp import AggregateELBO, Experiment, train
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp import AggregateELBO, Execution, Experiment, train
 from pyro_decomp.divergences import Divergence
 from pyro_decomp.errors import ModelError
 from tests.divergences.laws import DIVERGENCES, SHIFT, K, Row

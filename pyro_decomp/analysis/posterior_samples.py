@@ -40,7 +40,7 @@ class TermSums:
         self._left_out = dict(refused or {})
 
     def add(self, pair: TracePair, start: int) -> None:
-        """Add a batch.
+        """Add the terms of a batch.
 
         Args:
             pair: Guide and model on it.

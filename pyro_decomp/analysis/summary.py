@@ -95,6 +95,9 @@ def summarize(experiment: Experiment, state: State) -> Summary:
     Args:
         experiment: What is run.
         state: What :func:`pyro_decomp.training.state.prepare` found of it; ``run.state`` of a run.
+
+    Returns:
+        The sites, distributions, parameters and numbers of the objective.
     """
     arguments.annotated(summarize, locals())
     data = experiment.data
@@ -189,7 +192,7 @@ def _divergence(divergence: Divergence | None) -> str:
 
 
 def _weights(elbo: TermsELBO, roles: set[Role]) -> dict[str, float]:
-    """Of the terms that there are."""
+    """The weight of every term that there is."""
     needs = {"global_kl": "global", "supervision": "label"}
     weights = {"supervision": elbo.supervision} | elbo.weights()
     kept = {n: float(w) for n, w in weights.items() if needs.get(n) in {None, *roles}}

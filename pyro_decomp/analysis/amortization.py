@@ -106,7 +106,10 @@ def amortization_gap(
         num_importance_samples: K.
         covariance: Of q*, "diagonal" or "full"; by default as the guide's, full where its sites
             depend on one another or one has several dimensions that do.
-        seed: Of every draw; the global random generators are left as they were.
+        seed: The seed of every draw; the global random generators are left as they were.
+
+    Returns:
+        The bounds and their gaps, with the draws of NUTS.
 
     Raises:
         ValueError: A number is too small, or the covariance not one of the two.
@@ -176,7 +179,7 @@ class _Programs:
         self._elbo = BetaELBO()
 
     def traces(self, times: int) -> list[poutine.Trace]:
-        """Of the guide and of the model by itself, so many draws for each datum."""
+        """Traces of the guide, and of the model by itself, with so many draws for each datum."""
         batch = self._repeated(times)
         return [poutine.trace(each).get_trace(*batch) for each in (self._guide, self._model)]
 
@@ -187,7 +190,7 @@ class _Programs:
         return (pair.log_likelihood() - pair.total_kl()).view(times, -1)
 
     def covariance(self) -> Covariance:
-        """Full if a site depends on another, or its dimensions on one another."""
+        """The guide's: full if a site depends on another, or its dimensions on one another."""
         trace = self.traces(1)[0]
         if any(dependencies(self._guide, trace, *self._batch).values()):
             return "full"

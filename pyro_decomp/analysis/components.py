@@ -100,7 +100,7 @@ def assigned(data: EncodedData, rows: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
 
 
 def described(found: Mapping[str, Any]) -> str:
-    """What :func:`components` found, as one sentence.
+    """What :func:`components` found, as one sentence. Internal.
 
     >>> described({"occupancy": [0.5, 0.0, 0.3, 0.2], "empty": [1], "merged": [[2, 3]]})
     '4 components of the prior: 1 is empty; 2 and 3 are merged'
@@ -153,6 +153,6 @@ def _words(components: Sequence[int]) -> str:
 
 
 def _plain(of_components: Tensor) -> Float[np.ndarray, "b k"]:
-    """A row a datum, as an array."""
+    """Values of all components as an array with a row a datum."""
     flat: Float[np.ndarray, "b k"] = of_components.flatten(0, -2).T.double().cpu().numpy()
     return flat

@@ -31,9 +31,9 @@ BATCH_ELEMENTS = 2**21  # elements of data encoded at once
 class EncodedData:
     """A data set under a guide and a model, which sends no datum through the encoder twice.
 
-    The guide's distributions q(z|x) of the rows that were asked for are kept, and all further draws
-    are made from them, by the same numbers of the random generators as the guide itself would take.
-    A guide whose sites depend on one another's draws, or that draws otherwise than at its sites, is
+    Internal. The guide's distributions q(z|x) of the rows that were asked for are kept, and all
+    further draws are made from them, by the same random numbers as the guide itself would take. A
+    guide whose sites depend on one another's draws, or that draws otherwise than at its sites, is
     run for every draw instead. Data are read a batch at a time, and none are kept.
 
     Args:
@@ -103,12 +103,12 @@ class EncodedData:
         yield from map(self.pair, self.batches(rows))
 
     def look(self, rows: Rows) -> TracePair:
-        """As :meth:`pair`, leaving the random generators as they were."""
+        """Guide and model as :meth:`pair` runs them; the random generators are as before."""
         with seeded(0), torch.no_grad():
             return self.pair(rows)
 
     def encode(self, rows: Rows) -> None:
-        """Run the guide on some rows, unless their encodings are kept; of no other effect."""
+        """Run the guide on those of the rows whose encodings are not kept, and keep them."""
         if not self._is_looked_at:
             self.look(rows)
         self.guide(rows)
@@ -252,7 +252,15 @@ def encode(run: Run, x: AnyData) -> Iterator[TracePair]:
 
 
 def evenly_spaced(x: AnyData, limit: int) -> Tensor | Batch:
-    """At most so many data, spread evenly over the set, which may be in some order."""
+    """At most so many data, spread evenly over the set, which may be in some order.
+
+    Args:
+        x: The set.
+        limit: The largest number of data.
+
+    Returns:
+        One tensor, or a tuple of them where the set has several.
+    """
     data = Data.of(x)
     kept = min(len(data), limit)
     some = data[torch.arange(kept, device=data.device) * len(data) // kept]

@@ -51,7 +51,7 @@ MIN_GUIDE_SAMPLES = 200
 
 
 class LeftOutWarning(UserWarning):
-    """What cannot be measured because of how model and guide are written."""
+    """A warning that names what cannot be measured because of how the programs are written."""
 
 
 def evaluate(
@@ -109,7 +109,7 @@ def evaluate(
 
     Args:
         run: The run.
-        seed: Of every draw; the global random generators are left as they were.
+        seed: The seed of every draw; the global random generators are left as they were.
         num_importance_samples: K, draws per datum for log p(x).
         only: Names among these (``elbo`` stands for its terms too) and the scores'; all by default.
         trees: Add the score ``dci_trees``, which takes minutes.
@@ -182,7 +182,7 @@ class _Measurement:
     def measure_numbers(
         self, names: set[str], num_importance_samples: int, trained_on: EncodedData
     ) -> None:
-        """The ELBO and its terms, the decomposition, and log p(x), as far as they are named."""
+        """Measure the ELBO and its terms, the KL in parts, and log p(x), those that are named."""
         refused: dict[str, str] = {}
         if names & {"elbo", LOG_PX}:
             with by_itself(refused, "log_likelihood"):
@@ -210,7 +210,7 @@ class _Measurement:
             _hold(samples, self.numbers, self.left_out)
 
     def measure_components(self, *, is_asked: bool) -> None:
-        """The components of the prior; most priors have none, which is no fault unless asked."""
+        """Find the components of the prior; to have none is no fault unless they are asked for."""
         with by_itself(self.left_out, COMPONENTS):
             try:
                 found = components(self.data, seed=self.seed)
@@ -228,10 +228,10 @@ class _Measurement:
         before: Run | None,
         why_not: Mapping[str, str],
     ) -> None:
-        """The metrics of codes that are named.
+        """Score the codes by the metrics that are named.
 
         Args:
-            names: Of the metrics.
+            names: The names of the metrics.
             factors: Ground truth, a row a datum.
             before: The run before it was trained; None where there is none.
             why_not: Why there is none, if so.
@@ -249,7 +249,7 @@ class _Measurement:
             self.left_out |= why_not
 
     def result(self, names: set[str]) -> dict[str, Any]:
-        """What was found, in JSON's types."""
+        """All that was found, in JSON's types."""
         return {
             **self.numbers,
             **self.components,

@@ -122,7 +122,7 @@ def findings(
 
 
 def convergence(run: Run) -> str:
-    """Whether the objective still moved; empty where it did not, or where it cannot be told."""
+    """A sentence if the objective still moved; empty if it did not, or if it cannot be told."""
     column = run.history.get("objective", np.zeros(0))
     size = len(column) // PART
     if size < FEWEST_STEPS or _is_scheduled(run, int(run.history["step"][-2 * size])):
@@ -139,7 +139,7 @@ def convergence(run: Run) -> str:
 
 
 def collapse(run: Run, data: EncodedData | None = None) -> str:
-    """Which dimensions of the codes tell nothing about the data; empty where all do."""
+    """A sentence on the dimensions of the codes that tell nothing about the data; else empty."""
     with _looking_at(run):
         data = data or EncodedData.of(run)
         limit = min(CODES, max(FEWEST_CODES, _rows_in_memory(data.data) // 2))
@@ -155,7 +155,7 @@ def collapse(run: Run, data: EncodedData | None = None) -> str:
 
 
 def overfit(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """Whether held-out data have a lower ELBO than training data; empty where they have not."""
+    """A sentence if held-out data have a lower ELBO than training data; empty if they have not."""
     sets = [metrics.get(name, {}) for name in ("train", "test")]
     error_name = f"elbo{STANDARD_ERROR}"
     if not all({"elbo", error_name} <= each.keys() for each in sets):
@@ -180,7 +180,7 @@ def _is_scheduled(run: Run, since: int) -> bool:
 
 
 def _some(run: Run, data: Data, limit: int) -> Int[Tensor, " n"]:
-    """So many rows, spread evenly over the set; the first ones if the guide knows data by row."""
+    """At most so many rows, evenly spaced; the first ones if the guide knows data by their row."""
     kept = min(len(data), limit)
     rows = torch.arange(kept)
     return rows if has_local_parameters(run.guide) else rows * len(data) // kept
@@ -240,5 +240,5 @@ def _collapsed(site: str, values: Float[Tensor, " d"], what: str) -> str:
 
 
 def _with_error(value: float, standard_error: float) -> str:
-    """A value and half of its 95 % interval."""
+    """A value and half of its 95 % interval, as text."""
     return f"{value:.3g} \N{PLUS-MINUS SIGN} {HALF_WIDTH * standard_error:.2g}"

@@ -40,7 +40,10 @@ class Draws:
 def sample_prior(run: Run, num_samples: int, *, x: AnyData | None = None, seed: int = 0) -> Draws:
     """Draw every latent site from the model, and the mean of the data given them.
 
-    :func:`intervene` without an intervention, whose arguments these are.
+    It is :func:`intervene` without an intervention, and takes its arguments.
+
+    Returns:
+        The draws.
     """
     return intervene(run, {}, num_samples=num_samples, x=x, seed=seed)
 
@@ -67,7 +70,10 @@ def intervene(
         x: What the model takes beside the latents where it depends on the data (labels,
             covariates), row i for draw i and from the start again where it ends; by default the
             training data, of which fewer draws take as many, spread evenly over them.
-        seed: Of the draws; the global random generators are left as they were.
+        seed: The seed of the draws; the global random generators are left as they were.
+
+    Returns:
+        The draws.
 
     Raises:
         ValueError: A site is not a latent site of a datum, its values have the wrong shape, or
@@ -128,7 +134,7 @@ def traverse(
         dim: Which dimension of the site to set, flattened; None sets all of it.
         x: One datum, ``[1, ...]``, whose code is the base; by default a draw of the prior is.
         kind: Whether the base is the mean of q(z|x) or a draw of it.
-        seed: Of the draws; the global random generators are left as they were.
+        seed: The seed of the draws; the global random generators are left as they were.
 
     Returns:
         V draws.
@@ -192,6 +198,9 @@ def traversal(
 def descendants(run: Run, site: str) -> set[str]:
     """The latent sites of a datum that depend on one in the model, directly or through others.
 
+    Returns:
+        Their names.
+
     Raises:
         ValueError: The site is not a latent site of a datum.
     """
@@ -237,7 +246,7 @@ class _ModelDraws:
         self._data_dim = int(data_plate(guide).dim)
 
     def __call__(self, given: Mapping[str, Tensor], total: int) -> Draws:
-        """So many draws.
+        """Draw from the model.
 
         Args:
             given: Latent sites of a datum to their values, ``[total, ...]``.
@@ -255,7 +264,7 @@ class _ModelDraws:
         return _joined(parts)
 
     def trace(self, given: Mapping[str, Tensor], batch: Batch) -> poutine.Trace:
-        """One run of the model."""
+        """Run the model once, with latent sites of a datum given."""
 
         def value_of(site: Site) -> Tensor | None:
             name = site["name"]
@@ -269,7 +278,7 @@ class _ModelDraws:
 
 
 def _joined(parts: Sequence[Draws]) -> Draws:
-    """Draws after one another."""
+    """Several draws as one, after one another."""
     names = parts[0].latents
     return Draws(
         {name: torch.cat([part.latents[name] for part in parts]) for name in names},
@@ -278,7 +287,7 @@ def _joined(parts: Sequence[Draws]) -> Draws:
 
 
 def _moved(base: Tensor, values: Tensor, site: str, dim: int | None) -> Tensor:
-    """The site's value at every step, ``[V, ...]``."""
+    """The value of a traversed site at every step, ``[V, ...]``."""
     shape, size = base.shape[1:], base.numel()
     arguments.whole(-size, size - 1, **arguments.given(dim=dim))
     width = size if dim is None else 1

@@ -108,7 +108,7 @@ def data_first(value: Tensor, site: Site, data_dim: int) -> Tensor:
 
 
 def centre(site: Site) -> Tensor:
-    """The mean of a site's distribution, or where that is no possible value of it the likeliest.
+    """The mean of a site's distribution, or its likeliest value where the mean is not possible.
 
     Raises:
         ModelError: Neither is known.

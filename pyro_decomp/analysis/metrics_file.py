@@ -21,11 +21,18 @@ BY_NAME = ("scores", "left_out", "seeds")
 
 
 def write_metrics(run: Run, metrics: Mapping[str, Any]) -> Path:
-    """Write ``metrics.json`` into the run's folder and return its path.
+    """Write ``metrics.json`` into the run's folder.
 
     What was measured on the same checkpoint before and is not among ``metrics`` stays. A number
     that is among its ``left_out`` goes. Nothing of another checkpoint stays, nor of a file that is
     damaged, with a warning.
+
+    Args:
+        run: The run.
+        metrics: What :func:`pyro_decomp.evaluate` gave.
+
+    Returns:
+        The path of the file.
     """
     before = run.folder.read_metrics()
     if not before and run.folder.metrics_path.exists():

@@ -35,7 +35,7 @@ class GaussianFit:
 
     @classmethod
     def of_moments(cls, draws: Float[Tensor, "s n d"], covariance: Covariance) -> "GaussianFit":
-        """With the mean and covariance of draws; of these the variances alone if diagonal."""
+        """Gaussians with the mean and covariance of draws; the variances alone if diagonal."""
         centred = draws - draws.mean(0)
         if covariance == "diagonal":
             return cls(draws.mean(0), centred.square().mean(0).sqrt().diag_embed())
@@ -51,7 +51,7 @@ class GaussianFit:
         return self.loc + torch.einsum("nij,sj->sni", self.scale_tril, noise)
 
     def entropy(self) -> Float[Tensor, " n"]:
-        """In nats."""
+        """The entropy of each Gaussian, in nats."""
         constant = self.loc.shape[-1] * (1 + math.log(2 * math.pi)) / 2
         return self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1) + constant
 
@@ -107,7 +107,7 @@ def fit_gaussian(
 def best_fit(
     log_density: LogDensity, draws: Sequence[Float[Tensor, "_ n d"]], covariance: Covariance
 ) -> GaussianFit:
-    """Of the Gaussians found from the moments of several sets of draws, each density's best."""
+    """Each density's best of the Gaussians found from the moments of several sets of draws."""
     starts = [GaussianFit.of_moments(each, covariance) for each in draws]
     fits = [fit_gaussian(log_density, start, covariance) for start in starts]
     noise = matched_noise(fits[0].loc)
@@ -142,7 +142,7 @@ class PosteriorDraws:
     num_divergences: int
 
     def r_hat(self) -> Float[Tensor, " n"]:
-        """The largest split R-hat over the d dimensions of each; near 1 where chains have mixed."""
+        """The largest split R-hat over the d dimensions of each posterior; 1 for mixed chains."""
         largest: Tensor = split_gelman_rubin(self.u).amax(-1)
         return largest
 

@@ -62,6 +62,9 @@ def by_itself(left_out: dict[str, str], *names: str) -> Iterator[None]:
     Args:
         left_out: Takes the reason, by name.
         names: What is measured.
+
+    Returns:
+        A context manager.
     """
     try:
         yield

@@ -125,7 +125,7 @@ class Representations:
 
     @cached_property
     def drawn_from_prior(self) -> Float[Tensor, "n d"]:
-        """As many draws of the prior, laid out as :attr:`sampled`.
+        """Draws of the prior, as many as there are in :attr:`sampled` and laid out alike.
 
         Where the prior is given something of the datum, each is drawn given that of another datum,
         chosen at random, so that they are draws of the mixture of all data's priors.
@@ -184,7 +184,7 @@ class Representations:
 
     @cached_property
     def _priors(self) -> dict[str, Distribution]:
-        """Of each continuous site the prior of its dimensions, where that is a product."""
+        """The prior of the dimensions of each continuous site, where that is a product."""
         if not is_product(self._first) or self._first.prior_inputs.given:
             return {}
         nodes = self._first.model.nodes

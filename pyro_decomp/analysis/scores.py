@@ -12,7 +12,7 @@ from pyro_decomp.analysis.encoding import EncodedData
 from pyro_decomp.analysis.quantities import by_itself
 from pyro_decomp.analysis.representations import Representations
 from pyro_decomp.metrics import Score
-from pyro_decomp.metrics.report import METRICS, WITHOUT_RESAMPLES
+from pyro_decomp.metrics.report import METRICS, Inputs, beside
 
 # The decomposition of a run has these two, for guides of any kind.
 ELSEWHERE = frozenset({"index_code_information", "effective_sharing"})
@@ -38,23 +38,23 @@ def scores(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Score codes of data by the metrics that they allow, see :mod:`pyro_decomp.metrics`.
 
-    Of mean codes of up to 10,000 data, chosen at random. Metrics of factors get all latent sites;
-    a site whose prior is a product of something other than Normals is mapped to Normal first by
-    :func:`pyro_decomp.metrics.normal_scores`, as ``variant["mapped"]`` tells. Metrics of class
-    labels, which a single column of factors is taken for, get all sites as they are, a discrete one
-    as a column for each of its values; ``nmi`` and ``ari`` compare labels with the components of
-    the prior (:func:`.components.assigned`) where it has some, and with k-means
+    The codes are mean codes of up to 10,000 data, chosen at random. Metrics of factors get all
+    latent sites; a site whose prior is a product of something other than Normals is mapped to
+    Normal first by :func:`pyro_decomp.metrics.normal_scores`, as ``variant["mapped"]`` tells.
+    Metrics of class labels, which a single column of factors is taken for, get all sites as they
+    are, a discrete one as a column for each of its values; ``nmi`` and ``ari`` compare labels with
+    the components of the prior (:func:`.components.assigned`) where it has some, and with k-means
     elsewhere, as ``variant["clusters"]`` tells. The others get the continuous sites as they are;
     ``divergence_from_prior`` gets sampled codes, and ``density_mig`` the encodings of all data.
-    Where these have weights, ``density_mig`` alone takes them, and the others are left out.
+    Where the data have weights, ``density_mig`` alone takes them, and the others are left out.
 
     Args:
         data: The data and their encodings.
         factors: Ground truth, a row a datum.
         before: The data and their encodings before training: each score has its value, or None
             where it cannot be had, under ``details["untrained"]``.
-        only: Which metrics.
-        seed: Of everything random.
+        only: The names of the metrics that are wanted.
+        seed: The seed of everything random.
 
     Returns:
         Scores in JSON's types, and why others are left out, by name.
@@ -78,57 +78,54 @@ def scores(
             left_out[name] = "the experiment has no factors of these data"
             continue
         with by_itself(left_out, name):
-            score = _score(name, mine, factors, seed)
-            if theirs is not None:
-                score = _beside(score, theirs, factors, seed)
-            found[name] = score.to_json()
+            found[name] = _score(name, mine, theirs, factors, seed).to_json()
     return found, left_out
 
 
 def _score(
-    name: str, encoder: Representations, factors: Tensor | None, seed: int, **arguments: Any
+    name: str,
+    mine: Representations,
+    theirs: Representations | None,
+    factors: Tensor | None,
+    seed: int,
 ) -> Score:
     metric, _ = METRICS[name]
-    known = None if factors is None else factors.cpu()
-    if name in WITHOUT_RESAMPLES:
-        arguments.pop("num_resamples", None)
+    (arrays, arguments), noted = _inputs(name, mine, factors, seed)
+    score = metric(*arrays, **arguments)
+    score = dataclasses.replace(score, variant={**score.variant, **noted})
+    if theirs is None:
+        return score
+    return beside(score, lambda: _inputs(name, theirs, factors, seed)[0])
+
+
+def _inputs(
+    name: str, of: Representations, factors: Tensor | None, seed: int
+) -> tuple[Inputs, dict[str, Any]]:
+    """What a metric takes of a data set, and what its variant is to say of that."""
+    arguments: dict[str, Any] = {"seed": seed}
+    if name == "divergence_from_prior":
+        return ([of.sampled, of.drawn_from_prior], arguments), {}
+    if name not in OF_FACTORS:
+        return ([of.continuous], arguments), {"codes": "mean"}
+    assert factors is not None
+    known = factors.cpu()
     if name == "density_mig":
         with torch.no_grad():
-            encodings = encoder.encodings
-        arguments |= {"num_samples": _affordable(encodings), "weights": encoder.weights}
-        assert known is not None
-        return metric(encodings, known[encoder.valid], seed=seed, **arguments)
-    if name == "divergence_from_prior":
-        return metric(encoder.sampled, encoder.drawn_from_prior, seed=seed, **arguments)
-    noted: dict[str, Any] = {"codes": "mean"}
-    if name in OF_CLASSES:
-        assert known is not None
-        if name in CLUSTERS and encoder.clusters is not None:
-            arguments["clusters"] = encoder.clusters
-            noted["clusters"] = "components of the prior"
-        score = metric(encoder.plain_codes, known[encoder.rows], seed=seed, **arguments)
-    elif name in OF_FACTORS:
-        assert known is not None
-        score = metric(encoder.codes, known[encoder.rows], seed=seed, **arguments)
-        noted |= {"mapped": encoder.mapped} if encoder.mapped else {}
-    else:
-        score = metric(encoder.continuous, seed=seed, **arguments)
-    return dataclasses.replace(score, variant={**score.variant, **noted})
-
-
-def _beside(score: Score, encoder: Representations, factors: Tensor | None, seed: int) -> Score:
-    """The score with the value of an untrained encoder among its details."""
-    quick = {"num_resamples": 0}
-    if score.name == "divergence_from_prior":
-        quick["num_null"] = 1
-    value = None
-    with by_itself({}, score.name):  # these may not have what the metric asks of codes
-        value = _score(score.name, encoder, factors, seed, **quick).value
-    return dataclasses.replace(score, details={**score.details, "untrained": value})
+            encodings = of.encodings
+        arguments |= {"num_samples": _affordable(encodings), "weights": of.weights}
+        return ([encodings, known[of.valid]], arguments), {}
+    if name not in OF_CLASSES:
+        mapped = {"mapped": of.mapped} if of.mapped else {}
+        return ([of.codes, known[of.rows]], arguments), {"codes": "mean", **mapped}
+    noted = {"codes": "mean"}
+    if name in CLUSTERS and of.clusters is not None:
+        arguments["clusters"] = of.clusters
+        noted["clusters"] = "components of the prior"
+    return ([of.plain_codes, known[of.rows]], arguments), noted
 
 
 def _affordable(encodings: Any) -> int:
-    """Samples for ``density_mig``, whose time grows as samples times data times dimensions."""
+    """The samples for ``density_mig``, whose time grows as samples, data and dimensions do."""
     loc = encodings[0] if isinstance(encodings, tuple) else None
     size = encodings.batch_shape.numel() if loc is None else loc.numel()
     return min(max(DENSITIES // size, MIN_DENSITY_SAMPLES), MAX_DENSITY_SAMPLES)

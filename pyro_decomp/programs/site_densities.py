@@ -54,6 +54,13 @@ class SiteDensities(TracedSites):
     of the guide have all of their values, what is given is the expectation over them; over those
     of the model alone, densities are summed.
 
+    Args:
+        model: The model's trace.
+        guide: The guide's trace.
+        enumeration: The discrete sites that are summed over.
+        guide_dependencies: Latent site of the guide to the others that it depends on.
+        use_analytic_kl: Whether to use closed forms of the KL.
+
     Attributes:
         kl_methods: For each latent site whose KL was asked for, "analytic" or "Monte Carlo".
     """

@@ -23,6 +23,11 @@ TINY = 1e-30  # stands in the place of a sum of weights that is 0
 class TracedSites:
     """The sites of one guide trace and of the model trace replayed against it.
 
+    Args:
+        model: The model's trace.
+        guide: The guide's trace.
+        enumeration: The discrete sites that are summed over.
+
     Attributes:
         model: The model's trace.
         guide: The guide's trace.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from pyro_decomp.sweep.ensemble.members import Item, Outcome
+from pyro_decomp.sweep.ensemble.members import Outcome, WorkItem
 from pyro_decomp.sweep.journal import Record
 from pyro_decomp.sweep.table import flat, last_terms
 from pyro_decomp.training.experiment_file import ExperimentFile
@@ -30,7 +30,7 @@ class Job:
         is_second_try: Whether its members have been tried before.
     """
 
-    item: Item
+    item: WorkItem
     trained: Record | None = None
     is_second_try: bool = False
 
@@ -89,7 +89,7 @@ class Work:
             if record.status == "finished" and self.metrics:
                 tell(self._measured(record))
 
-    def _train(self, item: Item, tell: Tell) -> list[Record]:
+    def _train(self, item: WorkItem, tell: Tell) -> list[Record]:
         from pyro_decomp.sweep.ensemble import train_item
 
         due = 0.0
@@ -111,7 +111,7 @@ class Work:
         terms: Mapping[str, float | None] = {}
         if outcome.status == "finished":
             terms, _ = last_terms(self.out / "members" / outcome.name)
-        way = "together" if outcome.together else "alone"
+        way = "batched" if outcome.is_batched else "single"
         return Record(
             outcome.name, outcome.status, outcome.message, outcome.step, outcome.seconds, way, terms
         )

@@ -12,7 +12,7 @@ from pyro_decomp import arguments
 from pyro_decomp.analysis import evaluation
 from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.sweep import ensemble
-from pyro_decomp.sweep.ensemble.in_progress import interrupted
+from pyro_decomp.sweep.ensemble.item_checkpoint import interrupted
 from pyro_decomp.sweep.ensemble.members import Member
 from pyro_decomp.sweep.folder import SweepFolder, attempt, describe, locked, read_description
 from pyro_decomp.sweep.grid import make_grid
@@ -192,4 +192,5 @@ def recovered(folder: SweepFolder, members: Iterable[Member]) -> list[Record]:
 
 
 def _way(run: RunFolder) -> str:
-    return "together" if run.read_config().get("together") else "alone"
+    config = run.read_config()
+    return "batched" if config.get("batched", config.get("together")) else "single"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pyro_decomp.sweep.ensemble.members import Item, Member
+from pyro_decomp.sweep.ensemble.members import Member, WorkItem
 from pyro_decomp.sweep.grid import Grid
 from pyro_decomp.sweep.jobs import Advance, Job
 from pyro_decomp.sweep.journal import Journal, Record
@@ -29,7 +29,7 @@ class Plan:
     grid: Grid
     num_done: int
     num_to_measure: int
-    items: Sequence[Item]
+    items: Sequence[WorkItem]
     num_workers: int
 
 
@@ -100,7 +100,7 @@ def jobs_left(
 
 
 def _measuring(member: Member, record: Record, *, is_second_try: bool = False) -> Job:
-    item = Item((member,), together=False, why="trained before, to be measured")
+    item = WorkItem((member,), is_batched=False, why="trained before, to be measured")
     return Job(item, record, is_second_try)
 
 
@@ -176,7 +176,7 @@ class Supervisor:
             if not job.is_second_try and (died or len(job.item.members) > 1):
                 self._queue.append(_second_try(member, record, str(failure)))
             elif record is None:
-                self._note(Record(member.name, FAILED, str(failure), 0, None, "alone"))
+                self._note(Record(member.name, FAILED, str(failure), 0, None, "single"))
             else:
                 self._note(replace(record, message=f"not measured: {failure}"))
         self._tell()
@@ -205,4 +205,4 @@ def _second_try(member: Member, record: Record | None, failure: str) -> Job:
     if record is not None:
         return _measuring(member, record, is_second_try=True)
     why = f"tried again alone: {failure}"
-    return Job(Item((member,), together=False, why=why), is_second_try=True)
+    return Job(WorkItem((member,), is_batched=False, why=why), is_second_try=True)

@@ -36,7 +36,7 @@ class Row:
         message: What went wrong, in a sentence.
         steps: Steps done; None if it has not ended.
         seconds: Of wall clock that training took; None where that is not known.
-        way: How it was trained, ``together`` with others or ``alone``; None if it was not.
+        way: How it was trained, ``batched`` with others or a ``single`` run; None if it was not.
         terms: The last row of its history.
         metrics: What was measured on it, as ``train.NAME`` and ``test.NAME``.
     """

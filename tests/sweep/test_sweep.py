@@ -13,7 +13,7 @@ from pyro_decomp import evaluate, load, train
 from pyro_decomp.errors import DataError, ExperimentError, RunError
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.sweep import Plan, SweepProgress, read_table, sweep
-from pyro_decomp.sweep.ensemble.members import Item, Member
+from pyro_decomp.sweep.ensemble.members import Member, WorkItem
 from pyro_decomp.sweep.folder import as_csv
 from pyro_decomp.sweep.jobs import Job
 from pyro_decomp.sweep.running import LITTLE_WORK, is_worth_no_workers
@@ -209,8 +209,8 @@ def test_members_that_train_together_have_rows_and_runs_like_others() -> None:
     options = {**OPTIONS, "metrics": ["elbo"]}
     together = sweep(path, values, 2, **{**options, "way": "batched"})
     alone = sweep(path, values, 2, **{**options, "out": "alone"})
-    assert set(together["way"].to_pylist()) == {"together"}
-    assert set(alone["way"].to_pylist()) == {"alone"}
+    assert set(together["way"].to_pylist()) == {"batched"}
+    assert set(alone["way"].to_pylist()) == {"single"}
     assert together.column_names == alone.column_names
     for column in ("member", "beta", "seed", "status", "steps"):
         assert together[column].to_pylist() == alone[column].to_pylist()
@@ -238,5 +238,5 @@ def test_little_work_is_not_worth_workers(
 ) -> None:
     assert LITTLE_WORK == 4 * 1024 * 1024
     members = (Member("a", {}, 0), Member("b", {}, 0))
-    item = Item(members, together=True, why="", steps=steps, elements=elements)
+    item = WorkItem(members, is_batched=True, why="", steps=steps, elements=elements)
     assert is_worth_no_workers([Job(item)] * num_jobs, metrics) == is_little

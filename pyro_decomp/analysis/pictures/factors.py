@@ -39,7 +39,7 @@ class FactorData:
 
     @classmethod
     def of(cls, data: PictureData) -> "FactorData | None":
-        """Of up to 10,000 training data, fewer where they are large.
+        """The factors of up to 10,000 training data, fewer where they are large.
 
         Returns:
             None where no factor that varies is known.
@@ -73,7 +73,7 @@ def mutual_information(data: PictureData, known: FactorData | None) -> Figure | 
 
 
 def codes_against_factors(data: PictureData, known: FactorData | None) -> Figure | None:
-    """Mean codes of each value of each factor, of factors that do not have too many values."""
+    """Mean codes at each value of each factor that does not have too many values."""
     if known is None:
         return None
     few = [k for k, column in enumerate(known.factors.T) if len(np.unique(column)) <= MAX_VALUES]

@@ -11,8 +11,8 @@ from torch import Tensor
 from pyro_decomp.acceleration import BatchedSteps, BatchVerification, Results, copied
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import DataError, ModelError
-from pyro_decomp.sweep.ensemble.in_progress import ItemFile
-from pyro_decomp.sweep.ensemble.trial import Trial, own_numbers
+from pyro_decomp.sweep.ensemble.item_checkpoint import ItemCheckpoint
+from pyro_decomp.sweep.ensemble.member_run import MemberRun, own_numbers
 from pyro_decomp.training.loop import CHECKPOINT_SHARE, Loop
 from pyro_decomp.training.run_folder import History
 
@@ -31,12 +31,12 @@ class BatchedRuns(Loop[Results]):
     trained again as a single run.
 
     Args:
-        trials: The members.
+        runs: The members.
         numbers: Names of those that are inputs of the step; by default of those that differ.
-        how: "captured" does each operation for all members at once, "compiled" leaves that to
+        backend: "captured" does each operation for all members at once, "compiled" leaves that to
             torch's compiler, "fused" computes one member after another by loops in C.
-        arithmetic: Tells what they compute from what others do; a step that was made before for as
-            many members of the same is used again. None for what is to be made anew.
+        graph: Tells their computation graph from others; a step that was made before for as many
+            members of the same is used again. None for what is to be made anew.
         file: Keeps the state of all members while they train; None keeps none.
         report: Called with the steps done, of all members, and the steps in all.
 
@@ -47,34 +47,34 @@ class BatchedRuns(Loop[Results]):
 
     def __init__(
         self,
-        trials: Sequence[Trial],
+        runs: Sequence[MemberRun],
         numbers: Sequence[str] | None = None,
         *,
-        how: str = "captured",
-        arithmetic: Hashable | None = None,
-        file: ItemFile | None = None,
+        backend: str = "captured",
+        graph: Hashable | None = None,
+        file: ItemCheckpoint | None = None,
         report: Report | None = None,
     ) -> None:
         super().__init__(
-            [trial.experiment for trial in trials],
-            [trial.state for trial in trials],
-            [trial.member.seed for trial in trials],
+            [run.experiment for run in runs],
+            [run.state for run in runs],
+            [run.member.seed for run in runs],
         )
         self._save_cost = FIRST_SAVE / CHECKPOINT_SHARE
-        self.trials = list(trials)
-        self.how, self._file, self._report = how, file, report
-        experiment = trials[0].experiment
-        same_data = len({trial.config["data_blake2b"] for trial in trials}) == 1
+        self.runs = list(runs)
+        self.backend, self._file, self._report = backend, file, report
+        experiment = runs[0].experiment
+        same_data = len({run.config["data_blake2b"] for run in runs}) == 1
         self.shares_data = same_data and experiment.steps_per_epoch == 1
-        sources = [trial.step_source for trial in trials]
+        sources = [run.step_source for run in runs]
         self._steps = BatchedSteps(
             sources,
-            own_numbers(trials) if numbers is None else numbers,
+            own_numbers(runs) if numbers is None else numbers,
             experiment.optimizer,
-            [trial.random["torch"] for trial in trials],
-            backend=how,
+            [run.random["torch"] for run in runs],
+            backend=backend,
             shares_data=self.shares_data,
-            kind=arithmetic,
+            kind=graph,
         )
         self._verification = BatchVerification(sources, self._steps)
 
@@ -136,7 +136,7 @@ class BatchedRuns(Loop[Results]):
 
     def _report_progress(self, rows: Mapping[int, Mapping[str, float]]) -> None:
         if self._report is not None:
-            size = len(self.trials)
+            size = len(self.runs)
             self._report(self.step * size, self.total_steps * size)
 
     def _save(self) -> None:
@@ -152,7 +152,7 @@ class BatchedRuns(Loop[Results]):
         """Hold all members against their programs on a first batch; nothing is trained."""
         firsts = [experiment.batches[0] for experiment in self.experiments]
         batches = firsts[:1] if self.shares_data else firsts
-        self._verified(range(len(self.trials)), batches, 1, has_gradients=True)
+        self._verified(range(len(self.runs)), batches, 1, has_gradients=True)
         self._steps.rewind()
 
     def checkpoint(self, index: int) -> dict[str, Any]:
@@ -160,13 +160,13 @@ class BatchedRuns(Loop[Results]):
         if index in self.set_aside:
             return self.set_aside[index][1]
         self._steps.hand_back(index)
-        random = self.trials[index].random | {"torch": self._steps.generator(index)}
+        random = self.runs[index].random | {"torch": self._steps.generator(index)}
         return self._checkpoint(index, self._steps.optimizer_of(index), random)
 
     def state_dict(self) -> dict[str, Any]:
         """All that :meth:`load_state_dict` needs to go on from here, as ``torch.save`` takes it."""
         return {
-            "how": self.how,
+            "backend": self.backend,
             "step": self.step,
             "steps": self._steps.state_dict(),
             "histories": [_as_tensors(each) for each in self.histories],

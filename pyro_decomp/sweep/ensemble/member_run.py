@@ -19,7 +19,7 @@ from pyro_decomp.training.training import TRAINING_STREAM
 
 
 @dataclass
-class Trial:
+class MemberRun:
     """A member with its experiment, as :func:`pyro_decomp.train` would begin it.
 
     Attributes:
@@ -39,7 +39,7 @@ class Trial:
     step_source: StepSource
 
     @classmethod
-    def of(cls, source: ExperimentFile, member: Member, device: str = "cpu") -> "Trial":
+    def of(cls, source: ExperimentFile, member: Member, device: str = "cpu") -> "MemberRun":
         """Run the experiment file with the member's seed and arguments.
 
         Raises:
@@ -65,7 +65,7 @@ class Trial:
         """One of its numbers as it is now."""
         return float(self.experiment.number(name).get())
 
-    def why_alone(self) -> str:
+    def why_single(self) -> str:
         """What keeps it from training with others, in a clause; empty if nothing is known to.
 
         It is to be asked for when all that are to train together are made: they may share what an
@@ -119,12 +119,12 @@ class Trial:
             return graph_hash(self.step_source, self.experiment.batches[0], weights)
 
 
-def own_numbers(trials: Sequence[Trial]) -> list[str]:
+def own_numbers(runs: Sequence[MemberRun]) -> list[str]:
     """Numbers that members have of their own, or that schedules change."""
-    each = [trial.numbers() for trial in trials]
+    each = [run.numbers() for run in runs]
     names = dict.fromkeys(name for numbers in each for name in numbers)
     varied = [n for n in names if len({numbers.get(n) for numbers in each}) > 1]
-    scheduled = {full_name(name) for trial in trials for name in trial.experiment.schedules}
+    scheduled = {full_name(name) for run in runs for name in run.experiment.schedules}
     return [n for n in names if n in varied or n in scheduled]
 
 

@@ -17,7 +17,7 @@ from pyro_decomp.training.training import train
 from pyro_decomp.training.user_code import sentence
 
 
-def train_alone(
+def train_single(
     source: ExperimentFile,
     member: Member,
     folder: Path,

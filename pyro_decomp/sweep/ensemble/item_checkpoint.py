@@ -1,4 +1,4 @@
-"""Items of work that were begun: how far they are, kept so that they can go on after a kill."""
+"""Checkpoints of work items: how far they are, so that they can go on after a kill."""
 
 import hashlib
 import io
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from pyro_decomp.errors import write_whole
-from pyro_decomp.sweep.ensemble.members import Item
+from pyro_decomp.sweep.ensemble.members import WorkItem
 from pyro_decomp.training.json_files import read_json, write_json
 
 FOLDER = "items"
@@ -22,26 +22,26 @@ class Begun:
 
     Attributes:
         members: The names of its members.
-        why: That they train together.
-        how: They are computed, see :class:`Item`.
+        why: The reason for training them as a batch.
+        backend: What computes their steps, see :class:`WorkItem`.
         numbers: Of the objective, that are inputs of the step.
     """
 
     members: list[str]
     why: str
-    how: str
+    backend: str
     numbers: list[str]
 
 
-class ItemFile:
+class ItemCheckpoint:
     """The state of one item in the folder of its sweep."""
 
-    def __init__(self, out: Path, item: Item) -> None:
+    def __init__(self, out: Path, item: WorkItem) -> None:
         names = [member.name for member in item.members]
         key = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
         self._state = out / FOLDER / f"{key}.pt"
         self._begun = out / FOLDER / f"{key}.json"
-        self._record = Begun(names, item.why, item.how, list(item.numbers))
+        self._record = Begun(names, item.why, item.backend, list(item.numbers))
 
     def read(self) -> dict[str, Any] | None:
         """What was written last; None if nothing was, or if it is damaged."""
@@ -52,7 +52,7 @@ class ItemFile:
         return state
 
     def begin(self) -> None:
-        """Note who trains together, so that they do again after a kill."""
+        """Note which members are a batch, so that they are one again after a kill."""
         self._begun.parent.mkdir(parents=True, exist_ok=True)
         write_json(self._begun, asdict(self._record))
 

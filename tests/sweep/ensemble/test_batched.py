@@ -11,11 +11,11 @@ from torch.utils._pytree import tree_leaves
 
 from pyro_decomp.acceleration.batched.draws import Draws
 from pyro_decomp.acceleration.capture import CaptureError
-from pyro_decomp.sweep.ensemble import Item, Member, Outcome, plan, train_item
-from pyro_decomp.sweep.ensemble.alone import train_alone
+from pyro_decomp.sweep.ensemble import Member, Outcome, WorkItem, plan, train_item
 from pyro_decomp.sweep.ensemble.batched import BatchedRuns
-from pyro_decomp.sweep.ensemble.in_progress import ItemFile, interrupted
-from pyro_decomp.sweep.ensemble.trial import Trial
+from pyro_decomp.sweep.ensemble.item_checkpoint import ItemCheckpoint, interrupted
+from pyro_decomp.sweep.ensemble.member_run import MemberRun
+from pyro_decomp.sweep.ensemble.single import train_single
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import load
 from pyro_decomp.training.run_folder import RunFolder
@@ -122,7 +122,7 @@ def assert_as_alone(source: ExperimentFile, found: list[Member], out: Path) -> N
     """Every member's run is that of the member trained by itself, to rounding."""
     for member in found:
         folder = out / "alone" / member.name
-        assert train_alone(source, member, folder).status == "finished"
+        assert train_single(source, member, folder).status == "finished"
         alone, together = load(folder), load(out / "members" / member.name)
         assert list(alone.history) == list(together.history)
         for name, column in alone.history.items():
@@ -161,7 +161,7 @@ WAYS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", WAYS)
 def test_a_member_is_what_it_is_alone(name: str, source: ExperimentFile, tmp_path: Path) -> None:
     found = members({"alpha": 1.0}, {"alpha": 2.5, "beta": 0.5}, {"alpha": 0.25}, **WAYS[name])
-    item = Item(tuple(found), together=True, why="to see")
+    item = WorkItem(tuple(found), is_batched=True, why="to see")
     outcomes = train_item(source, item, tmp_path, device="cpu", report=nobody)
     steps = 6 * math.ceil(12 / WAYS[name].get("batch_size", 12))
     assert [(o.name, o.status, o.step) for o in outcomes] == [
@@ -172,7 +172,7 @@ def test_a_member_is_what_it_is_alone(name: str, source: ExperimentFile, tmp_pat
 
 def test_a_member_does_not_depend_on_its_neighbours(source: ExperimentFile) -> None:
     def values(found: list[Member], index: int) -> Any:
-        together = BatchedRuns([Trial.of(source, member) for member in found])
+        together = BatchedRuns([MemberRun.of(source, member) for member in found])
         list(together.take_steps())
         return together.histories[index]
 
@@ -185,7 +185,7 @@ def test_a_member_does_not_depend_on_its_neighbours(source: ExperimentFile) -> N
 def test_a_member_that_is_not_finite_is_set_aside(source: ExperimentFile, tmp_path: Path) -> None:
     # Weights of 1e200 make the objective finite and its gradient's norm not.
     found = members({"alpha": 1.0}, {"alpha": 1e200}, {"alpha": 2.0})
-    item = Item(tuple(found), together=True, why="to see")
+    item = WorkItem(tuple(found), is_batched=True, why="to see")
     first, second, third = train_item(source, item, tmp_path, device="cpu", report=nobody)
     assert (first.status, second.status, third.status) == ("finished", "not finite", "finished")
     assert second.step == 0
@@ -198,9 +198,9 @@ def test_a_member_that_diverges_is_told_of_as_it_is_alone(
     source: ExperimentFile, tmp_path: Path
 ) -> None:
     found = members({"lr": 0.01}, {"lr": 1e100}, optimizer="SGD", batch_size=5)
-    item = Item(tuple(found), together=True, why="to see")
+    item = WorkItem(tuple(found), is_batched=True, why="to see")
     _, second = train_item(source, item, tmp_path, device="cpu", report=nobody)
-    alone = train_alone(source, found[1], tmp_path / "alone", device="cpu", report=nobody)
+    alone = train_single(source, found[1], tmp_path / "alone", device="cpu", report=nobody)
     assert (second.status, second.step) == ("not finite", 1)
     assert second.message == alone.message
     assert "step 2: " in second.message
@@ -213,16 +213,16 @@ def test_data_that_cannot_be_trained_on_are_left_to_be_told_of_alone(
 ) -> None:
     source = ExperimentFile.from_source(STORED, tmp_path / "stored.py")
     found = [Member(f"m{n}", {"is_bad": each}, n) for n, each in enumerate(bad)]
-    together = BatchedRuns([Trial.of(source, member) for member in found])
+    together = BatchedRuns([MemberRun.of(source, member) for member in found])
     steps = list(together.take_steps())
     assert set(together.departed) == {n for n, is_bad in enumerate(bad) if is_bad}
     assert all("row 2301, column 0 with 7" in why for why in together.departed.values())
     if not all(bad):
         assert len(steps) == together.total_steps
-        item = Item(tuple(found), together=True, why="to see")
+        item = WorkItem(tuple(found), is_batched=True, why="to see")
         outcomes = train_item(source, item, tmp_path, device="cpu", report=nobody)
         assert {o.name: o.status for o in outcomes} == {"m0": "finished", "m1": "failed"}
-        alone = train_alone(source, found[0], tmp_path / "alone", device="cpu", report=nobody)
+        alone = train_single(source, found[0], tmp_path / "alone", device="cpu", report=nobody)
         assert alone.step == outcomes[0].step
 
 
@@ -230,7 +230,7 @@ def test_a_stopped_item_goes_on_to_the_same_bits(source: ExperimentFile) -> None
     found = members({"alpha": 1.0}, {"alpha": 2.0}, batch_size=6, normalised=True)
 
     def fresh() -> BatchedRuns:
-        return BatchedRuns([Trial.of(source, member) for member in found])
+        return BatchedRuns([MemberRun.of(source, member) for member in found])
 
     whole, begun = fresh(), fresh()
     list(whole.take_steps())
@@ -250,15 +250,15 @@ def test_an_item_in_progress_is_planned_again_as_it_was(
     source: ExperimentFile, tmp_path: Path
 ) -> None:
     found = members(*({"alpha": 1.0 + i} for i in range(4)))
-    item = Item((found[2], found[0]), together=True, why="before")
-    together = BatchedRuns([Trial.of(source, member) for member in item.members])
+    item = WorkItem((found[2], found[0]), is_batched=True, why="before")
+    together = BatchedRuns([MemberRun.of(source, member) for member in item.members])
     next(steps := together.take_steps())
-    file = ItemFile(tmp_path, item)
+    file = ItemCheckpoint(tmp_path, item)
     file.begin()
     file.write(together.state_dict())
     assert [begun.members for begun in interrupted(tmp_path)] == [["member 2", "member 0"]]
     first, *others = plan(source, found, out=tmp_path)
-    assert (first.members, first.together, first.why) == (item.members, True, "before")
+    assert (first.members, first.is_batched, first.why) == (item.members, True, "before")
     assert {m.name for other in others for m in other.members} == {"member 1", "member 3"}
     list(steps)
     outcomes = train_item(source, item, tmp_path, device="cpu", report=nobody)
@@ -272,8 +272,8 @@ def test_files_of_items_of_another_version_are_begun_again(
     source: ExperimentFile, tmp_path: Path
 ) -> None:
     found = members({"alpha": 1.0}, {"alpha": 2.0})
-    item = Item(tuple(found), together=True, why="to see")
-    file = ItemFile(tmp_path, item)
+    item = WorkItem(tuple(found), is_batched=True, why="to see")
+    file = ItemCheckpoint(tmp_path, item)
     file.begin()
     file.write({"step": 3})
     (begun,) = (tmp_path / "items").glob("*.json")
@@ -286,8 +286,8 @@ def test_files_of_items_of_another_version_are_begun_again(
 
 
 def test_a_damaged_file_of_an_item_is_begun_again(source: ExperimentFile, tmp_path: Path) -> None:
-    item = Item(tuple(members({}, {})), together=True, why="to see")
-    file = ItemFile(tmp_path, item)
+    item = WorkItem(tuple(members({}, {})), is_batched=True, why="to see")
+    file = ItemCheckpoint(tmp_path, item)
     file.write({"step": 3})
     path = next((tmp_path / "items").glob("*.pt"))
     path.write_bytes(path.read_bytes()[:20])
@@ -296,8 +296,8 @@ def test_a_damaged_file_of_an_item_is_begun_again(source: ExperimentFile, tmp_pa
     assert [outcome.status for outcome in outcomes] == ["finished", "finished"]
 
 
-def groups(items: list[Item]) -> list[tuple[bool, list[str]]]:
-    return sorted((item.together, [m.name[-1] for m in item.members]) for item in items)
+def groups(items: list[WorkItem]) -> list[tuple[bool, list[str]]]:
+    return sorted((item.is_batched, [m.name[-1] for m in item.members]) for item in items)
 
 
 def test_members_of_one_arithmetic_are_grouped(source: ExperimentFile) -> None:
@@ -324,7 +324,7 @@ def test_members_of_one_arithmetic_are_grouped(source: ExperimentFile) -> None:
 def test_seeds_make_no_difference_to_the_plan(source: ExperimentFile) -> None:
     found = [Member(f"seed {seed}", {"own": True}, seed) for seed in range(3)]
     (item,) = plan(source, found, way="batched")
-    assert item.together
+    assert item.is_batched
     assert item.members == tuple(found)
 
 
@@ -352,12 +352,12 @@ def test_what_trains_alone_says_why(source: ExperimentFile) -> None:
         "no other member does the same arithmetic",
     }
     assert {item.why for item in plan(source, found, way="processes")} == {"as was asked for"}
-    assert not any(item.together for item in plan(source, found, way="processes"))
+    assert not any(item.is_batched for item in plan(source, found, way="processes"))
 
 
 def test_a_member_in_the_wrong_company_trains_alone(source: ExperimentFile, tmp_path: Path) -> None:
     found = members({"alpha": 1.0}, {"alpha": 2.0}, {"scale": 3.0})
-    item = Item(tuple(found), together=True, why="a mistake")
+    item = WorkItem(tuple(found), is_batched=True, why="a mistake")
     outcomes = train_item(source, item, tmp_path, device="cpu", report=nobody)
     assert {o.name: o.status for o in outcomes} == {m.name: "finished" for m in found}
     assert_as_alone(source, found, tmp_path)
@@ -367,7 +367,7 @@ def test_a_member_whose_file_fails_takes_none_with_it(
     source: ExperimentFile, tmp_path: Path
 ) -> None:
     found = members({"alpha": 1.0}, {"optimizer": "Absent"}, {"alpha": 2.0})
-    item = Item(tuple(found), together=True, why="to see")
+    item = WorkItem(tuple(found), is_batched=True, why="to see")
     outcomes = {o.name: o for o in train_item(source, item, tmp_path, device="cpu", report=nobody)}
     assert outcomes["member 1"].status == "failed"
     assert "Absent" in outcomes["member 1"].message
@@ -381,8 +381,8 @@ def test_what_cannot_be_captured_trains_alone(
     def refuse(*_: Any, **__: Any) -> Any:
         raise CaptureError("it is Tuesday")
 
-    monkeypatch.setattr("pyro_decomp.sweep.ensemble.batched.capture", refuse)
-    item = Item(tuple(members({}, {})), together=True, why="to see")
+    monkeypatch.setattr("pyro_decomp.acceleration.batched.steps.capture", refuse)
+    item = WorkItem(tuple(members({}, {})), is_batched=True, why="to see")
     outcomes: list[Outcome] = train_item(source, item, tmp_path, device="cpu", report=nobody)
     assert [outcome.status for outcome in outcomes] == ["finished", "finished"]
 

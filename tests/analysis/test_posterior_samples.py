@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyro_decomp import BetaELBO
-from pyro_decomp.analysis.term_sums import TermSums
+from pyro_decomp.analysis.posterior_samples import TermSums
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.programs.traces import TracePair
 from tests.example_programs import PROGRAMS, batch

@@ -78,6 +78,7 @@ COMMANDS: dict[str, tuple[Callable[[Run], Any], int]] = {  # rows that the encod
 }
 
 
+@pytest.mark.full(but=["codes", "latents"])
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_datum_is_sent_through_the_encoder_once(tmp_path: Path, name: str) -> None:
     run, seen = vae(tmp_path)
@@ -109,6 +110,7 @@ def scores_x(run: Run) -> bool:
         return not EncodedData.of(run).first.why_not_weighted()
 
 
+@pytest.mark.full(but=["VAE-*", "a Delta guide-21"])
 @pytest.mark.parametrize("elements", [10**6, 7 * D])
 @pytest.mark.parametrize("name", TABLE)
 def test_draws_from_kept_encodings_are_those_of_the_guide(

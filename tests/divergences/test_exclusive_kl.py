@@ -1,6 +1,5 @@
 """KL(q || p) against quadrature, all batches of a few data, and the KL of the ELBO."""
 
-
 import pyro
 import pyro.distributions as dist
 import pytest

@@ -14,10 +14,11 @@ import typer
 from intervals import mean_with_interval
 from torch import Tensor
 
-from pyro_decomp.analysis.evaluation import encode, evaluate, seeded
+from pyro_decomp.analysis.encoding import encode
+from pyro_decomp.analysis.evaluation import evaluate
 from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
 from pyro_decomp.programs.traces import TracePair
-from pyro_decomp.seeds import set_seed
+from pyro_decomp.seeds import seeded, set_seed
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run

@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pyro_decomp import evaluate, plots, train
-from pyro_decomp.analysis.evaluation import encode, seeded
+from pyro_decomp.analysis.encoding import encode
 from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
-from pyro_decomp.seeds import set_seed
+from pyro_decomp.seeds import seeded, set_seed
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run

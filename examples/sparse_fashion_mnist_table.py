@@ -13,12 +13,12 @@ import torch
 import typer
 from intervals import mean_with_interval
 
-from pyro_decomp.analysis.evaluation import encode, seeded
+from pyro_decomp.analysis.encoding import encode
 from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
 from pyro_decomp.divergences import dimensionwise_mmd
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.metrics import hoyer_sparsity
-from pyro_decomp.seeds import set_seed
+from pyro_decomp.seeds import seeded, set_seed
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run

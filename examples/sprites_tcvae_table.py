@@ -13,11 +13,11 @@ import torch
 import typer
 from intervals import mean_with_interval
 
-from pyro_decomp.analysis.evaluation import seeded, spread
+from pyro_decomp.analysis.encoding import evenly_spaced
 from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.metrics import active_units, density_mig
-from pyro_decomp.seeds import set_seed
+from pyro_decomp.seeds import seeded, set_seed
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run
@@ -112,7 +112,7 @@ def measure(run: Run, seed: int) -> Row:
         (pair,) = run.experiment.elbo.trace_pairs(run.model, run.guide, *run.data[:])
     terms = TermsELBO.terms(run.experiment.elbo, pair)
     site = pair.guide.nodes["z"]
-    qz_x, chosen = site["fn"].base_dist, spread(torch.arange(len(run.data)), SAMPLES)
+    qz_x, chosen = site["fn"].base_dist, evenly_spaced(torch.arange(len(run.data)), SAMPLES)
     z = site["value"][chosen]
     log_qz_x = qz_x.log_prob(site["value"])[chosen].sum(-1)
     log_qz = pair.aggregate_posterior.log_densities({"z": z})

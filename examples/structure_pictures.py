@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from structure_measures import draws
 from torch import Tensor
 
-from pyro_decomp.analysis.evaluation import encode
+from pyro_decomp.analysis.encoding import encode
 from pyro_decomp.analysis.latents import codes
 from pyro_decomp.plots.style import CATEGORIES, INK, QUIET, new_figure, styled, thin_ticks
 from pyro_decomp.seeds import seeded

@@ -32,6 +32,16 @@ class LogDensities:
     sites: Mapping[str, Float[Tensor, " s"]]
     dimensions: Mapping[str, Float[Tensor, "s _"]]
 
+    @property
+    def product_of_sites(self) -> Float[Tensor, " s"]:
+        r"""The log density of the product of all sites' marginals, \sum_j log q(z_j)."""
+        return torch.stack(list(self.sites.values())).sum(0)
+
+    @property
+    def product_of_dimensions(self) -> Float[Tensor, " s"]:
+        r"""The log density of the product of all dimensions' marginals, \sum_jd log q(z_jd)."""
+        return torch.stack([each.sum(-1) for each in self.dimensions.values()]).sum(0)
+
 
 def shares(size: int, counts: Float[Tensor, " m"] | None) -> PairWeights:
     """The weights of M encodings in proportion to how much they count, for any z."""

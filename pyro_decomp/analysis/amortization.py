@@ -10,12 +10,17 @@ from pyro.distributions import Delta
 from torch import Tensor
 
 from pyro_decomp import arguments
-from pyro_decomp.analysis.gaussian_fit import Covariance, GaussianFit, best_fit
-from pyro_decomp.analysis.importance import log_mean, log_weights
 from pyro_decomp.analysis.inference import global_latents, infer
-from pyro_decomp.analysis.latents import on_device
+from pyro_decomp.analysis.latents import encoded
 from pyro_decomp.analysis.log_joint import LogJoint
-from pyro_decomp.analysis.nuts import sample_posteriors
+from pyro_decomp.analysis.posterior_approximation import (
+    Covariance,
+    GaussianFit,
+    best_fit,
+    log_mean,
+    log_weights,
+    sample_posteriors,
+)
 from pyro_decomp.data.batches import AnyData, Batch
 from pyro_decomp.distributions.unwrapping import unwrapped
 from pyro_decomp.elbo import BetaELBO
@@ -101,7 +106,10 @@ def amortization_gap(
         num_importance_samples: K.
         covariance: Of q*, "diagonal" or "full"; by default as the guide's, full where its sites
             depend on one another or one has several dimensions that do.
-        seed: Of every draw; the global random generators are left as they were.
+        seed: The seed of every draw; the global random generators are left as they were.
+
+    Returns:
+        The bounds and their gaps, with the draws of NUTS.
 
     Raises:
         ValueError: A number is too small, or the covariance not one of the two.
@@ -116,10 +124,10 @@ def amortization_gap(
     arguments.annotated(amortization_gap, locals(), **least)
     if x is None:
         arguments.refuse("x", "a few data", x)
-    data = on_device(run, x)
+    data = encoded(run, x).data
     batch = data[: len(data)]
     with seeded(seed), torch.no_grad():
-        outside = global_latents(infer(run, batch, "mean")[0])
+        outside = global_latents(infer(run.model, run.guide, batch, "mean")[0])
         log_joint = LogJoint(run, batch, outside)
         programs = _Programs(run, batch, outside)
         of_guide, of_prior = (
@@ -171,7 +179,7 @@ class _Programs:
         self._elbo = BetaELBO()
 
     def traces(self, times: int) -> list[poutine.Trace]:
-        """Of the guide and of the model by itself, so many draws for each datum."""
+        """Traces of the guide, and of the model by itself, with so many draws for each datum."""
         batch = self._repeated(times)
         return [poutine.trace(each).get_trace(*batch) for each in (self._guide, self._model)]
 
@@ -182,7 +190,7 @@ class _Programs:
         return (pair.log_likelihood() - pair.total_kl()).view(times, -1)
 
     def covariance(self) -> Covariance:
-        """Full if a site depends on another, or its dimensions on one another."""
+        """The guide's: full if a site depends on another, or its dimensions on one another."""
         trace = self.traces(1)[0]
         if any(dependencies(self._guide, trace, *self._batch).values()):
             return "full"

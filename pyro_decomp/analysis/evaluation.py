@@ -4,25 +4,30 @@ import json
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Int
+from pyro import poutine
 from torch import Tensor
 
 from pyro_decomp import arguments
 from pyro_decomp.aggregate_posterior import StructuredPosterior
-from pyro_decomp.analysis.components_of_run import components
-from pyro_decomp.analysis.decomposition_of_run import PARTS, decomposition
-from pyro_decomp.analysis.encoded import Encoded, encode, encode_set, spread
+from pyro_decomp.analysis.components import components
+from pyro_decomp.analysis.encoding import EncodedData
 from pyro_decomp.analysis.findings import findings
-from pyro_decomp.analysis.invariants import hold_numbers, hold_scores
-from pyro_decomp.analysis.likelihood_of_run import LOG_PX, check_affordable, log_px_over
-from pyro_decomp.analysis.measured import checkpoint_of, merged
-from pyro_decomp.analysis.quantities import by_itself, keep_finite
-from pyro_decomp.analysis.scores_of_run import OF_FACTORS, SCORES, scores
-from pyro_decomp.data.batches import Data
+from pyro_decomp.analysis.kl_decomposition import PARTS, decomposition
+from pyro_decomp.analysis.log_likelihood import check_affordable, log_px_over
+from pyro_decomp.analysis.metrics_file import checkpoint_of, write_metrics
+from pyro_decomp.analysis.posterior_samples import PosteriorSamples, sample_posterior
+from pyro_decomp.analysis.quantities import (
+    LOG_PX,
+    by_itself,
+    hold_numbers,
+    hold_scores,
+    keep_finite,
+)
+from pyro_decomp.analysis.scores import OF_FACTORS, SCORES, scores
 from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.metrics.report import SLOW
 from pyro_decomp.programs.traces import TracePair
@@ -31,7 +36,7 @@ from pyro_decomp.training.data_support import check_data
 from pyro_decomp.training.experiment import few_threads
 from pyro_decomp.training.run import Run, untrained
 
-__all__ = ["MEASURES", "check_names", "encode", "evaluate", "seeded", "spread", "write_metrics"]
+__all__ = ["MEASURES", "check_names", "evaluate", "write_metrics"]
 
 COMPONENTS = "components"
 MEASURES = ("elbo", *PARTS, LOG_PX, COMPONENTS, *SCORES)
@@ -46,7 +51,7 @@ MIN_GUIDE_SAMPLES = 200
 
 
 class LeftOutWarning(UserWarning):
-    """What cannot be measured because of how model and guide are written."""
+    """A warning that names what cannot be measured because of how the programs are written."""
 
 
 def evaluate(
@@ -61,8 +66,8 @@ def evaluate(
 
     Each quantity is measured by itself: one that fails, or is no finite number, is among
     ``left_out`` with its reason, and so is one that breaks a bound that follows from its
-    definition (:mod:`.invariants`). With the same seed it is the same number whatever
-    else is measured.
+    definition (:func:`.hold_numbers`, :func:`.hold_scores`). With the same seed it is the same
+    number whatever else is measured.
 
     In nats per datum over the whole set, each estimate with a standard error over the data (of the
     ELBO, its terms and log p(x)) or the samples (of the others) as ``<name>_standard_error``:
@@ -81,7 +86,7 @@ def evaluate(
         exp(log N - I(x; z)): how many of the N data share a code, between 1 and N. No unit.
     ``marginal_kl``, ``total_correlation``, ``dimensionwise_kl``
         KL(q(z) || p(z)) and its two parts; see
-        :func:`.decomposition_of_run.decomposition`. Where the prior is given something
+        :func:`.kl_decomposition.decomposition`. Where the prior is given something
         of the datum there is ``prior_information`` too, and p(z) is the mixture over the set.
     ``importance_weighted_log_px``
         log p(x) by importance weighting, over ``importance_weighted_data`` data spread evenly over
@@ -89,11 +94,11 @@ def evaluate(
         K = ``importance_weighted_samples``.
     ``scores``
         The metrics of :mod:`pyro_decomp.metrics` that the codes and, if the experiment has them,
-        the factors allow, by name; see :func:`.scores_of_run.scores`. Beside each is
+        the factors allow, by name; see :func:`.scores.scores`. Beside each is
         that of the encoder before training, unless the run was trained from Python.
     ``components``
         How much of the data each component of a mixture prior holds, and which are empty or merged:
-        see :func:`.components_of_run.components`. Absent where the prior has none.
+        see :func:`.components.components`. Absent where the prior has none.
     ``left_out``
         Why something cannot be measured, by name.
     ``findings``
@@ -104,7 +109,7 @@ def evaluate(
 
     Args:
         run: The run.
-        seed: Of every draw; the global random generators are left as they were.
+        seed: The seed of every draw; the global random generators are left as they were.
         num_importance_samples: K, draws per datum for log p(x).
         only: Names among these (``elbo`` stands for its terms too) and the scores'; all by default.
         trees: Add the score ``dci_trees``, which takes minutes.
@@ -120,38 +125,26 @@ def evaluate(
     only = None if only is None else set(only)
     names = _names(only, trees=trees)
     trial = run.experiment
-    sets = {"train": (run.data, trial.factors), "test": (trial.test_data, trial.test_factors)}
+    sets = {"train": trial.data, "test": trial.test_data}
+    factors = {"train": trial.factors, "test": trial.test_factors}
+    encoded = {name: EncodedData.of(run, x) for name, x in sets.items() if x is not None}
     metrics = {}
     checkpoint = checkpoint_of(run)
     with run.state.program.preserving_rng_and_buffers(), torch.no_grad(), few_threads(trial):
         if LOG_PX in names:
-            check_affordable(run, num_importance_samples)
+            check_affordable([*encoded.values()], num_importance_samples)
         before, why_not = _untrained(run) if names & set(SCORES) else (None, {})
-        for name, (x, factors) in sets.items():
-            if x is not None:
-                wanted = names - OF_FACTORS if factors is None and only is None else names
-                measurement = _Measurement(run, name, x, seed)
-                measurement.measure_numbers(wanted, num_importance_samples)
-                if COMPONENTS in wanted:
-                    measurement.measure_components(is_asked=only is not None)
-                measurement.measure_scores(wanted & set(SCORES), factors, before, why_not)
-                metrics[name] = measurement.result(wanted) | {"checkpoint": checkpoint}
+        for name, data in encoded.items():
+            wanted = names - OF_FACTORS if factors[name] is None and only is None else names
+            measurement = _Measurement(run, name, data, seed)
+            measurement.measure_numbers(wanted, num_importance_samples, encoded["train"])
+            if COMPONENTS in wanted:
+                measurement.measure_components(is_asked=only is not None)
+            measurement.measure_scores(wanted & set(SCORES), factors[name], before, why_not)
+            metrics[name] = measurement.result(wanted) | {"checkpoint": checkpoint}
         if "elbo" in names:
-            metrics["train"]["findings"] = findings(run, metrics)
+            metrics["train"]["findings"] = findings(run, metrics, data=encoded["train"])
     return metrics
-
-
-def write_metrics(run: Run, metrics: Mapping[str, Any]) -> Path:
-    """Write ``metrics.json`` into the run's folder and return its path.
-
-    What was measured on the same checkpoint before and is not among ``metrics`` stays. A number
-    that is among its ``left_out`` goes. Nothing of another checkpoint stays, nor of a file that is
-    damaged, with a warning.
-    """
-    before = run.folder.read_metrics()
-    if not before and run.folder.metrics_path.exists():
-        warnings.warn("metrics.json holds no metrics that can be read: written anew", stacklevel=2)
-    return run.folder.write_metrics(merged(before, metrics))
 
 
 def check_names(names: Collection[str]) -> None:
@@ -179,46 +172,48 @@ class _Measurement:
 
     run: Run
     name: str
-    data: Data
+    data: EncodedData
     seed: int
     numbers: dict[str, float] = field(default_factory=dict)
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     components: dict[str, Any] = field(default_factory=dict)
-    parts: Any = None
 
-    def measure_numbers(self, names: set[str], num_importance_samples: int) -> None:
-        """The ELBO and its terms, the decomposition, and log p(x), as far as they are named."""
+    def measure_numbers(
+        self, names: set[str], num_importance_samples: int, trained_on: EncodedData
+    ) -> None:
+        """Measure the ELBO and its terms, the KL in parts, and log p(x), those that are named."""
         refused: dict[str, str] = {}
         if names & {"elbo", LOG_PX}:
             with by_itself(refused, "log_likelihood"):
                 kind = "data" if self.name == "train" else "test data"
                 trial, modules = self.run.experiment, self.run.state.modules
-                check_data(trial, modules, self.data, kind, is_whole=True)
-        encoded = None
+                first = _plain_trace(trained_on)
+                check_data(trial, modules, self.data.data, kind, first=first, is_whole=True)
+        samples = None
         densities = [name for name in ("elbo", *PARTS) if name in names]
         if densities:
             with by_itself(self.left_out, *densities), seeded(self.seed):
                 size = len(self.data)
-                encoded = encode_set(
-                    self.run, self.data, lambda pair: _num_samples(pair, size), refused=refused
+                samples = sample_posterior(
+                    self.data, lambda pair: _num_samples(pair, size), refused=refused
                 )
-        if encoded is not None:
-            self._add_encoded(encoded, names)
+        if samples is not None:
+            self._add_samples(samples, names)
         if LOG_PX in names:
             with by_itself(self.left_out, LOG_PX), seeded(derive(self.seed, LOG_PX_STREAM)):
                 if refused:
                     raise ModelError(refused["log_likelihood"])
-                self.numbers |= log_px_over(self.run, self.data, num_importance_samples)
+                self.numbers |= log_px_over(self.data, num_importance_samples)
         keep_finite(self.numbers, self.left_out)
-        if encoded is not None:
-            _hold(encoded, self.numbers, self.left_out)
+        if samples is not None:
+            _hold(samples, self.numbers, self.left_out)
 
     def measure_components(self, *, is_asked: bool) -> None:
-        """The components of the prior; most priors have none, which is no fault unless asked."""
+        """Find the components of the prior; to have none is no fault unless they are asked for."""
         with by_itself(self.left_out, COMPONENTS):
             try:
-                found = components(self.run, self.data, seed=self.seed)
+                found = components(self.data, seed=self.seed)
             except ModelError:
                 if is_asked:
                     raise
@@ -233,25 +228,20 @@ class _Measurement:
         before: Run | None,
         why_not: Mapping[str, str],
     ) -> None:
-        """The metrics of codes that are named.
+        """Score the codes by the metrics that are named.
 
         Args:
-            names: Of the metrics.
+            names: The names of the metrics.
             factors: Ground truth, a row a datum.
-            before: The run before it was trained.
+            before: The run before it was trained; None where there is none.
             why_not: Why there is none, if so.
         """
         if not names:
             return
         with by_itself(self.left_out, *sorted(names)), seeded(self.seed):
+            untrained = None if before is None else EncodedData.of(before, self.data.data)
             self.scores, left_out = scores(
-                self.run,
-                self.data,
-                factors,
-                parts=self.parts,
-                before=before,
-                only=names,
-                seed=self.seed,
+                self.data, factors, before=untrained, only=names, seed=self.seed
             )
             self.left_out |= left_out
         hold_scores(self.scores, self.left_out)
@@ -259,7 +249,7 @@ class _Measurement:
             self.left_out |= why_not
 
     def result(self, names: set[str]) -> dict[str, Any]:
-        """What was found, in JSON's types."""
+        """All that was found, in JSON's types."""
         return {
             **self.numbers,
             **self.components,
@@ -268,20 +258,19 @@ class _Measurement:
             "seeds": {name: self.seed for name in MEASURES if name in names},
         }
 
-    def _add_encoded(self, encoded: Encoded, names: set[str]) -> None:
-        self.parts = encoded.parts or None
+    def _add_samples(self, samples: PosteriorSamples, names: set[str]) -> None:
         if "elbo" in names:
-            self.numbers |= encoded.terms
-            self.left_out |= encoded.left_out
+            self.numbers |= samples.terms
+            self.left_out |= samples.left_out
         for some, stream in (({"divergence"}, DIVERGENCE_STREAM), ({*PARTS} - {"divergence"}, 0)):
             with seeded(derive(self.seed, stream)):
-                found, left_out = decomposition(encoded, encoded.num_samples, names & some)
+                found, left_out = decomposition(samples, samples.num_samples, names & some)
             self.numbers |= found
             self.left_out |= left_out
-        named = [name for name in PARTS if name in names] if encoded.reason else []
+        named = [name for name in PARTS if name in names] if samples.reason else []
         if named:
             verb = "is" if len(named) == 1 else "are"
-            sentence = f"{', '.join(named)} {verb} left out: {encoded.reason}"
+            sentence = f"{', '.join(named)} {verb} left out: {samples.reason}"
             warnings.warn(sentence, LeftOutWarning, stacklevel=4)
 
 
@@ -296,15 +285,23 @@ def _untrained(run: Run) -> tuple[Run | None, dict[str, str]]:
     return before, why_not
 
 
-def _hold(encoded: Encoded, numbers: dict[str, float], left_out: dict[str, str]) -> None:
-    first = encoded.first
+def _plain_trace(data: EncodedData) -> poutine.Trace | None:
+    """The model's trace of the first batch; None where it has no plain one."""
+    found: list[poutine.Trace] = []
+    with by_itself({}, "log_likelihood"):  # whoever asks for more tells of programs that fail
+        found += [] if data.first.summed_out else [data.first.model]
+    return found[0] if found else None
+
+
+def _hold(samples: PosteriorSamples, numbers: dict[str, float], left_out: dict[str, str]) -> None:
+    first = samples.first
     hold_numbers(
         numbers,
         left_out,
-        size=encoded.size,
-        log_size=encoded.log_size,
-        num_dims=encoded.samples[0].codes.shape[1] if encoded.samples else 1,
-        has_plain_kl=not (encoded.reason or first.auxiliaries or first.rows.irregular),
+        size=len(samples.data.valid),
+        log_size=samples.log_size,
+        num_dims=samples.samples[0].codes.shape[1] if samples.samples else 1,
+        has_plain_kl=not (samples.reason or first.auxiliaries or first.rows.irregular),
     )
 
 

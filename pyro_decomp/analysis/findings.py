@@ -1,18 +1,20 @@
 """What the numbers of a run say in sentences: whether it had converged, collapsed or overfitted."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyro_decomp.aggregate_posterior.families import data_rows, marginals
-from pyro_decomp.analysis.decomposition_of_run import information_of_dimensions
-from pyro_decomp.analysis.encoded import encode, spread, terms_over
+from pyro_decomp.analysis.encoding import EncodedData
+from pyro_decomp.analysis.kl_decomposition import information_of_dimensions
+from pyro_decomp.analysis.posterior_samples import terms_over
 from pyro_decomp.analysis.quantities import HALF_WIDTH, STANDARD_ERROR, by_itself
-from pyro_decomp.data.batches import AnyData, Data
+from pyro_decomp.data.batches import Data
 from pyro_decomp.distributions.closed_form_kl import analytic_kl
 from pyro_decomp.distributions.densities import why_no_density
 from pyro_decomp.distributions.unwrapping import is_factorised, unmasked
@@ -53,30 +55,35 @@ def final_terms(run: Run) -> dict[str, dict[str, Any]]:
     trial = run.experiment
     sets = {"train": trial.data, "test": trial.test_data}
     found: dict[str, dict[str, Any]] = {}
-    with (
-        run.state.program.preserving_rng_and_buffers(),
-        seeded(0),
-        torch.no_grad(),
-        few_threads(trial),
-    ):
+    with _looking_at(run):
         for name, x in sets.items():
             if x is not None:
                 found[name] = _final_terms_of(run, x)
     return found
 
 
+@contextmanager
+def _looking_at(run: Run) -> Iterator[None]:
+    """Run programs without gradients, and leave the run and the random generators as they were."""
+    unchanged = run.state.program.preserving_rng_and_buffers()
+    with unchanged, seeded(0), torch.no_grad(), few_threads(run.experiment):
+        yield
+
+
 def _final_terms_of(run: Run, data: Data) -> dict[str, Any]:
-    some = _some(run, data, _affordable_rows(run))
-    found: dict[str, Any] = {"data": len(some), "rows": len(data), "left_out": {}}
-    found["sampled"] = len(some) < len(data)
+    rows = _some(run, data, _affordable_rows(run))
+    found: dict[str, Any] = {"data": len(rows), "rows": len(data), "left_out": {}}
+    found["sampled"] = len(rows) < len(data)
     with by_itself(found["left_out"], "elbo"):
-        sums = terms_over(run, some)
+        sums = terms_over(EncodedData.of(run, data), rows)
         numbers, found["left_out"] = sums.numbers()
         found |= numbers | {"data": int((sums.counts > 0).sum())}
     return found
 
 
-def findings(run: Run, metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def findings(
+    run: Run, metrics: Mapping[str, Mapping[str, Any]], *, data: EncodedData | None = None
+) -> dict[str, str]:
     """Sentences on a run, each with its number, where there is something to say.
 
     ``convergence``
@@ -95,11 +102,15 @@ def findings(run: Run, metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, st
         run: The run.
         metrics: The ELBO of the sets with its standard error, as :func:`pyro_decomp.evaluate` or
             :func:`final_terms` gives it.
+        data: The training data and their encodings, where these are known already.
+
+    Returns:
+        The sentences, by what they are about.
     """
     found: dict[str, str] = {}
     looks = {
         "convergence": lambda: convergence(run),
-        "collapse": lambda: collapse(run),
+        "collapse": lambda: collapse(run, data),
         "overfit": lambda: overfit(metrics),
     }
     for name, look in looks.items():
@@ -111,7 +122,7 @@ def findings(run: Run, metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, st
 
 
 def convergence(run: Run) -> str:
-    """Whether the objective still moved; empty where it did not, or where it cannot be told."""
+    """A sentence if the objective still moved; empty if it did not, or if it cannot be told."""
     column = run.history.get("objective", np.zeros(0))
     size = len(column) // PART
     if size < FEWEST_STEPS or _is_scheduled(run, int(run.history["step"][-2 * size])):
@@ -127,17 +138,12 @@ def convergence(run: Run) -> str:
     return f"the objective fell {by}: try a smaller learning rate"
 
 
-def collapse(run: Run) -> str:
-    """Which dimensions of the codes tell nothing about the data; empty where all do."""
-    with (
-        run.state.program.preserving_rng_and_buffers(),
-        seeded(0),
-        torch.no_grad(),
-        few_threads(run.experiment),
-    ):
-        data = run.experiment.data
-        rows = min(CODES, max(FEWEST_CODES, _rows_in_memory(data) // 2))
-        pairs = list(encode(run, _some(run, data, rows)))
+def collapse(run: Run, data: EncodedData | None = None) -> str:
+    """A sentence on the dimensions of the codes that tell nothing about the data; else empty."""
+    with _looking_at(run):
+        data = data or EncodedData.of(run)
+        limit = min(CODES, max(FEWEST_CODES, _rows_in_memory(data.data) // 2))
+        pairs = list(data.pairs(_some(run, data.data, limit)))
         by_kl = _kl_of_dimensions(pairs)
         others = {} if by_kl.keys() >= {*pairs[0].latents} else information_of_dimensions(pairs)
     informed = {name: values for name, values in (others or {}).items() if name not in by_kl}
@@ -149,7 +155,7 @@ def collapse(run: Run) -> str:
 
 
 def overfit(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """Whether held-out data have a lower ELBO than training data; empty where they have not."""
+    """A sentence if held-out data have a lower ELBO than training data; empty if they have not."""
     sets = [metrics.get(name, {}) for name in ("train", "test")]
     error_name = f"elbo{STANDARD_ERROR}"
     if not all({"elbo", error_name} <= each.keys() for each in sets):
@@ -173,12 +179,11 @@ def _is_scheduled(run: Run, since: int) -> bool:
     )
 
 
-def _some(run: Run, x: AnyData, limit: int) -> Data:
-    """So many data, spread evenly over the set; the first ones if the guide knows data by row."""
-    data = Data.of(x)
-    if len(data) <= limit:
-        return data
-    return Data(data[:limit]) if has_local_parameters(run.guide) else Data.of(spread(data, limit))
+def _some(run: Run, data: Data, limit: int) -> Int[Tensor, " n"]:
+    """At most so many rows, evenly spaced; the first ones if the guide knows data by their row."""
+    kept = min(len(data), limit)
+    rows = torch.arange(kept)
+    return rows if has_local_parameters(run.guide) else rows * len(data) // kept
 
 
 def _affordable_rows(run: Run) -> int:
@@ -206,11 +211,9 @@ def _kl_of_one(pair: TracePair) -> Iterator[tuple[str, Tensor]]:
         return  # such a prior may tell as much of the datum as the guide
     for name in pair.latents:
         q, p = (unmasked(trace.nodes[name]["fn"]) for trace in (pair.guide, pair.model))
-        if (
-            name in pair.depends_on_marginalized
-            or not is_factorised(p)
-            or why_no_density({name: q})
-        ):
+        if name in pair.depends_on_marginalized or not is_factorised(p):
+            continue
+        if why_no_density({name: q}):
             continue
         value = pair.guide.nodes[name]["value"]
         inner, prior = marginals(name, q), marginals(name, p)
@@ -237,5 +240,5 @@ def _collapsed(site: str, values: Float[Tensor, " d"], what: str) -> str:
 
 
 def _with_error(value: float, standard_error: float) -> str:
-    """A value and half of its 95 % interval."""
+    """A value and half of its 95 % interval, as text."""
     return f"{value:.3g} \N{PLUS-MINUS SIGN} {HALF_WIDTH * standard_error:.2g}"

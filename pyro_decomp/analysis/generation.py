@@ -1,28 +1,49 @@
 """Draws from a trained run: of its prior, and under interventions on latent sites."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Int, Shaped
+from pyro import poutine
 from torch import Tensor
 
 from pyro_decomp import arguments
-from pyro_decomp.analysis.inference import Kind, local_latents
-from pyro_decomp.analysis.latents import latents, on_device
-from pyro_decomp.analysis.model_draws import BATCH_SIZE, Draws, ModelDraws, joined
-from pyro_decomp.data.batches import AnyData
+from pyro_decomp.analysis.encoding import EncodedData
+from pyro_decomp.analysis.inference import Kind, global_latents, likelihood_mean, local_latents
+from pyro_decomp.analysis.latents import encoded
+from pyro_decomp.data.batches import AnyData, Batch
 from pyro_decomp.programs.provenance import dependencies
-from pyro_decomp.programs.sites import is_latent
+from pyro_decomp.programs.sites import Site, data_plate, is_latent
+from pyro_decomp.programs.substitute import Substitute
 from pyro_decomp.seeds import derive, seeded
 from pyro_decomp.training.run import Run
 
+BATCH_SIZE = 500  # draws at once
 DESCENDANTS = 1  # the stream of what is drawn anew
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Draws of a model, data along the first axis of everything.
+
+    Attributes:
+        latents: Latent site of a datum to its values, ``[n, ...]``.
+        x: The mean of p(x|z), ``[n, ...]``; a draw of it where it has no mean that is known.
+    """
+
+    latents: dict[str, Shaped[Tensor, "n ..."]]
+    x: Shaped[Tensor, "n ..."]
 
 
 def sample_prior(run: Run, num_samples: int, *, x: AnyData | None = None, seed: int = 0) -> Draws:
     """Draw every latent site from the model, and the mean of the data given them.
 
-    :func:`intervene` without an intervention, whose arguments these are.
+    It is :func:`intervene` without an intervention, and takes its arguments.
+
+    Returns:
+        The draws.
     """
     return intervene(run, {}, num_samples=num_samples, x=x, seed=seed)
 
@@ -49,15 +70,42 @@ def intervene(
         x: What the model takes beside the latents where it depends on the data (labels,
             covariates), row i for draw i and from the start again where it ends; by default the
             training data, of which fewer draws take as many, spread evenly over them.
-        seed: Of the draws; the global random generators are left as they were.
+        seed: The seed of the draws; the global random generators are left as they were.
+
+    Returns:
+        The draws.
 
     Raises:
         ValueError: A site is not a latent site of a datum, its values have the wrong shape, or
             nothing says how many to draw.
     """
     arguments.annotated(intervene, locals(), num_samples=1)
+    data = encoded(run, x)
+    return intervention(data, given, num_samples=num_samples, is_spread=x is None, seed=seed)
+
+
+def intervention(
+    data: EncodedData,
+    given: Mapping[str, Any],
+    *,
+    num_samples: int | None = None,
+    is_spread: bool = True,
+    seed: int = 0,
+) -> Draws:
+    """Draw from the model of data that are encoded; see :func:`intervene`. Internal.
+
+    Args:
+        data: What the model takes.
+        given: As for :func:`intervene`.
+        num_samples: As for :func:`intervene`.
+        is_spread: Whether fewer draws than data take as many data, spread evenly over them.
+        seed: The seed of the draws.
+
+    Returns:
+        The draws.
+    """
     with seeded(seed), torch.no_grad():
-        model = ModelDraws(run, x)
+        model = _ModelDraws(data, is_spread=is_spread)
         like = model({}, 1).latents
         values = {name: _as_values(name, value, like) for name, value in given.items()}
         total = _number_of_draws(values, num_samples)
@@ -86,7 +134,7 @@ def traverse(
         dim: Which dimension of the site to set, flattened; None sets all of it.
         x: One datum, ``[1, ...]``, whose code is the base; by default a draw of the prior is.
         kind: Whether the base is the mean of q(z|x) or a draw of it.
-        seed: Of the draws; the global random generators are left as they were.
+        seed: The seed of the draws; the global random generators are left as they were.
 
     Returns:
         V draws.
@@ -96,37 +144,76 @@ def traverse(
             shape; or x is not one datum.
     """
     arguments.annotated(traverse, locals())
-    data = on_device(run, x)
+    data = encoded(run, x)
     if x is not None and len(data) != 1:
         raise ValueError(f"x: expected one datum, got {len(data)}")
-    below, datum = descendants(run, site), data[:1]
+    return traversal(
+        data, site, values, row=None if x is None else 0, dim=dim, kind=kind, seed=seed
+    )
+
+
+def traversal(
+    data: EncodedData,
+    site: str,
+    values: Sequence[Any] | Tensor,
+    *,
+    row: int | None,
+    dim: int | None = None,
+    kind: Kind = "mean",
+    seed: int = 0,
+) -> Draws:
+    """Move one latent site of a row of data that are encoded; see :func:`traverse`. Internal.
+
+    Args:
+        data: The data and their encodings.
+        site: The latent site.
+        values: As for :func:`traverse`.
+        row: The row whose code is the base; None for a draw of the prior.
+        dim: As for :func:`traverse`.
+        kind: As for :func:`traverse`.
+        seed: The seed of the draws.
+
+    Returns:
+        One draw for each value.
+    """
+    below, device = _descendants(data, site), data.data.device
+    rows = torch.tensor([row or 0])
     with seeded(seed), torch.no_grad():
-        model = ModelDraws(run, datum)
+        model = _ModelDraws(data, rows)
         drawn = model({}, 1).latents
-    base = drawn if x is None else latents(run, datum, kind=kind, seed=seed)
-    moved = _moved(base[site], torch.as_tensor(values, device=data.device), site, dim)
+    with seeded(seed), torch.no_grad():
+        base = drawn if row is None else data.latents(rows, kind=kind)
+    moved = _moved(base[site], torch.as_tensor(values, device=device), site, dim)
     total = len(moved)
     held = {n: v.expand(total, *v.shape[1:]) for n, v in base.items() if n not in below}
     held[site] = moved
     # One at a time where something is drawn, so that each has the same noise.
     parts = []
-    for rows in torch.arange(total, device=data.device).split(1 if below else BATCH_SIZE):
+    for rows in torch.arange(total, device=device).split(1 if below else BATCH_SIZE):
         with seeded(derive(seed, DESCENDANTS)), torch.no_grad():  # noise apart from the base's
             parts.append(model({name: value[rows] for name, value in held.items()}, len(rows)))
-    return joined(parts)
+    return _joined(parts)
 
 
 def descendants(run: Run, site: str) -> set[str]:
     """The latent sites of a datum that depend on one in the model, directly or through others.
 
+    Returns:
+        Their names.
+
     Raises:
         ValueError: The site is not a latent site of a datum.
     """
+    return _descendants(EncodedData.of(run), site)
+
+
+def _descendants(data: EncodedData, site: str) -> set[str]:
+    """The latent sites that depend on one in the model of some data."""
     with seeded(0), torch.no_grad():
-        model = ModelDraws(run)
-        batch = model.data[:2]
+        model = _ModelDraws(data)
+        batch = data.data[:2]
         trace = model.trace({}, batch)
-        parents = dependencies(model.program, trace, *batch)
+        parents = dependencies(data.model, trace, *batch)
     _check_site(site, local_latents(trace))
     found = {site}
     for name, above in parents.items():  # parents come first
@@ -135,8 +222,72 @@ def descendants(run: Run, site: str) -> set[str]:
     return found - {site}
 
 
+class _ModelDraws:
+    """A model, drawn from; its latent sites outside the data plate are drawn once, here.
+
+    These are drawn from the guide, which has learned them.
+
+    Args:
+        data: What the model takes.
+        rows: Which of it, used in order, and from the start again where more is drawn; by default
+            all.
+        is_spread: Whether fewer draws than rows take as many rows, spread evenly over them.
+    """
+
+    def __init__(
+        self, data: EncodedData, rows: Int[Tensor, " n"] | None = None, *, is_spread: bool = False
+    ) -> None:
+        self._data = data
+        self._rows = torch.arange(len(data)) if rows is None else rows
+        self._is_spread = is_spread
+        first = self._rows[:1]
+        guide = poutine.trace(data.guide(first)).get_trace(*data.batch(first))
+        self._outside = global_latents(guide)
+        self._data_dim = int(data_plate(guide).dim)
+
+    def __call__(self, given: Mapping[str, Tensor], total: int) -> Draws:
+        """Draw from the model.
+
+        Args:
+            given: Latent sites of a datum to their values, ``[total, ...]``.
+            total: The number of draws.
+        """
+        parts, size = [], len(self._rows)
+        for start in range(0, total, BATCH_SIZE):
+            stop = min(start + BATCH_SIZE, total)
+            places = torch.arange(start, stop)
+            if self._is_spread and total < size:
+                places = places * size // total
+            batch = self._data.batch(self._rows[places % size])
+            trace = self.trace({name: value[start:stop] for name, value in given.items()}, batch)
+            parts.append(Draws(local_latents(trace), likelihood_mean(trace, batch[0])))
+        return _joined(parts)
+
+    def trace(self, given: Mapping[str, Tensor], batch: Batch) -> poutine.Trace:
+        """Run the model once, with latent sites of a datum given."""
+
+        def value_of(site: Site) -> Tensor | None:
+            name = site["name"]
+            if name in self._outside or name not in given:
+                return self._outside.get(name)
+            return given[name].movedim(0, self._data_dim - len(site["fn"].event_shape))
+
+        with poutine.trace() as trace, Substitute(value_of):
+            self._data.model(*batch)
+        return trace.trace
+
+
+def _joined(parts: Sequence[Draws]) -> Draws:
+    """Several draws as one, after one another."""
+    names = parts[0].latents
+    return Draws(
+        {name: torch.cat([part.latents[name] for part in parts]) for name in names},
+        torch.cat([part.x for part in parts]),
+    )
+
+
 def _moved(base: Tensor, values: Tensor, site: str, dim: int | None) -> Tensor:
-    """The site's value at every step, ``[V, ...]``."""
+    """The value of a traversed site at every step, ``[V, ...]``."""
     shape, size = base.shape[1:], base.numel()
     arguments.whole(-size, size - 1, **arguments.given(dim=dim))
     width = size if dim is None else 1

@@ -13,36 +13,51 @@ from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.enumeration import Enumeration
 from pyro_decomp.programs.sites import Site, data_plate, is_latent, missing_values, sample_sites
 from pyro_decomp.programs.substitute import Substitute
-from pyro_decomp.training.run import Run
+from pyro_decomp.training.experiment import Program
 
 Kind = Literal["mean", "sample"]
 
 
-def infer(run: Run, batch: Batch, kind: Kind) -> tuple[poutine.Trace, poutine.Trace]:
-    """A guide trace of codes, and the model trace at them.
+def infer(
+    model: Program, guide: Program, batch: Batch, kind: Kind
+) -> tuple[poutine.Trace, poutine.Trace]:
+    """Infer the latent sites of a batch: by the guide, and by Bayes' rule where it leaves them.
 
-    Discrete sites of the model alone are drawn from p(c | x, z), or jointly the likeliest.
+    Discrete sites of the model alone are drawn from p(c|x, z), or are jointly the likeliest.
+
+    Args:
+        model: The generative model.
+        guide: The guide.
+        batch: The data.
+        kind: "mean" for the guide's means, "sample" for a draw of it.
+
+    Returns:
+        The guide's trace, and the model's at its values.
+
+    Raises:
+        ModelError: The mean of a site's family is not known.
     """
-    with poutine.trace() as guide, _centred(kind):
-        run.guide(*batch)
-    model = _replayed(run, guide.trace, batch)
-    enumeration = Enumeration.of(model, guide.trace)
+    with poutine.trace() as traced, _centred(kind):
+        guide(*batch)
+    codes = traced.trace
+    at_codes = _replayed(model, codes, batch)
+    enumeration = Enumeration.of(at_codes, codes)
     if not enumeration.model:
-        return guide.trace, model
-    known = [site for site in sample_sites(guide.trace) if site["name"] in model.nodes]
-    given = poutine.condition(run.model, data={site["name"]: site["value"] for site in known})
+        return codes, at_codes
+    known = [site for site in sample_sites(codes) if site["name"] in at_codes.nodes]
+    given = poutine.condition(model, data={site["name"]: site["value"] for site in known})
     discrete = infer_discrete(
         enumeration.marked_model(given),
         first_available_dim=-1 - enumeration.num_plates,
         temperature=0 if kind == "mean" else 1,
     )
     found = poutine.trace(discrete).get_trace(*batch)
-    codes = guide.trace.copy()
+    whole = codes.copy()
     for name in enumeration.model:
-        shape = model.nodes[name]["fn"].shape()  # Pyro drops the plate of a batch of one
+        shape = at_codes.nodes[name]["fn"].shape()  # Pyro drops the plate of a batch of one
         value = found.nodes[name]["value"].expand(shape)
-        codes.add_node(name, **found.nodes[name] | {"value": value})
-    return guide.trace, _replayed(run, codes, batch)
+        whole.add_node(name, **found.nodes[name] | {"value": value})
+    return codes, _replayed(model, whole, batch)
 
 
 def local_latents(trace: poutine.Trace) -> dict[str, Tensor]:
@@ -93,7 +108,7 @@ def data_first(value: Tensor, site: Site, data_dim: int) -> Tensor:
 
 
 def centre(site: Site) -> Tensor:
-    """The mean of a site's distribution, or where that is no possible value of it the likeliest.
+    """The mean of a site's distribution, or its likeliest value where the mean is not possible.
 
     Raises:
         ModelError: Neither is known.
@@ -138,8 +153,8 @@ def _known(fn: Distribution, name: str) -> Tensor | None:
     return value.expand(fn.shape()) if value.isfinite().all() else None
 
 
-def _replayed(run: Run, codes: poutine.Trace, batch: Batch) -> poutine.Trace:
-    return poutine.trace(poutine.replay(run.model, trace=codes)).get_trace(*batch)
+def _replayed(model: Program, codes: poutine.Trace, batch: Batch) -> poutine.Trace:
+    return poutine.trace(poutine.replay(model, trace=codes)).get_trace(*batch)
 
 
 def _likeness(value: Tensor, x: Tensor) -> tuple[bool, bool]:

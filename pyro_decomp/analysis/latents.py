@@ -1,6 +1,5 @@
 """What a trained run makes of data: codes, reconstructions, and log p(x)."""
 
-from collections.abc import Iterator
 from typing import get_args
 
 import torch
@@ -8,14 +7,13 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from pyro_decomp import arguments
-from pyro_decomp.analysis.inference import Kind, infer, likelihood_mean, local_latents
-from pyro_decomp.analysis.likelihood import importance_weighted_log_prob
-from pyro_decomp.data.batches import AnyData, Batch, Data
+from pyro_decomp.analysis.encoding import EncodedData
+from pyro_decomp.analysis.inference import Kind
+from pyro_decomp.analysis.log_likelihood import importance_weighted_log_px
+from pyro_decomp.data.batches import AnyData, Data
 from pyro_decomp.data.stored import Stored
 from pyro_decomp.seeds import seeded
 from pyro_decomp.training.run import Run
-
-BATCH_ELEMENTS = 2**21  # elements of data encoded at once
 
 
 def latents(
@@ -31,7 +29,7 @@ def latents(
         kind: "mean" is that of q(z|x), and of a site that depends on others in the guide given
             their means; where the mean is no possible value, as of a discrete site or a direction,
             the likeliest one. "sample" is one draw.
-        seed: Of the draws; the global random generators are left as they were.
+        seed: The seed of the draws; the global random generators are left as they were.
 
     Returns:
         Site to values ``[n, ...]``, in the order of the model.
@@ -39,12 +37,10 @@ def latents(
     Raises:
         ModelError: A site's family has no mean that is known.
     """
-    parts: dict[str, list[Tensor]] = {}
+    arguments.one_of(get_args(Kind), kind=kind)
+    data = encoded(run, x)
     with seeded(seed), torch.no_grad():
-        for batch in _batches(run, x, kind):
-            for name, value in local_latents(infer(run, batch, kind)[1]).items():
-                parts.setdefault(name, []).append(value)
-    return {name: torch.cat(values) for name, values in parts.items()}
+        return data.latents(kind=kind)
 
 
 def codes(
@@ -54,6 +50,9 @@ def codes(
 
     Columns are in the order of the model's sites; a discrete site is one column, its value. Takes
     the arguments of :func:`latents`.
+
+    Returns:
+        The codes, ``[n, d]``.
     """
     values = latents(run, x, kind=kind, seed=seed).values()
     return torch.cat([value.reshape(len(value), -1) for value in values], -1)
@@ -66,42 +65,46 @@ def reconstruct(
 
     Where the likelihood has no mean that is known its likeliest value, and where that is not known
     either a draw. Takes the arguments of :func:`latents`.
+
+    Returns:
+        The means, ``[n, ...]``, each of the shape of a datum where the likelihood is of x itself.
     """
+    arguments.one_of(get_args(Kind), kind=kind)
+    data = encoded(run, x)
     with seeded(seed), torch.no_grad():
-        found = ((infer(run, batch, kind)[1], batch) for batch in _batches(run, x, kind))
-        return torch.cat([likelihood_mean(model, batch[0]) for model, batch in found])
+        return data.reconstructions(kind=kind)
 
 
 def log_likelihood(
     run: Run, x: AnyData | None = None, *, num_samples: int = 1000, seed: int = 0
 ) -> Float[Tensor, " n"]:
-    """Log p(x) of each datum by importance weighting, in nats; a lower bound in expectation.
+    r"""Log p(x) of each datum by importance weighting, a lower bound in expectation.
 
-    Of all that the model observes, labels included. See
-    :func:`pyro_decomp.analysis.likelihood.importance_weighted_log_prob`.
+    .. math:: \log \frac{1}{K} \sum_k p(x, z_k) / q(z_k|x), \quad z_k \sim q(z|x)
+
+    x is all that the model observes, labels included. See
+    :func:`pyro_decomp.analysis.log_likelihood.importance_weighted_log_px`.
 
     Args:
         run: The run.
         x: Data, by default the training data.
         num_samples: K, draws of the guide per datum.
-        seed: Of the draws; the global random generators are left as they were.
+        seed: The seed of the draws; the global random generators are left as they were.
+
+    Returns:
+        Log p(x) of each datum in nats, ``[n]``.
+
+    Raises:
+        ModelError: The guide has no density, as a Delta has none.
     """
-    data = on_device(run, x)
-    elbo = run.experiment.elbo
+    data = encoded(run, x)
     with seeded(seed):
-        return importance_weighted_log_prob(elbo, run.model, run.guide, data, num_samples)
+        return importance_weighted_log_px(data, num_samples=num_samples)
 
 
-def on_device(run: Run, x: AnyData | None) -> Data:
-    """Data where the run is; its own by default."""
+def encoded(run: Run, x: AnyData | None) -> EncodedData:
+    """Data under a run's programs, by default its own. Internal."""
     arguments.instance(Run, "a run, as load(path) gives", run=run)
     expected = "a tensor, or a tuple of several"
     arguments.instance((Tensor, Stored, Data, tuple), expected, **arguments.given(x=x))
-    own = run.data
-    return own if x is None else Data.of(x).to(own.device)
-
-
-def _batches(run: Run, x: AnyData | None, kind: Kind) -> Iterator[Batch]:
-    arguments.one_of(get_args(Kind), kind=kind)
-    data = on_device(run, x)
-    return data.split(max(1, BATCH_ELEMENTS // data.datum_size))
+    return EncodedData.of(run, x)

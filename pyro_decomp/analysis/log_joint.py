@@ -56,7 +56,7 @@ class LogJoint:
         self.dim = sum(shape.numel() for shape in self._shapes.values())
 
     def __call__(self, u: Float[Tensor, "m d"]) -> Float[Tensor, " m"]:
-        """In nats; with m a multiple of n, of the data over and over again."""
+        """The log density at each u in nats; m is a multiple of n, and the data are repeated."""
         times = len(u) // len(self._batch[0])
         batch = [tensor.repeat(times, *[1] * (tensor.dim() - 1)) for tensor in self._batch]
         total = u.new_zeros(len(u))
@@ -69,7 +69,7 @@ class LogJoint:
             return total + self._elbo.drawn_pair(self._model, _nothing, *batch).log_likelihood()
 
     def constrained(self, u: Float[Tensor, "*batch n d"]) -> dict[str, Tensor]:
-        """Site to z, ``[*batch, n, ...]``."""
+        """The latents at each u, site to z ``[*batch, n, ...]``."""
         parts = self._split(u.reshape(-1, self.dim))
         values = {name: self._transforms[name](part) for name, part in parts.items()}
         return {n: v.reshape(*u.shape[:-1], *v.shape[1:]) for n, v in values.items()}
@@ -92,7 +92,7 @@ class LogJoint:
 
 
 def _nothing(*_batch: Tensor) -> None:
-    """A guide: all that it would draw is given."""
+    """A guide that draws nothing, as all latents are given."""
 
 
 def _transform(site: Site) -> Transform:

@@ -1,9 +1,12 @@
-"""Numbers that are measured each by itself: what fails is left out, and why is said."""
+"""Numbers that are measured each by itself, and the bounds that follow from their definitions.
+
+What fails is left out, and so is a number that breaks a bound; why is said.
+"""
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.user_code import sentence
@@ -13,6 +16,40 @@ if TYPE_CHECKING:  # torch takes seconds, and tables of numbers do without
 
 STANDARD_ERROR = "_standard_error"
 HALF_WIDTH = 1.96  # standard errors in half of a 95 % confidence interval
+LOG_PX = "importance_weighted_log_px"
+
+ERRORS = 6.0  # standard errors by which an estimate may lie beyond its bound
+ROUNDING, ROUNDING_OF_DIMENSION = 1e-3, 1e-5  # nats, of sums of log densities
+ROUNDING_OF_SCORES = 1e-6
+FEWEST = 10  # data whose spread tells the error of a mean over them
+
+NOT_NEGATIVE = (
+    "kl",
+    "divergence",
+    "mutual_information",
+    "marginal_kl",
+    "total_correlation",
+    "dimensionwise_kl",
+)
+BETWEEN_0_AND_1 = (
+    "density_mig",
+    "mig",
+    "mean_maximal_mutual_information",
+    "factor_vae_score",
+    "beta_vae_score",
+    "sap",
+    "dci_lasso",
+    "dci_trees",
+    "modularity",
+    "explicitness",
+    "irs",
+    "linear_accuracy",
+    "knn_accuracy",
+    "nmi",
+    "hoyer_sparsity",
+)
+BOUNDS = dict.fromkeys(BETWEEN_0_AND_1, (0, 1)) | dict.fromkeys(("ari", "silhouette"), (-1, 1))
+REPORT = "which cannot be: please report"
 
 
 @contextmanager
@@ -25,6 +62,9 @@ def by_itself(left_out: dict[str, str], *names: str) -> Iterator[None]:
     Args:
         left_out: Takes the reason, by name.
         names: What is measured.
+
+    Returns:
+        A context manager.
     """
     try:
         yield
@@ -67,3 +107,82 @@ def keep_finite(numbers: dict[str, float], left_out: dict[str, str]) -> None:
             if not name.endswith(STANDARD_ERROR):
                 numbers.pop(f"{name}{STANDARD_ERROR}", None)
                 left_out.setdefault(name, f"it is {value}, which is no number to report")
+
+
+def hold_numbers(
+    numbers: dict[str, float],
+    left_out: dict[str, str],
+    *,
+    size: int,
+    log_size: float,
+    num_dims: int,
+    has_plain_kl: bool = True,
+) -> None:
+    r"""Take out numbers of a whole set that break a bound by more than their error.
+
+    A KL divergence is at least 0, :math:`0 \le I(x; z) \le \log N` (with weights of the data, their
+    entropy), the number of data that share a code is between 1 and N, and :math:`\log p(x)` is at
+    least the ELBO, each within 6 standard errors and rounding. The second and third are put back
+    on their bound where rounding alone is beyond it.
+
+    Args:
+        numbers: In nats, with standard errors as ``<name>_standard_error``.
+        left_out: Takes the reason, by name.
+        size: N.
+        log_size: log N, or the entropy of the weights.
+        num_dims: Dimensions of a datum's codes, over which rounding adds up.
+        has_plain_kl: Whether ``kl`` is between densities of the same sites, all of them counted.
+    """
+    rounding = ROUNDING + ROUNDING_OF_DIMENSION * num_dims
+
+    def margin(*names: str) -> float:
+        squares = sum(numbers.get(f"{name}{STANDARD_ERROR}", 0.0) ** 2 for name in names)
+        return float(ERRORS * squares**0.5 + rounding)
+
+    broken: dict[str, str] = {}
+    spread_tells = has_plain_kl and size >= FEWEST
+    for name in NOT_NEGATIVE:
+        if numbers.get(name, 0.0) < -margin(name) and (name != "kl" or spread_tells):
+            broken[name] = f"it is {numbers[name]:.4g} nats, below 0"
+    information = numbers.get("mutual_information", 0.0)
+    if information > log_size + margin("mutual_information"):
+        above = f"{information:.4g} nats, above log N = {log_size:.4g}"
+        broken["mutual_information"] = f"it is {above}"
+    elif information > log_size:
+        numbers["mutual_information"] = log_size
+    sharing = numbers.get("effective_sharing", 1.0)
+    if "mutual_information" in broken and "effective_sharing" in numbers:
+        broken["effective_sharing"] = broken["mutual_information"].replace("it", "I(x; z)", 1)
+    elif not math.exp(-rounding) <= sharing <= math.exp(log_size + rounding):
+        broken["effective_sharing"] = f"it is {sharing:.4g}, not between 1 and {size}"
+    elif "effective_sharing" in numbers:
+        numbers["effective_sharing"] = min(max(sharing, 1.0), math.exp(log_size))
+    if {LOG_PX, "elbo"} <= numbers.keys() and spread_tells and "global_kl" not in numbers:
+        below = numbers["elbo"] - numbers[LOG_PX]
+        if below > margin(LOG_PX, "elbo"):
+            broken[LOG_PX] = f"it is {below:.4g} nats below the ELBO"
+    for name, reason in broken.items():
+        numbers.pop(name)
+        numbers.pop(f"{name}{STANDARD_ERROR}", None)
+        left_out[name] = f"{reason}, {REPORT}"
+
+
+def hold_scores(scores: dict[str, dict[str, Any]], left_out: dict[str, str]) -> None:
+    """Take out scores that are no number, or outside of the bounds that they have by definition.
+
+    Args:
+        scores: As :meth:`.Score.to_json` gives them, in which what is not finite is None.
+        left_out: Takes the reason, by name.
+    """
+    for name, score in list(scores.items()):
+        value = score["value"]
+        low, high = BOUNDS.get(name, (-math.inf, math.inf))
+        if value is None:
+            left_out[name] = "it is not a finite number for these codes"
+        elif not low - ROUNDING_OF_SCORES <= value <= high + ROUNDING_OF_SCORES:
+            left_out[name] = f"it is {value:.4g}, not between {low} and {high}, {REPORT}"
+        else:
+            if score["interval"] is not None and None in score["interval"]:
+                score["interval"] = None
+            continue
+        del scores[name]

@@ -1,12 +1,15 @@
 """What an experiment runs, resolved: sites, distributions, parameters and what depends on what."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from pyro import poutine
 from pyro.distributions import Distribution
+from torch import Tensor, nn
 from torch.distributions import (
     MixtureSameFamily,
     TransformedDistribution,
@@ -14,7 +17,6 @@ from torch.distributions import (
 
 from pyro_decomp import arguments
 from pyro_decomp.analysis.inference import global_latents, local_latents
-from pyro_decomp.analysis.parameter_counts import count_parameters
 from pyro_decomp.distributions.unwrapping import unwrapped
 from pyro_decomp.divergences.base import Divergence, WeightedSum
 from pyro_decomp.elbo import TermsELBO
@@ -93,6 +95,9 @@ def summarize(experiment: Experiment, state: State) -> Summary:
     Args:
         experiment: What is run.
         state: What :func:`pyro_decomp.training.state.prepare` found of it; ``run.state`` of a run.
+
+    Returns:
+        The sites, distributions, parameters and numbers of the objective.
     """
     arguments.annotated(summarize, locals())
     data = experiment.data
@@ -187,8 +192,63 @@ def _divergence(divergence: Divergence | None) -> str:
 
 
 def _weights(elbo: TermsELBO, roles: set[Role]) -> dict[str, float]:
-    """Of the terms that there are."""
+    """The weight of every term that there is."""
     needs = {"global_kl": "global", "supervision": "label"}
     weights = {"supervision": elbo.supervision} | elbo.weights()
     kept = {n: float(w) for n, w in weights.items() if needs.get(n) in {None, *roles}}
     return {name: weight for name, weight in kept.items() if weight}
+
+
+def count_parameters(experiment: Experiment, state: State) -> dict[str, int]:
+    """Each network, or parameter of its own, to how many numbers of it are trained.
+
+    What two networks share is counted in the first alone. A network has the name of the attribute
+    or variable by which the programs know it, and its class.
+
+    Args:
+        experiment: What is run.
+        state: What was found of it.
+    """
+    trained = list(state.parameters.values())
+    trained += [p for a in experiment.auxiliaries.values() for p in a.module.parameters()]
+    waiting = {id(parameter) for parameter in trained}
+    counts: dict[str, int] = {}
+    for name, parameters in _named_parameters(experiment, state):
+        found = [parameter for parameter in parameters if id(parameter) in waiting]
+        waiting -= {id(parameter) for parameter in found}
+        if found:
+            counts[name] = counts.get(name, 0) + sum(parameter.numel() for parameter in found)
+    return counts
+
+
+def _named_parameters(experiment: Experiment, state: State) -> Iterator[tuple[str, list[Tensor]]]:
+    """All parameters with the name to count them under, the best name for each first."""
+    named = [*_parts(experiment.model), *_parts(experiment.guide)]
+    named += [(name, auxiliary.module) for name, auxiliary in experiment.auxiliaries.items()]
+    for name, part in named:
+        if isinstance(part, nn.Module):
+            yield f"{name} ({type(part).__name__})", list(part.parameters())
+        else:
+            yield name.removesuffix("_unconstrained"), [part]  # Pyro's, of a constrained one
+    for module in state.modules:
+        yield type(module).__name__, list(module.parameters())
+    for name, parameter in state.parameters.items():
+        yield name, [parameter]
+
+
+def _parts(program: Any) -> Iterator[tuple[str, nn.Module | Tensor]]:
+    """The networks and parameters of a program's own, by attribute or variable."""
+    program = inspect.unwrap(program)
+    owner = getattr(program, "__self__", program)
+    variables: dict[str, Any] = {}
+    if isinstance(program, partial):  # as a handler of Pyro's makes of a program
+        for inner in filter(callable, (program.func, *program.args)):
+            yield from _parts(inner)
+    elif isinstance(owner, nn.Module):
+        variables = dict(owner.named_children()) | dict(owner.named_parameters(recurse=False))
+    elif inspect.isfunction(program):
+        found = inspect.getclosurevars(program)
+        variables = {**found.globals, **found.nonlocals}
+    else:
+        variables = getattr(owner, "__dict__", {})
+    yield from ((n, v) for n, v in variables.items() if isinstance(v, nn.Module | nn.Parameter))

@@ -318,7 +318,7 @@ def _show_final_terms(console: "Console", run: "Run") -> None:
 
 
 def _show_metrics(console: "Console", metrics: "Mapping[str, Mapping[str, Any]]") -> None:
-    from pyro_decomp.analysis.components_of_run import described
+    from pyro_decomp.analysis.components import described
     from pyro_decomp.cli.tables import left_out_lines, metrics_table, scores_table
 
     console.print(metrics_table(metrics))

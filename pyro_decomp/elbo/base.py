@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -109,9 +110,12 @@ class TermsELBO(ELBO):
     def weights(self) -> dict[str, float | Tensor]:
         """The weight of every term in the objective that is maximised; 0 only logs it.
 
+        A subclass adds those of its own terms, or others for these, to the plain ELBO's.
+
         Returns:
             Name of each term to its weight, a number or a scalar tensor.
         """
+        return {"log_likelihood": 1.0, "kl": -1.0, "global_kl": -1.0}
 
     def terms(self, traces: TracePair) -> dict[str, Tensor]:
         """Compute named, unweighted scalars in nats per datum; a subclass adds its own to these.
@@ -158,6 +162,19 @@ class TermsELBO(ELBO):
             ModelError: The pair or the batch is not something the objective can score.
         """
         return next(self._pairs(model, guide, args, kwargs, is_drawn=True))
+
+    def with_guide(self, guide: Program) -> "TermsELBO":
+        """This objective, told that another guide has the sites of the last one that it ran.
+
+        Internal. The programs are not looked at again.
+
+        Returns:
+            A copy, which shares all but the guide; see :meth:`.ProgramStructure.with_guide`.
+        """
+        other = copy(self)
+        if self._structure is not None:
+            other._structure = self._structure.with_guide(guide)
+        return other
 
     def _pairs(
         self, model: Program, guide: Program, args: Any, kwargs: Any, *, is_drawn: bool

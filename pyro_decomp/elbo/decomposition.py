@@ -1,14 +1,14 @@
 """The KL to the prior in parts, and the base of the objectives that weigh these apart."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Float
 from pyro.distributions import Distribution
 from torch import Tensor
 
-from pyro_decomp.aggregate_posterior import Estimator, LogDensities
+from pyro_decomp.aggregate_posterior import Estimator
 from pyro_decomp.aggregate_posterior.estimators import check_estimator
 from pyro_decomp.distributions.unwrapping import is_factorised, stripped, unmasked
 from pyro_decomp.elbo.base import TermsELBO
@@ -16,6 +16,23 @@ from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.site_densities import OwnSamples
 from pyro_decomp.programs.sites import plate_dims
 from pyro_decomp.programs.traces import TracePair
+
+RATIOS: Mapping[str, tuple[str, str]] = {
+    "mutual_information": ("log_qz_x", "log_qz"),
+    "marginal_kl": ("log_qz", "log_pz"),
+    "total_correlation": ("log_qz", "log_qz_dimensions"),
+    "between": ("log_qz", "log_qz_sites"),
+    "within": ("log_qz_sites", "log_qz_dimensions"),
+    "dimensionwise_kl": ("log_qz_dimensions", "log_pz_dimensions"),
+    "prior_information": ("log_pz_x", "log_pz_dimensions"),
+}
+"""Each part of the KL: the mean, over draws of q(z|x), of one log density less another.
+
+Of a draw z of datum x: ``log_qz_x`` is log q(z|x), ``log_qz`` log q(z), ``log_qz_sites`` and
+``log_qz_dimensions`` the sums of log q(z_s) over sites and of log q(z_sd) over dimensions,
+``log_pz_x`` the log density under the prior of x, ``log_pz`` that under the prior of all data, and
+``log_pz_dimensions`` the sum of the latter's log p(z_sd).
+"""
 
 
 @dataclass(frozen=True)
@@ -79,21 +96,21 @@ class DecomposedELBO(TermsELBO):
 
         def parts(own: OwnSamples) -> Float[Tensor, "5 b"]:
             log_q = q.log_densities(own.z, weights)
-            sites = torch.stack(list(log_q.sites.values())).sum(0)
-            dimensions = _over_dimensions(log_q)
             log_pz = own.log_pz
             if p is not None:
-                log_pz = _over_dimensions(p.log_densities(own.z, weights))
-            return torch.stack(
-                [
-                    own.log_qz_x - log_q.joint,
-                    log_q.joint - sites,
-                    sites - dimensions,
-                    dimensions - log_pz,
-                    own.log_pz - log_pz,
-                ]
-            )
+                log_pz = p.log_densities(own.z, weights).product_of_dimensions
+            log_densities = {
+                "log_qz_x": own.log_qz_x,
+                "log_qz": log_q.joint,
+                "log_qz_sites": log_q.product_of_sites,
+                "log_qz_dimensions": log_q.product_of_dimensions,
+                "log_pz_x": own.log_pz,
+                "log_pz_dimensions": log_pz,
+            }
+            ratios = (RATIOS[name] for name in names)
+            return torch.stack([log_densities[one] - log_densities[two] for one, two in ratios])
 
+        names = [each.name for each in fields(Decomposition)]
         return Decomposition(*traces.mean(traces.over_own_samples(parts)))
 
     def terms_of(self, traces: TracePair, parts: Decomposition) -> dict[str, Tensor]:
@@ -125,11 +142,6 @@ class DecomposedELBO(TermsELBO):
             pz = unmasked(traces.model.nodes[name]["fn"])
             _check_factorised(name, pz, traces.batch_size)
         self._prior_checked = self._structure
-
-
-def _over_dimensions(log_densities: LogDensities) -> Float[Tensor, " b"]:
-    """The log density of the product of all dimensions' marginals."""
-    return torch.stack([each.sum(-1) for each in log_densities.dimensions.values()]).sum(0)
 
 
 INSTEAD = (

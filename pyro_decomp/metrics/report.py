@@ -2,7 +2,8 @@
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pyro_decomp.arguments import annotated
@@ -59,6 +60,9 @@ METRICS: Mapping[str, tuple[Callable[..., Score], tuple[str, ...]]] = {
 SLOW = frozenset({"dci_trees"})  # minutes: only by name
 WITHOUT_RESAMPLES = frozenset({"dci_trees", "linear_accuracy", "knn_accuracy"})
 
+Inputs = tuple[Sequence[Any], Mapping[str, Any]]
+"""What a metric takes: arrays by place, and arguments by name."""
+
 
 def report(
     codes: object,
@@ -92,8 +96,8 @@ def report(
             gives for the architecture and the data alone; None where it cannot be had.
         untrained_encodings: The encodings of that encoder, for the scores of encodings.
         only: Names of the metrics wanted.
-        num_resamples: Of the intervals; 0 for none, None for each metric's own default.
-        seed: Of all metrics.
+        num_resamples: Resamples behind each interval; 0 for none, None for each one's default.
+        seed: The seed of all metrics.
 
     Returns:
         Scores by name; ``to_json()`` of each gives plain values.
@@ -122,16 +126,16 @@ def report(
         allowed = _allows(given, needs) and not ("labels" in needs and num_factors > 1)
         if name not in only if only is not None else name in SLOW or not allowed:
             continue
-        arguments: dict[str, Any] = {"seed": seed}
-        if num_resamples is not None and name not in WITHOUT_RESAMPLES:
-            arguments["num_resamples"] = num_resamples
+        is_told = num_resamples is not None and name not in WITHOUT_RESAMPLES
+        told = {"num_resamples": num_resamples} if is_told else {}
         try:
             if name == "effective_sharing" and "index_code_information" in scores:
                 score = as_sharing(scores["index_code_information"])  # the same pairs
             else:
-                score = metric(*_arrays(given, needs, seed), **arguments)
+                arrays, arguments = _inputs(given, needs, seed)
+                score = metric(*arrays, **arguments, **told)
             if _allows(before, needs) and ("sampled codes" not in needs or alike):
-                score = _beside(score, metric, before, needs, arguments)
+                score = beside(score, partial(_inputs, before, needs, seed))
             scores[name] = score
         except Warning:  # which Python was told to raise
             raise
@@ -145,6 +149,31 @@ def report(
         are = "is" if len(names) == 1 else "are"
         warnings.warn(f"{', '.join(names)} {are} left out: {reason}", stacklevel=2)
     return scores
+
+
+def beside(score: Score, untrained: Callable[[], Inputs]) -> Score:
+    """A score with that of untrained codes beside it. Internal.
+
+    Args:
+        score: The score of the codes.
+        untrained: Gives what the metric takes of the untrained codes.
+
+    Returns:
+        The score with the other's value as ``details["untrained"]``, which is None where the metric
+        cannot be had of these codes. No interval is found of it, nor more than one draw of a null.
+    """
+    metric, _ = METRICS[score.name]
+    quick = {} if score.name in WITHOUT_RESAMPLES else {"num_resamples": 0}
+    quick |= {"num_null": 1} if score.name == "divergence_from_prior" else {}
+    value = None
+    try:
+        arrays, arguments = untrained()
+        value = metric(*arrays, **arguments, **quick).value
+    except Warning:  # which Python was told to raise
+        raise
+    except Exception:  # these may not have what the metric asks of codes
+        value = None
+    return dataclasses.replace(score, details={**score.details, "untrained": value})
 
 
 def _checked(codes: object, factors: object, untrained: object, *encodings: Any) -> int:
@@ -169,31 +198,14 @@ def _given(given: Mapping[str, Any], need: str) -> Any:
     return given[{"sampled codes": "codes", "labels": "factors"}.get(need, need)]
 
 
-def _arrays(given: Mapping[str, Any], needs: tuple[str, ...], seed: int) -> list[Any]:
-    return [
+def _inputs(given: Mapping[str, Any], needs: tuple[str, ...], seed: int) -> Inputs:
+    arrays = [
         sampled(given["encodings"], seed)
         if need == "sampled codes" and given["encodings"] is not None
         else _given(given, need)
         for need in needs
     ]
-
-
-def _beside(
-    score: Score,
-    metric: Callable[..., Score],
-    given: Mapping[str, Any],
-    needs: tuple[str, ...],
-    arguments: Mapping[str, Any],
-) -> Score:
-    """The score with the value of untrained codes among its details."""
-    quick = {key: 0 if key == "num_resamples" else value for key, value in arguments.items()}
-    if score.interval is not None and score.name not in WITHOUT_RESAMPLES:
-        quick["num_resamples"] = 0
-    try:
-        value = metric(*_arrays(given, needs, arguments["seed"]), **quick).value
-    except DataError:  # what the metric asks of codes, these do not have
-        value = None
-    return dataclasses.replace(score, details={**score.details, "untrained": value})
+    return arrays, {"seed": seed}
 
 
 def _check_names(only: Collection[str], given: Mapping[str, Any]) -> None:

@@ -1,10 +1,7 @@
-"""What is known of a model and a guide from one run of both, and further runs of them.
-
-This module is internal.
-"""
+"""What is known of a model and a guide from one run of both; further runs of them (internal)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from pyro import poutine
@@ -96,6 +93,13 @@ class ProgramStructure:
             runs,
             LocalGuides.of(guide, model_trace, args, kwargs),
         )
+
+    def with_guide(self, guide: Program) -> "ProgramStructure":
+        """The structure with another guide of the same sites, none of which depends on another.
+
+        Nor does that guide have parameters for certain data.
+        """
+        return replace(self, guide=guide, guide_dependencies={}, local_guides=LocalGuides({}))
 
     def is_of(self, model: Program, guide: Program, args: Any, kwargs: Any) -> bool:
         """Whether this is the structure of these programs, with arguments of these kinds."""

@@ -13,8 +13,8 @@ from torch import Tensor
 from pyro_decomp.data.batches import AnyData
 
 if TYPE_CHECKING:
+    from pyro_decomp.analysis.generation import Draws
     from pyro_decomp.analysis.inference import Kind
-    from pyro_decomp.analysis.model_draws import Draws
     from pyro_decomp.analysis.summary import Summary
 
 # ruff: noqa: PLC0415

@@ -14,15 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp import AggregateELBO, Experiment, evaluate
-from pyro_decomp.analysis import (
-    decomposition_of_run,
-    encoded,
-    evaluation,
-    likelihood,
-    likelihood_of_run,
-)
-from pyro_decomp.analysis.evaluation import spread, write_metrics
-from pyro_decomp.analysis.likelihood_of_run import LOG_PX
+from pyro_decomp.analysis import encoding, evaluation, kl_decomposition, log_likelihood
+from pyro_decomp.analysis.encoding import EncodedData, evenly_spaced
+from pyro_decomp.analysis.evaluation import write_metrics
+from pyro_decomp.analysis.quantities import LOG_PX
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.report import METRICS
 from pyro_decomp.programs.traces import TracePair
@@ -116,7 +111,7 @@ def assert_close(metrics: dict[str, float], name: str, expected: float) -> None:
 def test_every_number_of_a_linear_gaussian_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_elements: int
 ) -> None:
-    monkeypatch.setattr(encoded, "BATCH_ELEMENTS", batch_elements)
+    monkeypatch.setattr(encoding, "BATCH_ELEMENTS", batch_elements)
     metrics = evaluate(build(tmp_path, test_data=TEST), num_importance_samples=2000, only=NUMBERS)
     for name, x in (("train", DATA), ("test", TEST)):
         found, exact = metrics[name], Exact(x)
@@ -145,18 +140,15 @@ def test_every_number_of_a_linear_gaussian_model(
 def test_batches_of_copies_give_the_same_log_px_in_the_order_of_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(likelihood, "ROW_ELEMENTS", 70)
+    monkeypatch.setattr(log_likelihood, "ROW_ELEMENTS", 70)
     run = build(tmp_path)
-    trial = run.experiment
-    with torch.no_grad():
-        found = likelihood.importance_weighted_log_prob(
-            trial.elbo, run.model, run.guide, DATA, num_samples=2001
-        )
+    data = EncodedData.of(run)
+    found = log_likelihood.importance_weighted_log_px(data, num_samples=2001)
     exact = normal(DATA, 0.0, math.hypot(WEIGHT, NOISE)).log().squeeze(1)
     assert found.shape == (len(DATA),)
     assert (found - exact).abs().max().item() < 0.25
     with pytest.raises(ValueError, match="num_samples: expected a positive whole number, got 0"):
-        likelihood.importance_weighted_log_prob(trial.elbo, run.model, run.guide, DATA, 0)
+        log_likelihood.importance_weighted_log_px(data, num_samples=0)
 
 
 @pytest.mark.full
@@ -229,8 +221,8 @@ def test_the_same_seed_gives_the_same_numbers_and_generators_are_left_alone(tmp_
 
 
 @pytest.mark.parametrize(("size", "limit"), [(10, 10), (10, 400), (11, 10), (1000, 400), (3, 1)])
-def test_spread(size: int, limit: int) -> None:
-    chosen = spread(torch.arange(size), limit)
+def test_evenly_spaced(size: int, limit: int) -> None:
+    chosen = evenly_spaced(torch.arange(size), limit)
     assert len(chosen) == min(size, limit)
     gaps = torch.cat([chosen, torch.tensor([size])]).diff()
     assert gaps.max() - gaps.min() <= 1
@@ -335,15 +327,15 @@ FAULTS: dict[str, tuple[Any, str, set[str]]] = {  # what fails, and what is lost
         "log_prior",
         {"divergence", "marginal_kl", "dimensionwise_kl", "importance_weighted_log_px"},
     ),
-    "q(z)": (decomposition_of_run, "log_prob_over", OF_Q - {"dimensionwise_kl"}),
+    "q(z)": (kl_decomposition, "log_prob_over", OF_Q - {"dimensionwise_kl"}),
     "its marginals": (
-        decomposition_of_run,
+        kl_decomposition,
         "log_densities_over",
         {"total_correlation", "dimensionwise_kl"},
     ),
-    "draws of the prior": (encoded.Encoded, "draw_prior", {"divergence"}),
-    "encoding": (evaluation, "encode_set", ALL - {"log_likelihood", "kl", LOG_PX}),
-    "importance weights": (likelihood_of_run, "importance_weighted_log_prob", {LOG_PX}),
+    "draws of the prior": (encoding.EncodedData, "draw_prior", {"divergence"}),
+    "encoding": (evaluation, "sample_posterior", ALL - {"log_likelihood", "kl", LOG_PX}),
+    "importance weights": (log_likelihood, "importance_weighted_log_px", {LOG_PX}),
     "all scores": (evaluation, "scores", {"active_units"}),
 }
 
@@ -383,9 +375,9 @@ def test_a_score_that_fails_takes_no_other_with_it(
 def test_what_is_not_finite_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
-    ordinary = decomposition_of_run.log_prob_over
+    ordinary = kl_decomposition.log_prob_over
     monkeypatch.setattr(
-        decomposition_of_run, "log_prob_over", lambda *args: ordinary(*args).fill_(value)
+        kl_decomposition, "log_prob_over", lambda *args: ordinary(*args).fill_(value)
     )
     run = build(tmp_path)
     found = evaluate(run, num_importance_samples=5, only=NUMBERS)["train"]
@@ -407,10 +399,8 @@ BOUNDS = {  # added to log q(z): what cannot be then, within the errors of this 
 def test_a_number_that_cannot_be_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shift: float
 ) -> None:
-    ordinary = decomposition_of_run.log_prob_over
-    monkeypatch.setattr(
-        decomposition_of_run, "log_prob_over", lambda *args: ordinary(*args) + shift
-    )
+    ordinary = kl_decomposition.log_prob_over
+    monkeypatch.setattr(kl_decomposition, "log_prob_over", lambda *args: ordinary(*args) + shift)
     found = evaluate(build(tmp_path), only=evaluation.PARTS)["train"]
     for name in BOUNDS[shift]:
         assert name not in found
@@ -420,10 +410,12 @@ def test_a_number_that_cannot_be_is_left_out(
 
 @pytest.mark.usefixtures("very_few_samples")
 def test_log_px_below_the_elbo_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ordinary = likelihood_of_run.importance_weighted_log_prob
-    monkeypatch.setattr(
-        likelihood_of_run, "importance_weighted_log_prob", lambda *args: ordinary(*args) - 20
-    )
+    ordinary = log_likelihood.importance_weighted_log_px
+
+    def lower(*args: Any, **options: Any) -> Tensor:
+        return ordinary(*args, **options) - 20
+
+    monkeypatch.setattr(log_likelihood, "importance_weighted_log_px", lower)
     found = evaluate(build(tmp_path), num_importance_samples=5, only=["elbo", LOG_PX])["train"]
     assert LOG_PX not in found
     assert found["left_out"][LOG_PX].endswith("nats below the ELBO, which cannot be: please report")
@@ -481,16 +473,16 @@ def test_one_datum_is_measured_without_errors(tmp_path: Path) -> None:
 def test_few_data_are_gone_over_a_hundred_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    passes, once = 0, encoded.encode
+    passes, once = 0, EncodedData.pairs
 
-    def counted(run: Run, x: Any) -> Any:
+    def counted(data: EncodedData) -> Any:
         nonlocal passes
-        for pair in once(run, x):
+        for pair in once(data):
             passes += 1
             yield pair
 
     run = build(tmp_path, data=DATA[:size])
-    monkeypatch.setattr(encoded, "encode", counted)
+    monkeypatch.setattr(EncodedData, "pairs", counted)
     found = evaluate(run, only=("elbo", *evaluation.PARTS))["train"]
     assert passes == 100
     assert not found["left_out"]
@@ -567,8 +559,8 @@ def test_components_that_fail_are_left_out(
 def test_so_many_samples_that_nobody_waits_for_them_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_seconds: float
 ) -> None:
-    monkeypatch.setattr(likelihood_of_run, "MOST_SECONDS", most_seconds)
-    monkeypatch.setattr(likelihood_of_run, "USUAL_SAMPLES", 5)
+    monkeypatch.setattr(log_likelihood, "MOST_SECONDS", most_seconds)
+    monkeypatch.setattr(log_likelihood, "USUAL_SAMPLES", 5)
     run = build(tmp_path)
     if most_seconds:
         evaluate(run, num_importance_samples=6, only=[LOG_PX])

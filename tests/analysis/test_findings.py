@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pyro_decomp import AggregateELBO, BetaELBO, Experiment, train
 from pyro_decomp.analysis import findings
 from pyro_decomp.analysis.findings import collapse, convergence, final_terms, overfit
+from pyro_decomp.data.batches import Data
 from pyro_decomp.schedules import Linear
 from pyro_decomp.training.run import Run, finish
 from pyro_decomp.training.run_folder import RunFolder
@@ -145,14 +146,14 @@ def test_held_out_data_below_by_more_than_the_error_are_overfit() -> None:
 def test_how_many_data_the_last_pass_takes(
     rows: int, width: int, steps: int, expected: int
 ) -> None:
-    data = torch.empty(1).expand(rows, width)
+    data = Data.of(torch.empty(1).expand(rows, width))
     trial = SimpleNamespace(data=data, batch_size=100)
     run: Any = SimpleNamespace(experiment=trial, step=steps)
     assert min(rows, findings._affordable_rows(run)) == expected
 
 
 def test_a_look_that_fails_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(run: Run) -> str:
+    def fail(run: Run, data: object) -> str:
         raise RuntimeError("no\nway")
 
     monkeypatch.setattr(findings, "collapse", fail)

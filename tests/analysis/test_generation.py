@@ -10,7 +10,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyro_decomp.analysis import model_draws
+from pyro_decomp.analysis import generation
 from pyro_decomp.analysis.generation import descendants, intervene, sample_prior, traverse
 from pyro_decomp.analysis.latents import latents
 from pyro_decomp.training.run import Run
@@ -60,7 +60,7 @@ def decoded(latents: dict[str, Tensor]) -> Tensor:
 @pytest.mark.full(but=["VAE", "nested plates", "mixture", "a global latent"])
 @pytest.mark.parametrize("name", TABLE)
 def test_as_many_as_asked_with_the_data_first(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_draws, "BATCH_SIZE", 3)
+    monkeypatch.setattr(generation, "BATCH_SIZE", 3)
     run = run_of(TABLE[name]())
     shapes = {key: value.shape[1:] for key, value in latents(run).items()}
     torch.manual_seed(5)
@@ -201,7 +201,7 @@ def test_a_traversal_in_a_plate() -> None:
 
 
 def test_global_latents_are_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_draws, "BATCH_SIZE", 4)
+    monkeypatch.setattr(generation, "BATCH_SIZE", 4)
     run = run_of(pyro_modules())
     draws = sample_prior(run, 10)
     decoder = next(m for m in run.state.modules if hasattr(m, "decoder")).decoder

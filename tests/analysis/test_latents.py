@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from pyro_decomp.analysis import latents as module
+from pyro_decomp.analysis import encoding
 from pyro_decomp.analysis.latents import codes, latents, log_likelihood, reconstruct
 from pyro_decomp.distributions import VonMisesFisher
 from pyro_decomp.errors import ModelError
@@ -70,11 +70,11 @@ def test_codes_are_a_row_a_datum_whatever_the_batch(
         torch.testing.assert_close(value, found[key][order])
     decoded = reconstruct(run)
     assert decoded.shape == run.data.x.shape
-    monkeypatch.setattr(module, "BATCH_ELEMENTS", 7 * D)
+    monkeypatch.setattr(encoding, "BATCH_ELEMENTS", 7 * D)
     for key, value in latents(run).items():
         torch.testing.assert_close(value, found[key])
     torch.testing.assert_close(reconstruct(run), decoded)
-    monkeypatch.setattr(module, "BATCH_ELEMENTS", 1)
+    monkeypatch.setattr(encoding, "BATCH_ELEMENTS", 1)
     for key, value in latents(run, run.data[:2]).items():
         torch.testing.assert_close(value, found[key][:2])
 

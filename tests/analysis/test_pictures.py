@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pyro_decomp import VAE, AggregateELBO, Experiment, train
-from pyro_decomp.analysis.evaluation import encode
-from pyro_decomp.analysis.pictures import density_on_grid, draw, scene
+from pyro_decomp.analysis.encoding import encode
+from pyro_decomp.analysis.pictures import density_on_grid, draw, picture_data
 from pyro_decomp.networks import ConvDecoder32, ConvEncoder32, MLPDecoder, MLPEncoder
 from pyro_decomp.training.run import Run
 from pyro_decomp.training.run_folder import PICTURES
@@ -89,7 +89,7 @@ def test_the_density_is_the_exact_mixture_over_all_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "pyro_decomp.analysis.encoded.BATCH_ELEMENTS", 3 * 10
+        "pyro_decomp.analysis.encoding.BATCH_ELEMENTS", 3 * 10
     )  # batches of 10, 10, 4
     run = build(tmp_path)
     with torch.no_grad():
@@ -123,10 +123,10 @@ def test_a_grid_that_is_not_given_holds_the_codes_and_the_prior(tmp_path: Path) 
 def test_a_large_set_in_some_order_is_drawn_from_all_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scene, "MAX_DRAWN", 6)
+    monkeypatch.setattr(picture_data, "MAX_DRAWN", 6)
     run = build(tmp_path, data=torch.arange(24.0)[:, None].expand(24, 3))
-    drawn = scene.Scene(run, 0)
-    (x,) = drawn.data.tensors
+    drawn = picture_data.PictureData(run, 0)
+    (x,) = drawn.encoded.batch(drawn.rows)
     assert len(x) == 6
     assert x[:, 0].tolist() == drawn.rows.tolist() == sorted(set(drawn.rows.tolist()))
     assert drawn.rows.max() - drawn.rows.min() > 12

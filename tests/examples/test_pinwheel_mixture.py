@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pyro_decomp import load, train
-from pyro_decomp.analysis.evaluation import encode
+from pyro_decomp.analysis.encoding import encode
 from pyro_decomp.data import pinwheel
 from pyro_decomp.elbo import AggregateELBO
 from pyro_decomp.seeds import set_seed

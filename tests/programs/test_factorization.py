@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pyro_decomp import AggregateELBO
-from pyro_decomp.programs.factorization import concatenated, is_product, of_one_datum
+from pyro_decomp.programs.factorization import is_product, of_one_datum
 from tests.enumerated import ENUMERATED
 from tests.example_programs import PROGRAMS, Programs
 
@@ -24,18 +24,14 @@ FAMILIES: dict[str, dist.TorchDistribution] = {
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
-def test_one_datum_and_many_from_the_same_parameters(family: dist.TorchDistribution) -> None:
+def test_one_datum_from_the_parameters_of_all(family: dist.TorchDistribution) -> None:
     data = family.expand((4, 3)).to_event(1)
     data.log_prob(data.sample())  # torch keeps what it works out beside the parameters
     single = of_one_datum(data)
     assert single is not None
     assert tuple(single.batch_shape) == (3,)
-    both = concatenated([data.base_dist, family.expand((2, 3))])
-    assert both is not None
-    assert tuple(both.batch_shape) == (6, 3)
     z = family.sample((6,))
     torch.testing.assert_close(single.log_prob(z), family.log_prob(z))
-    torch.testing.assert_close(both.log_prob(z), family.log_prob(z))
 
 
 def test_what_cannot_be_made_is_none() -> None:
@@ -44,9 +40,6 @@ def test_what_cannot_be_made_is_none() -> None:
     )
     assert of_one_datum(flow.to_event(1)) is None
     assert of_one_datum(dist.Normal(torch.zeros(4, 3), 1.0)) is None  # two plates
-    assert (
-        concatenated([dist.Normal(torch.zeros(2), 1.0), dist.Laplace(torch.zeros(2), 1.0)]) is None
-    )
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pyro_decomp import AggregateELBO, Experiment, FactorELBO, evaluate, load, train
 from pyro_decomp.analysis import evaluation, pictures
-from pyro_decomp.analysis.evaluation import encode, spread
+from pyro_decomp.analysis.encoding import encode, evenly_spaced
 from pyro_decomp.data.stored import StoredArray, memory_mapped
 from pyro_decomp.errors import RunError
 from pyro_decomp.networks import Discriminator
@@ -135,12 +135,12 @@ def test_labels_count_in_what_a_run_is_worth(tmp_path: Path) -> None:
 
 def test_data_are_spread_as_one(tmp_path: Path) -> None:
     run = train(build(epochs=1), tmp_path / "run")
-    x, labels, is_labelled = spread(run.data, 5)
+    x, labels, is_labelled = evenly_spaced(run.data, 5)
     rows = [0, 4, 8, 12, 16]
     assert torch.equal(x, X[rows])
     assert torch.equal(labels, LABELS[rows])
     assert torch.equal(is_labelled, IS_LABELLED[rows])
-    assert torch.equal(spread(X, 5), X[rows])
+    assert torch.equal(evenly_spaced(X, 5), X[rows])
 
 
 @pytest.mark.full
@@ -202,4 +202,4 @@ def test_one_stored_tensor_is_data_like_another(tmp_path: Path) -> None:
     train(build(X), tmp_path / "loose", seed=3)
     assert files(tmp_path / "run") == files(tmp_path / "loose")
     assert torch.equal(run.data.x[4:6], X[4:6])
-    assert torch.equal(spread(run.data, 5), X[::4])
+    assert torch.equal(evenly_spaced(run.data, 5), X[::4])

@@ -1,4 +1,4 @@
-"""Whether what is traced once holds at every step: what else the programs read is constant."""
+"""Whether what is traced once holds at every step. Internal."""
 
 import random
 import warnings

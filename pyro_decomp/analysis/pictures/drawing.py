@@ -10,8 +10,8 @@ import torch
 from matplotlib.figure import Figure
 
 from pyro_decomp import plots
-from pyro_decomp.analysis.pictures import classes, factors, latent_plane, outputs, traversals
-from pyro_decomp.analysis.pictures.scene import Scene
+from pyro_decomp.analysis.pictures import factors, latent_plane, outputs, traversals
+from pyro_decomp.analysis.pictures.picture_data import PictureData
 from pyro_decomp.analysis.quantities import by_itself
 from pyro_decomp.seeds import seeded
 from pyro_decomp.training.run import Run
@@ -55,20 +55,20 @@ def draw(run: Run, *, seed: int = 0) -> list[Path]:
 
 def _pictures(run: Run, seed: int) -> Mapping[str, Callable[[], Picture | None]]:
     """How each picture is drawn, by its file's name; it is None where the run does not allow it."""
-    scene = cache(lambda: Scene(run, seed))
-    grid = cache(lambda: latent_plane.grid_of(scene()))
-    moved = cache(lambda: traversals.moved_in(scene()))
-    known = cache(lambda: factors.Known.of(scene()))
+    data = cache(lambda: PictureData(run, seed))
+    grid = cache(lambda: latent_plane.grid_of(data()))
+    moved = cache(lambda: traversals.moved_in(data()))
+    known = cache(lambda: factors.FactorData.of(data()))
     return {
         "terms.png": lambda: plots.terms_over_steps(run.history) if run.history else None,
-        "reconstructions.png": lambda: outputs.reconstructions(scene()),
-        "prior_samples.png": lambda: outputs.prior_samples(scene()),
+        "reconstructions.png": lambda: outputs.reconstructions(data()),
+        "prior_samples.png": lambda: outputs.prior_samples(data()),
         "aggregate_posterior.png": lambda: latent_plane.aggregate_posterior(grid()),
-        "encodings.png": lambda: latent_plane.encodings(scene(), grid()),
+        "encodings.png": lambda: latent_plane.encodings(data(), grid()),
         "traversals.png": lambda: traversals.still(moved()),
         "traversals.gif": lambda: traversals.moving(moved()),
-        "mutual_information.png": lambda: factors.mutual_information(scene(), known()),
-        "codes_against_factors.png": lambda: factors.codes_against_factors(scene(), known()),
-        "code_magnitudes.png": lambda: classes.code_magnitudes(scene(), known()),
-        "active_dimensions.png": lambda: classes.active_dimensions(scene(), known()),
+        "mutual_information.png": lambda: factors.mutual_information(data(), known()),
+        "codes_against_factors.png": lambda: factors.codes_against_factors(data(), known()),
+        "code_magnitudes.png": lambda: factors.code_magnitudes(data(), known()),
+        "active_dimensions.png": lambda: factors.active_dimensions(data(), known()),
     }

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from pyro_decomp import plots
 from pyro_decomp.aggregate_posterior import log_prob_over
-from pyro_decomp.analysis.encoded import encode
-from pyro_decomp.analysis.pictures.scene import Scene
+from pyro_decomp.analysis.pictures.picture_data import PictureData
 from pyro_decomp.distributions.densities import family_without_density
 from pyro_decomp.programs.traces import TracePair
 
@@ -27,19 +26,19 @@ def aggregate_posterior(grid: Grid | None) -> Figure | None:
     return plots.aggregate_density(axis, axis, log_qz, log_pz)
 
 
-def encodings(scene: Scene, grid: Grid | None) -> Figure | None:
+def encodings(data: PictureData, grid: Grid | None) -> Figure | None:
     """The encodings of some data, over the density of p(z)."""
     if grid is None:
         return None
     axis, _, log_pz = grid
-    return plots.encodings(*_moments(scene.pairs), axis, axis, log_pz)
+    return plots.encodings(*_moments(data.pairs), axis, axis, log_pz)
 
 
-def grid_of(scene: Scene) -> Grid | None:
+def grid_of(data: PictureData) -> Grid | None:
     """Log q(z) over all data and log p(z) on a grid; None where the latent space is no plane."""
-    if not _is_plane(scene.pairs[0]):
+    if not _is_plane(data.pairs[0]):
         return None
-    return density_on_grid(scene.pairs, of_all=encode(scene.run, scene.run.data))
+    return density_on_grid(data.pairs, of_all=data.encoded.pairs())
 
 
 def density_on_grid(

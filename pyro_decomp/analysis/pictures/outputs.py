@@ -2,40 +2,42 @@
 
 import warnings
 
+import torch
+from jaxtyping import Int
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_decomp import plots
-from pyro_decomp.analysis.encoded import spread
-from pyro_decomp.analysis.generation import sample_prior
-from pyro_decomp.analysis.latents import reconstruct
-from pyro_decomp.analysis.pictures.scene import MAX_DRAWN, Scene
-from pyro_decomp.data.batches import Data
+from pyro_decomp.analysis.generation import intervention
+from pyro_decomp.analysis.pictures.picture_data import MAX_DRAWN, PictureData
+from pyro_decomp.seeds import seeded
 
 NUM_IMAGES = 64  # at most
 CHANNELS = (1, 3)
 
 
-def reconstructions(scene: Scene) -> Figure | None:
+def reconstructions(data: PictureData) -> Figure | None:
     """Data beside what sampled codes are decoded to, where that has the data's shape."""
-    data = _shown(scene)
-    x = data[:][0].cpu()
-    decoded = reconstruct(scene.run, data, kind="sample", seed=scene.seed).cpu()
+    rows = _shown(data)
+    x = data.encoded.batch(rows)[0].cpu()
+    data.encoded.encode(rows)
+    with seeded(data.seed):
+        decoded = data.encoded.reconstructions(rows, kind="sample").cpu()
     is_alike = decoded.shape == x.shape
     return plots.reconstructions(drawable(x), drawable(decoded)) if is_alike else None
 
 
-def prior_samples(scene: Scene) -> Figure:
+def prior_samples(data: PictureData) -> Figure:
     """What draws of the prior are decoded to, beside data where these have the same shape."""
-    x = _shown(scene)[:][0].cpu()
-    drawn = sample_prior(scene.run, len(x), seed=scene.seed).x.cpu()
+    x = data.encoded.batch(_shown(data))[0].cpu()
+    drawn = intervention(data.encoded, {}, num_samples=len(x), seed=data.seed).x.cpu()
     is_alike = drawn.shape == x.shape
     return plots.prior_samples(drawable(drawn), drawable(x) if is_alike else None)
 
 
-def _shown(scene: Scene) -> Data:
-    """As many data as a picture has room for, spread evenly over the scene's."""
-    first = scene.data[:1][0]
+def _shown(data: PictureData) -> Int[Tensor, " n"]:
+    """As many rows as a picture has room for, spread evenly over those that are drawn."""
+    first = data.encoded.batch(data.rows[:1])[0]
     is_of_images = drawable(first).dim() > 2
     if first.dim() > 2 and not is_of_images:
         shape = tuple(first.shape[1:])
@@ -44,7 +46,8 @@ def _shown(scene: Scene) -> Data:
             "which come first or last",
             stacklevel=2,
         )
-    return Data.of(spread(scene.data, NUM_IMAGES if is_of_images else MAX_DRAWN))
+    kept = min(len(data), NUM_IMAGES if is_of_images else MAX_DRAWN)
+    return data.rows[torch.arange(kept) * len(data) // kept]
 
 
 def drawable(x: Tensor) -> Tensor:

@@ -8,33 +8,33 @@ from torch import Tensor
 
 from pyro_decomp.analysis.pictures import factors
 from pyro_decomp.analysis.pictures.outputs import drawable
-from pyro_decomp.analysis.pictures.scene import Scene
-from tests.analysis.pictures.scenes import CLASSES, N, X, scene
+from pyro_decomp.analysis.pictures.picture_data import PictureData
+from tests.analysis.pictures.examples import CLASSES, N, X, picture_data
 
 
-def known(shown: Scene, values: Tensor, names: tuple[str, ...]) -> factors.Known:
+def known(shown: PictureData, values: Tensor, names: tuple[str, ...]) -> factors.FactorData:
     shown.run.experiment.factors = values
     shown.run.experiment.factor_names = names
     with torch.no_grad():
-        found = factors.Known.of(shown)
+        found = factors.FactorData.of(shown)
     assert found is not None
     return found
 
 
 def test_codes_and_factors_are_of_the_same_data(tmp_path: Path) -> None:
     values = torch.stack([torch.arange(N), torch.zeros(N, dtype=torch.long), CLASSES], 1)
-    found = known(scene(tmp_path), values, ("number", "constant", "class"))
+    found = known(picture_data(tmp_path), values, ("number", "constant", "class"))
     assert found.names == ["number", "class"]
     np.testing.assert_array_equal(found.codes, X[found.factors[:, 0]])
-    np.testing.assert_array_equal(found.of_scene, values[:, [0, 2]])
+    np.testing.assert_array_equal(found.of_drawn, values[:, [0, 2]])
 
 
 def test_without_a_factor_that_varies_there_is_nothing_to_draw(tmp_path: Path) -> None:
-    shown = scene(tmp_path)
+    shown = picture_data(tmp_path)
     shown.run.experiment.factors = torch.ones(N, 1, dtype=torch.long)
-    assert factors.Known.of(shown) is None
+    assert factors.FactorData.of(shown) is None
     shown.run.experiment.factors = None
-    assert factors.Known.of(shown) is None
+    assert factors.FactorData.of(shown) is None
 
 
 def test_positions_share_a_map_and_long_factors_have_no_column(
@@ -48,7 +48,7 @@ def test_positions_share_a_map_and_long_factors_have_no_column(
     monkeypatch.setattr(factors, "MAX_VALUES", N - 1)
     monkeypatch.setattr(factors.plots, "codes_against_factors", record)
     values = torch.stack([torch.arange(N), torch.arange(N) % 4, torch.arange(N) % 5], 1)
-    shown = scene(tmp_path)
+    shown = picture_data(tmp_path)
     with torch.no_grad():
         factors.codes_against_factors(shown, known(shown, values, ("time", "x", "y")))
     assert drawn["names_of_factors"] == ["x", "y"]

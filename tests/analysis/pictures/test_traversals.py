@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from pyro_decomp.analysis.pictures import traversals
-from pyro_decomp.analysis.pictures.classes import _most_active
-from pyro_decomp.analysis.pictures.components import components
+from pyro_decomp.analysis.pictures.factors import _most_active
+from pyro_decomp.analysis.pictures.traversals import components
 from pyro_decomp.distributions import VonMisesFisher
-from tests.analysis.pictures.scenes import (
+from tests.analysis.pictures.examples import (
     CLASSES,
     DECODING,
     ONE,
     N,
     X,
     mixture,
-    scene,
+    picture_data,
     summed_mixture,
 )
 
@@ -33,14 +33,14 @@ def no_gradients() -> Iterator[None]:
 
 
 def test_one_dimension_moves_the_data_and_the_others_stay(tmp_path: Path) -> None:
-    found = traversals.decode(scene(tmp_path), 7, 1, np.array([-2.0, 0.0, 5.0]))
+    found = traversals.decode(picture_data(tmp_path), 7, 1, np.array([-2.0, 0.0, 5.0]))
     expected = (X[7] @ DECODING).expand(3, 3).clone()
     expected[:, 1] = 2 * torch.tensor([-2.0, 0.0, 5.0])
     np.testing.assert_allclose(found, expected)
 
 
 def test_values_lie_between_quantiles_of_the_codes(tmp_path: Path) -> None:
-    shown = scene(tmp_path)
+    shown = picture_data(tmp_path)
     members = np.flatnonzero(CLASSES == 1)
     values = traversals.ranges(shown, members)
     assert values.shape == (3, traversals.STEPS)
@@ -51,7 +51,7 @@ def test_values_lie_between_quantiles_of_the_codes(tmp_path: Path) -> None:
 
 
 def test_the_most_informative_dimension_comes_first(tmp_path: Path) -> None:
-    shown = scene(tmp_path)
+    shown = picture_data(tmp_path)
     assert shown.order.tolist() == [0, 1, 2]
     assert shown.information is not None
     assert shown.information[2] == pytest.approx(0.0, abs=1e-9)  # the same for all data
@@ -61,7 +61,7 @@ def test_the_most_informative_dimension_comes_first(tmp_path: Path) -> None:
 
 def test_a_typical_datum_is_near_the_median(tmp_path: Path) -> None:
     members = np.flatnonzero(CLASSES == 2)
-    (base,) = traversals.typical(scene(tmp_path), members)
+    (base,) = traversals.typical(picture_data(tmp_path), members)
     assert base in members
     median = X[members].median(0).values
     assert (X[base] - median).abs().max() < 0.6
@@ -75,14 +75,14 @@ def test_a_typical_datum_is_near_the_median(tmp_path: Path) -> None:
     ],
 )
 def test_the_components_of_a_mixture(tmp_path: Path, prior: Any, names: list[str]) -> None:
-    found = components(scene(tmp_path, prior))
+    found = components(picture_data(tmp_path, prior))
     assert list(found) == names
     for k, members in enumerate(found.values()):
         assert members.tolist() == np.flatnonzero(k == CLASSES).tolist()
 
 
 def test_another_prior_has_no_components(tmp_path: Path) -> None:
-    assert components(scene(tmp_path)) == {}
+    assert components(picture_data(tmp_path)) == {}
 
 
 def test_a_direction_has_no_dimension_that_moves_by_itself(tmp_path: Path) -> None:
@@ -93,11 +93,11 @@ def test_a_direction_has_no_dimension_that_moves_by_itself(tmp_path: Path) -> No
         unit = (loc + 1) / (loc + 1).norm(dim=-1, keepdim=True)
         return VonMisesFisher(unit, torch.tensor(5.0).double())
 
-    shown = scene(tmp_path, prior, guide)
+    shown = picture_data(tmp_path, prior, guide)
     assert not any(traversals.can_move(shown, column) for column in shown.columns)
     assert traversals.moved_in(shown) is None
 
 
 def test_which_dimension_is_active_in_which_class(tmp_path: Path) -> None:
-    (active,) = _most_active(scene(tmp_path), CLASSES.numpy())
+    (active,) = _most_active(picture_data(tmp_path), CLASSES.numpy())
     assert active == (0, 2)

@@ -22,7 +22,7 @@ from scipy.stats import t as student
 from speed import machine
 
 from pyro_decomp import VAE, BetaELBO, Experiment, train
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.acceleration import Execution
 from pyro_decomp.data import sprites as sprites_of
 from pyro_decomp.networks import ConvDecoder32, ConvEncoder32
 from pyro_decomp.priors import IsotropicNormal

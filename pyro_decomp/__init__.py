@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pyro_decomp import sweep
-    from pyro_decomp.acceleration.steps import Execution
+    from pyro_decomp.acceleration import Execution
     from pyro_decomp.aggregate_posterior import Exact
     from pyro_decomp.analysis.amortization import amortization_gap
     from pyro_decomp.analysis.evaluation import evaluate
@@ -105,7 +105,7 @@ _HOMES = {
     "EntropyRegularizedELBO": "elbo",
     "Exact": "aggregate_posterior",
     "ExclusiveKL": "divergences",
-    "Execution": "acceleration.steps",
+    "Execution": "acceleration",
     "Experiment": "training.experiment",
     "FactorELBO": "elbo",
     "GroupedTotalCorrelationELBO": "elbo",

@@ -5,6 +5,7 @@ The command line prints each ``DecompError`` as one line.
 
 import os
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 MESSAGE_WIDTH = 400  # characters
@@ -74,3 +75,9 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
 def unfinished(path: Path) -> Path:
     """Where :func:`write_whole` collects a file until it is whole; a killed process leaves it."""
     return path.with_name(f".{path.name}.tmp")
+
+
+def listed(paths: Sequence[str]) -> str:
+    """The first three paths in words, and how many more there are."""
+    rest = len(paths) - 3
+    return " and ".join(paths[:3]) + (f" and {rest} more" if rest > 0 else "")

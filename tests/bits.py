@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.acceleration import Execution
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.sweep import sweep
 from pyro_decomp.training.experiment_file import ExperimentFile

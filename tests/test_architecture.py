@@ -20,6 +20,7 @@ MODULES = {
     for path in sorted((ROOT / "pyro_decomp").rglob("*.py"))
 }
 ROOT_MODULE = ""  # pyro_decomp/__init__.py, which offers names of other parts
+DOOR = "pyro_decomp.acceleration"
 HEAVY = {"matplotlib", "numpy", "pyro", "torch", "torchvision"}
 
 
@@ -82,6 +83,18 @@ def test_imports_are_those_of_the_table() -> None:
     assert not wrong, "not in ARCHITECTURE.md: " + "; ".join(wrong)
     idle = {part: may - seen[part] for part, may in MAY_IMPORT.items() if may - seen[part]}
     assert not idle, f"ARCHITECTURE.md: rows name imports that there are none of: {idle}"
+
+
+def test_acceleration_has_one_door() -> None:
+    """Training and sweep import it, and what offers its ``Execution`` to users; nobody a part."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for module, path in MODULES.items()
+        for line, name in imports(module)
+        if part_of(name) == "acceleration" != part_of(module)
+        and (name != DOOR or part_of(module) not in {"training", "sweep", ROOT_MODULE})
+    ]
+    assert not wrong, f"expected imports from {DOOR} in training and sweep alone: {wrong}"
 
 
 def test_every_room_has_a_row() -> None:

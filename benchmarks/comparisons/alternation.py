@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from timing import Action
 
 from pyro_decomp import train
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.acceleration import Execution
 from pyro_decomp.training.experiment import Experiment
 
 Training = Callable[[Path, Callable[[int], None]], object]

@@ -8,7 +8,7 @@ from timing import Action, Comparison
 from comparisons import Effort
 from comparisons.alternation import alternate, training_of
 from comparisons.cases import BETA, TOTAL_CORRELATION, fashion_mnist, pinwheel, sprites
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.acceleration import Execution
 from pyro_decomp.training.experiment import Experiment
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from comparisons import Effort
 from comparisons.alternation import alternate, training_of
 from comparisons.cases import TOTAL_CORRELATION, pinwheel, sprites
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.acceleration import Execution
 from pyro_decomp.elbo import BetaELBO
 from pyro_decomp.training.experiment import Experiment
 

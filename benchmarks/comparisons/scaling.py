@@ -16,7 +16,7 @@ from comparisons import Effort
 from comparisons.alternation import Training, alternate, training_of
 from comparisons.cases import EXAMPLES, MOST_STEPS
 from pyro_decomp import VAE, Experiment, TotalCorrelationELBO
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.acceleration import Execution
 from pyro_decomp.data import pinwheel
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
 from pyro_decomp.sweep.ensemble import Item, Member, train_item

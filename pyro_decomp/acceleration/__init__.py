@@ -1,1 +1,50 @@
-"""One training step made fast and verified, internal; never what is trained, or for how long."""
+"""One training step made fast and verified, internal; never what is trained, or for how long.
+
+Other rooms import from here alone, and only training and sweep do.
+"""
+
+from pyro_decomp.acceleration.auditor import Auditor
+from pyro_decomp.acceleration.batched.backends import Results
+from pyro_decomp.acceleration.batched.steps import BatchedSteps
+from pyro_decomp.acceleration.batched.verification import BatchVerification
+from pyro_decomp.acceleration.capture.compiled import unavailable_reason
+from pyro_decomp.acceleration.capture.graph_hash import GraphHash, graph_hash
+from pyro_decomp.acceleration.eager import EagerStep, StepResult
+from pyro_decomp.acceleration.errors import CaptureError, Departed, FusionError, GoEager
+from pyro_decomp.acceleration.execution import Execution
+from pyro_decomp.acceleration.flat_parameters import by_parameter, make_update
+from pyro_decomp.acceleration.graph import GraphStep
+from pyro_decomp.acceleration.moment import copied
+from pyro_decomp.acceleration.optimizers import unstackable_reason
+from pyro_decomp.acceleration.policy import choose, resolve
+from pyro_decomp.acceleration.process import is_small, peak_memory, process_settings, threads
+from pyro_decomp.acceleration.source import StepSource
+
+__all__ = [
+    "Auditor",
+    "BatchVerification",
+    "BatchedSteps",
+    "CaptureError",
+    "Departed",
+    "EagerStep",
+    "Execution",
+    "FusionError",
+    "GoEager",
+    "GraphHash",
+    "GraphStep",
+    "Results",
+    "StepResult",
+    "StepSource",
+    "by_parameter",
+    "choose",
+    "copied",
+    "graph_hash",
+    "is_small",
+    "make_update",
+    "peak_memory",
+    "process_settings",
+    "resolve",
+    "threads",
+    "unavailable_reason",
+    "unstackable_reason",
+]

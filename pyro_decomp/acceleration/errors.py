@@ -34,3 +34,11 @@ class UsedByPythonError(HiddenValueError):
 
 class FusionError(Exception):
     """A graph has an operation that is not written as C; the message names it."""
+
+
+class GoEager(Exception):  # noqa: N818 - a way on, not an error
+    """From this step on the programs are to be run; the message says why, to follow "because"."""
+
+
+class Departed(Exception):  # noqa: N818 - a way back, not an error
+    """Steps are no longer what the programs compute; the message says how that was seen."""

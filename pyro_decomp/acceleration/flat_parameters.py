@@ -52,6 +52,11 @@ def twin(
     return other
 
 
+def make_update(optimizer: torch.optim.Optimizer, vector: Tensor | None = None) -> Update:
+    """What takes an optimiser's steps, on the vector that its parameters are views of, if any."""
+    return Update(optimizer) if vector is None else FlatUpdate(optimizer, vector)
+
+
 class FlatUpdate(Update):
     """``optimizer.step()``, taken on the vector that all its parameters are views of.
 
@@ -118,6 +123,13 @@ class FlatUpdate(Update):
 
     def _settings(self) -> dict[str, Any]:
         return self._own.param_groups[0] | {"params": [self.vector]}
+
+
+def by_parameter(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """A kept ``state_dict`` as the optimiser takes it; fused runs once kept that of one vector."""
+    kept = [len(group["params"]) for group in state["param_groups"]]
+    own = optimizer.param_groups[0]["params"]
+    return split_state(state, own) if kept == [1] and len(own) > 1 else state
 
 
 def split_state(state: dict[str, Any], parameters: Sequence[Tensor]) -> dict[str, Any]:

@@ -40,6 +40,20 @@ def is_unobserved(optimizer: torch.optim.Optimizer) -> bool:
     )
 
 
+def unstackable_reason(optimizer: torch.optim.Optimizer) -> str:
+    """Why one optimiser cannot train the parameters of several runs at once, in a clause.
+
+    Returns:
+        Empty if it can.
+    """
+    if not is_elementwise(optimizer):
+        kind = type(optimizer).__name__
+        return f"the optimiser {kind} is not known to treat numbers one by one"
+    if not is_unobserved(optimizer):
+        return "hooks run at the optimiser's steps, and may change what the programs compute"
+    return ""
+
+
 class Update:
     """``optimizer.step()``, without most of what torch does around its one call of a kernel.
 

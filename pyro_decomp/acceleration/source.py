@@ -1,6 +1,7 @@
 """What a training step is computed from."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -42,6 +43,9 @@ class Programs(Protocol):
     def number(self, name: str) -> Number:
         """A number of the model, the guide or the objective by its dotted name."""
 
+    def at_first_step(self) -> AbstractContextManager[None]:
+        """Have scheduled numbers inside as at the first step."""
+
     def apply_schedules(self, step: int) -> Mapping[str, float]:
         """Set every scheduled number as it is at a step, from 1, and return the values."""
 
@@ -71,6 +75,12 @@ class StepSource:
         """Run the model and the guide on a batch once, and estimate the objective."""
         programs = self.programs
         return programs.elbo.evaluate(programs.model, programs.guide, *batch)
+
+    def moved(self) -> list[str]:
+        """Paths of what the programs keep in Python that is not as when they were prepared."""
+        with self.programs.at_first_step():  # what schedules set is an input
+            moved = self.python.moved()
+        return [path for path in moved if not path.endswith(".training")]
 
     def train(self, mode: bool) -> None:
         """Set every network to training or to evaluation."""

@@ -7,7 +7,6 @@ way back instead of being kept.
 from pyro_decomp.aggregate_posterior.estimators import Estimator, Exact, PairWeights, pair_weights
 from pyro_decomp.aggregate_posterior.families import diagonal_gaussian
 from pyro_decomp.aggregate_posterior.mixture import AggregatePosterior, LogDensities
-from pyro_decomp.aggregate_posterior.pairs import pairwise_log_prob
 from pyro_decomp.aggregate_posterior.structured import StructuredPosterior, log_prob_over
 
 __all__ = [
@@ -20,5 +19,4 @@ __all__ = [
     "diagonal_gaussian",
     "log_prob_over",
     "pair_weights",
-    "pairwise_log_prob",
 ]

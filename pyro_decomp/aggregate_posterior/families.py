@@ -1,7 +1,4 @@
-"""What is known of a guide's family: parameters, marginals, densities at other data's samples.
-
-This module is internal.
-"""
+"""What is known of a guide's family: parameters, marginals, densities of flows (internal)."""
 
 from collections.abc import Callable
 

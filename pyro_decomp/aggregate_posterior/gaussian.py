@@ -1,10 +1,8 @@
-"""Log densities of a mixture of factorised Gaussians, differentiable once.
+"""Log densities of a mixture of factorised Gaussians, differentiable once (internal).
 
 Behind them are operators that are opaque to torch's tools: one node of a traced or compiled graph,
 whatever does the work inside, the C code on a CPU or torch's own operations in blocks elsewhere.
 Leading dimensions are mixtures of their own, and so are the members that ``vmap`` adds.
-
-This module is internal.
 """
 
 from collections.abc import Iterator, Sequence

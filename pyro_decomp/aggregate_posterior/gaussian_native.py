@@ -1,7 +1,4 @@
-"""The C code for pairs of Gaussians, called on tensors of the CPU.
-
-This module is internal.
-"""
+"""The C code for pairs of Gaussians, called on tensors of the CPU (internal)."""
 
 import ctypes
 from collections.abc import Sequence

@@ -1,7 +1,4 @@
-"""A mixture of factorised Gaussians, scored over pairs a block of samples at a time, by torch.
-
-This module is internal.
-"""
+"""A mixture of factorised Gaussians over pairs, in blocks of samples, by torch (internal)."""
 
 import math
 import threading

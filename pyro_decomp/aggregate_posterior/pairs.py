@@ -17,21 +17,6 @@ from pyro_decomp.distributions.densities import log_density, log_sum_exp
 from pyro_decomp.distributions.unwrapping import is_factorised
 
 
-def pairwise_log_prob(qz_x: Distribution, z: Tensor, dim: int = -1) -> Float[Tensor, "s m"]:
-    r"""Log q(z_s|x_j) for every sample s and datum j, summed over all other batch dimensions.
-
-    Args:
-        qz_x: The encodings; data lie along batch dimension ``dim``, of size M.
-        z: Samples, shaped as one draw of ``qz_x`` but with any number S along that dimension.
-        dim: The data plate's (negative) batch dimension.
-
-    Returns:
-        ``[S, M]``, in nats.
-    """
-    pairs = _pairs(qz_x, z, dim - len(qz_x.event_shape))
-    return pairs.sum(0) if len(pairs) > 1 else pairs[0]
-
-
 @dataclass(frozen=True)
 class Site:
     """The encodings at one latent site.

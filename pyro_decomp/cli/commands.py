@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from pyro_decomp.acceleration.steps import Execution
     from pyro_decomp.training.experiment import Experiment
     from pyro_decomp.training.run import Run
     from pyro_decomp.training.state import State
+    from pyro_decomp.training.training import Execution
 
 # What needs torch, or more of rich than help does, is imported once a command has work to do.
 # ruff: noqa: PLC0415
@@ -123,11 +123,11 @@ def train(
 
         from rich.console import Console
 
-        from pyro_decomp.acceleration.steps import Execution
         from pyro_decomp.cli.progress import ProgressReporter, of_training
         from pyro_decomp.seeds import set_seed
         from pyro_decomp.training import training
         from pyro_decomp.training.interruption import Interrupted
+        from pyro_decomp.training.training import Execution
 
         console = Console(quiet=quiet)
         check_device(device)
@@ -261,7 +261,7 @@ def _show_summary(console: "Console", experiment: "Experiment", state: "State") 
 def _show_summary_if_possible(
     console: "Console", experiment: "Experiment", state: "State", execution: "Execution"
 ) -> None:
-    """Before training, which failing at it does not keep from going on."""
+    """Show what is about to be trained; where that fails, warn and let training go on."""
     if console.quiet:
         return
     try:
@@ -272,7 +272,7 @@ def _show_summary_if_possible(
 
 
 def _draw_if_possible(run: "Run") -> None:
-    """Draw a run whose training is done and safe: failing at it is worth a warning only."""
+    """Draw a run whose training is done and safe; where that fails, warn only."""
     try:
         from pyro_decomp.analysis.pictures import draw
 
@@ -294,7 +294,7 @@ def _report_end(console: "Console", run: "Run") -> None:
 
 
 def _show_final_terms(console: "Console", run: "Run") -> None:
-    """What the run came to, over its data; failing at it is worth a warning only."""
+    """Show the terms of the last step over the data; where that fails, warn only."""
     from pyro_decomp.analysis.findings import final_terms, findings
     from pyro_decomp.cli.tables import left_out_lines, metrics_table
 

@@ -1,6 +1,5 @@
 """``pyro-decomp compare``: runs side by side, means over seeds."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from pyro_decomp.cli.failures import say, tell, told_in_one_line
 from pyro_decomp.cli.options import Quiet, ShowTraceback, names
+from pyro_decomp.training.json_files import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,7 +72,7 @@ def compare_runs(
             quantities=None if values is None else names(values),
         )
         if as_json:
-            typer.echo(json.dumps(comparison.to_json(), allow_nan=False))
+            typer.echo(to_json(comparison.to_json()), nl=False)
         else:
             over = " and ".join(["seeds", *comparison.averaged])
             say(console, f"Means over {over}, with 95 % intervals")
@@ -87,7 +87,7 @@ def compare_runs(
 
 
 def comparison_tables(comparison: "Comparison", width: int) -> "list[Table]":
-    """A row a combination: its arguments, its runs, and the mean of each quantity.
+    """Tables with a row a combination: its arguments, its runs, the mean of each quantity.
 
     Quantities that do not fit side by side are set below one another, each time with the arguments.
     """

@@ -1,6 +1,5 @@
 """``pyro-decomp metrics``: codes of anyone's encoder, scored from files."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +7,7 @@ import typer
 
 from pyro_decomp.cli.failures import told_in_one_line
 from pyro_decomp.cli.options import ShowTraceback, names
+from pyro_decomp.training.json_files import to_json
 
 # What needs torch, or more of rich than help does, is imported once the command has work to do.
 # ruff: noqa: PLC0415
@@ -78,7 +78,7 @@ def score_files(
         )
         plain = {name: score.to_json() for name, score in scores.items()}
         if as_json:
-            typer.echo(json.dumps(plain, allow_nan=False))
+            typer.echo(to_json(plain), nl=False)
             return
         from rich.console import Console
 

@@ -43,7 +43,7 @@ def check_device(name: str) -> None:
 
 
 def names(text: str | None) -> list[str]:
-    """Read ``NAME,...``.
+    """Read names that stand between commas, as of ``--metrics NAME,...``.
 
     >>> names("elbo, mig")
     ['elbo', 'mig']

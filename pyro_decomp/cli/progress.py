@@ -157,7 +157,7 @@ def fill_lines(pieces: list[str], width: int) -> list[str]:
 
 
 def plan_lines(plan: "Plan") -> list[str]:
-    """What will run: a line for all, then one for each way in which members are trained."""
+    """The plan of a sweep: a line for all members, then one for each way in which they train."""
     grid = plan.grid
     total = grid.num_combinations * len(grid.seeds)
     lines = [
@@ -172,13 +172,13 @@ def plan_lines(plan: "Plan") -> list[str]:
     members: Counter[tuple[bool, str, str]] = Counter()
     items: Counter[tuple[bool, str, str]] = Counter()
     for item in plan.items:
-        key = (item.together, item.how, item.why)
+        key = (item.is_batched, item.backend, item.why)
         members[key] += len(item.members)
         items[key] += 1
     for key, count in members.items():
-        together, how, why = key
-        way = f"together in {_count(items[key], 'batch')}" if together else "one by one"
-        lines.append(f"  {count} {way}{f', {how}' if together else ''}: {why}")
+        is_batched, backend, why = key
+        way = f"together in {_count(items[key], 'batch')}" if is_batched else "one by one"
+        lines.append(f"  {count} {way}{f', {backend}' if is_batched else ''}: {why}")
     return lines
 
 

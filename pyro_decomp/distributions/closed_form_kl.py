@@ -1,7 +1,4 @@
-"""Closed forms of KL(q || p): those that torch and Pyro register, and those between Normals.
-
-This module is internal.
-"""
+"""Closed forms of KL(q || p): torch's, Pyro's, and those between Normals (internal)."""
 
 import math
 

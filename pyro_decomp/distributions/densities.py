@@ -1,7 +1,4 @@
-"""Log densities at any value, outside of the support too; and which families have none.
-
-This module is internal.
-"""
+"""Log densities at any value, outside of the support too; and families without one (internal)."""
 
 import copy
 import math

@@ -1,7 +1,4 @@
-"""Distributions without their wrappers, and what their families say.
-
-This module is internal.
-"""
+"""Distributions without their wrappers, and what their families say (internal)."""
 
 from typing import Any
 

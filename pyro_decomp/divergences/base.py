@@ -2,6 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
+from operator import add
 
 import torch
 from jaxtyping import Float
@@ -79,8 +81,9 @@ class WeightedSum(Divergence):
         Returns:
             The weighted sum, a scalar with gradients.
         """
-        needed = ((w, part) for w, part in self.parts if isinstance(w, Tensor) or w != 0)
-        return sum((weight * part(traces) for weight, part in needed), torch.zeros(()))
+        needed = [(w, part) for w, part in self.parts if isinstance(w, Tensor) or w != 0]
+        values = (weight * part(traces) for weight, part in needed)
+        return reduce(add, values) if needed else torch.zeros(())
 
 
 def samples(
@@ -146,7 +149,7 @@ def of_samples(
     runs = (samples(traces, None, divergence) for _ in range(num_runs))
     weights = sample_weights(traces, None)
     each = (distance(*drawn, weights=weights, is_paired=True) for drawn in runs)
-    return sum(each, torch.zeros(())) / num_runs
+    return reduce(add, each) / num_runs
 
 
 def sample_weights(

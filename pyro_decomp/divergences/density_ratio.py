@@ -11,7 +11,7 @@ from pyro_decomp import arguments
 from pyro_decomp.errors import ModelError
 
 
-def check_discriminator(discriminator: nn.Module) -> None:
+def check_discriminator(discriminator: object) -> None:
     """Check that this is a network and, where its last layer tells, that it gives one logit.
 
     Raises:

@@ -1,6 +1,8 @@
 """Kullback-Leibler divergences between the aggregate posterior and the prior."""
 
-import torch
+from functools import reduce
+from operator import add
+
 from torch import Tensor
 
 from pyro_decomp import arguments
@@ -50,12 +52,12 @@ class InclusiveKL(Divergence):
             return traces.mean(log_ratios) if self.num_samples is None else log_ratios.mean()
         weights = traces.pair_weights("stratified_averaged")
         num_runs = -(-(self.num_samples or traces.batch_size) // traces.batch_size)
-        total = torch.zeros(())
+        each = []
         for _ in range(num_runs):
             z, _ = traces.prior.draw()
             require_gradients(traces.prior, "KL(p || q)")
-            total = total + traces.mean(p.log_prob(z, weights) - q.log_prob(z, weights))
-        return total / num_runs
+            each.append(traces.mean(p.log_prob(z, weights) - q.log_prob(z, weights)))
+        return reduce(add, each) / num_runs
 
 
 class ExclusiveKL(Divergence):

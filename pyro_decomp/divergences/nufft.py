@@ -1,4 +1,4 @@
-r"""U-statistics of smooth functions of the distance on a line, without forming pairs.
+r"""U-statistics of smooth functions of the distance on a line, without forming pairs (internal).
 
 Every point is spread over the nodes of a regular grid near it, with the weights of polynomial
 interpolation: f(x - y) = \sum_ab w_a(x) f(node_a - node_b) w_b(y) up to the error of interpolating
@@ -8,8 +8,6 @@ B points and n nodes, where pairs cost O(B^2).
 With 16 nodes a point and 20 nodes a ``length`` of f (see :class:`Radial`) the interpolation is off
 by less than 1e-12 of f(0), and its derivative by 1e-11 of f(0)/length: less than rounding in pairs
 of 32-bit numbers.
-
-This module is internal.
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,7 @@
-"""U-statistics of a kernel on lines: on a grid or by pairs, as the points' values tell.
+"""U-statistics of a kernel on lines, on a grid or by pairs, as values tell (internal).
 
 Inside transforms that hide values (``vmap``, ``make_fx``, ``torch.compile``) an operator stands for
 the whole, value and gradients, and decides when it is run.
-
-This module is internal.
 """
 
 from collections.abc import Sequence

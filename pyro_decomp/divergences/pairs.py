@@ -1,9 +1,7 @@
-"""U-statistics: means over pairs of points of two samples, in memory that does not grow with them.
+"""U-statistics, means over pairs of two samples, in memory that does not grow (internal).
 
 Pairs are formed a block at a time. Value and gradient come from the same pass, so nothing of a
 block is kept and none is formed twice.
-
-This module is internal.
 """
 
 from collections.abc import Callable

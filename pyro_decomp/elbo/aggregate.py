@@ -58,12 +58,7 @@ class AggregateELBO(TermsELBO):
 
     def weights(self) -> dict[str, float | Tensor]:
         """The weights of the terms: 1, -beta, -1 and -alpha."""
-        return {
-            "log_likelihood": 1.0,
-            "kl": -self.beta,
-            "global_kl": -1.0,
-            "divergence": -self.alpha,
-        }
+        return super().weights() | {"kl": -self.beta, "divergence": -self.alpha}
 
     def terms(self, traces: TracePair) -> dict[str, Tensor]:
         """The terms of the ELBO and the divergence of this batch's q(z) from the prior."""

@@ -37,7 +37,7 @@ class AnnealedPriorELBO(TermsELBO):
     objective.
 
     The prior is annealed site by site. Where a site's normaliser is computed from other latent
-    sites that is not the annealed joint, and is refused; see :func:`.annealing.anneal`.
+    sites that is not the annealed joint, and is refused; see :func:`.anneal`.
 
     Args:
         beta: The power, positive.
@@ -71,10 +71,8 @@ class AnnealedPriorELBO(TermsELBO):
 
     def weights(self) -> dict[str, float | Tensor]:
         """The weights of the terms: 1, 0 (logged only), -1, -1, beta - 1 and 1."""
-        return {
-            "log_likelihood": 1.0,
+        return super().weights() | {
             "kl": 0.0,
-            "global_kl": -1.0,
             "annealed_kl": -1.0,
             "entropy": self.beta - 1,
             "log_normalizer": 1.0,

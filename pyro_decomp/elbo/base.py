@@ -110,9 +110,12 @@ class TermsELBO(ELBO):
     def weights(self) -> dict[str, float | Tensor]:
         """The weight of every term in the objective that is maximised; 0 only logs it.
 
+        A subclass adds those of its own terms, or others for these, to the plain ELBO's.
+
         Returns:
             Name of each term to its weight, a number or a scalar tensor.
         """
+        return {"log_likelihood": 1.0, "kl": -1.0, "global_kl": -1.0}
 
     def terms(self, traces: TracePair) -> dict[str, Tensor]:
         """Compute named, unweighted scalars in nats per datum; a subclass adds its own to these.

@@ -42,4 +42,4 @@ class BetaELBO(TermsELBO):
 
     def weights(self) -> dict[str, float | Tensor]:
         """The weights of the terms: 1, -beta and -1."""
-        return {"log_likelihood": 1.0, "kl": -self.beta, "global_kl": -1.0}
+        return super().weights() | {"kl": -self.beta}

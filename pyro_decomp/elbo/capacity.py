@@ -58,12 +58,7 @@ class CapacityELBO(TermsELBO):
 
     def weights(self) -> dict[str, float | Tensor]:
         """The weights of the terms: 1, 0, -1 and -gamma."""
-        return {
-            "log_likelihood": 1.0,
-            "kl": 0.0,
-            "global_kl": -1.0,
-            "capacity_gap": -self.gamma,
-        }
+        return super().weights() | {"kl": 0.0, "capacity_gap": -self.gamma}
 
     def of_means(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         """Add the distance of the mean KL, over batch and particles, from the capacity."""

@@ -68,13 +68,7 @@ class DIPELBO(TermsELBO):
 
     def weights(self) -> dict[str, float | Tensor]:
         """The weights of the terms: 1, -1, -1, -lambda_od and -lambda_d."""
-        return {
-            "log_likelihood": 1.0,
-            "kl": -1.0,
-            "global_kl": -1.0,
-            "off_diagonal": -self.lambda_od,
-            "diagonal": -self.lambda_d,
-        }
+        return super().weights() | {"off_diagonal": -self.lambda_od, "diagonal": -self.lambda_d}
 
     def terms(self, traces: TracePair) -> dict[str, Tensor]:
         """The terms of the ELBO and the two penalties on this batch's covariance.

@@ -59,13 +59,7 @@ class EntropyRegularizedELBO(TermsELBO):
 
     def weights(self) -> dict[str, float | Tensor]:
         """The weights of the terms: 1, -1, -1 and beta - 1, twice."""
-        return {
-            "log_likelihood": 1.0,
-            "kl": -1.0,
-            "global_kl": -1.0,
-            "half_log_det": self.beta - 1,
-            "entropy": self.beta - 1,
-        }
+        return super().weights() | {"half_log_det": self.beta - 1, "entropy": self.beta - 1}
 
     def terms(self, traces: TracePair) -> dict[str, Tensor]:
         """The terms of the ELBO and the entropy of the encodings."""

@@ -119,12 +119,7 @@ class FactorELBO(TermsELBO):
 
     def weights(self) -> dict[str, float | Tensor]:
         """The weights of the terms: 1, -1, -1 and -gamma."""
-        return {
-            "log_likelihood": 1.0,
-            "kl": -1.0,
-            "global_kl": -1.0,
-            "total_correlation": -self.gamma,
-        }
+        return super().weights() | {"total_correlation": -self.gamma}
 
     def terms(self, traces: TracePair) -> dict[str, Tensor]:
         """The terms of the ELBO and the discriminator's estimate of the total correlation."""

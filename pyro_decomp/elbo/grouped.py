@@ -74,10 +74,7 @@ class GroupedTotalCorrelationELBO(DecomposedELBO):
 
     def weights(self) -> dict[str, float | Tensor]:
         """The weights of the terms: those of the plain ELBO, and 1 less the weight of each part."""
-        return {
-            "log_likelihood": 1.0,
-            "kl": -1.0,
-            "global_kl": -1.0,
+        return super().weights() | {
             "mutual_information": 1.0 - self.alpha,
             "between_total_correlation": 1.0 - self.between,
             "within_total_correlation": 1.0 - self.within,

@@ -76,10 +76,8 @@ class InfoELBO(TermsELBO):
         """
         if not isinstance(self.alpha, Tensor) and not isinstance(self.lambda_, Tensor):
             _check(self.alpha, self.lambda_)
-        return {
-            "log_likelihood": 1.0,
+        return super().weights() | {
             "kl": self.alpha - 1,
-            "global_kl": -1.0,
             "divergence": -(self.alpha + self.lambda_ - 1),
         }
 

@@ -1,7 +1,4 @@
-"""What made an objective infinite or not a number, and what may help.
-
-This module is internal.
-"""
+"""What made an objective infinite or not a number, and what may help (internal)."""
 
 import math
 from collections.abc import Mapping

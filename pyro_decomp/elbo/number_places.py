@@ -1,7 +1,4 @@
-"""The places that a dotted path leads to, such as ``prior.scale`` from a model.
-
-This module is internal.
-"""
+"""The places that a dotted path leads to, such as ``prior.scale`` from a model (internal)."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace

@@ -1,7 +1,4 @@
-"""Numbers of a model, guide or objective by dotted names such as ``model.prior.scale``.
-
-This module is internal.
-"""
+"""Numbers of model, guide or objective by names such as ``model.prior.scale`` (internal)."""
 
 import difflib
 from collections.abc import Callable, Mapping

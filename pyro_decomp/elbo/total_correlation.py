@@ -83,10 +83,7 @@ class TotalCorrelationELBO(DecomposedELBO):
 
     def weights(self) -> dict[str, float | Tensor]:
         """The weights of the terms: the plain ELBO's, and 1 - alpha, 1 - beta and 1 - gamma."""
-        return {
-            "log_likelihood": 1.0,
-            "kl": -1.0,
-            "global_kl": -1.0,
+        return super().weights() | {
             "mutual_information": 1.0 - self.alpha,
             "total_correlation": 1.0 - self.beta,
             "dimensionwise_kl": 1.0 - self.gamma,

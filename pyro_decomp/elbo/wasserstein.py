@@ -64,12 +64,7 @@ class WassersteinELBO(TermsELBO):
 
     def weights(self) -> dict[str, float | Tensor]:
         """The weights of the terms: 1, 0, -1 and -lambda."""
-        return {
-            "log_likelihood": 1.0,
-            "kl": 0.0,
-            "global_kl": -1.0,
-            "divergence": -self.lambda_,
-        }
+        return super().weights() | {"kl": 0.0, "divergence": -self.lambda_}
 
     def terms(self, traces: TracePair) -> dict[str, Tensor]:
         """The terms of the ELBO and the divergence of this batch's q(z) from the prior."""

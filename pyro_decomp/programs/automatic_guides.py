@@ -1,7 +1,4 @@
-"""Pyro's automatic guides, whose local sites have parameters of their own for every datum.
-
-This module is internal.
-"""
+"""Pyro's automatic guides, whose local sites have parameters for every datum (internal)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,11 +1,9 @@
-"""Discrete latent sites, which are summed over instead of drawn.
+"""Discrete latent sites, which are summed over instead of drawn (internal).
 
 Those of the guide are summed over in expectations, those of the model alone are summed out of its
 density. Pyro's handler gives every such site all of its values along a batch dimension of its own,
 to the left of the plates; here is which sites, and the sums. Labels, discrete sites that are
 observed for all of the data or some, are drawn in the prior, and summed over there too.
-
-This module is internal.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -45,7 +43,7 @@ class Enumeration:
     @classmethod
     def of(cls, model: poutine.Trace, guide: poutine.Trace) -> "Enumeration":
         """Find the sites to be summed over, from traces in which they were drawn."""
-        sites = {"guide": list(sample_sites(guide)), "model": list(sample_sites(model))}
+        sites = {"guide": sample_sites(guide), "model": sample_sites(model)}
         discrete = {
             role: frozenset(
                 site["name"]

@@ -1,7 +1,4 @@
-"""A prior that is a product over dimensions, and the distributions of its dimensions.
-
-This module is internal.
-"""
+"""A prior that is a product over dimensions, and the distributions of its dimensions (internal)."""
 
 from pyro.distributions import Distribution
 

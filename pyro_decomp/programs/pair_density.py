@@ -1,7 +1,4 @@
-"""Densities of every datum of a batch at any one z, as sums over pairs of data ask for them.
-
-This module is internal.
-"""
+"""Densities of every datum of a batch at any one z, for sums over pairs of data (internal)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence

@@ -1,9 +1,7 @@
-"""Is this model and guide pair, with this batch, something an objective can score?
+"""Checks that an objective can score a model and guide with a batch (internal).
 
 Each check is one sentence that names the site and the fix. They read the traces of a run that is
 made anyway, so they draw no random numbers of their own.
-
-This module is internal.
 """
 
 from collections.abc import Mapping

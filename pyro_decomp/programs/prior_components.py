@@ -1,7 +1,4 @@
-"""The components of a prior that is a mixture, found by looking at the program.
-
-This module is internal.
-"""
+"""The components of a prior that is a mixture, found by looking at the program (internal)."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence

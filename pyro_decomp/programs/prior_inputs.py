@@ -1,7 +1,4 @@
-"""What the density of each latent site in a model is computed from: other sites, and the data.
-
-This module is internal.
-"""
+"""What the density of each latent site in a model is computed from (internal)."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,7 +1,4 @@
-"""What values are computed from: sites from other sites, tensors from inputs of a program.
-
-This module is internal.
-"""
+"""What values are computed from: other sites, or inputs of a program (internal)."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -44,8 +41,7 @@ def dependencies(
     Returns:
         Site name to the names of the sites that it depends on.
     """
-    sites = list(sample_sites(trace))
-    names = {site["name"] for site in sites}
+    names = {site["name"] for site in sample_sites(trace)}
     if len(names) < 2:
         return {name: set() for name in names}
     run = partial(program, *args, **kwargs)

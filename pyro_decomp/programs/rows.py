@@ -1,11 +1,9 @@
-"""Which rows of a batch are data, and how much each counts: what handlers say over the data plate.
+"""Which rows of a batch are data, and how much each counts, by what handlers say (internal).
 
 A mask that leaves out the same rows at every site of a datum makes these rows no data. A scale that
 varies along the data plate, the same at every site, is a weight of the datum. A scale that latent
 sites have beside that, one for all data, is annealing: it belongs to the objective and to no
 quantity of q(z).
-
-This module is internal.
 """
 
 import math

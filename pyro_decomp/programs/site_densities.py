@@ -54,6 +54,13 @@ class SiteDensities(TracedSites):
     of the guide have all of their values, what is given is the expectation over them; over those
     of the model alone, densities are summed.
 
+    Args:
+        model: The model's trace.
+        guide: The guide's trace.
+        enumeration: The discrete sites that are summed over.
+        guide_dependencies: Latent site of the guide to the others that it depends on.
+        use_analytic_kl: Whether to use closed forms of the KL.
+
     Attributes:
         kl_methods: For each latent site whose KL was asked for, "analytic" or "Monte Carlo".
     """
@@ -141,7 +148,7 @@ class SiteDensities(TracedSites):
         Where some depend on discrete sites that the model alone has, log p(x, z) - log p(z), each
         summed over these.
         """
-        local = [n for n in self.observed if self._in_data_plate(self.model.nodes[n])]
+        local = [n for n in self.observed if n in self._inside]
         names = [name for name in local if name not in self.depends_on_marginalized]
         total = _total(self.log_prob(name) for name in names)
         if len(names) == len(local):
@@ -151,7 +158,7 @@ class SiteDensities(TracedSites):
 
     def global_log_likelihood(self) -> Tensor:
         """Log density of the observed sites outside the data plate, a scalar."""
-        outside = [n for n in self.observed if not self._in_data_plate(self.model.nodes[n])]
+        outside = [n for n in self.observed if n not in self._inside]
         return _total(self.log_prob(name) for name in outside)
 
     def log_prior(self) -> Tensor:
@@ -320,9 +327,9 @@ class SiteDensities(TracedSites):
         scale = self._scale(site)
         if scale is not None or site["mask"] is not None:
             log_prob = scale_and_mask(log_prob, 1.0 if scale is None else scale, site["mask"])
-        if not self._in_data_plate(site):
+        if site["name"] not in self._inside:
             return log_prob.sum()
-        num_plates = self._enumeration.num_plates if self._enumeration else log_prob.dim()
+        num_plates = log_prob.dim() if self._num_plates is None else self._num_plates
         return per_datum(log_prob, int(self.data_plate.dim), num_plates)
 
     def _scale(self, site: Site) -> float | Tensor | None:
@@ -331,7 +338,7 @@ class SiteDensities(TracedSites):
         if self._is_scaled:
             scale = own_scale(site) * scale
             weight = self.rows.weight
-            if weight is not None and self._in_data_plate(site):
+            if weight is not None and site["name"] in self._inside:
                 scale = scale / weight.reshape(-1, *[1] * (-int(self.data_plate.dim) - 1))
         return None if not isinstance(scale, Tensor) and scale == 1 else scale
 

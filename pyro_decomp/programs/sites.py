@@ -1,9 +1,6 @@
-"""The random sites of a trace, and what one of them says by itself.
+"""The random sites of a trace, and what one of them says by itself (internal)."""
 
-This module is internal.
-"""
-
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from pyro import poutine
@@ -56,13 +53,14 @@ class _Handler(TraceHandler):
             raise type(error)(str(error).partition("\nTrace Shapes:")[0]) from error
 
 
-def sample_sites(trace: poutine.Trace) -> Iterator[Site]:
+def sample_sites(trace: poutine.Trace) -> list[Site]:
     """The random sites of a trace: neither subsampling by plates nor ``pyro.deterministic``."""
-    for site in trace.nodes.values():
-        if site["type"] != "sample" or type(site["fn"]) is _Subsample:
-            continue
-        if not site["infer"].get("_deterministic"):
-            yield site
+    drawn = [site for site in trace.nodes.values() if site["type"] == "sample"]
+    return [
+        site
+        for site in drawn
+        if type(site["fn"]) is not _Subsample and not site["infer"].get("_deterministic")
+    ]
 
 
 def is_latent(msg: Any) -> bool:

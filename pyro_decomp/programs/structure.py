@@ -1,7 +1,4 @@
-"""What is known of a model and a guide from one run of both, and further runs of them.
-
-This module is internal.
-"""
+"""What is known of a model and a guide from one run of both; further runs of them (internal)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,4 @@
-"""One handler that gives sites of a program other values, or other distributions.
-
-This module is internal.
-"""
+"""One handler that gives sites of a program other values, or other distributions (internal)."""
 
 from collections.abc import Callable, Collection
 from typing import Any

@@ -1,7 +1,4 @@
-"""Values that a distribution gives no density, and the sentence that names the first of them.
-
-This module is internal.
-"""
+"""Values that a distribution gives no density, and the error that names the first (internal)."""
 
 from typing import Any
 

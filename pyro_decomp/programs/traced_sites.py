@@ -23,6 +23,11 @@ TINY = 1e-30  # stands in the place of a sum of weights that is 0
 class TracedSites:
     """The sites of one guide trace and of the model trace replayed against it.
 
+    Args:
+        model: The model's trace.
+        guide: The guide's trace.
+        enumeration: The discrete sites that are summed over.
+
     Attributes:
         model: The model's trace.
         guide: The guide's trace.
@@ -47,19 +52,25 @@ class TracedSites:
         self.batch_size = int(self.data_plate.size)
         self.num_data = int(self.data_plate.full_size or self.data_plate.size)
         self._enumeration = enumeration
+        self._num_plates = enumeration.num_plates if enumeration else None
         self._log_probs: dict[tuple[int, bool], Tensor] = {}
         self._is_scaled = False
-        drawn = [site for site in sample_sites(guide) if not site["is_observed"]]
-        local = [site["name"] for site in drawn if self._in_data_plate(site)]
-        outside = [site["name"] for site in drawn if not self._in_data_plate(site)]
+        sites, of_model = sample_sites(guide), sample_sites(model)
+        self._inside = {
+            site["name"]
+            for site in (*sites, *of_model)
+            if self.data_plate.name in [frame.name for frame in site["cond_indep_stack"]]
+        }
+        drawn = [site["name"] for site in sites if not site["is_observed"]]
+        local = [name for name in drawn if name in self._inside]
+        outside = [name for name in drawn if name not in self._inside]
         self.latents = [name for name in local if name in model.nodes]
         self.global_latents = [name for name in outside if name in model.nodes]
         self.auxiliaries = [name for name in local if name not in model.nodes]
         self.global_auxiliaries = [name for name in outside if name not in model.nodes]
-        self.observed = [site["name"] for site in sample_sites(model) if site["is_observed"]]
-        self.labels = [
-            s["name"] for s in sample_sites(guide) if s["is_observed"] and self._in_data_plate(s)
-        ]
+        self.observed = [site["name"] for site in of_model if site["is_observed"]]
+        labels = [site["name"] for site in sites if site["is_observed"]]
+        self.labels = [name for name in labels if name in self._inside]
         self.summed_out = [n for n in model.nodes if n in enumeration.model]
 
     @cached_property
@@ -77,7 +88,7 @@ class TracedSites:
         latent += [("model", self.model.nodes[name]) for name in names]
         others = [("model", self.model.nodes[name]) for name in self.observed]
         others += [("guide", self.guide.nodes[name]) for name in (*self.labels, *self.auxiliaries)]
-        others = [(role, site) for role, site in others if self._in_data_plate(site)]
+        others = [(role, site) for role, site in others if site["name"] in self._inside]
         if not latent:
             return Rows()
         is_one = self.model is self.guide
@@ -133,8 +144,8 @@ class TracedSites:
     @property
     def has_scales(self) -> bool:
         """Whether a site of the user's has a scale that the weights of data do not account for."""
-        sites = [*sample_sites(self.guide), *sample_sites(self.model)]
-        return any(isinstance(own, Tensor) or own != 1 for own in map(own_scale, sites))
+        scales = [own_scale(s) for s in (*sample_sites(self.guide), *sample_sites(self.model))]
+        return any(isinstance(scale, Tensor) or scale != 1 for scale in scales)
 
     @property
     def scaled(self) -> Self:
@@ -270,9 +281,6 @@ class TracedSites:
     def dtype(self) -> torch.dtype:
         """The type of the densities."""
         return self._raw_log_prob(self.guide.nodes[self.latents[0]]).dtype
-
-    def _in_data_plate(self, site: Site) -> bool:
-        return any(frame.name == self.data_plate.name for frame in site["cond_indep_stack"])
 
     def _raw_log_prob(self, site: Site) -> Tensor:
         """A site's log density over all plates, unmasked and unscaled, computed once."""

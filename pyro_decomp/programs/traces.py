@@ -57,6 +57,16 @@ class TracePair(SiteDensities):
     Densities of single sites are those of :class:`SiteDensities`; which sites there are, and which
     rows are data, tell the attributes of :class:`TracedSites`.
 
+    Args:
+        model: The model's trace.
+        guide: The guide's trace.
+        programs: The model and the guide.
+        arguments: What both took, by place and by name.
+        enumeration: The discrete sites that are summed over.
+        guide_dependencies: Latent site of the guide to the others that it depends on.
+        use_analytic_kl: Whether to use closed forms of the KL.
+        memory: What is found out once of a pair of programs is kept here.
+
     Attributes:
         prior: The model's latent sites as a program that can be drawn from and scored.
         model_program: The model, for further runs.
@@ -75,18 +85,6 @@ class TracePair(SiteDensities):
         use_analytic_kl: bool = True,
         memory: dict[str, Any],
     ) -> None:
-        """Take two traces together.
-
-        Args:
-            model: The model's trace.
-            guide: The guide's trace.
-            programs: The model and the guide.
-            arguments: What both took, by place and by name.
-            enumeration: The discrete sites that are summed over.
-            guide_dependencies: Latent site of the guide to the others that it depends on.
-            use_analytic_kl: Whether to use closed forms of the KL.
-            memory: What is found out once of a pair of programs is kept here.
-        """
         super().__init__(
             model,
             guide,

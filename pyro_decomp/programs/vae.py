@@ -176,7 +176,7 @@ def _nothing_is_sampled() -> bool:
         for handler in _PYRO_STACK
         if isinstance(handler, TraceMessenger) and not handler.param_only
     ]
-    return bool(traces) and not any(next(sample_sites(trace), None) for trace in traces)
+    return bool(traces) and not any(sample_sites(trace) for trace in traces)
 
 
 def _declare_parameters(prefix: str, module: nn.Module) -> None:

@@ -36,31 +36,31 @@ class Combination:
 
     @property
     def num_finished(self) -> int:
-        """Runs that finished."""
+        """How many of the runs finished."""
         return sum(row.status == "finished" for row in self.rows)
 
     @property
     def num_unfinished(self) -> int:
-        """Runs that have not ended."""
+        """How many of the runs have not ended."""
         return sum(row.status == UNFINISHED for row in self.rows)
 
     @property
     def num_failed(self) -> int:
-        """Runs that ended in any other way."""
+        """How many of the runs ended without finishing."""
         return len(self.rows) - self.num_finished - self.num_unfinished
 
     def values(self, name: str) -> list[float]:
-        """A quantity of each run that finished and has it."""
+        """The values of a quantity, of each run that finished and has it."""
         return [value for row in self.rows if (value := row.value(name)) is not None]
 
     def pairs(self, first: str, second: str) -> list[tuple[float, float]]:
-        """Two quantities of each run that finished and has both."""
+        """Pairs of two quantities, of each run that finished and has both."""
         both = [(row.value(first), row.value(second)) for row in self.rows]
         return [(x, y) for x, y in both if x is not None and y is not None]
 
     @property
     def title(self) -> str:
-        """Its arguments in words."""
+        """The combination's arguments in words, as ``alpha = 1, beta = 0.5``."""
         return ", ".join(f"{name} = {value_text(value)}" for name, value in self.arguments.items())
 
 
@@ -83,11 +83,15 @@ class Comparison:
     averaged: tuple[str, ...]
 
     def find(self, name: str) -> str | None:
-        """The quantity of that name, or measured under it on training or else test data."""
+        """The full name of a quantity, as ``train.mig`` of ``mig``; None if there is none."""
         return find(name, self.available)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """In the types of JSON: an object a combination."""
+        """The comparison in the types of JSON.
+
+        Returns:
+            A dictionary for each combination: arguments, counts of runs, and means.
+        """
         return [
             {
                 "arguments": dict(one.arguments),
@@ -109,7 +113,7 @@ class Comparison:
 
 
 def find(name: str, available: Sequence[str]) -> str | None:
-    """A quantity of that name, or measured under it on training or else test data."""
+    """The full name of a quantity: its own, or that under which training or test data have it."""
     candidates = (name, *(f"{part}.{name}" for part in PARTS))
     return next((candidate for candidate in candidates if candidate in available), None)
 
@@ -131,6 +135,9 @@ def compare(
         quantities: What to compare: terms of the last step such as ``elbo``, and what was measured,
             as ``train.mig``, or ``mig`` for short. By default all that was measured on training
             data, and every term but the objective that was not.
+
+    Returns:
+        The combinations of arguments side by side.
 
     Raises:
         RunError: A path holds no run, or one cannot be read.
@@ -174,7 +181,7 @@ def _argument(row: Row, name: str) -> Any:
 
 
 def _varying(rows: Sequence[Row]) -> list[str]:
-    """Arguments with more than one value, those first that change least from row to row."""
+    """The arguments with more than one value, those first that change least from row to row."""
     names = dict.fromkeys([FILE, *(name for row in rows for name in row.arguments)])
     values = {name: [value_text(_argument(row, name)) for row in rows] for name in names}
     changes = {name: sum(a != b for a, b in pairwise(values[name])) for name in names}
@@ -182,14 +189,14 @@ def _varying(rows: Sequence[Row]) -> list[str]:
 
 
 def _quantities(rows: Sequence[Row]) -> tuple[str, ...]:
-    """All that some run has, the terms before what was measured."""
+    """The quantities that some run has, the terms before what was measured."""
     names = dict.fromkeys(name for row in rows for name, v in row.terms.items() if v is not None)
     names |= dict.fromkeys(name for row in rows for name, v in row.metrics.items() if v is not None)
     return tuple([name for name in FIRST if name in names] + [n for n in names if n not in FIRST])
 
 
 def _default_quantities(available: Sequence[str]) -> list[str]:
-    """Terms that were not measured on all training data too, and what was."""
+    """The quantities compared by default: what was measured on training data, and other terms."""
     return [
         name
         for name in available

@@ -49,7 +49,7 @@ OF_MEASURES = {
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was drawn.
+    """The pictures that were drawn, and why others were not.
 
     Attributes:
         paths: The pictures.
@@ -82,6 +82,9 @@ def draw(
             the KL.
         against: By default the ELBO, else the log likelihood.
 
+    Returns:
+        The pictures, and the reason of each that was left out.
+
     Raises:
         DataError: There is no such quantity.
     """
@@ -112,7 +115,7 @@ def draw(
 
 
 def _chosen(comparison: Comparison, name: str | None, usual: Sequence[str]) -> str | None:
-    """The quantity asked for; else the first of the usual that all combinations have, or any."""
+    """The quantity to draw: that asked for, else the first of the usual ones that there is."""
     if name is None:
         candidates = [full for each in usual for full in (f"train.{each}", each)]
         known = [full for full in candidates if full in comparison.available]
@@ -167,7 +170,7 @@ def along(comparison: Comparison) -> str | None:
 
 
 def curves(comparison: Comparison, argument: str | None) -> list[Curve]:
-    """All combinations as curves along an argument; each by itself along None."""
+    """All combinations as curves along an argument; where it is None, each is a curve by itself."""
     found: dict[str, list[Combination]] = {}
     for one in comparison.combinations:
         others = {name: value for name, value in one.arguments.items() if name != argument}
@@ -184,12 +187,12 @@ def _in_order(points: Sequence[Combination], argument: str) -> list[Combination]
 
 
 class NothingToDrawError(Exception):
-    """Why a figure cannot be drawn, in a sentence."""
+    """A figure cannot be drawn; the message says why in a sentence."""
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Combinations along an argument.
+    """All combinations of a comparison as curves along one argument.
 
     Args:
         argument: The argument; None where each combination is a curve by itself.
@@ -200,7 +203,7 @@ class Curves:
     curves: Sequence[Curve]
 
     def value(self, one: Combination) -> float:
-        """Of the argument in a combination; 0 without an argument."""
+        """The argument's value in a combination; 0 without an argument."""
         return 0.0 if self.argument is None else float(one.arguments[self.argument])
 
     @property
@@ -209,7 +212,7 @@ class Curves:
         return sorted({self.value(one) for curve in self.curves for one in curve.points})
 
     def text(self, one: Combination) -> str:
-        """The argument's value in words."""
+        """The argument's value in a combination, in words."""
         return "" if self.argument is None else value_text(one.arguments[self.argument])
 
 

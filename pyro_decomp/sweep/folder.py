@@ -25,7 +25,13 @@ PICTURES = ("trade_off.png", "boxes.png", "scatter.png")
 
 
 class SweepFolder:
-    """``sweep.json``, ``members/NAME/``, ``members.jsonl``, ``table.csv`` and ``table.parquet``."""
+    """The files of one sweep.
+
+    ``sweep.json``, ``members/NAME/``, ``members.jsonl``, ``table.csv`` and ``table.parquet``.
+
+    Args:
+        path: The folder.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -116,7 +122,7 @@ PACKAGES = ("pyro-decomp", "torch", "pyro-ppl", "numpy")
 def describe(
     source: ExperimentFile, grid: Grid, device: str, metrics: Sequence[str]
 ) -> dict[str, Any]:
-    """What ``sweep.json`` records, in JSON's types."""
+    """The description of a sweep that ``sweep.json`` records, in JSON's types."""
     return {
         "values": {name: plain(values) for name, values in grid.values.items()},
         "defaults": {p.name: None if p.required else plain(p.default) for p in source.parameters},
@@ -149,7 +155,7 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def described_grid(description: Mapping[str, Any]) -> Grid:
-    """The grid of a ``sweep.json``, its values in JSON's types."""
+    """The grid that a ``sweep.json`` describes, its values in JSON's types."""
     values = {name: tuple(values) for name, values in description["values"].items()}
     return Grid(values, tuple(description["seeds"]), tuple(description["defaults"]))
 

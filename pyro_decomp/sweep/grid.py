@@ -38,7 +38,7 @@ class Grid:
 
     @property
     def num_combinations(self) -> int:
-        """Without the seeds."""
+        """The number of combinations of values, not counting seeds."""
         return math.prod(map(len, self.values.values()))
 
     def members(self) -> list[Member]:
@@ -84,7 +84,7 @@ def read_values(source: ExperimentFile, settings: Sequence[str]) -> dict[str, li
 def make_grid(
     source: ExperimentFile, values: Mapping[str, Sequence[Any]], seeds: int | Sequence[int]
 ) -> Grid:
-    """Make a grid of checked values.
+    """Make a grid from values and seeds, which are checked.
 
     Args:
         source: The experiment file.

@@ -27,12 +27,12 @@ class MeanInterval:
 
     @property
     def low(self) -> float | None:
-        """The lower end."""
+        """The lower end of the interval; None where there is none."""
         return None if self.half_width is None else self.mean - self.half_width
 
     @property
     def high(self) -> float | None:
-        """The upper end."""
+        """The upper end of the interval; None where there is none."""
         return None if self.half_width is None else self.mean + self.half_width
 
     def __str__(self) -> str:
@@ -58,6 +58,9 @@ def mean_interval(values: ArrayLike | Sequence[float], level: float = 0.95) -> M
     Args:
         values: The values [n]; n may be 0 or 1, and then there is no interval.
         level: Its probability :math:`\ell`, between 0 and 1.
+
+    Returns:
+        The mean, with half of the interval's width where n is 2 or more.
     """
     arguments.annotated(mean_interval, locals())
     x = np.asarray(values, dtype=np.float64)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from pyro_decomp.sweep.ensemble.members import Item, Outcome
+from pyro_decomp.sweep.ensemble.members import Outcome, WorkItem
 from pyro_decomp.sweep.journal import Record
 from pyro_decomp.sweep.table import flat, last_terms
 from pyro_decomp.training.experiment_file import ExperimentFile
@@ -21,7 +21,7 @@ TELLING_INTERVAL = 0.1  # seconds
 
 @dataclass(frozen=True)
 class Job:
-    """An item to train and to measure.
+    """One job of a worker: an item to train and to measure.
 
     Args:
         item: The item.
@@ -30,7 +30,7 @@ class Job:
         is_second_try: Whether its members have been tried before.
     """
 
-    item: Item
+    item: WorkItem
     trained: Record | None = None
     is_second_try: bool = False
 
@@ -49,7 +49,7 @@ class Advance:
 
     @property
     def fraction(self) -> float:
-        """The part that is done."""
+        """The part of the training that is done, from 0 to 1."""
         return self.step / max(self.total_steps, 1)
 
 
@@ -58,7 +58,7 @@ Tell = Callable[[Advance | Record], None]
 
 @dataclass(frozen=True)
 class Work:
-    """All that jobs of one sweep share; can be pickled.
+    """Does the jobs of one sweep, and holds what they share; it can be pickled.
 
     Args:
         source: The text of the experiment file.
@@ -89,7 +89,7 @@ class Work:
             if record.status == "finished" and self.metrics:
                 tell(self._measured(record))
 
-    def _train(self, item: Item, tell: Tell) -> list[Record]:
+    def _train(self, item: WorkItem, tell: Tell) -> list[Record]:
         from pyro_decomp.sweep.ensemble import train_item
 
         due = 0.0
@@ -111,13 +111,13 @@ class Work:
         terms: Mapping[str, float | None] = {}
         if outcome.status == "finished":
             terms, _ = last_terms(self.out / "members" / outcome.name)
-        way = "together" if outcome.together else "alone"
+        way = "batched" if outcome.is_batched else "single"
         return Record(
             outcome.name, outcome.status, outcome.message, outcome.step, outcome.seconds, way, terms
         )
 
     def _measured(self, record: Record) -> Record:
-        """The record with what was asked for, or with why that could not be measured."""
+        """The record of a member with its metrics, or with why they could not be measured."""
         from pyro_decomp.analysis import evaluation
         from pyro_decomp.training.run import load
 

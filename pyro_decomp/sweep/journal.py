@@ -21,9 +21,9 @@ class Record:
         status: ``finished``, ``not finite`` or ``failed``.
         message: What went wrong, in a sentence; empty if nothing did.
         steps: Steps done.
-        seconds: Of wall clock that training took; of members trained together, its share; None
+        seconds: Of wall clock that training took; of batched members, its share; None
             where it was not told.
-        way: ``together`` or ``alone``.
+        way: ``batched`` with others, or a ``single`` run.
         terms: The last row of its history, without step and epoch; None where that is not a
             number. Empty unless it finished.
         metrics: What was measured on it; empty if nothing was.
@@ -42,7 +42,7 @@ class Record:
 
 
 class Journal:
-    """``members.jsonl``, open for one writer."""
+    """The journal of a sweep, ``members.jsonl``, open for one writer."""
 
     def __init__(self, file: int) -> None:
         self._file = file
@@ -67,7 +67,7 @@ def journal(path: Path) -> Iterator[Journal]:
 
 
 def read_journal(path: Path) -> dict[str, Record]:
-    """The last record of each member, by name; a last line that is not whole is passed over.
+    """The last record of each member, by name; ignores a last line that is not whole.
 
     Raises:
         RunError: A whole line is not a record.
@@ -79,7 +79,8 @@ def read_journal(path: Path) -> dict[str, Record]:
     for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
         try:
             entry: dict[str, Any] = json.loads(line)
-            record = Record(**{**entry, "asked": tuple(entry["asked"])})
+            way = {"together": "batched", "alone": "single"}.get(entry["way"], entry["way"])
+            record = Record(**{**entry, "way": way, "asked": tuple(entry["asked"])})
         except (ValueError, TypeError, KeyError) as error:
             raise RunError(f"{path}:{number}: expected the record of a member") from error
         records[record.member] = record

@@ -12,7 +12,7 @@ from pyro_decomp import arguments
 from pyro_decomp.analysis import evaluation
 from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.sweep import ensemble
-from pyro_decomp.sweep.ensemble.in_progress import interrupted
+from pyro_decomp.sweep.ensemble.item_checkpoint import interrupted
 from pyro_decomp.sweep.ensemble.members import Member
 from pyro_decomp.sweep.folder import SweepFolder, attempt, describe, locked, read_description
 from pyro_decomp.sweep.grid import make_grid
@@ -32,7 +32,8 @@ from pyro_decomp.training.interruption import Interrupted, stop_requests
 from pyro_decomp.training.json_files import read_json
 from pyro_decomp.training.run_folder import RunFolder
 
-FEW_STEPS = 2000  # of all members; small networks take about a millisecond each
+# Elements of data in all steps of all members: a step of few takes about a millisecond.
+LITTLE_WORK, FEWEST_ELEMENTS = 2**22, 2**10
 
 
 def sweep(
@@ -140,7 +141,7 @@ def sweep(
 def _what_is_known(
     folder: SweepFolder, members: Sequence[Member]
 ) -> tuple[dict[str, Record], list[Record]]:
-    """The record of each member that has one, and those that were never written down."""
+    """The record of each member that has one, and which of these the journal lacks."""
     records = read_journal(folder.journal_path)
     lost = recovered(folder, [member for member in members if member.name not in records])
     return records | {record.member: record for record in lost}, lost
@@ -149,11 +150,15 @@ def _what_is_known(
 def is_worth_no_workers(queue: Sequence[Job], metrics: Sequence[str]) -> bool:
     """Whether work is too little to be worth worker processes, which take seconds to start.
 
-    One job is, and several that only train, for few steps in all. Steps that are not known count
-    as many, and so does measuring.
+    One job is, and several that only train, for few steps on few data. What is not known counts as
+    much, and so does measuring.
     """
-    steps = [len(job.item.members) * job.item.steps for job in queue]
-    return len(queue) <= 1 or (not metrics and all(steps) and sum(steps) <= FEW_STEPS)
+    items = [job.item for job in queue]
+    is_known = not metrics and all(item.steps and item.elements for item in items)
+    work = sum(
+        len(item.members) * item.steps * max(item.elements, FEWEST_ELEMENTS) for item in items
+    )
+    return len(queue) <= 1 or (is_known and work <= LITTLE_WORK)
 
 
 def usable_processors() -> int:
@@ -164,10 +169,10 @@ def usable_processors() -> int:
 
 
 def recovered(folder: SweepFolder, members: Iterable[Member]) -> list[Record]:
-    """The records of members whose run folders are those of runs that are finished.
+    """Records of members that were trained to the end just before a sweep was killed.
 
-    How long they took is not known. Members of items that were interrupted are left to these, which
-    go on with all of their members from what they saved.
+    They are told by their run folders; how long they took is not known. Members of items that were
+    interrupted are left to these, which go on with all of their members from what they saved.
     """
     found = []
     in_items = {name for item in interrupted(folder.path) for name in item.members}
@@ -187,4 +192,5 @@ def recovered(folder: SweepFolder, members: Iterable[Member]) -> list[Record]:
 
 
 def _way(run: RunFolder) -> str:
-    return "together" if run.read_config().get("together") else "alone"
+    config = run.read_config()
+    return "batched" if config.get("batched", config.get("together")) else "single"

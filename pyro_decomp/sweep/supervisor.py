@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pyro_decomp.sweep.ensemble.members import Item, Member
+from pyro_decomp.sweep.ensemble.members import Member, WorkItem
 from pyro_decomp.sweep.grid import Grid
 from pyro_decomp.sweep.jobs import Advance, Job
 from pyro_decomp.sweep.journal import Journal, Record
@@ -29,7 +29,7 @@ class Plan:
     grid: Grid
     num_done: int
     num_to_measure: int
-    items: Sequence[Item]
+    items: Sequence[WorkItem]
     num_workers: int
 
 
@@ -74,7 +74,7 @@ FINISHED = "finished"
 
 
 def is_done(record: Record | None, metrics: Iterable[str]) -> bool:
-    """Whether nothing is left to do for a member: the others it would not do any better."""
+    """Whether nothing is left to do for a member; one that was not finite would not do better."""
     if record is None or record.status == FAILED:
         return False
     return record.status != FINISHED or set(metrics) <= set(record.asked)
@@ -100,12 +100,12 @@ def jobs_left(
 
 
 def _measuring(member: Member, record: Record, *, is_second_try: bool = False) -> Job:
-    item = Item((member,), together=False, why="trained before, to be measured")
+    item = WorkItem((member,), is_batched=False, why="trained before, to be measured")
     return Job(item, record, is_second_try)
 
 
 class Supervisor:
-    """Listens to jobs: writes the journal, reports progress, and has members tried again alone.
+    """Tracks the states of jobs: writes the journal, reports progress, has members tried again.
 
     The members of a job that raised or took its process with it are tried once more, each by
     itself; what fails by itself is recorded as failed, except that a process that died alone is
@@ -146,7 +146,7 @@ class Supervisor:
 
     @property
     def num_ended(self) -> int:
-        """Members that have ended, well or not."""
+        """How many members have ended, well or not."""
         return len(self._ended)
 
     def told(self, job: Job, message: Advance | Record) -> None:
@@ -160,7 +160,7 @@ class Supervisor:
         self._tell()
 
     def warned(self, sentence: str) -> None:
-        """Pass on a warning, once."""
+        """Warn of what a job warned of, once for each sentence."""
         if sentence not in self._warned:
             self._warned.add(sentence)
             warnings.warn(sentence, stacklevel=2)
@@ -176,7 +176,7 @@ class Supervisor:
             if not job.is_second_try and (died or len(job.item.members) > 1):
                 self._queue.append(_second_try(member, record, str(failure)))
             elif record is None:
-                self._note(Record(member.name, FAILED, str(failure), 0, None, "alone"))
+                self._note(Record(member.name, FAILED, str(failure), 0, None, "single"))
             else:
                 self._note(replace(record, message=f"not measured: {failure}"))
         self._tell()
@@ -205,4 +205,4 @@ def _second_try(member: Member, record: Record | None, failure: str) -> Job:
     if record is not None:
         return _measuring(member, record, is_second_try=True)
     why = f"tried again alone: {failure}"
-    return Job(Item((member,), together=False, why=why), is_second_try=True)
+    return Job(WorkItem((member,), is_batched=False, why=why), is_second_try=True)

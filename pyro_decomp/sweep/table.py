@@ -36,7 +36,7 @@ class Row:
         message: What went wrong, in a sentence.
         steps: Steps done; None if it has not ended.
         seconds: Of wall clock that training took; None where that is not known.
-        way: How it was trained, ``together`` with others or ``alone``; None if it was not.
+        way: How it was trained, ``batched`` with others or a ``single`` run; None if it was not.
         terms: The last row of its history.
         metrics: What was measured on it, as ``train.NAME`` and ``test.NAME``.
     """
@@ -54,12 +54,12 @@ class Row:
     metrics: Mapping[str, float | None]
 
     def value(self, quantity: str) -> float | None:
-        """A term or what was measured; None where it has none."""
+        """The value of a term or of what was measured; None where the run has none."""
         return self.terms.get(quantity, self.metrics.get(quantity))
 
 
 def rows_of_sweep(folder: Path) -> list[Row]:
-    """A row for every member of a sweep, in the order of its grid; it may still be running.
+    """Rows of a sweep, one for each member in the order of its grid; it may still be running.
 
     Raises:
         RunError: It is no sweep, or cannot be read.
@@ -237,7 +237,7 @@ def read_table(path: str | os.PathLike[str]) -> pa.Table:
 
 
 def as_table(rows: Sequence[Row]) -> pa.Table:
-    """Rows as a table; see `read_table`."""
+    """The table of some rows; see `read_table`."""
     columns = {"member": pa.array([row.member for row in rows], pa.string())}
     for name in dict.fromkeys(name for row in rows for name in row.arguments):
         heading = f"argument.{name}" if name in {"member", *OF_RUN} else name
@@ -253,7 +253,7 @@ def as_table(rows: Sequence[Row]) -> pa.Table:
 
 
 def _column(values: list[Any]) -> pa.Array:
-    """Values of one argument in the type that they share; text where they share none."""
+    """A column of one argument, in the type that its values share; of text if they share none."""
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError):

@@ -33,13 +33,13 @@ class Listener(Protocol[J_contra]):
     """What a pool of workers calls with news of its jobs."""
 
     def told(self, job: J_contra, message: Any) -> None:
-        """A job said something."""
+        """Called when a job sent a message."""
 
     def warned(self, sentence: str) -> None:
-        """A job warned of something."""
+        """Called when a job warned of something."""
 
     def ended(self, job: J_contra, failure: str | None, *, died: bool) -> None:
-        """A job is done; or raised, or took its process with it, and ``failure`` says how."""
+        """Called when a job is done; ``failure`` says if it raised or its process died, and how."""
 
 
 @dataclass
@@ -50,7 +50,7 @@ class _Worker(Generic[J]):
 
 
 class WorkerPool(Generic[J]):
-    """Some worker processes, each with one thread.
+    """A pool of worker processes, each with one thread.
 
     A process is started when there is a job for it and ends when there is none. Every process has
     a pipe of its own: one that is killed while it writes leaves the others' whole.
@@ -150,14 +150,14 @@ class WorkerPool(Generic[J]):
 
 
 class _OnlyTold(Generic[J]):
-    """Passes on what jobs say, and not that they end: they were told to."""
+    """A listener that passes on messages of jobs, but not that they end: they were told to."""
 
     def __init__(self, listener: Listener[J]) -> None:
         self.told = listener.told
         self.warned = listener.warned
 
     def ended(self, job: J, failure: str | None, *, died: bool) -> None:
-        """Pass over it."""
+        """Ignore that a job ended."""
 
 
 def run_here(do: Do[J], queue: deque[J], listener: Listener[J], stop: threading.Event) -> None:
@@ -193,7 +193,7 @@ def run_here(do: Do[J], queue: deque[J], listener: Listener[J], stop: threading.
 
 
 def death(exit_code: int) -> str:
-    """Say how a process ended.
+    """Say how a worker process ended, from its exit code.
 
     >>> death(-9)
     'its worker process was killed by SIGKILL, as one is that takes more memory than there is'
@@ -208,7 +208,7 @@ def death(exit_code: int) -> str:
 
 
 def serve(connection: Connection, do: Do[J]) -> None:
-    """What a worker process runs: job after job until the pipe closes."""
+    """Run a worker process: do job after job until the pipe closes."""
     _end_with_parent()
     with suppress(BrokenPipeError, EOFError, Interrupted, KeyboardInterrupt):
         warnings.showwarning = lambda message, *_, **__: connection.send(("warned", str(message)))
@@ -243,7 +243,7 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Processes started inside have one thread for arithmetic."""
+    """Give processes that are started inside one thread for arithmetic."""
     before = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(ONE_THREAD)
     try:
@@ -258,7 +258,7 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def interrupts_held_back() -> Iterator[None]:
-    """Processes started inside never see Ctrl-C: their parent tells them to stop, once."""
+    """Keep Ctrl-C from processes that are started inside: their parent tells them to stop."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return

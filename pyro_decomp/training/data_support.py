@@ -289,7 +289,7 @@ class Unseen:
         self._experiment, self._modules = experiment, modules
         self._data = experiment.data
         self.is_due = is_stored(self._data) and len(self._data) > len(looked_at_first(self._data))
-        self._size = min(experiment.batch_size or len(self._data), len(self._data))
+        self._size = experiment.data_per_step
         self._seed, self._streams = seed, streams
         self._rows: list[Sequence[Tensor]] | None = None
         self._look: Look | None = None

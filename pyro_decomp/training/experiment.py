@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pyro_decomp import arguments
-from pyro_decomp.acceleration.threads import is_small, threads
+from pyro_decomp.acceleration import is_small, threads
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.data.factors import read_splits
 from pyro_decomp.divergences.auxiliary import Auxiliary, OptimizerFactory, OwnsAuxiliaries
@@ -111,22 +111,25 @@ class Experiment:
         check_distinct({name: self.number(name) for name in self.schedules})
 
     @property
+    def data_per_step(self) -> int:
+        """The number of data in a step: ``batch_size``, or all data where they are fewer."""
+        return min(self.batch_size or len(self.data), len(self.data))
+
+    @property
     def steps_per_epoch(self) -> int:
-        """Batches in one pass over the data; the last may be smaller."""
-        size = len(self.data)
-        return -(-size // min(self.batch_size or size, size))
+        """The number of batches in one pass over the data; the last may be smaller."""
+        return -(-len(self.data) // self.data_per_step)
 
     @property
     def batches(self) -> tuple[Batch, ...]:
         """Data of the shape of the first batch; then of an epoch's last, where that is smaller."""
-        data = self.data
-        size = min(self.batch_size or len(data), len(data))
+        data, size = self.data, self.data_per_step
         rest = len(data) % size
         return (data[:size], data[-rest:]) if rest else (data[:size],)
 
     @property
     def total_steps(self) -> int:
-        """Optimiser steps of the whole run."""
+        """The number of optimiser steps of the whole run."""
         return self.epochs * self.steps_per_epoch
 
     @property
@@ -202,7 +205,7 @@ def few_threads(experiment: Experiment) -> Iterator[None]:
 
 
 def _auxiliaries(thing: TermsELBO | Divergence) -> Iterator[Auxiliary]:
-    """Those of an objective or divergence, and of the divergences that it is made of."""
+    """The auxiliary networks of an objective or divergence, and of those that it is made of."""
     if isinstance(thing, OwnsAuxiliaries):
         yield from thing.auxiliaries
     summands = [part for _, part in thing.parts] if isinstance(thing, WeightedSum) else []

@@ -119,15 +119,15 @@ def _check_whole(tensor: Tensor | Stored, source: str) -> None:
 
 
 def has_lazy(modules: Sequence[nn.Module]) -> bool:
-    """Whether a parameter or buffer has no size yet."""
+    """Whether a parameter or buffer of these networks has no size yet, as of ``nn.LazyLinear``."""
     return next(_lazy_names(modules), None) is not None
 
 
 def give_sizes(modules: Sequence[nn.Module], run: Callable[[], Any]) -> None:
-    """Run programs once, in evaluation mode and without gradients, so that sizes are found.
+    """Run programs once so that lazy networks, as ``nn.LazyLinear``, learn their sizes.
 
-    The initial values are drawn from torch's global generator, as those of other networks are when
-    they are made.
+    The networks are in evaluation mode, without gradients. Initial values are drawn from torch's
+    global generator, as those of other networks are when they are made.
 
     Args:
         modules: The networks.
@@ -215,7 +215,7 @@ def explained(
 
 
 def _reason(error: Exception) -> str:
-    """What was wrong, without the values that torch adds."""
+    """What was wrong with running the programs, without the values that torch adds."""
     if found := _NOT_ALLOWED.match(str(error)):
         what = found["name"] if found["kind"] == "parameter" else "value"
         needed = {
@@ -227,7 +227,7 @@ def _reason(error: Exception) -> str:
 
 
 def _wrong_arguments(experiment: Experiment, batch: Batch) -> str:
-    """Which program does not take as many arguments as there are tensors."""
+    """Say which program does not take as many arguments as there are tensors, if one does not."""
     for role, program in (("model", experiment.model), ("guide", experiment.guide)):
         try:
             signature = inspect.signature(program)
@@ -245,7 +245,7 @@ def _wrong_arguments(experiment: Experiment, batch: Batch) -> str:
 
 
 def _other_types(modules: Sequence[nn.Module], batch: Batch) -> str:
-    """What to do about weights of another type than the data's."""
+    """Say what to do about weights of another type than the data's, if there are any."""
     weights = {p.dtype for module in modules for p in module.parameters() if p.is_floating_point()}
     others = weights - {tensor.dtype for tensor in batch} - {torch.get_default_dtype()}
     if not others:
@@ -258,7 +258,7 @@ def _other_types(modules: Sequence[nn.Module], batch: Batch) -> str:
 
 
 def _single_datum(error: Exception, modules: Sequence[nn.Module], size: int, num_data: int) -> str:
-    """Which batch normalisation has no variance, and what batch size leaves no datum over."""
+    """Say which batch normalisation has no variance, and what batch size leaves no datum over."""
     layer = _last_layer(error.__traceback__)
     names = [name for m in modules for name, part in m.named_modules() if part is layer]
     called = f"{names[0]!r} ({type(layer).__name__})" if names else "of the programs"
@@ -287,7 +287,17 @@ def _last_layer(trace: TracebackType | None) -> nn.Module | None:
 
 
 def traced(experiment: Experiment, batch: Batch, rows: Tensor, name: str) -> poutine.Trace:
-    """The model's trace of a batch, or the sentence about the first row that it cannot take."""
+    """The model's trace of a batch of data.
+
+    Args:
+        experiment: The programs.
+        batch: The data.
+        rows: Their row numbers, for messages.
+        name: What messages call the data.
+
+    Raises:
+        ModelError: The programs cannot be run on a row, which is named.
+    """
     try:
         return _run(experiment, batch)
     except DecompError:

@@ -49,7 +49,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a file.
+    """Read the value that a file of JSON holds.
 
     Raises:
         OSError: The file cannot be read.

@@ -248,7 +248,7 @@ class Loop(ABC, Generic[R]):
 def batches(experiment: Experiment, seed: int, stream: int, step: int = 0) -> Iterator[Batch]:
     """The batches after a step; a permutation is a function of seed, stream and epoch."""
     data, per_epoch = experiment.data, experiment.steps_per_epoch
-    size = experiment.batch_size or len(data)
+    size = experiment.data_per_step
     if per_epoch == 1:
         yield from repeat(data[:], experiment.epochs - step)
         return

@@ -36,12 +36,12 @@ class Parameter:
 
     @property
     def type_text(self) -> str:
-        """Its type as a person would write it."""
+        """The parameter's type as a person would write it."""
         return annotation_text(self.annotation)
 
 
 def read_signature(function: Callable[..., Any], place: str) -> tuple[Parameter, ...]:
-    """Read the parameters of a function.
+    """Read the parameters of a function ``experiment``.
 
     Args:
         function: The function.

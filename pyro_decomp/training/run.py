@@ -97,6 +97,9 @@ def load(
         device: Where to put it.
         experiment: The experiment, for a run that was trained from Python rather than a file.
 
+    Returns:
+        The run.
+
     Raises:
         RunError: There is no run, no checkpoint yet, or they cannot be read.
         ExperimentError: The run's experiment no longer runs.
@@ -130,7 +133,7 @@ def load(
 def finish(
     folder: RunFolder, experiment: Experiment, state: State, history: History, step: int
 ) -> Run:
-    """A run from its parts, ready for use: networks in evaluation mode, weights of that step."""
+    """Make a run of its parts: networks in evaluation mode, scheduled numbers of its step."""
     state.train(False)
     experiment.apply_schedules(step)
     columns = {name: np.asarray(column) for name, column in history.items()}
@@ -144,7 +147,7 @@ def describe(
     source: ExperimentFile | None,
     arguments: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What ``config.json`` records of a run, but for how it is computed and :func:`digest`."""
+    """The description that ``config.json`` records of a run, but for its execution and digest."""
     return {
         "arguments": {name: plain(value) for name, value in arguments.items()},
         "seed": seed,
@@ -186,7 +189,10 @@ def _versions() -> dict[str, str]:
 
 
 def digest(experiment: Experiment) -> str:
-    """Of the values that batches are made of, however they are stored; types tell tensors apart."""
+    """A digest of the training data, by which a run that resumes knows its own.
+
+    It is that of the values of which batches are made, however they are stored.
+    """
     data = experiment.data
     found = hashlib.blake2b(digest_size=16)
     for index, tensor in enumerate(data.tensors):

@@ -89,7 +89,7 @@ class RunFolder:
         write_json(self.config_path, config)
 
     def read_config(self) -> dict[str, Any]:
-        """The contents of ``config.json``.
+        """Read ``config.json``: what the run is.
 
         Raises:
             RunError: There is no run, or its ``config.json`` cannot be read.
@@ -120,7 +120,7 @@ class RunFolder:
         write_whole(self.checkpoint_path, buffer.getvalue())
 
     def read_checkpoint(self) -> dict[str, Any] | None:
-        """The last checkpoint, tensors in main memory and plain values; None if there is none yet.
+        """Read the last checkpoint, tensors in main memory and plain values; None if there is none.
 
         Raises:
             RunError: It is truncated, corrupt or not a checkpoint.
@@ -140,7 +140,7 @@ class RunFolder:
         return checkpoint
 
     def read_history(self, until_step: int, num_rows: int) -> History:
-        """The rows of ``history.csv`` up to a step, column by column.
+        """Read the rows of ``history.csv`` up to a step, column by column.
 
         Raises:
             RunError: The file is missing, is not a table of numbers, or has not so many rows.
@@ -168,7 +168,7 @@ class RunFolder:
             ) from error
 
     def read_metrics(self) -> dict[str, Any]:
-        """The contents of ``metrics.json``; empty where there is none, or none that can be read."""
+        """Read ``metrics.json``; empty where there is none, or none that can be read."""
         try:
             metrics = read_json(self.metrics_path)
         except (OSError, ValueError, RecursionError):
@@ -201,7 +201,7 @@ def _check_sums(path: Path) -> None:
 
 
 def _interned(value: Any) -> Any:
-    """The same values with equal strings one object.
+    """Make equal strings in a value one object, so that pickle gives the same bytes.
 
     Pickle writes an object that it has seen as a reference, but an equal one in full: without
     this, what was loaded and saved again would differ in bytes.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class RunMethods:
-    """The methods of :class:`~pyro_decomp.training.run.Run`."""
+    """The methods of :class:`~pyro_decomp.training.run.Run` that are functions of ``analysis``."""
 
     def codes(
         self: Any, x: AnyData | None = None, *, kind: "Kind" = "mean", seed: int = 0

@@ -13,12 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_decomp.acceleration.flat_parameters import FlatUpdate, split_state
-from pyro_decomp.acceleration.optimizers import Update
-from pyro_decomp.acceleration.steps import Departed, EagerStep, Execution, GoEager, GraphStep
-from pyro_decomp.acceleration.steps.auditor import Auditor
-from pyro_decomp.acceleration.steps.moment import copied
-from pyro_decomp.acceleration.steps.result import StepResult
+from pyro_decomp.acceleration import (
+    Auditor,
+    Departed,
+    EagerStep,
+    Execution,
+    GoEager,
+    GraphStep,
+    StepResult,
+    by_parameter,
+    copied,
+    make_update,
+)
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.divergences.auxiliary import guide_codes, make_optimizer
 from pyro_decomp.elbo.nonfinite import blame_gradients, remedy
@@ -84,8 +90,7 @@ class SingleRun(Loop[StepResult]):
                 precision=execution.precision,
                 between=None if _is_own(report) else report,
             )
-        vector = compute.vector
-        self._optimize = Update(optimizer) if vector is None else FlatUpdate(optimizer, vector)
+        self._optimize = make_update(optimizer, compute.vector)
 
     def run(self, stop: Event, path: Path) -> None:
         """Train to the last step, or until a stop is asked for; see :meth:`.Loop.run`.
@@ -139,7 +144,7 @@ class SingleRun(Loop[StepResult]):
         """Put everything back as it was when the checkpoint was written."""
         try:
             self.state.load_tensors(dict(checkpoint))
-            self.optimizer.load_state_dict(self._by_parameter(checkpoint["optimizer"]))
+            self.optimizer.load_state_dict(by_parameter(checkpoint["optimizer"], self.optimizer))
             for name, optimizer in self.auxiliary_optimizers.items():
                 optimizer.load_state_dict(checkpoint["auxiliaries"][name])
             set_random_state(checkpoint["random"])
@@ -152,13 +157,6 @@ class SingleRun(Loop[StepResult]):
         self.histories[0] = self.folder.read_history(self.step, checkpoint["rows"])
         if not self._optimize.adopt():
             self._separate()
-
-    def _by_parameter(self, kept: dict[str, Any]) -> dict[str, Any]:
-        """An optimiser's state by parameter; fused runs once kept that of one vector."""
-        parameters = list(self.state.parameters.values())
-        counts = [len(group["params"]) for group in kept["param_groups"]]
-        own = [len(group["params"]) for group in self.optimizer.param_groups]
-        return split_state(kept, parameters) if counts == [1] and own[0] > 1 else kept
 
     def _checked(self, batches: Sequence[Batch]) -> Sequence[Batch]:
         """The same batches.
@@ -228,7 +226,7 @@ class SingleRun(Loop[StepResult]):
         """Let the optimiser take its steps parameter by parameter from now on."""
         self._optimize.leave()
         self._compute.separate()
-        self._optimize = Update(self.optimizer)
+        self._optimize = make_update(self.optimizer)
 
     def _go_eager(self, why: str) -> None:
         """Run the programs from the next step on, and say so."""
@@ -252,7 +250,7 @@ class SingleRun(Loop[StepResult]):
         self.step = moment.step
         history = self.histories[0]
         self.histories[0] = {name: column[: moment.rows] for name, column in history.items()}
-        self._optimize = Update(self.optimizer)  # what the vector's kept is no longer right
+        self._optimize = make_update(self.optimizer)  # what the vector's kept is no longer right
         self._auditor = None
         self._compute = EagerStep(self._source, self.execution.precision)
         why = f"{why}, which was seen after step {seen}"

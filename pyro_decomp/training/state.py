@@ -13,7 +13,7 @@ from pyro import poutine
 from pyro.params.param_store import ParamStoreDict
 from torch import Tensor, nn
 
-from pyro_decomp.acceleration.source import StepSource
+from pyro_decomp.acceleration import StepSource
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.divergences.auxiliary import guide_codes
 from pyro_decomp.elbo import Estimate
@@ -33,7 +33,7 @@ class UnkeptStateWarning(UserWarning):
 
 @dataclass
 class State:
-    """The live objects of one experiment.
+    """The live objects of an experiment that is trained: networks, parameters, Python state.
 
     Attributes:
         modules: The networks that the model and guide use, and then the auxiliary ones.
@@ -91,7 +91,7 @@ class State:
             mine[name].copy_(value)
 
     def python(self) -> dict[str, Any]:
-        """What the programs keep in Python and moved, as ``torch.save`` takes it.
+        """The Python state of the programs that has changed, as ``torch.save`` takes it.
 
         Returns:
             ``values`` by dotted path, and the paths ``unkept`` of what no checkpoint can keep.
@@ -176,7 +176,7 @@ def prepare(
     experiment.data = experiment.data.to(device)
     if experiment.test_data is not None:
         experiment.test_data = experiment.test_data.to(device)
-    size = min(experiment.batch_size or len(experiment.data), len(experiment.data))
+    size = experiment.data_per_step
     if has_lazy(modules):
         with explained(experiment, modules, size):
             give_sizes(modules, partial(_run, experiment, modules, size))

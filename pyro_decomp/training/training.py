@@ -10,8 +10,7 @@ from typing import Any
 import torch
 
 from pyro_decomp import arguments as check
-from pyro_decomp.acceleration.machine import peak_memory, tuned
-from pyro_decomp.acceleration.steps import Execution, choose, resolve
+from pyro_decomp.acceleration import Execution, choose, peak_memory, process_settings, resolve
 from pyro_decomp.divergences.auxiliary import make_optimizer
 from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.schedules import UnfinishedScheduleWarning
@@ -25,6 +24,8 @@ from pyro_decomp.training.run import Run, describe, digest, finish
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.single_run import SingleRun
 from pyro_decomp.training.state import State, prepare, step_source
+
+__all__ = ["Execution", "train"]
 
 TRAINING_STREAM = 1
 SAME = ("arguments", "seed", "source_sha256", "num_data", "total_steps", "schedules")
@@ -95,7 +96,7 @@ def train(
     except (ValueError, TypeError, RuntimeError) as error:
         raise ExperimentError(f"the optimiser cannot be made: {error}") from error
     state.train(True)
-    with tuned(execution.threads):
+    with process_settings(execution.threads):
         compute, execution = choose(
             execution, source_of_steps, optimizer, is_resumed=checkpoint is not None
         )
@@ -112,7 +113,7 @@ def train(
         )
     if not (resume and folder.config_path.exists()):
         folder.open_new(config | {"execution": asdict(execution)}, force=force)
-    with stop_requests() as stop, tuned(execution.threads):
+    with stop_requests() as stop, process_settings(execution.threads):
         if checkpoint is None:
             set_seed(derive(seed, TRAINING_STREAM))
             loop.save()

@@ -89,7 +89,7 @@ def place_raised(error: BaseException) -> str | None:
 
 
 def sentence(error: BaseException) -> str:
-    """The message of an error that the user can mend; of another, its type and line too."""
+    """The message of an error; of one that the user cannot mend, its type and line too."""
     if isinstance(error, DecompError):
         return " ".join(str(error).split())
     place = place_raised(error)

@@ -144,7 +144,7 @@ def test_torch_compile_sees_one_operator() -> None:
     assert all(map(torch.equal, found, expected))
 
 
-@pytest.mark.full(but=["native-True", "torch-True"])
+@pytest.mark.full
 @pytest.mark.usefixtures("_code")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own check
 @pytest.mark.parametrize("split", [False, True])

@@ -21,7 +21,7 @@ from pyro_decomp.metrics import density_mig, gaussian_total_correlation, mig, no
 from pyro_decomp.training.run import Run, finish, untrained
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.state import prepare
-from tests.training.test_untrained import trained
+from tests.training.test_run import trained_from_file
 
 N = 120
 FACTORS = torch.stack([torch.arange(N) % 4, torch.arange(N) // 4 % 3], 1)
@@ -169,7 +169,7 @@ def test_what_cannot_be_scored_says_why(tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_an_untrained_encoder_stands_beside_each_score(tmp_path: Path) -> None:
-    run = trained(tmp_path)
+    run = trained_from_file(tmp_path)
     names = {"mig", "density_mig", "gaussian_total_correlation", "divergence_from_prior"}
     metrics = evaluate(run, only=names)["train"]
     assert metrics["scores"].keys() == names

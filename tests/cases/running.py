@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_decomp import Experiment, train
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.acceleration import Execution
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import Run

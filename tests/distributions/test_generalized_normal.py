@@ -7,6 +7,7 @@ import torch
 from scipy import stats
 
 from pyro_decomp.distributions import GeneralizedNormal
+from pyro_decomp.distributions.generalized_normal import power
 from tests.statistics import FAILURE_RATE
 
 LOC, SCALE = torch.tensor([0.3, -1.0]).double(), torch.tensor([0.7, 1.2]).double()
@@ -66,3 +67,24 @@ def test_gradients_at_the_location_are_finite(power: float) -> None:
     torch.testing.assert_close(by_scale, torch.tensor(-1 / 0.7).double())
     expected = (1 + torch.digamma(torch.tensor(1 / power).double()) / power) / power
     torch.testing.assert_close(by_power, expected)
+
+
+@pytest.mark.parametrize("exponent", [0.3, 1.0, 1.7, 2.0])
+def test_a_power_has_its_gradients(exponent: float) -> None:
+    x = torch.tensor([0.2, 1.0, 3.0]).double().requires_grad_()
+    r = torch.tensor(exponent).double().requires_grad_()
+    assert torch.equal(power(x, r), x**r)
+    assert torch.autograd.gradcheck(power, (x, r))
+    assert torch.autograd.gradgradcheck(power, (x, r))
+
+
+@pytest.mark.parametrize("exponent", [0.3, 1.0, 1.7, 2.0])
+def test_a_power_of_zero_is_zero_with_gradients_of_zero(exponent: float) -> None:
+    x = torch.zeros(()).double().requires_grad_()
+    r = torch.tensor(exponent).double().requires_grad_()
+    value = power(x, r)
+    assert [value, *torch.autograd.grad(value, (x, r))] == [0, 0, 0]
+
+
+def test_what_is_not_a_number_stays_so() -> None:
+    assert power(torch.tensor(float("nan")), torch.tensor(2.0)).isnan()

@@ -1,6 +1,7 @@
 """Encodings of one's own, and three latent sites of different shapes."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pyro
@@ -19,19 +20,27 @@ def encoded(
     qz_x: dist.TorchDistribution,
     prior: dist.TorchDistribution | Callable[[], Any] | None = None,
     num_data: int | None = None,
+    around: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> tuple[Program, Program, Tensor]:
-    """A model, a guide that gives these encodings, and a batch of as many data."""
+    """A model, a guide that gives these encodings, and a batch of as many data.
+
+    Args:
+        qz_x: The encodings, one a datum.
+        prior: The prior or a program that draws from it; by default the standard Normal.
+        num_data: N; by default as many as the batch has.
+        around: What handles all sites of a datum, such as a mask.
+    """
     size = qz_x.batch_shape[0]
     if prior is None:
         prior = dist.Normal(torch.zeros(qz_x.event_shape).double(), 1.0).to_event(1)
 
     def model(x: Tensor) -> None:
-        with pyro.plate("data", num_data or size, subsample=x):
+        with pyro.plate("data", num_data or size, subsample=x), around():
             z = prior() if not isinstance(prior, dist.Distribution) else pyro.sample("z", prior)
             pyro.sample("x", dist.Normal(z[..., :1], 1.0).to_event(1), obs=x)
 
     def guide(x: Tensor) -> None:
-        with pyro.plate("data", num_data or size, subsample=x):
+        with pyro.plate("data", num_data or size, subsample=x), around():
             pyro.sample("z", qz_x)
 
     return model, guide, torch.zeros(size, 1, dtype=torch.double)
@@ -60,6 +69,24 @@ def three_sites() -> tuple[Program, Program, Tensor]:
             pyro.sample("c", dist.MultivariateNormal(x[:, 1:3], scale_tril=factor))
 
     return model, guide, x
+
+
+def two_sites() -> tuple[Program, Program, Tensor]:
+    """Two sites of a datum of which the guide draws the second given the first."""
+    zero = torch.zeros(1, dtype=torch.double)
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x), subsample=x):
+            z = pyro.sample("a", dist.Normal(zero, 1.0).to_event(1))
+            pyro.sample("b", dist.Normal(zero, 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x), subsample=x):
+            a = pyro.sample("a", dist.Normal(x, 0.7).to_event(1))
+            pyro.sample("b", dist.Normal(0.5 * a, 0.8).to_event(1))
+
+    return model, guide, torch.randn(9, 1, dtype=torch.double)
 
 
 def evaluate(divergence: Divergence, *programs: Any) -> Tensor:

@@ -96,12 +96,6 @@ def test_a_guide_without_spread() -> None:
     assert torch.equal(code_covariance(pair, "I"), code_covariance(pair, "II"))
 
 
-def test_the_order_of_the_batch_does_not_count() -> None:
-    flipped = dist.Normal(LOC.flip(0), SCALE.flip(0)).to_event(1)
-    values = [evaluate(CovariancePenalty("II"), *encoded(fn)) for fn in (NORMALS, flipped)]
-    assert torch.allclose(*values, rtol=1e-12)
-
-
 def test_families_of_unknown_covariance_are_refused() -> None:
     concentration = torch.rand(4, 3).double() + 1
     prior = dist.Dirichlet(torch.ones(3).double())

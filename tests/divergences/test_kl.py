@@ -146,17 +146,6 @@ def learned_mixture(locs: Tensor) -> dist.TorchDistribution:
     return dist.MixtureSameFamily(clusters, dist.Normal(locs, 0.5).to_event(1))
 
 
-def test_a_learned_prior_without_reparametrisation_is_refused() -> None:
-    locs = torch.randn(2, 2, dtype=torch.double, requires_grad=True)
-    fn = dist.Normal(torch.zeros(9, 2, dtype=torch.double), 1.0).to_event(1)
-    message = "the prior of 'z' is learned but cannot be drawn with gradients.*alpha=0"
-    with pytest.raises(ModelError, match=message):
-        evaluate(lambda: pyro.sample("z", learned_mixture(locs)), fn)
-    with torch.no_grad():  # evaluation needs no gradient
-        value = evaluate(lambda: pyro.sample("z", learned_mixture(locs)), fn)
-    assert value.terms["divergence"].item() > 0
-
-
 def test_one_site_without_reparametrisation_among_others_is_refused() -> None:
     loc = torch.zeros(2, dtype=torch.double, requires_grad=True)
 

@@ -13,7 +13,6 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from pyro_decomp.divergences import nufft, pairs
 from pyro_decomp.divergences.kernels import RBF, InverseMultiquadratic, Kernel
 from pyro_decomp.divergences.mmd import MMD, DimensionwiseMMD, dimensionwise_mmd, mmd
-from pyro_decomp.errors import ModelError
 from tests.divergences.sites import encoded, evaluate, three_sites, traced
 from tests.statistics import assert_mean
 
@@ -281,8 +280,3 @@ class TestDivergences:
             mmd(x, x[:1])
         with pytest.raises(ValueError, match="rows of one length, got 2 and 1"):
             inspect.unwrap(mmd)(x, x[:, :1])  # else its annotations say so first
-
-    def test_a_batch_of_one_is_refused(self) -> None:
-        one = encoded(dist.Normal(torch.zeros(1, 2).double(), 1.0).to_event(1))
-        with pytest.raises(ModelError, match="MMD: expected at least 2 data in a batch, got 1"):
-            evaluate(MMD(), *one)

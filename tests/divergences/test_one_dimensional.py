@@ -131,7 +131,7 @@ def test_a_kernel_outlives_its_owner() -> None:
     assert_close(graph(*inputs), steps(RBF(0.4))(*inputs))
 
 
-@pytest.mark.full(but=["pairs-wants0", "pairs-wants1", "grid-wants1"])
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own check
 @pytest.mark.parametrize("wants", [(True, False), (True, True)])
 def test_the_operator_keeps_torchs_rules(wants: tuple[bool, bool]) -> None:

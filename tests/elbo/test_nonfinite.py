@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from pyro_decomp import VAE, AggregateELBO, Experiment, train
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.acceleration import Execution
 from pyro_decomp.errors import NonFiniteError
 
 N, D = 40, 3

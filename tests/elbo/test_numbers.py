@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp import MMD, VAE, AggregateELBO, Experiment, InclusiveKL, load, train
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.acceleration import Execution
 from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.divergences.kernels import RBF
 from pyro_decomp.errors import ExperimentError, RunError

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.acceleration import Execution
 from pyro_decomp.elbo.base import TermsELBO
 from pyro_decomp.schedules import UnfinishedScheduleWarning
 from pyro_decomp.training.experiment import Experiment

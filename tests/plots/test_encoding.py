@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -94,12 +92,9 @@ def test_labels_are_colours():
     assert [text.get_text() for text in legend.get_texts()] == ["2", "5", "9"]
 
 
-def test_many_are_thinned_out_evenly_and_fast():
+def test_many_are_thinned_out_evenly():
     loc, covariance = random_encodings(3 * MAXIMUM)
-    start = time.process_time()
     figure = encodings(loc, covariance)
-    figure.canvas.draw()
-    assert time.process_time() - start < 1.5
     np.testing.assert_array_equal(ellipses(figure).get_offsets(), loc[::3])
     assert figure.axes[0].get_title() == "2000 of 6000 encodings q(z|x), 2 s.d."
 

@@ -11,7 +11,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_decomp import AggregateELBO, Experiment, TotalCorrelationELBO, train
-from pyro_decomp.acceleration.steps.execution import Execution
+from pyro_decomp.acceleration.execution import Execution
 from pyro_decomp.divergences import MMD, ExclusiveKL, InclusiveKL
 from pyro_decomp.elbo import TermsELBO
 

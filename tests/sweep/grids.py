@@ -29,11 +29,11 @@ def write_sweep(
     with journal(out / "members.jsonl") as lines:
         for name, found in terms.items():
             if isinstance(found, str):
-                lines.append(Record(name, found, "no way", 1, 0.5, "alone"))
+                lines.append(Record(name, found, "no way", 1, 0.5, "single"))
             elif metrics:
-                lines.append(Record(name, "finished", "", 3, 0.5, "alone", {}, found))
+                lines.append(Record(name, "finished", "", 3, 0.5, "single", {}, found))
             else:
-                lines.append(Record(name, "finished", "", 3, 0.5, "alone", found))
+                lines.append(Record(name, "finished", "", 3, 0.5, "single", found))
 
 
 def write_run(

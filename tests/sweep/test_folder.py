@@ -1,4 +1,4 @@
-"""What a sweep may be run in, and what is taken away of the one before."""
+"""The folder of a sweep: who may write it, what is taken away, and attempts that were killed."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from pyro_decomp.errors import RunError
-from pyro_decomp.sweep.folder import NAME, SweepFolder, as_csv, describe, locked
+from pyro_decomp.sweep.folder import NAME, SweepFolder, as_csv, attempt, describe, locked
 from pyro_decomp.sweep.grid import make_grid
 from pyro_decomp.training.experiment_file import ExperimentFile
 
@@ -172,3 +172,31 @@ def test_the_table_as_text_and_as_parquet(out: Path) -> None:
         ["1.5", "x,y", "true", "[1, 2]", "1"],
         ["", "ä", "false", "[]", "2"],
     ]
+
+
+def test_members_are_kept_out_after_two_deaths_without_progress(tmp_path: Path) -> None:
+    marker = tmp_path / ".running"
+    attempts = [attempt(marker, 3) for _ in range(4)]  # kept: what is let go of ends
+    assert [one.__enter__() for one in attempts] == [False, False, True, True]
+
+
+def test_progress_begins_the_count_anew(tmp_path: Path) -> None:
+    marker = tmp_path / ".running"
+    attempts = [attempt(marker, records) for records in (3, 3, 4, 4, 4)]
+    assert [one.__enter__() for one in attempts] == [False, False, False, True, True]
+
+
+def test_an_attempt_that_ends_leaves_nothing(tmp_path: Path) -> None:
+    marker = tmp_path / ".running"
+    for _ in range(4):
+        with attempt(marker, 3) as is_dangerous:
+            assert marker.exists()
+        assert not is_dangerous
+        assert not marker.exists()
+
+
+def test_a_marker_that_was_cut_off_is_one_death(tmp_path: Path) -> None:
+    marker = tmp_path / ".running"
+    marker.write_text("{")
+    first, second = attempt(marker, 0), attempt(marker, 0)
+    assert [first.__enter__(), second.__enter__()] == [False, True]

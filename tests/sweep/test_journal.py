@@ -5,8 +5,10 @@ import pytest
 from pyro_decomp.errors import RunError
 from pyro_decomp.sweep.journal import Record, journal, read_journal
 
-FIRST = Record("a", "finished", "", 3, 0.5, "alone", {"elbo": -1.5, "kl": None}, {"train.mig": 0.1})
-SECOND = Record("b", "failed", "no way", 0, 0.0, "together", asked=("mig",))
+FIRST = Record(
+    "a", "finished", "", 3, 0.5, "single", {"elbo": -1.5, "kl": None}, {"train.mig": 0.1}
+)
+SECOND = Record("b", "failed", "no way", 0, 0.0, "batched", asked=("mig",))
 
 
 def test_what_was_appended_is_read_back(tmp_path: Path) -> None:
@@ -19,7 +21,7 @@ def test_what_was_appended_is_read_back(tmp_path: Path) -> None:
 
 
 def test_the_last_record_of_a_member_counts(tmp_path: Path) -> None:
-    path, again = tmp_path / "members.jsonl", Record("b", "finished", "", 3, 0.1, "alone")
+    path, again = tmp_path / "members.jsonl", Record("b", "finished", "", 3, 0.1, "single")
     with journal(path) as lines:
         for record in (FIRST, SECOND, again):
             lines.append(record)

@@ -17,32 +17,35 @@ from pyro_decomp.sweep import read_table, sweep
 from pyro_decomp.sweep.folder import as_csv
 from tests.sweep.files import SOURCE
 
+ROOT = Path(__file__).parents[2]
+
 # One process imports all that it takes, and forks a sweep for each attempt: it is never killed.
 KILLER = """
-import os, signal, sys, time
-from pyro_decomp.sweep import sweep
+import os, sys
+from pathlib import Path
 
-delays = [float(word) for word in sys.argv[1:]]
+from pyro_decomp.sweep import sweep
+from tests.faults.crashing import Operations
+
+parts = [float(word) for word in sys.argv[1:]]
 sweep("trial.py", {}, out="first", way="processes", num_workers=1)  # imports for seconds, once
 
 
-def attempt(out, delay=None):
+def attempt(out, at=-1):
     child = os.fork()
     if child == 0:
+        operations = Operations("kill", at)
         values = {"beta": [0.5, 2.0], "fail": [None, "build"], "epochs": [20]}
         sweep("trial.py", values, 2, out=out, way="processes", num_workers=1, resume=True)
+        Path("operations").write_text(str(operations.count))
         os._exit(0)
-    if delay is not None:
-        time.sleep(delay)
-        os.kill(child, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-began = time.monotonic()
 assert attempt("whole") == 0
-span = time.monotonic() - began
-for delay in delays:
-    print(attempt("killed", delay * span))
+operations = int(Path("operations").read_text())
+for part in parts:
+    print(attempt("killed", 1 + int(part * operations)))
 assert attempt("killed") == 0
 """
 
@@ -70,15 +73,14 @@ def journal(out: str) -> list[str]:
 def test_kills_at_random_moments_change_nothing() -> None:
     generator = random.Random(6)
     # Early, where the folder is made and the journal begun, and anywhere: each attempt goes on from
-    # where the one before was killed, so that short delays come to every part of the sweep, and
-    # several come before its end on a machine that is twice as fast as when the whole was timed.
-    delays = [0.02, *(generator.uniform(0.03, 0.3) for _ in range(10))]
+    # where the one before was killed, so that small parts of the whole come to all of it.
+    parts = [0.0, 0.02, *(generator.uniform(0.03, 0.3) for _ in range(8))]
     done = subprocess.run(
-        [sys.executable, "-c", KILLER, *map(str, delays)],
+        [sys.executable, "-c", KILLER, *map(str, parts)],
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split().count(str(-signal.SIGKILL)) >= 3
@@ -121,7 +123,7 @@ def finish() -> None:
 def test_ctrl_c_lets_workers_save_and_says_how_to_go_on() -> None:
     process = start()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate()
     assert process.returncode == 130, err
     first, second = err.splitlines()
     assert first == "interrupted after 0 of 4 members, in out"

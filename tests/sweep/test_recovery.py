@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pyro_decomp.sweep import sweep
-from pyro_decomp.sweep.ensemble.in_progress import Begun
+from pyro_decomp.sweep.ensemble.item_checkpoint import Begun
 from pyro_decomp.sweep.ensemble.members import Member
 from pyro_decomp.sweep.folder import SweepFolder
 from pyro_decomp.sweep.running import recovered
@@ -31,13 +31,13 @@ def test_a_finished_run_is_a_record_without_its_time(trained: SweepFolder) -> No
         "seed=0", "finished", 3, None,
     )  # fmt: skip
     assert record.terms.keys() == {"objective", "elbo", "log_likelihood", "kl"}
-    assert record.way == "alone"
+    assert record.way == "single"
 
 
 def test_members_of_an_interrupted_item_are_left_to_it(trained: SweepFolder) -> None:
     trained.items_path.mkdir(exist_ok=True)
     begun = trained.items_path / "0.json"
-    item = Begun(members=["seed=0"], why="", how="captured", numbers=[])
+    item = Begun(members=["seed=0"], why="", backend="captured", numbers=[])
     begun.write_text(json.dumps(asdict(item)))
     assert recovered(trained, [MEMBER]) == []
     begun.unlink()

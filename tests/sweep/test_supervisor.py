@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pyro_decomp.sweep.ensemble.members import Item, Member
+from pyro_decomp.sweep.ensemble.members import Member, WorkItem
 from pyro_decomp.sweep.jobs import Advance, Job
 from pyro_decomp.sweep.journal import Journal, Record, journal, read_journal
 from pyro_decomp.sweep.supervisor import Supervisor, SweepProgress, jobs_left
@@ -17,11 +17,11 @@ A, B, C = (Member(name, {}, 0) for name in "abc")
 
 
 def record(name: str, status: str = "finished", **others: Any) -> Record:
-    return Record(name, status, "", 3, 0.1, "alone", **others)
+    return Record(name, status, "", 3, 0.1, "single", **others)
 
 
 def job(*members: Member, **others: Any) -> Job:
-    return Job(Item(members, len(members) > 1, ""), **others)
+    return Job(WorkItem(members, len(members) > 1, ""), **others)
 
 
 class Books:
@@ -102,7 +102,7 @@ def test_members_of_a_batch_that_raised_are_tried_alone_once(books: Books) -> No
     supervisor.told(batch, record("a"))
     supervisor.ended(batch, "no way", died=False)
     assert [one.item.members for one in books.queue] == [(B,), (C,)]
-    assert all(one.is_second_try and not one.item.together for one in books.queue)
+    assert all(one.is_second_try and not one.item.is_batched for one in books.queue)
     assert books.queue[0].item.why == "tried again alone: no way"
     supervisor.ended(books.queue[0], "no way at all", died=True)
     assert len(books.queue) == 2

@@ -13,10 +13,10 @@ from pyro_decomp import evaluate, load, train
 from pyro_decomp.errors import DataError, ExperimentError, RunError
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.sweep import Plan, SweepProgress, read_table, sweep
-from pyro_decomp.sweep.ensemble.members import Item, Member
+from pyro_decomp.sweep.ensemble.members import Member, WorkItem
 from pyro_decomp.sweep.folder import as_csv
 from pyro_decomp.sweep.jobs import Job
-from pyro_decomp.sweep.running import FEW_STEPS, is_worth_no_workers
+from pyro_decomp.sweep.running import LITTLE_WORK, is_worth_no_workers
 from pyro_decomp.training.experiment_file import ExperimentFile
 from tests.sweep.files import SOURCE
 
@@ -209,8 +209,8 @@ def test_members_that_train_together_have_rows_and_runs_like_others() -> None:
     options = {**OPTIONS, "metrics": ["elbo"]}
     together = sweep(path, values, 2, **{**options, "way": "batched"})
     alone = sweep(path, values, 2, **{**options, "out": "alone"})
-    assert set(together["way"].to_pylist()) == {"together"}
-    assert set(alone["way"].to_pylist()) == {"alone"}
+    assert set(together["way"].to_pylist()) == {"batched"}
+    assert set(alone["way"].to_pylist()) == {"single"}
     assert together.column_names == alone.column_names
     for column in ("member", "beta", "seed", "status", "steps"):
         assert together[column].to_pylist() == alone[column].to_pylist()
@@ -219,19 +219,24 @@ def test_members_that_train_together_have_rows_and_runs_like_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_jobs", "steps", "metrics", "is_short"),
+    ("num_jobs", "steps", "elements", "metrics", "is_little"),
     [
-        (1, FEW_STEPS, ["elbo"], True),
-        (1, 0, [], True),
-        (2, FEW_STEPS // 4, [], True),
-        (2, FEW_STEPS // 4, ["elbo"], False),
-        (2, FEW_STEPS, [], False),
-        (2, 0, [], False),
+        (1, 10**6, 10**6, ["elbo"], True),
+        (1, 0, 0, [], True),
+        (2, 1024, 1024, [], True),
+        (2, 1024, 1, [], True),
+        (2, 1025, 1, [], False),
+        (2, 1024, 1025, [], False),
+        (2, 4, 2**18, [], True),
+        (2, 1, 1, ["elbo"], False),
+        (2, 0, 1, [], False),
+        (2, 1, 0, [], False),
     ],
 )
-def test_few_steps_are_not_worth_workers(
-    num_jobs: int, steps: int, metrics: list[str], is_short: bool
+def test_little_work_is_not_worth_workers(
+    num_jobs: int, steps: int, elements: int, metrics: list[str], is_little: bool
 ) -> None:
+    assert LITTLE_WORK == 4 * 1024 * 1024
     members = (Member("a", {}, 0), Member("b", {}, 0))
-    queue = [Job(Item(members, together=True, why="", steps=steps)) for _ in range(num_jobs)]
-    assert is_short == is_worth_no_workers(queue, metrics)
+    item = WorkItem(members, is_batched=True, why="", steps=steps, elements=elements)
+    assert is_worth_no_workers([Job(item)] * num_jobs, metrics) == is_little

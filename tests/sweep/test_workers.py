@@ -1,11 +1,11 @@
 """Worker processes that fail, die, are told to stop, or lose their parent."""
 
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -147,15 +147,17 @@ def test_a_job_added_by_the_listener_is_done_too() -> None:
 
 
 @pytest.mark.parametrize("ends", [False, True], ids=["interrupted", "done just then"])
-def test_a_stop_lets_workers_save_and_hands_out_no_more(ends: bool) -> None:
+def test_a_stop_lets_workers_save_and_hands_out_no_more(
+    ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All have as long as they need, and one that has nothing to do would be waited for without end.
+    monkeypatch.setattr("pyro_decomp.sweep.workers.PATIENCE", math.inf)
     notes = Notes()
     notes.stop_at = 1
-    began = time.monotonic()
     jobs: list[Job] = [{"name": "a", "until_stopped": 0.3, "ends": ends}, {"name": "b"}]
     run(jobs, 1, notes)
     assert notes.words == [("a", ("begun", "a")), ("a", ("saved", "a"))]
     assert notes.ends == {}
-    assert time.monotonic() - began < 20  # and nobody waits for one that has nothing to do
 
 
 PARENT = """
@@ -199,8 +201,4 @@ def test_no_worker_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
     assert all(map(is_running, workers))
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 10
-    while any(map(is_running, workers)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not any(map(is_running, workers))
-    parent.stdout.close()
+    parent.communicate(timeout=600)  # the output ends when the last process that could write does

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pyro_decomp import train
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.acceleration import Execution
 
 FILE, FOLDER, HOW, STEPS = sys.argv[1:]
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from pyro_decomp import Experiment, train
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.acceleration import Execution
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.sweep.ensemble import Member
-from pyro_decomp.sweep.ensemble.together import BatchedRuns
-from pyro_decomp.sweep.ensemble.trial import Trial
+from pyro_decomp.sweep.ensemble.batched import BatchedRuns
+from pyro_decomp.sweep.ensemble.member_run import MemberRun
 from pyro_decomp.training.experiment_file import ExperimentFile
 
 TRIAL = Path(__file__).with_name("trial.py")
@@ -86,12 +86,12 @@ def together(arguments: Mapping[str, Any], how: str) -> list[Result]:
     """Train the trial with each of the seeds, as one computation."""
     source = ExperimentFile.read(TRIAL)
     members = [Member(f"seed {seed}", dict(arguments), seed) for seed in SEEDS]
-    batch = BatchedRuns([Trial.of(source, member) for member in members], how=how)
+    batch = BatchedRuns([MemberRun.of(source, member) for member in members], backend=how)
     for _ in batch.take_steps():
         pass
     assert not batch.set_aside
     return [
-        Result(flat(batch.checkpoint(i)), columns_of(batch, i), batch.how)
+        Result(flat(batch.checkpoint(i)), columns_of(batch, i), batch.backend)
         for i in range(len(members))
     ]
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from pyro_decomp import load
-from pyro_decomp.acceleration.steps import choice
+from pyro_decomp.acceleration import policy
 from pyro_decomp.aggregate_posterior.native import library
-from pyro_decomp.sweep.ensemble import Item, Member, train_item
+from pyro_decomp.sweep.ensemble import Member, WorkItem, train_item
 from pyro_decomp.training.experiment_file import ExperimentFile
 from tests.not_yet import rows
 from tests.refusals import result_or_refusal
@@ -40,8 +40,8 @@ OFTEN = {  # in every run of the tests; the slow tests have all
 @pytest.fixture
 def as_if_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is captured or fused pays, however short the run."""
-    monkeypatch.setattr(choice, "CAPTURING", (0.0, 0.0))
-    monkeypatch.setattr(choice, "FUSING", (0.0, 0.0))
+    monkeypatch.setattr(policy, "CAPTURING", (0.0, 0.0))
+    monkeypatch.setattr(policy, "FUSING", (0.0, 0.0))
 
 
 def change_of(name: str) -> Any:
@@ -99,7 +99,7 @@ def test_members_of_a_grid_keep_their_state(row: str, tmp_path: Path) -> None:
     name, how = row.split("; ")
     arguments = {"program": name}
     members = tuple(Member(f"seed{seed}", arguments, seed) for seed in SEEDS)
-    item = Item(members, together=True, why="to see", how=how)
+    item = WorkItem(members, is_batched=True, why="to see", backend=how)
     source = ExperimentFile.read(TRIAL)
     outcomes = train_item(source, item, tmp_path, device="cpu", report=lambda *_: None)
     for outcome, seed in zip(outcomes, SEEDS, strict=True):

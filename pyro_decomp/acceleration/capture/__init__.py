@@ -1,6 +1,6 @@
-"""A training step as one graph of tensors, taken down once from a run of the programs.
+"""A training step as one graph of tensors, traced once from a run of the programs. Internal.
 
-Pyro's handlers, the building of distributions and autograd run while the graph is taken down, and
+Pyro's handlers, the building of distributions and autograd run while the graph is traced, and
 never again: what is left is arithmetic, which can be replayed, compiled, and run for many members
 of an ensemble at once.
 """

@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 def compiled(module: GraphModule, inputs: Sequence[Tensor]) -> Program:
-    """The same function as machine code, for inputs of these shapes, types and memory formats.
+    """A graph as machine code, for inputs of these shapes, types and memory formats.
 
     Raises:
         RuntimeError: The compiler failed.
@@ -37,8 +37,8 @@ def example_inputs(inputs: Sequence[Tensor]) -> list[Tensor]:
 
 
 @cache
-def why_not(device_type: str) -> str:
-    """What is missing to compile for a device; empty if nothing is. Logged once if something is."""
+def unavailable_reason(device_type: str) -> str:
+    """What is missing to compile for a device, logged once; empty if nothing is."""
     reason = _missing(device_type)
     if reason:
         _log.warning("steps are not compiled: %s", reason)

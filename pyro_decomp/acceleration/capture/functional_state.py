@@ -59,41 +59,38 @@ class FunctionalState:
         return [first.tensor for first, *_ in self._buffers_at]
 
     def names(self) -> list[str]:
-        """Names of the inputs in their order."""
+        """The names of the inputs in their order."""
         named = (places[0].path if places else "a parameter" for places in self._at())
         return [*named, *self.weights]
 
     def inputs(self) -> list[Tensor]:
-        """What the programs find there now: trained, frozen, buffers, and the numbers."""
+        """The tensors that the programs would read now, in the order of ``split``."""
         like = self.trained[0]
         numbers = [torch.as_tensor(n.get(), dtype=like.dtype).to(like) for n in self._numbers()]
         return [t.detach() for t in (*self.trained, *self.frozen, *self.buffers, *numbers)]
 
     def split(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], ...]:
-        """Inputs in this order as trained, frozen, buffers, numbers, and what follows."""
+        """Inputs as lists: trained, frozen, buffers, numbers, and what follows these."""
         sizes = [len(self.trained), len(self._frozen_at), len(self._buffers_at)]
         ends = [0, *accumulate([*sizes, len(self.weights)]), len(inputs)]
         return tuple(list(inputs[start:stop]) for start, stop in pairwise(ends))
 
     @contextmanager
-    def filled(
-        self,
-        trained: Sequence[Tensor],
-        frozen: Sequence[Tensor],
-        buffers: Sequence[Tensor],
-        weights: Sequence[Tensor] = (),
-    ) -> Iterator[None]:
-        """Let the programs find these tensors; put back their own afterwards."""
-        given = zip(self._at(), (*trained, *frozen, *buffers), strict=True)
-        filling = [(place, tensor) for places, tensor in given for place in places]
+    def filled(self, inputs: Sequence[Tensor]) -> Iterator[None]:
+        """Let the programs find these inputs; put back their own afterwards."""
+        at, numbers = self._at(), self._numbers()
+        filling = [
+            (place, tensor)
+            for places, tensor in zip(at, inputs[: len(at)], strict=True)
+            for place in places
+        ]
         own = [(place, place.tensor) for place, _ in filling]
-        numbers = self._numbers()
         before = [number.get() for number in numbers]
         try:
             for place, tensor in filling:
                 place.put(tensor)
-            for number, weight in zip(numbers, weights, strict=True):
-                number.set(weight)
+            for number, tensor in zip(numbers, inputs[len(at) :], strict=True):
+                number.set(tensor)
             yield
         finally:
             for place, tensor in own:

@@ -5,6 +5,7 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import pyro
 import torch
@@ -25,7 +26,7 @@ class GraphHash:
         digest: Of the computation graph: the operations in their order, what each is given, and all
             constants. Parameters, buffers that change, numbers that are inputs, data and draws are
             told by place alone.
-        num_operations: How many there are.
+        num_operations: How many operations there are.
         largest: Elements of the largest tensor among their results.
         is_convolutional: Whether a convolution is among them.
     """
@@ -36,26 +37,30 @@ class GraphHash:
     is_convolutional: bool
 
 
-def graph_hash(source: StepSource, slots: FunctionalState, batch: Sequence[Tensor]) -> GraphHash:
-    """Run a step's forward pass once, and hash it; draws are drawn.
+def graph_hash(source: StepSource, batch: Sequence[Tensor], weights: Sequence[str]) -> GraphHash:
+    """Run a step's forward pass once and hash its graph; random generators move.
 
     Args:
         source: Whose programs.
-        slots: Which of its tensors are inputs.
         batch: A batch of data.
+        weights: Names of the numbers that are inputs.
+
+    Returns:
+        The hash, and what planning needs to know of the graph.
 
     Raises:
         CaptureError: Values of tensors decide what is computed, or a draw depends on parameters.
     """
+    state = FunctionalState(source, batch, weights)
 
     def forward(*inputs: Tensor) -> list[Tensor]:
-        trained, frozen, buffers, numbers, batch = slots.split(inputs)
-        with slots.filled(trained, frozen, buffers, numbers), pyro.validation_enabled(False):
+        *own, batch = state.split(inputs)
+        with state.filled([*chain(*own)]), pyro.validation_enabled(False):
             return [source.evaluate(*batch).objective]
 
-    copies = [buffer.clone() for buffer in slots.buffers]
-    numbers = slots.inputs()[-len(slots.weights) :] if slots.weights else []
-    inputs = [*slots.trained, *slots.frozen, *copies, *numbers, *batch]
+    copies = [buffer.clone() for buffer in state.buffers]
+    numbers = state.inputs()[-len(state.weights) :] if state.weights else []
+    inputs = [*state.trained, *state.frozen, *copies, *numbers, *batch]
     module = traced(forward, inputs)
     kinds = [node.meta.get("kind") for node in module.graph.nodes]
     found = hashlib.sha256(f"{module.graph}{kinds}".encode())

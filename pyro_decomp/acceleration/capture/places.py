@@ -25,22 +25,22 @@ class Place(NamedTuple):
 
     @property
     def key(self) -> tuple[int, str]:
-        """What tells it from other places."""
+        """A value that tells this place from every other."""
         return id(self.kept), self.name
 
     @property
     def tensor(self) -> Tensor:
-        """What is there now."""
+        """The tensor that is kept at this place now."""
         tensor: Tensor = self.kept[self.name]
         return tensor
 
     def put(self, tensor: Tensor) -> None:
-        """Keep another tensor there."""
+        """Keep another tensor at this place."""
         self.kept[self.name] = tensor
 
 
 def places_of(source: StepSource) -> Iterator[Place]:
-    """Those of all parameters and buffers of the networks, then of what Pyro's store trains."""
+    """The places of all parameters and buffers of networks, then of what Pyro's store trains."""
     for path, part in parts_of(source):
         for is_buffer, kept in ((False, part._parameters), (True, part._buffers)):
             for name, tensor in kept.items():

@@ -18,7 +18,7 @@ aten = torch.ops.aten
 
 
 def lift(module: GraphModule) -> GraphModule:
-    """Make an input of every random draw, after the others.
+    """Make an input of a graph of every random draw in it, after its other inputs.
 
     Draws from a Normal whose parameters the graph computes become its location and scale applied to
     standard draws, which is how torch draws them. The module is to be recompiled afterwards, which
@@ -48,8 +48,8 @@ def lift(module: GraphModule) -> GraphModule:
         if node in depends:
             name = str(node.target).split(".")[1]
             raise CaptureError(
-                f"what '{name}' draws depends on parameters or data, so that it cannot be drawn "
-                "beforehand"
+                f"what '{name}' draws depends on parameters or data, so that it cannot be "
+                "sampled outside the graph"
             )
         draws.append(node)
     sampler, copies = Graph(), dict[Node, Node]()
@@ -79,7 +79,7 @@ def _empty(graph: Graph, like: Node) -> Node:
 
 
 def _filled(operation: Any, *settings: float) -> Callable[[Graph, Node], Node]:
-    """A draw that needs no more of its first argument than the shape."""
+    """What writes a draw that needs no more of its first argument than the shape."""
 
     def write(graph: Graph, node: Node) -> Node:
         rest, named = (settings, {}) if settings else (node.args[1:], node.kwargs)

@@ -1,4 +1,4 @@
-"""Whether what is traced once holds at every step: what else the programs read is constant."""
+"""Whether what is traced once holds at every step. Internal."""
 
 import random
 import warnings
@@ -15,6 +15,7 @@ from pyro_decomp.acceleration.capture.tracing import memory_of
 from pyro_decomp.acceleration.errors import CaptureError
 from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.elbo.numbers import full_name
+from pyro_decomp.errors import listed
 from pyro_decomp.programs.program_state import Fingerprint
 from pyro_decomp.programs.program_state.modules import tensors_kept
 from pyro_decomp.seeds import random_state, set_random_state
@@ -148,12 +149,6 @@ def quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning)
         warnings.filterwarnings("ignore", "__array_wrap__", DeprecationWarning)
         yield
-
-
-def listed(paths: Sequence[str]) -> str:
-    """The first three paths in words, and how many more there are."""
-    rest = len(paths) - 3
-    return " and ".join(paths[:3]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _refuse(paths: Sequence[str]) -> None:

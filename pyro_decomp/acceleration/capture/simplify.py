@@ -41,13 +41,19 @@ def simplify(module: GraphModule) -> None:
 
 def _fold_constants(module: GraphModule) -> None:
     """Replace what depends on no input and on no draw by its value, where that is small."""
-    graph, values = module.graph, _Constants(module)
-    for node in list(graph.nodes):
-        value = values.of(node)
-        if node.op != "call_function" or not isinstance(value, Tensor):
+    graph, interpreter = module.graph, Interpreter(module)
+    values = interpreter.env
+    for node in graph.nodes:
+        is_computed = node.op == "call_function" and not is_random(node.target)
+        if node.op == "get_attr" or (is_computed and values.keys() >= {*node.all_input_nodes}):
+            value = interpreter.run_node(node)
+            is_tensor = is_computed and isinstance(value, Tensor)
+            if not is_tensor or value.numel() <= LARGEST_CONSTANT:
+                values[node] = value
+    for node, value in list(values.items()):
+        is_tensor = node.op == "call_function" and isinstance(value, Tensor)
+        if not is_tensor or values.keys() >= {*node.users}:  # only constants need it
             continue
-        if all(values.of(user) is not None for user in node.users):
-            continue  # only constants need it
         name = f"_folded_{node.name}"
         module.register_buffer(name, value, persistent=False)
         with graph.inserting_before(node):
@@ -55,28 +61,6 @@ def _fold_constants(module: GraphModule) -> None:
         constant.meta = dict(node.meta)
         node.replace_all_uses_with(constant)
     graph.eliminate_dead_code()
-
-
-class _Constants:
-    """Values of the nodes of a graph that depend on no input and on no draw."""
-
-    def __init__(self, module: GraphModule) -> None:
-        self._values: dict[Node, Any] = {}
-        interpreter = Interpreter(module)
-        for node in module.graph.nodes:
-            if node.op == "get_attr":
-                interpreter.env[node] = self._values[node] = interpreter.run_node(node)
-                continue
-            if node.op != "call_function" or is_random(node.target):
-                continue
-            if all(n in self._values for n in node.all_input_nodes):
-                value = interpreter.run_node(node)
-                if not isinstance(value, Tensor) or value.numel() <= LARGEST_CONSTANT:
-                    interpreter.env[node] = self._values[node] = value
-
-    def of(self, node: Node) -> Any:
-        """Its value; None if it is no constant."""
-        return self._values.get(node)
 
 
 def _merge_equal(module: GraphModule) -> None:

@@ -58,12 +58,12 @@ class StepGraph:
 
 
 def named_values(estimate: Estimate) -> dict[str, Tensor]:
-    """What is logged of an estimate, by name."""
+    """The values of an estimate that are logged, by name."""
     return {"objective": estimate.objective, "elbo": estimate.elbo, **estimate.terms}
 
 
 def with_norm(module: GraphModule, num_trained: int) -> GraphModule:
-    """The same graph, whose values are followed by the Euclidean norm of the whole gradient.
+    """A step's graph, whose values are followed by the Euclidean norm of the whole gradient.
 
     Args:
         module: Gives a vector of values first, then as many gradients, and more; it stays as it is.
@@ -195,7 +195,7 @@ class _Step:
         leaves = [given.detach().requires_grad_(own.requires_grad) for given, own in pairs]
         copies = [buffer.clone() for buffer in buffers]
         with (
-            state.filled(leaves, frozen, copies, numbers),
+            state.filled([*leaves, *frozen, *copies, *numbers]),
             pyro.validation_enabled(False),
             in_precision(self._precision),
         ):
@@ -216,7 +216,7 @@ class _Step:
 
 
 def _named(error: HiddenValueError, state: FunctionalState) -> CaptureError:
-    """The same, with the names of the numbers and buffers where Python asks for those."""
+    """The error, with the names of the numbers and buffers where Python asks for those."""
     if not error.inputs and isinstance(error.__cause__, HiddenValueError):  # raised anew
         return _named(error.__cause__, state)
     names, first = state.names(), len(state.trained)

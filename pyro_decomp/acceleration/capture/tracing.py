@@ -36,6 +36,9 @@ def traced(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) 
             for draws into new ones, which become operations that make a filled one.
         inputs: Its arguments; no two may be one tensor.
 
+    Returns:
+        The graph as a module of the same arguments.
+
     Raises:
         HiddenValueError: It asks for the value of a tensor that depends on inputs or draws.
         CaptureError: It draws from a generator of its own.
@@ -113,7 +116,7 @@ class _Tracer(TorchDispatchMode):
             self._depends[memory] = self._depends.get(memory, 0) | 2 << index
 
     def module(self, results: Sequence[Tensor]) -> GraphModule:
-        """The graph, which gives these results."""
+        """The graph as a module that gives these results."""
         self._graph.output([self._node(result) for result in results])
         return GraphModule(self._constants, self._graph)
 
@@ -174,7 +177,7 @@ class _Tracer(TorchDispatchMode):
         return self._nodes[id(tensor)]
 
     def _names(self, tensor: Tensor) -> list[Tensor]:
-        """All that are the same as a tensor made in the graph; none if one has a part of it."""
+        """All names of a tensor that the graph makes; none if one is a view of a part of it."""
         found = [each for each in self._alive if memory_of(each) == memory_of(tensor)]
         is_made = all(self._nodes[id(each)].op == "call_function" for each in found)
         layouts = {(each.shape, each.stride(), each.storage_offset()) for each in found}

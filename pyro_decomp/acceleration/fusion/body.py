@@ -61,7 +61,7 @@ class Body(Reader):
                 self.lines.append(f"{self.place(value, index)} = {name};")
 
     def place(self, value: Value, index: Index) -> str:
-        """Where a kept value's number is written to."""
+        """The C expression of the memory that a kept value's number is written to."""
         pointer = self._names[value]
         self.pointers[pointer] = f"{value.kind} *restrict "
         return f"{pointer}[{offset(index, self._strides[value])}]"

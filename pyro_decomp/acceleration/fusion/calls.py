@@ -42,7 +42,7 @@ def _call(
     *,
     clear: bool | None = None,
 ) -> Sequence[Result]:
-    """A call of a function of a problem, where to begin and end, and tensors.
+    """The results of a C function of a problem, where to begin and end, and tensors.
 
     Args:
         name: Of the function.

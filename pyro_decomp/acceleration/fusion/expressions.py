@@ -48,7 +48,7 @@ def value_of(given: Any) -> Value:
 
 
 def converted(value: Value, kind: Kind) -> Value:
-    """The same numbers in another C type."""
+    """The numbers of a value in another C type."""
     if value.kind == kind:
         return value
     return computed("{0} != 0" if kind == "bool" else f"({kind}){{0}}", value, kind=kind)

@@ -34,12 +34,12 @@ def combined(first: str, sign: str, second: str) -> str:
 
 
 def contiguous(shape: Sequence[int]) -> Shape:
-    """Strides of a tensor that is contiguous."""
+    """The strides of a contiguous tensor of a shape."""
     return tuple(math.prod(max(1, n) for n in shape[dim + 1 :]) for dim in range(len(shape)))
 
 
 def offset(index: Index, strides: Shape) -> str:
-    """Where a number is in memory.
+    """The C expression of where the number at an index is in memory.
 
     >>> offset(("i0", "3", "i1"), (8, 2, 0))
     'i0 * 8 + 6'

@@ -132,7 +132,7 @@ INLINE void rows_along(int64_t rows, int64_t length, int64_t terms, const real *
     }
 }
 
-/* out[r, n] = sum_k y[k, r] x[k, n]: numbers in a row along n, in x and in out. */
+/* out[r, n] = sum_k y[k, r] x[k, n]: x and out are contiguous along n. */
 INLINE void product_along(int64_t rows, int64_t length, int64_t terms, const real *x,
                           int64_t x_term, const real *y, int64_t y_term, int64_t y_row, real *out,
                           int64_t out_row) {
@@ -198,7 +198,7 @@ INLINE void columns_across(int64_t rows, int64_t columns, int64_t terms, const r
                      out + whole * out_column, out_row, out_column);
 }
 
-/* out[r, c] = sum_k x[r, k] y[c, k]: numbers in a row along k, in both. */
+/* out[r, c] = sum_k x[r, k] y[c, k]: both are contiguous along k. */
 INLINE void product_across(int64_t rows, int64_t columns, int64_t terms, const real *x,
                            int64_t x_row, const real *y, int64_t y_row, real *out, int64_t out_row,
                            int64_t out_column) {

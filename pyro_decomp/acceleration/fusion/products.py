@@ -11,13 +11,13 @@ SUM_OF_A_VECTOR = 10  # what it costs, in multiplications of vectors
 
 @dataclass(frozen=True)
 class Matrix:
-    """Numbers in memory at constant distances.
+    """A strided matrix in memory.
 
     Attributes:
         pointer: To the first, in C.
         shape: Rows and columns.
-        row: How far one row is from the next, in numbers.
-        column: And one column from the next.
+        row: The stride from one row to the next, in numbers.
+        column: The stride from one column to the next.
     """
 
     pointer: str
@@ -27,11 +27,11 @@ class Matrix:
 
     @property
     def size(self) -> int:
-        """How many numbers it has."""
+        """How many numbers the matrix has."""
         return self.shape[0] * self.shape[1]
 
     def transposed(self) -> "Matrix":
-        """Rows as columns."""
+        """The same memory with rows as columns."""
         return Matrix(self.pointer, self.shape[::-1], self.column, self.row)
 
 
@@ -52,7 +52,7 @@ def product_lines(left: Matrix, right: Matrix, out: Matrix) -> list[str]:
 
 
 def _along(left: Matrix, right: Matrix, out: Matrix) -> tuple[float, list[str]]:
-    """Vectors of results in a row of ``out``; and what that costs."""
+    """The cost of vectors of results along a row of ``out``, and the lines of C."""
     (rows, terms), columns = left.shape, right.shape[1]
     cost, lines, right = _in_rows(right, "packed")
     lines.append(
@@ -63,7 +63,7 @@ def _along(left: Matrix, right: Matrix, out: Matrix) -> tuple[float, list[str]]:
 
 
 def _across(left: Matrix, right: Matrix, out: Matrix) -> tuple[float, list[str]]:
-    """Vectors of terms of one result; and what that costs."""
+    """The cost of vectors of terms of one result, and the lines of C."""
     (rows, terms), columns = left.shape, right.shape[1]
     cost, lines, left = _in_rows(left, "left")
     more, others, right = _in_rows(right.transposed(), "right")
@@ -76,7 +76,7 @@ def _across(left: Matrix, right: Matrix, out: Matrix) -> tuple[float, list[str]]
 
 
 def _in_rows(matrix: Matrix, name: str) -> tuple[float, list[str], Matrix]:
-    """A matrix with every row in a piece, and what it costs to have it so."""
+    """The cost of a matrix with contiguous rows, the lines of C that pack it, and that matrix."""
     if matrix.column == 1:
         return 0.0, [], matrix
     rows, columns = matrix.shape

@@ -71,7 +71,7 @@ class Number(Value):
     text: str
 
     def at(self, index: Index, reader: Reader) -> str:
-        """The constant."""
+        """The constant in C."""
         return self.text
 
 
@@ -90,7 +90,7 @@ class Stored(Value):
     constant: Tensor | None = None
 
     def at(self, index: Index, reader: Reader) -> str:
-        """What is in memory; the constant itself where the whole index is known."""
+        """The number in memory, or itself where it is known."""
         if self.constant is not None and all(map(str.isdigit, index)):
             return literal(self.constant[tuple(map(int, index))].item(), self.kind)
         return f"p{self.number}[{offset(index, self.strides)}]"
@@ -109,7 +109,7 @@ class View(Value):
     first: int
 
     def place(self, index: Index) -> Index:
-        """The index into the operand."""
+        """The index into the operand at an index of the view."""
         return viewed_index(index, self.shape, self.strides, self.first, self.base.shape)
 
     def at(self, index: Index, reader: Reader) -> str:
@@ -128,7 +128,7 @@ class Expression(Value):
     text: Callable[[Index, Reader], str]
 
     def at(self, index: Index, reader: Reader) -> str:
-        """The expression."""
+        """The C expression that the value was made with."""
         return self.text(index, reader)
 
 
@@ -151,11 +151,11 @@ class Reduction(Value):
 
     @property
     def is_unrolled(self) -> bool:
-        """Whether all terms are in one expression."""
+        """Whether all terms are written as one C expression."""
         return self.cost <= MOST_UNROLLED
 
     def at(self, index: Index, reader: Reader) -> str:
-        """All terms in one expression."""
+        """The sum of all terms as one C expression."""
         kept = iter(index)
         along = [None if dim in self.dims else next(kept) for dim in range(len(self.base.shape))]
         text, *terms = (reader.of(self.base, each) for each in indices(self.base.shape, along))

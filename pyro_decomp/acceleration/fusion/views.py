@@ -31,7 +31,7 @@ def viewed(target: Any, base: Value, *args: Any, **named: Any) -> Any:
 
 
 def expanded(base: Value, shape: Sequence[int]) -> Value:
-    """The same numbers, repeated as torch broadcasts a tensor to a shape."""
+    """A value as torch broadcasts a tensor to a shape."""
     if base.shape == tuple(shape):
         return base
     view: Value = viewed(aten.expand.default, base, list(shape))
@@ -39,12 +39,12 @@ def expanded(base: Value, shape: Sequence[int]) -> Value:
 
 
 def copied(base: Value) -> Value:
-    """The same numbers as another value, which has memory of its own where it is kept."""
+    """The numbers of a value as another one, which has memory of its own where it is kept."""
     return View(base.shape, base.kind, contiguous(base.shape), 0, operands=(base,))
 
 
 def reshaped(base: Value, shape: Sequence[int]) -> Value:
-    """The same numbers in the same order in another shape."""
+    """The numbers of a value in the same order in another shape."""
     view: Value = viewed(aten.view.default, base, list(shape))
     return view
 
@@ -98,7 +98,7 @@ def gathered(self: Value, dim: int, index: Value, **_: Any) -> Value:
 
 
 def repeated(self: Value, repeats: Sequence[int]) -> Value:
-    """The whole again and again along dimensions."""
+    """A value repeated as a whole along its dimensions."""
     own = [1] * (len(repeats) - len(self.shape)) + list(self.shape)
     pairs = list(zip(repeats, own, strict=True))
     apart = reshaped(self, [n for extent in own for n in (1, extent)])

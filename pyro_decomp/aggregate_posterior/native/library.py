@@ -35,7 +35,7 @@ def library(source: Path, *defined: str) -> ctypes.CDLL | None:
         *defined: Macros to define.
     """
     try:
-        return _load(source.stem, source.read_bytes(), [f"-D{name}" for name in defined])
+        return library_of(source.read_text(), source.stem, *defined)
     except (OSError, subprocess.SubprocessError) as error:
         _tell(reason(error))
         return None
@@ -53,7 +53,23 @@ def library_of(text: str, name: str, *defined: str) -> ctypes.CDLL:
         OSError: There is no compiler, or the cache cannot be written to.
         subprocess.SubprocessError: The compiler failed; :func:`reason` tells of what.
     """
-    return _load(name, text.encode(), [f"-D{macro}" for macro in defined])
+    command = [*_compiler(), *STRICT, *LOOPS]
+    try:
+        command += _tuned()
+        machine = _predefined(tuple(command))
+    except subprocess.CalledProcessError:
+        del command[-len(_tuned()) :]
+        machine = _predefined(tuple(command))
+    command += [f"-D{macro}" for macro in defined]
+    key = hashlib.sha256(b"\0".join([text.encode(), machine, *map(os.fsencode, command)]))
+    target = _folder() / f"{name}-{key.hexdigest()[:24]}.so"
+    if target.exists():
+        try:
+            return ctypes.CDLL(str(target))
+        except OSError:  # of another system that shares this folder, or broken: made anew
+            pass
+    _compile([*command, *SHARED], text, target)
+    return ctypes.CDLL(str(target))
 
 
 @cache
@@ -70,31 +86,12 @@ def why_not() -> str:
     return ""
 
 
-def _load(name: str, text: bytes, macros: list[str]) -> ctypes.CDLL:
-    command = [*_compiler(), *STRICT, *LOOPS]
-    try:
-        command += _tuned()
-        machine = _predefined(tuple(command))
-    except subprocess.CalledProcessError:
-        del command[-len(_tuned()) :]
-        machine = _predefined(tuple(command))
-    key = hashlib.sha256(b"\0".join([text, machine, *map(os.fsencode, command + macros)]))
-    target = _folder() / f"{name}-{key.hexdigest()[:24]}.so"
-    if target.exists():
-        try:
-            return ctypes.CDLL(str(target))
-        except OSError:  # of another system that shares this folder, or broken: made anew
-            pass
-    _compile([*command, *macros, *SHARED], text, target)
-    return ctypes.CDLL(str(target))
-
-
-def _compile(command: list[str], text: bytes, target: Path) -> None:
+def _compile(command: list[str], text: str, target: Path) -> None:
     """Run the compiler; the library appears in one instant, whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="compiling-") as folder:
         built, source = Path(folder, target.name), Path(folder, "source.c")
-        source.write_bytes(text)
+        source.write_text(text)
         _run([*command, str(source), "-o", str(built), "-lm"])
         built.replace(target)
     _prune(target.parent)

@@ -1,7 +1,4 @@
-"""Closed forms of annealed densities and log normalisers: families, and wrappers of others.
-
-This module is internal.
-"""
+"""Closed forms of annealed densities and normalisers, of families and of wrappers (internal)."""
 
 import math
 

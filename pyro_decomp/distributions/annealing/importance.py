@@ -1,7 +1,4 @@
-"""The integral of a mixture's density to a power, in any dimension, by importance sampling.
-
-This module is internal.
-"""
+"""The integral of a mixture's density to a power, by importance sampling (internal)."""
 
 import math
 from collections.abc import Iterator

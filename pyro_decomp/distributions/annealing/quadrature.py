@@ -1,7 +1,4 @@
-"""Integrals over the real line of a mixture's density to a power.
-
-This module is internal.
-"""
+"""Integrals over the real line of a mixture's density to a power (internal)."""
 
 import math
 

@@ -1,7 +1,4 @@
-"""Distributions that a plate has expanded, put back to one entry for each that differs.
-
-This module is internal.
-"""
+"""Distributions that a plate expanded, with one entry for each that differs (internal)."""
 
 import torch
 from pyro.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal

@@ -1,7 +1,4 @@
-"""Plain values and containers in a checkpoint, and back in the places that they came from.
-
-This module is internal.
-"""
+"""Plain values and containers in a checkpoint, and back in the places that they came from."""
 
 import array
 import itertools

@@ -1,7 +1,4 @@
-"""Which networks a Pyro program uses, and running one without a trace in their buffers.
-
-This module is internal.
-"""
+"""Which networks a Pyro program uses, and running one without a trace in their buffers."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,8 +1,6 @@
 """What a thing holds itself, without the things in it, as something that can be compared.
 
 Of a generator of random numbers that is its state, which can be written back too.
-
-This module is internal.
 """
 
 import copy

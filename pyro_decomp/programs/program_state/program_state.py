@@ -1,7 +1,4 @@
-"""What programs keep in Python between their runs: one object for all of it.
-
-This module is internal.
-"""
+"""What programs keep in Python between their runs: one object for all of it."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -1,7 +1,4 @@
-"""What a program reaches in one step: attributes, closure variables, globals, items.
-
-This module is internal.
-"""
+"""What a program reaches in one step: attributes, closure variables, globals, items."""
 
 import dis
 import gc

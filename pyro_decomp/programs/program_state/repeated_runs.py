@@ -1,7 +1,4 @@
-"""Running programs again for the terms of one step, without a counter in them noticing.
-
-This module is internal.
-"""
+"""Running programs again for the terms of one step, without a counter in them noticing."""
 
 from collections.abc import Callable
 from functools import wraps

@@ -1,7 +1,4 @@
-"""Places in which objects keep things, and how these are read, written and emptied.
-
-This module is internal.
-"""
+"""Places in which objects keep things, and how these are read, written and emptied."""
 
 import operator
 from collections.abc import Callable

@@ -1,7 +1,4 @@
-"""What programs keep at one moment, so that it can be put back.
-
-This module is internal.
-"""
+"""What programs keep at one moment, so that it can be put back."""
 
 import copy
 import itertools

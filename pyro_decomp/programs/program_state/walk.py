@@ -1,7 +1,4 @@
-"""Everything that programs reach, each thing once, by its dotted path; and what is there.
-
-This module is internal.
-"""
+"""Everything that programs reach, each thing once, by its dotted path; and what is there."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Set

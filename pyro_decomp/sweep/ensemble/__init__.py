@@ -7,13 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pyro_decomp.sweep.ensemble.items import train_item
-    from pyro_decomp.sweep.ensemble.members import Item, Member, Outcome
+    from pyro_decomp.sweep.ensemble.members import Member, Outcome, WorkItem
     from pyro_decomp.sweep.ensemble.planning import plan
+    from pyro_decomp.sweep.ensemble.work_items import train_item
 
-__all__ = ["Item", "Member", "Outcome", "plan", "train_item"]
+__all__ = ["Member", "Outcome", "WorkItem", "plan", "train_item"]
 
-_HOMES = {"plan": "planning", "train_item": "items"}
+_HOMES = {"plan": "planning", "train_item": "work_items"}
 
 
 def __getattr__(name: str) -> object:

@@ -22,26 +22,28 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Item:
+class WorkItem:
     """One unit of work: members that one process trains.
 
     Args:
         members: One, or several that are trained as one computation.
-        together: True for one batched computation, False for a single member trained as
+        is_batched: True for one batched computation, False for a single run, trained as
             :func:`pyro_decomp.train` does.
         why: Why so, in a sentence.
-        how: Several are computed: "captured", "compiled" or "fused"; a step that cannot be fused is
-            captured.
+        backend: What computes the steps of several: "captured", "compiled" or "fused"; a step that
+            cannot be fused is captured.
         steps: That each member takes; 0 where it is not known.
-        numbers: Names of those that differ among the members of all items of one arithmetic, or
-            that schedules change: one step serves them all if these are its inputs.
+        elements: Of the data of one step of one member; 0 where it is not known.
+        numbers: Names of those that differ among the members of all items of one computation graph,
+            or that schedules change: one step serves them all if these are its inputs.
     """
 
     members: tuple[Member, ...]
-    together: bool
+    is_batched: bool
     why: str
-    how: str = "captured"
+    backend: str = "captured"
     steps: int = 0
+    elements: int = 0
     numbers: tuple[str, ...] = ()
 
 
@@ -56,7 +58,7 @@ class Outcome:
         step: Steps done.
         seconds: Of wall clock that it took; of a batched item, its share.
         message: What went wrong, in a sentence; empty if nothing did.
-        together: Whether it was trained with others.
+        is_batched: Whether it was trained in a batch with others.
     """
 
     name: str
@@ -64,4 +66,4 @@ class Outcome:
     step: int
     seconds: float
     message: str = ""
-    together: bool = False
+    is_batched: bool = False

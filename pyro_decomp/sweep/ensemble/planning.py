@@ -4,20 +4,19 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pyro_decomp.acceleration.capture.compiled import why_not
-from pyro_decomp.acceleration.capture.graph_hash import GraphHash
-from pyro_decomp.acceleration.fusion import FusionError
+from pyro_decomp.acceleration import FusionError, GraphHash, unavailable_reason
 from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.errors import one_line
-from pyro_decomp.sweep.ensemble.in_progress import interrupted
-from pyro_decomp.sweep.ensemble.members import Item, Member
-from pyro_decomp.sweep.ensemble.together import BatchedRuns
-from pyro_decomp.sweep.ensemble.trial import Trial, own_numbers
+from pyro_decomp.sweep.ensemble.batched import BatchedRuns
+from pyro_decomp.sweep.ensemble.item_checkpoint import interrupted
+from pyro_decomp.sweep.ensemble.member_run import MemberRun, own_numbers
+from pyro_decomp.sweep.ensemble.members import Member, WorkItem
 from pyro_decomp.training.experiment_file import ExperimentFile
 
 # Of the largest result of an operation: more members at once, and results leave the cache.
@@ -43,7 +42,7 @@ def plan(
     num_workers: int = 1,
     device: str = "cpu",
     out: Path | None = None,
-) -> list[Item]:
+) -> list[WorkItem]:
     """Divide members into items of work.
 
     Members train together that do the same arithmetic in all but their parameters, numbers of the
@@ -63,18 +62,18 @@ def plan(
         Items, those that take longest first.
     """
     if way == "processes":
-        return [Item((member,), together=False, why=ASKED) for member in members]
+        return [WorkItem((member,), is_batched=False, why=ASKED) for member in members]
     begun = interrupted(out) if out is not None else []
     items, by_name = [], {member.name: member for member in members}
     for names in begun:
         if all(name in by_name for name in names.members):
             again = tuple(by_name.pop(name) for name in names.members)
             items.append(
-                Item(
+                WorkItem(
                     again,
-                    together=True,
+                    is_batched=True,
                     why=names.why,
-                    how=names.how,
+                    backend=names.backend,
                     numbers=tuple(names.numbers),
                 )
             )
@@ -91,9 +90,10 @@ class _Group:
     members: list[Member]
     total_steps: int
     signature: GraphHash | None
-    why_alone: str = ""
+    why_single: str = ""
     numbers: tuple[str, ...] = ()
-    trial: Trial | None = None
+    run: MemberRun | None = None
+    elements: int = 0  # of the data of one step of one member
 
     @property
     def num_operations(self) -> int:
@@ -107,47 +107,49 @@ def _cost(group: _Group) -> float:
 
 
 def _groups(source: ExperimentFile, members: list[Member], device: str) -> Iterator[_Group]:
-    by_outline: dict[Any, list[tuple[Trial, list[Member]]]] = defaultdict(list)
+    by_outline: dict[Any, list[tuple[MemberRun, list[Member]]]] = defaultdict(list)
     for same in _by_arguments(members):
         try:
-            trial = Trial.of(source, same[0], device)
+            run = MemberRun.of(source, same[0], device)
         except Exception:  # it is told of when the member is trained
             yield _Group(same, 0, None, "it fails")
             continue
-        by_outline[trial.outline()].append((trial, same))
+        by_outline[run.outline()].append((run, same))
     for found in by_outline.values():
-        weights = own_numbers([trial for trial, _ in found])
+        weights = own_numbers([run for run, _ in found])
         by_signature: dict[str, _Group] = {}
-        for trial, same in found:
-            steps = trial.experiment.total_steps
-            if reason := trial.why_alone():
-                yield _Group(same, steps, None, reason)
+        for run, same in found:
+            steps = run.experiment.total_steps
+            elements = run.experiment.data_per_step * run.experiment.data.datum_size
+            if reason := run.why_single():
+                yield _Group(same, steps, None, reason, elements=elements)
                 continue
             try:
-                signature = trial.signature(weights)
+                signature = run.signature(weights)
             except Exception as error:  # whatever it is, alone it may do
-                yield _Group(same, steps, None, f"it cannot be captured: {one_line(error)}")
+                why = f"it cannot be captured: {one_line(error)}"
+                yield _Group(same, steps, None, why, elements=elements)
                 continue
             if signature.digest in by_signature:
                 by_signature[signature.digest].members.extend(same)
             else:
                 by_signature[signature.digest] = _Group(
-                    list(same), steps, signature, numbers=tuple(weights), trial=trial
+                    list(same), steps, signature, "", tuple(weights), run, elements
                 )
         for group in by_signature.values():
             is_by_seed = _differs_by_seed(source, group, device)
-            yield replace(group, signature=None, why_alone=BY_SEED) if is_by_seed else group
+            yield replace(group, signature=None, why_single=BY_SEED) if is_by_seed else group
 
 
 def _differs_by_seed(source: ExperimentFile, group: _Group, device: str) -> bool:
-    """Whether a member of the same arguments as the group's trial does not do its arithmetic."""
-    assert group.trial is not None
+    """Whether a member of the same arguments as the group's run does not do its arithmetic."""
+    assert group.run is not None
     assert group.signature is not None
-    of_trial = repr(sorted(group.trial.member.arguments.items()))
+    of_run = repr(sorted(group.run.member.arguments.items()))
     for member in group.members[1:]:
-        if repr(sorted(member.arguments.items())) == of_trial:
+        if repr(sorted(member.arguments.items())) == of_run:
             try:
-                other = Trial.of(source, member, device).signature(group.numbers)
+                other = MemberRun.of(source, member, device).signature(group.numbers)
             except Exception:  # it is told of when the member is trained
                 return False
             return other.digest != group.signature.digest
@@ -161,9 +163,9 @@ def _by_arguments(members: Iterable[Member]) -> list[list[Member]]:
     return list(found.values())
 
 
-def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Item]:
+def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[WorkItem]:
     """The items of a group, for which there are so many processes."""
-    why, signature = group.why_alone, group.signature
+    why, signature = group.why_single, group.signature
     if not why and len(group.members) == 1:
         why = "no other member does the same arithmetic"
     on_processor = torch.device(device).type == "cpu"
@@ -171,11 +173,11 @@ def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Ite
         why = "a processor does convolutions of many networks at once no faster"
     if not why and way == "auto" and on_processor and _work(group) < LITTLE_WORK:
         why = "it takes less time than to prepare what would train them together"
-    how, missing = _how(group, num_workers, torch.device(device).type)
-    why = why or _why_not_together(group, how)
+    backend, missing = _backend(group, num_workers, torch.device(device).type)
+    why = why or _why_not_batched(group, backend)
     if why or signature is None:
-        steps = group.total_steps
-        return [Item((m,), together=False, why=why, steps=steps) for m in group.members]
+        alone = partial(WorkItem, is_batched=False, why=why, steps=group.total_steps)
+        return [alone((member,), elements=group.elements) for member in group.members]
     at_once = MOST_MEMBERS
     if on_processor:
         at_once = max(FEWEST_MEMBERS, min(MOST_MEMBERS, ELEMENTS // signature.largest))
@@ -184,27 +186,28 @@ def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Ite
     parts = max(1, min(len(group.members) // 2, equal))
     size = -(-len(group.members) // parts)
     return [
-        Item(
+        WorkItem(
             tuple(group.members[start : start + size]),
-            together=True,
+            is_batched=True,
             why=f"{len(group.members)} members do the same arithmetic, {size} at once{missing}",
-            how=how,
+            backend=backend,
             steps=group.total_steps,
+            elements=group.elements,
             numbers=group.numbers,
         )
         for start in range(0, len(group.members), size)
     ]
 
 
-def _why_not_together(group: _Group, how: str) -> str:
+def _why_not_batched(group: _Group, backend: str) -> str:
     """Make the step of a batch now, as its process would; why that cannot be, empty if it can."""
-    if group.trial is None:
+    if group.run is None:
         return ""
     try:
         try:
-            BatchedRuns([group.trial], group.numbers, how=how)
+            BatchedRuns([group.run], group.numbers, backend=backend)
         except FusionError:  # such a step is captured
-            BatchedRuns([group.trial], group.numbers)
+            BatchedRuns([group.run], group.numbers)
     except Exception as error:  # whatever it is, alone they may train
         return f"they cannot be trained together: {one_line(error)}"
     return ""
@@ -215,14 +218,19 @@ def _work(group: _Group) -> float:
     return BY_PROGRAMS * group.num_operations * group.total_steps * len(group.members)
 
 
-def _how(group: _Group, num_workers: int, device_type: str) -> tuple[str, str]:
+def _backend(group: _Group, num_workers: int, device_type: str) -> tuple[str, str]:
     """How steps of a group are computed: what pays; and what is missing for it, if anything is."""
     operations = group.num_operations
     steps = group.total_steps * len(group.members) / num_workers
     if device_type == "cpu":
-        saved, cost, how, missing = SAVED_BY_FUSING, FUSING, "fused", library.why_not()
+        saved, cost, backend, missing = SAVED_BY_FUSING, FUSING, "fused", library.why_not()
     else:
-        saved, cost, how, missing = SAVED_BY_COMPILING, COMPILING, "compiled", why_not(device_type)
+        saved, cost, backend, missing = (
+            SAVED_BY_COMPILING,
+            COMPILING,
+            "compiled",
+            unavailable_reason(device_type),
+        )
     if saved * operations * steps <= cost[0] + cost[1] * operations:
         return "captured", ""
-    return ("captured", f", slower as {missing}") if missing else (how, "")
+    return ("captured", f", slower as {missing}") if missing else (backend, "")

@@ -272,7 +272,7 @@ def test_what_cannot_be_captured_says_why(name: str) -> None:
     assert by_programs(experiment, state, x)[0].isfinite().all()  # the programs still run
 
 
-def test_a_prior_of_known_parameters_is_drawn_beforehand() -> None:
+def test_a_prior_of_known_parameters_is_sampled_outside_the_graph() -> None:
     experiment, state, x = ready(
         PROGRAMS["VAE, mixture prior"](), AggregateELBO(alpha=1.0, divergence=InclusiveKL())
     )

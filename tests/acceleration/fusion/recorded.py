@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import pytest
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
@@ -11,6 +12,9 @@ from pyro_decomp.acceleration.capture.tracing import functional, traced
 from pyro_decomp.acceleration.fusion import Program
 
 Function = Callable[..., Sequence[Tensor]]
+every_type = pytest.mark.parametrize(
+    "real", [torch.float32, torch.float64], ids=["float32", "float64"]
+)
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -11,8 +11,6 @@ from tests.acceleration.fusion.recorded import assert_same
 from tests.elbo.objectives import OBJECTIVES
 from tests.example_programs import PROGRAMS, B, N, Programs
 
-pytestmark = pytest.mark.usefixtures("hastily")
-
 REFUSED = {
     "AggregateELBO, a sum": "aten.sort.default is not written as C",  # of sliced transport
     "DIPELBO II": "aten.block_diag.default is not written as C",  # of several sites' covariances

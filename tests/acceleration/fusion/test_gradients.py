@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as nn
 
-from tests.acceleration.fusion.recorded import assert_same, gradients, program_of
+from tests.acceleration.fusion.recorded import assert_same, every_type, gradients, program_of
 
-pytestmark = pytest.mark.usefixtures("hastily")
+TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5}
 
 # Functions of x, y [6, 11], row [11], wide [3, 4, 10], square [12, 12], long [200, 3] and places.
 Given = dict[str, Tensor]
@@ -89,9 +89,11 @@ def given_tensors(real: torch.dtype) -> Given:
 
 
 @cache
-def computed(*names: str) -> tuple[dict[str, slice], Sequence[Tensor], Sequence[Tensor]]:
+def computed(
+    real: torch.dtype, *names: str
+) -> tuple[dict[str, slice], Sequence[Tensor], Sequence[Tensor]]:
     """Where the values and gradients of a function are, those of the program, and torch's."""
-    given = given_tensors(torch.float64)
+    given = given_tensors(real)
     inputs = list(given.values())
     places: dict[str, slice] = {}
 
@@ -112,11 +114,13 @@ def computed(*names: str) -> tuple[dict[str, slice], Sequence[Tensor], Sequence[
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_values_and_gradients_are_those_of_autograd(name: str) -> None:
-    places, found, wanted = computed(*FUNCTIONS)
-    assert_same(found[places[name]], wanted[places[name]], 1e-12)
+@every_type
+def test_values_and_gradients_are_those_of_autograd(real: torch.dtype, name: str) -> None:
+    places, found, wanted = computed(real, *FUNCTIONS)
+    assert_same(found[places[name]], wanted[places[name]], TOLERANCES[real])
 
 
-def test_of_one_function() -> None:
-    _, found, wanted = computed("softmax")
-    assert_same(found, wanted, 1e-12)
+@every_type
+def test_of_one_function(real: torch.dtype) -> None:
+    _, found, wanted = computed(real, "softmax")
+    assert_same(found, wanted, TOLERANCES[real])

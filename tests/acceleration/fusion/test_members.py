@@ -2,15 +2,12 @@
 
 from functools import cache
 
-import pytest
 import torch
 from torch import Tensor
 
 from pyro_decomp.acceleration.fusion import Program
 from tests.acceleration.fusion.random_functions import Invention, inputs
 from tests.acceleration.fusion.recorded import gradients, program_of
-
-pytestmark = pytest.mark.usefixtures("hastily")
 
 NUMBER = 3
 SHARED = (1, 4, 11)  # of the inputs; the last one's numbers are whole

@@ -14,12 +14,10 @@ from torch.utils._pytree import tree_map
 from pyro_decomp.acceleration.capture.tracing import Kind
 from pyro_decomp.acceleration.fusion import FusionError, Program
 from pyro_decomp.acceleration.fusion.operations import OPERATIONS, VIEWS
-from tests.acceleration.fusion.recorded import assert_same
+from tests.acceleration.fusion.recorded import assert_same, every_type
 from tests.acceleration.fusion.rows import REFUSED, ROWS
 
 aten = torch.ops.aten
-pytestmark = pytest.mark.usefixtures("quickly")
-
 Change = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-6}
 
@@ -110,13 +108,14 @@ def name_of(number: int) -> str:
     return f"{target}({', '.join(shown)})".removeprefix("aten.")
 
 
+@pytest.mark.full(but=["float32-*"])
 @pytest.mark.parametrize("number", range(len(ROWS)), ids=name_of)
-def test_every_operation_is_that_of_torch(number: int) -> None:
-    for real, tolerance in TOLERANCES.items():
-        torch.set_default_dtype(real)  # of quotients of integers
-        for change in (dict, with_others):
-            found = computed(real, change)[table(real).places[number]]
-            assert_same(found, by_torch(number, change(tensors(real)), real), tolerance)
+@every_type
+def test_every_operation_is_that_of_torch(real: torch.dtype, number: int) -> None:
+    torch.set_default_dtype(real)  # of quotients of integers
+    for change in (dict, with_others):
+        found = computed(real, change)[table(real).places[number]]
+        assert_same(found, by_torch(number, change(tensors(real)), real), TOLERANCES[real])
 
 
 @pytest.mark.parametrize("number", range(len(REFUSED)), ids=lambda n: str(REFUSED[n][0]))

@@ -6,9 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.acceleration.fusion.recorded import assert_same, program_of
-
-pytestmark = pytest.mark.usefixtures("hastily")
+from tests.acceleration.fusion.recorded import assert_same, every_type, normal, program_of
 
 SIZES = [1, 2, 3, 4, 5, 16, 17, 64, 65, 100, 400]
 MOST = 2**14  # multiplications of one product, here
@@ -74,12 +72,22 @@ def name_of(case: int) -> str:
 
 @pytest.mark.full
 @pytest.mark.parametrize("case", range(len(CASES)), ids=name_of)
-def test_matrices_of_all_sizes_however_they_lie_in_memory(case: int) -> None:
-    for real, tolerance in TOLERANCES.items():
-        found, wanted = computed(real)
-        assert_same(found[case : case + 1], wanted[case : case + 1], tolerance)
+@every_type
+def test_matrices_of_all_sizes_however_they_lie_in_memory(real: torch.dtype, case: int) -> None:
+    found, wanted = computed(real)
+    assert_same(found[case : case + 1], wanted[case : case + 1], TOLERANCES[real])
 
 
 def test_every_size_is_in_every_place() -> None:
     for place in range(3):
         assert {sizes(case)[place] for case in range(len(CASES))} == set(SIZES)
+
+
+@every_type
+def test_of_few_sizes(real: torch.dtype) -> None:
+    x, y = normal(17, 65, dtype=real), normal(65, 16, seed=1, dtype=real)
+
+    def function(x: Tensor, y: Tensor) -> list[Tensor]:
+        return [x @ y, x[:, ::2] @ y[::2], y.T @ x.T, x.T @ (x @ y)]
+
+    assert_same(program_of(function, [x, y])([x, y]), function(x, y), TOLERANCES[real])

@@ -1,4 +1,3 @@
-import pytest
 import torch
 from torch import Tensor
 
@@ -11,8 +10,6 @@ from tests.acceleration.fusion.recorded import (
     normal,
     program_of,
 )
-
-pytestmark = pytest.mark.usefixtures("hastily")
 
 
 def test_groups_are_vectors_of_outputs_in_their_order() -> None:

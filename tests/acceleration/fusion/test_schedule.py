@@ -1,13 +1,12 @@
 from collections.abc import Sequence
 
 import pytest
+import torch
 from torch import Tensor
 
 from pyro_decomp.acceleration.fusion import Program
 from tests.acceleration.fusion.random_functions import Invention, inputs
 from tests.acceleration.fusion.recorded import assert_same, gradients, graph_of, normal, program_of
-
-pytestmark = pytest.mark.usefixtures("quickly")
 
 AT_ONCE = 6  # functions of one program
 
@@ -28,6 +27,23 @@ def test_what_is_computed_at_random_is_what_torch_computes(first: int) -> None:
     program = Program(graph, inputs(first))
     for data in (inputs(first), inputs(first + 1000)):
         assert_same(program(data), graph(*data), 1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(60))
+def test_rounding_in_32_bits_is_within_a_few_times_that_of_torch(seed: int) -> None:
+    invention, exact = Invention(seed), inputs(seed)
+
+    def both(*given: Tensor) -> list[Tensor]:
+        return [*invention(*given), *gradients(invention, given)]
+
+    rounded = [each.float() if each.is_floating_point() else each for each in exact]
+    torch.set_default_dtype(torch.float32)
+    found, by_torch = program_of(both, rounded)(rounded), graph_of(both, rounded)(*rounded)
+    for one, other, right in zip(found, by_torch, both(*exact), strict=True):
+        scale = max(right.abs().max().item(), 1e-3)
+        of_torch = (other.flatten().double() - right.flatten()).abs().max().item()
+        assert (one.double() - right.flatten()).abs().max().item() <= 8 * of_torch + 1e-5 * scale
 
 
 @pytest.mark.full

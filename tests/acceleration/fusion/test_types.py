@@ -5,8 +5,6 @@ from torch import Tensor
 from pyro_decomp.acceleration.fusion import FusionError
 from tests.acceleration.fusion.recorded import assert_same, normal, program_of
 
-pytestmark = pytest.mark.usefixtures("hastily")
-
 
 def test_data_of_32_bits_beside_parameters_of_64() -> None:
     x, weight = normal(20, 6, dtype=torch.float32), normal(6, 12)

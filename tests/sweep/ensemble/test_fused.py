@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from pyro_decomp import train
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.acceleration import Execution
 from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.seeds import set_seed
-from pyro_decomp.sweep.ensemble import Item, Member, train_item
-from pyro_decomp.sweep.ensemble.alone import train_alone
-from pyro_decomp.sweep.ensemble.together import BatchedRuns
-from pyro_decomp.sweep.ensemble.trial import Trial
+from pyro_decomp.sweep.ensemble import Member, WorkItem, train_item
+from pyro_decomp.sweep.ensemble.batched import BatchedRuns
+from pyro_decomp.sweep.ensemble.member_run import MemberRun
+from pyro_decomp.sweep.ensemble.single import train_single
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import load
-from tests.sweep.ensemble.test_together import FILE, assert_close, members, nobody
+from tests.sweep.ensemble.test_batched import FILE, assert_close, members, nobody
 
 pytestmark = [
     pytest.mark.full,
@@ -40,7 +40,7 @@ def source(tmp_path: Path) -> ExperimentFile:
 
 def trained(source: ExperimentFile, found: list[Member], out: Path) -> list[str]:
     """How the members' runs say that they were computed."""
-    item = Item(tuple(found), together=True, why="to see", how="fused")
+    item = WorkItem(tuple(found), is_batched=True, why="to see", backend="fused")
     outcomes = train_item(source, item, out, device="cpu", report=nobody)
     assert [outcome.status for outcome in outcomes] == ["finished"] * len(found)
     runs = [load(out / "members" / member.name) for member in found]
@@ -52,7 +52,7 @@ def test_a_member_is_what_it_is_alone(name: str, source: ExperimentFile, tmp_pat
     found = members({"alpha": 1.0}, {"alpha": 2.5, "beta": 0.5}, {"alpha": 0.25}, **WAYS[name])
     assert trained(source, found, tmp_path) == ["fused"] * 3
     for member in found:
-        train_alone(source, member, tmp_path / "alone" / member.name)
+        train_single(source, member, tmp_path / "alone" / member.name)
         alone, together = (
             load(tmp_path / kind / member.name) for kind in ("alone", "members")
         )  # the first by running its programs
@@ -92,7 +92,7 @@ def test_a_stopped_item_goes_on_to_the_same_bits(source: ExperimentFile) -> None
     found = members({"alpha": 1.0}, {"alpha": 2.0}, batch_size=6)
 
     def fresh() -> BatchedRuns:
-        return BatchedRuns([Trial.of(source, member) for member in found], how="fused")
+        return BatchedRuns([MemberRun.of(source, member) for member in found], backend="fused")
 
     whole, begun = fresh(), fresh()
     list(whole.take_steps())
@@ -111,7 +111,9 @@ def test_a_member_does_not_depend_on_its_neighbours(source: ExperimentFile) -> N
     found = members({"alpha": 1.0}, {"alpha": 2.0, "lr": 0.01}, {"alpha": 3.0})
 
     def checkpoint(of: list[Member], index: int) -> Any:
-        together = BatchedRuns([Trial.of(source, member) for member in of], ["alpha"], how="fused")
+        together = BatchedRuns(
+            [MemberRun.of(source, member) for member in of], ["alpha"], backend="fused"
+        )
         list(together.take_steps())
         return together.checkpoint(index)
 
@@ -122,7 +124,7 @@ def test_a_member_does_not_depend_on_its_neighbours(source: ExperimentFile) -> N
 
 def test_a_member_that_is_not_finite_is_set_aside(source: ExperimentFile) -> None:
     found = members({"alpha": 1.0}, {"alpha": 1e300}, {"alpha": 3.0})
-    together = BatchedRuns([Trial.of(source, member) for member in found], how="fused")
+    together = BatchedRuns([MemberRun.of(source, member) for member in found], backend="fused")
     list(together.take_steps())
     assert list(together.set_aside) == [1]
     assert "gradient" in together.set_aside[1][0] or "objective" in together.set_aside[1][0]

@@ -16,15 +16,15 @@ KILLER = """
 import itertools, os, signal, sys
 from pathlib import Path
 
-from pyro_decomp.sweep.ensemble import Item, Member, items, train_item
+from pyro_decomp.sweep.ensemble import Member, WorkItem, train_item, work_items
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.loop import Loop
 
 source = ExperimentFile.read(Path("stateful.py"))
 arguments = {"kind": "assigned", "end": 0.5}
 members = [Member(f"m{s}", {**arguments, "beta": 1.0 + s}, seed=s) for s in range(3)]
-item = Item(tuple(members), together=True, why="to see", how=sys.argv[1])
-write = items.ItemFile.write
+item = WorkItem(tuple(members), is_batched=True, why="to see", backend=sys.argv[1])
+write = work_items.ItemCheckpoint.write
 Loop._checkpoint_is_due = lambda self: True  # write at every step
 
 
@@ -38,9 +38,9 @@ def attempt(out, kill_at=None):
             if next(writes) == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        items.ItemFile.write = write_and_die
+        work_items.ItemCheckpoint.write = write_and_die
         outcomes = train_item(source, item, Path(out), device="cpu", report=lambda *_: None)
-        os._exit(0 if all(o.together and o.step == 18 for o in outcomes) else 1)
+        os._exit(0 if all(o.is_batched and o.step == 18 for o in outcomes) else 1)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from pyro_decomp.aggregate_posterior.native import library
-from pyro_decomp.sweep.ensemble import Item, Member, plan, train_item
-from pyro_decomp.sweep.ensemble.alone import train_alone
+from pyro_decomp.sweep.ensemble import Member, WorkItem, plan, train_item
+from pyro_decomp.sweep.ensemble.single import train_single
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import load
-from tests.sweep.ensemble.test_together import nobody
+from tests.sweep.ensemble.test_batched import nobody
 
 pytestmark = pytest.mark.full
 
@@ -102,11 +102,11 @@ def source(tmp_path: Path) -> ExperimentFile:
 
 
 def assert_as_alone(source: ExperimentFile, found: list[Member], how: str, out: Path) -> None:
-    item = Item(tuple(found), together=True, why="to see", how=how)
+    item = WorkItem(tuple(found), is_batched=True, why="to see", backend=how)
     outcomes = train_item(source, item, out, device="cpu", report=nobody)
-    assert [(o.status, o.together, o.message) for o in outcomes] == [("finished", True, "")] * 3
+    assert [(o.status, o.is_batched, o.message) for o in outcomes] == [("finished", True, "")] * 3
     for member in found:
-        train_alone(source, member, out / "alone" / member.name)
+        train_single(source, member, out / "alone" / member.name)
         alone, together = (load(out / part / member.name) for part in ("alone", "members"))
         assert list(together.history) == list(alone.history)
         for name, column in alone.history.items():
@@ -142,7 +142,7 @@ def test_they_are_planned_together(source: ExperimentFile) -> None:
     for arguments in ({"kind": "number"}, {"end": 0.5}):
         found = [Member(f"m{seed}", {**arguments, "epochs": 10**5}, seed=seed) for seed in range(2)]
         (item,) = plan(source, found)
-        assert item.together
+        assert item.is_batched
 
 
 @pytest.mark.fast
@@ -152,5 +152,5 @@ def test_why_members_train_alone_is_told_beforehand(tmp_path: Path) -> None:
     found = [Member(f"m{seed}", {"end": 0.5, "epochs": 10**5}, seed=seed) for seed in range(2)]
     items = plan(ExperimentFile.read(path), found)
     assert [
-        (item.together, "model.prior_scale is used by Python" in item.why) for item in items
+        (item.is_batched, "model.prior_scale is used by Python" in item.why) for item in items
     ] == [(False, True)] * 2

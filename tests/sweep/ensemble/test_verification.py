@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from pyro_decomp import train
-from pyro_decomp.acceleration.steps import Execution
+from pyro_decomp.acceleration import Execution
+from pyro_decomp.acceleration.batched.backends import Results
 from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.seeds import set_seed
-from pyro_decomp.sweep.ensemble import Item, Member, plan, train_item
-from pyro_decomp.sweep.ensemble.batched_step import Results
-from pyro_decomp.sweep.ensemble.together import BatchedRuns
+from pyro_decomp.sweep.ensemble import Member, WorkItem, plan, train_item
+from pyro_decomp.sweep.ensemble.batched import BatchedRuns
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import Run, load
 from tests.sweep.ensemble.stateful import FILE
-from tests.sweep.ensemble.test_together import nobody
+from tests.sweep.ensemble.test_batched import nobody
 
 pytestmark = pytest.mark.full
 
@@ -37,7 +37,7 @@ ALONE = {
 @pytest.fixture(autouse=True)
 def _settings(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Audits at all powers of two, however slow the machine; the default type as it was."""
-    monkeypatch.setattr("pyro_decomp.acceleration.steps.budget.LEAST", 1e9)
+    monkeypatch.setattr("pyro_decomp.acceleration.auditor.LEAST", 1e9)
     yield
     torch.set_default_dtype(torch.float32)
 
@@ -70,10 +70,10 @@ def assert_as_by_programs(
     source: ExperimentFile, found: list[Member], how: str, out: Path, *, together: bool = True
 ) -> list[str]:
     """Every member's run is that of its programs alone; why each says that it trained alone."""
-    item = Item(tuple(found), together=True, why="to see", how=how)
+    item = WorkItem(tuple(found), is_batched=True, why="to see", backend=how)
     outcomes = train_item(source, item, out, device="cpu", report=nobody)
     assert [(o.status, o.message) for o in outcomes] == [("finished", "")] * len(found)
-    assert [o.together for o in outcomes] == [together] * len(found)
+    assert [o.is_batched for o in outcomes] == [together] * len(found)
     for member in found:
         eager = by_programs(source, member, out / "eager" / member.name)
         other = load(out / "members" / member.name)
@@ -105,23 +105,23 @@ def test_programs_that_python_moves_train_alone(
     kind: str, source: ExperimentFile, tmp_path: Path
 ) -> None:
     found = members(kind, 2, epochs=25)
-    told = assert_as_by_programs(source, found, "captured", tmp_path, together=False)
+    told = assert_as_by_programs(source, found, "captured", tmp_path, is_batched=False)
     assert all(ALONE[kind] in each for each in told)
     items = plan(source, found, way="batched")
-    assert [(item.together, ALONE[kind] in item.why) for item in items] == [(False, True)] * 2
+    assert [(item.is_batched, ALONE[kind] in item.why) for item in items] == [(False, True)] * 2
 
 
 def test_gradients_that_hooks_change_train_alone(source: ExperimentFile, tmp_path: Path) -> None:
     found = members("masked gradients", 2)
-    told = assert_as_by_programs(source, found, "captured", tmp_path, together=False)
+    told = assert_as_by_programs(source, found, "captured", tmp_path, is_batched=False)
     assert all("the gradient by decoder.weight comes out otherwise" in each for each in told)
 
 
 def test_buffers_of_another_type_train_alone(source: ExperimentFile, tmp_path: Path) -> None:
     found = members("another type", 2)
-    item = Item(tuple(found), together=True, why="to see")
+    item = WorkItem(tuple(found), is_batched=True, why="to see")
     outcomes = train_item(source, item, tmp_path, device="cpu", report=nobody)
-    assert [(o.status, o.together) for o in outcomes] == [("finished", False)] * 2
+    assert [(o.status, o.is_batched) for o in outcomes] == [("finished", False)] * 2
     assert "of shape () (torch.int64) one of shape ()" in reason(tmp_path, found[0])
 
 
@@ -136,17 +136,19 @@ def test_what_only_the_last_batch_changes_is_trained_alone(
     kind: str, source: ExperimentFile, tmp_path: Path
 ) -> None:
     found = members(kind, 2)
-    told = assert_as_by_programs(source, found, "captured", tmp_path, together=False)
+    told = assert_as_by_programs(source, found, "captured", tmp_path, is_batched=False)
     assert all(LAST_BATCH[kind] in each for each in told)
     items = plan(source, found, way="batched")
-    assert [(item.together, LAST_BATCH[kind] in item.why) for item in items] == [(False, True)] * 2
+    assert [(item.is_batched, LAST_BATCH[kind] in item.why) for item in items] == [
+        (False, True)
+    ] * 2
 
 
 def test_constants_of_their_own_keep_members_apart(source: ExperimentFile, tmp_path: Path) -> None:
     found = members("constant of a seed", 3)
     items = plan(source, found, way="batched")
-    assert not any(item.together for item in items)
-    item = Item(tuple(found), together=True, why="to see")
+    assert not any(item.is_batched for item in items)
+    item = WorkItem(tuple(found), is_batched=True, why="to see")
     train_item(source, item, tmp_path, device="cpu", report=nobody)
     for member in found:
         eager = by_programs(source, member, tmp_path / "eager" / member.name)
@@ -159,7 +161,7 @@ def test_a_plan_tells_of_constants_that_differ_by_seed(source: ExperimentFile) -
     found = [Member(f"m{seed}", {"kind": "constant of a seed"}, seed) for seed in range(3)]
     items = plan(source, found, way="batched")
     why = "what the programs compute differs by seed: a constant drawn at random can be a buffer"
-    assert [(item.together, item.why) for item in items] == [(False, why)] * 3
+    assert [(item.is_batched, item.why) for item in items] == [(False, why)] * 3
 
 
 def spoilt(monkeypatch: pytest.MonkeyPatch, member: int, step: int, what: str) -> None:
@@ -168,7 +170,7 @@ def spoilt(monkeypatch: pytest.MonkeyPatch, member: int, step: int, what: str) -
 
     def results(self: BatchedRuns, batch: Any) -> Results:
         found = computed(self, batch)
-        if self.step + 1 == step and len(self.trials) > member:
+        if self.step + 1 == step and len(self.runs) > member:
             wrong = getattr(found, what)
             wrong = wrong[1] if isinstance(wrong, list) else wrong
             wrong[member].mul_(1 + 1e-6)
@@ -184,9 +186,9 @@ def test_a_member_that_departs_at_the_end_trains_again_alone(
 ) -> None:
     spoilt(monkeypatch, 1, 18, what)
     found = members("normalised")
-    item = Item(tuple(found), together=True, why="to see")
+    item = WorkItem(tuple(found), is_batched=True, why="to see")
     outcomes = train_item(source, item, tmp_path, device="cpu", report=nobody)
-    assert {o.name: o.together for o in outcomes} == {"m0": True, "m1": False, "m2": True}
+    assert {o.name: o.is_batched for o in outcomes} == {"m0": True, "m1": False, "m2": True}
     told = {"values": "objective of a step", "gradients": "gradient by", "buffers": "the buffer"}
     assert told[what] in reason(tmp_path, found[1])
     for member in found:
@@ -201,9 +203,9 @@ def test_members_are_looked_at_in_turn(
 ) -> None:
     spoilt(monkeypatch, 2, 4, "values")  # of the steps 2, 4, 8 and 16
     found = members("normalised")
-    item = Item(tuple(found), together=True, why="to see")
+    item = WorkItem(tuple(found), is_batched=True, why="to see")
     outcomes = train_item(source, item, tmp_path, device="cpu", report=nobody)
-    assert [outcome.together for outcome in outcomes] == [True, True, False]
+    assert [outcome.is_batched for outcome in outcomes] == [True, True, False]
     assert outcomes[-1].name == "m2"
     assert "by the programs as" in reason(tmp_path, found[2])
 
@@ -211,11 +213,11 @@ def test_members_are_looked_at_in_turn(
 def test_audits_leave_the_bits_as_they_are(
     source: ExperimentFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    item = Item(tuple(members("assigned")), together=True, why="to see")
+    item = WorkItem(tuple(members("assigned")), is_batched=True, why="to see")
     for out in ("often", "never"):
         train_item(source, item, tmp_path / out, device="cpu", report=nobody)
         monkeypatch.setattr(
-            "pyro_decomp.sweep.ensemble.verification.Verification.due", lambda *_: []
+            "pyro_decomp.acceleration.batched.verification.BatchVerification.due", lambda *_: []
         )
     for path in (tmp_path / "often" / "members").glob("*/*"):
         if path.name in ("history.csv", "checkpoint.pt"):
@@ -236,7 +238,7 @@ def test_members_that_share_what_a_module_keeps_train_apart(
     path.write_text(f"import shared_by_members\n{text}")
     source = ExperimentFile.read(path)
     found = members("assigned", 2)
-    item = Item(tuple(found), together=True, why="to see")
+    item = WorkItem(tuple(found), is_batched=True, why="to see")
     train_item(source, item, tmp_path, device="cpu", report=nobody)
     for member in found:
         eager = by_programs(source, member, tmp_path / "eager" / member.name)

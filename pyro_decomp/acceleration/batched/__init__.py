@@ -1,0 +1,1 @@
+"""The steps of K members of a sweep as one computation. Internal."""

@@ -1,0 +1,259 @@
+"""How steps are computed, decided before the first one and the same every time. Internal."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from pyro_decomp.acceleration import backends
+from pyro_decomp.acceleration.capture import CaptureError
+from pyro_decomp.acceleration.capture.compiled import unavailable_reason
+from pyro_decomp.acceleration.capture.places import places_of
+from pyro_decomp.acceleration.eager import EagerStep
+from pyro_decomp.acceleration.execution import Execution
+from pyro_decomp.acceleration.flat_parameters import can_be_flat
+from pyro_decomp.acceleration.fusion import FusionError
+from pyro_decomp.acceleration.graph import GraphStep, is_convolutional
+from pyro_decomp.acceleration.process import is_small
+from pyro_decomp.acceleration.source import StepSource
+from pyro_decomp.acceleration.verification import Audit
+from pyro_decomp.data.batches import Batch
+from pyro_decomp.errors import ExperimentError, ModelError, NonFiniteError, one_line
+
+# Seconds, on the 2-core machine that docs/speed.md tells of. Only their ratios matter.
+SAVED_BY_REPLAYING = 12e-6  # an operation and step, of Pyro's handlers and autograd
+SAVED_BY_COMPILING = 22e-6  # an operation and step, of these and of starting operations
+SAVED_BY_FUSING = 25e-6
+CAPTURING = 0.5, 1e-3  # once, and an operation
+COMPILING = 20.0, 120e-3  # with nothing of the compiler's in its cache, as the others
+FUSING = 0.8, 5e-3  # capturing included
+MARGIN = 1.25  # what a choice must win more than it costs
+
+
+def resolve(asked: Execution, source: StepSource) -> Execution:
+    """Replace "auto" in everything but ``steps``, and change the networks' memory format.
+
+    What is not as the programs were written, channels last or bfloat16, is tried on the first batch
+    and on the last, smaller one. Where "auto" took it, it is dropped if the programs do not allow
+    it, and the networks are as they were.
+
+    Raises:
+        ExperimentError: It was asked for, and the programs do not allow it.
+    """
+    device = next(iter(source.parameters.values())).device
+    precision, layout, threads = asked.precision, asked.memory_format, asked.threads
+    if precision == "auto":  # bfloat16 is faster where there is hardware, and trains otherwise
+        precision = "float32"
+    if threads is None and device.type == "cpu":
+        threads = 1 if is_small(source.batches[0]) else torch.get_num_threads()
+    if precision != "float32" and (reason := _failure(source, precision)):
+        raise ExperimentError(f"precision: expected float32 or auto, as the programs fail {reason}")
+    why_format = asked.why_format  # of a run that goes on
+    if layout == "auto":
+        layout = "channels_last" if is_convolutional(source) else "contiguous"
+    if layout == "channels_last":
+        before = [(place.tensor, place.tensor.data) for place in places_of(source)]
+        for module in source.modules:
+            module.to(memory_format=torch.channels_last)
+        if why_format := _failure(source, precision):
+            for tensor, data in before:
+                tensor.data = data
+            why_format = f"the programs fail under channels_last {why_format}"
+            if asked.memory_format == layout:
+                raise ExperimentError(
+                    f"memory_format: expected contiguous or auto, as {why_format}"
+                )
+            layout = "contiguous"
+    return replace(
+        asked,
+        precision=precision,
+        memory_format=layout,
+        threads=threads,
+        why_format=why_format,
+    )
+
+
+def _failure(source: StepSource, precision: str) -> str:
+    """How the programs fail on a batch, with gradients and in evaluation; empty if they do not."""
+    eager = EagerStep(source, precision)
+    modes = [(part, part.training) for module in source.modules for part in module.modules()]
+    try:
+        with Audit(source, precision).unmoved():
+            source.train(True)
+            for batch in source.batches:
+                eager(batch, 1)
+            source.train(False)
+            eager.estimate(source.batches[0], 1)
+    except (NonFiniteError, ModelError):  # told of when training begins
+        return ""
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        return f"({one_line(error)})"
+    finally:
+        for part, mode in modes:
+            part.training = mode
+    return ""
+
+
+def choose(
+    execution: Execution,
+    source: StepSource,
+    optimizer: torch.optim.Optimizer,
+    *,
+    is_resumed: bool = False,
+) -> tuple[EagerStep | GraphStep, Execution]:
+    """What computes the steps, and the execution with "auto" replaced in ``steps`` too.
+
+    What does not run the programs is held against them on the first batch.
+
+    Args:
+        execution: As :func:`resolve` gave it.
+        source: What is trained.
+        optimizer: One of the kind that will train them.
+        is_resumed: The run was begun so, maybe on another machine: replay what cannot be translated
+            on this one.
+
+    Raises:
+        ExperimentError: It asks for steps that cannot be had.
+    """
+    eager = EagerStep(source, execution.precision)
+    asked, total = execution.steps, source.programs.total_steps
+    if asked == "eager":
+        return eager, execution
+    if asked == "auto" and not _pays_at_all(total):
+        return eager, replace(execution, steps="eager", why=_too_few(total))
+    step = GraphStep(source, execution.precision)
+    batch = source.batches[0]
+    reason = _why_not_captured(step, source)
+    how, why = "eager", reason
+    if not reason:
+        is_flat = can_be_flat(step.trained, optimizer)
+        how, why = _translated(
+            step, execution, total, batch, is_flat=is_flat, is_resumed=is_resumed
+        )
+        if how == "eager":
+            return eager, replace(execution, steps=how, why=why)
+        reason = _disagreement(step, source, execution.precision)
+    if reason and asked != "auto":
+        raise ExperimentError(f"steps: expected eager or auto, as {reason}")
+    if reason:
+        return eager, replace(execution, steps="eager", why=reason)
+    return step, replace(execution, steps=how, why=why)
+
+
+def _disagreement(step: GraphStep, source: StepSource, precision: str) -> str:
+    """What differs between a step and the programs on the first batch; nothing stays moved."""
+    audit, batch = Audit(source, precision), source.batches[0]
+    try:
+        wanted = audit.by_programs(batch, 1, has_gradients=True)
+        with audit.unmoved():
+            found = audit.of_step(step, step(batch, 1).values)
+            return audit.disagreement(wanted, found, batch, 1)
+    except NonFiniteError:  # told of when training begins
+        return ""
+    finally:
+        for parameter in step.trained:
+            parameter.grad = None
+
+
+def _translated(
+    step: GraphStep,
+    execution: Execution,
+    total: int,
+    batch: Batch,
+    *,
+    is_flat: bool,
+    is_resumed: bool,
+) -> tuple[str, str]:
+    """Translate a captured step as asked for, or as pays; how that is called, and why."""
+    asked = execution.steps
+    if asked == "captured":
+        return asked, ""
+    translate = partial(_why_not_translated, step, batch, is_flat=is_flat)
+    if asked == "auto":
+        operations = step.captured(batch).num_operations
+        return _what_pays_here(step, execution, total, operations, translate)
+    missing = translate(asked)
+    if not missing:
+        return asked, ""
+    if not is_resumed:
+        raise ExperimentError(f"steps: expected eager, captured or auto, as {missing}")
+    step.use(backends.replayed, batch, is_flat=is_flat)
+    return "captured", missing
+
+
+def _why_not_translated(step: GraphStep, batch: Batch, how: str, *, is_flat: bool) -> str:
+    """Fuse or compile a step; why that cannot be done, empty if it was."""
+    if how == "fused":
+        try:
+            step.use(backends.by_fusion, batch, is_flat=is_flat)
+        except FusionError as error:
+            return f"it cannot be fused: {error}"
+        return ""
+    missing = unavailable_reason(step.trained[0].device.type)
+    if not missing:
+        try:
+            step.use(backends.by_compiler, batch, is_flat=is_flat)
+        except RuntimeError as error:
+            return f"torch's compiler failed: {one_line(error)}"
+    return missing
+
+
+def _what_pays_here(
+    step: GraphStep,
+    execution: Execution,
+    total: int,
+    operations: int,
+    translate: Callable[[str], str],
+) -> tuple[str, str]:
+    """Translate a step by the fastest of the ways that pay and can be had."""
+    why = f"{total} of {operations} operations"
+    if execution.threads == 1 and _wins(SAVED_BY_FUSING, FUSING, total, operations):
+        missing = translate("fused")  # fused steps have one thread
+        if not missing:
+            return "fused", why
+        why += f"; {missing}"
+    how = _what_pays(total, operations)
+    if how == "eager":
+        return how, _too_few(total)
+    if how == "compiled":
+        missing = "compiling does not make convolutions faster"
+        if not step.is_convolutional:
+            missing = translate(how)
+        if missing:
+            return "captured", missing
+    return how, why
+
+
+def _why_not_captured(step: GraphStep, source: StepSource) -> str:
+    if source.programs.auxiliaries:
+        return "the objective trains networks of its own on the programs' traces"
+    try:
+        step.captured(source.batches[0])
+    except CaptureError as error:
+        return str(error)
+    return ""
+
+
+def _pays_at_all(total_steps: int) -> bool:
+    """Whether anything but eager steps could pay, whatever the number of operations."""
+    many = 10**9
+    is_fused = _wins(SAVED_BY_FUSING, FUSING, total_steps, many)
+    return is_fused or _what_pays(total_steps, many) != "eager"
+
+
+def _too_few(total_steps: int) -> str:
+    return f"{total_steps} are too few for capturing to pay"
+
+
+def _what_pays(total_steps: int, operations: int) -> str:
+    """Whether steps of so many operations are to be "eager", "captured" or "compiled"."""
+    if _wins(SAVED_BY_COMPILING, COMPILING, total_steps, operations):
+        return "compiled"
+    is_long = _wins(SAVED_BY_REPLAYING, CAPTURING, total_steps, operations)
+    return "captured" if is_long else "eager"
+
+
+def _wins(saved: float, cost: tuple[float, float], total_steps: int, operations: int) -> bool:
+    """Whether what is saved an operation and step is enough more than what it costs once."""
+    return total_steps * operations * saved > MARGIN * (cost[0] + operations * cost[1])

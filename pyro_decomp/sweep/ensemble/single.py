@@ -1,0 +1,79 @@
+"""A member trained by itself, as the command line trains a run."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from pyro_decomp.acceleration import Execution
+from pyro_decomp.errors import NonFiniteError
+from pyro_decomp.seeds import set_seed
+from pyro_decomp.sweep.ensemble.members import Member, Outcome
+from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.interruption import Interrupted
+from pyro_decomp.training.loop import Progress
+from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.training import train
+from pyro_decomp.training.user_code import sentence
+
+
+def train_single(
+    source: ExperimentFile,
+    member: Member,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    report: Callable[[int, int], None] | None = None,
+    why: str = "",
+) -> Outcome:
+    """Train a member into its run folder, or go on with it from its last checkpoint.
+
+    Whatever the user's file or the training raises becomes the outcome's message.
+
+    Args:
+        source: The experiment file, which is run again with the member's seed.
+        member: What to train.
+        folder: Its run folder.
+        device: Where to train.
+        report: Called with the steps done and those of the whole run after every logged step.
+        why: It is not trained with others, as was planned, in a clause; ``config.json`` says so.
+
+    Raises:
+        Interrupted: The user stopped it; all that was done is saved.
+    """
+    began, step = time.monotonic(), 0
+
+    def progressed(progress: Progress) -> None:
+        nonlocal step
+        step = progress.step
+        if report is not None:
+            report(step, progress.total_steps)
+
+    status, message = "finished", ""
+    try:
+        own = ExperimentFile.from_source(source.source, source.path, seed=member.seed)
+        set_seed(member.seed)
+        run = train(
+            own.build(member.arguments), folder, seed=member.seed, device=device, resume=True,
+            source=own, arguments=member.arguments, report=progressed,
+        )  # fmt: skip
+        step = run.step
+        if why:
+            execution = Execution.of_config(run.config)
+            reasons = [execution.why, f"alone, as {why}"]
+            told = replace(execution, why="; ".join(filter(None, reasons)))
+            run.folder.write_execution(asdict(told))
+    except Interrupted:
+        raise
+    except NonFiniteError as error:
+        status, message = "not finite", sentence(error)
+        step = max(step, _saved_step(folder))
+    except Exception as error:
+        status, message = "failed", sentence(error)
+    return Outcome(member.name, status, step, time.monotonic() - began, message)
+
+
+def _saved_step(folder: Path) -> int:
+    """The step of the last checkpoint: a resumed run may fail before its first report."""
+    checkpoint = RunFolder(folder).read_checkpoint()
+    return int(checkpoint["step"]) if checkpoint else 0

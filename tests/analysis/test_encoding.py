@@ -78,7 +78,7 @@ COMMANDS: dict[str, tuple[Callable[[Run], Any], int]] = {  # rows that the encod
 }
 
 
-@pytest.mark.full(but=["codes", "latents", "log_likelihood", "evaluate a score"])
+@pytest.mark.full(but=["codes", "latents"])
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_datum_is_sent_through_the_encoder_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

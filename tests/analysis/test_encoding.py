@@ -78,10 +78,8 @@ COMMANDS: dict[str, tuple[Callable[[Run], Any], int]] = {  # rows that the encod
 }
 
 
-@pytest.mark.parametrize(
-    "name",
-    [*(name for name in COMMANDS if name != "plot"), pytest.param("plot", marks=pytest.mark.full)],
-)
+@pytest.mark.full(but=["codes", "latents"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_datum_is_sent_through_the_encoder_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -116,6 +114,7 @@ def scores_x(run: Run) -> bool:
         return not EncodedData.of(run).first.why_not_weighted()
 
 
+@pytest.mark.full(but=["VAE-*", "a Delta guide-21"])
 @pytest.mark.parametrize("elements", [10**6, 7 * D])
 @pytest.mark.parametrize("name", TABLE)
 def test_draws_from_kept_encodings_are_those_of_the_guide(

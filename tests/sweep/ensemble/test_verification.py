@@ -67,13 +67,13 @@ def by_programs(source: ExperimentFile, member: Member, folder: Path) -> Run:
 
 
 def assert_as_by_programs(
-    source: ExperimentFile, found: list[Member], how: str, out: Path, *, together: bool = True
+    source: ExperimentFile, found: list[Member], how: str, out: Path, *, is_batched: bool = True
 ) -> list[str]:
     """Every member's run is that of its programs alone; why each says that it trained alone."""
     item = WorkItem(tuple(found), is_batched=True, why="to see", backend=how)
     outcomes = train_item(source, item, out, device="cpu", report=nobody)
     assert [(o.status, o.message) for o in outcomes] == [("finished", "")] * len(found)
-    assert [o.is_batched for o in outcomes] == [together] * len(found)
+    assert [o.is_batched for o in outcomes] == [is_batched] * len(found)
     for member in found:
         eager = by_programs(source, member, out / "eager" / member.name)
         other = load(out / "members" / member.name)

@@ -20,7 +20,7 @@ from pyro_decomp import AggregateELBO, Execution, Experiment, divergences, train
 from pyro_decomp.divergences import Divergence, WeightedSum
 from pyro_decomp.errors import ModelError
 from tests.divergences.laws import DIVERGENCES, SHIFT, K, Row
-from tests.divergences.sites import encoded, evaluate, two_sites
+from tests.divergences.sites import encoded, evaluate, given_the_datum, two_sites
 from tests.example_programs import vae
 from tests.statistics import STANDARD_ERRORS, assert_mean
 
@@ -78,6 +78,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "a mixture as prior": lambda: encoded(normal(*encodings()), mixture(torch.eye(2, K).double())),
     "a learned prior": lambda: learned(normal, 1),
     "a learned prior without rsample": lambda: learned(mixture, 2),
+    "a prior that is given the datum": given_the_datum,
     "sites that depend on one another": two_sites,
     "data that are masked": lambda: encoded(
         normal(*encodings()), around=partial(poutine.mask, mask=REAL)

@@ -318,7 +318,7 @@ def wrongly_taken(
     try:
         usual = {p.name: make(called, p.name) for p in parameters if p.default is p.empty}
     except KeyError as name:
-        return [f"{name}: expected a value that is right among those of {good.__name__}, got none"]
+        return [f"{name}: expected a right value of it in `good` of tests/faults/arguments.py"]
     for parameter in parameters:
         annotation = parameter.annotation
         wrong = list(WRONG[kind_of(parameter.name, annotation)])

@@ -8,12 +8,18 @@ import numpy as np
 import pyro
 import pytest
 
-from pyro_decomp import train
+from pyro_decomp import priors, train
 from pyro_decomp.analysis import evaluation
 from pyro_decomp.data import pinwheel
 from pyro_decomp.training.experiment_file import ExperimentFile
 
 ROOT = Path(__file__).parents[1]
+
+
+def test_the_page_on_priors_names_each_of_them() -> None:
+    encoders = {"BottomUpEncoder", "TopDownEncoder"}  # of a hierarchy
+    page = (ROOT / "docs" / "api" / "priors.md").read_text()
+    assert {name for name in priors.__all__ if f"`{name}`" not in page} == encoders
 
 
 def blocks(page: str, language: str) -> list[str]:

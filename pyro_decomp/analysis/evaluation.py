@@ -24,10 +24,9 @@ from pyro_decomp.analysis.quantities import (
     LOG_PX,
     by_itself,
     hold_numbers,
-    hold_scores,
     keep_finite,
 )
-from pyro_decomp.analysis.scores import OF_FACTORS, SCORES, scores
+from pyro_decomp.analysis.scores import OF_FACTORS, SCORES, hold_scores, scores
 from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.metrics.report import SLOW
 from pyro_decomp.programs.traces import TracePair

@@ -6,7 +6,7 @@ What fails is left out, and so is a number that breaks a bound; why is said.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.user_code import sentence
@@ -20,7 +20,6 @@ LOG_PX = "importance_weighted_log_px"
 
 ERRORS = 6.0  # standard errors by which an estimate may lie beyond its bound
 ROUNDING, ROUNDING_OF_DIMENSION = 1e-3, 1e-5  # nats, of sums of log densities
-ROUNDING_OF_SCORES = 1e-6
 FEWEST = 10  # data whose spread tells the error of a mean over them
 
 NOT_NEGATIVE = (
@@ -31,24 +30,6 @@ NOT_NEGATIVE = (
     "total_correlation",
     "dimensionwise_kl",
 )
-BETWEEN_0_AND_1 = (
-    "density_mig",
-    "mig",
-    "mean_maximal_mutual_information",
-    "factor_vae_score",
-    "beta_vae_score",
-    "sap",
-    "dci_lasso",
-    "dci_trees",
-    "modularity",
-    "explicitness",
-    "irs",
-    "linear_accuracy",
-    "knn_accuracy",
-    "nmi",
-    "hoyer_sparsity",
-)
-BOUNDS = dict.fromkeys(BETWEEN_0_AND_1, (0, 1)) | dict.fromkeys(("ari", "silhouette"), (-1, 1))
 REPORT = "which cannot be: please report"
 
 
@@ -165,24 +146,3 @@ def hold_numbers(
         numbers.pop(name)
         numbers.pop(f"{name}{STANDARD_ERROR}", None)
         left_out[name] = f"{reason}, {REPORT}"
-
-
-def hold_scores(scores: dict[str, dict[str, Any]], left_out: dict[str, str]) -> None:
-    """Take out scores that are no number, or outside of the bounds that they have by definition.
-
-    Args:
-        scores: As :meth:`.Score.to_json` gives them, in which what is not finite is None.
-        left_out: Takes the reason, by name.
-    """
-    for name, score in list(scores.items()):
-        value = score["value"]
-        low, high = BOUNDS.get(name, (-math.inf, math.inf))
-        if value is None:
-            left_out[name] = "it is not a finite number for these codes"
-        elif not low - ROUNDING_OF_SCORES <= value <= high + ROUNDING_OF_SCORES:
-            left_out[name] = f"it is {value:.4g}, not between {low} and {high}, {REPORT}"
-        else:
-            if score["interval"] is not None and None in score["interval"]:
-                score["interval"] = None
-            continue
-        del scores[name]

@@ -1,6 +1,7 @@
 """The metrics of codes on a set of a run's data, beside those of the encoder before training."""
 
 import dataclasses
+import math
 from collections.abc import Collection
 from typing import Any
 
@@ -9,10 +10,10 @@ from jaxtyping import Int
 from torch import Tensor
 
 from pyro_decomp.analysis.encoding import EncodedData
-from pyro_decomp.analysis.quantities import by_itself
+from pyro_decomp.analysis.quantities import REPORT, by_itself
 from pyro_decomp.analysis.representations import Representations
 from pyro_decomp.metrics import Score
-from pyro_decomp.metrics.report import METRICS, Inputs, beside
+from pyro_decomp.metrics.report import BOUNDS, METRICS, Inputs, beside
 
 # The decomposition of a run has these two, for guides of any kind.
 ELSEWHERE = frozenset({"index_code_information", "effective_sharing"})
@@ -24,6 +25,7 @@ CLUSTERS = frozenset({"nmi", "ari"})  # that are of the prior's components, wher
 DENSITIES = 2**30  # of density_mig, if that leaves enough samples
 MIN_DENSITY_SAMPLES, MAX_DENSITY_SAMPLES = 300, 10_000
 
+ROUNDING = 1e-6  # of a score that lies on a bound
 WEIGHTED = frozenset({"density_mig"})  # takes the weights of data
 UNWEIGHTED = "the data have weights, which this metric does not take"
 
@@ -80,6 +82,27 @@ def scores(
         with by_itself(left_out, name):
             found[name] = _score(name, mine, theirs, factors, seed).to_json()
     return found, left_out
+
+
+def hold_scores(scores: dict[str, dict[str, Any]], left_out: dict[str, str]) -> None:
+    """Take out scores that are no number, or outside of the bounds that they have by definition.
+
+    Args:
+        scores: As :meth:`.Score.to_json` gives them, in which what is not finite is None.
+        left_out: Takes the reason, by name.
+    """
+    for name, score in list(scores.items()):
+        value = score["value"]
+        low, high = BOUNDS.get(name, (-math.inf, math.inf))
+        if value is None:
+            left_out[name] = "it is not a finite number for these codes"
+        elif not low - ROUNDING <= value <= high + ROUNDING:
+            left_out[name] = f"it is {value:.4g}, not between {low} and {high}, {REPORT}"
+        else:
+            if score["interval"] is not None and None in score["interval"]:
+                score["interval"] = None
+            continue
+        del scores[name]
 
 
 def _score(

@@ -57,6 +57,16 @@ METRICS: Mapping[str, tuple[Callable[..., Score], tuple[str, ...]]] = {
     "hoyer_sparsity": (hoyer_sparsity, ("codes",)),
     "active_units": (active_units, ("codes",)),
 }
+# The least and the largest that there can be, for those that are held to both.
+BOUNDS: Mapping[str, tuple[int, int]] = dict.fromkeys(
+    (
+        *("density_mig", "mig", "mean_maximal_mutual_information"),
+        *("factor_vae_score", "beta_vae_score", "sap", "dci_lasso", "dci_trees"),
+        *("modularity", "explicitness", "irs", "linear_accuracy", "knn_accuracy", "nmi"),
+        "hoyer_sparsity",
+    ),
+    (0, 1),
+) | dict.fromkeys(("ari", "silhouette"), (-1, 1))
 SLOW = frozenset({"dci_trees"})  # minutes: only by name
 WITHOUT_RESAMPLES = frozenset({"dci_trees", "linear_accuracy", "knn_accuracy"})
 

@@ -221,7 +221,7 @@ class TracedSites:
         Raises:
             ModelError: Some of them are discrete, and have all of their values instead of one.
         """
-        return self.all_codes()[self._kept_rows()]
+        return self.kept(self.all_codes())
 
     def all_codes(self) -> Float[Tensor, "b d"]:
         """The samples of :meth:`codes`, with the rows that are masked among them.
@@ -242,22 +242,36 @@ class TracedSites:
             )
         if not self.rows.is_of_sites:
             self.require_regular("a sample of q(z)")
-        return self._joined({name: self.guide.nodes[name]["value"] for name in self.latents})
+        return self.joined({name: self.guide.nodes[name]["value"] for name in self.latents})
 
     def row_weights(self) -> Float[Tensor, " b"] | None:
         """The weight of every row of :meth:`codes`; None where all count the same."""
         weight = self.rows.weight
-        return None if weight is None else weight.to(self.dtype)[self._kept_rows()]
+        return None if weight is None else self.kept(weight.to(self.dtype))
 
-    def _kept_rows(self) -> Tensor | slice:
-        """Which rows are data; their number is asked for, lest a transform take it as fixed."""
+    def kept(self, rows: Float[Tensor, " b *d"]) -> Float[Tensor, " k *d"]:
+        """Those of the batch's rows that are data, without the masked ones.
+
+        Args:
+            rows: A row for each row of the batch, such as :meth:`joined` gives.
+
+        Returns:
+            The rows of the data, in the order of :meth:`codes`.
+        """
         if self.rows.valid is None:
-            return slice(None)
-        int(self.rows.valid.sum())
-        return self.rows.valid.nonzero()[:, 0]
+            return rows
+        int(self.rows.valid.sum())  # lest a transform take their number as fixed
+        return rows[self.rows.valid.nonzero()[:, 0]]
 
-    def _joined(self, z: Mapping[str, Tensor]) -> Float[Tensor, "b d"]:
-        """Values of all latent sites, one row a datum, flattened and joined."""
+    def joined(self, z: Mapping[str, Tensor]) -> Float[Tensor, "b d"]:
+        """Values of all latent sites, or gradients by these, laid out as :meth:`all_codes`.
+
+        Args:
+            z: A tensor of the shape of its values for each latent site.
+
+        Returns:
+            One row a datum, flattened and joined.
+        """
         rows = [z[name].movedim(axis, 0) for name, axis in self.axes.items()]
         return torch.cat([row.reshape(len(row), -1) for row in rows], -1)
 

@@ -267,9 +267,9 @@ class TracePair(SiteDensities):
             The samples, one a row.
         """
         if num_samples is not None and not self.prior_inputs.given:
-            return self._joined(self.prior.draw(num_samples)[0])
+            return self.joined(self.prior.draw(num_samples)[0])
         num_runs = -(-(num_samples or 1) // self.batch_size)
-        runs = [self._joined(self.prior.draw()[0])[self._kept_rows()] for _ in range(num_runs)]
+        runs = [self.kept(self.joined(self.prior.draw()[0])) for _ in range(num_runs)]
         return runs[0] if num_runs == 1 else torch.cat(runs)
 
     def _mixture(self, sites: Mapping[str, Any], counts: Tensor | None) -> AggregatePosterior:

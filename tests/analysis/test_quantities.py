@@ -8,10 +8,10 @@ import torch
 from pyro_decomp.analysis.quantities import (
     by_itself,
     hold_numbers,
-    hold_scores,
     keep_finite,
     mean,
 )
+from pyro_decomp.analysis.scores import hold_scores
 from pyro_decomp.errors import ModelError
 from pyro_decomp.training.interruption import Interrupted
 from tests.statistics import STANDARD_ERRORS

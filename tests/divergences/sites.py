@@ -89,6 +89,21 @@ def two_sites() -> tuple[Program, Program, Tensor]:
     return model, guide, torch.randn(9, 1, dtype=torch.double)
 
 
+def given_the_datum() -> tuple[Program, Program, Tensor]:
+    """A prior of each datum of its own, so that p(z) is the mixture of them."""
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x), subsample=x):
+            z = pyro.sample("z", dist.Normal(x, 0.8).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x), subsample=x):
+            pyro.sample("z", dist.Normal(0.7 * x, 0.5).to_event(1))
+
+    return model, guide, torch.randn(9, 2, dtype=torch.double)
+
+
 def evaluate(divergence: Divergence, *programs: Any) -> Tensor:
     """The divergence as an objective's term."""
     elbo = AggregateELBO(alpha=1.0, divergence=divergence)

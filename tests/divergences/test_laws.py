@@ -2,9 +2,11 @@
 
 import copy
 import inspect
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
+from inspect import isclass
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,15 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from pyro_decomp import AggregateELBO, Execution, Experiment, train
-from pyro_decomp.divergences import Divergence
+from pyro_decomp import AggregateELBO, Execution, Experiment, divergences, train
+from pyro_decomp.divergences import Divergence, WeightedSum
 from pyro_decomp.errors import ModelError
 from tests.divergences.laws import DIVERGENCES, SHIFT, K, Row
-from tests.divergences.sites import encoded, evaluate, two_sites
+from tests.divergences.sites import encoded, evaluate, given_the_datum, two_sites
 from tests.example_programs import vae
 from tests.statistics import STANDARD_ERRORS, assert_mean
 
+PAGE = Path(__file__).parents[2] / "docs" / "objectives.md"
 B = 9
 REAL = torch.arange(B) < 6
 WEIGHTS = torch.linspace(0.5, 3.0, B, dtype=torch.double)
@@ -75,6 +78,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "a mixture as prior": lambda: encoded(normal(*encodings()), mixture(torch.eye(2, K).double())),
     "a learned prior": lambda: learned(normal, 1),
     "a learned prior without rsample": lambda: learned(mixture, 2),
+    "a prior that is given the datum": given_the_datum,
     "sites that depend on one another": two_sites,
     "data that are masked": lambda: encoded(
         normal(*encodings()), around=partial(poutine.mask, mask=REAL)
@@ -233,6 +237,19 @@ def test_it_adds_and_takes_weights(row: Row) -> None:
     weight = torch.tensor(3.0, requires_grad=True)
     (slope,) = torch.autograd.grad(value(Nothing() + weight * divergence, *programs), weight)
     assert torch.allclose(slope.double(), one, rtol=1e-6)
+
+
+def test_the_page_on_objectives_has_a_row_for_every_family() -> None:
+    rows = re.findall(r"^\|.*\| (yes|no) \| [^|]* \| `(\w+)` \|$", PAGE.read_text(), re.M)
+    takes_weights = {name: answer == "yes" for answer, name in rows}
+    assert takes_weights == {
+        family.__name__: "data that are weighted" not in DIVERGENCES[first].refused
+        for family, first in FIRST.items()
+        if family is not WeightedSum
+    }
+    classes = {name for name in divergences.__all__ if isclass(getattr(divergences, name))}
+    families = {n for n in classes if issubclass(getattr(divergences, n), Divergence)}
+    assert takes_weights.keys() == families - {"Divergence", "WeightedSum"}
 
 
 class Nothing(Divergence):

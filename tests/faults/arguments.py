@@ -315,7 +315,10 @@ def wrongly_taken(
     found = []
     parameters = inspect.signature(call).parameters.values()
     parameters = [p for p in parameters if p.kind != p.VAR_KEYWORD and p.name not in TORCHS]
-    usual = {p.name: make(called, p.name) for p in parameters if p.default is p.empty}
+    try:
+        usual = {p.name: make(called, p.name) for p in parameters if p.default is p.empty}
+    except KeyError as name:
+        return [f"{name}: expected a right value of it in `good` of tests/faults/arguments.py"]
     for parameter in parameters:
         annotation = parameter.annotation
         wrong = list(WRONG[kind_of(parameter.name, annotation)])

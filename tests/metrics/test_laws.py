@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from pyro_decomp.metrics import Score
 from tests.metrics.laws import LAWS, NUM_FACTORS, Law, factors, rotation
-from tests.metrics.laws_label_free import LAWS as LABEL_FREE
 
 
-@pytest.fixture(params=LAWS | LABEL_FREE)
+@pytest.fixture(params=LAWS)
 def law(request: pytest.FixtureRequest) -> Law:
-    return (LAWS | LABEL_FREE)[request.param]
+    return LAWS[request.param]
 
 
 @cache

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pyro_decomp.metrics import Score
-from tests.metrics.laws_label_free import INVARIANCES, INVARIANT_CODES, Invariance
+from tests.metrics.laws import INVARIANCES, INVARIANT_CODES, Invariance
 
 Z = INVARIANT_CODES
 UNITS = np.array([1.0, 10.0, 0.1, 3.0])

@@ -93,9 +93,9 @@ def test_it_moves_to_another_device(row: Prior, x: Tensor) -> None:
     vae.to("meta")
     with pyro.validation_enabled(False), poutine.condition(data=values):
         trace = poutine.trace(vae.model).get_trace(x.to("meta"))
-    for name in values:
-        site = trace.nodes[name]
-        assert site["fn"].log_prob(site["value"]).is_meta
+        for name in values:
+            site = trace.nodes[name]
+            assert site["fn"].log_prob(site["value"]).is_meta
 
 
 def test_it_moves_to_another_precision(row: Prior, x: Tensor) -> None:

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import _disable_current_modes
 
+from pyro_decomp.programs.program_state.fingerprint import Fingerprint, numbers_of, state_of
 from pyro_decomp.programs.program_state.kept_values import UnkeptError, encoded, memory_of, put
 from pyro_decomp.programs.program_state.modules import find_modules, tensors_kept
-from pyro_decomp.programs.program_state.own import numbers_of, state_of
 from pyro_decomp.programs.program_state.reachable import PLAIN
 from pyro_decomp.programs.program_state.snapshot import Snapshot
-from pyro_decomp.programs.program_state.walk import Fingerprint, Node, walk
+from pyro_decomp.programs.program_state.walk import Node, walk
 from pyro_decomp.seeds import random_state, set_random_state
 
 T = TypeVar("T")

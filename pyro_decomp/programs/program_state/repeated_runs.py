@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from torch import nn
 
+from pyro_decomp.programs.program_state.fingerprint import Fingerprint
 from pyro_decomp.programs.program_state.modules import find_modules
 from pyro_decomp.programs.program_state.program_state import ProgramState
 from pyro_decomp.programs.program_state.snapshot import Snapshot
-from pyro_decomp.programs.program_state.walk import Fingerprint
 
 Program = Callable[..., Any]
 Role = Literal["model", "guide"]

@@ -15,12 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pyro_decomp.programs.program_state.own import (
+from pyro_decomp.programs.program_state.fingerprint import (
     BUFFERS,
-    is_iterator,
     is_random,
     own,
-    parts_of_iterator,
     set_state_of,
     state_of,
     version_of,
@@ -37,7 +35,7 @@ from pyro_decomp.programs.program_state.reachable import (
     remembered,
 )
 from pyro_decomp.programs.program_state.slots import ABSENT, contents, context_value
-from pyro_decomp.programs.program_state.walk import Node, around
+from pyro_decomp.programs.program_state.walk import Node, around, is_iterator, parts_of_iterator
 
 LARGE = 10_000_000  # numbers; a larger tensor or array is not copied
 

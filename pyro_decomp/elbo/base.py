@@ -16,9 +16,8 @@ from pyro.util import warn_if_nan
 from torch import Tensor, nn
 
 from pyro_decomp import arguments
-from pyro_decomp.programs.program_state import RepeatedRuns
 from pyro_decomp.programs.program_state.modules import buffers_kept, find_modules
-from pyro_decomp.programs.structure import Program, ProgramStructure, trace
+from pyro_decomp.programs.structure import Program, ProgramStructure, RepeatedRuns, trace
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import random_state, set_random_state
 

@@ -10,7 +10,6 @@ from pyro_decomp.programs.program_state.program_state import (
     ProgramState,
     preserving_rng_and_buffers,
 )
-from pyro_decomp.programs.program_state.repeated_runs import RepeatedRuns
 from pyro_decomp.programs.program_state.snapshot import Snapshot
 
-__all__ = ["Fingerprint", "ProgramState", "RepeatedRuns", "Snapshot", "preserving_rng_and_buffers"]
+__all__ = ["Fingerprint", "ProgramState", "Snapshot", "preserving_rng_and_buffers"]

@@ -19,7 +19,7 @@ from pyro_decomp import VAE, Experiment, TotalCorrelationELBO
 from pyro_decomp.acceleration import Execution
 from pyro_decomp.data import pinwheel
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
-from pyro_decomp.sweep.ensemble import Item, Member, train_item
+from pyro_decomp.sweep.ensemble import Member, WorkItem, train_item
 from pyro_decomp.training.experiment_file import ExperimentFile
 
 FEATURES = 16
@@ -86,7 +86,7 @@ def training_of_members(count: int, how: str) -> Training:
     source = ExperimentFile.read(EXAMPLES / "pinwheel_mixture.py", seed=0)
     arguments = {"epochs": MOST_STEPS}
     those = tuple(Member(f"seed={seed}", arguments, seed) for seed in range(count))
-    item = Item(those, together=True, why="for their time", how=how)
+    item = WorkItem(those, is_batched=True, why="for their time", backend=how)
 
     def training(folder: Path, report: Callable[[int], None]) -> None:
         folder.mkdir()

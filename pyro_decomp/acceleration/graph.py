@@ -71,11 +71,6 @@ class GraphStep:
         return self._for(batch).graph
 
     @property
-    def is_convolutional(self) -> bool:
-        """Whether networks of the programs convolve."""
-        return is_convolutional(self._source)
-
-    @property
     def trained(self) -> list[Tensor]:
         """What has the gradients: the parameters, or the vector that they are parts of."""
         return self._eager.trained if self.vector is None else [self.vector]

@@ -65,13 +65,8 @@ def resolve(asked: Execution, source: StepSource) -> Execution:
                     f"memory_format: expected contiguous or auto, as {why_format}"
                 )
             layout = "contiguous"
-    return replace(
-        asked,
-        precision=precision,
-        memory_format=layout,
-        threads=threads,
-        why_format=why_format,
-    )
+    settled = replace(asked, precision=precision, memory_format=layout, threads=threads)
+    return replace(settled, why_format=why_format)
 
 
 def _failure(source: StepSource, precision: str) -> str:
@@ -123,22 +118,27 @@ def choose(
     if asked == "auto" and not _pays_at_all(total):
         return eager, replace(execution, steps="eager", why=_too_few(total))
     step = GraphStep(source, execution.precision)
-    batch = source.batches[0]
     reason = _why_not_captured(step, source)
-    how, why = "eager", reason
     if not reason:
         is_flat = can_be_flat(step.trained, optimizer)
-        how, why = _translated(
-            step, execution, total, batch, is_flat=is_flat, is_resumed=is_resumed
-        )
+        translate = partial(_why_not_translated, step, source.batches[0], is_flat=is_flat)
+        if asked == "auto":
+            how, why = _what_pays_here(step, execution, source, translate)
+        else:
+            how, why = asked, "" if asked == "captured" else translate(asked)
+        if why and asked != "auto":
+            if not is_resumed:
+                raise ExperimentError(f"steps: expected eager, captured or auto, as {why}")
+            how = "captured"
+            step.use(backends.replayed, source.batches[0], is_flat=is_flat)
         if how == "eager":
             return eager, replace(execution, steps=how, why=why)
         reason = _disagreement(step, source, execution.precision)
-    if reason and asked != "auto":
+    if not reason:
+        return step, replace(execution, steps=how, why=why)
+    if asked != "auto":
         raise ExperimentError(f"steps: expected eager or auto, as {reason}")
-    if reason:
-        return eager, replace(execution, steps="eager", why=reason)
-    return step, replace(execution, steps=how, why=why)
+    return eager, replace(execution, steps="eager", why=reason)
 
 
 def _disagreement(step: GraphStep, source: StepSource, precision: str) -> str:
@@ -154,32 +154,6 @@ def _disagreement(step: GraphStep, source: StepSource, precision: str) -> str:
     finally:
         for parameter in step.trained:
             parameter.grad = None
-
-
-def _translated(
-    step: GraphStep,
-    execution: Execution,
-    total: int,
-    batch: Batch,
-    *,
-    is_flat: bool,
-    is_resumed: bool,
-) -> tuple[str, str]:
-    """Translate a captured step as asked for, or as pays; how that is called, and why."""
-    asked = execution.steps
-    if asked == "captured":
-        return asked, ""
-    translate = partial(_why_not_translated, step, batch, is_flat=is_flat)
-    if asked == "auto":
-        operations = step.captured(batch).num_operations
-        return _what_pays_here(step, execution, total, operations, translate)
-    missing = translate(asked)
-    if not missing:
-        return asked, ""
-    if not is_resumed:
-        raise ExperimentError(f"steps: expected eager, captured or auto, as {missing}")
-    step.use(backends.replayed, batch, is_flat=is_flat)
-    return "captured", missing
 
 
 def _why_not_translated(step: GraphStep, batch: Batch, how: str, *, is_flat: bool) -> str:
@@ -200,13 +174,10 @@ def _why_not_translated(step: GraphStep, batch: Batch, how: str, *, is_flat: boo
 
 
 def _what_pays_here(
-    step: GraphStep,
-    execution: Execution,
-    total: int,
-    operations: int,
-    translate: Callable[[str], str],
+    step: GraphStep, execution: Execution, source: StepSource, translate: Callable[[str], str]
 ) -> tuple[str, str]:
-    """Translate a step by the fastest of the ways that pay and can be had."""
+    """Translate a step in the fastest of the ways that pay and can be had; its name, and why."""
+    total, operations = source.programs.total_steps, step.captured(source.batches[0]).num_operations
     why = f"{total} of {operations} operations"
     if execution.threads == 1 and _wins(SAVED_BY_FUSING, FUSING, total, operations):
         missing = translate("fused")  # fused steps have one thread
@@ -216,13 +187,12 @@ def _what_pays_here(
     how = _what_pays(total, operations)
     if how == "eager":
         return how, _too_few(total)
-    if how == "compiled":
+    missing = ""
+    if how == "compiled" and is_convolutional(source):
         missing = "compiling does not make convolutions faster"
-        if not step.is_convolutional:
-            missing = translate(how)
-        if missing:
-            return "captured", missing
-    return how, why
+    elif how == "compiled":
+        missing = translate(how)
+    return ("captured", missing) if missing else (how, why)
 
 
 def _why_not_captured(step: GraphStep, source: StepSource) -> str:

@@ -93,7 +93,8 @@ class Audit:
             batch: The data of both, for another look at what rounding does.
             step: The number of the step.
         """
-        differing = self._differing(wanted, found)
+        sizes, apart = _sizes(wanted), _apart(wanted, found)
+        differing = [k for k, far in apart.items() if not far <= self._tolerance * sizes[k]]
         if differing and all(map(math.isfinite, found.values.values())):
             with self.unmoved(), self._rounded():
                 set_random_state(wanted.generators)
@@ -102,14 +103,8 @@ class Audit:
                 has_gradients = bool(wanted.gradients)
                 other = self.by_programs(batch, step, has_gradients=has_gradients)
             noise = _apart(wanted, other)
-            apart = _apart(wanted, found)
             differing = [k for k in differing if not apart[k] <= ROUNDINGS * noise[k]]
         return _told(differing[0], wanted, found) if differing else ""
-
-    def _differing(self, wanted: Computed, found: Computed) -> list[Key]:
-        """What differs by more than the tolerance of its size."""
-        sizes, apart = _sizes(wanted), _apart(wanted, found)
-        return [k for k, distance in apart.items() if not distance <= self._tolerance * sizes[k]]
 
     def buffers(self) -> dict[str, Tensor]:
         """What networks have that is not trained, as it is now."""
@@ -145,10 +140,9 @@ class Audit:
         coins = torch.Generator(parameters[0].device).manual_seed(0)
         try:
             for parameter in parameters:
-                coin = torch.rand(parameter.shape, generator=coins, device=parameter.device).to(
-                    parameter.dtype
-                )
-                parameter.data.mul_(1 + self._rounding * (2 * coin.round() - 1))
+                coin = torch.rand(parameter.shape, generator=coins, device=parameter.device)
+                sign = 2 * coin.to(parameter.dtype).round() - 1
+                parameter.data.mul_(1 + self._rounding * sign)
             yield
         finally:
             for parameter, content in zip(parameters, before, strict=True):
@@ -160,19 +154,17 @@ def _apart(wanted: Computed, found: Computed) -> dict[Key, float]:
     apart: dict[Key, float] = {}
     for name, value in wanted.values.items():
         apart["value", name] = abs(found.values.get(name, math.nan) - value)
-    for kind, mine, others in (
-        ("buffer", wanted.buffers, found.buffers),
-        ("gradient", wanted.gradients, found.gradients if wanted.gradients else {}),
-    ):
+    kinds = [("buffer", wanted.buffers, found.buffers)]
+    if wanted.gradients:
+        kinds.append(("gradient", wanted.gradients, found.gradients))
+    for kind, mine, others in kinds:
         for name in {**mine, **others}:
             one, other = mine.get(name), others.get(name)
-            is_alike = one is not None and other is not None and one.shape == other.shape
-            apart[kind, name] = _distance(one, other) if is_alike else math.inf
+            if one is None or other is None or one.shape != other.shape:
+                apart[kind, name] = math.inf
+            else:
+                apart[kind, name] = _size(one.double() - other.double())
     return apart
-
-
-def _distance(one: Any, other: Any) -> float:
-    return float((one.double() - other.double()).nan_to_num().norm())
 
 
 def _sizes(wanted: Computed) -> dict[Key, float]:
@@ -190,10 +182,7 @@ def _size(tensor: Tensor) -> float:
 def _told(key: Key, wanted: Computed, found: Computed) -> str:
     kind, name = key
     if kind == "value":
-        return (
-            f"{name} of a step comes out as {found.values[name]:.6g}, by the programs as "
-            f"{wanted.values[name]:.6g}"
-        )
-    if kind == "buffer":
-        return f"the buffer {name.split(' ', 1)[1]} comes out otherwise than by the programs"
-    return f"the gradient by {name} comes out otherwise than by the programs"
+        one, other = found.values[name], wanted.values[name]
+        return f"{name} of a step comes out as {one:.6g}, by the programs as {other:.6g}"
+    what = f"the buffer {name.split(' ', 1)[1]}" if kind == "buffer" else f"the gradient by {name}"
+    return f"{what} comes out otherwise than by the programs"

@@ -120,10 +120,8 @@ class EncodedData:
 
     def guide(self, rows: Rows) -> Callable[..., Any]:
         """The guide to run on some rows: the one of kept encodings where that is as good."""
-        if self._stored is not None:
-            for some in self.batches(self._stored.missing(rows)):
-                if not len(some):
-                    break
+        if self._stored is not None and len(missing := self._stored.missing(rows)):
+            for some in self.batches(missing):
                 with seeded(0), torch.no_grad():
                     trace = SampleTrace()(self._guide).get_trace(*self.batch(some))
                 if not self._stored.add(some, trace):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pyro
@@ -41,6 +42,11 @@ class Encodings:
     frames: tuple[CondIndepStackFrame, ...]
     infer: Mapping[str, Any]
     dim: int | None
+
+    @cached_property
+    def scale_with_plates(self) -> float | Tensor:
+        """The scale of the site, that of its plates included."""
+        return self.scale * plates_scale({"cond_indep_stack": self.frames})
 
     @classmethod
     def of(cls, site: Site, plate: str) -> "Encodings":
@@ -163,7 +169,7 @@ class _Context(Messenger):
     def _process_message(self, msg: Any) -> None:
         msg["cond_indep_stack"] = self._found.frames
         msg["mask"] = self._found.mask
-        msg["scale"] = self._found.scale * plates_scale(msg)
+        msg["scale"] = self._found.scale_with_plates
 
 
 def _joined(

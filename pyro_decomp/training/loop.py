@@ -66,6 +66,7 @@ class Loop(ABC, Generic[R]):
 
     Attributes:
         step: Steps done.
+        total_steps: Steps of the whole run, the same for all members.
         histories: Of each member, the columns of its ``history.csv``.
         set_aside: Index of a member whose objective or gradient is not finite to why, and its
             checkpoint from before that step.
@@ -83,6 +84,7 @@ class Loop(ABC, Generic[R]):
     ) -> None:
         self.experiments, self.states = list(experiments), list(states)
         self.step = 0
+        self._all = list(range(len(self.experiments)))
         self.histories: list[History] = [{} for _ in experiments]
         self.set_aside: dict[int, tuple[str, dict[str, Any]]] = {}
         self.departed: dict[int, str] = {}
@@ -91,19 +93,18 @@ class Loop(ABC, Generic[R]):
             Unseen(experiment, state.modules, seed, *streams)
             for experiment, state, seed in zip(experiments, states, seeds, strict=True)
         ]
+        self.total_steps = self.experiments[0].total_steps
+        self._steps_per_epoch = self.experiments[0].steps_per_epoch
         self._log_every = -(-self.total_steps // MAX_HISTORY_ROWS)
         self._saved_at, self._save_cost = time.monotonic(), 0.0
 
     @property
-    def total_steps(self) -> int:
-        """Steps of the whole run, the same for all members."""
-        return self.experiments[0].total_steps
-
-    @property
     def left(self) -> list[int]:
         """Indices of the members that are still trained."""
+        if not (self.set_aside or self.departed):
+            return self._all
         gone = {*self.set_aside, *self.departed}
-        return [index for index in range(len(self.experiments)) if index not in gone]
+        return [index for index in self._all if index not in gone]
 
     def run(self, stop: Event, path: Path) -> None:
         """Train to the last step, or until a stop is asked for or no member is left.
@@ -213,7 +214,7 @@ class Loop(ABC, Generic[R]):
     @property
     def epoch(self) -> int:
         """The epoch that the last step was in, from 1."""
-        return (self.step - 1) // self.experiments[0].steps_per_epoch + 1
+        return (self.step - 1) // self._steps_per_epoch + 1
 
     def _log(self, index: int, values: Mapping[str, float]) -> None:
         row = {"step": self.step, "epoch": self.epoch, **values}

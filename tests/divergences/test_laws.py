@@ -83,6 +83,7 @@ CASES: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.full(but=["InclusiveKL-*", "MMD-*"])
 @pytest.mark.parametrize("case", CASES)
 def test_each_case_is_served_or_refused_in_one_sentence(row: Row, case: str) -> None:
     programs = CASES[case]()

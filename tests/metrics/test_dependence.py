@@ -51,6 +51,7 @@ def test_a_constant_dimension_is_independent() -> None:
     assert total_correlation(np.diag([1.0, 0.0])) == 0.0
 
 
+@pytest.mark.full
 def test_the_interval_holds_the_populations() -> None:
     root = np.linalg.cholesky([[1.0, 0.5, 0.0], [0.5, 1.0, 0.3], [0.0, 0.3, 1.0]])
     truth = total_correlation(root @ root.T)

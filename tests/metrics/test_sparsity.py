@@ -76,6 +76,7 @@ def test_a_code_of_zeros_is_left_out_of_the_mean() -> None:
     assert score.variant["zero_rows"] == 2
 
 
+@pytest.mark.full
 def test_two_normals() -> None:
     """E |y|_1/|y|_2 = 4/pi for a direction that is uniform on the circle."""
     truth = (math.sqrt(2) - 4 / math.pi) / (math.sqrt(2) - 1)

@@ -31,7 +31,7 @@ pytestmark = [
 ]
 
 TOLERANCE = 1e-10
-OFTEN = {  # in every run of the tests; the slow tests have all
+OFTEN = {  # of the tier full; the slow tests have all
     "buffer assigned anew",
     "beta set by the report",
 }

@@ -183,7 +183,7 @@ class BatchedRuns(Loop[Results]):
 
     def _num_alike(self) -> int:
         """Steps until the last of an epoch, whose batch may be smaller, this one included."""
-        per_epoch = self.experiments[0].steps_per_epoch
+        per_epoch = self._steps_per_epoch
         if per_epoch == 1:
             return self.total_steps - self.step
         return max(1, per_epoch - 1 - self.step % per_epoch)

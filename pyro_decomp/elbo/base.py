@@ -188,7 +188,8 @@ class TermsELBO(ELBO):
     ) -> Iterator[TracePair]:
         for _ in range(self.num_particles):
             structure, model_trace, guide_trace = self._run(model, guide, args, kwargs, is_drawn)
-            structure.local_guides.check(guide_trace, model_trace)
+            if structure.local_guides.named:
+                structure.local_guides.check(guide_trace, model_trace)
             runs = structure.runs
             yield TracePair(
                 model_trace,
@@ -310,8 +311,9 @@ class TermsELBO(ELBO):
             runs.put_back()
         elif not known.enumeration:
             traces = traced(model, guide, args, kwargs)
-            if not known.has_sites_of(traces):
-                known = self._structure = look(model, guide, traces, args, kwargs)
+            if known.has_sites_of(traces):
+                return known, *traces
+            known = self._structure = look(model, guide, traces, args, kwargs)
             if not known.enumeration:
                 return known, *traces
         if is_drawn:

@@ -12,8 +12,7 @@ from pyro import poutine
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 
-from pyro_decomp.distributions.densities import log_density
-from pyro_decomp.distributions.unwrapping import unmasked
+from pyro_decomp.distributions.densities import log_density, unmasked
 from pyro_decomp.programs.enumeration import (
     NOTHING,
     Enumeration,

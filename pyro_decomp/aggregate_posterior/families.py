@@ -12,8 +12,7 @@ from pyro.distributions import (
 )
 from torch import Tensor
 
-from pyro_decomp.distributions.densities import without_validation
-from pyro_decomp.distributions.unwrapping import is_factorised, stripped
+from pyro_decomp.distributions.densities import is_factorised, stripped, without_validation
 from pyro_decomp.errors import ModelError
 
 

@@ -13,8 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from pyro_decomp.aggregate_posterior.estimators import PairWeights
 from pyro_decomp.aggregate_posterior.families import is_flow, log_prob_of_pairs
 from pyro_decomp.aggregate_posterior.gaussian_torch import BLOCK
-from pyro_decomp.distributions.densities import log_density, log_sum_exp
-from pyro_decomp.distributions.unwrapping import is_factorised
+from pyro_decomp.distributions.densities import is_factorised, log_density, log_sum_exp
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from pyro_decomp.analysis.posterior_approximation import (
     sample_posteriors,
 )
 from pyro_decomp.data.batches import AnyData, Batch
-from pyro_decomp.distributions.unwrapping import unwrapped
+from pyro_decomp.distributions.densities import unwrapped
 from pyro_decomp.elbo import BetaELBO
 from pyro_decomp.programs.provenance import dependencies
 from pyro_decomp.programs.sites import Site, sample_sites

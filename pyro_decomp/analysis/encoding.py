@@ -13,7 +13,7 @@ from pyro_decomp.aggregate_posterior import AggregatePosterior, StructuredPoster
 from pyro_decomp.analysis.inference import Kind, infer, likelihood_mean, local_latents
 from pyro_decomp.analysis.stored_guide import StoredGuide
 from pyro_decomp.data.batches import AnyData, Batch, Data
-from pyro_decomp.distributions.unwrapping import unmasked
+from pyro_decomp.distributions.densities import unmasked
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.errors import DataError
 from pyro_decomp.programs.automatic_guides import has_local_parameters

@@ -16,8 +16,7 @@ from pyro_decomp.analysis.posterior_samples import terms_over
 from pyro_decomp.analysis.quantities import HALF_WIDTH, STANDARD_ERROR, by_itself
 from pyro_decomp.data.batches import Data
 from pyro_decomp.distributions.closed_form_kl import analytic_kl
-from pyro_decomp.distributions.densities import why_no_density
-from pyro_decomp.distributions.unwrapping import is_factorised, unmasked
+from pyro_decomp.distributions.densities import is_factorised, unmasked, why_no_density
 from pyro_decomp.programs.automatic_guides import has_local_parameters
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import seeded

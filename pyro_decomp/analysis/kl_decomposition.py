@@ -13,7 +13,7 @@ from pyro_decomp.aggregate_posterior.families import data_rows, marginals
 from pyro_decomp.analysis.encoding import Posterior
 from pyro_decomp.analysis.posterior_samples import PosteriorSamples, Samples
 from pyro_decomp.analysis.quantities import by_itself, keep_finite, mean
-from pyro_decomp.distributions.unwrapping import unmasked
+from pyro_decomp.distributions.densities import unmasked
 from pyro_decomp.elbo.decomposition import RATIOS
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.factorization import is_product

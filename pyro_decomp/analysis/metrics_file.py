@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from pyro_decomp.analysis.quantities import LOG_PX, STANDARD_ERROR
-from pyro_decomp.programs.program_state.own import content
+from pyro_decomp.programs.program_state.fingerprint import content
 from pyro_decomp.training.run import Run
 
 GO_WITH = {  # a quantity to what is measured with it and means nothing beside another

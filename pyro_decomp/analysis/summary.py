@@ -17,7 +17,7 @@ from torch.distributions import (
 
 from pyro_decomp import arguments
 from pyro_decomp.analysis.inference import global_latents, local_latents
-from pyro_decomp.distributions.unwrapping import unwrapped
+from pyro_decomp.distributions.densities import unwrapped
 from pyro_decomp.divergences.base import Divergence, WeightedSum
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.programs.enumeration import Enumeration

@@ -15,7 +15,7 @@ from pyro.distributions.util import scale_and_mask, sum_rightmost
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pyro_decomp.distributions.unwrapping import stripped, unwrapped
+from pyro_decomp.distributions.densities import stripped, unwrapped
 
 
 def analytic_kl(q: Distribution, p: Distribution) -> Tensor | None:

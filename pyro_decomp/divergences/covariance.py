@@ -10,7 +10,7 @@ from torch import Tensor
 from pyro_decomp import arguments
 from pyro_decomp.aggregate_posterior import StructuredPosterior
 from pyro_decomp.aggregate_posterior.families import data_rows
-from pyro_decomp.distributions.unwrapping import is_factorised, stripped
+from pyro_decomp.distributions.densities import is_factorised, stripped
 from pyro_decomp.divergences.base import Divergence, Weight
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.traces import TracePair

@@ -36,6 +36,17 @@ class Radial:
     length: float | Tensor | None = None
 
 
+def _minus_distance(squared: Tensor) -> tuple[Tensor, Tensor]:
+    """-r and its derivative by r^2; none where points coincide, as the norm has none there."""
+    distance = squared.sqrt()
+    slope = (-0.5 / distance).masked_fill_(squared <= torch.finfo(squared.dtype).tiny, 0.0)
+    return -distance, slope
+
+
+MINUS_DISTANCE = Radial(_minus_distance)
+"""The function -r, of which :func:`u_statistic` is the energy distance."""
+
+
 def u_statistic(
     x: Float[Tensor, "*k b d"],
     y: Float[Tensor, "*k s d"],

@@ -11,7 +11,7 @@ from pyro_decomp.divergences.base import (
     require_equal_weights,
     samples,
 )
-from pyro_decomp.divergences.pairs import Radial, Weights, check, u_statistic
+from pyro_decomp.divergences.pairs import MINUS_DISTANCE, Weights, check, u_statistic
 from pyro_decomp.programs.traces import TracePair
 
 
@@ -97,7 +97,7 @@ def energy_distance(
         ValueError: As :func:`mmd`.
     """
     check(x, y, weights, is_paired=is_paired)
-    return u_statistic(x, y, Radial(_minus_distance), weights, is_paired=is_paired)
+    return u_statistic(x, y, MINUS_DISTANCE, weights, is_paired=is_paired)
 
 
 class SlicedWasserstein(Divergence):
@@ -183,10 +183,3 @@ class EnergyDistance(Divergence):
                 prior is learned but its sampler passes no gradients.
         """
         return of_samples(energy_distance, traces, self.num_samples, "EnergyDistance")
-
-
-def _minus_distance(squared: Tensor) -> tuple[Tensor, Tensor]:
-    """-r and its derivative by r^2; none where points coincide, as the norm has none there."""
-    distance = squared.sqrt()
-    slope = (-0.5 / distance).masked_fill_(squared <= torch.finfo(squared.dtype).tiny, 0.0)
-    return -distance, slope

@@ -16,9 +16,8 @@ from pyro.util import warn_if_nan
 from torch import Tensor, nn
 
 from pyro_decomp import arguments
-from pyro_decomp.programs.program_state import RepeatedRuns
 from pyro_decomp.programs.program_state.modules import buffers_kept, find_modules
-from pyro_decomp.programs.structure import Program, ProgramStructure, trace
+from pyro_decomp.programs.structure import Program, ProgramStructure, RepeatedRuns, trace
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import random_state, set_random_state
 
@@ -176,12 +175,21 @@ class TermsELBO(ELBO):
             other._structure = self._structure.with_guide(guide)
         return other
 
+    def expect_still_programs(self) -> None:
+        """Say that the programs that were run last keep nothing between their runs.
+
+        Internal. Further runs for a term of theirs need not be given the state of the first.
+        """
+        if self._structure is not None:
+            self._structure.runs.settle()
+
     def _pairs(
         self, model: Program, guide: Program, args: Any, kwargs: Any, *, is_drawn: bool
     ) -> Iterator[TracePair]:
         for _ in range(self.num_particles):
             structure, model_trace, guide_trace = self._run(model, guide, args, kwargs, is_drawn)
-            structure.local_guides.check(guide_trace, model_trace)
+            if structure.local_guides.named:
+                structure.local_guides.check(guide_trace, model_trace)
             runs = structure.runs
             yield TracePair(
                 model_trace,
@@ -303,8 +311,9 @@ class TermsELBO(ELBO):
             runs.put_back()
         elif not known.enumeration:
             traces = traced(model, guide, args, kwargs)
-            if not known.has_sites_of(traces):
-                known = self._structure = look(model, guide, traces, args, kwargs)
+            if known.has_sites_of(traces):
+                return known, *traces
+            known = self._structure = look(model, guide, traces, args, kwargs)
             if not known.enumeration:
                 return known, *traces
         if is_drawn:

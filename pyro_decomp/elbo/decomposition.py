@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyro_decomp.aggregate_posterior import Estimator
 from pyro_decomp.aggregate_posterior.estimators import check_estimator
-from pyro_decomp.distributions.unwrapping import is_factorised, stripped, unmasked
+from pyro_decomp.distributions.densities import is_factorised, stripped, unmasked
 from pyro_decomp.elbo.base import TermsELBO
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.site_densities import OwnSamples

@@ -6,7 +6,7 @@ from pyro.distributions import Distribution
 from torch import Tensor, distributions
 
 from pyro_decomp import arguments
-from pyro_decomp.distributions.unwrapping import stripped, unmasked
+from pyro_decomp.distributions.densities import stripped, unmasked
 from pyro_decomp.elbo.base import TermsELBO
 from pyro_decomp.programs.traces import TracePair
 

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.data.checks import column_label, large_columns
-from pyro_decomp.distributions.densities import is_bounded, is_inside
-from pyro_decomp.distributions.unwrapping import family, unwrapped
+from pyro_decomp.distributions.densities import family, is_bounded, is_inside, unwrapped
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.programs.sites import sample_sites
 

@@ -145,7 +145,7 @@ def wasserstein_dependence(
 
     def statistic(covariance: Float[np.ndarray, "d d"]) -> float:
         unit = np.trace(covariance) if normalised else 1.0
-        return squared_wasserstein_dependence(covariance) / float(unit or 1.0)
+        return _wasserstein_of_covariance(covariance) / float(unit or 1.0)
 
     covariance = np.atleast_2d(np.cov(z, rowvar=False))
     value = statistic(covariance)
@@ -183,7 +183,11 @@ def squared_wasserstein_dependence(covariance: Float[ArrayLike, "d d"]) -> float
     1.1716
     """
     arguments.annotated(squared_wasserstein_dependence, locals())
-    sigma = np.asarray(covariance, dtype=np.float64)
+    return _wasserstein_of_covariance(np.asarray(covariance, dtype=np.float64))
+
+
+def _wasserstein_of_covariance(sigma: Float[np.ndarray, "d d"]) -> float:
+    """The squared distance of a Gaussian with this covariance from the product of its marginals."""
     scale = np.sqrt(np.diag(sigma))
     eigenvalues = np.linalg.eigvalsh(sigma * np.outer(scale, scale)).clip(0.0)
     return max(0.0, float(2 * np.trace(sigma) - 2 * np.sqrt(eigenvalues).sum()))

@@ -69,8 +69,6 @@ class LocalGuides:
         Raises:
             ModelError: Latents of other data would be given to the batch's.
         """
-        if not self.named:
-            return
         plate = data_plate(model_trace)
         size, full_size = int(plate.size), int(plate.full_size or plate.size)
         for name, is_given in self.named.items():

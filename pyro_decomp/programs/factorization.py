@@ -2,8 +2,8 @@
 
 from pyro.distributions import Distribution
 
+from pyro_decomp.distributions.densities import is_factorised, stripped, unmasked
 from pyro_decomp.distributions.slicing import combined
-from pyro_decomp.distributions.unwrapping import is_factorised, stripped, unmasked
 from pyro_decomp.programs.traces import TracePair
 
 

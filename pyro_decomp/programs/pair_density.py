@@ -12,8 +12,7 @@ from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from pyro_decomp.distributions.densities import log_density
-from pyro_decomp.distributions.unwrapping import unmasked
+from pyro_decomp.distributions.densities import log_density, unmasked
 from pyro_decomp.programs.enumeration import per_datum
 from pyro_decomp.programs.prior_program import PriorProgram
 from pyro_decomp.programs.program_state import preserving_rng_and_buffers

@@ -10,7 +10,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyro_decomp.distributions.unwrapping import family
+from pyro_decomp.distributions.densities import family
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.sites import Site, data_plate, missing_values, sample_sites
 from pyro_decomp.programs.support import outside, refusal

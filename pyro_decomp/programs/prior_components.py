@@ -16,8 +16,7 @@ from pyro.distributions import (
 )
 from torch import Tensor
 
-from pyro_decomp.distributions.densities import log_density
-from pyro_decomp.distributions.unwrapping import unmasked, unwrapped
+from pyro_decomp.distributions.densities import log_density, unmasked, unwrapped
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.enumeration import (
     Enumeration,

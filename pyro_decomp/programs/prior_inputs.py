@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_map_only
 
-from pyro_decomp.distributions.unwrapping import unmasked
+from pyro_decomp.distributions.densities import unmasked
 from pyro_decomp.programs.enumeration import unlabelled
 from pyro_decomp.programs.program_state import preserving_rng_and_buffers
 from pyro_decomp.programs.program_state.modules import find_modules, in_mode

@@ -12,8 +12,7 @@ from pyro import poutine
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 
-from pyro_decomp.distributions.densities import log_density
-from pyro_decomp.distributions.unwrapping import unmasked
+from pyro_decomp.distributions.densities import log_density, unmasked
 from pyro_decomp.programs.enumeration import (
     NOTHING,
     Enumeration,
@@ -156,20 +155,20 @@ class PriorProgram:
     def _drawn(self) -> tuple[dict[str, Tensor], Tensor]:
         """A value of every site for each datum of the batch, and their joint log density."""
         found = self._record(self._program, {})
-        factors = {name: _factor(site) for name, site in found.items()}
+        factors = [_factor(site) for site in found.values()]
         values = {name: found[name]["value"] for name in self._axes}
         self.without_gradient = [
-            name
-            for name, factor in factors.items()
-            if factor.log_prob.requires_grad and not found[name]["value"].requires_grad
+            factor.name
+            for factor in factors
+            if factor.log_prob.requires_grad and not found[factor.name]["value"].requires_grad
         ]
         if self._values or any(name in self._enumeration.model for name in found):
             return values, self.log_prob_of_data(values)
-        return values, self._log_marginal(found)
+        return values, self._log_marginal(found, factors)
 
-    def _log_marginal(self, found: dict[str, Site]) -> Tensor:
-        """Log p(z) of every datum, ``[B]``, from sites at given values."""
-        factors = [_factor(site) for site in found.values()]
+    def _log_marginal(self, found: dict[str, Site], factors: list[Factor] | None = None) -> Tensor:
+        """Log p(z) of every datum, ``[B]``, from sites at given values, and their factors."""
+        factors = factors or [_factor(site) for site in found.values()]
         discrete = [site for name, site in found.items() if name in self._enumeration.model]
         data_dim, num_plates = int(self._plate.dim), max(-min(f.dims) for f in factors)
         return log_marginal(factors, discrete, data_dim, num_plates)

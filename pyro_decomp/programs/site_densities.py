@@ -25,7 +25,7 @@ from pyro_decomp.programs.enumeration import (
     varies_along,
 )
 from pyro_decomp.programs.rows import Along, own_scale, plates_scale, same, same_mask, site_mask
-from pyro_decomp.programs.sites import Site, sample_sites
+from pyro_decomp.programs.sites import Site
 from pyro_decomp.programs.traced_sites import TracedSites
 
 
@@ -245,7 +245,7 @@ class SiteDensities(TracedSites):
             return set()
         return {
             site["name"]
-            for site in sample_sites(self.model)
+            for site in self._of_model
             if site["name"] not in self.summed_out
             if any(varies_along(self._raw_log_prob(site), dim) for dim in dims if dim)
         }
@@ -298,7 +298,7 @@ class SiteDensities(TracedSites):
         """Log q of the guide's discrete sites, for every choice of their values: ``[..., B]``."""
         if not self._enumeration.guide:
             return None
-        discrete = [s for s in sample_sites(self.guide) if s["name"] in self._enumeration.guide]
+        discrete = [s for s in self._of_guide if s["name"] in self._enumeration.guide]
         plates = int(self.data_plate.dim), self._enumeration.num_plates
         # A datum whose site is masked out has it all the same, and its values sum to one.
         return _total(per_datum(self._raw_log_prob(site), *plates) for site in discrete)
@@ -352,8 +352,8 @@ class SiteDensities(TracedSites):
     def _order_agrees(self, name: str) -> bool:
         """Whether all latents drawn before this one in the model are so in the guide too."""
         latents = [*self.global_latents, *self.latents]
-        model_order = [site["name"] for site in sample_sites(self.model) if site["name"] in latents]
-        guide_order = [site["name"] for site in sample_sites(self.guide)]
+        model_order = [site["name"] for site in self._of_model if site["name"] in latents]
+        guide_order = [site["name"] for site in self._of_guide]
         before = set(guide_order[: guide_order.index(name)])
         return before.issuperset(model_order[: model_order.index(name)])
 

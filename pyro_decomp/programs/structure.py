@@ -2,21 +2,100 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from functools import wraps
+from itertools import chain
+from typing import Any, ClassVar, Literal
 
 from pyro import poutine
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs import preflight
 from pyro_decomp.programs.automatic_guides import LocalGuides, explain
 from pyro_decomp.programs.enumeration import Enumeration
-from pyro_decomp.programs.program_state import RepeatedRuns
+from pyro_decomp.programs.program_state import Fingerprint, ProgramState, Snapshot
+from pyro_decomp.programs.program_state.modules import find_modules
 from pyro_decomp.programs.provenance import dependencies
 from pyro_decomp.programs.sites import SampleTrace, is_latent, missing_values, sample_sites
 
 Program = Callable[..., Any]
 Traces = tuple[poutine.Trace, poutine.Trace]
+Role = Literal["model", "guide"]
+QUIET_RUNS = 2  # after the first, which may fill caches
+
+
+class RepeatedRuns:
+    """The state in which a model and a guide began a run, for others that must begin in it too.
+
+    Samples of the prior and densities of other data's codes need further runs of the programs in
+    the same step. They begin as the step's own run did, and leave the state as that left it. Of
+    programs that move nothing in a few runs this costs nothing from then on.
+
+    Args:
+        model: The model.
+        guide: The guide, which is run first.
+    """
+
+    _is_memory_of_programs = True
+
+    def __init__(self, model: Program, guide: Program) -> None:
+        self.networks = find_modules([model, guide])
+        self.state = ProgramState(self.networks, model=model, guide=guide)
+        self._began: dict[Role, Snapshot] = {}
+        self._before: Fingerprint | None = None
+        self._num_runs = 0
+        self._is_moving = False
+
+    def begin(self, role: Role) -> None:
+        """Say that the program is about to be run for the step."""
+        if not self._is_moving and self._num_runs > QUIET_RUNS:
+            self._began.clear()
+            return
+        self._began[role] = self.state.keep()
+        if role == "guide" and not self._is_moving:
+            self._before = self.state.fingerprint()
+
+    def settle(self) -> None:
+        """Say that runs are known to move nothing, so that none is watched from now on."""
+        self._num_runs = QUIET_RUNS + 1
+
+    def end(self) -> None:
+        """Say that both were run."""
+        if self._before is not None and self._num_runs > 0:
+            self._is_moving = self._before != self.state.fingerprint()
+        self._before = None
+        self._num_runs += 1
+
+    def put_back(self) -> None:
+        """Make everything as it was when the last run for the step began."""
+        if "guide" in self._began:
+            self.state.put_back(self._began["guide"])
+
+    def again(self, program: Program, role: Role) -> Program:
+        """The program, for further runs that begin as its last one for the step did.
+
+        Whether networks train or are evaluated is as whoever runs it has it.
+        """
+        began = self._began.get(role)
+        if began is None:
+            return program
+
+        @wraps(program, updated=())
+        def run(*args: Any, **kwargs: Any) -> Any:
+            after, modes = self.state.keep(), self._modes()
+            self.state.put_back(began)
+            for part, mode in modes:
+                part.training = mode
+            try:
+                return program(*args, **kwargs)
+            finally:
+                self.state.put_back(after)
+
+        return run
+
+    def _modes(self) -> list[tuple[nn.Module, bool]]:
+        parts = chain.from_iterable(network.modules() for network in self.networks)
+        return [(part, part.training) for part in parts]
 
 
 @dataclass(frozen=True)
@@ -190,7 +269,7 @@ def trace(model: Program, guide: Program, args: Any, kwargs: Any, *, runs: Repea
 
 
 def _names(model: poutine.Trace, guide: poutine.Trace) -> tuple[str, ...]:
-    return tuple(site["name"] for trace in (guide, model) for site in sample_sites(trace))
+    return tuple(site["name"] for site in (*sample_sites(guide), *sample_sites(model)))
 
 
 def _kinds(args: Any, kwargs: Any) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from pyro.distributions import Distribution, constraints
 from torch import Tensor
 from torch.distributions.constraints import MixtureSameFamilyConstraint
 
-from pyro_decomp.distributions.unwrapping import family
+from pyro_decomp.distributions.densities import family
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.sites import Site
 

@@ -49,27 +49,27 @@ class TracedSites:
         self.model = model
         self.guide = guide
         self.data_plate = data_plate(model)
+        self._of_guide, self._of_model = sample_sites(guide), sample_sites(model)
         self.batch_size = int(self.data_plate.size)
         self.num_data = int(self.data_plate.full_size or self.data_plate.size)
         self._enumeration = enumeration
         self._num_plates = enumeration.num_plates if enumeration else None
         self._log_probs: dict[tuple[int, bool], Tensor] = {}
         self._is_scaled = False
-        sites, of_model = sample_sites(guide), sample_sites(model)
         self._inside = {
             site["name"]
-            for site in (*sites, *of_model)
+            for site in (*self._of_guide, *self._of_model)
             if self.data_plate.name in [frame.name for frame in site["cond_indep_stack"]]
         }
-        drawn = [site["name"] for site in sites if not site["is_observed"]]
+        drawn = [site["name"] for site in self._of_guide if not site["is_observed"]]
         local = [name for name in drawn if name in self._inside]
         outside = [name for name in drawn if name not in self._inside]
         self.latents = [name for name in local if name in model.nodes]
         self.global_latents = [name for name in outside if name in model.nodes]
         self.auxiliaries = [name for name in local if name not in model.nodes]
         self.global_auxiliaries = [name for name in outside if name not in model.nodes]
-        self.observed = [site["name"] for site in of_model if site["is_observed"]]
-        labels = [site["name"] for site in sites if site["is_observed"]]
+        self.observed = [site["name"] for site in self._of_model if site["is_observed"]]
+        labels = [site["name"] for site in self._of_guide if site["is_observed"]]
         self.labels = [name for name in labels if name in self._inside]
         self.summed_out = [n for n in model.nodes if n in enumeration.model]
 
@@ -144,7 +144,7 @@ class TracedSites:
     @property
     def has_scales(self) -> bool:
         """Whether a site of the user's has a scale that the weights of data do not account for."""
-        scales = [own_scale(s) for s in (*sample_sites(self.guide), *sample_sites(self.model))]
+        scales = [own_scale(site) for site in (*self._of_guide, *self._of_model)]
         return any(isinstance(scale, Tensor) or scale != 1 for scale in scales)
 
     @property

@@ -20,8 +20,7 @@ from pyro_decomp.aggregate_posterior import (
     PairWeights,
     StructuredPosterior,
 )
-from pyro_decomp.distributions.densities import why_no_density
-from pyro_decomp.distributions.unwrapping import unmasked
+from pyro_decomp.distributions.densities import unmasked, why_no_density
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.enumeration import NOTHING, Enumeration
 from pyro_decomp.programs.pair_density import GuideDensity, PairDensity, PriorDensity
@@ -68,7 +67,6 @@ class TracePair(SiteDensities):
         memory: What is found out once of a pair of programs is kept here.
 
     Attributes:
-        prior: The model's latent sites as a program that can be drawn from and scored.
         model_program: The model, for further runs.
         guide_program: The guide, for further runs.
     """
@@ -95,8 +93,12 @@ class TracePair(SiteDensities):
         self.model_program, self.guide_program = programs
         self._arguments = arguments
         self._memory = memory
-        args, kwargs = arguments
-        self.prior = self._prior_program(partial(self.model_program, *args, **kwargs))
+
+    @cached_property
+    def prior(self) -> PriorProgram:
+        """The model's latent sites as a program that can be drawn from and scored."""
+        args, kwargs = self._arguments
+        return self._prior_program(partial(self.model_program, *args, **kwargs))
 
     @cached_property
     def aggregate_posterior(self) -> AggregatePosterior | StructuredPosterior:

@@ -11,7 +11,7 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 from torch import Tensor, nn
 
 from pyro_decomp import MMD, AggregateELBO, ExclusiveKL, TotalCorrelationELBO
-from pyro_decomp.distributions.unwrapping import is_factorised
+from pyro_decomp.distributions.densities import is_factorised
 from pyro_decomp.errors import ModelError
 from pyro_decomp.priors import VampPrior
 from tests.priors.priors import (

@@ -15,7 +15,7 @@ from pyro_decomp.acceleration.capture.functional_state import FunctionalState
 from pyro_decomp.acceleration.capture.random_draws import lift
 from pyro_decomp.acceleration.capture.tracing import functional, traced
 from pyro_decomp.acceleration.source import StepSource
-from pyro_decomp.programs.program_state.own import content
+from pyro_decomp.programs.program_state.fingerprint import content
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,11 @@ What else programs keep between runs is here: a counter in an attribute, a list 
 global, an iterator, a generator of random numbers, a tensor.
 """
 
+from pyro_decomp.programs.program_state.fingerprint import Fingerprint
 from pyro_decomp.programs.program_state.program_state import (
     ProgramState,
     preserving_rng_and_buffers,
 )
-from pyro_decomp.programs.program_state.repeated_runs import RepeatedRuns
 from pyro_decomp.programs.program_state.snapshot import Snapshot
-from pyro_decomp.programs.program_state.walk import Fingerprint
 
-__all__ = ["Fingerprint", "ProgramState", "RepeatedRuns", "Snapshot", "preserving_rng_and_buffers"]
+__all__ = ["Fingerprint", "ProgramState", "Snapshot", "preserving_rng_and_buffers"]

@@ -11,15 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_decomp.programs.program_state.own import (
+from pyro_decomp.programs.program_state.fingerprint import (
     BUFFERS,
-    is_iterator,
     is_random,
     set_state_of,
     state_of,
 )
 from pyro_decomp.programs.program_state.reachable import PLAIN, attributes_of, named
-from pyro_decomp.programs.program_state.walk import Node
+from pyro_decomp.programs.program_state.walk import Node, is_iterator
 
 
 class UnkeptError(Exception):

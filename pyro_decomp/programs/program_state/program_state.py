@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import _disable_current_modes
 
+from pyro_decomp.programs.program_state.fingerprint import Fingerprint, numbers_of, state_of
 from pyro_decomp.programs.program_state.kept_values import UnkeptError, encoded, memory_of, put
 from pyro_decomp.programs.program_state.modules import find_modules, tensors_kept
-from pyro_decomp.programs.program_state.own import numbers_of, state_of
 from pyro_decomp.programs.program_state.reachable import PLAIN
 from pyro_decomp.programs.program_state.snapshot import Snapshot
-from pyro_decomp.programs.program_state.walk import Fingerprint, Node, walk
+from pyro_decomp.programs.program_state.walk import Node, walk
 from pyro_decomp.seeds import random_state, set_random_state
 
 T = TypeVar("T")
@@ -42,6 +42,8 @@ class ProgramState:
 
     Attributes:
         moving: What every run of the programs moves, as :meth:`look` found it.
+        is_known_still: Whether :meth:`look` found that no run moves anything, the first of training
+            among them.
     """
 
     _is_memory_of_programs = True
@@ -53,6 +55,7 @@ class ProgramState:
         self._networks = list(networks)
         self._tensors = list(tensors)
         self.moving: dict[str, str] = {}
+        self.is_known_still = False
         self._made = self.fingerprint()
 
     def carry(self, tensors: Iterable[Tensor]) -> None:
@@ -118,11 +121,13 @@ class ProgramState:
         kept, numbers, tensors = self.keep(), _global_numbers(), self._tensors_of_networks()
         before = self.fingerprint()
         result = run()
-        if before != self.fingerprint() or numbers != _global_numbers():
+        self.is_known_still = before == self.fingerprint()
+        if not self.is_known_still or numbers != _global_numbers():
             after, written = self._tensors_of_networks(), set()
             try:
                 self.moving = self.moved_by(run)
                 written = _written(tensors, after) - _written(after, self._tensors_of_networks())
+                self.is_known_still = not written and not self._is_moving
             except Exception:  # in a later stage of the programs, which training will come to
                 self.moving = before.difference(self.fingerprint())
             if written:
@@ -135,7 +140,7 @@ class ProgramState:
 
     def unmoved(self, program: Program) -> Program:
         """Wrap a program so that it leaves all this as it was; itself if its runs move nothing."""
-        if set(self.moving.values()) <= {"generator"}:
+        if not self._is_moving:
             return program
 
         @wraps(program, updated=())
@@ -147,6 +152,11 @@ class ProgramState:
                 self.put_back(kept)
 
         return run
+
+    @property
+    def _is_moving(self) -> bool:
+        """Whether every run moves something beside the global generators."""
+        return not set(self.moving.values()) <= {"generator"}
 
     def moved(self) -> dict[str, str]:
         """What differs from what there was when this object was made."""

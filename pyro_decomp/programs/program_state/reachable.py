@@ -96,12 +96,9 @@ def slots(thing: Any) -> Iterator[Slot]:
             yield slot
 
 
-def places(thing: Any) -> Iterator[Slot]:
+def places(thing: Any) -> list[Slot]:
     """The places of :func:`slots`, with parts that stand for the whole as places of their own."""
-    kind = type(thing)
-    if kind in PLAIN:
-        return
-    yield from _finders[kind](thing)
+    return list(_finders[type(thing)](thing))
 
 
 def is_library(name: object) -> bool:
@@ -121,7 +118,7 @@ def _find_finder(kind: type) -> Callable[[Any], Iterable[Slot]]:
     for types, finder in _FINDERS:
         if issubclass(kind, types):
             return finder
-    if not is_open(kind):
+    if kind in PLAIN or not is_open(kind):
         return _nothing
     if issubclass(kind, nn.Module):
         return _of_network

@@ -15,12 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pyro_decomp.programs.program_state.own import (
+from pyro_decomp.programs.program_state.fingerprint import (
     BUFFERS,
-    is_iterator,
-    is_random,
+    is_random_kind,
     own,
-    parts_of_iterator,
     set_state_of,
     state_of,
     version_of,
@@ -36,8 +34,14 @@ from pyro_decomp.programs.program_state.reachable import (
     named,
     remembered,
 )
-from pyro_decomp.programs.program_state.slots import ABSENT, contents, context_value
-from pyro_decomp.programs.program_state.walk import Node, around
+from pyro_decomp.programs.program_state.slots import ABSENT, ByType, contents, context_value
+from pyro_decomp.programs.program_state.walk import (
+    ITERATORS,
+    Node,
+    around,
+    is_iterator,
+    parts_of_iterator,
+)
 
 LARGE = 10_000_000  # numbers; a larger tensor or array is not copied
 
@@ -63,10 +67,11 @@ class Snapshot:
                 self._places[node.path] = node
             if type(node.thing) in PLAIN:
                 continue
-            if is_iterator(node.thing):
+            if type(node.thing) in ITERATORS:
                 iterators.setdefault(id(node.thing), []).append(node)
                 continue
-            self._restores += [(node.path, restore) for restore in _restores(node.thing)]
+            keeper = _keepers[type(node.thing)]
+            self._restores += [(node.path, restore) for restore in keeper(node.thing)]
         for same in reversed(iterators.values()):  # inner ones first, and last of all things
             self._restores.append((same[0].path, _iterator(same)))
 
@@ -114,30 +119,26 @@ class Snapshot:
             slot.set(before.thing)
 
 
-def _restores(thing: Any) -> Iterable[Restore]:
-    """The functions that put back what a thing holds itself."""
-    if isinstance(thing, Tensor):
-        yield _tensor(thing)
-    elif isinstance(thing, np.ndarray):
-        is_kept = thing.size <= LARGE and thing.flags.writeable
-        yield partial(_write, thing, ..., thing.copy()) if is_kept else _unchanged(thing)
-    elif isinstance(thing, BUFFERS):
-        yield partial(_write, thing, slice(None), thing[:])
-    elif isinstance(thing, FunctionType):
-        yield from _function(thing)
-    elif isinstance(thing, type):
-        if not is_library(thing.__module__):
-            yield partial(_set_back_class, thing, _public(vars(thing)))
-    elif isinstance(thing, ModuleType):
-        return
-    elif isinstance(thing, ContextVar):
-        yield partial(_set_back_context, thing, context_value(thing))
-    elif is_random(thing):
-        yield partial(_set_state, thing, state_of(thing))
-    elif isinstance(thing, GeneratorType | IOBase):
-        yield _unchanged(thing)
-    elif is_open(type(thing)):
-        yield from _object(thing)
+def _find_keeper(kind: type) -> Callable[[Any], Iterable[Restore]]:
+    """A function that gives, of a thing of a type, what puts back all that it holds itself."""
+    for types, keeper in _KEEPERS:
+        if issubclass(kind, types):
+            return keeper
+    if is_random_kind(kind):
+        return lambda generator: [partial(_set_state, generator, state_of(generator))]
+    if issubclass(kind, GeneratorType | IOBase):
+        return lambda thing: [_unchanged(thing)]
+    return _object if is_open(kind) else lambda _: ()
+
+
+def _array(array: "np.ndarray[Any, Any]") -> Iterable[Restore]:
+    is_kept = array.size <= LARGE and array.flags.writeable
+    yield partial(_write, array, ..., array.copy()) if is_kept else _unchanged(array)
+
+
+def _class(kind: type) -> Iterable[Restore]:
+    if not is_library(kind.__module__):
+        yield partial(_set_back_class, kind, _public(vars(kind)))
 
 
 def _object(thing: Any) -> Iterable[Restore]:
@@ -296,7 +297,7 @@ def _refill_rest(inside: dict[str, Any], kept: dict[str, Any], left_out: Set[str
     return True
 
 
-def _tensor(tensor: Tensor) -> Restore:
+def _tensor(tensor: Tensor) -> Iterable[Restore]:
     is_copied = tensor.numel() <= LARGE and tensor.layout == torch.strided and not tensor.is_meta
     kept = tensor.detach().clone() if is_copied else None
     version, needs_gradient = version_of(tensor), tensor.requires_grad
@@ -314,7 +315,7 @@ def _tensor(tensor: Tensor) -> Restore:
                 torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))
         return True
 
-    return restore
+    yield restore
 
 
 def _unchanged(thing: Any) -> Restore:
@@ -372,3 +373,15 @@ def _copy_of(iterator: Any) -> Any:
 def _set_state(generator: Any, state: Any) -> bool:
     set_state_of(generator, state)
     return True
+
+
+_KEEPERS: tuple[tuple[Any, Callable[[Any], Iterable[Restore]]], ...] = (
+    (Tensor, _tensor),
+    (np.ndarray, _array),
+    (BUFFERS, lambda buffer: [partial(_write, buffer, slice(None), buffer[:])]),
+    (FunctionType, _function),
+    (type, _class),
+    (ModuleType, lambda _: ()),
+    (ContextVar, lambda variable: [partial(_set_back_context, variable, context_value(variable))]),
+)
+_keepers = ByType(_find_keeper)

@@ -1,22 +1,29 @@
-"""Everything that programs reach, each thing once, by its dotted path; and what is there."""
+"""Everything that programs reach, each thing once, by its dotted path (internal)."""
 
+import itertools
+import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import nn
 
-from pyro_decomp.programs.program_state.own import (
-    TensorMark,
-    is_flat,
-    is_iterator,
-    own,
-    parts_of_iterator,
-)
 from pyro_decomp.programs.program_state.reachable import PLAIN, places
-from pyro_decomp.programs.program_state.slots import ABSENT, Slot
+from pyro_decomp.programs.program_state.slots import MANY, Slot
 
 MOST = 50_000  # things; programs that reach more are looked at as far as this
+CONTAINERS = (list, tuple, deque, set, frozenset, dict)
+_EMPTY: list[Any] = [[], (), {}, set(), "", "é", b"", range(1), range(1 << 70), deque()]
+_EMPTY += [{}.values(), {}.items()]
+_REVERSIBLE: list[Any] = [[], (), {}, range(1), deque()]
+ITERATORS = frozenset(
+    {
+        *(type(iter(each)) for each in _EMPTY),
+        *(type(reversed(each)) for each in _REVERSIBLE),
+        *(enumerate, zip, map, filter, type(iter(int, 1))),
+        *(each for each in vars(itertools).values() if isinstance(each, type)),
+    }
+)
 
 
 class Node(NamedTuple):
@@ -98,45 +105,37 @@ def around(path: str) -> Iterator[str]:
         end = path.find(".", end + 1)
 
 
-class Fingerprint:
-    """What programs keep at one moment, by dotted path, to be compared with another.
+def is_flat(thing: Any) -> bool:
+    """Whether a container holds plain values alone, so that they are compared as one."""
+    if not isinstance(thing, CONTAINERS) or len(thing) > MANY or not _is_bare(type(thing)):
+        return False
+    items = thing.values() if isinstance(thing, dict) else thing
+    return all(type(item) in PLAIN for item in items)
 
-    Args:
-        nodes: Everything that they reach.
-    """
 
-    _is_memory_of_programs = True
+def is_iterator(thing: Any) -> bool:
+    """Whether a thing is one of Python's own iterators, which tell where they stand."""
+    return type(thing) in ITERATORS
 
-    def __init__(self, nodes: Iterable[Node]) -> None:
-        self.marks: dict[str, Any] = {n.path: own(n.thing) for n in nodes if not n.is_part}
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Fingerprint) and self.marks == other.marks
+def parts_of_iterator(iterator: Any) -> list[Any]:
+    """What an iterator goes through, and other things that it keeps."""
+    if type(iterator) is itertools.cycle:  # which is replaced as a whole, and has what it keeps
+        return []
+    return [part for part in reduced(iterator) if type(part) not in PLAIN]
 
-    __hash__ = None  # type: ignore[assignment]
 
-    def tensor(self, path: str) -> Tensor | None:
-        """The tensor that was at a path; None if there was none."""
-        mark = self.marks.get(path)
-        return mark.tensor if isinstance(mark, TensorMark) else None
+def _is_bare(kind: type) -> bool:
+    """Whether a container has nothing beside its items."""
+    return kind.__module__ in {"builtins", "collections"}
 
-    def difference(self, other: "Fingerprint") -> dict[str, str]:
-        """What moved between two moments.
 
-        Args:
-            other: Of the same programs, at another moment.
-
-        Returns:
-            The dotted path of each thing that is different, and what it is at both: "tensor", which
-            may only have been written, or "value". What is in a thing that is different itself is
-            not named too.
-        """
-        if self.marks == other.marks:
-            return {}
-        moved: dict[str, str] = {}
-        for path in {**self.marks, **other.marks}:
-            mine, its = self.marks.get(path, ABSENT), other.marks.get(path, ABSENT)
-            if mine != its and moved.keys().isdisjoint(around(path)):
-                are_tensors = isinstance(mine, TensorMark) and isinstance(its, TensorMark)
-                moved[path] = "tensor" if are_tensors else "value"
-        return moved
+def reduced(iterator: Any) -> list[Any]:
+    """What an iterator would be pickled as, without advancing it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            _, *rest = iterator.__reduce__()
+        except TypeError:
+            return [repr(iterator)]
+    return [part for each in rest for part in (each if isinstance(each, tuple) else [each])]

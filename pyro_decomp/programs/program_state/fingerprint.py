@@ -1,16 +1,15 @@
-"""What a thing holds itself, without the things in it, as something that can be compared.
+"""What programs keep at one moment, as something that can be compared with another (internal).
 
-Of a generator of random numbers that is its state, which can be written back too.
+A thing is compared by what it holds itself, without the things in it. Of a generator of random
+numbers that is its state, which can be written back too.
 """
 
 import copy
 import io
-import itertools
 import random
-import warnings
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from itertools import islice
 from types import FunctionType, GeneratorType, ModuleType
@@ -21,23 +20,19 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp.programs.program_state.reachable import END, LIBRARIES, PLAIN
-from pyro_decomp.programs.program_state.slots import MANY, ByType
+from pyro_decomp.programs.program_state.slots import ABSENT, MANY, ByType
+from pyro_decomp.programs.program_state.walk import (
+    CONTAINERS,
+    ITERATORS,
+    Node,
+    around,
+    is_flat,
+    reduced,
+)
 
 SMALL_TENSOR = 4096  # numbers; of a larger one, which it is and how often it was written to
 SMALL_ARRAY = 1 << 18  # bytes; of a larger one, every so manieth number
 BUFFERS = (array, bytearray)  # of plain numbers, that can be written to
-CONTAINERS = (list, tuple, deque, set, frozenset, dict)
-_EMPTY: list[Any] = [[], (), {}, set(), "", "é", b"", range(1), range(1 << 70), deque()]
-_EMPTY += [{}.values(), {}.items()]
-_REVERSIBLE: list[Any] = [[], (), {}, range(1), deque()]
-_ITERATORS = frozenset(
-    {
-        *(type(iter(each)) for each in _EMPTY),
-        *(type(reversed(each)) for each in _REVERSIBLE),
-        *(enumerate, zip, map, filter, type(iter(int, 1))),
-        *(each for each in vars(itertools).values() if isinstance(each, type)),
-    }
-)
 _IMMUTABLE = (
     *(np.generic, np.dtype, torch.dtype, torch.device, torch.Size, torch.layout),
     *(range, slice, torch.memory_format, type(...), type(NotImplemented)),
@@ -87,26 +82,6 @@ def own(thing: Any) -> Any:
     return _readers[kind](thing)
 
 
-def is_flat(thing: Any) -> bool:
-    """Whether a container holds plain values alone, so that they are compared as one."""
-    if not isinstance(thing, CONTAINERS) or len(thing) > MANY or not _is_bare(type(thing)):
-        return False
-    items = thing.values() if isinstance(thing, dict) else thing
-    return all(type(item) in PLAIN for item in items)
-
-
-def is_iterator(thing: Any) -> bool:
-    """Whether a thing is one of Python's own iterators, which tell where they stand."""
-    return type(thing) in _ITERATORS
-
-
-def parts_of_iterator(iterator: Any) -> list[Any]:
-    """What an iterator goes through, and other things that it keeps."""
-    if type(iterator) is itertools.cycle:  # which is replaced as a whole, and has what it keeps
-        return []
-    return [part for part in _reduced(iterator) if type(part) not in PLAIN]
-
-
 def content(tensor: Tensor) -> memoryview:
     """The bytes of a tensor's numbers, in the order of its indices."""
     plain = tensor.detach().cpu().contiguous()  # which leaves any stride to an axis of size 1
@@ -140,8 +115,8 @@ def _find_reader(kind: type) -> Callable[[Any], Any]:
             return reader
     if is_random_kind(kind):
         return lambda generator: numbers_of(state_of(generator))
-    if kind in _ITERATORS:
-        return lambda iterator: (kind, list(map(own, _reduced(iterator))))
+    if kind in ITERATORS:
+        return lambda iterator: (kind, list(map(own, reduced(iterator))))
     if kind.__module__.partition(".")[0] in _COMPARED_BY_VALUE:
         return lambda thing: (kind, str(thing))
     is_closed = not getattr(kind, "__dictoffset__", 0) and kind.__module__ in LIBRARIES
@@ -169,11 +144,6 @@ def _of_container(thing: Any) -> Any:
 
 def _has_ends(thing: Any) -> bool:
     return isinstance(thing, list | tuple | deque | dict)
-
-
-def _is_bare(kind: type) -> bool:
-    """Whether a container has nothing beside its items."""
-    return kind.__module__ in {"builtins", "collections"}
 
 
 def _of_array(array: "np.ndarray[Any, Any]") -> Any:
@@ -205,17 +175,6 @@ def _of_file(file: io.IOBase) -> Any:
 
 def _of_network(network: nn.Module) -> Any:
     return type(network)
-
-
-def _reduced(iterator: Any) -> list[Any]:
-    """What an iterator would be pickled as, without advancing it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        try:
-            _, *rest = iterator.__reduce__()
-        except TypeError:
-            return [repr(iterator)]
-    return [part for each in rest for part in (each if isinstance(each, tuple) else [each])]
 
 
 _READERS: list[tuple[Any, Callable[[Any], Any]]] = [
@@ -301,3 +260,47 @@ def _numbers(state: Any) -> Iterator[Any]:
             yield from _numbers(each)
     else:
         yield state
+
+
+class Fingerprint:
+    """What programs keep at one moment, by dotted path, to be compared with another.
+
+    Args:
+        nodes: Everything that they reach.
+    """
+
+    _is_memory_of_programs = True
+
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        self.marks: dict[str, Any] = {n.path: own(n.thing) for n in nodes if not n.is_part}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fingerprint) and self.marks == other.marks
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def tensor(self, path: str) -> Tensor | None:
+        """The tensor that was at a path; None if there was none."""
+        mark = self.marks.get(path)
+        return mark.tensor if isinstance(mark, TensorMark) else None
+
+    def difference(self, other: "Fingerprint") -> dict[str, str]:
+        """What moved between two moments.
+
+        Args:
+            other: Of the same programs, at another moment.
+
+        Returns:
+            The dotted path of each thing that is different, and what it is at both: "tensor", which
+            may only have been written, or "value". What is in a thing that is different itself is
+            not named too.
+        """
+        if self.marks == other.marks:
+            return {}
+        moved: dict[str, str] = {}
+        for path in {**self.marks, **other.marks}:
+            mine, its = self.marks.get(path, ABSENT), other.marks.get(path, ABSENT)
+            if mine != its and moved.keys().isdisjoint(around(path)):
+                are_tensors = isinstance(mine, TensorMark) and isinstance(its, TensorMark)
+                moved[path] = "tensor" if are_tensors else "value"
+        return moved

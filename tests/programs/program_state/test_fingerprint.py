@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyro_decomp.programs.program_state.own import content, small_content
+from pyro_decomp.programs.program_state.fingerprint import content, small_content
 
 
 @pytest.mark.parametrize(

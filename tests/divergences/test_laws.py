@@ -269,7 +269,7 @@ def test_in_an_objective_it_is_subtracted_alpha_times(row: Row) -> None:
     assert torch.allclose(estimate.objective, expected, rtol=1e-12)
 
 
-@pytest.mark.full(but=["InclusiveKL", "sum"])
+@pytest.mark.full(but=["InclusiveKL"])
 def test_a_captured_step_is_the_eager_one(row: Row, tmp_path: Path) -> None:
     if "discriminator" in row.settings:
         pytest.skip("networks of its own are trained on traces, which captured steps have none of")

@@ -218,7 +218,7 @@ def prepare(
     traced = {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}
     others = {id(p) for module in auxiliaries for p in module.parameters()}
     trained = _trained(networks, traced, others)
-    program.carry(trained.values())
+    program.start(trained.values())
     return State(modules, trained, experiment.elbo.kl_methods, store, program)
 
 

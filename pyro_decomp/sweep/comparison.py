@@ -12,6 +12,7 @@ from pyro_decomp.errors import DataError, RunError
 from pyro_decomp.sweep.grid import value_text
 from pyro_decomp.sweep.intervals import MeanInterval, mean_interval
 from pyro_decomp.sweep.table import UNFINISHED, Row, rows_of
+from pyro_decomp.training.json_files import marked
 
 FILE = "file"
 FIRST = ("elbo", "log_likelihood", "kl")
@@ -94,7 +95,7 @@ class Comparison:
         """
         return [
             {
-                "arguments": dict(one.arguments),
+                "arguments": marked(dict(one.arguments)),
                 "finished": one.num_finished,
                 "failed": one.num_failed,
                 "unfinished": one.num_unfinished,

@@ -1,5 +1,7 @@
 """Means over seeds, worked out by hand."""
 
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import pytest
 
 from pyro_decomp.errors import DataError
 from pyro_decomp.sweep import compare
+from pyro_decomp.training.json_files import to_json
 from tests.sweep.grids import write_run, write_sweep
 
 HISTORY = "step,epoch,elbo\n3,3,{elbo}\n"
@@ -47,6 +50,16 @@ def test_a_combination_has_its_means_and_counts_all_its_runs(out: Path) -> None:
     assert third.means["elbo"].size == 0
     assert second.values("divergence") == [0.5, 0.7]
     assert second.pairs("kl", "divergence") == [(5.0, 0.5), (9.0, 0.7)]
+
+
+def test_arguments_that_are_not_finite_are_compared_and_are_json(tmp_path: Path) -> None:
+    for index, beta in enumerate([{"float": "inf"}, 2.0]):
+        history = HISTORY.format(elbo=-index)
+        write_run(tmp_path / str(index), {"beta": beta}, seed=0, history=history)
+    found = compare(tmp_path, by=["beta"])
+    assert [one.arguments for one in found.combinations] == [{"beta": math.inf}, {"beta": 2.0}]
+    written = json.loads(to_json(found.to_json()))
+    assert [one["arguments"] for one in written] == [{"beta": {"float": "inf"}}, {"beta": 2.0}]
 
 
 def test_what_is_not_compared_by_is_averaged_over(out: Path) -> None:

@@ -47,7 +47,7 @@ class EagerStep:
     vector = None  # every parameter is by itself
 
     def separate(self) -> None:
-        """They always are."""
+        """Do nothing: every parameter has a gradient of its own already."""
 
     @property
     def trained(self) -> list[Tensor]:

@@ -35,7 +35,7 @@ class Guard:
         self.renew()
 
     def holds(self) -> bool:
-        """Whether nothing is another object than when it was last renewed."""
+        """Whether no object of the programs was replaced since :meth:`renew`."""
         trained = self._trained
         now: list[Any] = []
         for container in self._containers:

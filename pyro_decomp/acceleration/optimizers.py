@@ -72,7 +72,7 @@ class Update:
         self._kernel = _KERNELS.get(type(optimizer))
 
     def adopt(self) -> bool:
-        """Whether it can go on from what the optimiser keeps of earlier steps."""
+        """Whether steps can go on from what the optimiser keeps of earlier ones."""
         return True
 
     def may_go_on(self) -> bool:

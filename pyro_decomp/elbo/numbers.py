@@ -31,7 +31,7 @@ class Number:
         self._places = found
 
     def get(self) -> Any:
-        """What is there now."""
+        """Read what the number is now."""
         return self._places[0].slot.get()
 
     def set(self, value: float | Tensor) -> None:
@@ -61,12 +61,12 @@ class Number:
 
     @property
     def is_zero_weight(self) -> bool:
-        """Whether it is of the objective and 0: what it weighs is not computed then."""
+        """Whether the number is a weight of 0 of the objective, whose term is not computed then."""
         return self.name.startswith("elbo.") and not bool(self.get())
 
     @property
     def is_there(self) -> bool:
-        """Whether the objects on the way to it are still those through which it was found."""
+        """Whether the objects on the way to the number are still those through which it was found."""
         return self._places[0].is_there
 
 
@@ -83,7 +83,7 @@ class Numbers:
         return Numbers, ()  # a copy of an experiment has places of its own
 
     def of(self, programs: Mapping[str, Any], name: str) -> Number:
-        """The number of a name.
+        """Find the number that has a dotted name.
 
         Args:
             programs: What names begin with: "model", "guide" and "elbo".

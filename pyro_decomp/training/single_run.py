@@ -295,7 +295,7 @@ class SingleRun(Loop[StepResult]):
 
 
 def _norm(trained: Iterable[Tensor]) -> float:
-    """Of the whole gradient."""
+    """The norm of the whole gradient."""
     return torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None]).item()
 
 

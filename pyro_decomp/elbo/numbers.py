@@ -66,7 +66,7 @@ class Number:
 
     @property
     def is_there(self) -> bool:
-        """Whether the objects on the way to the number are still those through which it was found."""
+        """Whether objects on the way to the number are still those that it was found through."""
         return self._places[0].is_there
 
 

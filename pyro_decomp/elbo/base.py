@@ -50,6 +50,11 @@ class Estimate:
         """What Pyro's SVI minimises: minus the objective, times how much all data count."""
         return -self.total * self.objective
 
+    @property
+    def logged(self) -> dict[str, Tensor]:
+        """The values of a training step that are logged, by name: objective, ELBO, every term."""
+        return {"objective": self.objective, "elbo": self.elbo, **self.terms}
+
 
 class TermsELBO(ELBO):
     r"""An objective that is a weighted sum of named terms, in nats per datum.

@@ -46,7 +46,7 @@ def plan(
     """Divide members into items of work.
 
     Members train together that do the same arithmetic in all but their parameters, numbers of the
-    objective, data and draws; see :mod:`.signature`. An item has as many of them
+    objective, data and draws; see :class:`.GraphHash`. An item has as many of them
     as keep within a processor's cache.
 
     Args:

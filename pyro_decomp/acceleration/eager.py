@@ -46,11 +46,11 @@ class EagerStep:
     vector = None  # every parameter is by itself
 
     def separate(self) -> None:
-        """They always are."""
+        """Do nothing: the parameters are always separate tensors."""
 
     @property
     def trained(self) -> list[Tensor]:
-        """What an optimiser is to train."""
+        """The parameters that an optimiser is to train."""
         return list(self._source.parameters.values())
 
     def gradients(self) -> dict[str, Tensor]:

@@ -60,7 +60,7 @@ class RepeatedRuns:
         self._num_runs = QUIET_RUNS + 1
 
     def end(self) -> None:
-        """Say that both were run."""
+        """Say that model and guide were run."""
         if self._before is not None and self._num_runs > 0:
             self._is_moving = self._before != self.state.fingerprint()
         self._before = None

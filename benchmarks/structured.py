@@ -74,7 +74,7 @@ class ByLoop(Divergence):
     def __call__(self, traces: TracePair) -> Tensor:
         """Estimate it, in nats."""
         axes = dict.fromkeys(traces.latents, -2)
-        args, _ = traces._guide_arguments
+        args, _ = traces._arguments
         density = GuideDensity(partial(traces.guide_program, *args), axes, {}, traces.data_plate)
         values = [traces.guide.nodes[name]["value"] for name in axes]
         pairs = torch.stack([density(*sample) for sample in zip(*values, strict=True)])

@@ -133,12 +133,12 @@ class Constant(Ramp):
         super().__init__(value, value, until)
 
     def shape(self, progress: float) -> float:
-        """1."""
+        """The ramp's value, 1 throughout."""
         return 1.0
 
 
 class Linear(Ramp):
-    """In a straight line, w = progress; arguments of :class:`Ramp`.
+    """A straight line between two values, w = progress; arguments of :class:`Ramp`.
 
     Example:
         >>> warm_up = Linear(0.0, 4.0, until=0.5)
@@ -152,7 +152,10 @@ class Linear(Ramp):
 
 
 class Cosine(Ramp):
-    """Along half a cosine, flat at both ends, w = (1 - cos(pi progress)) / 2; as :class:`Ramp`."""
+    """Half a cosine between two values, flat at both ends: w = (1 - cos(pi progress)) / 2.
+
+    Arguments are those of :class:`Ramp`.
+    """
 
     def shape(self, progress: float) -> float:
         """Half a cosine."""

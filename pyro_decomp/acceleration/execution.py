@@ -83,7 +83,7 @@ class Execution:
         return cls(**known, stretches=stretches)
 
     def going_eager(self, step: int, why: str) -> Self:
-        """The same with eager steps from a step on."""
+        """This way of computing steps, eager from a step on."""
         before = self.stretches or (Stretch(1, self.steps, self.why),)
         kept = tuple(stretch for stretch in before if stretch.first_step < step)
         stretches = (*kept, Stretch(step, "eager", why))

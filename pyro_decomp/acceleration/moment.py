@@ -67,5 +67,5 @@ class Moment:
 
 
 def copied(value: Any) -> Any:
-    """The same with tensors of its own."""
+    """A copy of a nested value, with tensors of its own."""
     return tree_map(lambda each: each.clone() if isinstance(each, Tensor) else each, value)

@@ -31,7 +31,7 @@ class Number:
         self._places = found
 
     def get(self) -> Any:
-        """Read what the number is now."""
+        """The number's value in the programs."""
         return self._places[0].slot.get()
 
     def set(self, value: float | Tensor) -> None:
@@ -184,7 +184,7 @@ def _no_weight(elbo: Any, name: str, path: str) -> str:
 
 
 def _no_such(root: Any, name: str, path: str) -> str:
-    """Of the part of a path that leads somewhere, what there is."""
+    """Say that a path names no number, and what numbers its part that leads somewhere has."""
     thing, begun, rest = root, name, path.split(".")
     while len(rest) > 1 and len(found := places(thing, rest[0])) == 1:
         thing, begun, rest = found[0].slot.get(), f"{begun}.{rest[0]}", rest[1:]

@@ -78,7 +78,7 @@ class JointHistogram:
         self._factors = factors
 
     def shuffled(self, generator: np.random.Generator) -> "JointHistogram":
-        """The same codes with the factors of other rows, of which they know nothing.
+        """A histogram of the codes with the factors of other rows, of which they know nothing.
 
         Args:
             generator: Of the order.

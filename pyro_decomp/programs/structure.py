@@ -55,12 +55,12 @@ class RepeatedRuns:
         if role == "guide" and not self._is_moving:
             self._before = self.state.fingerprint()
 
-    def settle(self) -> None:
+    def stop_watching(self) -> None:
         """Say that runs are known to move nothing, so that none is watched from now on."""
         self._num_runs = QUIET_RUNS + 1
 
     def end(self) -> None:
-        """Say that both were run."""
+        """Say that model and guide were run."""
         if self._before is not None and self._num_runs > 0:
             self._is_moving = self._before != self.state.fingerprint()
         self._before = None

@@ -187,7 +187,7 @@ class Loop(ABC, Generic[R]):
 
     @abstractmethod
     def _values(self, result: R) -> Sequence[dict[str, float]]:
-        """Of every member, what is logged of a step, by name."""
+        """What is logged of a step, by name, for every member."""
 
     @abstractmethod
     def _report_progress(self, rows: Mapping[int, Mapping[str, float]]) -> None:

@@ -28,6 +28,11 @@ class RunMethods:
     ) -> Tensor:
         """Codes of data, a row a datum; see :func:`pyro_decomp.codes`.
 
+        Args:
+            x: Data, as many tensors as the guide takes; by default the training data.
+            kind: "mean" of q(z|x), or one draw of it, "sample".
+            seed: The seed of the draws; the global random generators are left as they were.
+
         Returns:
             The codes ``[n, d]``.
         """
@@ -39,6 +44,11 @@ class RunMethods:
         self: Any, x: AnyData | None = None, *, kind: "Kind" = "mean", seed: int = 0
     ) -> dict[str, Tensor]:
         """Codes of data, by latent site; see :func:`pyro_decomp.analysis.latents.latents`.
+
+        Args:
+            x: Data, as many tensors as the guide takes; by default the training data.
+            kind: "mean" of q(z|x), or one draw of it, "sample".
+            seed: The seed of the draws; the global random generators are left as they were.
 
         Returns:
             Site to values ``[n, ...]``, in the order of the model.
@@ -52,6 +62,11 @@ class RunMethods:
     ) -> Tensor:
         """The mean of p(x|z) at each datum's code; see :func:`pyro_decomp.reconstruct`.
 
+        Args:
+            x: Data, as many tensors as the guide takes; by default the training data.
+            kind: "mean" of q(z|x), or one draw of it, "sample".
+            seed: The seed of the draws; the global random generators are left as they were.
+
         Returns:
             The reconstructions ``[n, ...]``.
         """
@@ -63,6 +78,11 @@ class RunMethods:
         self: Any, x: AnyData | None = None, *, num_samples: int = 1000, seed: int = 0
     ) -> Tensor:
         """Log p(x) of each datum in nats; see :func:`pyro_decomp.log_likelihood`.
+
+        Args:
+            x: Data, as many tensors as the guide takes; by default the training data.
+            num_samples: K, draws of the guide per datum.
+            seed: The seed of the draws; the global random generators are left as they were.
 
         Returns:
             The importance-weighted estimates ``[n]``.
@@ -76,8 +96,14 @@ class RunMethods:
     ) -> "Draws":
         """Draws of the prior, with the mean of the data; see :func:`pyro_decomp.sample_prior`.
 
+        Args:
+            num_samples: The number of draws.
+            x: What the model takes beside the latents, where it takes something; by default the
+                training data.
+            seed: The seed of the draws; the global random generators are left as they were.
+
         Returns:
-            The draws.
+            The draws: latents by site, and the mean of the data.
         """
         from pyro_decomp.analysis.generation import sample_prior
 
@@ -92,6 +118,13 @@ class RunMethods:
         seed: int = 0,
     ) -> "Draws":
         """Draws of the model under do(site = value); see :func:`pyro_decomp.intervene`.
+
+        Args:
+            given: Latent site to its values, ``[n, ...]``, or to one value for all draws.
+            num_samples: n, where no site in ``given`` tells.
+            x: What the model takes beside the latents, where it takes something; by default the
+                training data.
+            seed: The seed of the draws; the global random generators are left as they were.
 
         Returns:
             The draws.
@@ -112,6 +145,14 @@ class RunMethods:
     ) -> "Draws":
         """One latent site moved through values; see :func:`pyro_decomp.traverse`.
 
+        Args:
+            site: The latent site.
+            values: V numbers, or V values of the whole site.
+            dim: Which dimension of the site to set, flattened; None sets all of it.
+            x: One datum, ``[1, ...]``, whose code is the base; by default a draw of the prior is.
+            kind: Whether the base is the mean of q(z|x) or a draw of it.
+            seed: The seed of the draws; the global random generators are left as they were.
+
         Returns:
             A draw for each value.
         """
@@ -129,8 +170,14 @@ class RunMethods:
     ) -> dict[str, dict[str, Any]]:
         """What the run is worth on its data and test data; see :func:`pyro_decomp.evaluate`.
 
+        Args:
+            seed: The seed of the draws; the global random generators are left as they were.
+            num_importance_samples: K, draws per datum for log p(x).
+            only: Names of what to measure; all by default.
+            trees: Add the score ``dci_trees``, which takes minutes.
+
         Returns:
-            What ``metrics.json`` holds, by set of data.
+            The measures of each set, ``{"train": {...}, "test": {...}}``; nothing is written.
         """
         from pyro_decomp.analysis.evaluation import evaluate
 
@@ -139,7 +186,10 @@ class RunMethods:
         )
 
     def plot(self: Any, *, seed: int = 0) -> list[Path]:
-        """Draw the pictures of the run; see :func:`pyro_decomp.analysis.pictures.draw`.
+        """Draw the pictures of the run into ``plots/``; see ``pyro_decomp.analysis.pictures.draw``.
+
+        Args:
+            seed: The seed of the draws; the global random generators are left as they were.
 
         Returns:
             The files, in the order of drawing.

@@ -159,7 +159,7 @@ class SingleRun(Loop[StepResult]):
             self._separate()
 
     def _checked(self, batches: Sequence[Batch]) -> Sequence[Batch]:
-        """The same batches.
+        """Check the batches of the next step, and return them.
 
         Raises:
             ModelError, DataError: They cannot be trained on; the run is saved as it is before this

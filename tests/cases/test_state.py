@@ -53,4 +53,4 @@ def test_a_learned_number_without_dimensions_trains_with_its_grid(tmp_path: Path
     sweep(PROGRAMS / "scalar_parameter.py", values, 2, out=tmp_path / "out", way="batched")
     table = read_table(tmp_path / "out")
     assert table["status"].to_pylist() == ["finished"] * 6
-    assert set(table["way"].to_pylist()) == {"together"}
+    assert set(table["way"].to_pylist()) == {"batched"}

@@ -1,6 +1,7 @@
 """A run has the functions of analysis as methods, with the same parameters and results."""
 
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,13 @@ def test_a_method_takes_what_its_function_takes(name: str) -> None:
         for call in (getattr(Run, name), METHODS[name][0])
     )
     assert ours == theirs
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_help_of_a_method_says_what_each_argument_is(name: str) -> None:
+    method = getattr(Run, name)
+    documented = re.findall(r"^    (\w+): ", inspect.getdoc(method).partition("Args:")[2], re.M)
+    assert documented == [*inspect.signature(method).parameters][1:]
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "plot"])

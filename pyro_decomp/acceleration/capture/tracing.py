@@ -55,7 +55,7 @@ def traced(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) 
 
 
 def functional(module: GraphModule, inputs: Sequence[Tensor]) -> GraphModule:
-    """The same graph by operations that write to nothing, traced once more if any does.
+    """A graph without operations that write to a tensor, traced once more where there are any.
 
     Args:
         module: A traced graph.

@@ -42,7 +42,7 @@ class ProgramState:
 
     Attributes:
         moving: What every run of the programs moves, as :meth:`look` found it.
-        is_known_still: Whether :meth:`look` found that no run moves anything, the first of training
+        moves_nothing: Whether :meth:`look` found that no run moves anything, the first of training
             among them.
     """
 
@@ -55,7 +55,7 @@ class ProgramState:
         self._networks = list(networks)
         self._tensors = list(tensors)
         self.moving: dict[str, str] = {}
-        self.is_known_still = False
+        self.moves_nothing = False
         self._started = Fingerprint(())
 
     def start(self, carried: Iterable[Tensor] = ()) -> None:
@@ -115,9 +115,9 @@ class ProgramState:
     def look(self, run: Callable[[], T]) -> T:
         """Run the programs until it is known what every run moves, and put that back.
 
-        What they make in their first run alone, such as a cache, is there from now on, and what
-        there is now is the start; unless that run writes to networks as no other
-        does, as where numbers are taken from the first batch: then the first step is to do so.
+        What they make in their first run alone, such as a cache, is there from now on and at the
+        start (:meth:`start`); unless that run writes to networks as no other does, as where numbers
+        are taken from the first batch: then the first step is to do so.
 
         Args:
             run: Runs the programs.
@@ -125,15 +125,15 @@ class ProgramState:
         kept, numbers, tensors = self.keep(), _global_numbers(), self._tensors_of_networks()
         before = self.fingerprint()
         result = run()
-        self.is_known_still = before == self.fingerprint()
-        if not self.is_known_still or numbers != _global_numbers():
+        self.moves_nothing = before == self.fingerprint()
+        if not self.moves_nothing or numbers != _global_numbers():
             after, written = self._tensors_of_networks(), set()
             try:
                 self.moving = self.moved_by(run)
                 written = _written(tensors, after) - _written(after, self._tensors_of_networks())
-                self.is_known_still = not written and not self._is_moving
+                self.moves_nothing = not written and not self._is_moving
             except Exception:  # in a later stage of the programs, which training will come to
-                self.moving = before.difference(self.fingerprint())
+                self.moving, self.moves_nothing = before.difference(self.fingerprint()), False
             if written:
                 self.put_back(kept)
             else:

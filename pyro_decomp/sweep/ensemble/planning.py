@@ -45,8 +45,8 @@ def plan(
 ) -> list[WorkItem]:
     """Divide members into items of work.
 
-    Members train together that do the same arithmetic in all but their parameters, numbers of the
-    objective, data and draws; see :class:`.GraphHash`. An item has as many of them
+    Members train together whose steps have the same computation graph but for their parameters,
+    numbers of the objective, data and draws; see :class:`.GraphHash`. An item has as many of them
     as keep within a processor's cache.
 
     Args:
@@ -97,12 +97,12 @@ class _Group:
 
     @property
     def num_operations(self) -> int:
-        """Of a step, with the gradient's, which are about as many."""
+        """The operations of a step and of its gradient, which has about as many as the step."""
         return 2 * self.signature.num_operations if self.signature else 0
 
 
 def _cost(group: _Group) -> float:
-    """What a member of it costs, in operations; one that trains alone costs most."""
+    """What a member of a group costs, in operations; one that trains alone costs most."""
     return math.inf if group.signature is None else group.signature.num_operations
 
 
@@ -142,7 +142,7 @@ def _groups(source: ExperimentFile, members: list[Member], device: str) -> Itera
 
 
 def _differs_by_seed(source: ExperimentFile, group: _Group, device: str) -> bool:
-    """Whether a member of the same arguments as the group's run does not do its arithmetic."""
+    """Whether a member of the arguments of the group's run has another computation graph."""
     assert group.run is not None
     assert group.signature is not None
     of_run = repr(sorted(group.run.member.arguments.items()))
@@ -167,7 +167,7 @@ def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Wor
     """The items of a group, for which there are so many processes."""
     why, signature = group.why_single, group.signature
     if not why and len(group.members) == 1:
-        why = "no other member does the same arithmetic"
+        why = "no other member has the same computation graph"
     on_processor = torch.device(device).type == "cpu"
     if not why and way == "auto" and on_processor and signature and signature.is_convolutional:
         why = "a processor does convolutions of many networks at once no faster"
@@ -189,7 +189,8 @@ def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[Wor
         WorkItem(
             tuple(group.members[start : start + size]),
             is_batched=True,
-            why=f"{len(group.members)} members do the same arithmetic, {size} at once{missing}",
+            why=f"{len(group.members)} members have the same computation graph, "
+            f"{size} at once{missing}",
             backend=backend,
             steps=group.total_steps,
             elements=group.elements,

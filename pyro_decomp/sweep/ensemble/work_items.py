@@ -138,7 +138,7 @@ def _of_one_graph(
     key = max(by_key, key=lambda key: len(by_key[key]), default=None)
     largest = by_key.pop(key, [])
     rest = [run.member.name for found in by_key.values() for run in found]
-    others = "it does not do the same arithmetic as the others"
+    others = "it does not have the same computation graph as the others"
     return largest, apart | dict.fromkeys(rest, others), key
 
 

@@ -300,7 +300,7 @@ def groups(items: list[WorkItem]) -> list[tuple[bool, list[str]]]:
     return sorted((item.is_batched, [m.name[-1] for m in item.members]) for item in items)
 
 
-def test_members_of_one_arithmetic_are_grouped(source: ExperimentFile) -> None:
+def test_members_of_one_computation_graph_are_grouped(source: ExperimentFile) -> None:
     found = members(
         {"alpha": 1.0},
         {"alpha": 2.0, "beta": 0.1},
@@ -349,7 +349,7 @@ def test_what_trains_alone_says_why(source: ExperimentFile) -> None:
     why = {item.why for item in plan(source, found)}
     assert why == {
         "the optimiser Rprop is not known to treat numbers one by one",
-        "no other member does the same arithmetic",
+        "no other member has the same computation graph",
     }
     assert {item.why for item in plan(source, found, way="processes")} == {"as was asked for"}
     assert not any(item.is_batched for item in plan(source, found, way="processes"))

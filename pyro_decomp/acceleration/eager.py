@@ -8,7 +8,6 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_decomp.acceleration.capture.step_graph import named_values
 from pyro_decomp.acceleration.precision import in_precision
 from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.data.batches import Batch
@@ -96,7 +95,7 @@ class EagerStep:
             torch.set_rng_state(noise)
             with pyro.validation_enabled(False):
                 estimate = evaluate()
-        named = named_values(estimate)
+        named = estimate.logged
         numbers = torch.stack([value.detach() for value in named.values()]).tolist()
         values = dict(zip(named, numbers, strict=True))
         if not math.isfinite(values["objective"]):

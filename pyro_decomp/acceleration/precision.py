@@ -1,7 +1,7 @@
 """Networks in bfloat16, and all else as it is."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -50,8 +50,7 @@ _BETWEEN = frozenset(
 )
 
 
-@contextmanager
-def in_precision(precision: str) -> Iterator[None]:
+def in_precision(precision: str) -> AbstractContextManager[object]:
     """Inside, networks multiply 32-bit numbers in this precision.
 
     With "bfloat16" linear layers and convolutions round inputs and weights to 8 significant bits
@@ -60,11 +59,7 @@ def in_precision(precision: str) -> Iterator[None]:
     all, is computed in 32 bits, and so is everything that no network's product comes before. With
     "float32" nothing changes.
     """
-    if precision == "float32":
-        yield
-        return
-    with _Rounded():
-        yield
+    return nullcontext() if precision == "float32" else _Rounded()
 
 
 class _Rounded(TorchFunctionMode):

@@ -120,7 +120,6 @@ def log_prob_over(
     Returns:
         The log densities, ``[S]``.
     """
-    sizes = [part.mass for part in parts if part.mass]
-    parts = [part for part in parts if part.mass]
-    log_probs = [part.log_prob(z) + math.log(n) for part, n in zip(parts, sizes, strict=True)]
-    return torch.stack(log_probs).logsumexp(0) - math.log(sum(sizes))
+    counted = [(part, mass) for part in parts if (mass := part.mass)]
+    log_probs = [part.log_prob(z) + math.log(mass) for part, mass in counted]
+    return torch.stack(log_probs).logsumexp(0) - math.log(sum(mass for _, mass in counted))

@@ -90,10 +90,10 @@ def log_densities_over(parts: Sequence[Posterior], z: Mapping[str, Tensor]) -> L
     Raises:
         ModelError: The marginals of a site's family are not known.
     """
-    parts = [part for part in parts if part.mass]
-    found = [part.log_densities(z) for part in parts]
-    total = sum(part.mass for part in parts)
-    shares = [math.log(part.mass / total) for part in parts]
+    counted = [(part, mass) for part in parts if (mass := part.mass)]
+    found = [part.log_densities(z) for part, _ in counted]
+    total = sum(mass for _, mass in counted)
+    shares = [math.log(mass / total) for _, mass in counted]
 
     def mixed(log_probs: Sequence[Tensor]) -> Tensor:
         weighted = [log_q + share for log_q, share in zip(log_probs, shares, strict=True)]

@@ -50,6 +50,11 @@ class Estimate:
         """What Pyro's SVI minimises: minus the objective, times how much all data count."""
         return -self.total * self.objective
 
+    @property
+    def logged(self) -> dict[str, Tensor]:
+        """The values of a training step that are logged, by name: objective, ELBO, every term."""
+        return {"objective": self.objective, "elbo": self.elbo, **self.terms}
+
 
 class TermsELBO(ELBO):
     r"""An objective that is a weighted sum of named terms, in nats per datum.
@@ -175,13 +180,13 @@ class TermsELBO(ELBO):
             other._structure = self._structure.with_guide(guide)
         return other
 
-    def expect_still_programs(self) -> None:
+    def stop_watching_programs(self) -> None:
         """Say that the programs that were run last keep nothing between their runs.
 
         Internal. Further runs for a term of theirs need not be given the state of the first.
         """
         if self._structure is not None:
-            self._structure.runs.settle()
+            self._structure.runs.stop_watching()
 
     def _pairs(
         self, model: Program, guide: Program, args: Any, kwargs: Any, *, is_drawn: bool

@@ -1,6 +1,7 @@
 """D(q(z), p(z)) from samples of both, beside what it would be if the two were equal."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,8 +80,10 @@ def divergence_from_prior(
     import torch
 
     from pyro_decomp.divergences import energy_distance
+    from pyro_decomp.divergences.pairs import MINUS_DISTANCE, u_statistic
 
-    distance = energy_distance if distance is None else distance
+    chosen = energy_distance if distance is None else distance
+    distance = distance or partial(u_statistic, radial=MINUS_DISTANCE)  # the samples are checked
     z = torch.from_numpy(as_codes(codes))
     if len(z) < 4:
         raise DataError(f"codes: expected at least 4 rows for divergence_from_prior, got {len(z)}")
@@ -103,7 +106,7 @@ def divergence_from_prior(
         "null": null,
     }
     variant = {
-        "distance": getattr(distance, "__name__", repr(distance)),
+        "distance": getattr(chosen, "__name__", repr(chosen)),
         "null": "prior" if _can_be_drawn(prior) else "permutation",
         "num_rows": len(x),
         "num_prior_rows": len(y),

@@ -55,7 +55,7 @@ class RepeatedRuns:
         if role == "guide" and not self._is_moving:
             self._before = self.state.fingerprint()
 
-    def settle(self) -> None:
+    def stop_watching(self) -> None:
         """Say that runs are known to move nothing, so that none is watched from now on."""
         self._num_runs = QUIET_RUNS + 1
 

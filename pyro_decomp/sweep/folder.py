@@ -19,7 +19,7 @@ import pyarrow.parquet
 from pyro_decomp.errors import RunError, unfinished, write_whole
 from pyro_decomp.sweep.grid import Grid
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.json_files import plain, read_json, write_json
+from pyro_decomp.training.json_files import marked, plain, read_json, write_json
 
 PICTURES = ("trade_off.png", "boxes.png", "scatter.png")
 
@@ -81,7 +81,7 @@ class SweepFolder:
                 with suppress(FileNotFoundError):
                     shutil.rmtree(folder)
         self.members_path.mkdir(parents=True, exist_ok=True)
-        write_json(self.description_path, description)
+        write_json(self.description_path, marked(description))
 
     def run_path(self, member: str) -> Path:
         """The run folder of a member."""

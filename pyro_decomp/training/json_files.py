@@ -14,19 +14,30 @@ NOT_FINITE = "float"  # the key of a float that JSON has no number for, as {"flo
 
 
 def plain(value: Any) -> Any:
-    """A value in JSON's types: tuples are lists, and what JSON has no type for is its text.
+    """A value as JSON gives it back: tuples are lists, and what JSON has no type for is its text.
 
-    An infinite float, or one that is not a number, is ``{"float": "inf"}``, which
-    :func:`read_json` turns back.
-
-    >>> plain((1, (2.5, None), float("inf"), Path("a")))
-    [1, [2.5, None], {'float': 'inf'}, 'a']
+    >>> plain((1, (2.5, None), Path("a")))
+    [1, [2.5, None], 'a']
     """
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return {NOT_FINITE: str(value)}
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def marked(value: Any) -> Any:
+    """A plain value whose infinite floats, and those that are not a number, JSON can hold.
+
+    They are as ``{"float": "inf"}``, which :func:`read_json` turns back.
+
+    >>> marked({"a": [1, float("inf")]})
+    {'a': [1, {'float': 'inf'}]}
+    """
+    if isinstance(value, dict):
+        return {name: marked(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [marked(item) for item in value]
+    is_other = isinstance(value, float) and not math.isfinite(value)
+    return {NOT_FINITE: str(value)} if is_other else value
 
 
 def to_json(value: Any, *, indent: int | None = None) -> bytes:

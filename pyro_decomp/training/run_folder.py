@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from pyro_decomp.errors import RunError, unfinished, write_whole
-from pyro_decomp.training.json_files import read_json, write_json
+from pyro_decomp.training.json_files import marked, read_json, write_json
 
 History = dict[str, list[float]]
 
@@ -86,7 +86,7 @@ class RunFolder:
         elif self.path.exists() and set(self.path.iterdir()) - {unfinished(self.config_path)}:
             raise RunError(f"{self.path} holds files but no run: choose another folder with --out")
         self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.config_path, config)
+        write_json(self.config_path, marked(config))
 
     def read_config(self) -> dict[str, Any]:
         """Read ``config.json``: what the run is.
@@ -110,7 +110,7 @@ class RunFolder:
     def write_execution(self, execution: Mapping[str, Any]) -> None:
         """Say in ``config.json`` how steps are computed from now on."""
         config = self.read_config() | {"execution": dict(execution)}
-        write_json(self.config_path, config)
+        write_json(self.config_path, marked(config))
 
     def write_checkpoint(self, checkpoint: Mapping[str, Any], history: History) -> None:
         """Write the history and then the checkpoint, each whole or not at all."""

@@ -204,8 +204,8 @@ def prepare(
         _own_store(store),
     ):
         estimate = program.look(run)
-    if program.is_known_still:
-        experiment.elbo.expect_still_programs()
+    if program.moves_nothing:
+        experiment.elbo.stop_watching_programs()
     data = experiment.data
     preflight.check_plate_size(estimate.pairs[0].model, len(data))
     if experiment.test_data is not None:
@@ -218,7 +218,7 @@ def prepare(
     traced = {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}
     others = {id(p) for module in auxiliaries for p in module.parameters()}
     trained = _trained(networks, traced, others)
-    program.carry(trained.values())
+    program.start(trained.values())
     return State(modules, trained, experiment.elbo.kl_methods, store, program)
 
 

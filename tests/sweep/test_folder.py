@@ -12,7 +12,16 @@ import pyarrow.parquet
 import pytest
 
 from pyro_decomp.errors import RunError
-from pyro_decomp.sweep.folder import NAME, SweepFolder, as_csv, attempt, describe, locked
+from pyro_decomp.sweep.folder import (
+    NAME,
+    SweepFolder,
+    as_csv,
+    attempt,
+    check_extends,
+    describe,
+    locked,
+    read_description,
+)
 from pyro_decomp.sweep.grid import make_grid
 from pyro_decomp.training.experiment_file import ExperimentFile
 
@@ -37,6 +46,17 @@ def out(tmp_path: Path) -> Path:
     for path in (folder.journal_path, folder.csv_path, folder.parquet_path):
         path.write_text("x\n")
     return folder.path
+
+
+def test_a_sweep_over_values_that_are_not_finite_goes_on(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path / "out")
+    source = SOURCE.replace("0.0", "-1e999")
+    infinite = description({"beta": [1.0, float("inf")]}, source=source)
+    folder.begin(infinite, force=False)
+    before = read_description(folder.path)
+    assert before == infinite
+    assert before["defaults"]["alpha"] == -float("inf")
+    check_extends(folder.path, before, infinite)
 
 
 def contents(folder: Path) -> set[str]:

@@ -4,19 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from pyro_decomp.training.json_files import plain, read_json, to_json, write_json
+from pyro_decomp.training.json_files import marked, plain, read_json, to_json, write_json
 
 
 def test_values_come_back_and_tuples_as_lists(tmp_path: Path) -> None:
     value = {"a": [1, 2.5, True, None, "text"], "b": (math.inf, -math.inf, 0.1)}
-    write_json(tmp_path / "file", {name: plain(each) for name, each in value.items()})
+    write_json(tmp_path / "file", marked({name: plain(each) for name, each in value.items()}))
     assert read_json(tmp_path / "file") == {"a": value["a"], "b": [math.inf, -math.inf, 0.1]}
-    write_json(tmp_path / "file", [plain(math.nan)])
+    write_json(tmp_path / "file", marked([math.nan]))
     assert math.isnan(read_json(tmp_path / "file")[0])
 
 
 def test_what_is_written_is_json_to_anyone(tmp_path: Path) -> None:
-    write_json(tmp_path / "file", plain([math.inf]))
+    write_json(tmp_path / "file", marked([math.inf]))
 
     def refuse(constant: str) -> None:
         raise AssertionError(constant)

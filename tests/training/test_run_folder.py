@@ -70,6 +70,19 @@ def folder(tmp_path: Path) -> RunFolder:
     return folder
 
 
+def test_arguments_that_are_not_finite_are_kept_and_the_execution_can_be_rewritten(
+    folder: RunFolder,
+) -> None:
+    arguments = {"limit": math.inf, "ends": [-math.inf, 1.5]}
+    folder.open_new({**CONFIG, "arguments": arguments}, force=True)
+    folder.write_execution({"steps": "eager"})
+    assert folder.read_config() == {
+        **CONFIG,
+        "arguments": arguments,
+        "execution": {"steps": "eager"},
+    }
+
+
 def contents(folder: RunFolder) -> dict[str, bytes]:
     files = [path for path in folder.path.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder.path)): path.read_bytes() for path in files}

@@ -23,7 +23,6 @@ from pyro_decomp.acceleration.capture.tracing import functional, traced
 from pyro_decomp.acceleration.errors import CaptureError, HiddenValueError, UsedByPythonError
 from pyro_decomp.acceleration.precision import in_precision
 from pyro_decomp.acceleration.source import StepSource
-from pyro_decomp.elbo import Estimate
 
 aten = torch.ops.aten
 
@@ -55,11 +54,6 @@ class StepGraph:
     def num_operations(self) -> int:
         """How many operations the graph has."""
         return sum(node.op == "call_function" for node in self.module.graph.nodes)
-
-
-def named_values(estimate: Estimate) -> dict[str, Tensor]:
-    """The values of an estimate that are logged, by name."""
-    return {"objective": estimate.objective, "elbo": estimate.elbo, **estimate.terms}
 
 
 def with_norm(module: GraphModule, num_trained: int) -> GraphModule:
@@ -206,7 +200,7 @@ class _Step:
             left = state.left()
         self.assigned = tuple(own is not given for own, given in zip(left, copies, strict=True))
         self.has_gradient = tuple(gradient is not None for gradient in gradients)
-        values = named_values(estimate)
+        values = estimate.logged
         self.names = tuple(values)
         whole = [
             torch.zeros_like(leaf) if gradient is None else gradient

@@ -24,7 +24,7 @@ def find_modules(programs: Iterable[Callable[..., Any] | nn.Module]) -> list[nn.
     Returns:
         Each module once, in the order found; none is a part of another.
     """
-    found = dict.fromkeys(module for program in programs for module in _search(program, set()))
+    found = list(_search(programs))
     parts = {id(part) for module in found for part in module.modules() if part is not module}
     return [module for module in found if id(module) not in parts]
 
@@ -96,9 +96,10 @@ def tensors_kept(modules: Iterable[nn.Module]) -> Iterator[None]:
                     parameter.data.copy_(content)
 
 
-def _search(thing: Any, seen: set[int]) -> Iterator[nn.Module]:
+def _search(things: Iterable[Any]) -> Iterator[nn.Module]:
     """Every network that is reached, in the order of the code; a part of one may come before it."""
-    alive, waiting = [], [iter([thing])]
+    seen: set[int] = set()
+    alive, waiting = [], [iter(things)]
     while waiting:
         found = next(waiting[-1], None)
         if found is None:

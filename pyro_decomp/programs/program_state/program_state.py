@@ -42,7 +42,7 @@ class ProgramState:
 
     Attributes:
         moving: What every run of the programs moves, as :meth:`look` found it.
-        is_known_still: Whether :meth:`look` found that no run moves anything, the first of training
+        moves_nothing: Whether :meth:`look` found that no run moves anything, the first of training
             among them.
     """
 
@@ -55,13 +55,17 @@ class ProgramState:
         self._networks = list(networks)
         self._tensors = list(tensors)
         self.moving: dict[str, str] = {}
-        self.is_known_still = False
-        self._made = self.fingerprint()
+        self.moves_nothing = False
+        self._started = Fingerprint(())
 
-    def carry(self, tensors: Iterable[Tensor]) -> None:
-        """Leave out further tensors that are carried elsewhere; what there is now is the start."""
-        self._tensors += tensors
-        self._made = self.fingerprint()
+    def start(self, carried: Iterable[Tensor] = ()) -> None:
+        """Take what there is now for the start, with which :meth:`moved` compares.
+
+        Args:
+            carried: Further tensors that are carried elsewhere, and left out from now on.
+        """
+        self._tensors += carried
+        self._started = self.fingerprint()
 
     def fingerprint(self) -> Fingerprint:
         """Take a fingerprint of what there is now, to be compared; it takes 0.1 to 1 ms."""
@@ -111,9 +115,9 @@ class ProgramState:
     def look(self, run: Callable[[], T]) -> T:
         """Run the programs until it is known what every run moves, and put that back.
 
-        What they make in their first run alone, such as a cache, is there from now on and counts as
-        what there was when this object was made; unless that run writes to networks as no other
-        does, as where numbers are taken from the first batch: then the first step is to do so.
+        What they make in their first run alone, such as a cache, is there from now on and at the
+        start (:meth:`start`); unless that run writes to networks as no other does, as where numbers
+        are taken from the first batch: then the first step is to do so.
 
         Args:
             run: Runs the programs.
@@ -121,21 +125,21 @@ class ProgramState:
         kept, numbers, tensors = self.keep(), _global_numbers(), self._tensors_of_networks()
         before = self.fingerprint()
         result = run()
-        self.is_known_still = before == self.fingerprint()
-        if not self.is_known_still or numbers != _global_numbers():
+        self.moves_nothing = before == self.fingerprint()
+        if not self.moves_nothing or numbers != _global_numbers():
             after, written = self._tensors_of_networks(), set()
             try:
                 self.moving = self.moved_by(run)
                 written = _written(tensors, after) - _written(after, self._tensors_of_networks())
-                self.is_known_still = not written and not self._is_moving
+                self.moves_nothing = not written and not self._is_moving
             except Exception:  # in a later stage of the programs, which training will come to
-                self.moving = before.difference(self.fingerprint())
+                self.moving, self.moves_nothing = before.difference(self.fingerprint()), False
             if written:
                 self.put_back(kept)
             else:
                 with _disable_current_modes():
                     kept.put_back_at(self.moving, self._nodes())
-        self._made = self.fingerprint()
+        self.start()
         return result
 
     def unmoved(self, program: Program) -> Program:
@@ -159,11 +163,11 @@ class ProgramState:
         return not set(self.moving.values()) <= {"generator"}
 
     def moved(self) -> dict[str, str]:
-        """What differs from what there was when this object was made."""
-        return self._made.difference(self.fingerprint())
+        """What differs from what there was at the start."""
+        return self._started.difference(self.fingerprint())
 
     def values(self) -> tuple[dict[str, Any], list[str]]:
-        """What has moved since this object was made, for a checkpoint.
+        """What has moved since the start, for a checkpoint.
 
         Returns:
             Values by dotted path, in types that ``torch.load(weights_only=True)`` reads; and the
@@ -175,7 +179,7 @@ class ProgramState:
             remembered = {node.path for node in nodes if _is_remembered(node)}
             values: dict[str, Any] = {}
             unkept: list[str] = []
-            for path in self._made.difference(Fingerprint(nodes)):
+            for path in self._started.difference(Fingerprint(nodes)):
                 if path in remembered:
                     continue
                 try:

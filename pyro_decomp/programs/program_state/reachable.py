@@ -5,6 +5,7 @@ import gc
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from contextvars import ContextVar
 from enum import Enum
 from functools import _lru_cache_wrapper, cached_property, lru_cache, partial
@@ -230,7 +231,7 @@ def _attributes(thing: Any) -> Iterator[Slot]:
     for name, value in list(attributes_of(thing).items()):
         if name not in left_out:
             yield Slot(str(name), value, thing, name, ATTRIBUTE)
-    for name, value in in_slots(thing):
+    for name, value in in_slots(thing).items():
         yield Slot(name, value, thing, name, ATTRIBUTE)
     yield from _of_kind(type(thing))
 
@@ -286,13 +287,13 @@ def attributes_of(thing: Any) -> dict[str, Any]:
     return found if type(found) is dict else {}
 
 
-def in_slots(thing: Any) -> Iterator[tuple[str, Any]]:
+def in_slots(thing: Any) -> dict[str, Any]:
     """What an object keeps in ``__slots__``, by name."""
-    for name, place in _members[type(thing)]:
-        try:
-            yield name, place.__get__(thing)
-        except AttributeError:  # nothing is there yet
-            continue
+    found: dict[str, Any] = {}
+    for name, place in members[type(thing)]:
+        with suppress(AttributeError):  # nothing is there yet
+            found[name] = place.__get__(thing)
+    return found
 
 
 def _find_members(kind: type) -> tuple[tuple[str, MemberDescriptorType], ...]:
@@ -363,6 +364,7 @@ _FINDERS: tuple[tuple[Any, Callable[[Any], Iterable[Slot]]], ...] = (
     (ContextVar, _of_context_variable),
 )
 _finders = ByType(_find_finder)
-_members = ByType(_find_members)
+members = ByType(_find_members)
+"""The places of ``__slots__`` in the objects of a type, by name."""
 remembered = ByType(_find_remembered)
 """Attributes in which objects of a type note what they found out or computed last: no state."""

@@ -31,6 +31,7 @@ from pyro_decomp.programs.program_state.reachable import (
     in_slots,
     is_library,
     is_open,
+    members,
     named,
     remembered,
 )
@@ -45,8 +46,8 @@ from pyro_decomp.programs.program_state.walk import (
 
 LARGE = 10_000_000  # numbers; a larger tensor or array is not copied
 
-Restore = Callable[[], bool]
-"""Puts one thing back; whether that could be done, or nothing was different."""
+Restore = Callable[[], object]
+"""Puts one thing back; it gives False where the thing was different and cannot be put back."""
 
 
 class Snapshot:
@@ -81,7 +82,7 @@ class Snapshot:
         Returns:
             Paths of what was different and could not be put back.
         """
-        return list(dict.fromkeys(path for path, restore in self._restores if not restore()))
+        return list(dict.fromkeys(path for path, restore in self._restores if restore() is False))
 
     def put_back_at(self, paths: Collection[str], nodes: Iterable[Node]) -> list[str]:
         """Put back what is at some paths alone, as :meth:`put_back` does with all.
@@ -96,7 +97,7 @@ class Snapshot:
             self._put_in_place(path, now)
         inside = tuple(f"{path}." for path in paths)
         for path, restore in self._restores:
-            if (path in paths or path.startswith(inside)) and not restore():
+            if (path in paths or path.startswith(inside)) and restore() is False:
                 unable.append(path)
         return list(dict.fromkeys(unable))
 
@@ -125,7 +126,7 @@ def _find_keeper(kind: type) -> Callable[[Any], Iterable[Restore]]:
         if issubclass(kind, types):
             return keeper
     if is_random_kind(kind):
-        return lambda generator: [partial(_set_state, generator, state_of(generator))]
+        return lambda generator: [partial(set_state_of, generator, state_of(generator))]
     if issubclass(kind, GeneratorType | IOBase):
         return lambda thing: [_unchanged(thing)]
     return _object if is_open(kind) else lambda _: ()
@@ -138,7 +139,7 @@ def _array(array: "np.ndarray[Any, Any]") -> Iterable[Restore]:
 
 def _class(kind: type) -> Iterable[Restore]:
     if not is_library(kind.__module__):
-        yield partial(_set_back_class, kind, _public(vars(kind)))
+        yield _named(kind, _public, type)
 
 
 def _object(thing: Any) -> Iterable[Restore]:
@@ -157,9 +158,8 @@ def _object(thing: Any) -> Iterable[Restore]:
         yield partial(_refill_rest, inside, _outside(inside, left_out), left_out)
     else:
         yield partial(_refill_dict, inside, dict(inside))
-    found = dict(in_slots(thing))
-    if found:
-        yield partial(_set_back_slots, thing, found)
+    if members[type(thing)]:
+        yield _named(thing, in_slots, object)
 
 
 def _outside(inside: dict[str, Any], left_out: Set[str]) -> dict[str, Any]:
@@ -181,24 +181,24 @@ def _function(function: FunctionType) -> Iterable[Restore]:
     yield partial(_refill_dict, vars(function), dict(vars(function)))
 
 
-def _refill_cell(cell: CellType, kept: Any) -> bool:
+def _refill_cell(cell: CellType, kept: Any) -> None:
     if contents(cell) is not kept:
         if kept is ABSENT:
             del cell.cell_contents
         else:
             cell.cell_contents = kept
-    return True
 
 
 def _set_back_context(variable: "ContextVar[Any]", kept: Any) -> bool:
-    if context_value(variable) is not kept:
-        if kept is ABSENT:
-            return False
-        variable.set(kept)
+    if context_value(variable) is kept:
+        return True
+    if kept is ABSENT:
+        return False
+    variable.set(kept)
     return True
 
 
-def _refill_names(variables: dict[str, Any], kept: dict[str, Any]) -> bool:
+def _refill_names(variables: dict[str, Any], kept: dict[str, Any]) -> None:
     for name, value in kept.items():
         if variables.get(name, ABSENT) is value:
             continue
@@ -206,7 +206,6 @@ def _refill_names(variables: dict[str, Any], kept: dict[str, Any]) -> bool:
             del variables[name]
         else:
             variables[name] = value
-    return True
 
 
 def _base(thing: dict[Any, Any]) -> type[dict[Any, Any]]:
@@ -220,53 +219,47 @@ def _is_same(now: dict[Any, Any], kept: dict[Any, Any]) -> bool:
     return len(now) == len(kept) and all(a is c and b is d for (a, b), (c, d) in pairs)
 
 
-def _refill_dict(thing: Any, kept: dict[Any, Any]) -> bool:
+def _refill_dict(thing: Any, kept: dict[Any, Any]) -> None:
     if not _is_same(thing, kept):
         base = _base(thing)
         base.clear(thing)
         for key, value in kept.items():
             base.__setitem__(thing, key, value)
-    return True
 
 
-def _refill_sequence(thing: Any, kept: list[Any]) -> bool:
+def _refill_sequence(thing: Any, kept: list[Any]) -> None:
     if len(thing) != len(kept) or any(a is not b for a, b in zip(thing, kept, strict=True)):
         base: Any = list if isinstance(thing, list) else deque
         base.clear(thing)
         base.extend(thing, kept)
-    return True
 
 
-def _write(thing: Any, where: Any, kept: Any) -> bool:
+def _write(thing: Any, where: Any, kept: Any) -> None:
     thing[where] = kept
-    return True
 
 
-def _refill_set(thing: set[Any], kept: set[Any]) -> bool:
+def _refill_set(thing: set[Any], kept: set[Any]) -> None:
     set.clear(thing)
     set.update(thing, kept)
-    return True
 
 
-def _set_back_class(kind: type, kept: dict[str, Any]) -> bool:
-    return _set_back(kind, _public(vars(kind)), kept, type)
+def _named(thing: Any, read: Callable[[Any], dict[str, Any]], base: Any) -> Restore:
+    """What puts back values that a thing keeps under names, as its base class sets attributes."""
+    kept = read(thing)
+
+    def restore() -> None:
+        now = read(thing)
+        for name, value in kept.items():
+            if now.get(name, ABSENT) is not value:
+                base.__setattr__(thing, name, value)
+        for name in now.keys() - kept.keys():
+            base.__delattr__(thing, name)
+
+    return restore
 
 
-def _set_back_slots(thing: Any, kept: dict[str, Any]) -> bool:
-    return _set_back(thing, dict(in_slots(thing)), kept, object)
-
-
-def _set_back(thing: Any, now: dict[str, Any], kept: dict[str, Any], base: Any) -> bool:
-    for name, value in kept.items():
-        if now.get(name, ABSENT) is not value:
-            base.__setattr__(thing, name, value)
-    for name in now.keys() - kept.keys():
-        base.__delattr__(thing, name)
-    return True
-
-
-def _public(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {n: value for n, value in attributes.items() if not n.startswith("__")}
+def _public(kind: type) -> dict[str, Any]:
+    return {n: value for n, value in vars(kind).items() if not n.startswith("__")}
 
 
 def _made_of(network: nn.Module) -> tuple[Any, ...]:
@@ -280,21 +273,19 @@ def _set_back_network(
     made_of: tuple[Any, ...],
     kept: dict[str, Any],
     hooks: Iterable[tuple[Any, dict[Any, Any]]],
-) -> bool:
+) -> None:
     """Put back what a program keeps in a network; one that was built since stays as it is."""
-    if _made_of(network) != made_of:
-        return True
-    for registered, before in hooks:
-        _refill_dict(registered, before)
-    return _refill_rest(attributes_of(network), kept, MODULE_INSIDE)
+    if _made_of(network) == made_of:
+        for registered, before in hooks:
+            _refill_dict(registered, before)
+        _refill_rest(attributes_of(network), kept, MODULE_INSIDE)
 
 
-def _refill_rest(inside: dict[str, Any], kept: dict[str, Any], left_out: Set[str]) -> bool:
+def _refill_rest(inside: dict[str, Any], kept: dict[str, Any], left_out: Set[str]) -> None:
     if not _is_same(_outside(inside, left_out), kept):
         for name in _outside(inside, left_out):
             del inside[name]
         inside.update(kept)
-    return True
 
 
 def _tensor(tensor: Tensor) -> Iterable[Restore]:
@@ -302,7 +293,7 @@ def _tensor(tensor: Tensor) -> Iterable[Restore]:
     kept = tensor.detach().clone() if is_copied else None
     version, needs_gradient = version_of(tensor), tensor.requires_grad
 
-    def restore() -> bool:
+    def restore() -> bool | None:
         if tensor.is_leaf and tensor.requires_grad != needs_gradient:
             tensor.requires_grad_(needs_gradient)
         if kept is None:
@@ -313,7 +304,7 @@ def _tensor(tensor: Tensor) -> Iterable[Restore]:
             tensor.data.copy_(kept)
             if not tensor.is_inference():  # it is what it was at that version
                 torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))
-        return True
+        return None
 
     yield restore
 
@@ -368,11 +359,6 @@ def _copy_of(iterator: Any) -> Any:
     fresh: Any = itertools.cycle(copy.copy(inner))
     fresh.__setstate__((list(saved), is_first_pass))
     return fresh
-
-
-def _set_state(generator: Any, state: Any) -> bool:
-    set_state_of(generator, state)
-    return True
 
 
 _KEEPERS: tuple[tuple[Any, Callable[[Any], Iterable[Restore]]], ...] = (

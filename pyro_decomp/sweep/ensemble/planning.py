@@ -46,9 +46,8 @@ def plan(
     """Divide members into items of work.
 
     Members train together whose steps have the same computation graph but for their parameters,
-    numbers of the objective, data and draws; see
-    :mod:`pyro_decomp.acceleration.capture.graph_hash`. An item has as many of them as keep within a
-    processor's cache.
+    numbers of the objective, data and draws; see :class:`.GraphHash`. An item has as many of them
+    as keep within a processor's cache.
 
     Args:
         source: The experiment file.

@@ -36,6 +36,7 @@ def test_looking_alters_nothing(kind: Kind) -> None:
     watched, alone = kind.make(), kind.make()
     found = [watched()]
     state = ProgramState(model=watched)
+    state.start()
     for _ in range(3):
         before = state.fingerprint()
         snapshot = state.keep()
@@ -80,6 +81,7 @@ def test_what_every_run_moves_is_known_and_put_back(kind: Kind) -> None:
 def test_a_checkpoint_keeps_it(kind: Kind, tmp_path: Path) -> None:
     run = kind.make()
     state = ProgramState(model=run)
+    state.start()
     for _ in range(3):
         run()
     values, unkept = state.values()
@@ -140,6 +142,7 @@ def test_networks_are_left_out_with_their_parameters_and_buffers_alone() -> None
     network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     network.scale = torch.ones(2)
     state = ProgramState([network], model=network)
+    state.start()
     network(torch.randn(4, 2))
     with torch.no_grad():
         network[0].weight.add_(1)
@@ -233,6 +236,7 @@ def test_odd_things_neither_break_nor_alarm(thing: Any) -> None:
         return thing
 
     state = ProgramState(model=run)
+    state.start()
     assert state.moved_by(run) == {}
     assert state.put_back(state.keep()) == []
     assert state.values() == ({}, [])
@@ -245,6 +249,7 @@ def test_a_value_that_becomes_another_type_is_seen() -> None:
         return box
 
     state = ProgramState(model=run)
+    state.start()
     box.update(colour=Colour.BLUE, on=True, name="b", none=0, list=(1,))
     assert set(state.moved()) == {f"model.box.{name}" for name in box}
 
@@ -259,6 +264,7 @@ def test_what_is_in_a_thing_that_was_replaced_is_not_named_too() -> None:
 
     program = Program()
     state = ProgramState(model=program.run)
+    state.start()
     program.run()
     assert state.moved() == {"model.part": "value"}
 

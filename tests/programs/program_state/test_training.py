@@ -19,12 +19,14 @@ from pyro_decomp import AggregateELBO, BetaELBO, Experiment
 from pyro_decomp.divergences import InclusiveKL
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.errors import RunError
+from pyro_decomp.programs.program_state import ProgramState
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.run import load
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.state import UnkeptStateWarning, prepare
 from pyro_decomp.training.training import train
+from tests import example_programs
 
 N, D = 24, 3
 STEPS = 30
@@ -353,3 +355,23 @@ def test_what_programs_write_to_networks_is_in_a_checkpoint(name: str, tmp_path:
     run = train(in_networks(name)[1], tmp_path / "run", resume=True)
     for column, values in expected.history.items():
         assert np.array_equal(values, run.history[column]), column
+
+
+@pytest.mark.parametrize("name", ["counts its calls", "keeps nothing"])
+def test_what_moves_alone_is_kept_for_further_runs(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elbo, kept = AggregateELBO(alpha=1.0, divergence=InclusiveKL()), []
+    if name == "keeps nothing":
+        programs = example_programs.PROGRAMS["VAE"]()
+        data = torch.randn(example_programs.N, example_programs.D, dtype=torch.double)
+        trial = Experiment(programs.model, programs.guide, data, elbo)
+    else:
+        _, trial = experiment(elbo)
+    program = prepare(trial).program
+    assert program.moves_nothing == (name == "keeps nothing")
+    keep = ProgramState.keep
+    monkeypatch.setattr(ProgramState, "keep", lambda self: kept.append(self) or keep(self))
+    for _ in range(3):
+        elbo.evaluate(trial.model, trial.guide, *trial.batches[0])
+    assert bool(kept) != program.moves_nothing

@@ -41,6 +41,7 @@ class Representations:
     def __init__(self, data: EncodedData, seed: int = 0, *, max_rows: int = MAX_ROWS) -> None:
         self._data = data
         self._seed = seed
+        data.encode(next(data.batches()))  # whole: rows are rounded as their batch is cut
         self._first = data.look(torch.arange(min(FIRST, len(data))))
         self.valid = data.valid
         counts = None if self._first.rows.weight is None else data.counts

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp import VAE, AggregateELBO, BetaELBO, Experiment, codes, evaluate, log_likelihood
-from pyro_decomp.analysis import evaluation
+from pyro_decomp.analysis import evaluation, representations
 from pyro_decomp.analysis.encoding import EncodedData
 from pyro_decomp.analysis.latents import latents, reconstruct
 from pyro_decomp.analysis.log_likelihood import importance_weighted_log_px
@@ -89,6 +89,23 @@ def test_every_datum_is_sent_through_the_encoder_once(
     command, rows = COMMANDS[name]
     command(run)
     assert seen.rows == rows
+
+
+def test_scores_are_the_same_bits_whatever_else_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A set of one batch is encoded in one, since rows are rounded as their batch is cut."""
+    monkeypatch.setattr(representations, "FIRST", 7)
+    run, _ = vae(tmp_path)
+    sizes: list[int] = []
+    run.model.__self__.encoder.register_forward_hook(lambda _n, x, _z: sizes.append(len(x[0])))
+    data = EncodedData.of(run)
+    _ = representations.Representations(data).encodings
+    assert sizes == [SIZE]
+    names = ["density_mig", "divergence_from_prior"]
+    beside = evaluate(run, only=["elbo", *names])["train"]["scores"]
+    for name in names:
+        assert evaluate(run, only=[name])["train"]["scores"] == {name: beside[name]}
 
 
 def run_for_every_draw(monkeypatch: pytest.MonkeyPatch) -> None:

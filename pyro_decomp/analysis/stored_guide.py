@@ -81,7 +81,7 @@ class StoredGuide:
     def __init__(self, size: int, plate: str) -> None:
         self._plate = plate
         self._place = torch.full((size,), -1)
-        self._num_rows = 0
+        self._num_joined = self._num_rows = 0  # those before the last part, and all
         self._parts: list[dict[str, Encodings]] = []
         self._chosen: dict[str, Encodings] = {}
 
@@ -128,7 +128,7 @@ class StoredGuide:
             return False
         self._parts.append(part)
         self._place[rows.cpu()] = torch.arange(self._num_rows, self._num_rows + len(rows))
-        self._num_rows += len(rows)
+        self._num_joined, self._num_rows = self._num_rows, self._num_rows + len(rows)
         return True
 
     def missing(self, rows: Int[Tensor, " b"]) -> Int[Tensor, " m"]:
@@ -138,11 +138,14 @@ class StoredGuide:
 
     def at(self, rows: Int[Tensor, " b"]) -> "StoredGuide":
         """This program at these rows, which are kept, until others are asked for."""
+        places = self._place[rows.cpu()]
+        if torch.equal(places, torch.arange(self._num_joined, self._num_rows)):
+            self._chosen = self._parts[-1]  # as in the first pass over the data
+            return self
         if len(self._parts) > 1:
             whole = _joined(self._parts, joined)
             assert whole is not None  # each part has the families of the one before
-            self._parts = [whole]
-        places = self._place[rows.cpu()]
+            self._parts, self._num_joined = [whole], 0
         (self._chosen,) = self._parts
         if not torch.equal(places, torch.arange(self._num_rows)):
             self._chosen = _joined(self._parts, picked(places)) or {}

@@ -130,7 +130,8 @@ def test_as_many_jobs_as_there_are_workers_at_a_time(tmp_path: Path) -> None:
     notes = Notes()
     notes.stop_at = 3  # a waits to be stopped while the other worker does b and then c
     run(jobs, 2, notes)
-    assert [name for name, _ in notes.words] == ["a", "b", "c", "a"]
+    said = [name for name, _ in notes.words]
+    assert (sorted(said[:2]), said[2:]) == (["a", "b"], ["c", "a"])  # two begin as they come
     assert Path(first).read_text() != Path(second).read_text()
 
 

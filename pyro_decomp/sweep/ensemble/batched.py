@@ -22,12 +22,12 @@ FIRST_SAVE = 5.0  # seconds until the state of members is written for the first 
 
 
 class BatchedRuns(Loop[Results]):
-    """K members of one outline and signature, trained as one computation.
+    """K members with one computation graph, trained as one computation.
 
     Each has its own parameters, buffers, numbers, schedules, batches and draws, those that it would
     have as a single run. A member whose objective or gradient stops being finite is set aside as it
     was before that step, and cannot reach the others. Members are held against their own programs,
-    see :class:`.Verification`; one that is not what its programs compute departs, and is to be
+    see :class:`.BatchVerification`; one that is not what its programs compute departs, and is to be
     trained again as a single run.
 
     Args:

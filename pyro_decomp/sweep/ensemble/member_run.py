@@ -109,7 +109,7 @@ class MemberRun:
             (type(optimizer), repr(groups)),
         )
 
-    def signature(self, weights: Sequence[str]) -> GraphHash:
+    def graph_hash(self, weights: Sequence[str]) -> GraphHash:
         """What a step of it computes, by which members are told to have the same graph.
 
         Raises:

@@ -85,11 +85,11 @@ def plan(
 
 @dataclass(frozen=True)
 class _Group:
-    """Members of one signature, or that must train alone."""
+    """Members with one computation graph, or that must train alone."""
 
     members: list[Member]
     total_steps: int
-    signature: GraphHash | None
+    graph_hash: GraphHash | None
     why_single: str = ""
     numbers: tuple[str, ...] = ()
     run: MemberRun | None = None
@@ -98,12 +98,12 @@ class _Group:
     @property
     def num_operations(self) -> int:
         """The operations of a step and of its gradient, which has about as many as the step."""
-        return 2 * self.signature.num_operations if self.signature else 0
+        return 2 * self.graph_hash.num_operations if self.graph_hash else 0
 
 
 def _cost(group: _Group) -> float:
     """What a member of a group costs, in operations; one that trains alone costs most."""
-    return math.inf if group.signature is None else group.signature.num_operations
+    return math.inf if group.graph_hash is None else group.graph_hash.num_operations
 
 
 def _groups(source: ExperimentFile, members: list[Member], device: str) -> Iterator[_Group]:
@@ -117,7 +117,7 @@ def _groups(source: ExperimentFile, members: list[Member], device: str) -> Itera
         by_outline[run.outline()].append((run, same))
     for found in by_outline.values():
         weights = own_numbers([run for run, _ in found])
-        by_signature: dict[str, _Group] = {}
+        by_digest: dict[str, _Group] = {}
         for run, same in found:
             steps = run.experiment.total_steps
             elements = run.experiment.data_per_step * run.experiment.data.datum_size
@@ -125,34 +125,34 @@ def _groups(source: ExperimentFile, members: list[Member], device: str) -> Itera
                 yield _Group(same, steps, None, reason, elements=elements)
                 continue
             try:
-                signature = run.signature(weights)
+                graph_hash = run.graph_hash(weights)
             except Exception as error:  # whatever it is, alone it may do
                 why = f"it cannot be captured: {one_line(error)}"
                 yield _Group(same, steps, None, why, elements=elements)
                 continue
-            if signature.digest in by_signature:
-                by_signature[signature.digest].members.extend(same)
+            if graph_hash.digest in by_digest:
+                by_digest[graph_hash.digest].members.extend(same)
             else:
-                by_signature[signature.digest] = _Group(
-                    list(same), steps, signature, "", tuple(weights), run, elements
+                by_digest[graph_hash.digest] = _Group(
+                    list(same), steps, graph_hash, "", tuple(weights), run, elements
                 )
-        for group in by_signature.values():
+        for group in by_digest.values():
             is_by_seed = _differs_by_seed(source, group, device)
-            yield replace(group, signature=None, why_single=BY_SEED) if is_by_seed else group
+            yield replace(group, graph_hash=None, why_single=BY_SEED) if is_by_seed else group
 
 
 def _differs_by_seed(source: ExperimentFile, group: _Group, device: str) -> bool:
     """Whether a member of the arguments of the group's run has another computation graph."""
     assert group.run is not None
-    assert group.signature is not None
+    assert group.graph_hash is not None
     of_run = repr(sorted(group.run.member.arguments.items()))
     for member in group.members[1:]:
         if repr(sorted(member.arguments.items())) == of_run:
             try:
-                other = MemberRun.of(source, member, device).signature(group.numbers)
+                other = MemberRun.of(source, member, device).graph_hash(group.numbers)
             except Exception:  # it is told of when the member is trained
                 return False
-            return other.digest != group.signature.digest
+            return other.digest != group.graph_hash.digest
     return False
 
 
@@ -165,22 +165,22 @@ def _by_arguments(members: Iterable[Member]) -> list[list[Member]]:
 
 def _divided(group: _Group, way: str, num_workers: int, device: str) -> list[WorkItem]:
     """The items of a group, for which there are so many processes."""
-    why, signature = group.why_single, group.signature
+    why, graph_hash = group.why_single, group.graph_hash
     if not why and len(group.members) == 1:
         why = "no other member has the same computation graph"
     on_processor = torch.device(device).type == "cpu"
-    if not why and way == "auto" and on_processor and signature and signature.is_convolutional:
+    if not why and way == "auto" and on_processor and graph_hash and graph_hash.is_convolutional:
         why = "a processor does convolutions of many networks at once no faster"
     if not why and way == "auto" and on_processor and _work(group) < LITTLE_WORK:
         why = "it takes less time than to prepare what would train them together"
     backend, missing = _backend(group, num_workers, torch.device(device).type)
     why = why or _why_not_batched(group, backend)
-    if why or signature is None:
+    if why or graph_hash is None:
         alone = partial(WorkItem, is_batched=False, why=why, steps=group.total_steps)
         return [alone((member,), elements=group.elements) for member in group.members]
     at_once = MOST_MEMBERS
     if on_processor:
-        at_once = max(FEWEST_MEMBERS, min(MOST_MEMBERS, ELEMENTS // signature.largest))
+        at_once = max(FEWEST_MEMBERS, min(MOST_MEMBERS, ELEMENTS // graph_hash.largest))
     parts = -(-len(group.members) // at_once)
     equal = -(-parts // num_workers) * num_workers  # an equal load
     parts = max(1, min(len(group.members) // 2, equal))

@@ -132,7 +132,7 @@ def _of_one_graph(
             apart[run.member.name] = why
             continue
         try:
-            by_key[run.outline(), run.signature(numbers).digest].append(run)
+            by_key[run.outline(), run.graph_hash(numbers).digest].append(run)
         except Exception as error:  # it is told of when the member is trained
             apart[run.member.name] = one_line(error)
     key = max(by_key, key=lambda key: len(by_key[key]), default=None)

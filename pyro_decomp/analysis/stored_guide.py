@@ -139,17 +139,17 @@ class StoredGuide:
     def at(self, rows: Int[Tensor, " b"]) -> "StoredGuide":
         """This program at these rows, which are kept, until others are asked for."""
         places = self._place[rows.cpu()]
-        if torch.equal(places, torch.arange(self._num_joined, self._num_rows)):
-            self._chosen = self._parts[-1]  # as in the first pass over the data
-            return self
-        if len(self._parts) > 1:
+        if len(self._parts) > 1 and not self._are_last(places):
             whole = _joined(self._parts, joined)
             assert whole is not None  # each part has the families of the one before
             self._parts, self._num_joined = [whole], 0
-        (self._chosen,) = self._parts
-        if not torch.equal(places, torch.arange(self._num_rows)):
-            self._chosen = _joined(self._parts, picked(places)) or {}
+        is_part = self._are_last(places)  # as in the first pass over the data, or for all of them
+        self._chosen = self._parts[-1] if is_part else _joined(self._parts, picked(places)) or {}
         return self
+
+    def _are_last(self, places: Int[Tensor, " b"]) -> bool:
+        """Whether these places are those of the last part, in order."""
+        return torch.equal(places, torch.arange(self._num_joined, self._num_rows))
 
     def distribution(self, name: str) -> Distribution:
         """The distribution of a site at the rows of :meth:`at`."""

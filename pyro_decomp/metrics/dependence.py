@@ -48,7 +48,7 @@ def gaussian_total_correlation(codes: object, *, num_resamples: int = 100, seed:
             f"codes: expected more rows than the {d} dimensions that vary for "
             f"gaussian_total_correlation, got {n}"
         )
-    covariance = np.atleast_2d(np.cov(z, rowvar=False))
+    covariance = _covariance(z)
     value = _of_covariance(covariance)
     if not math.isfinite(value):
         likely = without_interval("dimensions are linearly dependent: the value is infinite")
@@ -56,7 +56,7 @@ def gaussian_total_correlation(codes: object, *, num_resamples: int = 100, seed:
         likely = without_interval(f"halves need more rows than the {d} dimensions that vary")
     else:
         likely = estimate(
-            lambda rows: _of_covariance(np.atleast_2d(np.cov(z[rows], rowvar=False))),
+            lambda rows: _of_covariance(_covariance(z[rows])),
             n,
             value=value,
             num_resamples=num_resamples,
@@ -100,6 +100,11 @@ def total_correlation(covariance: Float[ArrayLike, "d d"]) -> float:
     if np.diag(sigma).min() < 0 or not np.diag(sigma).any():
         raise DataError("covariance: expected a variance above 0 and none below, got others")
     return _of_covariance(sigma)
+
+
+def _covariance(z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "d d"]:
+    """The covariance of the dimensions of codes, a matrix for a single one too."""
+    return np.atleast_2d(np.cov(z, rowvar=False))
 
 
 def _of_covariance(sigma: Float[np.ndarray, "d d"]) -> float:
@@ -147,10 +152,10 @@ def wasserstein_dependence(
         unit = np.trace(covariance) if normalised else 1.0
         return _wasserstein_of_covariance(covariance) / float(unit or 1.0)
 
-    covariance = np.atleast_2d(np.cov(z, rowvar=False))
+    covariance = _covariance(z)
     value = statistic(covariance)
     likely = estimate(
-        lambda rows: statistic(np.atleast_2d(np.cov(z[rows], rowvar=False))),
+        lambda rows: statistic(_covariance(z[rows])),
         len(z),
         value=value,
         num_resamples=num_resamples,

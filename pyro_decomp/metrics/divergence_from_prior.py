@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 # ruff: noqa: PLC0415
 
 Distance = Callable[["Tensor", "Tensor"], "Tensor"]
-Sampler = Callable[[int], "Float[Tensor, 'count d']"]
 
 
 def divergence_from_prior(

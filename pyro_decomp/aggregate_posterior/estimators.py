@@ -43,12 +43,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyro_decomp.descriptions import Described
 from pyro_decomp.errors import ModelError
 
 BatchEstimator = Literal["stratified_averaged", "stratified", "weighted", "batch"]
 
 
-class Exact:
+class Exact(Described):
     """q(z) over a whole data set, whose encodings are computed at every evaluation.
 
     With fewer than all the data it is the mixture over those: a reference set. Every step costs a

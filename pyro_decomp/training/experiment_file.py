@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pyro_decomp.training.experiment import Experiment
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ExperimentFile:
     """An experiment file, run once, whose ``experiment`` has not been called yet.
 
@@ -42,6 +42,9 @@ class ExperimentFile:
     function: Callable[..., Any]
     parameters: tuple[Parameter, ...]
     docstring: str
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r})"
 
     @classmethod
     def read(cls, path: str | Path, *, seed: int | None = None) -> Self:

@@ -17,6 +17,7 @@ from pyro_decomp import arguments
 from pyro_decomp.data.batches import Data
 from pyro_decomp.data.checks import blocks
 from pyro_decomp.data.stored import Stored
+from pyro_decomp.descriptions import shortened, value_text
 from pyro_decomp.errors import RunError
 from pyro_decomp.seeds import random_state, set_random_state, set_seed
 from pyro_decomp.training.experiment import Experiment, Program
@@ -27,7 +28,7 @@ from pyro_decomp.training.run_methods import RunMethods
 from pyro_decomp.training.state import State, prepare
 
 
-@dataclass
+@dataclass(repr=False)
 class Run(RunMethods):
     """A trained experiment with its record, and as methods what can be asked of it.
 
@@ -44,6 +45,18 @@ class Run(RunMethods):
     state: State
     history: dict[str, np.ndarray]
     step: int
+
+    def __repr__(self) -> str:
+        steps = f"{self.step} of {self.experiment.total_steps} steps"
+        objective = value_text(self.experiment.elbo)
+        return shortened(f"Run({str(self.path)!r}, {steps}, {self._last_elbo()}{objective})")
+
+    def _last_elbo(self) -> str:
+        """The ELBO in the mean over the rows of the last epoch, as text; empty where none is."""
+        column, epochs = self.history.get("elbo"), self.history.get("epoch")
+        if column is None or epochs is None or not len(column):
+            return ""
+        return f"elbo {column[epochs == epochs[-1]].mean():.4g}, "
 
     @property
     def path(self) -> Path:

@@ -43,7 +43,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyro_decomp.descriptions import Described
+from pyro_decomp.descriptions import Described, constructor_call
 from pyro_decomp.errors import ModelError
 
 BatchEstimator = Literal["stratified_averaged", "stratified", "weighted", "batch"]
@@ -67,7 +67,7 @@ class Exact(Described):
 Estimator = BatchEstimator | Exact
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PairWeights:
     """Logarithms of the weights of q(z_i|x_j).
 
@@ -83,6 +83,8 @@ class PairWeights:
     own: float | None = None
     following: float | None = None
     rows: Float[Tensor, "_ m"] | None = None
+
+    __repr__ = constructor_call
 
     @property
     def uniform(self) -> bool:

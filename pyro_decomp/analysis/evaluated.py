@@ -100,6 +100,19 @@ class Evaluation(dict[str, dict[str, Any]]):
         frame = pandas.DataFrame(self.quantities(), columns=Quantity._fields)
         return frame.astype(dict.fromkeys(("value", "low", "high"), float))
 
+    def of_seeds(self) -> dict[int, list[str]]:
+        """The names of what was measured with each seed; of several where files were merged.
+
+        Returns:
+            Each seed to names.
+        """
+        found: dict[int, list[str]] = {}
+        for part in self.values():
+            for name, seed in part.get("seeds", {}).items():
+                if name not in found.setdefault(seed, []):
+                    found[seed].append(name)
+        return found
+
     def __repr__(self) -> str:
         quantities = self.quantities()
         known = [each for each in quantities if each.value is not None]
@@ -112,6 +125,9 @@ class Evaluation(dict[str, dict[str, Any]]):
 
     def _repr_html_(self) -> str:
         facts: dict[str, Fact] = {"checkpoint": self._checkpoint, "components": self._components}
+        seeds = self.of_seeds()
+        if len(seeds) > 1:
+            facts |= {f"of seed {seed}": ", ".join(names) for seed, names in seeds.items()}
         findings = [why for found in self.values() for why in found.get("findings", {}).values()]
         for why, names in self._reasons().items():
             facts[f"left out: {', '.join(names)}"] = why

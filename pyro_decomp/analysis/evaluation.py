@@ -36,7 +36,7 @@ from pyro_decomp.training.data_support import check_data
 from pyro_decomp.training.experiment import few_threads
 from pyro_decomp.training.run import Run, untrained
 
-__all__ = ["MEASURES", "check_names", "evaluate", "write_metrics"]
+__all__ = ["MEASURES", "Evaluation", "check_names", "evaluate", "write_metrics"]
 
 COMPONENTS = "components"
 MEASURES = ("elbo", *PARTS, LOG_PX, COMPONENTS, *SCORES)

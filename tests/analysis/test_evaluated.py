@@ -112,3 +112,13 @@ def test_what_evaluate_gives_is_one() -> None:
     error = found["train"]["elbo_standard_error"]
     assert high - low == pytest.approx(2 * 1.96 * error)
     assert value == found["train"]["elbo"]
+
+
+def test_numbers_of_several_seeds_are_told_apart() -> None:
+    found = Evaluation(
+        train={"kl": 1.0, "seeds": {"elbo": 1, "mig": 0}}, test={"seeds": {"sap": 1}}
+    )
+    assert found.of_seeds() == {1: ["elbo", "sap"], 0: ["mig"]}
+    text = Page(found._repr_html_()).text
+    assert text[text.index("of seed 1") + 1] == "elbo, sap"
+    assert "of seed 0" not in Page(Evaluation(FOUND)._repr_html_()).text

@@ -1,6 +1,7 @@
 """Every object of ours is one line, the call that makes it, with its values at present."""
 
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from functools import partial
 from importlib import import_module
 from inspect import isclass
@@ -23,6 +24,7 @@ from pyro_decomp.schedules import Capacity, Constant, Cosine, Cyclical, Linear
 from tests.divergences.laws import DIVERGENCES
 from tests.elbo.objectives import OBJECTIVES
 from tests.priors.priors import PRIORS
+from tests.test_public_names import PUBLIC
 
 SCHEDULES = {
     "Capacity": Capacity(25.0),
@@ -213,3 +215,12 @@ def test_results_are_lines_too() -> None:
     assert len(repr(estimate)) <= 200
     assert constructor_call(object()) == "object()"
     assert pyro_decomp.BetaELBO().formula == "log_likelihood - kl"
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_no_public_class_of_fields_shows_them_in_full(module: str) -> None:
+    classes = [getattr(import_module(module), name) for name in PUBLIC[module].split()]
+    for each in filter(is_dataclass, classes):
+        hints = " ".join(str(field.type) for field in fields(each))
+        if any(kind in hints for kind in ("Array", "Tensor", "Mapping", "Sequence")):
+            assert not each.__dataclass_params__.repr, each

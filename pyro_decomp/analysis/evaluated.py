@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass, fields
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 from pyro_decomp.analysis.components import described
 from pyro_decomp.analysis.quantities import HALF_WIDTH, STANDARD_ERROR
@@ -23,7 +24,8 @@ UNITS_OF_SCORES = {
 }
 
 
-class Quantity(NamedTuple):
+@dataclass(frozen=True)
+class Quantity:
     """One number that was measured on one set of data, or why it was not.
 
     Attributes:
@@ -97,7 +99,8 @@ class Evaluation(dict[str, dict[str, Any]]):
                 "pandas: expected it for a data frame, got no such package; install it with "
                 "pip install pandas, or take quantities(), which does without"
             ) from error
-        frame = pandas.DataFrame(self.quantities(), columns=Quantity._fields)
+        names = [field.name for field in fields(Quantity)]
+        frame = pandas.DataFrame(map(astuple, self.quantities()), columns=names)
         return frame.astype(dict.fromkeys(("value", "low", "high"), float))
 
     def of_seeds(self) -> dict[int, list[str]]:

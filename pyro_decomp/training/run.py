@@ -1,6 +1,5 @@
 """A trained run, and getting one back from its folder."""
 
-import hashlib
 import os
 import platform
 from collections.abc import Mapping
@@ -15,13 +14,19 @@ import torch
 
 from pyro_decomp import arguments
 from pyro_decomp.data.batches import Data
-from pyro_decomp.data.checks import blocks
-from pyro_decomp.data.stored import Stored
 from pyro_decomp.errors import RunError
-from pyro_decomp.seeds import random_state, set_random_state, set_seed
+from pyro_decomp.seeds import random_state, set_random_state
 from pyro_decomp.training.experiment import Experiment, Program
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.json_files import plain, read_json
+from pyro_decomp.training.json_files import is_plain, plain, read_json
+from pyro_decomp.training.record import (
+    Buildable,
+    check_data,
+    check_recorded,
+    is_kept,
+    objective_text,
+    rebuild,
+)
 from pyro_decomp.training.run_folder import History, RunFolder
 from pyro_decomp.training.run_methods import RunMethods
 from pyro_decomp.training.state import State, prepare
@@ -89,23 +94,26 @@ def load(
     path: str | os.PathLike[str],
     *,
     device: torch.device | str = "cpu",
-    experiment: Experiment | None = None,
+    experiment: Buildable | None = None,
 ) -> Run:
     """Get a run back: model, guide, data and history as they were at its last checkpoint.
 
-    The experiment file's text, kept in the run, is executed; nothing is trained or unpickled, and
-    the random generators are left as they were.
+    The text of the experiment file or function, kept in the run, is executed; nothing is trained
+    or unpickled, and the random generators are left as they were. Data, objective, schedules and
+    sizes are held against what the run records.
 
     Args:
         path: The run folder.
         device: Where to put it.
-        experiment: The experiment, for a run that was trained from Python rather than a file.
+        experiment: The experiment, or the file or function that builds it, for a run that was
+            trained from an ``Experiment``, or from a function that uses what no run can keep.
 
     Returns:
         The run.
 
     Raises:
-        RunError: There is no run, no checkpoint yet, or they cannot be read.
+        RunError: There is no run, no checkpoint yet, or they cannot be read; or the experiment is
+            not the one that was trained, in what is named.
         ExperimentError: The run's experiment no longer runs.
     """
     arguments.annotated(load, locals())
@@ -117,9 +125,11 @@ def load(
         raise RunError(f"{folder.path}: the run has no checkpoint yet")
     generators = random_state()
     try:
-        if experiment is None:
-            experiment = rebuild(folder, config)
+        given = experiment is not None
+        experiment = rebuild(folder, config, experiment)
+        check_recorded(folder.path, config, experiment)
         state = prepare(experiment, device)
+        check_data(folder.path, config, experiment, is_given=given)
     finally:
         set_random_state(generators)
     try:
@@ -158,38 +168,21 @@ def describe(
     arguments: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The description that ``config.json`` records of a run, but for its execution and digest."""
-    return {
+    recorded = dict.fromkeys(("source_file", "source_sha256", "source"))
+    found = {
         "arguments": {name: plain(value) for name, value in arguments.items()},
         "seed": seed,
         "device": str(device),
         "total_steps": experiment.total_steps,
         "schedules": {name: list(ends) for name, ends in experiment.scheduled_ranges().items()},
         "num_data": len(experiment.data),
+        "objective": objective_text(experiment),
         "versions": _versions(),
-        "source_file": None if source is None else str(source.path.resolve()),
-        "source_sha256": None if source is None else source.sha256,
-        "source": None if source is None else source.source,
+        **(recorded if source is None else source.record()),
     }
-
-
-def rebuild(folder: RunFolder, config: Mapping[str, Any]) -> Experiment:
-    """The experiment of a run as it was before training, its file executed with the run's seed.
-
-    The global random generators are seeded.
-
-    Raises:
-        RunError: The run was trained from Python.
-        ExperimentError: Its experiment no longer runs.
-    """
-    if config.get("source") is None:
-        raise RunError(
-            f"{folder.path} was trained from Python, not from a file: give "
-            "load(path, experiment=...) with its experiment"
-        )
-    seed = int(config["seed"])
-    source = ExperimentFile.from_source(config["source"], config["source_file"], seed=seed)
-    set_seed(seed)
-    return source.build(config["arguments"])
+    lost = [f"`{name}`" for name, value in arguments.items() if not is_plain(value)]
+    why = f"no run keeps an argument such as {' and '.join(lost)}, which is no number or text"
+    return found | ({"unrecorded": why} if lost else {})
 
 
 @cache
@@ -198,31 +191,17 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
-def digest(experiment: Experiment) -> str:
-    """A digest of the training data, by which a run that resumes knows its own.
-
-    It is that of the values of which batches are made, however they are stored.
-    """
-    data = experiment.data
-    found = hashlib.blake2b(digest_size=16)
-    for index, tensor in enumerate(data.tensors):
-        if index:
-            found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        for block in tensor.telling() if isinstance(tensor, Stored) else blocks(tensor):
-            found.update(block.detach().cpu().contiguous().numpy().data)
-    return found.hexdigest()
-
-
 def untrained(run: Run) -> Run | None:
-    """The run with the parameters that it began with: its file, executed with its seed.
+    """The run with the parameters that it began with: its source, executed with its seed.
 
     Random generators are left as they were.
 
     Returns:
-        None for a run that was trained from Python, whose experiment is in no file.
+        None for a run that was trained from an ``Experiment``, or from a function that uses what no
+        run can keep.
     """
     config = run.config if run.folder.config_path.exists() else {}
-    if config.get("source") is None:
+    if not is_kept(config):
         return None
     generators = random_state()
     try:

@@ -22,6 +22,7 @@ import torch
 
 from pyro_decomp.errors import RunError, unfinished, write_whole
 from pyro_decomp.training.json_files import marked, read_json, write_json
+from pyro_decomp.training.recorded.kept import FILE_NAME
 
 History = dict[str, list[float]]
 
@@ -63,6 +64,7 @@ class RunFolder:
         self.checkpoint_path = self.path / "checkpoint.pt"
         self.metrics_path = self.path / "metrics.json"
         self.resources_path = self.path / "resources.json"
+        self.tensors_path = self.path / FILE_NAME
         self.plots_path = self.path / "plots"
 
     def open_new(self, config: Mapping[str, Any], *, force: bool = False) -> None:
@@ -190,6 +192,7 @@ class RunFolder:
     def _remove_run(self) -> None:
         """Remove all but ``config.json``, which the next run writes over."""
         files = [self.checkpoint_path, self.history_path, self.metrics_path, self.resources_path]
+        files.append(self.tensors_path)
         pictures = [self.plots_path / name for name in PICTURES]
         for path in (*files, *map(unfinished, files), *pictures):
             path.unlink(missing_ok=True)

@@ -1,9 +1,8 @@
 """Training an experiment into a run folder."""
 
-import inspect
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,9 @@ from pyro_decomp.seeds import derive, set_seed
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.data_support import check_support
 from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import stop_requests
-from pyro_decomp.training.run import Run, describe, digest, finish
+from pyro_decomp.training.record import Buildable, built, digest, warn_unrecorded
+from pyro_decomp.training.run import Run, describe, finish
 from pyro_decomp.training.run_folder import RunFolder, temporary_folder
 from pyro_decomp.training.single_run import SingleRun
 from pyro_decomp.training.state import prepare, step_source
@@ -30,11 +29,14 @@ __all__ = ["Execution", "train"]
 
 TRAINING_STREAM = 1
 SAME = ("arguments", "seed", "source_sha256", "num_data", "total_steps", "schedules")
-OTHER = {"source_sha256": "a different experiment file", "data_blake2b": "different data"}
+OTHER = {
+    "source_sha256": "a different experiment file or function",
+    "data_blake2b": "different data",
+}
 
 
 def train(
-    experiment: Experiment | ExperimentFile | Callable[..., Experiment],
+    experiment: Buildable,
     out: str | Path | None = None,
     *,
     seed: int = 0,
@@ -79,13 +81,16 @@ def train(
     if resume and force:
         raise RunError("expected one of --resume and --force, got both")
     given = dict(arguments or {})
-    experiment, source = _built(experiment, given, seed)
+    experiment, source, why_not = built(experiment, given, seed)
     folder = temporary_folder() if out is None else RunFolder(out)
     config = describe(experiment, seed, device, source, given)
+    config |= {"unrecorded": why_not} if why_not else {}
     checkpoint = _saved(folder, config) if resume else None
     execution = execution or Execution()
     if resume and folder.config_path.exists():
         execution = _as_before(folder, execution)
+    if "unrecorded" in config:
+        warn_unrecorded(config["unrecorded"])
     _warn_of_unfinished_schedules(experiment)
     state = prepare(experiment, device, check=None if checkpoint else check_support)
     config["data_blake2b"] = digest(experiment)  # of the types that the programs take
@@ -117,6 +122,8 @@ def train(
         folder.open_new(config | {"execution": asdict(execution)}, force=force)
     with stop_requests() as stop, process_settings(execution.threads):
         if checkpoint is None:
+            if source is not None and source.tensors is not None:
+                source.tensors.write(folder.path)
             set_seed(derive(seed, TRAINING_STREAM))
             loop.save()
         else:
@@ -130,37 +137,6 @@ def train(
             {"steps": loop.step - first, "seconds": seconds, "peak_resident_bytes": peak}
         )
     return finish(folder, experiment, state, loop.histories[0], loop.step, seed=seed)
-
-
-def _built(
-    given: Experiment | ExperimentFile | Callable[..., Experiment],
-    arguments: Mapping[str, Any],
-    seed: int,
-) -> tuple[Experiment, ExperimentFile | None]:
-    """The experiment to train, and the file that it is from; a file or function begins anew."""
-    if isinstance(given, Experiment):
-        if arguments:
-            raise ExperimentError(
-                "arguments: expected none with an Experiment, which has been built, got "
-                f"{', '.join(arguments)} (give the function that builds it)"
-            )
-        return given, None
-    if isinstance(given, ExperimentFile):
-        file = given.fresh(seed)
-        set_seed(seed)
-        return file.build(arguments), file
-    try:
-        inspect.signature(given).bind(**arguments)
-    except TypeError as error:
-        raise ExperimentError(f"arguments: {error}") from None
-    set_seed(seed)
-    experiment = given(**arguments)
-    if not isinstance(experiment, Experiment):
-        raise ExperimentError(
-            f"experiment: expected a function that returns an Experiment, got one that returns "
-            f"{type(experiment).__name__}"
-        )
-    return experiment, None
 
 
 def _saved(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any] | None:

@@ -13,7 +13,8 @@ from pyro_decomp.sweep.ensemble.members import Member
 from pyro_decomp.training.data_support import check_support
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.run import describe, digest
+from pyro_decomp.training.record import digest
+from pyro_decomp.training.run import describe
 from pyro_decomp.training.state import State, prepare, step_source
 from pyro_decomp.training.training import TRAINING_STREAM
 
@@ -45,7 +46,7 @@ class MemberRun:
         Raises:
             DecompError: As :func:`pyro_decomp.train` does, or what the user's file raises.
         """
-        own = ExperimentFile.from_source(source.source, source.path, seed=member.seed)
+        own = source.fresh(member.seed)
         set_seed(member.seed)
         experiment = own.build(member.arguments)
         config = describe(experiment, member.seed, device, own, member.arguments)

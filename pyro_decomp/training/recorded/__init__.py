@@ -1,5 +1,1 @@
-"""A function as a text that makes it again: its definition, and what it reaches."""
-
-from pyro_decomp.training.recorded.source_text import UnrecordedError, source_text
-
-__all__ = ["UnrecordedError", "source_text"]
+"""What a run keeps of a function that builds an experiment: a text, and tensors that it uses."""

@@ -5,7 +5,7 @@ import inspect
 import linecache
 import symtable
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import CodeType, FunctionType
@@ -40,7 +40,9 @@ class Definition:
 
     @property
     def indent(self) -> str:
-        """What each of its lines begins with."""
+        """What each of its lines begins with; of a lambda, nothing."""
+        if not self.name:
+            return ""
         return self.lines[0][: len(self.lines[0]) - len(self.lines[0].lstrip())]
 
     @property
@@ -55,11 +57,29 @@ class Definition:
         lines = self.lines[self.node.lineno - _first_line(self.node) :]
         return Definition(self.node, lines, self.has_future)
 
+    def assigned(self, target: str) -> str:
+        """Its text at the top of a module: under its own name, or a lambda under another."""
+        if not self.name:
+            return f"{target} = {self._expression}"
+        return "\n".join([*(["if True:"] if self.indent else []), *self.lines])
+
+    def returned(self, space: str) -> list[str]:
+        """Its text in the body of a function that returns it, where lines begin with a space."""
+        if not self.name:
+            return [f"{space}return {self._expression}"]
+        lines = [line if self.indent or not line else space + line for line in self.lines]
+        return [*lines, f"{space}return {self.name}"]
+
+    @property
+    def _expression(self) -> str:
+        return f"({self.lines[0]})"
+
     @cached_property
     def names(self) -> tuple[list[str], list[str]]:
         """The names that it takes from outside: when it is defined, and when it is called."""
         text = "\n".join(self.lines)
-        text = f"({text})" if not self.name else f"if True:\n{text}" if self.indent else text
+        if not self.name or self.indent:
+            text = f"if True:\n{text}" if self.name else self._expression
         at_once: dict[str, None] = {}
         later: dict[str, None] = {}
         _collect(symtable.symtable(text, "definition", "exec"), at_once, later, self.name)
@@ -127,19 +147,22 @@ def _of_class(kind: type) -> Definition | None:
 
 def _class_by_name(kind: type, namespace: dict[str, Any]) -> Definition | None:
     """The text of a class without methods: the only one of its name in its file or in all cells."""
-    file = namespace.get("__file__")
-    files = [file] if file else [name for name in linecache.cache if not name.endswith(".py")]
-    if not file and "ipykernel" in sys.modules:
-        files = [name for name in linecache.cache if "ipykernel" in name]
     found: dict[str, Definition] = {}
-    for each in files:
-        text = _text(each, namespace)
-        for node in ast.parse(text).body if text else ():
-            if text and isinstance(node, ast.ClassDef) and node.name == kind.__name__:
+    for text in texts_of(namespace):
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.ClassDef) and node.name == kind.__name__:
                 definition = _found(text, node.name, _first_line(node), False)
                 if definition is not None:
                     found[ast.dump(node)] = definition
     return next(iter(found.values())) if len(found) == 1 else None
+
+
+def texts_of(namespace: Mapping[str, Any]) -> list[str]:
+    """The text of the file whose globals these are; without a file, of all cells."""
+    files = [namespace["__file__"]] if namespace.get("__file__") else list(linecache.cache)
+    if len(files) > 1:
+        files = [name for name in files if "ipykernel_" in name or not name.endswith(".py")]
+    return [text for name in files if (text := _text(name, dict(namespace))) is not None]
 
 
 def own_functions(kind: type) -> list[FunctionType]:
@@ -213,8 +236,9 @@ def _found(text: str, name: str, line: int, has_future: bool) -> Definition | No
             raise UnrecordedError("one of several lambdas in a line")
         return Definition(found[0], (segment,), has_future)
     for node in ast.walk(tree):
-        is_definition = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        if is_definition and node.name == name and _first_line(node) == line:
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        if node.name == name and _first_line(node) == line:
             lines = text.splitlines()[line - 1 : node.end_lineno]
             return Definition(node, tuple(lines), has_future)
     return None

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp.training.recorded.definitions import UnrecordedError
+from pyro_decomp.training.recorded.kept import NAME
 
-NAME = "_tensors"
 MOST_BYTES = 2**30
 
 
@@ -49,13 +49,13 @@ class Tensors:
 
     def _kept(self, tensor: Tensor) -> str:
         tensor = tensor.detach()
-        size = tensor.numel() * tensor.element_size()
-        if size + sum(each.numel() * each.element_size() for each in self.by_key.values()) > MOST_BYTES:
+        size = tensor.nbytes
+        if size + sum(each.nbytes for each in self.by_key.values()) > MOST_BYTES:
             raise UnrecordedError(f"of {size / 2**30:.1f} GiB, which is too much to keep")
         if size < tensor.untyped_storage().nbytes():  # else all of what it is a part of is saved
             tensor = tensor.clone()
         bytes_ = tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy()
-        digest = hashlib.blake2b(bytes_, digest_size=8).hexdigest()
+        digest = hashlib.blake2b(bytes_.data, digest_size=8).hexdigest()
         key = f"{len(self.by_key)}: {tensor.dtype} {list(tensor.shape)} {digest}"
         self.by_key[key] = tensor
         return f"{NAME}[{key!r}]"

@@ -7,7 +7,7 @@ import symtable
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -134,10 +134,10 @@ def _of_class(kind: type) -> Definition | None:
     if text is None:
         return None
     flags = first.co_flags & _FUTURE
-    compiled = list(_codes(text, flags))
+    compiled = _codes(text, flags)
     if not all(any(_is_same(m.__code__, each) for each in compiled) for m in methods):
         return None
-    for node in ast.walk(ast.parse(text)):
+    for node in _nodes(text):
         if isinstance(node, ast.ClassDef) and node.name == kind.__name__:
             assert node.end_lineno is not None
             if node.lineno <= first.co_firstlineno <= node.end_lineno:
@@ -188,19 +188,28 @@ def _text(filename: str, namespace: dict[str, Any]) -> str | None:
     """The text of a file or cell, if it is Python."""
     text = "".join(linecache.getlines(filename, namespace))
     try:
-        ast.parse(text)
+        _nodes(text)
     except (SyntaxError, ValueError):
         return None
     return text or None
 
 
-def _codes(text: str, flags: int) -> Iterator[CodeType]:
+@lru_cache(maxsize=8)
+def _nodes(text: str) -> list[ast.AST]:
+    """All nodes of a text's tree."""
+    return list(ast.walk(ast.parse(text)))
+
+
+@lru_cache(maxsize=8)
+def _codes(text: str, flags: int) -> list[CodeType]:
     """The code of every function in a text."""
+    found = []
     waiting = [compile(text, "text", "exec", flags | AWAIT, dont_inherit=True)]
     while waiting:
         code = waiting.pop()
-        yield code
+        found.append(code)
         waiting += [const for const in code.co_consts if isinstance(const, CodeType)]
+    return found
 
 
 _PARTS = (
@@ -228,14 +237,13 @@ def _is_same(one: CodeType, other: CodeType, *, is_inner: bool = False) -> bool:
 
 def _found(text: str, name: str, line: int, has_future: bool) -> Definition | None:
     """The definition of a name that begins at a line; of a lambda, the only one there."""
-    tree = ast.parse(text)
     if name == "<lambda>":
-        found = [n for n in ast.walk(tree) if isinstance(n, ast.Lambda) and n.lineno == line]
+        found = [n for n in _nodes(text) if isinstance(n, ast.Lambda) and n.lineno == line]
         segment = ast.get_source_segment(text, found[0]) if len(found) == 1 else None
         if segment is None:
             raise UnrecordedError("one of several lambdas in a line")
         return Definition(found[0], (segment,), has_future)
-    for node in ast.walk(tree):
+    for node in _nodes(text):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             continue
         if node.name == name and _first_line(node) == line:

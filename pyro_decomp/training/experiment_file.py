@@ -141,9 +141,8 @@ class ExperimentFile:
             written = source_text(function)
         except UnrecordedError as error:
             raise ExperimentError(
-                f"{name}: expected a function of a file or notebook that builds all it uses from "
-                f"modules, functions, classes and values, got one that uses {error} (make it "
-                "inside the function)"
+                f"{name}: expected functions, classes, modules and values that a run can keep, got "
+                f"{error} ({error.remedy})"
             ) from error
         path = written.folder / f"<{name}>"
         tensors = KeptTensors(written.tensors) if written.tensors else None

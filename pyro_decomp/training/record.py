@@ -7,14 +7,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_decomp.data.checks import blocks
 from pyro_decomp.data.stored import Stored
-from pyro_decomp.errors import ExperimentError, RunError
+from pyro_decomp.errors import ExperimentError, ModelError, RunError
+from pyro_decomp.programs.program_state.copies import shared_network
+from pyro_decomp.programs.program_state.walk import walk
+from pyro_decomp.programs.sites import sample_sites
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.json_files import plain
 from pyro_decomp.training.run_folder import RunFolder
 
 Buildable = Experiment | ExperimentFile | Callable[..., Experiment]
@@ -85,12 +90,11 @@ def digest(experiment: Experiment) -> str:
 
 def built(
     given: Buildable, arguments: Mapping[str, Any], seed: int
-) -> tuple[Experiment, ExperimentFile | None, str]:
+) -> tuple[Experiment, ExperimentFile | str | None]:
     """Build an experiment, and write down what it is built from; a file or function begins anew.
 
     Returns:
-        The experiment; its file, or its function as one; and why the function cannot be one, in a
-        clause, empty where it can.
+        The experiment; and its file, or its function as one, or why the function cannot be one.
 
     Raises:
         ExperimentError: It cannot be built.
@@ -101,20 +105,22 @@ def built(
                 "arguments: expected none with an Experiment, which has been built, got "
                 f"{', '.join(arguments)} (give the function that builds it)"
             )
-        return given, None, ""
+        set_seed(seed)  # of what is drawn when the programs first run
+        return given.own(), None
     if isinstance(given, ExperimentFile):
         file = given.fresh(seed)
         set_seed(seed)
-        return file.build(arguments), file, ""
+        return file.build(arguments), file
     try:
         inspect.signature(given).bind(**arguments)
     except TypeError as error:
         raise ExperimentError(f"arguments: {error}") from None
-    source, why = None, ""
+    source: ExperimentFile | str
     try:
         source = ExperimentFile.of_function(given)
     except ExperimentError as error:
-        why = str(error)
+        source = str(error)
+    before = list(walk({"": given}))
     set_seed(seed)
     experiment = given(**arguments)
     if not isinstance(experiment, Experiment):
@@ -122,20 +128,33 @@ def built(
             f"experiment: expected a function that returns an Experiment, got one that returns "
             f"{type(experiment).__name__}"
         )
-    return experiment, source, why
+    try:
+        return experiment.own(), source
+    except ModelError:
+        if shared_network(before, walk(experiment.programs)) is not None:
+            raise
+        return experiment, source  # it was built for this run
 
 
 class UnrecordedWarning(UserWarning):
     """A run that can be got back only with its experiment given again."""
 
 
-def warn_unrecorded(why: str) -> None:
-    """Say why a run will not be loaded from its folder alone."""
-    warnings.warn(
-        f"{why}; until then the run is loaded by load(path, experiment=...) alone",
-        UnrecordedWarning,
-        stacklevel=3,
-    )
+def warn_unrecorded(config: Mapping[str, Any]) -> None:
+    """Say why a run will not be loaded from its folder alone, if it will not."""
+    if "unrecorded" in config:
+        warnings.warn(
+            f"{config['unrecorded']}; as it is the run is loaded by load(path, experiment=...) "
+            "alone",
+            UnrecordedWarning,
+            stacklevel=3,
+        )
+
+
+def keep_tensors(source: ExperimentFile | str | None, folder: Path) -> None:
+    """Write the tensors that a source uses into the folder of its run."""
+    if isinstance(source, ExperimentFile) and source.tensors is not None:
+        source.tensors.write(folder)
 
 
 def is_kept(config: Mapping[str, Any]) -> bool:
@@ -172,18 +191,73 @@ def rebuild(
         source = ExperimentFile.from_record(config, folder.path, seed=seed)
         assert source is not None
         set_seed(seed)
-        return source.build(arguments)
+        experiment = source.build(arguments)
+        try:
+            return experiment.own()  # of what it shares with other runs, as a module's network
+        except ModelError:
+            return experiment
     if isinstance(given, Experiment):
-        return given
-    experiment, source, _ = built(given, arguments, seed)
+        return built(given, {}, seed)[0]
+    lost = config.get("unrecorded_arguments", ())
+    _check_defaults(folder, given, {name: arguments[name] for name in lost})
+    kept_arguments = {name: value for name, value in arguments.items() if name not in lost}
+    experiment, now = built(given, kept_arguments, seed)
     kept = config.get("source_sha256")
-    if source is not None and kept is not None and source.sha256 != kept:
+    if isinstance(now, ExperimentFile) and kept is not None and now.sha256 != kept:
         raise RunError(
             f"{folder.path} was trained from {config['source_file']} as it was then: expected the "
-            f"same text, got another of {source.path} (leave `experiment` out: the run keeps the "
+            f"same text, got another of {now.path} (leave `experiment` out: the run keeps the "
             "text that it was trained from)"
         )
     return experiment
+
+
+def _check_defaults(
+    folder: RunFolder,
+    given: ExperimentFile | Callable[..., Experiment],
+    lost: Mapping[str, Any],
+) -> None:
+    """Hold the defaults of a function against arguments of which a run keeps no more than the text.
+
+    Raises:
+        RunError: They differ.
+    """
+    function = given.function if isinstance(given, ExperimentFile) else given
+    parameters = inspect.signature(function).parameters
+    for name, text in lost.items():
+        default = parameters[name].default if name in parameters else None
+        if plain(default) != text:
+            raise RunError(
+                f"{folder.path} was trained with {name}={text}: expected a function that has this "
+                f"as its default, got {name}={default} (give functools.partial(..., {name}=...))"
+            )
+
+
+def sites_text(model: poutine.Trace) -> dict[str, str]:
+    """The family and the shape of every site of a model's trace, by name."""
+    found = {}
+    for site in sample_sites(model):
+        fn = site["fn"]
+        shape = list(fn.event_shape)
+        while hasattr(fn, "base_dist") and not hasattr(fn, "transforms"):
+            fn = fn.base_dist
+        found[site["name"]] = f"{type(fn).__name__}{shape}"
+    return found
+
+
+def check_sites(folder: Path, config: Mapping[str, Any], model: poutine.Trace) -> None:
+    """Hold the sites of a model against those that a run records.
+
+    Raises:
+        RunError: They differ.
+    """
+    trained, now = config.get("sites"), sites_text(model)
+    if trained is not None and trained != now:
+        raise differs(folder, f"sites {_pairs(trained)}", f"sites {_pairs(now)}")
+
+
+def _pairs(sites: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ~ {family}" for name, family in sites.items())
 
 
 def check_recorded(folder: Path, config: Mapping[str, Any], experiment: Experiment) -> None:

@@ -2,15 +2,17 @@
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pyro.poutine import Trace
+from torch import nn
 
 from pyro_decomp import arguments
 from pyro_decomp.data.batches import Data
@@ -23,6 +25,7 @@ from pyro_decomp.training.record import (
     Buildable,
     check_data,
     check_recorded,
+    check_sites,
     is_kept,
     objective_text,
     rebuild,
@@ -128,7 +131,7 @@ def load(
         given = experiment is not None
         experiment = rebuild(folder, config, experiment)
         check_recorded(folder.path, config, experiment)
-        state = prepare(experiment, device)
+        state = prepare(experiment, device, check=partial(_check_sites, folder.path, config))
         check_data(folder.path, config, experiment, is_given=given)
     finally:
         set_random_state(generators)
@@ -142,6 +145,12 @@ def load(
     step = int(checkpoint["step"])
     history = folder.read_history(step, checkpoint["rows"])
     return finish(folder, experiment, state, history, step, seed=int(config["seed"]))
+
+
+def _check_sites(
+    folder: Path, config: dict[str, Any], _: Experiment, __: Sequence[nn.Module], first: Trace
+) -> None:
+    check_sites(folder, config, first)
 
 
 def finish(
@@ -164,10 +173,13 @@ def describe(
     experiment: Experiment,
     seed: int,
     device: torch.device | str,
-    source: ExperimentFile | None,
+    source: ExperimentFile | str | None,
     arguments: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The description that ``config.json`` records of a run, but for its execution and digest."""
+    """The description that ``config.json`` records of a run, but for its execution and digest.
+
+    The source is a file, or a function as one, or why the function cannot be kept.
+    """
     recorded = dict.fromkeys(("source_file", "source_sha256", "source"))
     found = {
         "arguments": {name: plain(value) for name, value in arguments.items()},
@@ -178,11 +190,15 @@ def describe(
         "num_data": len(experiment.data),
         "objective": objective_text(experiment),
         "versions": _versions(),
-        **(recorded if source is None else source.record()),
+        **(source.record() if isinstance(source, ExperimentFile) else recorded),
     }
-    lost = [f"`{name}`" for name, value in arguments.items() if not is_plain(value)]
-    why = f"no run keeps an argument such as {' and '.join(lost)}, which is no number or text"
-    return found | ({"unrecorded": why} if lost else {})
+    lost = [name for name, value in arguments.items() if not is_plain(value)]
+    why = f"{', '.join(lost)}: expected numbers, text, or lists of these, which a run can keep"
+    if isinstance(source, str):
+        found["unrecorded"] = source
+    elif lost:
+        found["unrecorded"] = why
+    return found | ({"unrecorded_arguments": lost} if lost else {})
 
 
 @cache

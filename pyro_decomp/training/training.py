@@ -4,22 +4,34 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from pyro.poutine import Trace
+from torch import nn
 
 from pyro_decomp import arguments as check
 from pyro_decomp.acceleration import Execution, choose, peak_memory, process_settings, resolve
 from pyro_decomp.divergences.auxiliary import make_optimizer
 from pyro_decomp.errors import ExperimentError, RunError
+from pyro_decomp.programs.program_state.copies import check_own
 from pyro_decomp.schedules import UnfinishedScheduleWarning
 from pyro_decomp.seeds import derive, set_seed
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.data_support import check_support
 from pyro_decomp.training.experiment import Experiment
+from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import stop_requests
-from pyro_decomp.training.record import Buildable, built, digest, warn_unrecorded
+from pyro_decomp.training.record import (
+    Buildable,
+    built,
+    digest,
+    keep_tensors,
+    sites_text,
+    warn_unrecorded,
+)
 from pyro_decomp.training.run import Run, describe, finish
 from pyro_decomp.training.run_folder import RunFolder, temporary_folder
 from pyro_decomp.training.single_run import SingleRun
@@ -80,19 +92,20 @@ def train(
     check.items(Callback, "callbacks", callbacks=callbacks)
     if resume and force:
         raise RunError("expected one of --resume and --force, got both")
-    given = dict(arguments or {})
-    experiment, source, why_not = built(experiment, given, seed)
+    given, arguments = experiment, dict(arguments or {})
+    experiment, source = built(given, arguments, seed)
     folder = temporary_folder() if out is None else RunFolder(out)
-    config = describe(experiment, seed, device, source, given)
-    config |= {"unrecorded": why_not} if why_not else {}
+    config = describe(experiment, seed, device, source, arguments)
     checkpoint = _saved(folder, config) if resume else None
     execution = execution or Execution()
     if resume and folder.config_path.exists():
         execution = _as_before(folder, execution)
-    if "unrecorded" in config:
-        warn_unrecorded(config["unrecorded"])
+    warn_unrecorded(config)
     _warn_of_unfinished_schedules(experiment)
-    state = prepare(experiment, device, check=None if checkpoint else check_support)
+    state = prepare(experiment, device, check=None if checkpoint else partial(check_first, config))
+    if not isinstance(given, ExperimentFile):
+        roots = given.programs if isinstance(given, Experiment) else {"": given}
+        check_own(roots, experiment.programs, state.program.moving)
     config["data_blake2b"] = digest(experiment)  # of the types that the programs take
     if checkpoint is not None:
         _check_same(folder, config, "data_blake2b")
@@ -122,8 +135,7 @@ def train(
         folder.open_new(config | {"execution": asdict(execution)}, force=force)
     with stop_requests() as stop, process_settings(execution.threads):
         if checkpoint is None:
-            if source is not None and source.tensors is not None:
-                source.tensors.write(folder.path)
+            keep_tensors(source, folder.path)
             set_seed(derive(seed, TRAINING_STREAM))
             loop.save()
         else:
@@ -137,6 +149,14 @@ def train(
             {"steps": loop.step - first, "seconds": seconds, "peak_resident_bytes": peak}
         )
     return finish(folder, experiment, state, loop.histories[0], loop.step, seed=seed)
+
+
+def check_first(
+    config: dict[str, Any], experiment: Experiment, modules: Sequence[nn.Module], first: Trace
+) -> None:
+    """Check the data against the likelihood, and record the model's sites."""
+    check_support(experiment, modules, first)
+    config["sites"] = sites_text(first)
 
 
 def _saved(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any] | None:

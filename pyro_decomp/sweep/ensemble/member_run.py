@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pyro_decomp.acceleration import GraphHash, StepSource, graph_hash, unstackable_reason
@@ -10,13 +11,12 @@ from pyro_decomp.errors import listed
 from pyro_decomp.schedules import Schedule
 from pyro_decomp.seeds import derive, random_state, seeded, set_seed
 from pyro_decomp.sweep.ensemble.members import Member
-from pyro_decomp.training.data_support import check_support
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.record import digest
 from pyro_decomp.training.run import describe
 from pyro_decomp.training.state import State, prepare, step_source
-from pyro_decomp.training.training import TRAINING_STREAM
+from pyro_decomp.training.training import TRAINING_STREAM, check_first
 
 
 @dataclass
@@ -50,7 +50,7 @@ class MemberRun:
         set_seed(member.seed)
         experiment = own.build(member.arguments)
         config = describe(experiment, member.seed, device, own, member.arguments)
-        state = prepare(experiment, device, check=check_support)
+        state = prepare(experiment, device, check=partial(check_first, config))
         config["data_blake2b"] = digest(experiment)
         state.train(True)
         with seeded(derive(member.seed, TRAINING_STREAM)):

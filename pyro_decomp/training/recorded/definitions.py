@@ -16,7 +16,16 @@ Node = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
 
 
 class UnrecordedError(Exception):
-    """Raised for what no text can make again; the message says what it is, and why not."""
+    """Raised for what no text can make again; the message says what it is, and why not.
+
+    Args:
+        what: What it is.
+        remedy: What to do instead.
+    """
+
+    def __init__(self, what: str, remedy: str = "make it inside the function") -> None:
+        super().__init__(what)
+        self.remedy = remedy
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,9 @@ def definition_of(thing: FunctionType | type) -> Definition:
         if found is not None:
             return found
         linecache.checkcache()  # a file may have been written and loaded again
-    raise UnrecordedError("whose text is not, or no longer, in a file or cell")
+    raise UnrecordedError(
+        "whose text is not, or no longer, in a file or cell", "put it into a file"
+    )
 
 
 def _of_function(function: FunctionType) -> Definition | None:

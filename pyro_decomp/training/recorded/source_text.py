@@ -61,7 +61,7 @@ def source_text(function: Callable[..., Any]) -> SourceText:
         given = writer.expression(function, EXPERIMENT)
     if given != EXPERIMENT:
         if EXPERIMENT in writer.globals:
-            raise UnrecordedError(f"`{EXPERIMENT}`, the name that it gets itself: rename that")
+            raise UnrecordedError(f"`{EXPERIMENT}`, the name that it gets itself", "rename that")
         writer.lines.append(f"{EXPERIMENT} = {given}")
     file = namespace.get("__file__")
     folder = Path(file).absolute().parent if file else Path.cwd()
@@ -151,7 +151,7 @@ class _Writer(Values):
         definition = definition_of(raw)
         is_global = self.namespace.get(definition.name) is thing
         if raw is not thing and not (is_global and definition.decorators):
-            raise UnrecordedError(f"which wraps `{raw.__name__}`: use it as a decorator")
+            raise UnrecordedError(f"which wraps `{raw.__name__}`", "use a decorator")
         definition = definition if is_global else definition.undecorated()
         self._check_defaults(raw, definition)
         return self._copied(thing, name, definition, _closure(raw))

@@ -51,7 +51,10 @@ class Tensors:
         tensor = tensor.detach()
         size = tensor.nbytes
         if size + sum(each.nbytes for each in self.by_key.values()) > MOST_BYTES:
-            raise UnrecordedError(f"of {size / 2**30:.1f} GiB, which is too much to keep")
+            raise UnrecordedError(
+                f"of {size / 2**30:.1f} GiB, which is too much to keep",
+                "read it from a file inside the function",
+            )
         if size < tensor.untyped_storage().nbytes():  # else all of what it is a part of is saved
             tensor = tensor.clone()
         bytes_ = tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy()

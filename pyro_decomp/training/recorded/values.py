@@ -187,4 +187,4 @@ def naming(name: str, thing: Any) -> Iterator[None]:
             raise
         kind = type(thing).__name__
         article = "an" if kind[0].lower() in "aeiou" else "a"
-        raise UnrecordedError(f"`{name}`, {why or f'{article} {kind}'}") from error
+        raise UnrecordedError(f"`{name}`, {why or f'{article} {kind}'}", error.remedy) from error

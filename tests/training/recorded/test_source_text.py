@@ -87,7 +87,7 @@ def uses(name: str) -> Any:
     ("name", "message"),
     [
         ("counting", "`counting`, which changes `number` of the function around it"),
-        ("rewrapped", "`rewrapped`, which wraps `is_odd`: use it as a decorator"),
+        ("rewrapped", "`rewrapped`, which wraps `is_odd`"),
         ("late", "`late`, one of several lambdas in a line"),
         ("with_default", "`with_default`, whose default `limit` is another by now"),
     ],

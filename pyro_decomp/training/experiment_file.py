@@ -177,6 +177,11 @@ class ExperimentFile:
             folders=record.get("source_folders", ()),
         )
 
+    @property
+    def is_function(self) -> bool:
+        """Whether it is the text of a function rather than a file."""
+        return is_function(self.path)
+
     def record(self) -> dict[str, Any]:
         """What a run or sweep keeps of it, in JSON's types, beside its tensors."""
         found = {
@@ -277,3 +282,8 @@ class ExperimentFile:
             raise ExperimentError(
                 f"{self.path}: `{name}`: expected {parameter.type_text}, got {value!r}"
             ) from error
+
+
+def is_function(path: str | Path) -> bool:
+    """Whether the path of a source is that of a function, ``folder/<name>``."""
+    return Path(path).name.startswith("<")

@@ -18,18 +18,11 @@ from pyro_decomp import arguments
 from pyro_decomp.data.batches import Data
 from pyro_decomp.errors import RunError
 from pyro_decomp.seeds import random_state, set_random_state
+from pyro_decomp.training.description import check_data, check_recorded, check_sites, objective_text
 from pyro_decomp.training.experiment import Experiment, Program
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.json_files import is_plain, plain, read_json
-from pyro_decomp.training.record import (
-    Buildable,
-    check_data,
-    check_recorded,
-    check_sites,
-    is_kept,
-    objective_text,
-    rebuild,
-)
+from pyro_decomp.training.record import Buildable, is_kept, rebuild
 from pyro_decomp.training.run_folder import History, RunFolder
 from pyro_decomp.training.run_methods import RunMethods
 from pyro_decomp.training.state import State, prepare
@@ -180,9 +173,10 @@ def describe(
 
     The source is a file, or a function as one, or why the function cannot be kept.
     """
-    recorded = dict.fromkeys(("source_file", "source_sha256", "source"))
+    lost = {name: plain(value) for name, value in arguments.items() if not is_plain(value)}
+    nothing = dict.fromkeys(("source_file", "source_sha256", "source"))
     found = {
-        "arguments": {name: plain(value) for name, value in arguments.items()},
+        "arguments": {n: plain(value) for n, value in arguments.items() if n not in lost},
         "seed": seed,
         "device": str(device),
         "total_steps": experiment.total_steps,
@@ -190,15 +184,13 @@ def describe(
         "num_data": len(experiment.data),
         "objective": objective_text(experiment),
         "versions": _versions(),
-        **(source.record() if isinstance(source, ExperimentFile) else recorded),
+        **(source.record() if isinstance(source, ExperimentFile) else nothing),
     }
-    lost = [name for name, value in arguments.items() if not is_plain(value)]
-    why = f"{', '.join(lost)}: expected numbers, text, or lists of these, which a run can keep"
-    if isinstance(source, str):
-        found["unrecorded"] = source
-    elif lost:
-        found["unrecorded"] = why
-    return found | ({"unrecorded_arguments": lost} if lost else {})
+    why = source if isinstance(source, str) else ""
+    if lost and isinstance(source, ExperimentFile) and not source.is_function:
+        why = f"{', '.join(lost)}: expected numbers, text, or lists of these, which a run can keep"
+    found |= {"other_arguments": lost} if lost else {}
+    return found | ({"unrecorded": why} if why else {})
 
 
 @cache

@@ -21,17 +21,11 @@ from pyro_decomp.schedules import UnfinishedScheduleWarning
 from pyro_decomp.seeds import derive, set_seed
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.data_support import check_support
+from pyro_decomp.training.description import digest, sites_text
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import stop_requests
-from pyro_decomp.training.record import (
-    Buildable,
-    built,
-    digest,
-    keep_tensors,
-    sites_text,
-    warn_unrecorded,
-)
+from pyro_decomp.training.record import Buildable, built, keep_tensors, warn_unrecorded
 from pyro_decomp.training.run import Run, describe, finish
 from pyro_decomp.training.run_folder import RunFolder, temporary_folder
 from pyro_decomp.training.single_run import SingleRun

@@ -11,9 +11,9 @@ from pyro_decomp.errors import listed
 from pyro_decomp.schedules import Schedule
 from pyro_decomp.seeds import derive, random_state, seeded, set_seed
 from pyro_decomp.sweep.ensemble.members import Member
+from pyro_decomp.training.description import digest
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.record import digest
 from pyro_decomp.training.run import describe
 from pyro_decomp.training.state import State, prepare, step_source
 from pyro_decomp.training.training import TRAINING_STREAM, check_first

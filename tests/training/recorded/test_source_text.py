@@ -36,6 +36,7 @@ def flat(value: Any) -> Any:
     return [flat(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+@pytest.mark.full(but=["classes", "closed", "decorated"])
 @pytest.mark.parametrize("name", functions.FUNCTIONS)
 def test_a_function_made_again_does_the_same(name: str) -> None:
     function = getattr(functions, name)
@@ -44,8 +45,9 @@ def test_a_function_made_again_does_the_same(name: str) -> None:
     assert flat(again()) == flat(function())
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", functions.FUNCTIONS)
-def test_a_text_is_the_same_each_time_and_of_the_text_made_again(name: str) -> None:
+def test_a_text_is_the_same_each_time(name: str) -> None:
     function = getattr(functions, name)
     assert source_text(function).text == source_text(function).text
 

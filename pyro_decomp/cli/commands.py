@@ -157,6 +157,7 @@ def train(
         except Interrupted as interruption:
             words = ["pyro-decomp", "train", str(file)]
             words += [word for setting in settings or [] for word in ("--set", setting)]
+            folder = interruption.out
             words += ["--out", str(folder), "--seed", str(seed), "--device", device, "--resume"]
             typer.echo(
                 f"interrupted at step {interruption.step}; the run so far is in {folder}\n"
@@ -285,6 +286,8 @@ class _Shown(Callback):
         self._console, self._report = console, report
 
     def started(self, training: Training) -> None:
+        if training.folder.note:
+            say(self._console, training.folder.note)
         _show_summary_if_possible(
             self._console, training.experiment, training.state, training.execution
         )

@@ -4,7 +4,6 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from pyro_decomp.errors import ExperimentError, ModelError, RunError
@@ -14,6 +13,7 @@ from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile, is_function
 from pyro_decomp.training.json_files import is_plain, plain
+from pyro_decomp.training.recorded.kept import KeptTensors
 from pyro_decomp.training.run_folder import RunFolder
 
 Buildable = Experiment | ExperimentFile | Callable[..., Experiment]
@@ -83,10 +83,9 @@ def warn_unrecorded(config: Mapping[str, Any]) -> None:
         )
 
 
-def keep_tensors(source: ExperimentFile | str | None, folder: Path) -> None:
-    """Write the tensors that a source uses into the folder of its run."""
-    if isinstance(source, ExperimentFile) and source.tensors is not None:
-        source.tensors.write(folder)
+def tensors_of(source: ExperimentFile | str | None) -> KeptTensors | None:
+    """The tensors that a source uses, if any."""
+    return source.tensors if isinstance(source, ExperimentFile) else None
 
 
 def is_kept(config: Mapping[str, Any]) -> bool:

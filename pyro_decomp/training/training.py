@@ -1,9 +1,7 @@
 """Training an experiment into a run folder."""
 
-import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,27 +11,23 @@ from pyro.poutine import Trace
 from torch import nn
 
 from pyro_decomp import arguments as check
-from pyro_decomp.acceleration import Execution, choose, peak_memory, process_settings, resolve
-from pyro_decomp.divergences.auxiliary import make_optimizer
-from pyro_decomp.errors import ExperimentError, RunError
+from pyro_decomp.acceleration import Execution
+from pyro_decomp.errors import RunError
 from pyro_decomp.programs.program_state.copies import check_own
 from pyro_decomp.schedules import UnfinishedScheduleWarning
-from pyro_decomp.seeds import derive, set_seed
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.data_support import check_support
 from pyro_decomp.training.description import digest, sites_text
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.interruption import stop_requests
-from pyro_decomp.training.record import Buildable, built, keep_tensors, warn_unrecorded
-from pyro_decomp.training.run import Run, describe, finish
+from pyro_decomp.training.fitting import fit
+from pyro_decomp.training.record import Buildable, built, tensors_of, warn_unrecorded
+from pyro_decomp.training.run import Run, describe, ended
 from pyro_decomp.training.run_folder import RunFolder, temporary_folder
-from pyro_decomp.training.single_run import SingleRun
-from pyro_decomp.training.state import prepare, step_source
+from pyro_decomp.training.state import prepare
 
 __all__ = ["Execution", "train"]
 
-TRAINING_STREAM = 1
 SAME = ("arguments", "seed", "source_sha256", "num_data", "total_steps", "schedules")
 OTHER = {
     "source_sha256": "a different experiment file or function",
@@ -103,46 +97,19 @@ def train(
     config["data_blake2b"] = digest(experiment)  # of the types that the programs take
     if checkpoint is not None:
         _check_same(folder, config, "data_blake2b")
-    source_of_steps = step_source(experiment, state)
-    execution = resolve(execution, source_of_steps)
-    try:
-        optimizer = make_optimizer(experiment.optimizer, state.parameters.values())
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ExperimentError(f"the optimiser cannot be made: {error}") from error
-    state.train(True)
-    with process_settings(execution.threads):
-        compute, execution = choose(
-            execution, source_of_steps, optimizer, is_resumed=checkpoint is not None
-        )
-    with check.raised_as(ExperimentError):
-        loop = SingleRun(
-            experiment,
-            state,
-            optimizer,
-            folder,
-            seed=seed,
-            compute=compute,
-            execution=execution,
-            callbacks=callbacks,
-        )
-    if not (resume and folder.config_path.exists()):
-        folder.open_new(config | {"execution": asdict(execution)}, force=force)
-    with stop_requests() as stop, process_settings(execution.threads):
-        if checkpoint is None:
-            keep_tensors(source, folder.path)
-            set_seed(derive(seed, TRAINING_STREAM))
-            loop.save()
-        else:
-            loop.restore(checkpoint)
-        began, first = time.monotonic(), loop.step
-        loop.run(stop, folder.path)
-    if loop.step > first:
-        seconds = time.monotonic() - began
-        peak = peak_memory()
-        folder.write_resources(
-            {"steps": loop.step - first, "seconds": seconds, "peak_resident_bytes": peak}
-        )
-    return finish(folder, experiment, state, loop.histories[0], loop.step, seed=seed)
+    loop, stopped = fit(
+        experiment,
+        state,
+        folder,
+        seed=seed,
+        execution=execution,
+        callbacks=callbacks,
+        config=None if resume and folder.config_path.exists() else config,
+        force=force,
+        checkpoint=checkpoint,
+        tensors=tensors_of(source),
+    )
+    return ended(loop, stopped, seed)
 
 
 def check_first(

@@ -14,9 +14,10 @@ from pyro_decomp.sweep.ensemble.members import Member
 from pyro_decomp.training.description import digest
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.fitting import TRAINING_STREAM
 from pyro_decomp.training.run import describe
 from pyro_decomp.training.state import State, prepare, step_source
-from pyro_decomp.training.training import TRAINING_STREAM, check_first
+from pyro_decomp.training.training import check_first
 
 
 @dataclass

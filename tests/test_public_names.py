@@ -40,8 +40,8 @@ PUBLIC: dict[str, str] = {
     """,
     "pyro_decomp.elbo": """
         AggregateELBO AnnealedPriorELBO BetaELBO CapacityELBO DIPELBO EntropyRegularizedELBO
-        Estimate FactorELBO GroupedTotalCorrelationELBO InfoELBO TermsELBO TotalCorrelationELBO
-        WassersteinELBO permute_dims
+        Estimate FactorELBO GroupedTotalCorrelationELBO InfoELBO PyroELBO TermsELBO
+        TotalCorrelationELBO WassersteinELBO permute_dims
     """,
     "pyro_decomp.metrics": """
         Score active_units ari beta_vae_score completeness dci_lasso dci_trees density_mig

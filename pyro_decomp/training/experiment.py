@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from pyro.infer import ELBO
 from torch import nn
 
 from pyro_decomp import arguments
@@ -15,7 +16,7 @@ from pyro_decomp.data.batches import Batch
 from pyro_decomp.data.factors import read_splits
 from pyro_decomp.divergences.auxiliary import Auxiliary, OptimizerFactory, OwnsAuxiliaries
 from pyro_decomp.divergences.base import Divergence, WeightedSum
-from pyro_decomp.elbo import TermsELBO
+from pyro_decomp.elbo import PyroELBO, TermsELBO
 from pyro_decomp.elbo.numbers import Number, Numbers, check_distinct
 from pyro_decomp.errors import ExperimentError
 from pyro_decomp.schedules import Schedule
@@ -36,7 +37,8 @@ class Experiment:
             equal length, such as ``(x, labels)``, gives the programs as many arguments,
             ``model(x, labels)``; the first is what is reconstructed, and beside it whole numbers
             and truth values keep their type. See :func:`pyro_decomp.data.as_data`.
-        elbo: The objective.
+        elbo: The objective: one of this package or of Pyro, such as ``RenyiELBO()``, which becomes
+            a :class:`~pyro_decomp.elbo.PyroELBO`.
         test_data: Held-out data for evaluation, of the same kinds; none by default.
         epochs: Passes over the data.
         batch_size: Data per step; None takes the whole data set at once.
@@ -70,7 +72,7 @@ class Experiment:
     model: Program
     guide: Program
     data: Any
-    elbo: TermsELBO
+    elbo: Any
     test_data: Any = None
     epochs: int = 100
     batch_size: int | None = None
@@ -95,13 +97,12 @@ class Experiment:
                 raise ExperimentError(
                     f"{name}: expected a callable, got {type(getattr(self, name)).__name__}"
                 )
-        if not isinstance(self.elbo, TermsELBO):
-            raise ExperimentError(
-                "elbo: expected an objective of pyro_decomp such as AggregateELBO(), "
-                f"got {type(self.elbo).__name__}"
-            )
         given = arguments.given
         with arguments.raised_as(ExperimentError):
+            some = "an objective such as AggregateELBO() or Pyro's Trace_ELBO()"
+            arguments.instance(ELBO, some, elbo=self.elbo)
+            if not isinstance(self.elbo, TermsELBO):
+                self.elbo = PyroELBO(self.elbo)
             arguments.whole(epochs=self.epochs, **given(batch_size=self.batch_size))
             arguments.number("(0, inf)", **given(clip_grad_norm=self.clip_grad_norm))
             arguments.items(nn.Module, "networks, such as [network]", modules=self.modules)

@@ -16,6 +16,7 @@ from pyro_decomp.elbo.base import Estimate, TermsELBO
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.program_state.modules import buffers_kept, find_modules
 from pyro_decomp.programs.structure import Program, ProgramStructure, Traces
+from pyro_decomp.seeds import random_state, set_random_state
 
 JIT = (
     infer.JitTrace_ELBO,
@@ -79,7 +80,7 @@ class PyroELBO(TermsELBO):
                 the objective calls ``backward`` on nothing, or has several losses.
         """
         with _traces_of(self.objective) as traces:
-            loss = _differentiable_loss(self.objective, model, guide, args, kwargs)
+            loss = differentiable_loss(self.objective.loss_and_grads, model, guide, args, kwargs)
         with torch.no_grad():
             plain = self._plain(traces, model, guide, args, kwargs)
         return replace(plain, objective=-loss / plain.total)
@@ -88,17 +89,24 @@ class PyroELBO(TermsELBO):
         self, traces: Sequence[Traces], model: Program, guide: Program, args: Any, kwargs: Any
     ) -> Estimate:
         """The plain ELBO at the draws in these traces, or at one of its own."""
-        known = self._structure
-        if known is not None and not known.is_of(model, guide, args, kwargs):
-            known = None
-        if known is not None and _are_of_single_draws(traces, known, self.objective):
+        known = self._known(model, guide, args, kwargs)
+        if _are_of_single_draws(traces, known, self.objective):
             return self._estimate([self._pair(known, each, args, kwargs) for each in traces])
-        networks = find_modules([model, guide]) if known is None else known.runs.networks
-        with buffers_kept(networks):
+        with buffers_kept(known.runs.networks):
             estimate = super().evaluate(model, guide, *args, **kwargs)
-        assert self._structure is not None
-        self._structure.runs.put_back()  # a step moves what the programs keep once
+        known.runs.put_back()  # a step moves what the programs keep once
         return estimate
+
+    def _known(self, model: Program, guide: Program, args: Any, kwargs: Any) -> ProgramStructure:
+        """What is known of the programs, from a run of which nothing stays where nothing is."""
+        known = self._structure
+        if known is None or not known.is_of(model, guide, args, kwargs):
+            before = random_state()
+            with buffers_kept(find_modules([model, guide])):
+                known, *_ = self._run(model, guide, args, kwargs, is_drawn=False)
+            known.runs.put_back()
+            set_random_state(before)
+        return known
 
 
 def _are_of_single_draws(
@@ -137,22 +145,22 @@ def _traces_of(given: infer.ELBO) -> Iterator[list[Traces]]:
         del given._get_trace
 
 
-def _differentiable_loss(
-    given: infer.ELBO, model: Program, guide: Program, args: Any, kwargs: Any
+def differentiable_loss(
+    loss_and_grads: Callable[..., Any], model: Program, guide: Program, args: Any, kwargs: Any
 ) -> Tensor:
-    """What ``loss_and_grads`` gives, with the gradients that it would add to the parameters'."""
-    kind = type(given).__name__
+    """What a function of Pyro gives, with the gradients that it would add to the parameters'."""
+    kind = getattr(loss_and_grads, "__qualname__", "loss_and_grads")
     with _BackwardKept() as kept:
-        loss = given.loss_and_grads(model, guide, *args, **kwargs)
+        loss = loss_and_grads(model, guide, *args, **kwargs)
     if isinstance(loss, tuple):
         raise ModelError(
-            f"{kind}.loss_and_grads gives {len(loss)} losses: expected an objective with one, such "
-            "as RenyiELBO(num_particles=10)"
+            f"{kind} gives {len(loss)} losses: expected an objective with one, such as "
+            "RenyiELBO(num_particles=10)"
         )
     if not kept.of and torch.is_grad_enabled():
         raise ModelError(
-            f"{kind}.loss_and_grads has called backward on nothing that depends on parameters: "
-            "expected loss.backward() there, as in Trace_ELBO"
+            f"{kind} has called backward on nothing that depends on parameters: expected "
+            "loss.backward() there, as in Trace_ELBO"
         )
     surrogate = sum(kept.of, torch.zeros(()))
     return loss + (surrogate - surrogate.detach())

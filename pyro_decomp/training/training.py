@@ -11,7 +11,6 @@ import torch
 
 from pyro_decomp import arguments as check
 from pyro_decomp.acceleration import Execution, choose, peak_memory, process_settings, resolve
-from pyro_decomp.divergences.auxiliary import make_optimizer
 from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.schedules import UnfinishedScheduleWarning
 from pyro_decomp.seeds import derive, set_seed
@@ -23,7 +22,7 @@ from pyro_decomp.training.loop import Progress
 from pyro_decomp.training.run import Run, describe, digest, finish
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.single_run import SingleRun
-from pyro_decomp.training.state import State, prepare, step_source
+from pyro_decomp.training.state import State, optimizer_of, prepare, step_source
 
 __all__ = ["Execution", "train"]
 
@@ -91,10 +90,7 @@ def train(
         _check_same(folder, config, "data_blake2b")
     source_of_steps = step_source(experiment, state)
     execution = resolve(execution, source_of_steps)
-    try:
-        optimizer = make_optimizer(experiment.optimizer, state.parameters.values())
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ExperimentError(f"the optimiser cannot be made: {error}") from error
+    optimizer = optimizer_of(experiment, state)
     state.train(True)
     with process_settings(execution.threads):
         compute, execution = choose(

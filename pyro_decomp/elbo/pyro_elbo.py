@@ -48,7 +48,7 @@ class PyroELBO(TermsELBO):
             which gives its gradient alone.
     """
 
-    supervision = 1.0  # of the class: it weighs nothing here that could be set
+    supervision = 0.0  # of the class: no number of this objective that could be set
 
     def __init__(self, objective: infer.ELBO) -> None:
         super().__init__()
@@ -66,8 +66,8 @@ class PyroELBO(TermsELBO):
         self.objective = objective
 
     def weights(self) -> dict[str, float | Tensor]:
-        """The plain ELBO's, with which its terms add up to ``elbo``."""
-        return super().weights()
+        """0 for every term: they are beside the objective."""
+        return dict.fromkeys((*super().weights(), "supervision"), 0.0)
 
     def evaluate(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Estimate:
         """Compute the given objective with its gradients, and the plain ELBO's terms without.

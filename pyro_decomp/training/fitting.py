@@ -7,7 +7,6 @@ from typing import Any
 
 from pyro_decomp import arguments
 from pyro_decomp.acceleration import Execution, choose, peak_memory, process_settings, resolve
-from pyro_decomp.divergences.auxiliary import make_optimizer
 from pyro_decomp.errors import ExperimentError
 from pyro_decomp.seeds import derive, set_seed
 from pyro_decomp.training.callbacks import Callback
@@ -16,7 +15,7 @@ from pyro_decomp.training.interruption import Interrupted, stop_requests
 from pyro_decomp.training.recorded.kept import KeptTensors
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.single_run import SingleRun
-from pyro_decomp.training.state import State, step_source
+from pyro_decomp.training.state import State, optimizer_of, step_source
 
 TRAINING_STREAM = 1
 
@@ -53,10 +52,7 @@ def fit(
     """
     source = step_source(experiment, state)
     execution = resolve(execution, source)
-    try:
-        optimizer = make_optimizer(experiment.optimizer, state.parameters.values())
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ExperimentError(f"the optimiser cannot be made: {error}") from error
+    optimizer = optimizer_of(experiment, state)
     state.train(True)
     with process_settings(execution.threads):
         compute, execution = choose(execution, source, optimizer, is_resumed=checkpoint is not None)

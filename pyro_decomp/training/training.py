@@ -1,5 +1,6 @@
 """Training an experiment into a run folder."""
 
+import copy
 import inspect
 import time
 import warnings
@@ -13,14 +14,15 @@ import torch
 from pyro_decomp import arguments as check
 from pyro_decomp.acceleration import Execution, choose, peak_memory, process_settings, resolve
 from pyro_decomp.divergences.auxiliary import make_optimizer
-from pyro_decomp.errors import ExperimentError, RunError
+from pyro_decomp.errors import ExperimentError, RunError, one_line
 from pyro_decomp.schedules import UnfinishedScheduleWarning
 from pyro_decomp.seeds import derive, set_seed
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.data_support import check_support
-from pyro_decomp.training.experiment import Experiment
+from pyro_decomp.training.experiment import CALLBACKS, Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import stop_requests
+from pyro_decomp.training.progress import Progress
 from pyro_decomp.training.run import Run, describe, digest, finish
 from pyro_decomp.training.run_folder import RunFolder, temporary_folder
 from pyro_decomp.training.single_run import SingleRun
@@ -60,7 +62,9 @@ def train(
         resume: Continue the run in ``out`` from its last checkpoint; start it if there is none.
         force: Replace the run in ``out``.
         arguments: What the file's ``experiment``, or the function, is called with.
-        callbacks: Are told of what happens, in the order given.
+        callbacks: Are told of what happens, after those of the experiment, in the order given; see
+            :mod:`pyro_decomp.callbacks`. A :class:`~pyro_decomp.callbacks.Progress` is added where
+            there is none.
 
     Returns:
         The trained run, its networks in evaluation mode.
@@ -75,7 +79,7 @@ def train(
     """
     check.annotated(train, locals(), seed=0)
     check.device(device=device)
-    check.items(Callback, "callbacks", callbacks=callbacks)
+    check.items(Callback, CALLBACKS, callbacks=callbacks)
     if resume and force:
         raise RunError("expected one of --resume and --force, got both")
     given = dict(arguments or {})
@@ -111,14 +115,14 @@ def train(
             seed=seed,
             compute=compute,
             execution=execution,
-            callbacks=callbacks,
+            callbacks=_told(experiment, callbacks),
         )
     if not (resume and folder.config_path.exists()):
         folder.open_new(config | {"execution": asdict(execution)}, force=force)
     with stop_requests() as stop, process_settings(execution.threads):
         if checkpoint is None:
             set_seed(derive(seed, TRAINING_STREAM))
-            loop.save()
+            loop.begin()
         else:
             loop.restore(checkpoint)
         began, first = time.monotonic(), loop.step
@@ -126,9 +130,8 @@ def train(
     if loop.step > first:
         seconds = time.monotonic() - began
         peak = peak_memory()
-        folder.write_resources(
-            {"steps": loop.step - first, "seconds": seconds, "peak_resident_bytes": peak}
-        )
+        took = {"steps": loop.step - first, "seconds": seconds, "peak_resident_bytes": peak}
+        folder.write_resources(took | ({"stopped": loop.stopped} if loop.stopped else {}))
     return finish(folder, experiment, state, loop.histories[0], loop.step, seed=seed)
 
 
@@ -161,6 +164,20 @@ def _built(
             f"{type(experiment).__name__}"
         )
     return experiment, None
+
+
+def _told(experiment: Experiment, callbacks: Sequence[Callback]) -> list[Callback]:
+    """All callbacks of one training; those of the experiment, a description, are copies."""
+    try:
+        told = [*copy.deepcopy(list(experiment.callbacks)), *callbacks]
+    except Exception as error:
+        raise ExperimentError(
+            f"callbacks: those of an experiment are copied for each run, and one cannot be "
+            f"({one_line(error)}); give it to train(callbacks=[...])"
+        ) from error
+    if not any(isinstance(each, Progress) for each in told):
+        told.append(Progress())
+    return sorted(told, key=lambda each: getattr(each, "is_last", False))
 
 
 def _saved(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any] | None:

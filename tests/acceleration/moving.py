@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pyro_decomp import AggregateELBO, Experiment, train
 from pyro_decomp.acceleration import Execution
 from pyro_decomp.seeds import set_seed
-from pyro_decomp.training.loop import Progress
+from pyro_decomp.training.callbacks import Training
 from pyro_decomp.training.run import Run
 from tests.callbacks import Step
 
@@ -73,7 +73,7 @@ def trained(
 ) -> Run:
     experiment, found = build(programs, **options)
 
-    def report(progress: Progress) -> None:
+    def report(progress: Training) -> None:
         if change is not None:
             change(experiment, found, progress.step)
 

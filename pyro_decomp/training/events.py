@@ -43,12 +43,17 @@ class Events:
         self.evaluation: Values = {}
         self._coming: dict[str, float] = {}  # of evaluations that are yet to be told of
         self._unwritten: dict[str, float] = {}  # until the next row of the history
-        self._run, self._save, self._training = run, save, Training(run, self)
+        self._run: Any = run
+        self._save, self._training = save, Training(run, self)
         self._told = {event: [c for c in callbacks if _listens(c, event)] for event in EVENTS}
         self._states = CallbackStates(callbacks, run.states[0])
         for callback in callbacks:
             if check := getattr(callback, "check", None):
                 check(self._training)
+
+    def release(self) -> None:
+        """Hold the run no longer, which is then gone with the last that does."""
+        del self._run, self._save, self._training
 
     @property
     def listens(self) -> bool:

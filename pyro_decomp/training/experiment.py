@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_decomp import arguments
 from pyro_decomp.acceleration import is_small, threads
@@ -18,6 +19,7 @@ from pyro_decomp.divergences.base import Divergence, WeightedSum
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.elbo.numbers import Number, Numbers, check_distinct
 from pyro_decomp.errors import ExperimentError
+from pyro_decomp.programs.program_state.copies import copied
 from pyro_decomp.schedules import Schedule
 from pyro_decomp.training.callbacks import Callback
 
@@ -151,6 +153,24 @@ class Experiment:
             same = sum(each.name == auxiliary.name for each in found.values())
             found[f"{auxiliary.name}_{same + 1}" if same else auxiliary.name] = auxiliary
         return found
+
+    @property
+    def programs(self) -> dict[str, Any]:
+        """All that training may change, by name: what is not data or a plain setting."""
+        names = ("model", "guide", "elbo", "modules", "optimizer", "schedules")
+        return {name: getattr(self, name) for name in names}
+
+    def own(self) -> "Experiment":
+        """A copy with networks, objective and Python state of its own, on the same data.
+
+        Raises:
+            ModelError: Something cannot be copied; the message names it.
+        """
+        sets = [each for each in (self.data, self.test_data) if each is not None]
+        data = [t for each in sets for t in each.tensors if isinstance(t, Tensor)]
+        other = copy(self)
+        vars(other).update(copied(self.programs, data), _numbers=Numbers())
+        return other
 
     def number(self, name: str) -> Number:
         """A number of the model, guide or objective by its name, as in ``schedules``.

@@ -123,7 +123,11 @@ class SingleRun(Loop[StepResult]):
             with suppress(Exception):  # which would hide what went wrong before
                 self._events.tell("ended")
             raise
-        self._events.tell("ended")
+        else:
+            self._events.tell("ended")
+        finally:
+            self._auditor = None
+            self._events.release()
 
     def _go_on(self, stop: Event, path: Path) -> None:
         self._began = self.step, time.monotonic()

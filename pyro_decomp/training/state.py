@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import pyro
@@ -23,7 +23,7 @@ from pyro_decomp.programs.automatic_guides import LocalGuides
 from pyro_decomp.programs.program_state import ProgramState, preserving_rng_and_buffers
 from pyro_decomp.programs.program_state.modules import find_modules, in_mode, tensors_kept
 from pyro_decomp.programs.sites import SampleTrace
-from pyro_decomp.training.experiment import Experiment
+from pyro_decomp.training.experiment import Experiment, Program
 from pyro_decomp.training.first_batch import explained, give_sizes, has_lazy, run_on_first
 
 
@@ -213,8 +213,8 @@ def prepare(
     if check is not None:
         check(experiment, modules, estimate.pairs[0].model)
     if len(store):
-        experiment.model = _own_store(store)(experiment.model)
-        experiment.guide = _own_store(store)(experiment.guide)
+        experiment.model = _with_store(store, experiment.model)
+        experiment.guide = _with_store(store, experiment.guide)
     traced = {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}
     others = {id(p) for module in auxiliaries for p in module.parameters()}
     trained = _trained(networks, traced, others)
@@ -252,6 +252,17 @@ def _own_store(store: ParamStoreDict) -> Iterator[None]:
     finally:
         vars(store).update(vars(current))
         vars(current).update(outside)
+
+
+def _with_store(store: ParamStoreDict, program: Program) -> Program:
+    """A program whose ``pyro.param`` uses this store."""
+
+    @wraps(program, updated=())
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with _own_store(store):
+            return program(*args, **kwargs)
+
+    return run
 
 
 def _unlisted(module: nn.Module) -> dict[str, Tensor]:

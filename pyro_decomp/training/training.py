@@ -14,7 +14,9 @@ import torch
 from pyro_decomp import arguments as check
 from pyro_decomp.acceleration import Execution, choose, peak_memory, process_settings, resolve
 from pyro_decomp.divergences.auxiliary import make_optimizer
-from pyro_decomp.errors import ExperimentError, RunError, one_line
+from pyro_decomp.errors import ExperimentError, ModelError, RunError, one_line
+from pyro_decomp.programs.program_state.copies import check_own, shared_network
+from pyro_decomp.programs.program_state.walk import walk
 from pyro_decomp.schedules import UnfinishedScheduleWarning
 from pyro_decomp.seeds import derive, set_seed
 from pyro_decomp.training.callbacks import Callback
@@ -82,16 +84,19 @@ def train(
     check.items(Callback, CALLBACKS, callbacks=callbacks)
     if resume and force:
         raise RunError("expected one of --resume and --force, got both")
-    given = dict(arguments or {})
-    experiment, source = _built(experiment, given, seed)
+    given, arguments = experiment, dict(arguments or {})
+    experiment, source = _built(given, arguments, seed)
     folder = temporary_folder() if out is None else RunFolder(out)
-    config = describe(experiment, seed, device, source, given)
+    config = describe(experiment, seed, device, source, arguments)
     checkpoint = _saved(folder, config) if resume else None
     execution = execution or Execution()
     if resume and folder.config_path.exists():
         execution = _as_before(folder, execution)
     _warn_of_unfinished_schedules(experiment)
     state = prepare(experiment, device, check=None if checkpoint else check_support)
+    if not isinstance(given, ExperimentFile):
+        roots = given.programs if isinstance(given, Experiment) else {"": given}
+        check_own(roots, experiment.programs, state.program.moving)
     config["data_blake2b"] = digest(experiment)  # of the types that the programs take
     if checkpoint is not None:
         _check_same(folder, config, "data_blake2b")
@@ -147,7 +152,8 @@ def _built(
                 "arguments: expected none with an Experiment, which has been built, got "
                 f"{', '.join(arguments)} (give the function that builds it)"
             )
-        return given, None
+        set_seed(seed)  # of what is drawn when the programs first run
+        return given.own(), None
     if isinstance(given, ExperimentFile):
         file = given.fresh(seed)
         set_seed(seed)
@@ -156,6 +162,7 @@ def _built(
         inspect.signature(given).bind(**arguments)
     except TypeError as error:
         raise ExperimentError(f"arguments: {error}") from None
+    before = list(walk({"": given}))
     set_seed(seed)
     experiment = given(**arguments)
     if not isinstance(experiment, Experiment):
@@ -163,7 +170,12 @@ def _built(
             f"experiment: expected a function that returns an Experiment, got one that returns "
             f"{type(experiment).__name__}"
         )
-    return experiment, None
+    try:
+        return experiment.own(), None
+    except ModelError:
+        if shared_network(before, walk(experiment.programs)) is not None:
+            raise
+        return experiment, None  # it was built for this run
 
 
 def _told(experiment: Experiment, callbacks: Sequence[Callback]) -> list[Callback]:

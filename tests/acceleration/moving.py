@@ -71,11 +71,13 @@ def trained(
     resume: bool = False,
     **options: Any,
 ) -> Run:
-    experiment, found = build(programs, **options)
-
-    def report(progress: Training) -> None:
+    def report(training: Training) -> None:
         if change is not None:
-            change(experiment, found, progress.step)
+            experiment: Any = training.experiment
+            change(experiment, experiment.model.__self__, training.step)
+
+    def experiment() -> Experiment:
+        return build(programs, **options)[0]
 
     return train(
         experiment,

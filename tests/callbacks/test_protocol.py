@@ -212,7 +212,9 @@ def test_what_a_callback_keeps_is_kept_over_an_interruption(tmp_path: Path) -> N
 def test_callbacks_of_an_interrupted_run_are_to_be_given_again(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         trained(tmp_path / "run", Counting(), interrupt_at(5))
-    with pytest.raises(RunError, match="has what the callbacks Counting keep.* the same callbacks"):
+    with pytest.raises(
+        RunError, match=r"has what the callbacks Counting keep.* the same callbacks"
+    ):
         trained(tmp_path / "run", resume=True)
     assert trained(tmp_path / "run", Counting(), resume=True).step == STEPS
 
@@ -233,10 +235,8 @@ def test_going_back_to_the_programs_takes_callbacks_back(tmp_path: Path) -> None
     counting, deciding = Counting(), Deciding()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        run = trained(
-            tmp_path / "run", All(move, "step"), counting, deciding, how="captured", batch_size=None,
-            epochs=40,
-        )  # fmt: skip
+        told = All(move, "step"), counting, deciding
+        run = trained(tmp_path / "run", *told, how="captured", batch_size=None, epochs=40)
     assert "the programs are run at every step" in str(caught[-1].message)
     assert (run.step, counting.count, deciding.count) == (40, 40, 40)
 
@@ -257,7 +257,7 @@ def test_recorded_numbers_are_columns(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("name", ["elbo", "step", "epoch_kl"])
 def test_columns_of_training_cannot_be_recorded(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ExperimentError, match=f"record: expected a name .*, got '{name}'"):
+    with pytest.raises(ExperimentError, match=rf"record: expected a name .*, got '{name}'"):
         trained(tmp_path / "run", All(lambda _, training: training.record({name: 1.0}), "step"))
 
 
@@ -323,7 +323,7 @@ def test_the_view_cannot_be_assigned(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("callbacks", [3, [lambda training: None], [Progress]])
 def test_what_is_no_callback_is_refused(tmp_path: Path, callbacks: Any) -> None:
-    with pytest.raises(ArgumentError, match="callbacks: expected a sequence of Callbacks, got"):
+    with pytest.raises(ArgumentError, match=r"callbacks: expected a sequence of Callbacks, got"):
         train(experiment(), tmp_path / "run", callbacks=callbacks)
-    with pytest.raises(ExperimentError, match="expected .*callbacks, such as .EarlyStopping"):
+    with pytest.raises(ExperimentError, match=r"expected .*callbacks, such as .EarlyStopping"):
         experiment(callbacks=callbacks)

@@ -18,7 +18,7 @@ from pyro_decomp.schedules import UnfinishedScheduleWarning
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.data_support import check_support
 from pyro_decomp.training.description import digest, sites_text
-from pyro_decomp.training.experiment import Experiment
+from pyro_decomp.training.experiment import CALLBACKS, Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.fitting import fit
 from pyro_decomp.training.record import Buildable, built, tensors_of, warn_unrecorded
@@ -62,7 +62,9 @@ def train(
         resume: Continue the run in ``out`` from its last checkpoint; start it if there is none.
         force: Replace the run in ``out``.
         arguments: What the file's ``experiment``, or the function, is called with.
-        callbacks: Are told of what happens, in the order given.
+        callbacks: Are told of what happens, after those of the experiment, in the order given; see
+            :mod:`pyro_decomp.callbacks`. A :class:`~pyro_decomp.callbacks.Progress` is added where
+            there is none.
 
     Returns:
         The trained run, its networks in evaluation mode.
@@ -77,7 +79,7 @@ def train(
     """
     check.annotated(train, locals(), seed=0)
     check.device(device=device)
-    check.items(Callback, "callbacks", callbacks=callbacks)
+    check.items(Callback, CALLBACKS, callbacks=callbacks)
     if resume and force:
         raise RunError("expected one of --resume and --force, got both")
     given, arguments = experiment, dict(arguments or {})

@@ -246,6 +246,9 @@ def evaluate(
         path = evaluation.write_metrics(loaded, metrics)
         _show_metrics(console, metrics)
         say(console, f"written to {path}")
+        for other, kept in evaluation.Evaluation(loaded.folder.read_metrics()).of_seeds().items():
+            if other != seed:
+                say(console, f"which keeps what was measured with seed {other}: {', '.join(kept)}")
 
 
 @app.command()

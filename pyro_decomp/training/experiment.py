@@ -15,6 +15,7 @@ from pyro_decomp import arguments
 from pyro_decomp.acceleration import is_small, threads
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.data.factors import read_splits
+from pyro_decomp.descriptions import Fact, card, shortened, value_text
 from pyro_decomp.divergences.auxiliary import Auxiliary, OptimizerFactory, OwnsAuxiliaries
 from pyro_decomp.divergences.base import Divergence, WeightedSum
 from pyro_decomp.elbo import PyroELBO, TermsELBO
@@ -28,7 +29,7 @@ Program = Callable[..., Any]
 CALLBACKS = "callbacks, such as [EarlyStopping()]"
 
 
-@dataclass
+@dataclass(repr=False)
 class Experiment:
     """Everything that a run needs besides its seed, device and folder.
 
@@ -124,6 +125,37 @@ class Experiment:
         for name, schedule in self.schedules.items():
             self._check_schedule(name, schedule)
         check_distinct({name: self.number(name) for name in self.schedules})
+
+    def __repr__(self) -> str:
+        return shortened(f"Experiment({value_text(self.elbo)}, {self.data!r}, {self._length})")
+
+    @property
+    def _length(self) -> str:
+        steps = "1 step" if self.steps_per_epoch == 1 else f"{self.steps_per_epoch} steps"
+        return f"{self.epochs} epochs of {steps}"
+
+    def _repr_html_(self) -> str:
+        return card("Experiment", self.facts)
+
+    @property
+    def facts(self) -> dict[str, Fact]:
+        """What a card says of the experiment, by name; as text, or as a function that gives it."""
+        owner: Any = getattr(self.model, "__self__", None)  # a VAE has its prior
+        return {
+            "objective": lambda: value_text(self.elbo),
+            "maximised": lambda: self.elbo.formula,
+            "scheduled": lambda: ", ".join(
+                f"{name} from {first:.4g} to {last:.4g}"
+                for name, (first, last) in self.scheduled_ranges().items()
+            ),
+            "prior": lambda: value_text(owner.prior),
+            "model, guide": lambda: f"{value_text(self.model)}, {value_text(self.guide)}",
+            "data": str(self.data),
+            "held-out data": "" if self.test_data is None else str(self.test_data),
+            "factors": ", ".join(self.factor_names or ()),
+            "length": f"{self._length}, {self.data_per_step} data in each",
+            "optimiser": lambda: value_text(self.optimizer),
+        }
 
     @property
     def data_per_step(self) -> int:

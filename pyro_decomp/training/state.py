@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pyro_decomp.acceleration import StepSource
 from pyro_decomp.data.batches import Batch
+from pyro_decomp.descriptions import constructor_call
 from pyro_decomp.divergences.auxiliary import guide_codes
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.errors import ExperimentError, RunError
@@ -32,7 +33,7 @@ class UnkeptStateWarning(UserWarning):
     """Programs keep something that no checkpoint can keep."""
 
 
-@dataclass
+@dataclass(repr=False)
 class State:
     """The live objects of an experiment that is trained: networks, parameters, Python state.
 
@@ -54,6 +55,8 @@ class State:
     program: ProgramState = field(default_factory=ProgramState)
     unkept: list[str] = field(default_factory=list)
     pyro_names: Mapping[str, str] = field(default_factory=dict)
+
+    __repr__ = constructor_call
 
     def tensors(self) -> dict[str, Any]:
         """Networks (parameters and buffers) and other parameters, as ``torch.save`` takes them."""

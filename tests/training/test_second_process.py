@@ -46,7 +46,7 @@ def test_one_that_has_died_says_so(process: SecondProcess) -> None:
 
 
 def test_there_is_none_where_the_module_is_there() -> None:
-    with second_process(LIGHT) as process:
+    with second_process("pytest") as process:
         assert process is None
     with second_process("this") as process:
         assert (process is None) == (len(os.sched_getaffinity(0)) == 1)

@@ -263,10 +263,13 @@ def plot(
     with told_in_one_line(show_traceback=show_traceback, folder=run):
         from rich.console import Console
 
-        from pyro_decomp.analysis.pictures import draw
+        from pyro_decomp.training.second_process import second_process
 
-        for path in draw(_loaded(run, experiment)):
-            say(Console(quiet=quiet), str(path))
+        with second_process("pyro_decomp.plots") as beside:
+            from pyro_decomp.analysis.pictures import draw
+
+            for path in draw(_loaded(run, experiment), beside=beside):
+                say(Console(quiet=quiet), str(path))
 
 
 app.command("metrics")(score_files)
@@ -335,9 +338,12 @@ def _show_summary_if_possible(
 def _draw_if_possible(run: "Run") -> None:
     """Draw a run whose training is done and safe; where that fails, warn only."""
     try:
-        from pyro_decomp.analysis.pictures import draw
+        from pyro_decomp.training.second_process import second_process
 
-        draw(run)
+        with second_process("pyro_decomp.plots") as beside:
+            from pyro_decomp.analysis.pictures import draw
+
+            draw(run, beside=beside)
     except Exception as error:
         tell("warning", "yellow", f"the run is whole, but could not be drawn: {one_line(error)}")
 

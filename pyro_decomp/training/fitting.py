@@ -12,9 +12,10 @@ from pyro_decomp.errors import ExperimentError, one_line
 from pyro_decomp.seeds import derive, set_seed
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.interruption import Interrupted, stop_requests
+from pyro_decomp.training.interruption import Interrupted, is_in_notebook, stop_requests
 from pyro_decomp.training.progress import Progress
 from pyro_decomp.training.recorded.kept import KeptTensors
+from pyro_decomp.training.run import Run, finish
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.single_run import SingleRun
 from pyro_decomp.training.state import State, optimizer_of, step_source
@@ -91,6 +92,24 @@ def fit(
         took = {"steps": loop.step - first, "seconds": seconds, "peak_resident_bytes": peak}
         loop.folder.write_resources(took | ({"stopped": loop.stopped} if loop.stopped else {}))
     return loop, stopped
+
+
+def ended(loop: SingleRun, stopped: Interrupted | None, seed: int) -> Run:
+    """The run of a training that is over.
+
+    Raises:
+        Interrupted: It was stopped, and this is no notebook; the error has the run.
+    """
+    history = loop.histories[0]
+    run = finish(loop.folder, loop.experiment, loop.state, history, loop.step, seed=seed)
+    if stopped is None:
+        return run
+    run.interrupted = True
+    run.folder.keep()
+    if is_in_notebook():
+        return run
+    stopped.run = run
+    raise stopped
 
 
 def _told(experiment: Experiment, callbacks: Sequence[Callback]) -> list[Callback]:

@@ -20,9 +20,9 @@ from pyro_decomp.training.data_support import check_support
 from pyro_decomp.training.description import digest, sites_text
 from pyro_decomp.training.experiment import CALLBACKS, Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.fitting import fit
+from pyro_decomp.training.fitting import ended, fit
 from pyro_decomp.training.record import Buildable, built, tensors_of, warn_unrecorded
-from pyro_decomp.training.run import Run, describe, ended
+from pyro_decomp.training.run import Run, describe
 from pyro_decomp.training.run_folder import RunFolder, temporary_folder
 from pyro_decomp.training.state import prepare
 

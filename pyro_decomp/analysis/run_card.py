@@ -109,4 +109,5 @@ def _density(run: Run) -> Figure | None:
     data = PictureData(run, 0, _few(run, MOST_DRAWN))
     if not latent_plane.is_plane(data.pairs[0]):
         return None
-    return latent_plane.aggregate_posterior(latent_plane.density_on_grid(data.pairs))
+    axis, log_qz, log_pz = latent_plane.density_on_grid(data.pairs)
+    return plots.aggregate_density(axis, axis, log_qz, log_pz)

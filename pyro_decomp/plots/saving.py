@@ -2,7 +2,8 @@
 
 import io
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -99,6 +100,30 @@ def save_animation(
     write_whole(target, animation.getbuffer())
 
 
+def save_drawn(draw: Callable[[], Figure | Frames], path: str | os.PathLike[str]) -> list[Warning]:
+    """Draw a figure or frames and write it, in whatever process this is called. Internal.
+
+    Args:
+        draw: Makes the figure or the frames.
+        path: A file name ending in ``.png`` for a figure and ``.gif`` for frames.
+
+    Returns:
+        What was warned of meanwhile.
+
+    Raises:
+        ValueError: As in :func:`save` and :func:`save_animation`.
+        OSError: If the file cannot be written; what was there before stays.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        drawn = draw()
+        if isinstance(drawn, Figure):
+            save(drawn, path)
+        else:
+            save_animation(drawn, path)
+    return [each.message for each in caught if isinstance(each.message, Warning)]
+
+
 def _paletted(pixels: Frames) -> list[Image.Image]:
     """Reduce all frames to the colours that they share, white among them.
 
@@ -109,7 +134,7 @@ def _paletted(pixels: Frames) -> list[Image.Image]:
         COLOURS, method=Image.Quantize.MEDIANCUT
     )
     colours = np.array(shared.getpalette(), dtype=np.uint8).reshape(-1, 3)
-    if (coarse.reshape(-1, 3).min(axis=1) == 0b11111100).any():
+    if (coarse[..., 0] & coarse[..., 1] & coarse[..., 2] == 0b11111100).any():
         colours[colours.sum(axis=1).argmax()] = 0b11111100
     shared.putpalette(colours.ravel().tolist())
     images = [

@@ -89,7 +89,8 @@ def _length(run: Run) -> str:
 def _warnings(run: Run) -> Iterator[str]:
     total = run.experiment.total_steps
     if run.step < total:
-        yield f"the run ended at step {run.step} of {total}"
+        ended = "was stopped" if run.interrupted else "ended"
+        yield f"the run {ended} at step {run.step} of {total}; run.train() goes on with it"
     for name, schedule in run.experiment.schedules.items():
         if (last := schedule.last_step(total)) > run.step:
             yield f"the schedule of {name} ends at step {last:.0f}, after the run"

@@ -101,8 +101,9 @@ def _warnings(run: Run) -> Iterator[str]:
 def _picture(run: Run) -> bytes | None:
     with seeded(0), torch.no_grad():
         figure = _density(run)
-        if figure is None and run.history:
-            figure = plots.terms_over_steps(run.history)
+        terms = {n: c for n, c in run.history.items() if not n.startswith(("epoch_", "test_"))}
+        if figure is None and terms:
+            figure = plots.terms_over_steps(terms)
     return None if figure is None else plots.saving.png(figure, DPI)
 
 

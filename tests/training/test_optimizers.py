@@ -1,5 +1,6 @@
 """Whatever builds an optimiser trains as it would by itself, or is refused in one sentence."""
 
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -215,3 +216,17 @@ def test_what_cannot_step_by_gradients_is_one_sentence_before_the_first_step(
 def test_what_builds_no_optimiser_is_refused(optimizer: Any) -> None:
     with pytest.raises(ExperimentError, match=r"^optimizer: expected a function that builds one"):
         experiment(optimizer)
+
+
+def test_the_optimisers_of_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text()
+    written: dict[str, Any] = {}
+    exec(re.findall(r"^```python\n(from functools.*?)^```", page, re.M | re.S)[0], written)
+    trial = experiment(written["slower_decoder"])
+    optimizer = optimizer_of(trial, prepare(trial))
+    rates = [group["lr"] for group in optimizer.param_groups]
+    decays = [group["weight_decay"] for group in optimizer.param_groups]
+    assert (rates, decays) == ([1e-4, 1e-3, 1e-3], [0.01, 0.0, 0.01])
+    trial = experiment(written["as_in_svi"])
+    (group,) = optimizer_of(trial, prepare(trial)).param_groups
+    assert group["clip_norm"] == 10.0

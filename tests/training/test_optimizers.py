@@ -185,6 +185,10 @@ def test_networks_are_told_apart_by_the_names_that_pyro_knows() -> None:
     assert {name.partition(".")[0] for name in named} == {"encoder", "decoder"}
 
 
+def scheduled(name: str, **settings: Any) -> pyro.optim.PyroOptim:
+    return getattr(pyro.optim, name)({"optimizer": SGD, "optim_args": {"lr": 0.1}, **settings})
+
+
 @pytest.mark.parametrize(
     ("optimizer", "message"),
     [
@@ -198,6 +202,11 @@ def test_networks_are_told_apart_by_the_names_that_pyro_knows() -> None:
         (lambda _: Adam(nn.Linear(2, 3).parameters()), r"got 2 others, as of shape \(3, 2\): tell"),
         (pyro.optim.Adam, "optimiser cannot be made: optim_args must be"),
         (pyro.optim.Adam({"lr": -1.0}), "cannot be made: Invalid learning rate: -1.0"),
+        (
+            scheduled("ExponentialLR", gamma=0.5),
+            r"give its pyro\.optim\.SGD, and .*\(partial\(torch.*ExponentialLR, gamma=0\.5\)\)\]",
+        ),
+        (scheduled("ReduceLROnPlateau", patience=3), r"patience=3, mode='max'\), monitor='elbo'"),
         (
             parameter_groups(Adam, {"dekoder.*": {"lr": 1.0}}),
             r"parameter_groups: expected 'dekoder\.\*' to match a parameter, got encoder\.",

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from pyro_decomp import BetaELBO, Execution, Experiment, parameter_groups, train
 from pyro_decomp.errors import ExperimentError
 from pyro_decomp.seeds import derive, set_seed
+from pyro_decomp.training.fitting import TRAINING_STREAM
 from pyro_decomp.training.optimizers import build_optimizer
 from pyro_decomp.training.state import optimizer_of, prepare
-from pyro_decomp.training.training import TRAINING_STREAM
 from tests.callbacks import Step
 from tests.example_programs import PROGRAMS, D, N, Programs
 

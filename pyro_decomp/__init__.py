@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pyro_decomp.sweep.comparison import compare
     from pyro_decomp.training.experiment import Experiment
     from pyro_decomp.training.run import load
+    from pyro_decomp.training.svi import SVI
     from pyro_decomp.training.training import train
 
     __version__: str
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DIPELBO",
     "MMD",
+    "SVI",
     "VAE",
     "AdversarialDivergence",
     "AggregateELBO",
@@ -112,6 +114,7 @@ _HOMES = {
     "InclusiveKL": "divergences",
     "InfoELBO": "elbo",
     "MMD": "divergences",
+    "SVI": "training.svi",
     "SlicedWasserstein": "divergences",
     "TermsELBO": "elbo",
     "TotalCorrelationELBO": "elbo",

@@ -18,7 +18,8 @@ PUBLIC: dict[str, str] = {
         ExclusiveKL Execution Experiment FactorELBO GroupedTotalCorrelationELBO InclusiveKL
         InfoELBO MMD SVI SlicedWasserstein TermsELBO TotalCorrelationELBO TracePair VAE
         WassersteinELBO __version__ amortization_gap anneal codes compare evaluate intervene
-        load log_likelihood reconstruct sample_prior summarize sweep train traverse
+        load log_likelihood parameter_groups reconstruct sample_prior summarize sweep train
+        traverse
     """,
     "pyro_decomp.aggregate_posterior": """
         AggregatePosterior Estimator Exact LogDensities PairWeights StructuredPosterior

@@ -1,7 +1,7 @@
 """When steps are held against the programs, and the last moment at which they agreed."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -64,7 +64,7 @@ class Auditor:
         optimizer: Trains them.
         compute: The steps.
         precision: Of the products of networks.
-        between: A user's functions that run between steps, such as hooks of the optimiser.
+        between: What of the user's runs between steps, as hooks of the optimiser do.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Auditor:
         compute: GraphStep,
         *,
         precision: str,
-        between: Callable[..., object] | None = None,
+        between: Sequence[object] = (),
     ) -> None:
         self._source, self._optimizer, self._compute = source, optimizer, compute
         hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
@@ -83,7 +83,7 @@ class Auditor:
             networks=source.modules,
             tensors=source.parameters.values(),
             hooks=others,
-            report=between,
+            callbacks=between,
         )
         self._audit = Audit(source, precision)
         self._budget = Budget()

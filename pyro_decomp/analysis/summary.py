@@ -121,7 +121,7 @@ def summarize(experiment: Experiment, state: State) -> Summary:
         is_structured=any(of_guide[name] - outside for name in local_latents(guide)),
         kl=dict(state.kl_methods),
         parameters=count_parameters(experiment, state),
-        objective=type(experiment.elbo).__name__,
+        objective=type(getattr(experiment.elbo, "objective", experiment.elbo)).__name__,
         divergence=_divergence(getattr(experiment.elbo, "divergence", None)),
         weights=_weights(experiment.elbo, {site.role for site in (*in_guide, *in_model)}),
         schedules=tuple(experiment.schedules),

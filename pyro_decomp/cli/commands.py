@@ -3,7 +3,6 @@
 import gc
 import shlex
 import warnings
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,14 +22,16 @@ from pyro_decomp.cli.options import (
 )
 from pyro_decomp.cli.sweep import sweep_file
 from pyro_decomp.errors import one_line
+from pyro_decomp.training.callbacks import Callback, Training
 from pyro_decomp.training.experiment_file import ExperimentFile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from rich.console import Console
 
     from pyro_decomp.training.experiment import Experiment
+    from pyro_decomp.training.loop import Progress
     from pyro_decomp.training.run import Run
     from pyro_decomp.training.state import State
     from pyro_decomp.training.training import Execution
@@ -124,7 +125,6 @@ def train(
         from rich.console import Console
 
         from pyro_decomp.cli.progress import ProgressReporter, of_training
-        from pyro_decomp.seeds import set_seed
         from pyro_decomp.training import training
         from pyro_decomp.training.interruption import Interrupted
         from pyro_decomp.training.training import Execution
@@ -132,23 +132,19 @@ def train(
         console = Console(quiet=quiet)
         check_device(device)
         execution = Execution(steps, precision, memory_format, threads)
-        set_seed(seed)
-        experiment = source.build(arguments)
         gc.freeze()  # else Ctrl-C waits a second while all that is imported is gone through
         try:
             with ProgressReporter(console, of_training) as report:
                 run = training.train(
-                    experiment,
+                    source,
                     folder,
                     seed=seed,
                     device=device,
                     execution=execution,
                     resume=resume,
                     force=force,
-                    source=source,
                     arguments=arguments,
-                    started=partial(_show_summary_if_possible, console, experiment),
-                    report=report,
+                    callbacks=[_Shown(console, report)],
                 )
         except Interrupted as interruption:
             words = ["pyro-decomp", "train", str(file)]
@@ -256,6 +252,22 @@ def _show_summary(console: "Console", experiment: "Experiment", state: "State") 
     from pyro_decomp.cli.tables import summary_view
 
     console.print(summary_view(summarize(experiment, state)))
+
+
+class _Shown(Callback):
+    """Shows what is about to be trained, and then how far it is."""
+
+    def __init__(self, console: "Console", report: "Callable[[Progress], None]") -> None:
+        self._console, self._report = console, report
+
+    def started(self, training: Training) -> None:
+        _show_summary_if_possible(
+            self._console, training.experiment, training.state, training.execution
+        )
+
+    def step(self, training: Training) -> None:
+        if training.progress is not None:
+            self._report(training.progress)
 
 
 def _show_summary_if_possible(

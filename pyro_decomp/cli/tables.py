@@ -124,7 +124,7 @@ def summary_view(summary: "Summary") -> RenderableType:
     counts = ", ".join(f"{name} {count}" for name, count in summary.parameters.items())
     rows = {
         "data": f"{summary.num_data} of shape {shapes}, {steps}",
-        "objective": f"{summary.objective}: {_sum_text(summary.weights)}",
+        "objective": ": ".join(filter(None, (summary.objective, _sum_text(summary.weights)))),
         "divergence": summary.divergence if "divergence" in summary.weights else "",
         "scheduled": ", ".join(
             f"{name} from {first:.4g} to {last:.4g}"

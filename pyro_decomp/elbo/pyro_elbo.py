@@ -18,6 +18,7 @@ from pyro_decomp.elbo.base import Estimate, TermsELBO
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.program_state.modules import buffers_kept, find_modules
 from pyro_decomp.programs.structure import Program, ProgramStructure, Traces
+from pyro_decomp.seeds import random_state, set_random_state
 
 JIT = (
     infer.JitTrace_ELBO,
@@ -49,7 +50,7 @@ class PyroELBO(TermsELBO):
             which gives its gradient alone.
     """
 
-    supervision = 1.0  # of the class: it weighs nothing here that could be set
+    supervision = 0.0  # of the class: no number of this objective that could be set
 
     def __init__(self, objective: infer.ELBO) -> None:
         super().__init__()
@@ -67,8 +68,8 @@ class PyroELBO(TermsELBO):
         self.objective = objective
 
     def weights(self) -> dict[str, float | Tensor]:
-        """The plain ELBO's, with which its terms add up to ``elbo``."""
-        return super().weights()
+        """0 for every term: they are beside the objective."""
+        return dict.fromkeys((*super().weights(), "supervision"), 0.0)
 
     def evaluate(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Estimate:
         """Compute the given objective with its gradients, and the plain ELBO's terms without.
@@ -90,17 +91,24 @@ class PyroELBO(TermsELBO):
         self, traces: Sequence[Traces], model: Program, guide: Program, args: Any, kwargs: Any
     ) -> Estimate:
         """The plain ELBO at the draws in these traces, or at one of its own."""
-        known = self._structure
-        if known is not None and not known.is_of(model, guide, args, kwargs):
-            known = None
-        if known is not None and _are_of_single_draws(traces, known, self.objective):
+        known = self._known(model, guide, args, kwargs)
+        if _are_of_single_draws(traces, known, self.objective):
             return self._estimate([self._pair(known, each, args, kwargs) for each in traces])
-        networks = find_modules([model, guide]) if known is None else known.runs.networks
-        with buffers_kept(networks):
+        with buffers_kept(known.runs.networks):
             estimate = super().evaluate(model, guide, *args, **kwargs)
-        assert self._structure is not None
-        self._structure.runs.put_back()  # a step moves what the programs keep once
+        known.runs.put_back()  # a step moves what the programs keep once
         return estimate
+
+    def _known(self, model: Program, guide: Program, args: Any, kwargs: Any) -> ProgramStructure:
+        """What is known of the programs, from a run of which nothing stays where nothing is."""
+        known = self._structure
+        if known is None or not known.is_of(model, guide, args, kwargs):
+            before = random_state()
+            with buffers_kept(find_modules([model, guide])):
+                known, *_ = self._run(model, guide, args, kwargs, is_drawn=False)
+            known.runs.put_back()
+            set_random_state(before)
+        return known
 
 
 def _are_of_single_draws(
@@ -152,13 +160,13 @@ def differentiable_loss(
         loss = loss_and_grads(model, guide, *args, **kwargs)
     if isinstance(loss, tuple):
         raise ModelError(
-            f"{kind} gives {len(loss)} losses: expected an objective with one, such "
-            "as RenyiELBO(num_particles=10)"
+            f"{kind} gives {len(loss)} losses: expected an objective with one, such as "
+            "RenyiELBO(num_particles=10)"
         )
     if not kept.of and torch.is_grad_enabled():
         raise ModelError(
-            f"{kind} has called backward on nothing that depends on parameters: "
-            "expected loss.backward() there, as in Trace_ELBO"
+            f"{kind} has called backward on nothing that depends on parameters: expected "
+            "loss.backward() there, as in Trace_ELBO"
         )
     surrogate = sum(kept.of, torch.zeros(()))
     value = loss.detach() if isinstance(loss, Tensor) else loss

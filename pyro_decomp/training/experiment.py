@@ -42,7 +42,11 @@ class Experiment:
         test_data: Held-out data for evaluation, of the same kinds; none by default.
         epochs: Passes over the data.
         batch_size: Data per step; None takes the whole data set at once.
-        optimizer: Builds the optimiser from the parameters; by default Adam with rate 1e-3.
+        optimizer: Builds the optimiser from the parameters, by default Adam with rate 1e-3; one of
+            ``pyro.optim``; or what :func:`.parameter_groups` makes, for settings of some parameters
+            alone. A function whose first argument is called ``named_parameters`` is given pairs of
+            name and parameter. Gradients are those of the mean over data; an optimiser of
+            ``pyro.optim``, and its ``clip_args``, get those of the sum, as in Pyro's ``SVI``.
         clip_grad_norm: Largest Euclidean norm of the whole gradient; None never clips.
         modules: Networks that ``model`` and ``guide`` use but that cannot be found by looking at
             them (they are neither modules, nor methods of one, nor do they close over one).
@@ -92,13 +96,15 @@ class Experiment:
         self.data, self.test_data = splits.data, splits.test_data
         self.factors, self.test_factors = splits.factors, splits.test_factors
         self.factor_names = splits.factor_names
-        for name in ("model", "guide", "optimizer"):
+        for name in ("model", "guide"):
             if not callable(getattr(self, name)):
                 raise ExperimentError(
                     f"{name}: expected a callable, got {type(getattr(self, name)).__name__}"
                 )
         given = arguments.given
         with arguments.raised_as(ExperimentError):
+            build = "a function that builds one, such as partial(torch.optim.Adam, lr=1e-3)"
+            arguments.function(build, optimizer=self.optimizer)
             some = "an objective such as AggregateELBO() or Pyro's Trace_ELBO()"
             arguments.instance(ELBO, some, elbo=self.elbo)
             if not isinstance(self.elbo, TermsELBO):

@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import tokenize
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -35,6 +35,7 @@ class ExperimentFile:
         function: Its ``experiment``.
         parameters: The parameters of ``experiment`` in order.
         docstring: The docstring of the file; empty where it has none.
+        seed: By which every random generator was set before the text ran; None if none was.
     """
 
     path: Path
@@ -42,6 +43,8 @@ class ExperimentFile:
     function: Callable[..., Any]
     parameters: tuple[Parameter, ...]
     docstring: str
+    seed: int | None = None
+    _built: list[None] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod
     def read(cls, path: str | Path, *, seed: int | None = None) -> Self:
@@ -91,7 +94,13 @@ class ExperimentFile:
                 f"{path}: expected `experiment` to be a function, got {type(function).__name__}"
             )
         parameters = read_signature(function, place_of(function, path))
-        return cls(path, source, function, parameters, module.__doc__ or "")
+        return cls(path, source, function, parameters, module.__doc__ or "", seed)
+
+    def fresh(self, seed: int) -> Self:
+        """The file as it is after its text ran with a seed, before anything was built from it."""
+        if self.seed == seed and not self._built:
+            return self
+        return self.from_source(self.source, self.path, seed=seed)
 
     @property
     def sha256(self) -> str:
@@ -141,6 +150,7 @@ class ExperimentFile:
                     f"{self.path}: expected a value for `{parameter.name}` "
                     f"({parameter.type_text}), got none; give --set {parameter.name}=..."
                 )
+        self._built.append(None)
         with running("`experiment`", self.path):
             experiment = self.function(**typed)
         if not isinstance(experiment, Experiment):

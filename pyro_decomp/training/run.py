@@ -37,6 +37,8 @@ class Run(RunMethods):
         state: The networks and parameters that were trained.
         history: One array a column of ``history.csv``.
         step: Steps trained.
+        seed: Of its batches and noise.
+        interrupted: Whether the user stopped it before its last step.
     """
 
     folder: RunFolder
@@ -44,6 +46,8 @@ class Run(RunMethods):
     state: State
     history: dict[str, np.ndarray]
     step: int
+    seed: int = 0
+    interrupted: bool = False
 
     @property
     def path(self) -> Path:
@@ -127,17 +131,23 @@ def load(
     state.load_python(checkpoint.get("python"))
     step = int(checkpoint["step"])
     history = folder.read_history(step, checkpoint["rows"])
-    return finish(folder, experiment, state, history, step)
+    return finish(folder, experiment, state, history, step, seed=int(config["seed"]))
 
 
 def finish(
-    folder: RunFolder, experiment: Experiment, state: State, history: History, step: int
+    folder: RunFolder,
+    experiment: Experiment,
+    state: State,
+    history: History,
+    step: int,
+    *,
+    seed: int,
 ) -> Run:
     """Make a run of its parts: networks in evaluation mode, scheduled numbers of its step."""
     state.train(False)
     experiment.apply_schedules(step)
     columns = {name: np.asarray(column) for name, column in history.items()}
-    return Run(folder, experiment, state, columns, step)
+    return Run(folder, experiment, state, columns, step, seed)
 
 
 def describe(
@@ -220,4 +230,4 @@ def untrained(run: Run) -> Run | None:
         state = prepare(experiment, run.data.device)
     finally:
         set_random_state(generators)
-    return finish(run.folder, experiment, state, {}, 0)
+    return finish(run.folder, experiment, state, {}, 0, seed=run.seed)

@@ -6,8 +6,11 @@ import io
 import math
 import os
 import pickle
+import shutil
 import struct
 import sys
+import tempfile
+import weakref
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -190,6 +193,14 @@ class RunFolder:
         pictures = [self.plots_path / name for name in PICTURES]
         for path in (*files, *map(unfinished, files), *pictures):
             path.unlink(missing_ok=True)
+
+
+def temporary_folder() -> RunFolder:
+    """A new run folder among the system's temporary files, removed once nothing holds it."""
+    path = Path(tempfile.mkdtemp(prefix="pyro-decomp-"))
+    folder = RunFolder(path)
+    weakref.finalize(folder, shutil.rmtree, path, ignore_errors=True)
+    return folder
 
 
 def _check_sums(path: Path) -> None:

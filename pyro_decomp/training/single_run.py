@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from pyro_decomp.divergences.auxiliary import guide_codes, make_optimizer
 from pyro_decomp.elbo.nonfinite import blame_gradients, remedy
 from pyro_decomp.errors import DataError, ModelError, NonFiniteError, RunError
 from pyro_decomp.seeds import random_state, set_random_state
+from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.loop import (
     AUXILIARY_STREAM,
@@ -40,8 +41,6 @@ from pyro_decomp.training.loop import (
 )
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.state import State, step_source
-
-Report = Callable[[Progress], None]
 
 
 class SingleRun(Loop[StepResult]):
@@ -55,7 +54,10 @@ class SingleRun(Loop[StepResult]):
         seed: Of the run.
         compute: Gives values and gradients of a step.
         execution: How it does.
-        report: Called with the progress after every step that is logged.
+        callbacks: Are told of its events.
+
+    Attributes:
+        progress: Where it stood after the last step that was logged; None before the first.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class SingleRun(Loop[StepResult]):
         seed: int,
         compute: EagerStep | GraphStep,
         execution: Execution,
-        report: Report | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.auxiliaries = experiment.auxiliaries
         streams = (BATCH_STREAM, AUXILIARY_STREAM) if self.auxiliaries else (BATCH_STREAM,)
@@ -78,7 +80,8 @@ class SingleRun(Loop[StepResult]):
             n: make_optimizer(auxiliary.optimizer, auxiliary.module.parameters())
             for n, auxiliary in self.auxiliaries.items()
         }
-        self.folder, self.execution, self._report = folder, execution, report
+        self.folder, self.execution, self._callbacks = folder, execution, callbacks
+        self.progress: Progress | None = None
         self._source = step_source(experiment, state)
         self._compute = compute
         self._auditor: Auditor | None = None
@@ -88,7 +91,7 @@ class SingleRun(Loop[StepResult]):
                 optimizer,
                 compute,
                 precision=execution.precision,
-                between=None if _is_own(report) else report,
+                between=[each for each in callbacks if not _is_own(each)],
             )
         self._optimize = make_update(optimizer, compute.vector)
 
@@ -100,9 +103,13 @@ class SingleRun(Loop[StepResult]):
             RunError: Steps departed from the programs, and what these keep in Python cannot be
                 taken back.
         """
+        for callback in self._callbacks:
+            callback.started(self)
         if self._auditor is not None:
             self._auditor.begin(self.step, self.num_rows())
         super().run(stop, path)
+        for callback in self._callbacks:
+            callback.ended(self)
 
     def _go_on(self, stop: Event, path: Path) -> None:
         self._began = self.step, time.monotonic()
@@ -215,12 +222,12 @@ class SingleRun(Loop[StepResult]):
         return [result.values]
 
     def _report_progress(self, rows: Mapping[int, Mapping[str, float]]) -> None:
-        if self._report is None:
-            return
         first, began = self._began
         rate = (self.step - first) / (time.monotonic() - began)
         left = (self.total_steps - self.step) / rate
-        self._report(Progress(self.step, self.total_steps, self.epoch, rows[0], rate, left))
+        self.progress = Progress(self.step, self.total_steps, self.epoch, rows[0], rate, left)
+        for callback in self._callbacks:
+            callback.step(self)
 
     def _separate(self) -> None:
         """Let the optimiser take its steps parameter by parameter from now on."""
@@ -303,6 +310,6 @@ def _gradients(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: p.grad for name, p in parameters.items() if p.grad is not None}
 
 
-def _is_own(report: Callable[[Progress], None] | None) -> bool:
-    """Whether what is called between steps is the package's own display, or nothing."""
-    return (getattr(report, "__module__", None) or "").startswith("pyro_decomp.")
+def _is_own(callback: Callback) -> bool:
+    """Whether what is called between steps is the package's own, which moves no program."""
+    return type(callback).__module__.startswith("pyro_decomp.")

@@ -1,8 +1,9 @@
 """Training an experiment into a run folder."""
 
+import inspect
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,18 @@ import torch
 
 from pyro_decomp import arguments as check
 from pyro_decomp.acceleration import Execution, choose, peak_memory, process_settings, resolve
-from pyro_decomp.divergences.auxiliary import make_optimizer
 from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.schedules import UnfinishedScheduleWarning
 from pyro_decomp.seeds import derive, set_seed
+from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.data_support import check_support
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import stop_requests
-from pyro_decomp.training.loop import Progress
 from pyro_decomp.training.run import Run, describe, digest, finish
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_folder import RunFolder, temporary_folder
 from pyro_decomp.training.single_run import SingleRun
-from pyro_decomp.training.state import State, prepare, step_source
+from pyro_decomp.training.state import optimizer_of, prepare, step_source
 
 __all__ = ["Execution", "train"]
 
@@ -33,18 +33,16 @@ OTHER = {"source_sha256": "a different experiment file", "data_blake2b": "differ
 
 
 def train(
-    experiment: Experiment,
-    out: str | Path,
+    experiment: Experiment | ExperimentFile | Callable[..., Experiment],
+    out: str | Path | None = None,
     *,
     seed: int = 0,
     device: torch.device | str = "cpu",
     execution: Execution | None = None,
     resume: bool = False,
     force: bool = False,
-    source: ExperimentFile | None = None,
     arguments: Mapping[str, Any] | None = None,
-    started: Callable[[State, Execution], None] | None = None,
-    report: Callable[[Progress], None] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Train an experiment into a run folder.
 
@@ -52,22 +50,22 @@ def train(
     killed and resumed.
 
     Args:
-        experiment: What to train.
-        out: The run folder.
-        seed: Of batches and noise; the initial parameters are the experiment's own.
+        experiment: What to train: an experiment, an experiment file, or a function that builds an
+            experiment.
+        out: The run folder; by default a temporary one, which is there as long as the run is.
+        seed: Of batches and noise; and of initial parameters, where a file or function is given.
         device: Where to train.
         execution: How steps are computed; a run that is resumed goes on as it began.
         resume: Continue the run in ``out`` from its last checkpoint; start it if there is none.
         force: Replace the run in ``out``.
-        source: The file that the experiment came from, kept in the run so that it can be loaded.
-        arguments: What the file's ``experiment`` was called with.
-        started: Called once all is checked, before the first step, with what will be trained.
-        report: Called after every step that is logged.
+        arguments: What the file's ``experiment``, or the function, is called with.
+        callbacks: Are told of what happens, in the order given.
 
     Returns:
         The trained run, its networks in evaluation mode.
 
     Raises:
+        ExperimentError: No experiment can be built.
         ModelError: The model, guide and data do not fit together.
         NonFiniteError: A term or gradient became infinite or not a number; the last checkpoint is
             from before.
@@ -76,10 +74,13 @@ def train(
     """
     check.annotated(train, locals(), seed=0)
     check.device(device=device)
-    folder = RunFolder(out)
+    check.items(Callback, "callbacks", callbacks=callbacks)
     if resume and force:
         raise RunError("expected one of --resume and --force, got both")
-    config = describe(experiment, seed, device, source, arguments or {})
+    given = dict(arguments or {})
+    experiment, source = _built(experiment, given, seed)
+    folder = temporary_folder() if out is None else RunFolder(out)
+    config = describe(experiment, seed, device, source, given)
     checkpoint = _saved(folder, config) if resume else None
     execution = execution or Execution()
     if resume and folder.config_path.exists():
@@ -91,10 +92,7 @@ def train(
         _check_same(folder, config, "data_blake2b")
     source_of_steps = step_source(experiment, state)
     execution = resolve(execution, source_of_steps)
-    try:
-        optimizer = make_optimizer(experiment.optimizer, state.parameters.values())
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ExperimentError(f"the optimiser cannot be made: {error}") from error
+    optimizer = optimizer_of(experiment, state)
     state.train(True)
     with process_settings(execution.threads):
         compute, execution = choose(
@@ -109,7 +107,7 @@ def train(
             seed=seed,
             compute=compute,
             execution=execution,
-            report=report,
+            callbacks=callbacks,
         )
     if not (resume and folder.config_path.exists()):
         folder.open_new(config | {"execution": asdict(execution)}, force=force)
@@ -119,8 +117,6 @@ def train(
             loop.save()
         else:
             loop.restore(checkpoint)
-        if started is not None:
-            started(state, execution)
         began, first = time.monotonic(), loop.step
         loop.run(stop, folder.path)
     if loop.step > first:
@@ -129,7 +125,38 @@ def train(
         folder.write_resources(
             {"steps": loop.step - first, "seconds": seconds, "peak_resident_bytes": peak}
         )
-    return finish(folder, experiment, state, loop.histories[0], loop.step)
+    return finish(folder, experiment, state, loop.histories[0], loop.step, seed=seed)
+
+
+def _built(
+    given: Experiment | ExperimentFile | Callable[..., Experiment],
+    arguments: Mapping[str, Any],
+    seed: int,
+) -> tuple[Experiment, ExperimentFile | None]:
+    """The experiment to train, and the file that it is from; a file or function begins anew."""
+    if isinstance(given, Experiment):
+        if arguments:
+            raise ExperimentError(
+                "arguments: expected none with an Experiment, which has been built, got "
+                f"{', '.join(arguments)} (give the function that builds it)"
+            )
+        return given, None
+    if isinstance(given, ExperimentFile):
+        file = given.fresh(seed)
+        set_seed(seed)
+        return file.build(arguments), file
+    try:
+        inspect.signature(given).bind(**arguments)
+    except TypeError as error:
+        raise ExperimentError(f"arguments: {error}") from None
+    set_seed(seed)
+    experiment = given(**arguments)
+    if not isinstance(experiment, Experiment):
+        raise ExperimentError(
+            f"experiment: expected a function that returns an Experiment, got one that returns "
+            f"{type(experiment).__name__}"
+        )
+    return experiment, None
 
 
 def _saved(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from pyro_decomp.acceleration import Execution
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.loop import Progress
 from pyro_decomp.training.run import Run
+from tests.callbacks import Step
 
 N = 24
 DATA = torch.randn(N, 3, generator=torch.Generator().manual_seed(0), dtype=torch.double)
@@ -76,7 +77,14 @@ def trained(
         if change is not None:
             change(experiment, found, progress.step)
 
-    return train(experiment, folder, seed=2, execution=Execution(how), report=report, resume=resume)
+    return train(
+        experiment,
+        folder,
+        seed=2,
+        execution=Execution(how),
+        callbacks=[Step(report)],
+        resume=resume,
+    )
 
 
 def assert_same(one: Run, other: Run) -> None:

@@ -18,6 +18,7 @@ from pyro_decomp.training.loop import ExecutionWarning, Progress
 from pyro_decomp.training.run import Run
 from tests.acceleration.moving import Programs, assert_same, build, trained
 from tests.acceleration.test_execution import chosen
+from tests.callbacks import Step
 from tests.training.test_training import files
 from tests.training.test_training_schedules import interrupt_at
 
@@ -114,7 +115,13 @@ def test_such_a_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
         interrupt_at(25)(progress)
 
     with pytest.warns(ExecutionWarning), pytest.raises(Interrupted):
-        train(experiment, tmp_path / "run", seed=2, execution=Execution("captured"), report=stop)
+        train(
+            experiment,
+            tmp_path / "run",
+            seed=2,
+            execution=Execution("captured"),
+            callbacks=[Step(stop)],
+        )
     experiment, programs = build()
     train(
         experiment,
@@ -122,7 +129,7 @@ def test_such_a_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
         seed=2,
         execution=Execution("captured"),
         resume=True,
-        report=lambda progress: scale(experiment, programs, progress.step),
+        callbacks=[Step(lambda training: scale(experiment, programs, training.step))],
     )
     assert files(tmp_path / "run") == files(whole.path)
 

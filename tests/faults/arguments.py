@@ -234,6 +234,7 @@ def good(folder: Path) -> Callable[[str, str], Any]:
         "num_rows": 60,
         "num_samples": 5,
         "offsets": torch.zeros(3, 2, 2),
+        "optimizer": torch.optim.Adam,
         "out": folder / "out",
         "out_dim": 2,
         "outer": torch.tensor(1.0),

@@ -24,6 +24,7 @@ from pyro_decomp.analysis.evaluation import evaluate
 from pyro_decomp.divergences import SlicedWasserstein
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.errors import ModelError, NonFiniteError
+from tests.callbacks import Step
 
 N, D, K = 20, 3, 4
 HALF = torch.tensor(0.5)
@@ -205,4 +206,4 @@ def test_a_code_outside_of_the_priors_support_is_named(tmp_path: Path) -> None:
 
     expected = r"kl = inf, at site 'z' \(model, with values outside of the support of Uniform\)"
     with pytest.raises(NonFiniteError, match=expected):
-        train(experiment, tmp_path / "run", report=move)
+        train(experiment, tmp_path / "run", callbacks=[Step(move)])

@@ -133,7 +133,7 @@ def test_factors_are_columns_of_the_tables_of_the_data(tmp_path: Path) -> None:
         ),
         ({"model": None}, ExperimentError, "model: expected a callable, got NoneType"),
         ({"guide": 3}, ExperimentError, "guide: expected a callable, got int"),
-        ({"optimizer": "adam"}, ExperimentError, "optimizer: expected a callable, got str"),
+        ({"optimizer": "adam"}, ExperimentError, "optimizer: expected a function that builds one"),
         (
             {"elbo": JitTrace_ELBO()},
             ExperimentError,

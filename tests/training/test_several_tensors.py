@@ -21,6 +21,7 @@ from pyro_decomp.networks import Discriminator
 from pyro_decomp.seeds import derive
 from pyro_decomp.training.loop import BATCH_STREAM
 from pyro_decomp.training.run import Run
+from tests.callbacks import Step
 from tests.checking import Recorder
 from tests.training.test_training import Killed, files, kill_at
 
@@ -93,7 +94,7 @@ def test_a_killed_run_of_several_tensors_resumes_to_the_same_bytes(
 ) -> None:
     train(build(), tmp_path / "whole", seed=3)
     with pytest.raises(Killed):
-        train(build(), tmp_path / "run", seed=3, report=kill_at(step))
+        train(build(), tmp_path / "run", seed=3, callbacks=[Step(kill_at(step))])
     run = train(build(), tmp_path / "run", seed=3, resume=True)
     assert files(tmp_path / "run") == files(tmp_path / "whole")
     loaded = load(tmp_path / "run", experiment=build())

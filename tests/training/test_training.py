@@ -22,6 +22,7 @@ from pyro_decomp.training import loop
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.loop import Progress
 from pyro_decomp.training.state import prepare
+from tests.callbacks import Step
 
 DATA = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
 STEPS = 4 * 3  # epochs of batches of 8, 8 and 4
@@ -107,7 +108,7 @@ def test_neither_reports_nor_checkpoints_change_a_run(
     tmp_path: Path, whole: dict[str, bytes]
 ) -> None:
     reports: list[Progress] = []
-    train(build(), tmp_path / "run", seed=3, report=reports.append)
+    train(build(), tmp_path / "run", seed=3, callbacks=[Step(lambda t: reports.append(t.progress))])
     assert files(tmp_path / "run") == whole
     assert [progress.step for progress in reports] == list(range(1, STEPS + 1))
     assert [progress.epoch for progress in reports] == [1] * 3 + [2] * 3 + [3] * 3 + [4] * 3
@@ -126,7 +127,7 @@ def test_a_run_killed_at_any_step_resumes_to_the_same_bytes(
     tmp_path: Path, whole: dict[str, bytes], step: int
 ) -> None:
     with pytest.raises(Killed):
-        train(build(), tmp_path / "run", seed=3, report=kill_at(step))
+        train(build(), tmp_path / "run", seed=3, callbacks=[Step(kill_at(step))])
     run = train(build(), tmp_path / "run", seed=3, resume=True)
     assert files(tmp_path / "run") == whole
     assert run.step == STEPS
@@ -140,7 +141,7 @@ def test_a_run_killed_again_and_again_between_checkpoints_resumes_to_the_same_by
 ) -> None:
     for step in steps:
         with pytest.raises(Killed):
-            train(build(), tmp_path / "run", seed=3, resume=True, report=kill_at(step))
+            train(build(), tmp_path / "run", seed=3, resume=True, callbacks=[Step(kill_at(step))])
     train(build(), tmp_path / "run", seed=3, resume=True)
     assert files(tmp_path / "run") == whole
 
@@ -151,7 +152,7 @@ def test_a_run_killed_between_history_and_checkpoint_resumes_to_the_same_bytes(
     tmp_path: Path, whole: dict[str, bytes]
 ) -> None:
     with pytest.raises(Killed):
-        train(build(), tmp_path / "run", seed=3, report=kill_at(7))
+        train(build(), tmp_path / "run", seed=3, callbacks=[Step(kill_at(7))])
     (tmp_path / "run" / "history.csv").write_bytes(whole["history.csv"])
     (tmp_path / "run" / ".checkpoint.pt.tmp").write_bytes(whole["checkpoint.pt"][:100])
     train(build(), tmp_path / "run", seed=3, resume=True)
@@ -165,7 +166,13 @@ def test_resuming_what_is_not_there_starts_it_and_what_is_done_stays(
     reports: list[Progress] = []
     train(build(), tmp_path / "run", seed=3, resume=True)
     assert files(tmp_path / "run") == whole
-    train(build(), tmp_path / "run", seed=3, resume=True, report=reports.append)
+    train(
+        build(),
+        tmp_path / "run",
+        seed=3,
+        resume=True,
+        callbacks=[Step(lambda t: reports.append(t.progress))],
+    )
     assert files(tmp_path / "run") == whole
     assert reports == []
 
@@ -226,7 +233,7 @@ def test_training_improves_the_objective_and_ends_in_evaluation_mode(tmp_path: P
 def test_long_runs_log_every_so_many_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "MAX_HISTORY_ROWS", 5)
     reports: list[Progress] = []
-    run = train(build(), tmp_path / "run", report=reports.append)
+    run = train(build(), tmp_path / "run", callbacks=[Step(lambda t: reports.append(t.progress))])
     assert run.history["step"].tolist() == [1, 3, 6, 9, 12]
     assert [progress.step for progress in reports] == [1, 3, 6, 9, 12]
 
@@ -238,7 +245,7 @@ def test_a_term_that_comes_late_is_empty_before(tmp_path: Path) -> None:
         if progress.step == 5:
             trial.elbo.alpha = 1.0
 
-    run = train(trial, tmp_path / "run", report=report)
+    run = train(trial, tmp_path / "run", callbacks=[Step(report)])
     divergence = run.history["divergence"]
     assert np.isnan(divergence).tolist() == [True] * 5 + [False] * 7
     loaded = load(tmp_path / "run", experiment=build())
@@ -381,7 +388,7 @@ def test_a_signal_ends_training_after_the_step_with_a_checkpoint(
 
     before = signal.getsignal(number)
     with pytest.raises(Interrupted, match="interrupted at step 5; the run is in") as caught:
-        train(build(), tmp_path / "run", seed=3, report=report)
+        train(build(), tmp_path / "run", seed=3, callbacks=[Step(report)])
     assert signal.getsignal(number) == before
     assert (caught.value.step, caught.value.out) == (5, tmp_path / "run")
     assert load(tmp_path / "run", experiment=build()).step == 5
@@ -396,7 +403,7 @@ def test_a_second_signal_does_not_wait_for_the_step(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        train(build(), tmp_path / "run", report=report)
+        train(build(), tmp_path / "run", callbacks=[Step(report)])
     assert load(tmp_path / "run", experiment=build()).step == 0
 
 
@@ -440,7 +447,7 @@ def test_looking_for_dependence_between_sites_leaves_batch_statistics_alone(
     (norm,) = (part for part in parts if isinstance(part, nn.BatchNorm1d))
     assert norm.num_batches_tracked == STEPS
     with pytest.raises(Killed):
-        train(two_sites(), tmp_path / "killed", report=kill_at(5))
+        train(two_sites(), tmp_path / "killed", callbacks=[Step(kill_at(5))])
     train(two_sites(), tmp_path / "killed", resume=True)
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
 

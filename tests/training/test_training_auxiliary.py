@@ -22,6 +22,7 @@ from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.schedules import Linear
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run
+from tests.callbacks import Step
 from tests.training.test_training_schedules import interrupt_at
 
 N, BATCH, EPOCHS = 32, 13, 3  # three batches an epoch, the last one smaller
@@ -92,7 +93,7 @@ def test_a_resumed_run_has_the_same_bits(
     for step in (2, 3, 7):
         out = tmp_path / f"broken at {step}"
         with pytest.raises(Interrupted):
-            train(experiment(objective), out, report=interrupt_at(step))
+            train(experiment(objective), out, callbacks=[Step(interrupt_at(step))])
         train(experiment(objective), out, resume=True)
         for name in ("checkpoint.pt", "history.csv"):
             assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -26,6 +26,7 @@ from pyro_decomp.schedules import Capacity, Constant, Cosine, Cyclical, Linear, 
 from pyro_decomp.schedules import UnfinishedScheduleWarning as Unfinished
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.loop import Progress
+from tests.callbacks import Step
 from tests.checking import Recorder
 
 EPOCHS, STEPS = 4, 12  # three batches an epoch, the last one smaller
@@ -71,7 +72,11 @@ def test_the_objective_follows_and_the_values_are_logged(tmp_path: Path) -> None
 def test_the_value_of_the_step_is_reported(tmp_path: Path) -> None:
     seen = []
     schedules = {"beta": Cyclical(0.0, 1.0, cycles=2)}
-    train(experiment(schedules), tmp_path / "run", report=lambda p: seen.append(p.values["beta"]))
+    train(
+        experiment(schedules),
+        tmp_path / "run",
+        callbacks=[Step(lambda t: seen.append(t.progress.values["beta"]))],
+    )
     assert seen == pytest.approx([1 / 3, 2 / 3, 1, 1, 1, 0, 1 / 3, 2 / 3, 1, 1, 1, 1])
 
 
@@ -96,7 +101,7 @@ def test_a_resumed_run_has_the_same_bits(tmp_path: Path, step: int) -> None:
     whole, broken = (train_into(tmp_path / name) for name in ("whole", "broken"))
     whole()
     with pytest.raises(Interrupted):
-        broken(report=interrupt_at(step))
+        broken(callbacks=[Step(interrupt_at(step))])
     broken(resume=True)
     for name in ("checkpoint.pt", "history.csv"):
         a, b = ((tmp_path / run / name).read_bytes() for run in ("whole", "broken"))
@@ -109,7 +114,7 @@ def train_into(path: Path) -> Callable[..., object]:
 
 def test_a_loaded_run_has_the_last_weights(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        train(experiment(), tmp_path / "run", report=interrupt_at(4))
+        train(experiment(), tmp_path / "run", callbacks=[Step(interrupt_at(4))])
     run = load(tmp_path / "run", experiment=experiment())
     for name, schedule in SCHEDULES.items():
         assert getattr(run.experiment.elbo, name) == schedule.value(4, STEPS)
@@ -151,7 +156,11 @@ def test_a_run_that_ends_before_its_schedule(tmp_path: Path, schedule: Schedule,
     told = f"the schedule of beta ends at step {end}, but the run at step 12, where beta is 0."
     seen = []
     with pytest.warns(Unfinished, match=told) as caught:
-        train(experiment({"beta": schedule}), tmp_path / "run", report=seen.append)
+        train(
+            experiment({"beta": schedule}),
+            tmp_path / "run",
+            callbacks=[Step(lambda t: seen.append(t.progress))],
+        )
     assert len(caught) == 1
     assert "\n" not in str(caught[0].message)
     assert caught[0].filename == __file__

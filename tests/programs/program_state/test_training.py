@@ -27,6 +27,7 @@ from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.state import UnkeptStateWarning, prepare
 from pyro_decomp.training.training import train
 from tests import example_programs
+from tests.callbacks import Step
 
 N, D = 24, 3
 STEPS = 30
@@ -115,7 +116,7 @@ def killed(trial: Experiment, folder: Path, at: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pyro_decomp.training.loop.Loop._checkpoint_is_due", lambda self: True)
         with pytest.raises(SystemExit):
-            train(trial, folder, report=kill)
+            train(trial, folder, callbacks=[Step(kill)])
     checkpoint = RunFolder(folder).read_checkpoint()
     assert checkpoint is not None
     assert checkpoint["step"] == at - 1

@@ -71,7 +71,8 @@ class SVI(infer.SVI):
         execution: How steps are computed, and why.
 
     Raises:
-        ValueError: ``optim`` is none of ``pyro.optim``, or ``steps`` none of these.
+        TypeError: ``optim`` is none of ``pyro.optim``, or another argument is of no such type.
+        ValueError: ``steps`` is none of these.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -94,6 +95,9 @@ class SVI(infer.SVI):
         *,
         steps: str = "auto",
     ) -> None:
+        optimizer = "one of pyro.optim, such as pyro.optim.Adam({'lr': 1e-3})"
+        arguments.instance(PyroOptim, optimizer, optim=optim)
+        arguments.annotated(SVI.__init__, locals())
         arguments.one_of(CHOICES["steps"], steps=steps)
         super().__init__(model, guide, optim, loss, loss_and_grads)
         for kind in JIT:

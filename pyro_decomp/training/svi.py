@@ -49,7 +49,7 @@ class SVI(infer.SVI):
     one step of the optimiser for every parameter that the programs declare to Pyro.
 
     The first 10 steps run the programs. Then, for each shape of the arguments that has come as
-    often, what the programs did to tensors is replayed: see :doc:`captured_steps`. Numbers among
+    often, what the programs did to tensors is replayed: see :doc:`/captured_steps`. Numbers among
     the arguments, such as the weight of an annealed KL, may be others at every step. Parameters,
     buffers, learning rates, ``requires_grad`` and the networks' modes are read at every step, so
     that all of them may be changed between two. Steps are held against the programs as those of

@@ -1,5 +1,6 @@
 """What programs keep in Python between their runs: one object for all of it."""
 
+import copy
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from pyro_decomp.programs.program_state.kept_values import UnkeptError, encoded,
 from pyro_decomp.programs.program_state.modules import find_modules, tensors_kept
 from pyro_decomp.programs.program_state.reachable import PLAIN
 from pyro_decomp.programs.program_state.snapshot import Snapshot
-from pyro_decomp.programs.program_state.walk import Node, walk
+from pyro_decomp.programs.program_state.walk import Node, is_flat, walk
 from pyro_decomp.seeds import random_state, set_random_state
 
 T = TypeVar("T")
@@ -82,26 +83,26 @@ class ProgramState:
         """Take the object in every place for granted, but for networks' modes and the objective.
 
         Returns:
-            What gives the path of a place that has another object, or a tensor that was written
-            to; empty if none has. It takes some microseconds, and does not see what is changed
-            within an object of another kind, as :meth:`fingerprint` does.
+            What gives the path of a place that has another object, or a tensor or a container of
+            plain values that was written to; empty if none has. It takes some microseconds, and
+            does not see all that :meth:`fingerprint` does.
         """
         watched = [
-            (node.path, node.slot, version_of(node.thing) if _is_tensor(node.thing) else None)
+            (node.path, node.slot, _content(node.thing))
             for node in self._nodes()[:MOST_WATCHED]
             if node.slot is not None and node.slot.access.read is not None
             if not node.path.endswith(".training") and not node.path.startswith("elbo.")
         ]
 
         def changed() -> str:
-            for path, slot, version in watched:
+            for path, slot, content in watched:
                 try:
                     now = slot.get()
                 except (AttributeError, LookupError, ValueError):
                     return path
                 if now is not slot.value and not _is_plain_and_equal(now, slot.value):
                     return path
-                if version is not None and version_of(now) != version:
+                if content is not None and _content(now) != content:
                     return path
             return ""
 
@@ -279,8 +280,11 @@ def preserving_rng_and_buffers(programs: Iterable[Any] = ()) -> Iterator[None]:
         yield
 
 
-def _is_tensor(thing: Any) -> bool:
-    return isinstance(thing, Tensor)
+def _content(thing: Any) -> Any:
+    """What is in a tensor or a container of plain values, as far as it costs nothing to compare."""
+    if isinstance(thing, Tensor):
+        return version_of(thing)
+    return copy.copy(thing) if type(thing) in (dict, list, set) and is_flat(thing) else None
 
 
 def _is_plain_and_equal(one: Any, other: Any) -> bool:

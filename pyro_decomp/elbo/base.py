@@ -16,6 +16,7 @@ from pyro.util import warn_if_nan
 from torch import Tensor, nn
 
 from pyro_decomp import arguments
+from pyro_decomp.descriptions import Described, constructor_call, object_card, weighted_sum
 from pyro_decomp.programs.program_state.modules import buffers_kept, find_modules
 from pyro_decomp.programs.structure import Program, ProgramStructure, RepeatedRuns, Traces, trace
 from pyro_decomp.programs.traces import TracePair
@@ -24,7 +25,7 @@ from pyro_decomp.seeds import random_state, set_random_state
 PLAIN = frozenset({"log_likelihood", "kl", "global_kl", "supervision"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Estimate:
     """One evaluation of an objective on one batch; scalars in nats per datum, with gradients.
 
@@ -45,6 +46,8 @@ class Estimate:
     total: int | float | Tensor
     pairs: tuple[TracePair, ...]
 
+    __repr__ = constructor_call
+
     @property
     def loss(self) -> Tensor:
         """What Pyro's SVI minimises: minus the objective, times how much all data count."""
@@ -56,7 +59,7 @@ class Estimate:
         return {"objective": self.objective, "elbo": self.elbo, **self.terms}
 
 
-class TermsELBO(ELBO):
+class TermsELBO(Described, ELBO):
     r"""An objective that is a weighted sum of named terms, in nats per datum.
 
     A subclass supplies :meth:`terms` and :meth:`weights`; tracing, particles, plates, the sign and
@@ -109,6 +112,18 @@ class TermsELBO(ELBO):
         self.supervision: float | Tensor = 1.0
         self.kl_methods: dict[str, str] = {}
         self._structure: ProgramStructure | None = None
+
+    def _repr_html_(self) -> str:
+        return object_card(self, {"maximised": lambda: self.formula})
+
+    @property
+    def formula(self) -> str:
+        """The objective that is maximised, a weighted sum of named terms, with present weights.
+
+        The KL of latent sites outside the data plate is not named where it counts once.
+        """
+        weights = self.weights()
+        return weighted_sum({n: w for n, w in weights.items() if (n, w) != ("global_kl", -1.0)})
 
     @abstractmethod
     def weights(self) -> dict[str, float | Tensor]:

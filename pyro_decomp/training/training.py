@@ -1,39 +1,42 @@
 """Training an experiment into a run folder."""
 
-import inspect
-import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from pyro.poutine import Trace
+from torch import nn
 
 from pyro_decomp import arguments as check
-from pyro_decomp.acceleration import Execution, choose, peak_memory, process_settings, resolve
-from pyro_decomp.errors import ExperimentError, RunError
+from pyro_decomp.acceleration import Execution
+from pyro_decomp.errors import RunError
+from pyro_decomp.programs.program_state.copies import check_own
 from pyro_decomp.schedules import UnfinishedScheduleWarning
-from pyro_decomp.seeds import derive, set_seed
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.data_support import check_support
-from pyro_decomp.training.experiment import Experiment
+from pyro_decomp.training.description import digest, sites_text
+from pyro_decomp.training.experiment import CALLBACKS, Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.interruption import stop_requests
-from pyro_decomp.training.run import Run, describe, digest, finish
+from pyro_decomp.training.fitting import ended, fit
+from pyro_decomp.training.record import Buildable, built, tensors_of, warn_unrecorded
+from pyro_decomp.training.run import Run, describe
 from pyro_decomp.training.run_folder import RunFolder, temporary_folder
-from pyro_decomp.training.single_run import SingleRun
-from pyro_decomp.training.state import optimizer_of, prepare, step_source
+from pyro_decomp.training.state import prepare
 
 __all__ = ["Execution", "train"]
 
-TRAINING_STREAM = 1
 SAME = ("arguments", "seed", "source_sha256", "num_data", "total_steps", "schedules")
-OTHER = {"source_sha256": "a different experiment file", "data_blake2b": "different data"}
+OTHER = {
+    "source_sha256": "a different experiment file or function",
+    "data_blake2b": "different data",
+}
 
 
 def train(
-    experiment: Experiment | ExperimentFile | Callable[..., Experiment],
+    experiment: Buildable,
     out: str | Path | None = None,
     *,
     seed: int = 0,
@@ -59,7 +62,9 @@ def train(
         resume: Continue the run in ``out`` from its last checkpoint; start it if there is none.
         force: Replace the run in ``out``.
         arguments: What the file's ``experiment``, or the function, is called with.
-        callbacks: Are told of what happens, in the order given.
+        callbacks: Are told of what happens, after those of the experiment, in the order given; see
+            :mod:`pyro_decomp.callbacks`. A :class:`~pyro_decomp.callbacks.Progress` is added where
+            there is none.
 
     Returns:
         The trained run, its networks in evaluation mode.
@@ -74,89 +79,47 @@ def train(
     """
     check.annotated(train, locals(), seed=0)
     check.device(device=device)
-    check.items(Callback, "callbacks", callbacks=callbacks)
+    check.items(Callback, CALLBACKS, callbacks=callbacks)
     if resume and force:
         raise RunError("expected one of --resume and --force, got both")
-    given = dict(arguments or {})
-    experiment, source = _built(experiment, given, seed)
+    given, arguments = experiment, dict(arguments or {})
+    experiment, source = built(given, arguments, seed)
     folder = temporary_folder() if out is None else RunFolder(out)
-    config = describe(experiment, seed, device, source, given)
+    config = describe(experiment, seed, device, source, arguments)
     checkpoint = _saved(folder, config) if resume else None
     execution = execution or Execution()
     if resume and folder.config_path.exists():
         execution = _as_before(folder, execution)
+    warn_unrecorded(config)
     _warn_of_unfinished_schedules(experiment)
-    state = prepare(experiment, device, check=None if checkpoint else check_support)
+    state = prepare(experiment, device, check=None if checkpoint else partial(check_first, config))
+    if not isinstance(given, ExperimentFile):
+        roots = given.programs if isinstance(given, Experiment) else {"": given}
+        check_own(roots, experiment.programs, state.program.moving)
     config["data_blake2b"] = digest(experiment)  # of the types that the programs take
     if checkpoint is not None:
         _check_same(folder, config, "data_blake2b")
-    source_of_steps = step_source(experiment, state)
-    execution = resolve(execution, source_of_steps)
-    optimizer = optimizer_of(experiment, state)
-    state.train(True)
-    with process_settings(execution.threads):
-        compute, execution = choose(
-            execution, source_of_steps, optimizer, is_resumed=checkpoint is not None
-        )
-    with check.raised_as(ExperimentError):
-        loop = SingleRun(
-            experiment,
-            state,
-            optimizer,
-            folder,
-            seed=seed,
-            compute=compute,
-            execution=execution,
-            callbacks=callbacks,
-        )
-    if not (resume and folder.config_path.exists()):
-        folder.open_new(config | {"execution": asdict(execution)}, force=force)
-    with stop_requests() as stop, process_settings(execution.threads):
-        if checkpoint is None:
-            set_seed(derive(seed, TRAINING_STREAM))
-            loop.save()
-        else:
-            loop.restore(checkpoint)
-        began, first = time.monotonic(), loop.step
-        loop.run(stop, folder.path)
-    if loop.step > first:
-        seconds = time.monotonic() - began
-        peak = peak_memory()
-        folder.write_resources(
-            {"steps": loop.step - first, "seconds": seconds, "peak_resident_bytes": peak}
-        )
-    return finish(folder, experiment, state, loop.histories[0], loop.step, seed=seed)
+    loop, stopped = fit(
+        experiment,
+        state,
+        folder,
+        seed=seed,
+        execution=execution,
+        callbacks=callbacks,
+        config=None if resume and folder.config_path.exists() else config,
+        force=force,
+        checkpoint=checkpoint,
+        tensors=tensors_of(source),
+    )
+    return ended(loop, stopped, seed)
 
 
-def _built(
-    given: Experiment | ExperimentFile | Callable[..., Experiment],
-    arguments: Mapping[str, Any],
-    seed: int,
-) -> tuple[Experiment, ExperimentFile | None]:
-    """The experiment to train, and the file that it is from; a file or function begins anew."""
-    if isinstance(given, Experiment):
-        if arguments:
-            raise ExperimentError(
-                "arguments: expected none with an Experiment, which has been built, got "
-                f"{', '.join(arguments)} (give the function that builds it)"
-            )
-        return given, None
-    if isinstance(given, ExperimentFile):
-        file = given.fresh(seed)
-        set_seed(seed)
-        return file.build(arguments), file
-    try:
-        inspect.signature(given).bind(**arguments)
-    except TypeError as error:
-        raise ExperimentError(f"arguments: {error}") from None
-    set_seed(seed)
-    experiment = given(**arguments)
-    if not isinstance(experiment, Experiment):
-        raise ExperimentError(
-            f"experiment: expected a function that returns an Experiment, got one that returns "
-            f"{type(experiment).__name__}"
-        )
-    return experiment, None
+def check_first(
+    config: dict[str, Any], experiment: Experiment, modules: Sequence[nn.Module], first: Trace
+) -> None:
+    """Check the data against the likelihood, and record the model's sites."""
+    check_support(experiment, modules, first)
+    config["sites"] = sites_text(first)
 
 
 def _saved(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any] | None:

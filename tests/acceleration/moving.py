@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pyro_decomp import AggregateELBO, Experiment, train
 from pyro_decomp.acceleration import Execution
 from pyro_decomp.seeds import set_seed
-from pyro_decomp.training.loop import Progress
+from pyro_decomp.training.callbacks import Training
 from pyro_decomp.training.run import Run
 from tests.callbacks import Step
 
@@ -71,11 +71,13 @@ def trained(
     resume: bool = False,
     **options: Any,
 ) -> Run:
-    experiment, found = build(programs, **options)
-
-    def report(progress: Progress) -> None:
+    def report(training: Training) -> None:
         if change is not None:
-            change(experiment, found, progress.step)
+            experiment: Any = training.experiment
+            change(experiment, experiment.model.__self__, training.step)
+
+    def experiment() -> Experiment:
+        return build(programs, **options)[0]
 
     return train(
         experiment,

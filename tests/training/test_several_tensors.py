@@ -114,7 +114,7 @@ def test_other_tensors_beside_x_are_other_data(tmp_path: Path, other: Any) -> No
 
 
 def test_an_auxiliary_network_gets_codes_of_several_tensors(tmp_path: Path) -> None:
-    seen: list[tuple[Tensor, ...]] = []
+    seen = Recorder()
     elbo = FactorELBO(2.0, Discriminator(2, (4,)))
     run = train(build(seen=seen, elbo=elbo), tmp_path / "run")
     assert "discriminator_loss" in run.history

@@ -121,6 +121,10 @@ class _Tracer(TorchDispatchMode):
         if depends := self._depends.get(memory_of(tensor), 0):
             raise HiddenValueError(inputs=_positions(depends))
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch imports its compiler, which takes a second
+
     def module(self, results: Sequence[Tensor]) -> GraphModule:
         """The graph as a module that gives these results."""
         self._graph.output([self._node(result) for result in results])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,12 +13,13 @@ from pyro_decomp.errors import listed
 from pyro_decomp.schedules import Schedule
 from pyro_decomp.seeds import derive, random_state, seeded, set_seed
 from pyro_decomp.sweep.ensemble.members import Member
-from pyro_decomp.training.data_support import check_support
+from pyro_decomp.training.description import digest
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.run import describe, digest
+from pyro_decomp.training.fitting import TRAINING_STREAM
+from pyro_decomp.training.run import describe
 from pyro_decomp.training.state import State, optimizer_of, prepare, step_source
-from pyro_decomp.training.training import TRAINING_STREAM
+from pyro_decomp.training.training import check_first
 
 
 @dataclass
@@ -47,11 +49,11 @@ class MemberRun:
         Raises:
             DecompError: As :func:`pyro_decomp.train` does, or what the user's file raises.
         """
-        own = ExperimentFile.from_source(source.source, source.path, seed=member.seed)
+        own = source.fresh(member.seed)
         set_seed(member.seed)
         experiment = own.build(member.arguments)
         config = describe(experiment, member.seed, device, own, member.arguments)
-        state = prepare(experiment, device, check=check_support)
+        state = prepare(experiment, device, check=partial(check_first, config))
         config["data_blake2b"] = digest(experiment)
         state.train(True)
         with seeded(derive(member.seed, TRAINING_STREAM)):
@@ -77,6 +79,8 @@ class MemberRun:
         It is to be asked for when all that are to train together are made: they may share what an
         imported module keeps, and each has the last one's then.
         """
+        if self.experiment.callbacks:
+            return "its callbacks are told of the steps of one run alone"
         if self.experiment.auxiliaries:
             return "the objective trains networks of its own on the programs' traces"
         if reason := unstackable_reason(self.optimizer()):

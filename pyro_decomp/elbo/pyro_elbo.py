@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from pyro import infer
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -17,6 +18,7 @@ from pyro_decomp import arguments
 from pyro_decomp.elbo.base import Estimate, TermsELBO
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.program_state.modules import buffers_kept, find_modules
+from pyro_decomp.programs.sites import data_plate, sample_sites
 from pyro_decomp.programs.structure import Program, ProgramStructure, Traces
 from pyro_decomp.seeds import random_state, set_random_state
 
@@ -40,6 +42,12 @@ class PyroELBO(TermsELBO):
     Terms: those of the plain ELBO, without gradients; they are no parts of the objective, and
     ``elbo`` is their sum. They are computed at the draws of the objective; where it enumerates
     sites, vectorises particles or traces the programs in a way of its own, at one further draw.
+
+    ``RenyiELBO`` and ``TraceTMC_ELBO`` have sums over particles or values inside of a logarithm. In
+    Pyro the densities in these sums are to the power N / B of a minibatch, which is a bound on
+    nothing where all latents are a datum's own; here they are not, and N / B multiplies the result.
+    With latents outside the data plate they have Pyro's power, as in Li & Turner, "Renyi Divergence
+    Variational Inference", 2016, eq. 9 (https://arxiv.org/abs/1602.02311).
 
     Args:
         objective: Pyro's, or of a class of one's own.
@@ -81,34 +89,72 @@ class PyroELBO(TermsELBO):
             ModelError: The pair or the batch is not something that the plain ELBO can score; or
                 the objective calls ``backward`` on nothing, or has several losses.
         """
-        with _traces_of(self.objective) as traces:
+        known = self._known(model, guide, args, kwargs)
+        with _traces_of(self.objective) as traces, self._powers(known) as of_plate:
             loss = differentiable_loss(self.objective.loss_and_grads, model, guide, args, kwargs)
+        of_plate.put_back(traces)
         with torch.no_grad():
-            plain = self._plain(traces, model, guide, args, kwargs)
-        return replace(plain, objective=-loss / plain.total)
+            plain = self._plain(traces, known, args, kwargs)
+        return replace(plain, objective=-loss * of_plate.factor / plain.total)
 
     def _plain(
-        self, traces: Sequence[Traces], model: Program, guide: Program, args: Any, kwargs: Any
+        self, traces: Sequence[Traces], known: ProgramStructure, args: Any, kwargs: Any
     ) -> Estimate:
         """The plain ELBO at the draws in these traces, or at one of its own."""
-        known = self._known(model, guide, args, kwargs)
         if _are_of_single_draws(traces, known, self.objective):
             return self._estimate([self._pair(known, each, args, kwargs) for each in traces])
         with buffers_kept(known.runs.networks):
-            estimate = super().evaluate(model, guide, *args, **kwargs)
+            estimate = super().evaluate(known.model, known.guide, *args, **kwargs)
         known.runs.put_back()  # a step moves what the programs keep once
         return estimate
 
     def _known(self, model: Program, guide: Program, args: Any, kwargs: Any) -> ProgramStructure:
         """What is known of the programs, from a run of which nothing stays where nothing is."""
         known = self._structure
-        if known is None or not known.is_of(model, guide, args, kwargs):
+        is_known = known is not None and known.is_of(model, guide, args, kwargs)
+        if known is None or not is_known or PLATE not in known.memory:
             before = random_state()
             with buffers_kept(find_modules([model, guide])):
-                known, *_ = self._run(model, guide, args, kwargs, is_drawn=False)
+                known, *traces = self._run(model, guide, args, kwargs, is_drawn=False)
             known.runs.put_back()
             set_random_state(before)
+            plate = data_plate(traces[0])
+            frames = [site["cond_indep_stack"] for trace in traces for site in sample_sites(trace)]
+            is_only = all(any(frame.name == plate.name for frame in each) for each in frames)
+            known.memory[PLATE] = plate.name if is_only else ""
         return known
+
+    def _powers(self, known: ProgramStructure) -> "_WithoutScale":
+        """A handler under which densities have the powers that the objective is right with."""
+        is_linear = not isinstance(self.objective, infer.RenyiELBO | infer.TraceTMC_ELBO)
+        return _WithoutScale("" if is_linear else known.memory[PLATE])
+
+
+PLATE = "the plate that all sites are in"
+
+
+class _WithoutScale(Messenger):
+    """Leaves the scale N / B of a plate, by its name, out of the densities of its sites.
+
+    Attributes:
+        factor: What was left out.
+    """
+
+    def __init__(self, plate: str) -> None:
+        super().__init__()
+        self.plate, self.factor = plate, 1.0
+
+    def _pyro_sample(self, msg: Any) -> None:
+        for frame in msg["cond_indep_stack"]:
+            if frame.name == self.plate:
+                msg["scale_before"] = msg["scale"]
+                msg["scale"] = msg["scale"] * frame.size / frame.full_size
+                self.factor = frame.full_size / frame.size
+
+    def put_back(self, traces: Sequence[Traces]) -> None:
+        """Let the sites in traces have the scales that they had before."""
+        for site in (site for pair in traces for trace in pair for site in trace.nodes.values()):
+            site["scale"] = site.pop("scale_before", site.get("scale"))
 
 
 def _are_of_single_draws(

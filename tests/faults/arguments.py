@@ -258,6 +258,7 @@ def good(folder: Path) -> Callable[[str, str], Any]:
         "runs": [codes, codes],
         "samples": codes,
         "scale": 1.0,
+        "settings": {"decoder.*": {"lr": 0.1}},
         "site": "z",
         "size": 20,
         "sizes": (1, 1),

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from types import FrameType
 from typing import Any
 
 import torch
@@ -194,8 +196,12 @@ def _traces_of(given: infer.ELBO) -> Iterator[list[Traces]]:
 def differentiable_loss(
     loss_and_grads: Callable[..., Any], model: Program, guide: Program, args: Any, kwargs: Any
 ) -> Tensor:
-    """What a function of Pyro gives, with the gradients that it would add to the parameters'."""
-    kind = getattr(loss_and_grads, "__qualname__", "loss_and_grads")
+    """What ``loss_and_grads`` gives, with the gradients that it would add to the parameters'.
+
+    Raises:
+        ModelError: It gives several losses, or calls ``backward`` on nothing.
+    """
+    kind = getattr(loss_and_grads, "__qualname__", type(loss_and_grads).__name__)
     with _BackwardKept() as kept:
         loss = loss_and_grads(model, guide, *args, **kwargs)
     if isinstance(loss, tuple):
@@ -209,14 +215,17 @@ def differentiable_loss(
             "loss.backward() there, as in Trace_ELBO"
         )
     surrogate = sum(kept.of, torch.zeros(()))
-    return loss + (surrogate - surrogate.detach())
+    value = loss.detach() if isinstance(loss, Tensor) else loss
+    return value + (surrogate - surrogate.detach())
 
 
 class _BackwardKept(TorchFunctionMode):
     """Keeps the tensors that ``backward`` is called on instead of following their graphs.
 
     Where Pyro's objectives read the value of a tensor they are given the tensor, without gradients,
-    so that a step can be captured; their check for NaN, which training makes itself, finds none.
+    so that a step can be captured. Their check for NaN, which training makes itself, finds none;
+    and probabilities that they enumerate count as above 0, as what is multiplied by 0 is nothing,
+    or else not finite.
 
     Attributes:
         of: The tensors.
@@ -237,10 +246,26 @@ class _BackwardKept(TorchFunctionMode):
             tensor, gradient = args[0], (kwargs or {}).get("gradient", *args[1:2])
             self.of.append(tensor if gradient is None else (tensor * gradient).sum())
             return None
-        if func in (Tensor.item, torch.isnan):
-            caller = sys._getframe(1).f_globals["__name__"]
+        if func in _READS:
+            caller = _caller()
             if func is Tensor.item and caller.rpartition(".")[0] == "pyro.infer":
                 return args[0].detach()
-            if func is torch.isnan and caller == "pyro.util":
-                return torch.zeros((), dtype=torch.bool)
+            if (func, caller) in _UNREAD:
+                return _UNREAD[func, caller]()
         return func(*args, **(kwargs or {}))
+
+
+_UNREAD: dict[tuple[Any, str], Callable[[], Any]] = {
+    (torch.isnan, "pyro.util"): partial(torch.zeros, (), dtype=torch.bool),
+    (Tensor.register_hook, "pyro.util"): lambda: None,
+    (Tensor.all, "pyro.infer.util"): partial(torch.ones, (), dtype=torch.bool),
+}
+_READS = frozenset({Tensor.item, *(function for function, _ in _UNREAD)})
+
+
+def _caller() -> str:
+    """The module, but for torch's, from which a function of torch is called."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_globals["__name__"].partition(".")[0] == "torch":
+        frame = frame.f_back
+    return "" if frame is None else str(frame.f_globals["__name__"])

@@ -3,6 +3,7 @@
 import gc
 import shlex
 import warnings
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from pyro_decomp.training.experiment import Experiment
     from pyro_decomp.training.run import Run
+    from pyro_decomp.training.second_process import SecondProcess
     from pyro_decomp.training.state import State
     from pyro_decomp.training.training import Execution
 
@@ -117,7 +119,7 @@ def train(
     if resume and force:
         raise typer.BadParameter("expected one of --resume and --force, got both")
     folder = out or Path("runs") / file.stem
-    with told_in_one_line(show_traceback=show_traceback, folder=folder):
+    with told_in_one_line(show_traceback=show_traceback, folder=folder), ExitStack() as ended:
         source = ExperimentFile.read(file, seed=seed)
         arguments = source.parse(settings or [])
 
@@ -127,6 +129,7 @@ def train(
         from pyro_decomp.seeds import set_seed
         from pyro_decomp.training import training
         from pyro_decomp.training.interruption import Interrupted
+        from pyro_decomp.training.second_process import second_process
         from pyro_decomp.training.training import Execution
 
         console = Console(quiet=quiet)
@@ -135,6 +138,7 @@ def train(
         set_seed(seed)
         experiment = source.build(arguments)
         gc.freeze()  # else Ctrl-C waits a second while all that is imported is gone through
+        beside = ended.enter_context(second_process("pyro_decomp.plots"))
         try:
             with ProgressReporter(console, of_training) as report:
                 run = training.train(
@@ -160,7 +164,7 @@ def train(
                 err=True,
             )
             raise typer.Exit(INTERRUPTED) from None
-        _draw_if_possible(run)
+        _draw_if_possible(run, beside)
         _report_end(console, run)
 
 
@@ -274,15 +278,12 @@ def _show_summary_if_possible(
     say(console, f"{execution}\n")
 
 
-def _draw_if_possible(run: "Run") -> None:
+def _draw_if_possible(run: "Run", beside: "SecondProcess | None") -> None:
     """Draw a run whose training is done and safe; where that fails, warn only."""
     try:
-        from pyro_decomp.training.second_process import second_process
+        from pyro_decomp.analysis.pictures import draw
 
-        with second_process("pyro_decomp.plots") as beside:
-            from pyro_decomp.analysis.pictures import draw
-
-            draw(run, beside=beside)
+        draw(run, beside=beside)
     except Exception as error:
         tell("warning", "yellow", f"the run is whole, but could not be drawn: {one_line(error)}")
 

@@ -23,7 +23,6 @@ COLOURS = 96
 Frames = UInt8[np.ndarray, "frames height width 3"]
 
 
-@mpl.rc_context(STYLE)
 def save(figure: Figure, path: str | os.PathLike[str], dpi: int = DPI) -> None:
     """Write a figure as PNG: wholly or not at all, and the same bytes for the same figure.
 
@@ -41,9 +40,15 @@ def save(figure: Figure, path: str | os.PathLike[str], dpi: int = DPI) -> None:
     target = Path(path)
     if target.suffix.lower() != ".png":
         raise ValueError(f"path: expected a file name ending in .png, got {target.name!r}")
+    write_whole(target, png(figure, dpi))
+
+
+@mpl.rc_context(STYLE)
+def png(figure: Figure, dpi: int = DPI) -> bytes:
+    """Internal. The PNG file of a figure, the same bytes for the same figure."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=dpi, metadata={"Software": None})
-    write_whole(target, picture.getbuffer())
+    return picture.getvalue()
 
 
 def save_animation(

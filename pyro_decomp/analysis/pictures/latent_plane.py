@@ -45,7 +45,7 @@ def encodings(data: PictureData, grid: Grid | None, known: FactorData | None) ->
 
 def grid_of(data: PictureData) -> Grid | None:
     """Log q(z) over all data and log p(z) on a grid; None where the latent space is no plane."""
-    if not _is_plane(data.pairs[0]):
+    if not is_plane(data.pairs[0]):
         return None
     return density_on_grid(data.pairs, of_all=data.encoded.pairs())
 
@@ -86,7 +86,7 @@ def density_on_grid(
     return axis.cpu().numpy(), log_qz.numpy(), log_pz.numpy()
 
 
-def _is_plane(pair: TracePair) -> bool:
+def is_plane(pair: TracePair) -> bool:
     """Whether there is one latent site with a density, of two entries in one event dimension."""
     if len(pair.latents) != 1:
         return False

@@ -46,19 +46,20 @@ class PictureData:
     Args:
         run: The run.
         seed: The seed of everything random.
+        most: Data that are drawn; by default 2,000.
 
     Attributes:
         encoded: All training data and their encodings.
-        rows: Up to 2,000 rows of these, chosen at random and in their order.
+        rows: Up to so many rows of these, chosen at random and in their order.
     """
 
-    def __init__(self, run: Run, seed: int) -> None:
+    def __init__(self, run: Run, seed: int, most: int | None = None) -> None:
         self.run = run
         self.seed = seed
         self.encoded = EncodedData.of(run)
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(self.encoded), generator=generator)
-        self.rows: Int[Tensor, " n"] = order[:MAX_DRAWN].sort().values
+        self.rows: Int[Tensor, " n"] = order[: MAX_DRAWN if most is None else most].sort().values
 
     def __len__(self) -> int:
         return len(self.rows)

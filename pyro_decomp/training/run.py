@@ -21,12 +21,11 @@ from pyro_decomp.errors import RunError
 from pyro_decomp.seeds import random_state, set_random_state, set_seed
 from pyro_decomp.training.experiment import Experiment, Program
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.interruption import Interrupted, is_in_notebook
 from pyro_decomp.training.json_files import plain, read_json
 from pyro_decomp.training.run_folder import History, RunFolder
 from pyro_decomp.training.run_methods import RunMethods
-from pyro_decomp.training.single_run import SingleRun
 from pyro_decomp.training.state import State, prepare
+from pyro_decomp.training.stretches import ends_of, lengthen
 
 
 @dataclass
@@ -121,6 +120,7 @@ def load(
     try:
         if experiment is None:
             experiment = rebuild(folder, config)
+        lengthen(experiment, ends_of(config))
         state = prepare(experiment, device)
     finally:
         set_random_state(generators)
@@ -152,24 +152,6 @@ def finish(
     return Run(folder, experiment, state, columns, step, seed)
 
 
-def ended(loop: SingleRun, stopped: Interrupted | None, seed: int) -> Run:
-    """The run of a training that is over.
-
-    Raises:
-        Interrupted: It was stopped, and this is no notebook; the error has the run.
-    """
-    history = loop.histories[0]
-    run = finish(loop.folder, loop.experiment, loop.state, history, loop.step, seed=seed)
-    if stopped is None:
-        return run
-    run.interrupted = True
-    run.folder.keep()
-    if is_in_notebook():
-        return run
-    stopped.run = run
-    raise stopped
-
-
 def describe(
     experiment: Experiment,
     seed: int,
@@ -183,6 +165,7 @@ def describe(
         "seed": seed,
         "device": str(device),
         "total_steps": experiment.total_steps,
+        "steps_per_epoch": experiment.steps_per_epoch,
         "schedules": {name: list(ends) for name, ends in experiment.scheduled_ranges().items()},
         "num_data": len(experiment.data),
         "versions": _versions(),

@@ -20,9 +20,11 @@ from pyro_decomp.training.data_support import check_support
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.fitting import fit
-from pyro_decomp.training.run import Run, describe, digest, ended
+from pyro_decomp.training.going_on import handed_back
+from pyro_decomp.training.run import Run, describe, digest, finish
 from pyro_decomp.training.run_folder import RunFolder, temporary_folder
 from pyro_decomp.training.state import prepare
+from pyro_decomp.training.stretches import go_on
 
 __all__ = ["Execution", "train"]
 
@@ -78,10 +80,14 @@ def train(
     given, arguments = experiment, dict(arguments or {})
     experiment, source = _built(given, arguments, seed)
     folder = temporary_folder() if out is None else RunFolder(out)
+    is_there = resume and folder.config_path.exists()
+    ends: list[int] = []
+    if is_there:
+        ends, arguments = go_on(experiment, folder, arguments)
     config = describe(experiment, seed, device, source, arguments)
-    checkpoint = _saved(folder, config) if resume else None
+    checkpoint = _saved(folder, config, ends) if is_there else None
     execution = execution or Execution()
-    if resume and folder.config_path.exists():
+    if is_there:
         execution = _as_before(folder, execution)
     _warn_of_unfinished_schedules(experiment)
     state = prepare(experiment, device, check=None if checkpoint else check_support)
@@ -91,6 +97,8 @@ def train(
     config["data_blake2b"] = digest(experiment)  # of the types that the programs take
     if checkpoint is not None:
         _check_same(folder, config, "data_blake2b")
+    if len(ends) > 1:
+        folder.write_stretches(ends)
     loop, stopped = fit(
         experiment,
         state,
@@ -98,11 +106,12 @@ def train(
         seed=seed,
         execution=execution,
         callbacks=callbacks,
-        config=None if resume and folder.config_path.exists() else config,
+        config=None if is_there else config,
         force=force,
         checkpoint=checkpoint,
     )
-    return ended(loop, stopped, seed)
+    run = finish(loop.folder, loop.experiment, loop.state, loop.histories[0], loop.step, seed=seed)
+    return run if stopped is None else handed_back(run, stopped)
 
 
 def _built(
@@ -143,16 +152,14 @@ def _built(
         return experiment, None  # it was built for this run
 
 
-def _saved(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any] | None:
+def _saved(folder: RunFolder, config: dict[str, Any], ends: Sequence[int]) -> dict[str, Any] | None:
     """The checkpoint to continue from, None if there is none yet, checked to be of the same run."""
-    if not folder.config_path.exists():
-        return None
-    _check_same(folder, config, *SAME)
+    _check_same(folder, config, *SAME, total_steps=ends[-1])
     return folder.read_checkpoint()
 
 
-def _check_same(folder: RunFolder, config: Mapping[str, Any], *keys: str) -> None:
-    before = folder.read_config()
+def _check_same(folder: RunFolder, config: Mapping[str, Any], *keys: str, **known: Any) -> None:
+    before = folder.read_config() | known
     before.setdefault("schedules", config["schedules"])  # which runs did not always record
     for key in keys:
         if before.get(key) != config[key]:

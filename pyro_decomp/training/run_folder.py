@@ -59,6 +59,7 @@ class RunFolder:
 
     Attributes:
         note: Where the run is, if that is not where it was asked for; a sentence, or empty.
+        held_by: The folder that this one is in, if that is a temporary one.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -70,6 +71,7 @@ class RunFolder:
         self.resources_path = self.path / "resources.json"
         self.plots_path = self.path / "plots"
         self.note = ""
+        self.held_by: RunFolder | None = None
         self._removal: Any = None
 
     def keep(self) -> None:

@@ -3,6 +3,7 @@
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,23 +38,29 @@ def train(
     out: str | Path | None = None,
     *,
     seed: int = 0,
+    seeds: Sequence[int] | None = None,
     device: torch.device | str = "cpu",
     execution: Execution | None = None,
     resume: bool = False,
     force: bool = False,
     arguments: Mapping[str, Any] | None = None,
     callbacks: Sequence[Callback] = (),
-) -> Run:
+) -> Any:
     """Train an experiment into a run folder.
 
-    The same experiment and seed give the same bits on the same processor, also when the run was
-    killed and resumed.
+    What is given is a description: the run has networks, an objective and Python state of its own,
+    copied from the experiment, on the same data. The same call gives the same bits on the same
+    processor, whatever was trained before, also when the run was killed and resumed.
 
     Args:
         experiment: What to train: an experiment, an experiment file, or a function that builds an
             experiment.
-        out: The run folder; by default a temporary one, which is there as long as the run is.
+        out: The run folder; where that holds a finished run, another with a number, such as
+            ``a-2``. By default a temporary one, which is there as long as the run is, or for good
+            if it is interrupted.
         seed: Of batches and noise; and of initial parameters, where a file or function is given.
+        seeds: Train with each of these instead, into one folder below ``out`` each. Runs of a file
+            are trained together where that can be, unless ``execution`` or ``callbacks`` are given.
         device: Where to train.
         execution: How steps are computed; a run that is resumed goes on as it began.
         resume: Continue the run in ``out`` from its last checkpoint; start it if there is none.
@@ -62,7 +69,8 @@ def train(
         callbacks: Are told of what happens, in the order given.
 
     Returns:
-        The trained run, its networks in evaluation mode.
+        The trained :class:`.Run`, its networks in evaluation mode; a list of them with ``seeds``.
+        In a notebook, if stopped, the run so far, ``run.interrupted``.
 
     Raises:
         ExperimentError: No experiment can be built.
@@ -70,9 +78,58 @@ def train(
         NonFiniteError: A term or gradient became infinite or not a number; the last checkpoint is
             from before.
         RunError: The folder cannot be used as asked.
-        Interrupted: The user stopped the run.
+        Interrupted: The user stopped the run, outside of a notebook; ``run.train()`` goes on.
     """
     check.annotated(train, locals(), seed=0)
+    if seeds is None:
+        return train_one(
+            experiment,
+            out,
+            seed=seed,
+            device=device,
+            execution=execution,
+            resume=resume,
+            force=force,
+            arguments=arguments,
+            callbacks=callbacks,
+        )
+    from pyro_decomp.sweep.seeds import one_by_one, together  # noqa: PLC0415 (a room above)
+
+    check.items(int, "whole numbers, such as [0, 1, 2]", seeds=seeds)
+    if not seeds or len(set(seeds)) < len(seeds) or seed != 0:
+        raise ValueError(f"seeds: expected different seeds and no seed beside them, got {seeds}")
+    if isinstance(experiment, ExperimentFile) and execution is None and not callbacks:
+        options = {"device": str(device), "resume": resume, "force": force}
+        return together(experiment, out, seeds, arguments or {}, **options)
+    return one_by_one(
+        partial(
+            train_one,
+            experiment,
+            device=device,
+            execution=execution,
+            resume=resume,
+            force=force,
+            arguments=arguments,
+            callbacks=callbacks,
+        ),
+        out,
+        seeds,
+    )
+
+
+def train_one(
+    experiment: Experiment | ExperimentFile | Callable[..., Experiment],
+    out: str | Path | None = None,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    execution: Execution | None = None,
+    resume: bool = False,
+    force: bool = False,
+    arguments: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Run:
+    """Train with one seed; see :func:`train`."""
     check.device(device=device)
     check.items(Callback, "callbacks", callbacks=callbacks)
     if resume and force:

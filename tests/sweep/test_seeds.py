@@ -38,9 +38,17 @@ def test_of_a_file_they_are_trained_together(source: ExperimentFile, tmp_path: P
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("is_described", [False, True])
-def test_of_others_one_after_another(is_described: bool, tmp_path: Path) -> None:
-    given = made() if is_described else made
+def test_of_a_function_too(tmp_path: Path) -> None:
+    runs = train(made, tmp_path, seeds=SEEDS, arguments={"epochs": 1})
+    for seed, run in zip(SEEDS, runs, strict=True):
+        assert (run.seed, run.step) == (seed, 3)
+        alone = train(made, seed=seed, arguments={"epochs": 1})
+        for one, other in zip(values(run), values(alone), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_of_an_experiment_one_after_another(tmp_path: Path) -> None:
+    given = made()
     runs = train(given, tmp_path, seeds=SEEDS)
     for seed, run in zip(SEEDS, runs, strict=True):
         assert run.path == tmp_path / f"seed={seed}"
@@ -60,7 +68,7 @@ def test_an_interruption_stops_all_and_keeps_those_that_are_done() -> None:
 
 
 def test_in_a_notebook_the_list_ends_with_the_run_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyro_decomp.training.going_on.in_notebook", lambda: True)
+    monkeypatch.setattr("pyro_decomp.training.fitting.in_notebook", lambda: True)
     runs = train(made, seeds=[3, 1, 2], callbacks=[Step(stop)])
     assert [(run.seed, run.interrupted) for run in runs] == [(3, False), (1, True)]
 

@@ -56,7 +56,7 @@ NOT_CALLED = {  # by a user
         ],
         "a result",
     ),
-    **dict.fromkeys(["SweepInterrupted", "SweepProgress"], "a message"),
+    **dict.fromkeys(["Interrupted", "SweepInterrupted", "SweepProgress"], "a message"),
 }
 
 NAN, OBJECT = math.nan, object()

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp import AggregateELBO, BetaELBO, Experiment, InclusiveKL, load, train
+from pyro_decomp.cli import main
 from pyro_decomp.errors import ExperimentError, RunError
-from pyro_decomp.training.description import objective_text
+from pyro_decomp.training.description import DifferentDataWarning, objective_text
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.record import UnrecordedWarning
 from pyro_decomp.training.run import Run, untrained
@@ -207,6 +208,9 @@ def test_data_that_changed_on_disk_are_refused(tmp_path: Path) -> None:
     torch.save(DATA * 2, tmp_path / "data.pt")
     with pytest.raises(RunError, match=r"expected its experiment to read the same, .*restore"):
         load(tmp_path / "run")
+    torch.save(DATA * (1 + 2e-7), tmp_path / "data.pt")  # as another processor may round
+    with pytest.warns(DifferentDataWarning, match="differ from these in their last digits"):
+        load(tmp_path / "run")
 
 
 def test_the_words_of_an_objective_are_its_arguments() -> None:
@@ -226,6 +230,39 @@ def test_a_function_begins_anew_by_its_text(tmp_path: Path) -> None:
     assert again.build({"beta": 3}).elbo.beta == 3.0
     with pytest.raises(ExperimentError, match=r"<make>: `experiment` has no parameter `gamma`"):
         again.build({"gamma": 1})
+
+
+FILE = """
+from tests.training.test_record import line
+
+def experiment():
+    return line(BETA)
+"""
+
+
+@pytest.mark.full
+def test_a_run_of_an_experiment_is_measured_by_the_shell_with_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(make(2.0), tmp_path / "run")
+    command = ["evaluate", str(tmp_path / "run"), "--only", "elbo", "--quiet"]
+    assert said_by(command) == 1
+    assert "trained from an Experiment; give load(path, experiment=...)" in one_line(capsys)
+    (tmp_path / "same.py").write_text(FILE.replace("BETA", "2.0"))
+    (tmp_path / "other.py").write_text(FILE.replace("BETA", "3.0"))
+    assert said_by([*command, "--experiment", str(tmp_path / "same.py")]) == 0
+    assert said_by([*command, "--experiment", str(tmp_path / "other.py")]) == 1
+    assert "got objective BetaELBO(beta=3.0)" in one_line(capsys)
+
+
+def said_by(words: list[str]) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    return int(ended.value.code or 0)
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capsys.readouterr().err.split())
 
 
 SCRIPT = """

@@ -241,9 +241,14 @@ def _is_same(one: CodeType, other: CodeType, *, is_inner: bool = False) -> bool:
     return all(
         _is_same(a, b, is_inner=True)
         if isinstance(a, CodeType) and isinstance(b, CodeType)
-        else type(a) is type(b) and repr(a) == repr(b)
+        else _constant(a) == _constant(b)
         for a, b in pairs
     )
+
+
+def _constant(value: Any) -> Any:
+    """A constant as text that tells 1, 1.0 and True apart; sets have no order."""
+    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
 
 
 def _found(text: str, name: str, line: int, has_future: bool) -> Definition | None:

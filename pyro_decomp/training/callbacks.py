@@ -18,6 +18,7 @@ class Training(Protocol):
         state: Its networks and parameters.
         execution: How its steps are computed.
         folder: Its run folder.
+        seed: Of its batches and noise.
         step: Steps done.
         total_steps: Steps of the whole run.
         progress: Where it stood after the last step that was logged; None before the first.
@@ -27,6 +28,7 @@ class Training(Protocol):
     state: "State"
     execution: "Execution"
     folder: "RunFolder"
+    seed: int
     step: int
     total_steps: int
     progress: "Progress | None"

@@ -21,13 +21,12 @@ from pyro_decomp.seeds import random_state, set_random_state
 from pyro_decomp.training.description import check_data, check_recorded, check_sites, objective_text
 from pyro_decomp.training.experiment import Experiment, Program
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.interruption import Interrupted, is_in_notebook
 from pyro_decomp.training.json_files import is_plain, plain, read_json
 from pyro_decomp.training.record import Buildable, is_kept, rebuild
 from pyro_decomp.training.run_folder import History, RunFolder
 from pyro_decomp.training.run_methods import RunMethods
-from pyro_decomp.training.single_run import SingleRun
 from pyro_decomp.training.state import State, prepare
+from pyro_decomp.training.stretches import ends_of, lengthen
 
 
 @dataclass
@@ -126,6 +125,7 @@ def load(
         given = experiment is not None
         experiment = rebuild(folder, config, experiment)
         check_recorded(folder.path, config, experiment)
+        lengthen(experiment, ends_of(config))
         state = prepare(experiment, device, check=partial(_check_sites, folder.path, config))
         check_data(folder.path, config, experiment, is_given=given)
     finally:
@@ -164,24 +164,6 @@ def finish(
     return Run(folder, experiment, state, columns, step, seed)
 
 
-def ended(loop: SingleRun, stopped: Interrupted | None, seed: int) -> Run:
-    """The run of a training that is over.
-
-    Raises:
-        Interrupted: It was stopped, and this is no notebook; the error has the run.
-    """
-    history = loop.histories[0]
-    run = finish(loop.folder, loop.experiment, loop.state, history, loop.step, seed=seed)
-    if stopped is None:
-        return run
-    run.interrupted = True
-    run.folder.keep()
-    if is_in_notebook():
-        return run
-    stopped.run = run
-    raise stopped
-
-
 def describe(
     experiment: Experiment,
     seed: int,
@@ -200,6 +182,7 @@ def describe(
         "seed": seed,
         "device": str(device),
         "total_steps": experiment.total_steps,
+        "steps_per_epoch": experiment.steps_per_epoch,
         "schedules": {name: list(ends) for name, ends in experiment.scheduled_ranges().items()},
         "num_data": len(experiment.data),
         "objective": objective_text(experiment),

@@ -14,7 +14,7 @@ import tempfile
 import weakref
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ class RunFolder:
 
     Attributes:
         note: Where the run is, if that is not where it was asked for; a sentence, or empty.
+        held_by: The folder that this one is in, if that is a temporary one.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -72,6 +73,7 @@ class RunFolder:
         self.tensors_path = self.path / FILE_NAME
         self.plots_path = self.path / "plots"
         self.note = ""
+        self.held_by: RunFolder | None = None
         self._removal: Any = None
 
     def keep(self) -> None:
@@ -99,7 +101,7 @@ class RunFolder:
         if self.config_path.exists():
             before = self.read_config()
             if not force:
-                if not self._is_finished(before):
+                if not self.is_finished(before):
                     raise RunError(
                         f"{self.path} already holds a run: continue it with --resume, replace it "
                         "with --force, or choose another folder with --out"
@@ -112,13 +114,15 @@ class RunFolder:
         write_json(self.config_path, marked(config))
         return self
 
-    def _is_finished(self, config: Mapping[str, Any]) -> bool:
+    def is_finished(self, config: Mapping[str, Any]) -> bool:
         """Whether the run here has been trained to the end that it was to have."""
         try:
             checkpoint = self.read_checkpoint()
         except RunError:  # a damaged one
             return False
-        return checkpoint is not None and checkpoint["step"] == config.get("total_steps")
+        if checkpoint is None:
+            return False
+        return checkpoint["step"] == config.get("total_steps") or bool(checkpoint.get("stopped"))
 
     def _numbered(self) -> "RunFolder":
         """A new folder beside this one: ``a-2`` beside ``a``, or the next number that is free."""
@@ -154,8 +158,14 @@ class RunFolder:
 
     def write_execution(self, execution: Mapping[str, Any]) -> None:
         """Say in ``config.json`` how steps are computed from now on."""
-        config = self.read_config() | {"execution": dict(execution)}
-        write_json(self.config_path, marked(config))
+        self._note({"execution": dict(execution)})
+
+    def write_stretches(self, ends: Sequence[int]) -> None:
+        """Say in ``config.json`` to which step a run is trained that went on after its end."""
+        self._note({"total_steps": ends[-1], "stretches": list(ends)})
+
+    def _note(self, found: Mapping[str, Any]) -> None:
+        write_json(self.config_path, marked(self.read_config() | dict(found)))
 
     def write_checkpoint(self, checkpoint: Mapping[str, Any], history: History) -> None:
         """Write the history and then the checkpoint, each whole or not at all."""

@@ -81,6 +81,7 @@ class SingleRun(Loop[StepResult]):
             for n, auxiliary in self.auxiliaries.items()
         }
         self.folder, self.execution, self._callbacks = folder, execution, callbacks
+        self.seed = seed
         self.progress: Progress | None = None
         self._source = step_source(experiment, state)
         self._compute = compute

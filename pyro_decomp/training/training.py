@@ -21,10 +21,12 @@ from pyro_decomp.training.description import data_record, sites_text
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.fitting import fit
+from pyro_decomp.training.going_on import handed_back
 from pyro_decomp.training.record import Buildable, built, tensors_of, warn_unrecorded
-from pyro_decomp.training.run import Run, describe, ended
+from pyro_decomp.training.run import Run, describe, finish
 from pyro_decomp.training.run_folder import RunFolder, temporary_folder
 from pyro_decomp.training.state import prepare
+from pyro_decomp.training.stretches import go_on
 
 __all__ = ["Execution", "train"]
 
@@ -40,23 +42,29 @@ def train(
     out: str | Path | None = None,
     *,
     seed: int = 0,
+    seeds: Sequence[int] | None = None,
     device: torch.device | str = "cpu",
     execution: Execution | None = None,
     resume: bool = False,
     force: bool = False,
     arguments: Mapping[str, Any] | None = None,
     callbacks: Sequence[Callback] = (),
-) -> Run:
+) -> Any:
     """Train an experiment into a run folder.
 
-    The same experiment and seed give the same bits on the same processor, also when the run was
-    killed and resumed.
+    What is given is a description: the run has networks, an objective and Python state of its own,
+    copied from the experiment, on the same data. The same call gives the same bits on the same
+    processor, whatever was trained before, also when the run was killed and resumed.
 
     Args:
         experiment: What to train: an experiment, an experiment file, or a function that builds an
             experiment.
-        out: The run folder; by default a temporary one, which is there as long as the run is.
+        out: The run folder; where that holds a finished run, another with a number, such as
+            ``a-2``. By default a temporary one, which is there as long as the run is, or for good
+            if it is interrupted.
         seed: Of batches and noise; and of initial parameters, where a file or function is given.
+        seeds: Train with each of these instead, into one folder below ``out`` each. Runs of a file
+            are trained together where that can be, unless ``execution`` or ``callbacks`` are given.
         device: Where to train.
         execution: How steps are computed; a run that is resumed goes on as it began.
         resume: Continue the run in ``out`` from its last checkpoint; start it if there is none.
@@ -65,7 +73,8 @@ def train(
         callbacks: Are told of what happens, in the order given.
 
     Returns:
-        The trained run, its networks in evaluation mode.
+        The trained :class:`.Run`, its networks in evaluation mode; a list of them with ``seeds``.
+        In a notebook, if stopped, the run so far, ``run.interrupted``.
 
     Raises:
         ExperimentError: No experiment can be built.
@@ -73,9 +82,58 @@ def train(
         NonFiniteError: A term or gradient became infinite or not a number; the last checkpoint is
             from before.
         RunError: The folder cannot be used as asked.
-        Interrupted: The user stopped the run.
+        Interrupted: The user stopped the run, outside of a notebook; ``run.train()`` goes on.
     """
     check.annotated(train, locals(), seed=0)
+    if seeds is None:
+        return train_one(
+            experiment,
+            out,
+            seed=seed,
+            device=device,
+            execution=execution,
+            resume=resume,
+            force=force,
+            arguments=arguments,
+            callbacks=callbacks,
+        )
+    from pyro_decomp.sweep.seeds import one_by_one, together  # noqa: PLC0415 (a room above)
+
+    check.items(int, "whole numbers, such as [0, 1, 2]", seeds=seeds)
+    if not seeds or len(set(seeds)) < len(seeds) or seed != 0:
+        raise ValueError(f"seeds: expected different seeds and no seed beside them, got {seeds}")
+    if isinstance(experiment, ExperimentFile) and execution is None and not callbacks:
+        options = {"device": str(device), "resume": resume, "force": force}
+        return together(experiment, out, seeds, arguments or {}, **options)
+    return one_by_one(
+        partial(
+            train_one,
+            experiment,
+            device=device,
+            execution=execution,
+            resume=resume,
+            force=force,
+            arguments=arguments,
+            callbacks=callbacks,
+        ),
+        out,
+        seeds,
+    )
+
+
+def train_one(
+    experiment: Buildable,
+    out: str | Path | None = None,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    execution: Execution | None = None,
+    resume: bool = False,
+    force: bool = False,
+    arguments: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Run:
+    """Train with one seed; see :func:`train`."""
     check.device(device=device)
     check.items(Callback, "callbacks", callbacks=callbacks)
     if resume and force:
@@ -83,10 +141,14 @@ def train(
     given, arguments = experiment, dict(arguments or {})
     experiment, source = built(given, arguments, seed)
     folder = temporary_folder() if out is None else RunFolder(out)
+    is_there = resume and folder.config_path.exists()
+    ends: list[int] = []
+    if is_there:
+        ends, arguments = go_on(experiment, folder, arguments)
     config = describe(experiment, seed, device, source, arguments)
-    checkpoint = _saved(folder, config) if resume else None
+    checkpoint = _saved(folder, config, ends) if is_there else None
     execution = execution or Execution()
-    if resume and folder.config_path.exists():
+    if is_there:
         execution = _as_before(folder, execution)
     warn_unrecorded(config)
     _warn_of_unfinished_schedules(experiment)
@@ -97,6 +159,8 @@ def train(
     config |= data_record(experiment)  # of the types that the programs take
     if checkpoint is not None:
         _check_same(folder, config, "data_blake2b")
+    if len(ends) > 1:
+        folder.write_stretches(ends)
     loop, stopped = fit(
         experiment,
         state,
@@ -104,12 +168,13 @@ def train(
         seed=seed,
         execution=execution,
         callbacks=callbacks,
-        config=None if resume and folder.config_path.exists() else config,
+        config=None if is_there else config,
         force=force,
         checkpoint=checkpoint,
         tensors=tensors_of(source),
     )
-    return ended(loop, stopped, seed)
+    run = finish(loop.folder, loop.experiment, loop.state, loop.histories[0], loop.step, seed=seed)
+    return run if stopped is None else handed_back(run, stopped)
 
 
 def check_first(
@@ -120,16 +185,14 @@ def check_first(
     config["sites"] = sites_text(first)
 
 
-def _saved(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any] | None:
+def _saved(folder: RunFolder, config: dict[str, Any], ends: Sequence[int]) -> dict[str, Any] | None:
     """The checkpoint to continue from, None if there is none yet, checked to be of the same run."""
-    if not folder.config_path.exists():
-        return None
-    _check_same(folder, config, *SAME)
+    _check_same(folder, config, *SAME, total_steps=ends[-1])
     return folder.read_checkpoint()
 
 
-def _check_same(folder: RunFolder, config: Mapping[str, Any], *keys: str) -> None:
-    before = folder.read_config()
+def _check_same(folder: RunFolder, config: Mapping[str, Any], *keys: str, **known: Any) -> None:
+    before = folder.read_config() | known
     before.setdefault("schedules", config["schedules"])  # which runs did not always record
     for key in keys:
         if before.get(key) != config[key]:

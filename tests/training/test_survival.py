@@ -1,5 +1,6 @@
 """Runs that are killed, interrupted, starved of disk or pointed at the wrong folder."""
 
+import json
 import os
 import random
 import re

@@ -79,8 +79,20 @@ def warn_unrecorded(config: Mapping[str, Any]) -> None:
             f"{config['unrecorded']}; as it is the run is loaded by load(path, experiment=...) "
             "alone",
             UnrecordedWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
+
+
+def as_file(given: Buildable, arguments: Mapping[str, Any]) -> ExperimentFile | None:
+    """A file, or a function with such arguments as one; None for what no text can make."""
+    if isinstance(given, ExperimentFile):
+        return given
+    if isinstance(given, Experiment) or not all(map(is_plain, arguments.values())):
+        return None
+    try:
+        return ExperimentFile.of_function(given)
+    except ExperimentError:
+        return None
 
 
 def tensors_of(source: ExperimentFile | str | None) -> KeptTensors | None:

@@ -22,7 +22,7 @@ from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.fitting import fit
 from pyro_decomp.training.going_on import handed_back
-from pyro_decomp.training.record import Buildable, built, tensors_of, warn_unrecorded
+from pyro_decomp.training.record import Buildable, as_file, built, tensors_of, warn_unrecorded
 from pyro_decomp.training.run import Run, describe, finish
 from pyro_decomp.training.run_folder import RunFolder, temporary_folder
 from pyro_decomp.training.state import prepare
@@ -63,8 +63,9 @@ def train(
             ``a-2``. By default a temporary one, which is there as long as the run is, or for good
             if it is interrupted.
         seed: Of batches and noise; and of initial parameters, where a file or function is given.
-        seeds: Train with each of these instead, into one folder below ``out`` each. Runs of a file
-            are trained together where that can be, unless ``execution`` or ``callbacks`` are given.
+        seeds: Train with each of these instead, into one folder below ``out`` each. Runs of a
+            file, or of a function that a run can keep, are trained together where that can be,
+            unless ``execution`` or ``callbacks`` are given.
         device: Where to train.
         execution: How steps are computed; a run that is resumed goes on as it began.
         resume: Continue the run in ``out`` from its last checkpoint; start it if there is none.
@@ -102,9 +103,10 @@ def train(
     check.items(int, "whole numbers, such as [0, 1, 2]", seeds=seeds)
     if not seeds or len(set(seeds)) < len(seeds) or seed != 0:
         raise ValueError(f"seeds: expected different seeds and no seed beside them, got {seeds}")
-    if isinstance(experiment, ExperimentFile) and execution is None and not callbacks:
+    file = as_file(experiment, arguments or {}) if execution is None and not callbacks else None
+    if file is not None:
         options = {"device": str(device), "resume": resume, "force": force}
-        return together(experiment, out, seeds, arguments or {}, **options)
+        return together(file, out, seeds, arguments or {}, **options)
     return one_by_one(
         partial(
             train_one,

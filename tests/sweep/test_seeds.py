@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from pyro_decomp import train
+from pyro_decomp import Execution, train
 from pyro_decomp.errors import RunError
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
@@ -22,6 +22,14 @@ SEEDS = [3, 1]
 @pytest.fixture
 def source(tmp_path: Path) -> ExperimentFile:
     return ExperimentFile.from_source(SOURCE, tmp_path / "trial.py")
+
+
+def test_of_a_function_that_a_run_can_keep_they_are_trained_together(tmp_path: Path) -> None:
+    runs = train(made, tmp_path, seeds=SEEDS)
+    for seed, run in zip(SEEDS, runs, strict=True):
+        assert run.path == tmp_path / "members" / f"seed={seed}"
+        for one, other in zip(values(run), values(train(made, seed=seed)), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
 def test_of_a_file_they_are_trained_together(source: ExperimentFile, tmp_path: Path) -> None:
@@ -41,7 +49,7 @@ def test_of_a_file_they_are_trained_together(source: ExperimentFile, tmp_path: P
 @pytest.mark.parametrize("is_described", [False, True])
 def test_of_others_one_after_another(is_described: bool, tmp_path: Path) -> None:
     given = made() if is_described else made
-    runs = train(given, tmp_path, seeds=SEEDS)
+    runs = train(given, tmp_path, seeds=SEEDS, execution=Execution())
     for seed, run in zip(SEEDS, runs, strict=True):
         assert run.path == tmp_path / f"seed={seed}"
         assert all(map(torch.equal, values(run), values(train(given, seed=seed))))

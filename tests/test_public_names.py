@@ -24,6 +24,10 @@ PUBLIC: dict[str, str] = {
         AggregatePosterior Estimator Exact LogDensities PairWeights StructuredPosterior
         diagonal_gaussian log_prob_over pair_weights
     """,
+    "pyro_decomp.callbacks": """
+        BestCheckpoint CSVLog Callback EarlyStopping GradientNorms HeldOut LearningRate MLflow
+        Progress TensorBoard Training
+    """,
     "pyro_decomp.data": """
         Attributes Data GroundTruth Stored as_data as_tensor celeba celeba_attributes chairs
         chen_table dsprites fashion_mnist fashion_mnist_labels heads image_folder image_paths

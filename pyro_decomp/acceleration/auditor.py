@@ -1,7 +1,7 @@
 """When steps are held against the programs, and the last moment at which they agreed."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ import torch
 from pyro_decomp.acceleration.eager import StepResult
 from pyro_decomp.acceleration.errors import Departed
 from pyro_decomp.acceleration.graph import GraphStep
-from pyro_decomp.acceleration.moment import Moment
+from pyro_decomp.acceleration.moment import Kept, Moment
 from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.acceleration.verification import Audit, Computed
 from pyro_decomp.data.batches import Batch
@@ -64,7 +64,7 @@ class Auditor:
         optimizer: Trains them.
         compute: The steps.
         precision: Of the products of networks.
-        between: What of the user's runs between steps, as hooks of the optimiser do.
+        between: What else changes between steps, and is to go back with them.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Auditor:
         compute: GraphStep,
         *,
         precision: str,
-        between: Sequence[object] = (),
+        between: Kept | None = None,
     ) -> None:
         self._source, self._optimizer, self._compute = source, optimizer, compute
         hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
@@ -83,8 +83,8 @@ class Auditor:
             networks=source.modules,
             tensors=source.parameters.values(),
             hooks=others,
-            callbacks=between,
         )
+        self._between = [between] if between is not None else []
         self._audit = Audit(source, precision)
         self._budget = Budget()
         self._kept: Fingerprint | None = None
@@ -161,5 +161,5 @@ class Auditor:
         return fingerprint
 
     def _moment(self, step: int, rows: int) -> Moment:
-        programs = (self._source.python, self._others)
+        programs = (self._source.python, self._others, *self._between)
         return Moment(step, rows, self._source, self._optimizer, programs)

@@ -1,7 +1,7 @@
 """A run at one moment, kept in memory, to go back to."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -9,8 +9,17 @@ from torch.utils._pytree import tree_map
 
 from pyro_decomp.acceleration.capture.places import places_of
 from pyro_decomp.acceleration.source import StepSource
-from pyro_decomp.programs.program_state import ProgramState
 from pyro_decomp.seeds import random_state, set_random_state
+
+
+class Kept(Protocol):
+    """What can be kept as it is at one moment, and put back."""
+
+    def keep(self) -> Any:
+        """What there is now."""
+
+    def put_back(self, kept: Any, /) -> list[str]:
+        """Make it as it was; paths of what could not be put back."""
 
 
 class Moment:
@@ -21,7 +30,7 @@ class Moment:
         rows: Rows of the history by then.
         source: The networks and parameters.
         optimizer: Trains them.
-        programs: What the programs, and a user's functions that run between steps, keep in Python.
+        programs: What the programs, and a user's functions that run between steps, keep.
     """
 
     def __init__(
@@ -30,7 +39,7 @@ class Moment:
         rows: int,
         source: StepSource,
         optimizer: torch.optim.Optimizer,
-        programs: Iterable[ProgramState],
+        programs: Iterable[Kept],
     ) -> None:
         self.step, self.rows = step, rows
         self._optimizer = optimizer

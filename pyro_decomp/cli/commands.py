@@ -26,12 +26,11 @@ from pyro_decomp.training.callbacks import Callback, Training
 from pyro_decomp.training.experiment_file import ExperimentFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from rich.console import Console
 
     from pyro_decomp.training.experiment import Experiment
-    from pyro_decomp.training.loop import Progress
     from pyro_decomp.training.run import Run
     from pyro_decomp.training.state import State
     from pyro_decomp.training.training import Execution
@@ -79,6 +78,12 @@ Precision = Annotated[
 MemoryFormat = Annotated[
     str, typer.Option(metavar="ORDER", help="Of images: contiguous, channels_last or auto.")
 ]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME", help="Where to write numbers too: tensorboard, mlflow or csv; repeatable."
+    ),
+]
 Threads = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="By default one for small batches, else all.")
 ]
@@ -119,6 +124,7 @@ def train(
     threads: Threads = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in DIR.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the run in DIR.")] = False,
+    track: Track = None,
     quiet: Quiet = False,
     show_traceback: ShowTraceback = False,
 ) -> None:
@@ -132,9 +138,9 @@ def train(
 
         from rich.console import Console
 
-        from pyro_decomp.cli.progress import ProgressReporter, of_training
         from pyro_decomp.training import training
         from pyro_decomp.training.interruption import Interrupted
+        from pyro_decomp.training.progress import Progress
         from pyro_decomp.training.training import Execution
 
         console = Console(quiet=quiet)
@@ -142,22 +148,22 @@ def train(
         execution = Execution(steps, precision, memory_format, threads)
         gc.freeze()  # else Ctrl-C waits a second while all that is imported is gone through
         try:
-            with ProgressReporter(console, of_training) as report:
-                run = training.train(
-                    source,
-                    folder,
-                    seed=seed,
-                    device=device,
-                    execution=execution,
-                    resume=resume,
-                    force=force,
-                    arguments=arguments,
-                    callbacks=[_Shown(console, report)],
-                )
+            run = training.train(
+                source,
+                folder,
+                seed=seed,
+                device=device,
+                execution=execution,
+                resume=resume,
+                force=force,
+                arguments=arguments,
+                callbacks=[_Summary(console), Progress(console=console), *_trackers(track or [])],
+            )
         except Interrupted as interruption:
             words = ["pyro-decomp", "train", str(file)]
             words += [word for setting in settings or [] for word in ("--set", setting)]
             folder = interruption.out
+            words += [word for name in track or [] for word in ("--track", name)]
             words += ["--out", str(folder), "--seed", str(seed), "--device", device, "--resume"]
             typer.echo(
                 f"interrupted at step {interruption.step}; the run so far is in {folder}\n"
@@ -279,11 +285,11 @@ def _show_summary(console: "Console", experiment: "Experiment", state: "State") 
     console.print(summary_view(summarize(experiment, state)))
 
 
-class _Shown(Callback):
-    """Shows what is about to be trained, and then how far it is."""
+class _Summary(Callback):
+    """Shows what is about to be trained."""
 
-    def __init__(self, console: "Console", report: "Callable[[Progress], None]") -> None:
-        self._console, self._report = console, report
+    def __init__(self, console: "Console") -> None:
+        self._console = console
 
     def started(self, training: Training) -> None:
         if training.folder.note:
@@ -292,9 +298,22 @@ class _Shown(Callback):
             self._console, training.experiment, training.state, training.execution
         )
 
-    def step(self, training: Training) -> None:
-        if training.progress is not None:
-            self._report(training.progress)
+
+def _trackers(names: list[str]) -> list[Callback]:
+    """The callbacks that hand the numbers of a run to other programs, by their names.
+
+    Raises:
+        ExperimentError: There is none of a name.
+    """
+    if not names:
+        return []
+    from pyro_decomp.callbacks.trackers import TRACKERS
+    from pyro_decomp.errors import ExperimentError
+
+    for name in names:
+        if name not in TRACKERS:
+            raise ExperimentError(f"--track: expected one of {', '.join(TRACKERS)}, got {name!r}")
+    return [TRACKERS[name]() for name in dict.fromkeys(names)]
 
 
 def _show_summary_if_possible(

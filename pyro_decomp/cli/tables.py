@@ -8,26 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from pyro_decomp.analysis.quantities import HALF_WIDTH, STANDARD_ERROR
+from pyro_decomp.training.display import number_text
 
 if TYPE_CHECKING:
     from pyro_decomp.analysis.summary import SiteSummary, Summary
 
 LEGEND = "\N{PLUS-MINUS SIGN} is half of a 95 % confidence interval over data or samples of q(z)"
-
-
-def number_text(value: Any) -> str:
-    """Write a number with four significant digits, and what is left of the point up to a million.
-
-    >>> number_text(-0.12), number_text(12345.678), number_text(400), number_text(None)
-    ('-0.1200', '12346', '400', '-')
-    """
-    if value is None:
-        return "-"
-    if isinstance(value, bool | int | str):
-        return str(value)
-    if 1e3 <= abs(value) < 1e6:
-        return f"{value:.0f}"
-    return f"{value:#.4g}"
 
 
 def metrics_table(metrics: Mapping[str, Mapping[str, Any]], title: str = "") -> RenderableType:

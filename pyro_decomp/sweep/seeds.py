@@ -9,8 +9,9 @@ from pyro_decomp.sweep.folder import SweepFolder
 from pyro_decomp.sweep.running import sweep
 from pyro_decomp.sweep.supervisor import FINISHED, SweepInterrupted
 from pyro_decomp.sweep.table import read_table
+from pyro_decomp.training.display import in_notebook
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.interruption import Interrupted, is_in_notebook
+from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run, load
 from pyro_decomp.training.run_folder import RunFolder, temporary_folder
 
@@ -71,7 +72,7 @@ def together(
     runs = _loaded(root, [row["member"] for row in rows if row["status"] == FINISHED])
     if interruption is not None:
         root.keep()
-        if is_in_notebook():
+        if in_notebook():
             return runs
         ended = Interrupted(0, root.path)
         ended.runs = runs

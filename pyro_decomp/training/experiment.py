@@ -21,8 +21,10 @@ from pyro_decomp.elbo.numbers import Number, Numbers, check_distinct
 from pyro_decomp.errors import ExperimentError
 from pyro_decomp.programs.program_state.copies import copied
 from pyro_decomp.schedules import Schedule
+from pyro_decomp.training.callbacks import Callback
 
 Program = Callable[..., Any]
+CALLBACKS = "callbacks, such as [EarlyStopping()]"
 
 
 @dataclass
@@ -59,6 +61,8 @@ class Experiment:
         test_factors: Those of the test data; where ``factors`` are columns, the same ones of its
             table.
         factor_names: A name for each factor; by default those of the columns, if they have any.
+        callbacks: Are told of what happens in training, such as ``EarlyStopping()``; see
+            :mod:`pyro_decomp.callbacks`. Every run has copies of its own.
 
     Attributes:
         data: The training data as :class:`~pyro_decomp.data.Data`, whatever was given: slices are
@@ -85,6 +89,7 @@ class Experiment:
     factors: Any = None
     test_factors: Any = None
     factor_names: Sequence[str] | None = None
+    callbacks: Sequence[Callback] = ()
     scheduled_steps: int | None = field(default=None, init=False, repr=False, compare=False)
     _numbers: Numbers = field(default_factory=Numbers, init=False, repr=False, compare=False)
 
@@ -110,6 +115,7 @@ class Experiment:
             arguments.whole(epochs=self.epochs, **given(batch_size=self.batch_size))
             arguments.number("(0, inf)", **given(clip_grad_norm=self.clip_grad_norm))
             arguments.items(nn.Module, "networks, such as [network]", modules=self.modules)
+            arguments.items(Callback, CALLBACKS, callbacks=self.callbacks)
             arguments.instance(Mapping, "a dictionary of schedules", schedules=self.schedules)
         for name, schedule in self.schedules.items():
             self._check_schedule(name, schedule)

@@ -1,5 +1,6 @@
 """A prepared experiment trained into its folder, from its beginning or from a checkpoint."""
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -8,11 +9,12 @@ from typing import Any
 from pyro_decomp import arguments
 from pyro_decomp.acceleration import Execution, choose, peak_memory, process_settings, resolve
 from pyro_decomp.divergences.auxiliary import make_optimizer
-from pyro_decomp.errors import ExperimentError
+from pyro_decomp.errors import ExperimentError, one_line
 from pyro_decomp.seeds import derive, set_seed
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.interruption import Interrupted, stop_requests
+from pyro_decomp.training.progress import Progress
 from pyro_decomp.training.recorded.kept import KeptTensors
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.single_run import SingleRun
@@ -42,7 +44,7 @@ def fit(
         folder: Where to.
         seed: Of batches and noise.
         execution: How steps are computed.
-        callbacks: Are told of events.
+        callbacks: Are told of events, after those of the experiment.
         config: What the run is, for a folder that is to be begun; None goes on in the one there is.
         force: Begin it in place of the run that is there.
         checkpoint: To go on from.
@@ -69,7 +71,7 @@ def fit(
             seed=seed,
             compute=compute,
             execution=execution,
-            callbacks=callbacks,
+            callbacks=told(experiment, callbacks),
         )
     if config is not None:
         loop.folder = folder.open_new({**config, "execution": asdict(execution)}, force=force)
@@ -79,7 +81,7 @@ def fit(
             if tensors is not None:
                 tensors.write(loop.folder.path)
             set_seed(derive(seed, TRAINING_STREAM))
-            loop.save()
+            loop.begin()
         else:
             loop.restore(checkpoint)
         began, first = time.monotonic(), loop.step
@@ -89,11 +91,21 @@ def fit(
             stopped = interruption
     if stopped is None and loop.step > first:
         seconds = time.monotonic() - began
-        loop.folder.write_resources(
-            {
-                "steps": loop.step - first,
-                "seconds": seconds,
-                "peak_resident_bytes": peak_memory(),
-            }
-        )
+        peak = peak_memory()
+        took = {"steps": loop.step - first, "seconds": seconds, "peak_resident_bytes": peak}
+        loop.folder.write_resources(took | ({"stopped": loop.stopped} if loop.stopped else {}))
     return loop, stopped
+
+
+def told(experiment: Experiment, callbacks: Sequence[Callback]) -> list[Callback]:
+    """All callbacks of one training; those of the experiment, a description, are copies."""
+    try:
+        found = [*copy.deepcopy(list(experiment.callbacks)), *callbacks]
+    except Exception as error:
+        raise ExperimentError(
+            f"callbacks: those of an experiment are copied for each run, and one cannot be "
+            f"({one_line(error)}); give it to train(callbacks=[...])"
+        ) from error
+    if not any(isinstance(each, Progress) for each in found):
+        found.append(Progress())
+    return sorted(found, key=lambda each: getattr(each, "is_last", False))

@@ -6,8 +6,10 @@ from pyro_decomp import arguments
 from pyro_decomp.acceleration import Execution
 from pyro_decomp.errors import RunError
 from pyro_decomp.training.callbacks import Callback
+from pyro_decomp.training.display import in_notebook
+from pyro_decomp.training.experiment import CALLBACKS
 from pyro_decomp.training.fitting import fit
-from pyro_decomp.training.interruption import Interrupted, is_in_notebook
+from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run, finish
 from pyro_decomp.training.run_folder import History
 from pyro_decomp.training.stretches import ends_of, lengthen
@@ -16,7 +18,7 @@ from pyro_decomp.training.stretches import ends_of, lengthen
 def train_on(run: Run, epochs: int | None, callbacks: Sequence[Callback]) -> Run:
     """Train a run further, in place and in its folder; see :meth:`.Run.train`."""
     arguments.whole(**arguments.given(epochs=epochs))
-    arguments.items(Callback, "callbacks", callbacks=callbacks)
+    arguments.items(Callback, CALLBACKS, callbacks=callbacks)
     folder, experiment = run.folder, run.experiment
     config, checkpoint = folder.read_config(), folder.read_checkpoint()
     if checkpoint is None or checkpoint["step"] != run.step or config["seed"] != run.seed:
@@ -70,7 +72,7 @@ def handed_back(run: Run, stopped: Interrupted) -> Run:
     """
     run.interrupted = True
     run.folder.keep()
-    if is_in_notebook():
+    if in_notebook():
         return run
     stopped.run = run
     raise stopped

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -92,8 +92,9 @@ def load(
     *,
     device: torch.device | str = "cpu",
     experiment: Buildable | None = None,
+    checkpoint: Literal["last", "best"] = "last",
 ) -> Run:
-    """Get a run back: model, guide, data and history as they were at its last checkpoint.
+    """Get a run back: model, guide, data and history as they were at a checkpoint.
 
     The text of the experiment file or function, kept in the run, is executed; nothing is trained
     or unpickled, and the random generators are left as they were. Data, objective, schedules and
@@ -104,6 +105,8 @@ def load(
         device: Where to put it.
         experiment: The experiment, or the file or function that builds it, for a run that was
             trained from an ``Experiment``, or from a function that uses what no run can keep.
+        checkpoint: "last", or the "best", which :class:`~pyro_decomp.callbacks.BestCheckpoint`
+            keeps.
 
     Returns:
         The run.
@@ -117,9 +120,10 @@ def load(
     arguments.device(device=device)
     folder = RunFolder(path)
     config = folder.read_config()
-    checkpoint = folder.read_checkpoint()
-    if checkpoint is None:
-        raise RunError(f"{folder.path}: the run has no checkpoint yet")
+    saved = folder.read_checkpoint(checkpoint)
+    if saved is None:
+        how = "" if checkpoint == "last" else " of its best (train with BestCheckpoint())"
+        raise RunError(f"{folder.path}: the run has no checkpoint{how} yet")
     generators = random_state()
     try:
         given = experiment is not None
@@ -131,14 +135,14 @@ def load(
     finally:
         set_random_state(generators)
     try:
-        state.load_tensors(checkpoint)
+        state.load_tensors(saved)
     except (RuntimeError, KeyError, ValueError) as error:
         raise RunError(
-            f"{folder.checkpoint_path} does not fit the run's experiment: {error}"
+            f"{folder.checkpoint_paths[checkpoint]} does not fit the run's experiment: {error}"
         ) from error
-    state.load_python(checkpoint.get("python"))
-    step = int(checkpoint["step"])
-    history = folder.read_history(step, checkpoint["rows"])
+    state.load_python(saved.get("python"))
+    step = int(saved["step"])
+    history = folder.read_history(step, saved["rows"])
     return finish(folder, experiment, state, history, step, seed=int(config["seed"]))
 
 

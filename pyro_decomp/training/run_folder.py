@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from pyro_decomp.training.json_files import marked, read_json, write_json
 from pyro_decomp.training.recorded.kept import FILE_NAME
 
 History = dict[str, list[float]]
+Which = Literal["last", "best"]
 
 CONFIG_KEYS = {"arguments", "seed", "source", "source_file", "source_sha256"}
 CHECKPOINT_KEYS = {"step", "rows", "modules", "parameters", "optimizer", "auxiliaries", "random"}
@@ -68,6 +69,7 @@ class RunFolder:
         self.config_path = self.path / "config.json"
         self.history_path = self.path / "history.csv"
         self.checkpoint_path = self.path / "checkpoint.pt"
+        self.checkpoint_paths = {"last": self.checkpoint_path, "best": self.path / "best.pt"}
         self.metrics_path = self.path / "metrics.json"
         self.resources_path = self.path / "resources.json"
         self.tensors_path = self.path / FILE_NAME
@@ -167,31 +169,34 @@ class RunFolder:
     def _note(self, found: Mapping[str, Any]) -> None:
         write_json(self.config_path, marked(self.read_config() | dict(found)))
 
-    def write_checkpoint(self, checkpoint: Mapping[str, Any], history: History) -> None:
+    def write_checkpoint(
+        self, checkpoint: Mapping[str, Any], history: History, which: Which = "last"
+    ) -> None:
         """Write the history and then the checkpoint, each whole or not at all."""
         write_whole(self.history_path, _csv(history))
         buffer = io.BytesIO()
         torch.save(_interned(dict(checkpoint)), buffer)
-        write_whole(self.checkpoint_path, buffer.getvalue())
+        write_whole(self.checkpoint_paths[which], buffer.getvalue())
 
-    def read_checkpoint(self) -> dict[str, Any] | None:
-        """Read the last checkpoint, tensors in main memory and plain values; None if there is none.
+    def read_checkpoint(self, which: Which = "last") -> dict[str, Any] | None:
+        """Read a checkpoint, tensors in main memory and plain values; None if there is none.
 
         Raises:
             RunError: It is truncated, corrupt or not a checkpoint.
         """
-        if not self.checkpoint_path.exists():
+        path = self.checkpoint_paths[which]
+        if not path.exists():
             return None
         try:
-            _check_sums(self.checkpoint_path)
-            checkpoint = torch.load(self.checkpoint_path, map_location="cpu", weights_only=True)
+            _check_sums(path)
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         except _DAMAGED as error:
             raise RunError(
-                f"{self.checkpoint_path} cannot be read: it is truncated or corrupt; restore it, "
+                f"{path} cannot be read: it is truncated or corrupt; restore it, "
                 "or train again with --force"
             ) from error
         if not isinstance(checkpoint, dict) or not checkpoint.keys() >= CHECKPOINT_KEYS:
-            raise RunError(f"{self.checkpoint_path}: expected a checkpoint of a run")
+            raise RunError(f"{path}: expected a checkpoint of a run")
         return checkpoint
 
     def read_history(self, until_step: int, num_rows: int) -> History:
@@ -241,8 +246,8 @@ class RunFolder:
 
     def _remove_run(self) -> None:
         """Remove all but ``config.json``, which the next run writes over."""
-        files = [self.checkpoint_path, self.history_path, self.metrics_path, self.resources_path]
-        files.append(self.tensors_path)
+        files = [*self.checkpoint_paths.values(), self.history_path]
+        files += [self.metrics_path, self.resources_path, self.tensors_path]
         pictures = [self.plots_path / name for name in PICTURES]
         for path in (*files, *map(unfinished, files), *pictures):
             path.unlink(missing_ok=True)

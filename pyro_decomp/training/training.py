@@ -18,7 +18,7 @@ from pyro_decomp.schedules import UnfinishedScheduleWarning
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.data_support import check_support
 from pyro_decomp.training.description import data_record, sites_text
-from pyro_decomp.training.experiment import Experiment
+from pyro_decomp.training.experiment import CALLBACKS, Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.fitting import fit
 from pyro_decomp.training.going_on import handed_back
@@ -71,7 +71,9 @@ def train(
         resume: Continue the run in ``out`` from its last checkpoint; start it if there is none.
         force: Replace the run in ``out``.
         arguments: What the file's ``experiment``, or the function, is called with.
-        callbacks: Are told of what happens, in the order given.
+        callbacks: Are told of what happens, after those of the experiment, in the order given; see
+            :mod:`pyro_decomp.callbacks`. A :class:`~pyro_decomp.callbacks.Progress` is added where
+            there is none.
 
     Returns:
         The trained :class:`.Run`, its networks in evaluation mode; a list of them with ``seeds``.
@@ -137,7 +139,7 @@ def train_one(
 ) -> Run:
     """Train with one seed; see :func:`train`."""
     check.device(device=device)
-    check.items(Callback, "callbacks", callbacks=callbacks)
+    check.items(Callback, CALLBACKS, callbacks=callbacks)
     if resume and force:
         raise RunError("expected one of --resume and --force, got both")
     given, arguments = experiment, dict(arguments or {})
@@ -224,5 +226,5 @@ def _warn_of_unfinished_schedules(experiment: Experiment) -> None:
                 f"the schedule of {name} ends at step {schedule.last_step(total):.0f}, but the run "
                 f"at step {total}, where {name} is {schedule.value(total, total):.4g}",
                 UnfinishedScheduleWarning,
-                stacklevel=3,
+                stacklevel=4,
             )

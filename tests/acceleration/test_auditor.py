@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from pyro_decomp.acceleration.auditor import Auditor
 from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.training.interruption import Interrupted
-from pyro_decomp.training.loop import ExecutionWarning, Progress
+from pyro_decomp.training.loop import ExecutionWarning
 from pyro_decomp.training.run import Run
 from tests.acceleration.moving import Programs, assert_same, build, trained
 from tests.acceleration.test_execution import chosen
@@ -85,7 +86,7 @@ def test_a_buffer_of_another_type_is_resumed_to_the_same_bits(tmp_path: Path) ->
 
     def stopped(experiment: Experiment, programs: Programs, step: int) -> None:
         single(experiment, programs, step)
-        interrupt_at(20)(Progress(step, 40, 1, {}, 1.0, 1.0))
+        interrupt_at(20)(SimpleNamespace(step=step))
 
     whole = trained(tmp_path / "whole", "captured", single)
     with pytest.raises(Interrupted):
@@ -110,7 +111,7 @@ def test_such_a_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
 
     def stop(experiment: Experiment, programs: Programs, step: int) -> None:
         scale(experiment, programs, step)
-        interrupt_at(25)(Progress(step, 40, 1, {}, 1.0, 1.0))
+        interrupt_at(25)(SimpleNamespace(step=step))
 
     with pytest.warns(ExecutionWarning), pytest.raises(Interrupted):
         trained(tmp_path / "run", "captured", stop)

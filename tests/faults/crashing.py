@@ -20,9 +20,8 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"
 
 from pyro_decomp.training import loop, training
-from pyro_decomp.training.callbacks import Callback
+from pyro_decomp.training.callbacks import Callback, Training
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.loop import Progress
 from tests.callbacks import Step
 
 EVERY, SEED = 5, 3  # steps between checkpoints
@@ -119,7 +118,7 @@ def count() -> None:
 def stopped(mode: str, at: int) -> int:
     """Train up to where it is stopped."""
 
-    def report(progress: Progress) -> None:
+    def report(progress: Training) -> None:
         if progress.step == at:
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -68,7 +68,7 @@ def test_an_interruption_stops_all_and_keeps_those_that_are_done() -> None:
 
 
 def test_in_a_notebook_the_list_ends_with_the_run_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyro_decomp.training.going_on.is_in_notebook", lambda: True)
+    monkeypatch.setattr("pyro_decomp.training.going_on.in_notebook", lambda: True)
     runs = train(made, seeds=[3, 1, 2], callbacks=[Step(stop)])
     assert [(run.seed, run.interrupted) for run in runs] == [(3, False), (1, True)]
 

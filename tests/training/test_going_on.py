@@ -15,6 +15,7 @@ from pyro_decomp import Experiment, load, train
 from pyro_decomp.errors import ArgumentError, NonFiniteError, RunError
 from pyro_decomp.schedules import Linear
 from pyro_decomp.training.interruption import Interrupted
+from pyro_decomp.training.progress import Progress
 from pyro_decomp.training.run import Run
 from tests.callbacks import Step
 from tests.training.test_description import DATA, of_vae
@@ -76,7 +77,7 @@ def test_a_temporary_run_that_was_interrupted_keeps_its_folder() -> None:
 
 
 def test_the_notebook_gets_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyro_decomp.training.going_on.is_in_notebook", lambda: True)
+    monkeypatch.setattr("pyro_decomp.training.going_on.in_notebook", lambda: True)
     run = train(made, callbacks=[interrupt_at(4)])
     assert run.interrupted
     run = run.train(callbacks=[interrupt_at(6)])
@@ -181,3 +182,14 @@ def test_a_signal_ends_the_loop_of_a_script(tmp_path: Path) -> None:
     assert "interrupted at step 4; the run is in run0" in done.stderr
     assert load(tmp_path / "run0", experiment=made()).step == 4
     assert [path.name for path in tmp_path.iterdir()] == ["run0"]
+
+
+@pytest.mark.parametrize("out", ["run", None])
+def test_where_a_run_is_that_was_not_asked_for_is_the_first_line(
+    out: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if out is not None:
+        train(made, tmp_path / out, callbacks=[Progress("none")])
+    run = train(made, None if out is None else tmp_path / out)
+    assert capsys.readouterr().err.splitlines()[0] == run.folder.note
+    assert str(run.path) in run.folder.note

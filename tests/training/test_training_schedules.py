@@ -24,8 +24,8 @@ from pyro_decomp.errors import ExperimentError
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
 from pyro_decomp.schedules import Capacity, Constant, Cosine, Cyclical, Linear, Schedule
 from pyro_decomp.schedules import UnfinishedScheduleWarning as Unfinished
+from pyro_decomp.training.callbacks import Training
 from pyro_decomp.training.interruption import Interrupted
-from pyro_decomp.training.loop import Progress
 from tests.callbacks import Step
 from tests.checking import Recorder
 
@@ -48,8 +48,8 @@ def experiment(
     return Experiment(vae.model, vae.guide, data, elbo, schedules=schedules, **settings)
 
 
-def interrupt_at(step: int) -> Callable[[Progress], None]:
-    def report(progress: Progress) -> None:
+def interrupt_at(step: int) -> Callable[[Training], None]:
+    def report(progress: Training) -> None:
         if progress.step == step:
             signal.raise_signal(signal.SIGINT)
 
@@ -75,7 +75,7 @@ def test_the_value_of_the_step_is_reported(tmp_path: Path) -> None:
     train(
         experiment(schedules),
         tmp_path / "run",
-        callbacks=[Step(lambda t: seen.append(t.progress.values["beta"]))],
+        callbacks=[Step(lambda t: seen.append(t.values["beta"]))],
     )
     assert seen == pytest.approx([1 / 3, 2 / 3, 1, 1, 1, 0, 1 / 3, 2 / 3, 1, 1, 1, 1])
 
@@ -86,7 +86,7 @@ def test_a_constant_schedule_trains_as_the_same_weight(tmp_path: Path) -> None:
     assert scheduled.history.pop("beta").tolist() == [3.0] * STEPS
     assert scheduled.history.keys() == plain.history.keys()
     for name, column in plain.history.items():
-        assert scheduled.history[name].tolist() == column.tolist()
+        np.testing.assert_array_equal(scheduled.history[name], column)
 
 
 def test_a_tensor_stays_one(tmp_path: Path) -> None:
@@ -160,12 +160,12 @@ def test_a_run_that_ends_before_its_schedule(tmp_path: Path, schedule: Schedule,
         train(
             experiment({"beta": schedule}),
             tmp_path / "run",
-            callbacks=[Step(lambda t: seen.append(t.progress))],
+            callbacks=[Step(lambda t: seen.append(t.step))],
         )
     assert len(caught) == 1
     assert "\n" not in str(caught[0].message)
     assert caught[0].filename == __file__
-    assert seen[-1].step == STEPS
+    assert seen[-1] == STEPS
 
 
 @pytest.mark.parametrize("until", [STEPS, 1.0])

@@ -73,6 +73,8 @@ class MemberRun:
         It is to be asked for when all that are to train together are made: they may share what an
         imported module keeps, and each has the last one's then.
         """
+        if self.experiment.callbacks:
+            return "its callbacks are told of the steps of one run alone"
         if self.experiment.auxiliaries:
             return "the objective trains networks of its own on the programs' traces"
         optimizer = self.experiment.optimizer(list(self.state.parameters.values()))

@@ -11,6 +11,7 @@ from pyro_decomp.sweep.ensemble.members import Member, Outcome
 from pyro_decomp.training.callbacks import Callback, Training
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
+from pyro_decomp.training.progress import Progress
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.training import train
 from pyro_decomp.training.user_code import sentence
@@ -45,7 +46,7 @@ def train_single(
     try:
         run = train(
             source, folder, seed=member.seed, device=device, resume=True,
-            arguments=member.arguments, callbacks=[telling],
+            arguments=member.arguments, callbacks=[telling, Progress("none")],
         )  # fmt: skip
         step = run.step
         if run.interrupted:  # and returned, as in a notebook
@@ -73,7 +74,7 @@ class _Telling(Callback):
 
     def step(self, training: Training) -> None:
         self.steps = training.step
-        if self._report is not None:
+        if self._report is not None and training.is_logged:
             self._report(training.step, training.total_steps)
 
 

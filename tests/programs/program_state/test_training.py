@@ -359,7 +359,7 @@ def test_what_programs_write_to_networks_is_in_a_checkpoint(name: str, tmp_path:
     killed(in_networks(name)[1], tmp_path / "run", 7)
     run = train(in_networks(name)[1], tmp_path / "run", resume=True)
     for column, values in expected.history.items():
-        assert np.array_equal(values, run.history[column]), column
+        assert np.array_equal(values, run.history[column], equal_nan=True), column
 
 
 @pytest.mark.parametrize("name", ["counts its calls", "keeps nothing"])

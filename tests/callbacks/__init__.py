@@ -7,7 +7,7 @@ from pyro_decomp.training.callbacks import Callback
 
 
 class Step(Callback):
-    """Calls a function with the training after every step that is logged."""
+    """Calls a function with the training after every step."""
 
     def __init__(self, call: Callable[[Any], object]) -> None:
         self._call = call

@@ -9,6 +9,7 @@ from typing import Any
 
 from pyro_decomp.errors import RunError
 from pyro_decomp.training.experiment import Experiment
+from pyro_decomp.training.json_files import is_plain, plain
 from pyro_decomp.training.run_folder import RunFolder
 
 
@@ -48,10 +49,11 @@ def go_on(
     config = folder.read_config()
     ends, begun, asked = ends_of(config), config["arguments"], experiment.total_steps
     sizes = {"num_data": len(experiment.data), "steps_per_epoch": experiment.steps_per_epoch}
+    now = {name: plain(value) for name, value in arguments.items() if is_plain(value)}
     is_same = all(config.get(name, size) == size for name, size in sizes.items())
-    if not is_same or {**begun, "epochs": None} != {**arguments, "epochs": None}:
+    if not is_same or {**begun, "epochs": None} != {**now, "epochs": None}:
         return ends, dict(arguments)  # of another run, which is told elsewhere
-    if asked in (ends[0], ends[-1]) and (asked == ends[-1] or arguments == begun):
+    if asked in (ends[0], ends[-1]) and (asked == ends[-1] or now == begun):
         lengthen(experiment, ends)
         return ends, begun
     if not folder.is_finished(config):

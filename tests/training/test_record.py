@@ -186,6 +186,19 @@ def test_an_argument_that_is_no_number_or_text_is_part_of_the_source(tmp_path: P
     assert weights(load(tmp_path / "run", experiment=given)) == weights(run)
 
 
+def shaped(hidden: tuple[int, ...] = (1,), epochs: int = 3) -> Experiment:
+    return line(hidden=hidden[0], epochs=epochs)
+
+
+@pytest.mark.full
+def test_a_run_goes_on_whose_arguments_are_lists_in_its_record(tmp_path: Path) -> None:
+    train(shaped, tmp_path / "run", arguments={"hidden": (2,), "epochs": 2})
+    more = {"hidden": (2,), "epochs": 4}
+    run = train(shaped, tmp_path / "run", arguments=more, resume=True)
+    assert (run.step, load(tmp_path / "run").step) == (4, 4)
+    assert weights(load(tmp_path / "run")) == weights(run)
+
+
 @pytest.mark.full
 def test_an_argument_of_a_file_that_no_run_can_keep_is_said(tmp_path: Path) -> None:
     file = ExperimentFile.of_function(line)

@@ -162,6 +162,10 @@ def test_a_function_of_a_cell_comes_back_with_its_values(tmp_path: Path) -> None
     loaded = load(tmp_path / "run")
     assert weights(loaded) == weights(run)
     torch.testing.assert_close(loaded.data[:][0], DATA + 0.5)
+    (tmp_path / "run" / "source.pt").unlink()
+    with pytest.raises(RunError, match=r"source\.pt: expected the tensors .* found no such file"):
+        load(tmp_path / "run")
+    assert weights(load(tmp_path / "run", experiment=build)) == weights(run)
 
 
 def test_a_function_that_cannot_be_kept_trains_and_says_so(tmp_path: Path) -> None:

@@ -246,6 +246,9 @@ def evaluate(
         path = evaluation.write_metrics(loaded, metrics)
         _show_metrics(console, metrics)
         say(console, f"written to {path}")
+        for other, kept in evaluation.Evaluation(loaded.folder.read_metrics()).of_seeds().items():
+            if other != seed:
+                say(console, f"which keeps what was measured with seed {other}: {', '.join(kept)}")
 
 
 @app.command()
@@ -260,10 +263,13 @@ def plot(
     with told_in_one_line(show_traceback=show_traceback, folder=run):
         from rich.console import Console
 
-        from pyro_decomp.analysis.pictures import draw
+        from pyro_decomp.training.second_process import second_process
 
-        for path in draw(_loaded(run, experiment)):
-            say(Console(quiet=quiet), str(path))
+        with second_process("pyro_decomp.plots") as beside:
+            from pyro_decomp.analysis.pictures import draw
+
+            for path in draw(_loaded(run, experiment), beside=beside):
+                say(Console(quiet=quiet), str(path))
 
 
 app.command("metrics")(score_files)
@@ -332,9 +338,12 @@ def _show_summary_if_possible(
 def _draw_if_possible(run: "Run") -> None:
     """Draw a run whose training is done and safe; where that fails, warn only."""
     try:
-        from pyro_decomp.analysis.pictures import draw
+        from pyro_decomp.training.second_process import second_process
 
-        draw(run)
+        with second_process("pyro_decomp.plots") as beside:
+            from pyro_decomp.analysis.pictures import draw
+
+            draw(run, beside=beside)
     except Exception as error:
         tell("warning", "yellow", f"the run is whole, but could not be drawn: {one_line(error)}")
 

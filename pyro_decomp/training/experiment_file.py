@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pyro_decomp.training.experiment import Experiment
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ExperimentFile:
     """An experiment file, run once, whose ``experiment`` has not been called yet.
 
@@ -54,6 +54,9 @@ class ExperimentFile:
     tensors: KeptTensors | None = None
     folders: tuple[Path, ...] = ()
     _built: list[None] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r})"
 
     @classmethod
     def read(cls, path: str | Path, *, seed: int | None = None) -> Self:

@@ -83,18 +83,6 @@ def warn_unrecorded(config: Mapping[str, Any]) -> None:
         )
 
 
-def as_file(given: Buildable, arguments: Mapping[str, Any]) -> ExperimentFile | None:
-    """A file, or a function with such arguments as one; None for what no text can make."""
-    if isinstance(given, ExperimentFile):
-        return given
-    if isinstance(given, Experiment) or not all(map(is_plain, arguments.values())):
-        return None
-    try:
-        return ExperimentFile.of_function(given)
-    except ExperimentError:
-        return None
-
-
 def tensors_of(source: ExperimentFile | str | None) -> KeptTensors | None:
     """The tensors that a source uses, if any."""
     return source.tensors if isinstance(source, ExperimentFile) else None

@@ -16,6 +16,7 @@ from torch import nn
 
 from pyro_decomp import arguments
 from pyro_decomp.data.batches import Data
+from pyro_decomp.descriptions import shortened, value_text
 from pyro_decomp.errors import RunError
 from pyro_decomp.seeds import random_state, set_random_state
 from pyro_decomp.training.description import check_data, check_recorded, check_sites, objective_text
@@ -29,7 +30,7 @@ from pyro_decomp.training.state import State, prepare
 from pyro_decomp.training.stretches import ends_of, lengthen
 
 
-@dataclass
+@dataclass(repr=False)
 class Run(RunMethods):
     """A trained experiment with its record, and as methods what can be asked of it.
 
@@ -50,6 +51,18 @@ class Run(RunMethods):
     step: int
     seed: int = 0
     interrupted: bool = False
+
+    def __repr__(self) -> str:
+        steps = f"{self.step} of {self.experiment.total_steps} steps"
+        objective = value_text(self.experiment.elbo)
+        return shortened(f"Run({str(self.path)!r}, {steps}, {self._last_elbo()}{objective})")
+
+    def _last_elbo(self) -> str:
+        """The ELBO in the mean over the rows of the last epoch, as text; empty where none is."""
+        column, epochs = self.history.get("elbo"), self.history.get("epoch")
+        if column is None or epochs is None or not len(column):
+            return ""
+        return f"elbo {column[epochs == epochs[-1]].mean():.4g}, "
 
     @property
     def path(self) -> Path:
@@ -128,6 +141,7 @@ def load(
     try:
         given = experiment is not None
         experiment = rebuild(folder, config, experiment)
+        lengthen(experiment, ends_of(config))
         check_recorded(folder.path, config, experiment)
         lengthen(experiment, ends_of(config))
         state = prepare(experiment, device, check=partial(_check_sites, folder.path, config))

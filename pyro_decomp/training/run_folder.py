@@ -246,8 +246,8 @@ class RunFolder:
 
     def _remove_run(self) -> None:
         """Remove all but ``config.json``, which the next run writes over."""
-        files = [*self.checkpoint_paths.values(), self.history_path]
-        files += [self.metrics_path, self.resources_path, self.tensors_path]
+        files = [*self.checkpoint_paths.values(), self.history_path, self.tensors_path]
+        files += [self.metrics_path, self.resources_path]
         pictures = [self.plots_path / name for name in PICTURES]
         for path in (*files, *map(unfinished, files), *pictures):
             path.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from torch import nn
 
 from pyro_decomp import arguments as check
 from pyro_decomp.acceleration import Execution
-from pyro_decomp.errors import RunError
+from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.programs.program_state.copies import check_own
 from pyro_decomp.schedules import UnfinishedScheduleWarning
 from pyro_decomp.training.callbacks import Callback
@@ -20,10 +20,10 @@ from pyro_decomp.training.data_support import check_support
 from pyro_decomp.training.description import data_record, sites_text
 from pyro_decomp.training.experiment import CALLBACKS, Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.fitting import fit
-from pyro_decomp.training.going_on import handed_back
-from pyro_decomp.training.record import Buildable, as_file, built, tensors_of, warn_unrecorded
-from pyro_decomp.training.run import Run, describe, finish
+from pyro_decomp.training.fitting import ended, fit
+from pyro_decomp.training.json_files import is_plain
+from pyro_decomp.training.record import Buildable, built, tensors_of, warn_unrecorded
+from pyro_decomp.training.run import Run, describe
 from pyro_decomp.training.run_folder import RunFolder, temporary_folder
 from pyro_decomp.training.state import prepare
 from pyro_decomp.training.stretches import go_on
@@ -63,9 +63,9 @@ def train(
             ``a-2``. By default a temporary one, which is there as long as the run is, or for good
             if it is interrupted.
         seed: Of batches and noise; and of initial parameters, where a file or function is given.
-        seeds: Train with each of these instead, into one folder below ``out`` each. Runs of a
-            file, or of a function that a run can keep, are trained together where that can be,
-            unless ``execution`` or ``callbacks`` are given.
+        seeds: Train with each of these instead, into one folder below ``out`` each. Runs of a file
+            or function are trained together where that can be, unless ``execution`` or
+            ``callbacks`` are given.
         device: Where to train.
         execution: How steps are computed; a run that is resumed goes on as it began.
         resume: Continue the run in ``out`` from its last checkpoint; start it if there is none.
@@ -105,8 +105,8 @@ def train(
     check.items(int, "whole numbers, such as [0, 1, 2]", seeds=seeds)
     if not seeds or len(set(seeds)) < len(seeds) or seed != 0:
         raise ValueError(f"seeds: expected different seeds and no seed beside them, got {seeds}")
-    file = as_file(experiment, arguments or {}) if execution is None and not callbacks else None
-    if file is not None:
+    file = _file_of(experiment, arguments or {})
+    if file is not None and execution is None and not callbacks:
         options = {"device": str(device), "resume": resume, "force": force}
         return together(file, out, seeds, arguments or {}, **options)
     return one_by_one(
@@ -123,6 +123,18 @@ def train(
         out,
         seeds,
     )
+
+
+def _file_of(given: Buildable, arguments: Mapping[str, Any]) -> ExperimentFile | None:
+    """The file or function as one that each member of a sweep can be built from, if it can be."""
+    if isinstance(given, ExperimentFile):
+        return given
+    if isinstance(given, Experiment) or not all(map(is_plain, arguments.values())):
+        return None
+    try:
+        return ExperimentFile.of_function(given)
+    except ExperimentError:
+        return None
 
 
 def train_one(
@@ -177,8 +189,7 @@ def train_one(
         checkpoint=checkpoint,
         tensors=tensors_of(source),
     )
-    run = finish(loop.folder, loop.experiment, loop.state, loop.histories[0], loop.step, seed=seed)
-    return run if stopped is None else handed_back(run, stopped)
+    return ended(loop, stopped, seed)
 
 
 def check_first(

@@ -173,7 +173,7 @@ def test_a_function_that_cannot_be_kept_trains_and_says_so(tmp_path: Path) -> No
     build = of_cell(text, line=line, DATA=DATA, network=nn.Linear(1, 1))
     with pytest.warns(UnrecordedWarning, match=r"build: .* got `network`, a Linear \(make it ins"):
         run = train(build, tmp_path / "run")
-    with pytest.raises(RunError, match=r"got `network`, a Linear .*; give load\(path, experiment"):
+    with pytest.raises(RunError, match=r"got `network`, a Linear .*: give it, or the function"):
         load(tmp_path / "run")
     assert weights(load(tmp_path / "run", experiment=build)) == weights(run)
     assert untrained(run) is None
@@ -264,7 +264,10 @@ def test_a_run_of_an_experiment_is_measured_by_the_shell_with_a_file(
     train(make(2.0), tmp_path / "run")
     command = ["evaluate", str(tmp_path / "run"), "--only", "elbo", "--quiet"]
     assert said_by(command) == 1
-    assert "trained from an Experiment; give load(path, experiment=...)" in one_line(capsys)
+    assert (
+        "trained from an Experiment: give it, or the function that builds it, to load(path"
+        in one_line(capsys)
+    )
     (tmp_path / "same.py").write_text(FILE.replace("BETA", "2.0"))
     (tmp_path / "other.py").write_text(FILE.replace("BETA", "3.0"))
     assert said_by([*command, "--experiment", str(tmp_path / "same.py")]) == 0

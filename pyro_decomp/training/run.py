@@ -143,6 +143,7 @@ def load(
         experiment = rebuild(folder, config, experiment)
         lengthen(experiment, ends_of(config))
         check_recorded(folder.path, config, experiment)
+        lengthen(experiment, ends_of(config))
         state = prepare(experiment, device, check=partial(_check_sites, folder.path, config))
         check_data(folder.path, config, experiment, is_given=given)
     finally:

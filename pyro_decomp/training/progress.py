@@ -39,6 +39,8 @@ class Progress(Callback):
         console: "Console | None" = None,
     ) -> None:
         arguments.one_of(("auto", "lines", "none"), style=style)
+        if console is not None and not hasattr(console, "is_terminal"):
+            arguments.refuse("console", "a console of rich", console)
         self._style, self._console = style, console
         self._shower = Shower(None)
 

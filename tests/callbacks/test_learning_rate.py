@@ -147,7 +147,7 @@ def test_a_plateau_watches_means_over_epochs_and_held_out_numbers(tmp_path: Path
         (LearningRate(partial(torchs.ExponentialLR, gamma=0.5), monitor="elbo"), "got Exponential"),
         (
             LearningRate(torchs.ExponentialLR),
-            r"LearningRate: the scheduler cannot be built: .*gamma",
+            r"the scheduler cannot be built: .*gamma",
         ),
         (
             LearningRate(lambda optimizer: 3),

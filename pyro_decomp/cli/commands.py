@@ -154,6 +154,7 @@ def train(
         except Interrupted as interruption:
             words = ["pyro-decomp", "train", str(file)]
             words += [word for setting in settings or [] for word in ("--set", setting)]
+            folder = interruption.out
             words += [word for name in track or [] for word in ("--track", name)]
             words += ["--out", str(folder), "--seed", str(seed), "--device", device, "--resume"]
             typer.echo(
@@ -267,6 +268,8 @@ class _Summary(Callback):
         self._console = console
 
     def started(self, training: Training) -> None:
+        if training.folder.note:
+            say(self._console, training.folder.note)
         _show_summary_if_possible(
             self._console, training.experiment, training.state, training.execution
         )

@@ -52,6 +52,8 @@ class Progress(Callback):
             self._shower = Shower(Lines(None if self._console is None else self._console.file))
         else:
             self._shower = Shower(display_for(self._console))
+        if self._console is None and training.folder.note:
+            self._shower.say(training.folder.note)
 
     def step(self, training: Training) -> None:
         """Show it, if it is due; the last step is shown once others have said all of it."""

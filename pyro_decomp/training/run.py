@@ -25,6 +25,7 @@ from pyro_decomp.training.json_files import plain, read_json
 from pyro_decomp.training.run_folder import History, RunFolder
 from pyro_decomp.training.run_methods import RunMethods
 from pyro_decomp.training.state import State, prepare
+from pyro_decomp.training.stretches import ends_of, lengthen
 
 
 @dataclass
@@ -123,6 +124,7 @@ def load(
     try:
         if experiment is None:
             experiment = rebuild(folder, config)
+        lengthen(experiment, ends_of(config))
         state = prepare(experiment, device)
     finally:
         set_random_state(generators)
@@ -145,7 +147,7 @@ def finish(
     history: History,
     step: int,
     *,
-    seed: int,
+    seed: int = 0,
 ) -> Run:
     """Make a run of its parts: networks in evaluation mode, scheduled numbers of its step."""
     state.train(False)
@@ -167,6 +169,7 @@ def describe(
         "seed": seed,
         "device": str(device),
         "total_steps": experiment.total_steps,
+        "steps_per_epoch": experiment.steps_per_epoch,
         "schedules": {name: list(ends) for name, ends in experiment.scheduled_ranges().items()},
         "num_data": len(experiment.data),
         "versions": _versions(),

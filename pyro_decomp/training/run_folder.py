@@ -3,6 +3,7 @@
 import copy
 import csv
 import io
+import itertools
 import math
 import os
 import pickle
@@ -13,7 +14,7 @@ import tempfile
 import weakref
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,7 +56,12 @@ _DAMAGED = (
 
 
 class RunFolder:
-    """The files of a run: configuration, history, checkpoint, metrics, resources and plots."""
+    """The files of a run: configuration, history, checkpoint, metrics, resources and plots.
+
+    Attributes:
+        note: Where the run is, if that is not where it was asked for; a sentence, or empty.
+        held_by: The folder that this one is in, if that is a temporary one.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -66,32 +72,70 @@ class RunFolder:
         self.metrics_path = self.path / "metrics.json"
         self.resources_path = self.path / "resources.json"
         self.plots_path = self.path / "plots"
+        self.note = ""
+        self.held_by: RunFolder | None = None
+        self._removal: Any = None
 
-    def open_new(self, config: Mapping[str, Any], *, force: bool = False) -> None:
+    def keep(self) -> None:
+        """Leave the folder where it is, also if it is a temporary one."""
+        if self._removal is not None:
+            self._removal.detach()
+
+    def open_new(self, config: Mapping[str, Any], *, force: bool = False) -> "RunFolder":
         """Make the folder and write its ``config.json``.
 
         Args:
             config: What the run is, in JSON's types.
             force: Take the place of the run that is there.
 
+        Returns:
+            This folder; where it holds a finished run and ``force`` is False, a new one beside it,
+            with a number.
+
         Raises:
-            RunError: There is a run and ``force`` is False, or a folder that is no run, or a
-                ``config.json`` that is no run's.
+            RunError: There is an unfinished run and ``force`` is False, or a folder that is no run,
+                or a ``config.json`` that is no run's.
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path}: expected a folder for the run, got a file")
         if self.config_path.exists():
+            before = self.read_config()
             if not force:
-                raise RunError(
-                    f"{self.path} already holds a run: continue it with --resume, replace it with "
-                    "--force, or choose another folder with --out"
-                )
-            self.read_config()
+                if not self.is_finished(before):
+                    raise RunError(
+                        f"{self.path} already holds a run: continue it with --resume, replace it "
+                        "with --force, or choose another folder with --out"
+                    )
+                return self._numbered().open_new(config)
             self._remove_run()
         elif self.path.exists() and set(self.path.iterdir()) - {unfinished(self.config_path)}:
             raise RunError(f"{self.path} holds files but no run: choose another folder with --out")
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.config_path, marked(config))
+        return self
+
+    def is_finished(self, config: Mapping[str, Any]) -> bool:
+        """Whether the run here has been trained to the end that it was to have."""
+        try:
+            checkpoint = self.read_checkpoint()
+        except RunError:  # a damaged one
+            return False
+        if checkpoint is None:
+            return False
+        return checkpoint["step"] == config.get("total_steps") or bool(checkpoint.get("stopped"))
+
+    def _numbered(self) -> "RunFolder":
+        """A new folder beside this one: ``a-2`` beside ``a``, or the next number that is free."""
+        for number in itertools.count(2):
+            path = self.path.with_name(f"{self.path.name}-{number}")
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            folder = RunFolder(path)
+            folder.note = f"{self.path} holds a finished run, so this one is in {path}"
+            return folder
+        raise AssertionError
 
     def read_config(self) -> dict[str, Any]:
         """Read ``config.json``: what the run is.
@@ -114,8 +158,14 @@ class RunFolder:
 
     def write_execution(self, execution: Mapping[str, Any]) -> None:
         """Say in ``config.json`` how steps are computed from now on."""
-        config = self.read_config() | {"execution": dict(execution)}
-        write_json(self.config_path, marked(config))
+        self._note({"execution": dict(execution)})
+
+    def write_stretches(self, ends: Sequence[int]) -> None:
+        """Say in ``config.json`` to which step a run is trained that went on after its end."""
+        self._note({"total_steps": ends[-1], "stretches": list(ends)})
+
+    def _note(self, found: Mapping[str, Any]) -> None:
+        write_json(self.config_path, marked(self.read_config() | dict(found)))
 
     def write_checkpoint(
         self, checkpoint: Mapping[str, Any], history: History, which: Which = "last"
@@ -205,7 +255,8 @@ def temporary_folder() -> RunFolder:
     """A new run folder among the system's temporary files, removed once nothing holds it."""
     path = Path(tempfile.mkdtemp(prefix="pyro-decomp-"))
     folder = RunFolder(path)
-    weakref.finalize(folder, shutil.rmtree, path, ignore_errors=True)
+    folder.note = f"no folder was given: the run is in {path} until nothing refers to it"
+    folder._removal = weakref.finalize(folder, shutil.rmtree, path, ignore_errors=True)
     return folder
 
 

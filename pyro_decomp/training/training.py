@@ -1,43 +1,125 @@
 """Training an experiment into a run folder."""
 
-import copy
 import inspect
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pyro_decomp import arguments as check
-from pyro_decomp.acceleration import Execution, choose, peak_memory, process_settings, resolve
-from pyro_decomp.divergences.auxiliary import make_optimizer
-from pyro_decomp.errors import ExperimentError, ModelError, RunError, one_line
+from pyro_decomp.acceleration import Execution
+from pyro_decomp.errors import ExperimentError, ModelError, RunError
 from pyro_decomp.programs.program_state.copies import check_own, shared_network
 from pyro_decomp.programs.program_state.walk import walk
 from pyro_decomp.schedules import UnfinishedScheduleWarning
-from pyro_decomp.seeds import derive, set_seed
+from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.data_support import check_support
 from pyro_decomp.training.experiment import CALLBACKS, Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.interruption import stop_requests
-from pyro_decomp.training.progress import Progress
+from pyro_decomp.training.fitting import fit
+from pyro_decomp.training.going_on import handed_back
 from pyro_decomp.training.run import Run, describe, digest, finish
 from pyro_decomp.training.run_folder import RunFolder, temporary_folder
-from pyro_decomp.training.single_run import SingleRun
-from pyro_decomp.training.state import prepare, step_source
+from pyro_decomp.training.state import prepare
+from pyro_decomp.training.stretches import go_on
 
 __all__ = ["Execution", "train"]
 
-TRAINING_STREAM = 1
 SAME = ("arguments", "seed", "source_sha256", "num_data", "total_steps", "schedules")
 OTHER = {"source_sha256": "a different experiment file", "data_blake2b": "different data"}
 
 
 def train(
+    experiment: Experiment | ExperimentFile | Callable[..., Experiment],
+    out: str | Path | None = None,
+    *,
+    seed: int = 0,
+    seeds: Sequence[int] | None = None,
+    device: torch.device | str = "cpu",
+    execution: Execution | None = None,
+    resume: bool = False,
+    force: bool = False,
+    arguments: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Any:
+    """Train an experiment into a run folder.
+
+    What is given is a description: the run has networks, an objective and Python state of its own,
+    copied from the experiment, on the same data. The same call gives the same bits on the same
+    processor, whatever was trained before, also when the run was killed and resumed.
+
+    Args:
+        experiment: What to train: an experiment, an experiment file, or a function that builds an
+            experiment.
+        out: The run folder; where that holds a finished run, another with a number, such as
+            ``a-2``. By default a temporary one, which is there as long as the run is, or for good
+            if it is interrupted.
+        seed: Of batches and noise; and of initial parameters, where a file or function is given.
+        seeds: Train with each of these instead, into one folder below ``out`` each. Runs of a file
+            are trained together where that can be, unless ``execution`` or ``callbacks`` are given.
+        device: Where to train.
+        execution: How steps are computed; a run that is resumed goes on as it began.
+        resume: Continue the run in ``out`` from its last checkpoint; start it if there is none.
+        force: Replace the run in ``out``.
+        arguments: What the file's ``experiment``, or the function, is called with.
+        callbacks: Are told of what happens, after those of the experiment, in the order given; see
+            :mod:`pyro_decomp.callbacks`. A :class:`~pyro_decomp.callbacks.Progress` is added where
+            there is none.
+
+    Returns:
+        The trained :class:`.Run`, its networks in evaluation mode; a list of them with ``seeds``.
+        In a notebook, if stopped, the run so far, ``run.interrupted``.
+
+    Raises:
+        ExperimentError: No experiment can be built.
+        ModelError: The model, guide and data do not fit together.
+        NonFiniteError: A term or gradient became infinite or not a number; the last checkpoint is
+            from before.
+        RunError: The folder cannot be used as asked.
+        Interrupted: The user stopped the run, outside of a notebook; ``run.train()`` goes on.
+    """
+    check.annotated(train, locals(), seed=0)
+    if seeds is None:
+        return train_one(
+            experiment,
+            out,
+            seed=seed,
+            device=device,
+            execution=execution,
+            resume=resume,
+            force=force,
+            arguments=arguments,
+            callbacks=callbacks,
+        )
+    from pyro_decomp.sweep.seeds import one_by_one, together  # noqa: PLC0415 (a room above)
+
+    check.items(int, "whole numbers, such as [0, 1, 2]", seeds=seeds)
+    if not seeds or len(set(seeds)) < len(seeds) or seed != 0:
+        raise ValueError(f"seeds: expected different seeds and no seed beside them, got {seeds}")
+    if isinstance(experiment, ExperimentFile) and execution is None and not callbacks:
+        options = {"device": str(device), "resume": resume, "force": force}
+        return together(experiment, out, seeds, arguments or {}, **options)
+    return one_by_one(
+        partial(
+            train_one,
+            experiment,
+            device=device,
+            execution=execution,
+            resume=resume,
+            force=force,
+            arguments=arguments,
+            callbacks=callbacks,
+        ),
+        out,
+        seeds,
+    )
+
+
+def train_one(
     experiment: Experiment | ExperimentFile | Callable[..., Experiment],
     out: str | Path | None = None,
     *,
@@ -49,37 +131,7 @@ def train(
     arguments: Mapping[str, Any] | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Run:
-    """Train an experiment into a run folder.
-
-    The same experiment and seed give the same bits on the same processor, also when the run was
-    killed and resumed.
-
-    Args:
-        experiment: What to train: an experiment, an experiment file, or a function that builds an
-            experiment.
-        out: The run folder; by default a temporary one, which is there as long as the run is.
-        seed: Of batches and noise; and of initial parameters, where a file or function is given.
-        device: Where to train.
-        execution: How steps are computed; a run that is resumed goes on as it began.
-        resume: Continue the run in ``out`` from its last checkpoint; start it if there is none.
-        force: Replace the run in ``out``.
-        arguments: What the file's ``experiment``, or the function, is called with.
-        callbacks: Are told of what happens, after those of the experiment, in the order given; see
-            :mod:`pyro_decomp.callbacks`. A :class:`~pyro_decomp.callbacks.Progress` is added where
-            there is none.
-
-    Returns:
-        The trained run, its networks in evaluation mode.
-
-    Raises:
-        ExperimentError: No experiment can be built.
-        ModelError: The model, guide and data do not fit together.
-        NonFiniteError: A term or gradient became infinite or not a number; the last checkpoint is
-            from before.
-        RunError: The folder cannot be used as asked.
-        Interrupted: The user stopped the run.
-    """
-    check.annotated(train, locals(), seed=0)
+    """Train with one seed; see :func:`train`."""
     check.device(device=device)
     check.items(Callback, CALLBACKS, callbacks=callbacks)
     if resume and force:
@@ -87,10 +139,14 @@ def train(
     given, arguments = experiment, dict(arguments or {})
     experiment, source = _built(given, arguments, seed)
     folder = temporary_folder() if out is None else RunFolder(out)
+    is_there = resume and folder.config_path.exists()
+    ends: list[int] = []
+    if is_there:
+        ends, arguments = go_on(experiment, folder, arguments)
     config = describe(experiment, seed, device, source, arguments)
-    checkpoint = _saved(folder, config) if resume else None
+    checkpoint = _saved(folder, config, ends) if is_there else None
     execution = execution or Execution()
-    if resume and folder.config_path.exists():
+    if is_there:
         execution = _as_before(folder, execution)
     _warn_of_unfinished_schedules(experiment)
     state = prepare(experiment, device, check=None if checkpoint else check_support)
@@ -100,44 +156,21 @@ def train(
     config["data_blake2b"] = digest(experiment)  # of the types that the programs take
     if checkpoint is not None:
         _check_same(folder, config, "data_blake2b")
-    source_of_steps = step_source(experiment, state)
-    execution = resolve(execution, source_of_steps)
-    try:
-        optimizer = make_optimizer(experiment.optimizer, state.parameters.values())
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ExperimentError(f"the optimiser cannot be made: {error}") from error
-    state.train(True)
-    with process_settings(execution.threads):
-        compute, execution = choose(
-            execution, source_of_steps, optimizer, is_resumed=checkpoint is not None
-        )
-    with check.raised_as(ExperimentError):
-        loop = SingleRun(
-            experiment,
-            state,
-            optimizer,
-            folder,
-            seed=seed,
-            compute=compute,
-            execution=execution,
-            callbacks=_told(experiment, callbacks),
-        )
-    if not (resume and folder.config_path.exists()):
-        folder.open_new(config | {"execution": asdict(execution)}, force=force)
-    with stop_requests() as stop, process_settings(execution.threads):
-        if checkpoint is None:
-            set_seed(derive(seed, TRAINING_STREAM))
-            loop.begin()
-        else:
-            loop.restore(checkpoint)
-        began, first = time.monotonic(), loop.step
-        loop.run(stop, folder.path)
-    if loop.step > first:
-        seconds = time.monotonic() - began
-        peak = peak_memory()
-        took = {"steps": loop.step - first, "seconds": seconds, "peak_resident_bytes": peak}
-        folder.write_resources(took | ({"stopped": loop.stopped} if loop.stopped else {}))
-    return finish(folder, experiment, state, loop.histories[0], loop.step, seed=seed)
+    if len(ends) > 1:
+        folder.write_stretches(ends)
+    loop, stopped = fit(
+        experiment,
+        state,
+        folder,
+        seed=seed,
+        execution=execution,
+        callbacks=callbacks,
+        config=None if is_there else config,
+        force=force,
+        checkpoint=checkpoint,
+    )
+    run = finish(loop.folder, loop.experiment, loop.state, loop.histories[0], loop.step, seed=seed)
+    return run if stopped is None else handed_back(run, stopped)
 
 
 def _built(
@@ -178,30 +211,14 @@ def _built(
         return experiment, None  # it was built for this run
 
 
-def _told(experiment: Experiment, callbacks: Sequence[Callback]) -> list[Callback]:
-    """All callbacks of one training; those of the experiment, a description, are copies."""
-    try:
-        told = [*copy.deepcopy(list(experiment.callbacks)), *callbacks]
-    except Exception as error:
-        raise ExperimentError(
-            f"callbacks: those of an experiment are copied for each run, and one cannot be "
-            f"({one_line(error)}); give it to train(callbacks=[...])"
-        ) from error
-    if not any(isinstance(each, Progress) for each in told):
-        told.append(Progress())
-    return sorted(told, key=lambda each: getattr(each, "is_last", False))
-
-
-def _saved(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any] | None:
+def _saved(folder: RunFolder, config: dict[str, Any], ends: Sequence[int]) -> dict[str, Any] | None:
     """The checkpoint to continue from, None if there is none yet, checked to be of the same run."""
-    if not folder.config_path.exists():
-        return None
-    _check_same(folder, config, *SAME)
+    _check_same(folder, config, *SAME, total_steps=ends[-1])
     return folder.read_checkpoint()
 
 
-def _check_same(folder: RunFolder, config: Mapping[str, Any], *keys: str) -> None:
-    before = folder.read_config()
+def _check_same(folder: RunFolder, config: Mapping[str, Any], *keys: str, **known: Any) -> None:
+    before = folder.read_config() | known
     before.setdefault("schedules", config["schedules"])  # which runs did not always record
     for key in keys:
         if before.get(key) != config[key]:
@@ -231,5 +248,5 @@ def _warn_of_unfinished_schedules(experiment: Experiment) -> None:
                 f"the schedule of {name} ends at step {schedule.last_step(total):.0f}, but the run "
                 f"at step {total}, where {name} is {schedule.value(total, total):.4g}",
                 UnfinishedScheduleWarning,
-                stacklevel=3,
+                stacklevel=4,
             )

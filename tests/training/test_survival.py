@@ -1,5 +1,6 @@
 """Runs that are killed, interrupted, starved of disk or pointed at the wrong folder."""
 
+import json
 import os
 import random
 import re
@@ -308,6 +309,11 @@ def nothing() -> None:
     pass
 
 
+def never_finished() -> None:
+    config = json.loads(Path("run/config.json").read_text())
+    Path("run/config.json").write_text(json.dumps(config | {"total_steps": 10**6}))
+
+
 RESUME: dict[str, Any] = {"resume": True}
 
 
@@ -315,7 +321,9 @@ RESUME: dict[str, Any] = {"resume": True}
 @pytest.mark.parametrize(
     ("arrange", "options", "message"),
     [
-        pytest.param(nothing, {}, "run already holds a run: continue it with --res", id="a run"),
+        pytest.param(
+            never_finished, {}, "run already holds a run: continue it with --res", id="a run"
+        ),
         pytest.param(only_other_files, {}, "run holds files but no run", id="other files"),
         pytest.param(only_other_files, {"force": True}, "holds files but no", id="others, force"),
         pytest.param(only_other_files, RESUME, "holds files but no run", id="others, resume"),

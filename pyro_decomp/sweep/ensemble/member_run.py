@@ -13,9 +13,9 @@ from pyro_decomp.sweep.ensemble.members import Member
 from pyro_decomp.training.data_support import check_support
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.fitting import TRAINING_STREAM
 from pyro_decomp.training.run import describe, digest
 from pyro_decomp.training.state import State, prepare, step_source
-from pyro_decomp.training.training import TRAINING_STREAM
 
 
 @dataclass

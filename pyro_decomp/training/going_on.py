@@ -1,0 +1,78 @@
+"""A run that goes on: to the end that it was to have, or beyond it."""
+
+from collections.abc import Sequence
+
+from pyro_decomp import arguments
+from pyro_decomp.acceleration import Execution
+from pyro_decomp.errors import RunError
+from pyro_decomp.training.callbacks import Callback
+from pyro_decomp.training.display import in_notebook
+from pyro_decomp.training.experiment import CALLBACKS
+from pyro_decomp.training.fitting import fit
+from pyro_decomp.training.interruption import Interrupted
+from pyro_decomp.training.run import Run, finish
+from pyro_decomp.training.run_folder import History
+from pyro_decomp.training.stretches import ends_of, lengthen
+
+
+def train_on(run: Run, epochs: int | None, callbacks: Sequence[Callback]) -> Run:
+    """Train a run further, in place and in its folder; see :meth:`.Run.train`."""
+    arguments.whole(**arguments.given(epochs=epochs))
+    arguments.items(Callback, CALLBACKS, callbacks=callbacks)
+    folder, experiment = run.folder, run.experiment
+    config, checkpoint = folder.read_config(), folder.read_checkpoint()
+    if checkpoint is None or checkpoint["step"] != run.step or config["seed"] != run.seed:
+        raise RunError(
+            f"{folder.path}: expected the checkpoint of step {run.step} of this run, found another "
+            f"(get the run that is there with load({str(folder.path)!r}))"
+        )
+    ends = ends_of(config)
+    if epochs is not None:
+        ends.append(ends[-1] + epochs * experiment.steps_per_epoch)
+        folder.write_stretches(ends)
+    elif run.step == ends[-1]:
+        raise RunError(
+            f"{folder.path} has been trained to its end, step {run.step}: expected how many more "
+            "epochs, as in run.train(epochs=100)"
+        )
+    lengthen(experiment, ends)
+    experiment.apply_schedules(1)
+    try:
+        loop, stopped = fit(
+            experiment,
+            run.state,
+            folder,
+            seed=run.seed,
+            execution=Execution.of_config(config),
+            callbacks=callbacks,
+            checkpoint=checkpoint,
+        )
+    except BaseException:  # what the networks were halfway is of no use
+        saved = folder.read_checkpoint() or checkpoint
+        run.state.load_tensors(saved)
+        run.state.load_python(saved.get("python"))
+        _set(run, folder.read_history(saved["step"], saved["rows"]), saved["step"])
+        raise
+    _set(run, loop.histories[0], loop.step)
+    run.interrupted = False
+    return run if stopped is None else handed_back(run, stopped)
+
+
+def _set(run: Run, history: History, step: int) -> None:
+    """Have a run at another step, in evaluation mode."""
+    so_far = finish(run.folder, run.experiment, run.state, history, step, seed=run.seed)
+    run.history, run.step = so_far.history, step
+
+
+def handed_back(run: Run, stopped: Interrupted) -> Run:
+    """Mark a run as interrupted, and return it in a notebook.
+
+    Raises:
+        Interrupted: This is no notebook; the error has the run.
+    """
+    run.interrupted = True
+    run.folder.keep()
+    if in_notebook():
+        return run
+    stopped.run = run
+    raise stopped

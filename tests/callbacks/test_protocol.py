@@ -18,6 +18,7 @@ from pyro_decomp import Experiment, load, train
 from pyro_decomp.acceleration import Execution
 from pyro_decomp.callbacks import Callback, EarlyStopping, HeldOut, Progress
 from pyro_decomp.errors import ArgumentError, ExperimentError, RunError
+from pyro_decomp.sweep import sweep
 from pyro_decomp.training import loop
 from pyro_decomp.training.callbacks import EVENTS, Training
 from pyro_decomp.training.interruption import Interrupted
@@ -295,6 +296,22 @@ def test_means_of_an_epoch_that_was_interrupted_are_the_same(tmp_path: Path) -> 
 def test_an_epoch_of_one_step_has_no_columns_of_its_own(tmp_path: Path) -> None:
     history = trained(tmp_path / "run", batch_size=None).history
     assert not [name for name in history if name.startswith("epoch_")]
+
+
+@pytest.mark.full
+def test_in_a_sweep_a_run_with_callbacks_trains_by_itself(tmp_path: Path) -> None:
+    file = Path(__file__).parents[2] / "examples" / "pinwheel_mixture.py"
+    text = file.read_text().replace("data=data,", "data=data, callbacks=[Mine()],")
+    mine = "from pyro_decomp.callbacks import Callback\n\n\nclass Mine(Callback):\n"
+    mine += "    def step(self, training):\n        training.record({'mine': training.step})\n\n\n"
+    assert text.count("[Mine()]") == 1
+    (tmp_path / "mine.py").write_text(text.replace("def experiment", f"{mine}def experiment"))
+    table = sweep(tmp_path / "mine.py", {"epochs": [3]}, 2, out=tmp_path / "out", num_workers=1)
+    assert table["way"].to_pylist() == ["alone", "alone"]
+    for history in (tmp_path / "out").rglob("history.csv"):
+        assert [line.split(",")[-1] for line in history.read_text().split()] == [
+            "mine", "1.0", "2.0", "3.0",
+        ]  # fmt: skip
 
 
 def test_callbacks_of_an_experiment_are_a_description(tmp_path: Path) -> None:

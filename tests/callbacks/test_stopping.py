@@ -76,6 +76,18 @@ def test_the_same_callback_begins_anew_in_another_run(tmp_path: Path) -> None:
     assert [trained(tmp_path / name, Says(), early).step for name in "ab"] == [8, 8]
 
 
+def test_a_run_that_was_stopped_can_go_on(tmp_path: Path) -> None:
+    early = EarlyStopping("score", patience=2)
+    run = trained(tmp_path / "run", Says(), early)
+    assert run.step == 8
+    with pytest.raises(RunError, match="trained to its end, step 8: expected how many more"):
+        run.train()
+    run.train(epochs=1, callbacks=[Says(VALUES * 2), early])
+    assert (run.step, run.history["step"][-1]) == (10, 10)  # stopped again
+    run.train(epochs=1, callbacks=[Says(range(30)), early])
+    assert run.step == 15
+
+
 def test_a_mean_over_an_epoch_can_be_watched(tmp_path: Path) -> None:
     early = EarlyStopping("elbo", patience=1, min_delta=100.0)
     run = trained(tmp_path / "run", early)

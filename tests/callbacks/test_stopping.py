@@ -16,6 +16,8 @@ from pyro_decomp.training.callbacks import Training
 from pyro_decomp.training.interruption import Interrupted
 from tests.callbacks.test_protocol import STEPS, experiment, files, interrupt_at, trained
 
+pytestmark = pytest.mark.full
+
 VALUES = [1.0, 3.0, 2.0, 3.05, 2.5, 4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
 
 
@@ -29,6 +31,7 @@ class Says(Callback):
         training.record({"score": self.values[training.step - 1]}, is_evaluation=True)
 
 
+@pytest.mark.full(but=["settings0-*"])
 @pytest.mark.parametrize(
     ("settings", "stops", "best"),
     [
@@ -55,7 +58,6 @@ def test_a_run_stops_where_a_number_is_no_better(
     assert load(run.path, experiment=experiment()).step == stops
 
 
-@pytest.mark.full(but=["4", "7"])
 @pytest.mark.parametrize("step", range(1, 8))
 def test_a_resumed_run_stops_at_the_same_step_with_the_same_bits(tmp_path: Path, step: int) -> None:
     def told() -> list[Callback]:

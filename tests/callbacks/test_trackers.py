@@ -13,6 +13,8 @@ from pyro_decomp.errors import ExperimentError
 from pyro_decomp.training.interruption import Interrupted
 from tests.callbacks.test_protocol import EPOCHS, STEPS, interrupt_at, trained
 
+pytestmark = pytest.mark.full
+
 RECORDERS = (HeldOut(2), GradientNorms())  # told before a tracker, wherever they stand
 
 
@@ -34,6 +36,7 @@ def written(path: Path) -> list[tuple[int, str, float]]:
     return [(int(step), name, float(value)) for step, _, name, value in lines]
 
 
+@pytest.mark.fast
 def test_a_file_has_every_number_once(tmp_path: Path) -> None:
     run = trained(tmp_path / "run", CSVLog(), *RECORDERS)
     lines = written(run.path / "log.csv")
@@ -74,7 +77,6 @@ def test_a_missing_package_is_said_before_a_folder_is_made(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.full
 def test_tensorboard_has_the_curves(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -89,7 +91,6 @@ def test_tensorboard_has_the_curves(tmp_path: Path) -> None:
     assert found.Scalars("elbo")[-1].value == pytest.approx(run.history["elbo"][-1], rel=1e-6)
 
 
-@pytest.mark.full
 def test_mlflow_has_the_curves(tmp_path: Path) -> None:
     pytest.importorskip("mlflow")
     from mlflow import MlflowClient

@@ -57,6 +57,14 @@ Seed = Annotated[
         min=0, max=2**32 - 1, help="Of every random draw; the same seed gives the same bits."
     ),
 ]
+GivenExperiment = Annotated[
+    Path | None,
+    typer.Option(
+        "--experiment",
+        metavar="FILE",
+        help="Whose `experiment` builds what a run was trained from that keeps no source.",
+    ),
+]
 Steps = Annotated[
     str,
     typer.Option(
@@ -175,19 +183,23 @@ def inspect(
     seed: Seed = 0,
     show_traceback: ShowTraceback = False,
 ) -> None:
-    """Show what a file describes: its sites, priors, objective and parameters; train nothing."""
+    """Show what a file describes, or a run: sites, priors, objective, parameters; train nothing."""
     with told_in_one_line(show_traceback=show_traceback):
-        source = ExperimentFile.read(file, seed=seed)
-        arguments = source.parse(settings or [])
-
         from rich.console import Console
 
-        from pyro_decomp.seeds import set_seed
-        from pyro_decomp.training.state import prepare
+        if file.is_dir() and not settings:
+            run = _loaded(file)
+            experiment, state = run.experiment, run.state
+        else:
+            from pyro_decomp.seeds import set_seed
+            from pyro_decomp.training.state import prepare
 
-        set_seed(seed)
-        experiment = source.build(arguments)
-        _show_summary(Console(), experiment, prepare(experiment))
+            source = ExperimentFile.read(file, seed=seed)
+            arguments = source.parse(settings or [])
+            set_seed(seed)
+            experiment = source.build(arguments)
+            state = prepare(experiment)
+        _show_summary(Console(), experiment, state)
 
 
 @app.command()
@@ -205,6 +217,7 @@ def evaluate(
     trees: Annotated[
         bool, typer.Option("--trees", help="Score by boosted trees (dci_trees) too; minutes.")
     ] = False,
+    experiment: GivenExperiment = None,
     device: Device = "cpu",
     quiet: Quiet = False,
     show_traceback: ShowTraceback = False,
@@ -214,13 +227,12 @@ def evaluate(
         from rich.console import Console
 
         from pyro_decomp.analysis import evaluation
-        from pyro_decomp.training.run import load
 
         console = Console(quiet=quiet)
         check_device(device)
         names = None if only is None else [name.strip() for name in only.split(",")]
         evaluation.check_names(names or ())
-        loaded = load(run, device=device)
+        loaded = _loaded(run, experiment, device)
         with console.status("measuring"), warnings.catch_warnings():
             # what is left out is printed with its reason below the numbers
             warnings.simplefilter("ignore", evaluation.LeftOutWarning)
@@ -234,24 +246,42 @@ def evaluate(
         path = evaluation.write_metrics(loaded, metrics)
         _show_metrics(console, metrics)
         say(console, f"written to {path}")
+        for other, kept in evaluation.Evaluation(loaded.folder.read_metrics()).of_seeds().items():
+            if other != seed:
+                say(console, f"which keeps what was measured with seed {other}: {', '.join(kept)}")
 
 
 @app.command()
-def plot(run: RunFolder, *, quiet: Quiet = False, show_traceback: ShowTraceback = False) -> None:
+def plot(
+    run: RunFolder,
+    *,
+    experiment: GivenExperiment = None,
+    quiet: Quiet = False,
+    show_traceback: ShowTraceback = False,
+) -> None:
     """Draw a run's pictures again."""
     with told_in_one_line(show_traceback=show_traceback, folder=run):
         from rich.console import Console
 
-        from pyro_decomp.analysis.pictures import draw
-        from pyro_decomp.training.run import load
+        from pyro_decomp.training.second_process import second_process
 
-        for path in draw(load(run)):
-            say(Console(quiet=quiet), str(path))
+        with second_process("pyro_decomp.plots") as beside:
+            from pyro_decomp.analysis.pictures import draw
+
+            for path in draw(_loaded(run, experiment), beside=beside):
+                say(Console(quiet=quiet), str(path))
 
 
 app.command("metrics")(score_files)
 app.command("sweep", cls=FileCommand)(sweep_file)
 app.command("compare")(compare_runs)
+
+
+def _loaded(run: Path, experiment: Path | None = None, device: str = "cpu") -> "Run":
+    from pyro_decomp.training.run import load
+
+    given = None if experiment is None else ExperimentFile.read(experiment)
+    return load(run, device=device, experiment=given)
 
 
 def _show_summary(console: "Console", experiment: "Experiment", state: "State") -> None:
@@ -308,9 +338,12 @@ def _show_summary_if_possible(
 def _draw_if_possible(run: "Run") -> None:
     """Draw a run whose training is done and safe; where that fails, warn only."""
     try:
-        from pyro_decomp.analysis.pictures import draw
+        from pyro_decomp.training.second_process import second_process
 
-        draw(run)
+        with second_process("pyro_decomp.plots") as beside:
+            from pyro_decomp.analysis.pictures import draw
+
+            draw(run, beside=beside)
     except Exception as error:
         tell("warning", "yellow", f"the run is whole, but could not be drawn: {one_line(error)}")
 

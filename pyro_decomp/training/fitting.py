@@ -8,16 +8,18 @@ from typing import Any
 
 from pyro_decomp import arguments
 from pyro_decomp.acceleration import Execution, choose, peak_memory, process_settings, resolve
-from pyro_decomp.divergences.auxiliary import make_optimizer
 from pyro_decomp.errors import ExperimentError, one_line
 from pyro_decomp.seeds import derive, set_seed
 from pyro_decomp.training.callbacks import Callback
+from pyro_decomp.training.display import in_notebook
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.interruption import Interrupted, stop_requests
 from pyro_decomp.training.progress import Progress
+from pyro_decomp.training.recorded.kept import KeptTensors
+from pyro_decomp.training.run import Run, finish
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.single_run import SingleRun
-from pyro_decomp.training.state import State, step_source
+from pyro_decomp.training.state import State, optimizer_of, step_source
 
 TRAINING_STREAM = 1
 
@@ -33,6 +35,7 @@ def fit(
     config: Mapping[str, Any] | None = None,
     force: bool = False,
     checkpoint: Mapping[str, Any] | None = None,
+    tensors: KeptTensors | None = None,
 ) -> tuple[SingleRun, Interrupted | None]:
     """Train an experiment, in place, to its last step or until the user stops it.
 
@@ -46,16 +49,14 @@ def fit(
         config: What the run is, for a folder that is to be begun; None goes on in the one there is.
         force: Begin it in place of the run that is there.
         checkpoint: To go on from.
+        tensors: What the source of the run uses of tensors.
 
     Returns:
         The training, whose folder may be a numbered one; and how it was stopped, if it was.
     """
     source = step_source(experiment, state)
     execution = resolve(execution, source)
-    try:
-        optimizer = make_optimizer(experiment.optimizer, state.parameters.values())
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ExperimentError(f"the optimiser cannot be made: {error}") from error
+    optimizer = optimizer_of(experiment, state)
     state.train(True)
     with process_settings(execution.threads):
         compute, execution = choose(execution, source, optimizer, is_resumed=checkpoint is not None)
@@ -68,13 +69,15 @@ def fit(
             seed=seed,
             compute=compute,
             execution=execution,
-            callbacks=told(experiment, callbacks),
+            callbacks=_told(experiment, callbacks),
         )
     if config is not None:
         loop.folder = folder.open_new({**config, "execution": asdict(execution)}, force=force)
     stopped = None
     with stop_requests() as stop, process_settings(execution.threads):
         if checkpoint is None:
+            if tensors is not None:
+                tensors.write(loop.folder.path)
             set_seed(derive(seed, TRAINING_STREAM))
             loop.begin()
         else:
@@ -92,15 +95,40 @@ def fit(
     return loop, stopped
 
 
-def told(experiment: Experiment, callbacks: Sequence[Callback]) -> list[Callback]:
+def ended(loop: SingleRun, stopped: Interrupted | None, seed: int) -> Run:
+    """The run of a training that is over.
+
+    Raises:
+        Interrupted: It was stopped, and this is no notebook; the error has the run.
+    """
+    history = loop.histories[0]
+    run = finish(loop.folder, loop.experiment, loop.state, history, loop.step, seed=seed)
+    return run if stopped is None else handed_back(run, stopped)
+
+
+def handed_back(run: Run, stopped: Interrupted) -> Run:
+    """Mark a run as interrupted, and return it in a notebook.
+
+    Raises:
+        Interrupted: This is no notebook; the error has the run.
+    """
+    run.interrupted = True
+    run.folder.keep()
+    if in_notebook():
+        return run
+    stopped.run = run
+    raise stopped
+
+
+def _told(experiment: Experiment, callbacks: Sequence[Callback]) -> list[Callback]:
     """All callbacks of one training; those of the experiment, a description, are copies."""
     try:
-        found = [*copy.deepcopy(list(experiment.callbacks)), *callbacks]
+        told = [*copy.deepcopy(list(experiment.callbacks)), *callbacks]
     except Exception as error:
         raise ExperimentError(
             f"callbacks: those of an experiment are copied for each run, and one cannot be "
             f"({one_line(error)}); give it to train(callbacks=[...])"
         ) from error
-    if not any(isinstance(each, Progress) for each in found):
-        found.append(Progress())
-    return sorted(found, key=lambda each: getattr(each, "is_last", False))
+    if not any(isinstance(each, Progress) for each in told):
+        told.append(Progress())
+    return sorted(told, key=lambda each: getattr(each, "is_last", False))

@@ -6,10 +6,8 @@ from pyro_decomp import arguments
 from pyro_decomp.acceleration import Execution
 from pyro_decomp.errors import RunError
 from pyro_decomp.training.callbacks import Callback
-from pyro_decomp.training.display import in_notebook
 from pyro_decomp.training.experiment import CALLBACKS
-from pyro_decomp.training.fitting import fit
-from pyro_decomp.training.interruption import Interrupted
+from pyro_decomp.training.fitting import fit, handed_back
 from pyro_decomp.training.run import Run, finish
 from pyro_decomp.training.run_folder import History
 from pyro_decomp.training.stretches import ends_of, lengthen
@@ -64,17 +62,3 @@ def _set(run: Run, history: History, step: int) -> None:
     """Have a run at another step, in evaluation mode."""
     so_far = finish(run.folder, run.experiment, run.state, history, step, seed=run.seed)
     run.history, run.step = so_far.history, step
-
-
-def handed_back(run: Run, stopped: Interrupted) -> Run:
-    """Mark a run as interrupted, and return it in a notebook.
-
-    Raises:
-        Interrupted: This is no notebook; the error has the run.
-    """
-    run.interrupted = True
-    run.folder.keep()
-    if in_notebook():
-        return run
-    stopped.run = run
-    raise stopped

@@ -23,6 +23,7 @@ import torch
 
 from pyro_decomp.errors import RunError, unfinished, write_whole
 from pyro_decomp.training.json_files import marked, read_json, write_json
+from pyro_decomp.training.recorded.kept import FILE_NAME
 
 History = dict[str, list[float]]
 Which = Literal["last", "best"]
@@ -71,6 +72,7 @@ class RunFolder:
         self.checkpoint_paths = {"last": self.checkpoint_path, "best": self.path / "best.pt"}
         self.metrics_path = self.path / "metrics.json"
         self.resources_path = self.path / "resources.json"
+        self.tensors_path = self.path / FILE_NAME
         self.plots_path = self.path / "plots"
         self.note = ""
         self.held_by: RunFolder | None = None
@@ -244,7 +246,7 @@ class RunFolder:
 
     def _remove_run(self) -> None:
         """Remove all but ``config.json``, which the next run writes over."""
-        files = [*self.checkpoint_paths.values(), self.history_path]
+        files = [*self.checkpoint_paths.values(), self.history_path, self.tensors_path]
         files += [self.metrics_path, self.resources_path]
         pictures = [self.plots_path / name for name in PICTURES]
         for path in (*files, *map(unfinished, files), *pictures):

@@ -9,6 +9,7 @@ from typing import Any
 
 from pyro_decomp.errors import RunError
 from pyro_decomp.training.experiment import Experiment
+from pyro_decomp.training.json_files import is_plain, plain
 from pyro_decomp.training.run_folder import RunFolder
 
 
@@ -47,13 +48,16 @@ def go_on(
     """
     config = folder.read_config()
     ends, begun, asked = ends_of(config), config["arguments"], experiment.total_steps
+    now = {name: plain(value) for name, value in arguments.items() if is_plain(value)}
+    before = {name: value for name, value in arguments.items() if name != "epochs"}
+    before |= {"epochs": begun["epochs"]} if "epochs" in begun else {}
     sizes = {"num_data": len(experiment.data), "steps_per_epoch": experiment.steps_per_epoch}
     is_same = all(config.get(name, size) == size for name, size in sizes.items())
-    if not is_same or {**begun, "epochs": None} != {**arguments, "epochs": None}:
+    if not is_same or {**begun, "epochs": None} != {**now, "epochs": None}:
         return ends, dict(arguments)  # of another run, which is told elsewhere
-    if asked in (ends[0], ends[-1]) and (asked == ends[-1] or arguments == begun):
+    if asked == ends[-1] or (asked == ends[0] and now == begun):
         lengthen(experiment, ends)
-        return ends, begun
+        return ends, before
     if not folder.is_finished(config):
         raise RunError(
             f"{folder.path} has not come to its end, step {ends[-1]}: finish it as it was begun "
@@ -67,4 +71,4 @@ def go_on(
         )
     ends.append(asked)
     lengthen(experiment, ends)
-    return ends, begun
+    return ends, before

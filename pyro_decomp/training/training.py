@@ -1,28 +1,29 @@
 """Training an experiment into a run folder."""
 
-import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from pyro.poutine import Trace
+from torch import nn
 
 from pyro_decomp import arguments as check
 from pyro_decomp.acceleration import Execution
-from pyro_decomp.errors import ExperimentError, ModelError, RunError
-from pyro_decomp.programs.program_state.copies import check_own, shared_network
-from pyro_decomp.programs.program_state.walk import walk
+from pyro_decomp.errors import ExperimentError, RunError
+from pyro_decomp.programs.program_state.copies import check_own
 from pyro_decomp.schedules import UnfinishedScheduleWarning
-from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.data_support import check_support
+from pyro_decomp.training.description import digest, sites_text
 from pyro_decomp.training.experiment import CALLBACKS, Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.fitting import fit
-from pyro_decomp.training.going_on import handed_back
-from pyro_decomp.training.run import Run, describe, digest, finish
+from pyro_decomp.training.fitting import ended, fit
+from pyro_decomp.training.json_files import is_plain
+from pyro_decomp.training.record import Buildable, built, tensors_of, warn_unrecorded
+from pyro_decomp.training.run import Run, describe
 from pyro_decomp.training.run_folder import RunFolder, temporary_folder
 from pyro_decomp.training.state import prepare
 from pyro_decomp.training.stretches import go_on
@@ -30,11 +31,14 @@ from pyro_decomp.training.stretches import go_on
 __all__ = ["Execution", "train"]
 
 SAME = ("arguments", "seed", "source_sha256", "num_data", "total_steps", "schedules")
-OTHER = {"source_sha256": "a different experiment file", "data_blake2b": "different data"}
+OTHER = {
+    "source_sha256": "a different experiment file or function",
+    "data_blake2b": "different data",
+}
 
 
 def train(
-    experiment: Experiment | ExperimentFile | Callable[..., Experiment],
+    experiment: Buildable,
     out: str | Path | None = None,
     *,
     seed: int = 0,
@@ -60,7 +64,8 @@ def train(
             if it is interrupted.
         seed: Of batches and noise; and of initial parameters, where a file or function is given.
         seeds: Train with each of these instead, into one folder below ``out`` each. Runs of a file
-            are trained together where that can be, unless ``execution`` or ``callbacks`` are given.
+            or function are trained together where that can be, unless ``execution`` or
+            ``callbacks`` are given.
         device: Where to train.
         execution: How steps are computed; a run that is resumed goes on as it began.
         resume: Continue the run in ``out`` from its last checkpoint; start it if there is none.
@@ -100,9 +105,10 @@ def train(
     check.items(int, "whole numbers, such as [0, 1, 2]", seeds=seeds)
     if not seeds or len(set(seeds)) < len(seeds) or seed != 0:
         raise ValueError(f"seeds: expected different seeds and no seed beside them, got {seeds}")
-    if isinstance(experiment, ExperimentFile) and execution is None and not callbacks:
+    file = _file_of(experiment, arguments or {})
+    if file is not None and execution is None and not callbacks:
         options = {"device": str(device), "resume": resume, "force": force}
-        return together(experiment, out, seeds, arguments or {}, **options)
+        return together(file, out, seeds, arguments or {}, **options)
     return one_by_one(
         partial(
             train_one,
@@ -119,8 +125,20 @@ def train(
     )
 
 
+def _file_of(given: Buildable, arguments: Mapping[str, Any]) -> ExperimentFile | None:
+    """The file or function as one that each member of a sweep can be built from, if it can be."""
+    if isinstance(given, ExperimentFile):
+        return given
+    if isinstance(given, Experiment) or not all(map(is_plain, arguments.values())):
+        return None
+    try:
+        return ExperimentFile.of_function(given)
+    except ExperimentError:
+        return None
+
+
 def train_one(
-    experiment: Experiment | ExperimentFile | Callable[..., Experiment],
+    experiment: Buildable,
     out: str | Path | None = None,
     *,
     seed: int = 0,
@@ -137,7 +155,7 @@ def train_one(
     if resume and force:
         raise RunError("expected one of --resume and --force, got both")
     given, arguments = experiment, dict(arguments or {})
-    experiment, source = _built(given, arguments, seed)
+    experiment, source = built(given, arguments, seed)
     folder = temporary_folder() if out is None else RunFolder(out)
     is_there = resume and folder.config_path.exists()
     ends: list[int] = []
@@ -148,8 +166,9 @@ def train_one(
     execution = execution or Execution()
     if is_there:
         execution = _as_before(folder, execution)
+    warn_unrecorded(config)
     _warn_of_unfinished_schedules(experiment)
-    state = prepare(experiment, device, check=None if checkpoint else check_support)
+    state = prepare(experiment, device, check=None if checkpoint else partial(check_first, config))
     if not isinstance(given, ExperimentFile):
         roots = given.programs if isinstance(given, Experiment) else {"": given}
         check_own(roots, experiment.programs, state.program.moving)
@@ -168,47 +187,17 @@ def train_one(
         config=None if is_there else config,
         force=force,
         checkpoint=checkpoint,
+        tensors=tensors_of(source),
     )
-    run = finish(loop.folder, loop.experiment, loop.state, loop.histories[0], loop.step, seed=seed)
-    return run if stopped is None else handed_back(run, stopped)
+    return ended(loop, stopped, seed)
 
 
-def _built(
-    given: Experiment | ExperimentFile | Callable[..., Experiment],
-    arguments: Mapping[str, Any],
-    seed: int,
-) -> tuple[Experiment, ExperimentFile | None]:
-    """The experiment to train, and the file that it is from; a file or function begins anew."""
-    if isinstance(given, Experiment):
-        if arguments:
-            raise ExperimentError(
-                "arguments: expected none with an Experiment, which has been built, got "
-                f"{', '.join(arguments)} (give the function that builds it)"
-            )
-        set_seed(seed)  # of what is drawn when the programs first run
-        return given.own(), None
-    if isinstance(given, ExperimentFile):
-        file = given.fresh(seed)
-        set_seed(seed)
-        return file.build(arguments), file
-    try:
-        inspect.signature(given).bind(**arguments)
-    except TypeError as error:
-        raise ExperimentError(f"arguments: {error}") from None
-    before = list(walk({"": given}))
-    set_seed(seed)
-    experiment = given(**arguments)
-    if not isinstance(experiment, Experiment):
-        raise ExperimentError(
-            f"experiment: expected a function that returns an Experiment, got one that returns "
-            f"{type(experiment).__name__}"
-        )
-    try:
-        return experiment.own(), None
-    except ModelError:
-        if shared_network(before, walk(experiment.programs)) is not None:
-            raise
-        return experiment, None  # it was built for this run
+def check_first(
+    config: dict[str, Any], experiment: Experiment, modules: Sequence[nn.Module], first: Trace
+) -> None:
+    """Check the data against the likelihood, and record the model's sites."""
+    check_support(experiment, modules, first)
+    config["sites"] = sites_text(first)
 
 
 def _saved(folder: RunFolder, config: dict[str, Any], ends: Sequence[int]) -> dict[str, Any] | None:

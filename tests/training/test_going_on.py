@@ -77,7 +77,7 @@ def test_a_temporary_run_that_was_interrupted_keeps_its_folder() -> None:
 
 
 def test_the_notebook_gets_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyro_decomp.training.going_on.in_notebook", lambda: True)
+    monkeypatch.setattr("pyro_decomp.training.fitting.in_notebook", lambda: True)
     run = train(made, callbacks=[interrupt_at(4)])
     assert run.interrupted
     run = run.train(callbacks=[interrupt_at(6)])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-import torch
+from pyro.distributions.util import broadcast_shape
 
 from pyro_decomp.acceleration.fusion.indexing import Index
 from pyro_decomp.acceleration.fusion.values import Expression, Kind, Number, Reader, Value, literal
@@ -57,7 +57,7 @@ def converted(value: Value, kind: Kind) -> Value:
 def _expression(text: str, values: Sequence[Value], kind: Kind) -> Value:
     text, cost, places = _parsed(text)
     used = [values[place] for place in places]
-    shape = tuple(torch.broadcast_shapes(*(value.shape for value in used)))
+    shape = broadcast_shape(*(value.shape for value in used))
     operands = [expanded(value, shape) for value in used]
     numbers = [value.text for value in operands if isinstance(value, Number)]
     if len(numbers) == len(operands):  # left to the compiler

@@ -70,7 +70,7 @@ class BatchedRuns(Loop[Results]):
         self._steps = BatchedSteps(
             sources,
             own_numbers(runs) if numbers is None else numbers,
-            experiment.optimizer,
+            runs[0].optimizer(),
             [run.random["torch"] for run in runs],
             backend=backend,
             shares_data=self.shares_data,

@@ -112,8 +112,8 @@ def _draw(
         axes.plot(*_envelope(steps, values), color=DATA, linewidth=0.5, alpha=0.35)
         axes.plot(*smooth, color=DATA, linewidth=1.2)
     if held_out is not None:
-        dashes = {"color": INK, "linewidth": 1, "linestyle": "--", "label": "held-out data"}
-        axes.plot(*_known(steps, held_out), **dashes)
+        x, y = _known(steps, held_out)
+        axes.plot(x, y, color=INK, linewidth=1, linestyle="--", label="held-out data")
     axes.spines[["top", "right"]].set_visible(False)
     axes.xaxis.set_major_locator(round_ticks(6, integer=True))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -44,8 +44,10 @@ if TYPE_CHECKING:
     from pyro_decomp.programs.vae import VAE
     from pyro_decomp.sweep.comparison import compare
     from pyro_decomp.training.experiment import Experiment
+    from pyro_decomp.training.interruption import Interrupted
     from pyro_decomp.training.optimizers import parameter_groups
     from pyro_decomp.training.run import load
+    from pyro_decomp.training.svi import SVI
     from pyro_decomp.training.training import train
 
     __version__: str
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DIPELBO",
     "MMD",
+    "SVI",
     "VAE",
     "AdversarialDivergence",
     "AggregateELBO",
@@ -71,6 +74,7 @@ __all__ = [
     "GroupedTotalCorrelationELBO",
     "InclusiveKL",
     "InfoELBO",
+    "Interrupted",
     "SlicedWasserstein",
     "TermsELBO",
     "TotalCorrelationELBO",
@@ -113,7 +117,9 @@ _HOMES = {
     "GroupedTotalCorrelationELBO": "elbo",
     "InclusiveKL": "divergences",
     "InfoELBO": "elbo",
+    "Interrupted": "training.interruption",
     "MMD": "divergences",
+    "SVI": "training.svi",
     "SlicedWasserstein": "divergences",
     "TermsELBO": "elbo",
     "TotalCorrelationELBO": "elbo",

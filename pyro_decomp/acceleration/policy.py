@@ -93,7 +93,7 @@ def _failure(source: StepSource, precision: str) -> str:
 def choose(
     execution: Execution,
     source: StepSource,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | None = None,
     *,
     is_resumed: bool = False,
 ) -> tuple[EagerStep | GraphStep, Execution]:
@@ -104,7 +104,7 @@ def choose(
     Args:
         execution: As :func:`resolve` gave it.
         source: What is trained.
-        optimizer: One of the kind that will train them.
+        optimizer: One of the kind that will train them; None if each has one of its own.
         is_resumed: The run was begun so, maybe on another machine: replay what cannot be translated
             on this one.
 
@@ -120,7 +120,7 @@ def choose(
     step = GraphStep(source, execution.precision)
     reason = _why_not_captured(step, source)
     if not reason:
-        is_flat = can_be_flat(step.trained, optimizer)
+        is_flat = optimizer is not None and can_be_flat(step.trained, optimizer)
         translate = partial(_why_not_translated, step, source.batches[0], is_flat=is_flat)
         if asked == "auto":
             how, why = _what_pays_here(step, execution, source, translate)

@@ -153,7 +153,8 @@ def _apart(wanted: Computed, found: Computed) -> dict[Key, float]:
     """How far each value, buffer and gradient is from what is wanted."""
     apart: dict[Key, float] = {}
     for name, value in wanted.values.items():
-        apart["value", name] = abs(found.values.get(name, math.nan) - value)
+        is_there = name in found.values
+        apart["value", name] = _between(found.values[name], value) if is_there else math.inf
     kinds = [("buffer", wanted.buffers, found.buffers)]
     if wanted.gradients:
         kinds.append(("gradient", wanted.gradients, found.gradients))
@@ -165,6 +166,12 @@ def _apart(wanted: Computed, found: Computed) -> dict[Key, float]:
             else:
                 apart[kind, name] = _size(one.double() - other.double())
     return apart
+
+
+def _between(one: float, other: float) -> float:
+    """How far two numbers are apart; infinity and NaN are nowhere from themselves."""
+    is_same = one == other or (math.isnan(one) and math.isnan(other))
+    return 0.0 if is_same else abs(one - other)
 
 
 def _sizes(wanted: Computed) -> dict[Key, float]:

@@ -36,6 +36,7 @@ def train_on(run: Run, epochs: int | None, callbacks: Sequence[Callback]) -> Run
             "epochs, as in run.train(epochs=100)"
         )
     lengthen(experiment, ends)
+    folder.note = ""  # it was said when the run began
     experiment.apply_schedules(1)
     try:
         loop, stopped = fit(

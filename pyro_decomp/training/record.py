@@ -79,7 +79,7 @@ def warn_unrecorded(config: Mapping[str, Any]) -> None:
             f"{config['unrecorded']}; as it is the run is loaded by load(path, experiment=...) "
             "alone",
             UnrecordedWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

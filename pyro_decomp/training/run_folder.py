@@ -257,7 +257,7 @@ def temporary_folder() -> RunFolder:
     """A new run folder among the system's temporary files, removed once nothing holds it."""
     path = Path(tempfile.mkdtemp(prefix="pyro-decomp-"))
     folder = RunFolder(path)
-    folder.note = f"no folder was given: the run is in {path} until nothing refers to it"
+    folder.note = f"the run is in {path} for as long as it is used (give out=... to keep it)"
     folder._removal = weakref.finalize(folder, shutil.rmtree, path, ignore_errors=True)
     return folder
 

@@ -52,11 +52,6 @@ class RunMethods:
 
         return train_on(self, epochs, callbacks)
 
-    def _repr_html_(self: Any) -> str:
-        from pyro_decomp.analysis.run_card import run_card
-
-        return run_card(self)
-
     def codes(
         self: Any, x: AnyData | None = None, *, kind: "Kind" = "mean", seed: int = 0
     ) -> Tensor:
@@ -241,3 +236,8 @@ class RunMethods:
         from pyro_decomp.analysis.summary import summarize
 
         return summarize(self.experiment, self.state)
+
+    def _repr_html_(self: Any) -> str:
+        from pyro_decomp.analysis.run_card import run_card
+
+        return run_card(self)

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyro.distributions as dist
+import pyro.optim
 import torch
 from pyro import infer
 from torch import Tensor
@@ -57,7 +58,7 @@ NOT_CALLED = {  # by a user
         ],
         "a result",
     ),
-    **dict.fromkeys(["SweepInterrupted", "SweepProgress"], "a message"),
+    **dict.fromkeys(["Interrupted", "SweepInterrupted", "SweepProgress"], "a message"),
 }
 
 NAN, OBJECT = math.nan, object()
@@ -225,6 +226,7 @@ def good(folder: Path) -> Callable[[str, str], Any]:
         "loc": torch.tensor([1.0, 0.0]),
         "locs": locs,
         "log_qz": np.zeros((3, 3)),
+        "loss": infer.Trace_ELBO(),
         "lower": [0.0],
         "maximum": 1.0,
         "merged": {0: {1: 0}},
@@ -236,6 +238,7 @@ def good(folder: Path) -> Callable[[str, str], Any]:
         "num_rows": 60,
         "num_samples": 5,
         "offsets": torch.zeros(3, 2, 2),
+        "optim": pyro.optim.Adam({"lr": 1e-3}),
         "optimizer": torch.optim.Adam,
         "out": folder / "out",
         "out_dim": 2,
@@ -258,6 +261,7 @@ def good(folder: Path) -> Callable[[str, str], Any]:
         "samples": codes,
         "scale": 1.0,
         "scheduler": torch.optim.lr_scheduler.ReduceLROnPlateau,
+        "settings": {"decoder.*": {"lr": 0.1}},
         "site": "z",
         "size": 20,
         "sizes": (1, 1),

@@ -193,3 +193,31 @@ def test_where_a_run_is_that_was_not_asked_for_is_the_first_line(
     run = train(made, None if out is None else tmp_path / out)
     assert capsys.readouterr().err.splitlines()[0] == run.folder.note
     assert str(run.path) in run.folder.note
+
+
+CELLS = [
+    """
+import os, signal
+from pyro_decomp import train
+from tests.callbacks import Step
+from tests.training.test_going_on import made
+
+def stop(training):
+    if training.step == 4:
+        os.kill(os.getpid(), signal.SIGINT)
+
+run = train(made, callbacks=[Step(stop)])
+assert (run.step, run.interrupted) == (4, True)
+""",
+    "assert run.train().step == 9\nassert not run.interrupted",
+]
+
+
+@pytest.mark.slow
+def test_the_stop_button_of_a_notebook_gives_the_run_so_far() -> None:
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    cells = [nbformat.v4.new_code_cell(cell) for cell in CELLS]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    root = {"metadata": {"path": str(Path(__file__).parents[2])}}
+    nbclient.NotebookClient(notebook, timeout=120, resources=root).execute()
+    assert all(cell.execution_count for cell in notebook.cells)

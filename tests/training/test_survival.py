@@ -28,6 +28,7 @@ from pyro_decomp.training.run import Run
 # PAUSE makes a step long without making it costly, and a byte more in a file tells that it began;
 # the experiment, and so the run, stays the same.
 SOURCE = """
+import json
 import os
 import time
 from functools import partial

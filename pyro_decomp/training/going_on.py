@@ -24,11 +24,13 @@ def train_on(run: Run, epochs: int | None, callbacks: Sequence[Callback]) -> Run
             f"{folder.path}: expected the checkpoint of step {run.step} of this run, found another "
             f"(get the run that is there with load({str(folder.path)!r}))"
         )
-    ends = ends_of(config)
+    ends, is_stopped = ends_of(config), bool(checkpoint.pop("stopped_before", 0))
     if epochs is not None:
-        ends.append(ends[-1] + epochs * experiment.steps_per_epoch)
+        per_epoch = experiment.steps_per_epoch
+        done = -(-run.step // per_epoch) * per_epoch if is_stopped else ends[-1]
+        ends.append(done + epochs * per_epoch)
         folder.write_stretches(ends)
-    elif run.step == ends[-1]:
+    elif run.step == ends[-1] or is_stopped:
         raise RunError(
             f"{folder.path} has been trained to its end, step {run.step}: expected how many more "
             "epochs, as in run.train(epochs=100)"

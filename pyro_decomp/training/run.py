@@ -193,7 +193,7 @@ def describe(
 
     The source is a file, or a function as one, or why the function cannot be kept.
     """
-    lost = {name: plain(value) for name, value in arguments.items() if not is_plain(value)}
+    lost = {name: value_text(value) for name, value in arguments.items() if not is_plain(value)}
     nothing = dict.fromkeys(("source_file", "source_sha256", "source"))
     found = {
         "arguments": {n: plain(value) for n, value in arguments.items() if n not in lost},

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pyro.poutine import Trace
 from torch import nn
@@ -88,11 +89,12 @@ def train(
         Interrupted: The user stopped the run, outside of a notebook; ``run.train()`` goes on.
     """
     check.annotated(train, locals(), seed=0)
+    arguments = {name: _number(value) for name, value in (arguments or {}).items()}
     if seeds is None:
         return train_one(
             experiment,
             out,
-            seed=seed,
+            seed=int(seed),
             device=device,
             execution=execution,
             resume=resume,
@@ -102,13 +104,15 @@ def train(
         )
     from pyro_decomp.sweep.seeds import one_by_one, together  # noqa: PLC0415 (a room above)
 
-    check.items(int, "whole numbers, such as [0, 1, 2]", seeds=seeds)
+    for each in seeds:
+        check.whole(0, seeds=each)
+    seeds = [int(each) for each in seeds]
     if not seeds or len(set(seeds)) < len(seeds) or seed != 0:
         raise ValueError(f"seeds: expected different seeds and no seed beside them, got {seeds}")
-    file = _file_of(experiment, arguments or {})
+    file = _file_of(experiment, arguments)
     if file is not None and execution is None and not callbacks:
         options = {"device": str(device), "resume": resume, "force": force}
-        return together(file, out, seeds, arguments or {}, **options)
+        return together(file, out, seeds, arguments, **options)
     return one_by_one(
         partial(
             train_one,
@@ -123,6 +127,11 @@ def train(
         out,
         seeds,
     )
+
+
+def _number(value: Any) -> Any:
+    """A number of numpy, such as one of ``linspace``, as Python's."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _file_of(given: Buildable, arguments: Mapping[str, Any]) -> ExperimentFile | None:

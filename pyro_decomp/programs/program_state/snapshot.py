@@ -265,7 +265,11 @@ def _public(kind: type) -> dict[str, Any]:
 def _made_of(network: nn.Module) -> tuple[Any, ...]:
     """What a network is made of, which changes where it is built by its first run."""
     names = (network._parameters, network._buffers, network._modules)
-    return type(network), [list(each) for each in names], [*map(id, network._modules.values())]
+    return (
+        type(network),
+        [list(each.keys()) for each in names],
+        [*map(id, network._modules.values())],
+    )
 
 
 def _set_back_network(

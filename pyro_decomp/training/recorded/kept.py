@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 FILE_NAME = "source.pt"
 NAME = "_tensors"  # what a recorded text calls them
+EXPERIMENT = "experiment"  # what it calls the function
+ENTRY = "__experiment__"  # or this, where it has another of that name
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import inspect
 import itertools
+import sys
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,10 +21,10 @@ from pyro_decomp.training.recorded.definitions import (
     own_functions,
 )
 from pyro_decomp.training.recorded.importable import Importable, folder_of, submodules
+from pyro_decomp.training.recorded.kept import ENTRY, EXPERIMENT
 from pyro_decomp.training.recorded.texts import is_assigned
 from pyro_decomp.training.recorded.values import VALUES, Values, naming
 
-EXPERIMENT = "experiment"
 DEEPEST = 20  # partials within partials
 
 
@@ -32,7 +33,8 @@ class SourceText:
     """A text that makes a function again.
 
     Args:
-        text: Python, in which the function is called ``experiment``.
+        text: Python, in which the function is called ``experiment``, or ``__experiment__`` where
+            it uses another of that name.
         tensors: What it calls ``_tensors``: the values of tensors and arrays.
         folder: That of the function's file; of a cell, the current one.
         folders: Others from which it imports.
@@ -57,14 +59,15 @@ def source_text(function: Callable[..., Any]) -> SourceText:
     while isinstance(inner, functools.partial):
         inner = inner.func
     inner = inspect.unwrap(getattr(inner, "__func__", inner))
-    namespace = getattr(inner, "__globals__", {})
+    namespace = getattr(inner, "__globals__", None)
+    if namespace is None:  # of a class
+        namespace = vars(sys.modules.get(str(getattr(inner, "__module__", "")), object))
     writer = _Writer(namespace)
     with naming(getattr(function, "__name__", EXPERIMENT), function):
         given = writer.expression(function, EXPERIMENT)
     if given != EXPERIMENT:
-        if EXPERIMENT in writer.globals:
-            raise UnrecordedError(f"`{EXPERIMENT}`, the name that it gets itself", "rename that")
-        writer.lines.append(f"{EXPERIMENT} = {given}")
+        own = ENTRY if EXPERIMENT in writer.globals else EXPERIMENT
+        writer.lines.append(f"{own} = {given}")
     file = namespace.get("__file__")
     folder = Path(file).absolute().parent if file else Path.cwd()
     others = tuple(each for each in writer.folders if each != folder)

@@ -1,5 +1,7 @@
 """Seeing one number of a run wherever it is given."""
 
+from collections.abc import Mapping
+
 from pyro_decomp import arguments
 from pyro_decomp.callbacks.held_out import HeldOut
 from pyro_decomp.errors import ExperimentError
@@ -32,9 +34,7 @@ class Watcher(Callback):
 
     def evaluated(self, training: Training) -> None:
         """Look at the number, if the evaluation has it."""
-        if self.monitor in training.evaluation:
-            self._is_seen = True
-            self.seen(training, training.evaluation[self.monitor])
+        self._look(training, training.evaluation)
 
     def epoch(self, training: Training) -> None:
         """Look at the mean over the epoch, if the number is one of the objective.
@@ -42,10 +42,8 @@ class Watcher(Callback):
         Raises:
             ExperimentError: Nothing gives the number.
         """
-        if self.monitor in training.epoch_means:
-            self._is_seen = True
-            self.seen(training, training.epoch_means[self.monitor])
-        elif not self._is_seen and all(map(is_own, training.callbacks)):
+        self._look(training, training.epoch_means)
+        if not self._is_seen and all(map(is_own, training.callbacks)):
             self._check_known(training)
 
     def ended(self, training: Training) -> None:
@@ -59,6 +57,11 @@ class Watcher(Callback):
 
     def seen(self, training: Training, value: float) -> None:
         """Do what is to be done at a value of the number."""
+
+    def _look(self, training: Training, values: Mapping[str, float]) -> None:
+        if self.monitor is not None and self.monitor in values:
+            self._is_seen = True
+            self.seen(training, values[self.monitor])
 
     def _check_known(self, training: Training) -> None:
         known = [*training.epoch_means, *training.evaluation]

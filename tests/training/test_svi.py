@@ -254,6 +254,14 @@ def with_one_network_by_two_names(svi: Any, programs: Linear) -> Iterator[float]
     yield from (svi.step(data()) for _ in range(5))
 
 
+def inside_of_handlers(svi: Any, programs: Linear) -> Iterator[float]:
+    yield from (svi.step(data()) for _ in range(4))
+    for handler in (poutine.scale(scale=3.0), poutine.mask(mask=False)):
+        with handler:
+            yield svi.step(data())
+        yield svi.step(data())
+
+
 def with_not_a_number(svi: Any, programs: Linear) -> Iterator[float]:
     yield from (svi.step(data()) for _ in range(3))
     with pyro.validation_enabled(False), warnings.catch_warnings(record=True) as told:
@@ -270,6 +278,7 @@ PLAYS = {
         in_minibatches,
         moved_by_hand,
         gradients_by_hand,
+        inside_of_handlers,
         with_settings,
         with_batch_norm,
         with_one_network_by_two_names,
@@ -277,6 +286,15 @@ PLAYS = {
         with_not_a_number,
     )
 }
+
+
+def test_inside_of_a_handler_that_is_said() -> None:
+    def play(svi: Any, programs: Linear) -> Iterator[float]:
+        with poutine.scale(scale=0.5):
+            yield svi.step(data())
+
+    svi = assert_as_pyro(play, is_captured=False)
+    assert svi.execution.why == "they are taken inside of a handler of Pyro's"
 
 
 @pytest.mark.full

@@ -69,8 +69,14 @@ class Tracker(Callback):
             self._next = step + self._steps
         self._hand_on(training.row, step)
 
+    def epoch(self, training: Training) -> None:
+        """Hand on what was recorded since, if the row was handed on."""
+        if self._written[0] == training.step and training.is_logged:
+            self._hand_on(training.row, training.step)
+
     def evaluated(self, training: Training) -> None:
-        """Hand on the evaluation."""
+        """Hand on the evaluation, and what was recorded since."""
+        self.epoch(training)
         self._hand_on(training.evaluation, training.step)
 
     def ended(self, training: Training) -> None:

@@ -92,7 +92,8 @@ def source_of(
     loss = LossOfCalls(getattr(svi.loss, "__self__", svi.loss), svi.loss_and_grads)
     programs = SVIPrograms(svi, loss)
     batch = loss.take(call)
-    own = {id(p) for p in parameters.values()}
+    declared = distinct(parameters)
+    own = {id(p) for p in declared.values()}
     others = {
         f"{index}.{name}": p
         for index, network in enumerate(networks)
@@ -102,7 +103,7 @@ def source_of(
     python = ProgramState(networks, model=svi.model, guide=svi.guide, elbo=loss)
     with python.preserving_rng_and_buffers(), tensors_kept(networks):
         python.look(lambda: loss.evaluate(svi.model, svi.guide, *batch))
-    trained = {**parameters, **others}
+    trained = {**declared, **others}
     python.start(trained.values())
     store = pyro.get_param_store()
     changing = tuple(f"elbo.{name}" for name in call.numbers)
@@ -126,6 +127,12 @@ def check_known(networks: Sequence[nn.Module], parameters: Mapping[str, Tensor])
                 f"the network that pyro.module registers as '{name.split('$$$')[0]}' cannot be "
                 "found from the model or guide"
             )
+
+
+def distinct(parameters: Parameters) -> dict[str, Tensor]:
+    """Each tensor once, by the first of the names that it was declared by."""
+    names = {id(tensor): name for name, tensor in reversed(list(parameters.items()))}
+    return {name: each for name, each in parameters.items() if names[id(each)] == name}
 
 
 def all_parameters(networks: Sequence[nn.Module]) -> list[Tensor]:
@@ -182,10 +189,11 @@ class CapturedSteps:
         assert isinstance(source.programs, SVIPrograms)
         self._loss, self._compute = source.programs.elbo, compute
         self._python, self._changed = source.python, source.python.watch()
-        self._optimize = Optimization(svi.optim, list(parameters.values()), is_rounded=is_rounded)
+        declared = list(distinct(parameters).values())
+        self._optimize = Optimization(svi.optim, declared, is_rounded=is_rounded)
         self._all = [*parameters.values(), *all_parameters(source.modules)]
         self._made_for, self._stored = _parts(svi, self._all), _stored(parameters)
-        self._gradients = Gradients(source.parameters.values(), parameters.values())
+        self._gradients = Gradients(source.parameters.values(), declared)
         self._auditor = Auditor(source, self._optimize.joined, compute, precision="float32")
         self._auditor.begin(0, 0)
         self.num_steps = 0

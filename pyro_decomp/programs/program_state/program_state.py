@@ -15,7 +15,9 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from pyro_decomp.programs.program_state.fingerprint import (
     Fingerprint,
+    is_random_kind,
     numbers_of,
+    set_state_of,
     state_of,
     version_of,
 )
@@ -127,6 +129,21 @@ class ProgramState:
         """Keep what there is now, for :meth:`put_back`."""
         with _disable_current_modes():
             return Snapshot(self._nodes())
+
+    def keep_generators(self) -> Callable[[], None]:
+        """Keep how far the programs' own generators of random numbers are.
+
+        Returns:
+            What puts them back; nothing where no run of the programs moves anything.
+        """
+        nodes = self._nodes() if self._is_moving else []
+        found = [(n.thing, state_of(n.thing)) for n in nodes if is_random_kind(type(n.thing))]
+
+        def put_back() -> None:
+            for generator, state in found:
+                set_state_of(generator, state)
+
+        return put_back
 
     def put_back(self, snapshot: Snapshot) -> list[str]:
         """Make everything as it was when it was kept, in the objects that held it then.

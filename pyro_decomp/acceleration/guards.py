@@ -17,9 +17,6 @@ class Guard:
 
     Comparing is for every step: by identity, some microseconds in all. Only where something is
     another object is it described by value.
-
-    Args:
-        source: Whose programs, networks and parameters.
     """
 
     def __init__(self, source: StepSource) -> None:

@@ -24,10 +24,6 @@ SIGNS = {"log_likelihood": 1.0, "kl": -1.0, "global_kl": -1.0}  # of the ELBO's 
 class TermSums:
     """Terms of all data of a set, summed over the batches of one pass or several.
 
-    Args:
-        size: Rows of the set.
-        refused: Terms that are not tried, and why.
-
     Attributes:
         counts: How much each row counts, ``[N]``; 0 where it is masked.
     """

@@ -93,11 +93,7 @@ class Tracker(Callback):
         """Write numbers of a step by their names."""
 
     def close(self, *, is_whole: bool) -> None:
-        """Write nothing more.
-
-        Args:
-            is_whole: Whether the run came to its end.
-        """
+        """Write nothing more."""
 
 
 class CSVLog(Tracker):

@@ -202,9 +202,6 @@ def check_finite(values: Tensor, source: str, rows: Sequence[int] | Tensor) -> N
 def large_columns(rows: Tensor) -> str:
     """A clause on values that are large for a network: the widest column, and a remedy.
 
-    Args:
-        rows: Data along the first axis.
-
     Returns:
         A clause; empty where all values are within 100, or are no measurements.
 

@@ -27,9 +27,6 @@ def constructor_call(thing: object) -> str:
     present value. What equals its default is left out, but for weights: numbers that are no counts.
     What no attribute has is looked for among the arguments of the class above.
 
-    Args:
-        thing: Of any class.
-
     Returns:
         The call, of at most 200 characters; ``...`` in it stands for what cannot be told.
 

@@ -107,9 +107,6 @@ def save_drawn(draw: Callable[[], Figure | Frames], path: str | os.PathLike[str]
         draw: Makes the figure or the frames.
         path: A file name ending in ``.png`` for a figure and ``.gif`` for frames.
 
-    Returns:
-        What was warned of meanwhile.
-
     Raises:
         ValueError: As in :func:`save` and :func:`save_animation`.
         OSError: If the file cannot be written; what was there before stays.

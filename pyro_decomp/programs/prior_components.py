@@ -122,9 +122,6 @@ class PriorComponents:
             z: Values of every latent site, one a datum, along the axes of ``TracePair.axes``;
                 those of discrete sites are not looked at.
 
-        Returns:
-            The components with their log densities, in nats.
-
         Raises:
             ModelError: There are no components, or more than 1,000; or the model cannot be run with
                 all values of the guide's discrete sites at once.

@@ -38,12 +38,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Advance:
-    """How far the training of an item is.
-
-    Args:
-        step: Steps done.
-        total_steps: Steps of the whole item.
-    """
+    """How far the training of an item is."""
 
     step: int
     total_steps: int

@@ -36,12 +36,7 @@ Parameters = Mapping[str, Tensor]
 
 
 class SVIPrograms:
-    """The model, the guide and the loss of an ``SVI`` as they are now.
-
-    Args:
-        svi: Whose.
-        loss: Its loss at the arguments of a call.
-    """
+    """The model, the guide and the loss of an ``SVI`` as they are now."""
 
     schedules: Mapping[str, Schedule] = {}
     auxiliaries: Mapping[str, Auxiliary] = {}
@@ -82,12 +77,6 @@ def source_of(
 
     Every parameter of the networks that asks for gradients gets them, as with Pyro; the optimiser
     is given those that are declared to Pyro.
-
-    Args:
-        svi: Whose steps.
-        networks: That its programs use.
-        parameters: Those declared to Pyro.
-        call: The arguments of a step.
     """
     loss = LossOfCalls(getattr(svi.loss, "__self__", svi.loss), svi.loss_and_grads)
     programs = SVIPrograms(svi, loss)
@@ -135,12 +124,6 @@ def all_parameters(networks: Sequence[nn.Module]) -> list[Tensor]:
 
 def check_gradients(svi: infer.SVI, source: StepSource, args: Any, kwargs: Any) -> None:
     """Check that a loss leaves the gradients of what it calls ``backward`` on.
-
-    Args:
-        svi: Whose loss.
-        source: Its programs, at these arguments.
-        args: Of a step, by place.
-        kwargs: And by name.
 
     Raises:
         CaptureError: It does more to them, which no captured step would do.
@@ -230,9 +213,6 @@ class CapturedSteps:
         """Make networks, parameters and optimiser as when steps last agreed with the programs.
 
         What the programs keep in Python is left, as no captured step has changed it.
-
-        Returns:
-            The captured steps taken by then.
         """
         kept, random = self._python.keep(), random_state()
         moment, _ = self._auditor.go_back()

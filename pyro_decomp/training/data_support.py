@@ -97,14 +97,7 @@ def check_data(
 
 
 class Look:
-    """How data are held against the sites that observe them.
-
-    Args:
-        experiment: The programs.
-        first: The model's trace of some data.
-        seen: These.
-        name: What messages call the data.
-    """
+    """How data are held against the sites that observe them."""
 
     def __init__(
         self, experiment: Experiment, first: poutine.Trace, seen: Batch, name: str

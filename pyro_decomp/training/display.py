@@ -132,11 +132,7 @@ class Lines:
 
 
 class Bar:
-    """A bar and the pieces beside it, drawn in place.
-
-    Args:
-        console: A terminal.
-    """
+    """A bar and the pieces beside it, drawn in place."""
 
     interval, fraction = LIVE_INTERVAL, 0.0
 

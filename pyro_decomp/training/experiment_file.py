@@ -129,9 +129,6 @@ class ExperimentFile:
         and values of its file or notebook are written as they are now, those of other modules are
         imported, and nothing else of its file is run again.
 
-        Args:
-            function: From a file or a notebook.
-
         Raises:
             ExperimentError: It uses what no text can make again, such as a network or an open file;
                 or its signature cannot be read.

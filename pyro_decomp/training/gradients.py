@@ -79,11 +79,6 @@ class Optimization:
 
     They are stepped together where nobody sees that, and as Pyro does where not.
 
-    Args:
-        optim: Has taken a step of every parameter.
-        parameters: That it is given.
-        is_rounded: Whether it may round otherwise.
-
     Attributes:
         joined: Has all parameters, and what is kept of them.
     """

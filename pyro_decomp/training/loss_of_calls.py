@@ -62,11 +62,6 @@ class Call:
     ) -> "Call":
         """Take arguments apart.
 
-        Args:
-            args: By place.
-            kwargs: By name.
-            constants: Names of numbers that decide the graph.
-
         Raises:
             OtherArgument: One is neither a tensor nor a plain value, nor made of such.
         """

@@ -23,9 +23,6 @@ R = TypeVar("R")
 class SecondProcess:
     """A process that makes one call after the other.
 
-    Args:
-        module: What it imports before the first call.
-
     Raises:
         OSError: It cannot be started.
     """
@@ -79,9 +76,6 @@ class SecondProcess:
 @contextmanager
 def second_process(module: str) -> Iterator[SecondProcess | None]:
     """A process that is ready for calls by the time that this one has imported the module too.
-
-    Args:
-        module: What both import.
 
     Returns:
         A context manager that gives the process; None where it would only cost time: with one

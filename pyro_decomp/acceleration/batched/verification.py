@@ -55,11 +55,7 @@ class BatchVerification:
         self._budget.begin()
 
     def due(self, step: int, total: int, members: Sequence[int]) -> Sequence[int]:
-        """Which of the members that are still trained are verified at a step, the last being total.
-
-        Returns:
-            Their indices.
-        """
+        """Indices of those of some members that are verified at a step, the last being total."""
         if step == total or not members:
             return members
         if not self._budget.allows(step):

@@ -51,11 +51,7 @@ Restore = Callable[[], object]
 
 
 class Snapshot:
-    """What programs keep, and how it is put back in place.
-
-    Args:
-        nodes: Everything that they reach.
-    """
+    """What programs keep, and how it is put back in place."""
 
     _is_memory_of_programs = True
 

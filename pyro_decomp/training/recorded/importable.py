@@ -18,11 +18,7 @@ _NOTHING = object()
 
 
 class Importable:
-    """Says how to import what a file uses: as the file does, or else by the shortest way.
-
-    Args:
-        namespace: The globals of the file.
-    """
+    """Says how to import what a file uses: as the file does, or else by the shortest way."""
 
     def __init__(self, namespace: Mapping[str, Any]) -> None:
         self._namespace = namespace
@@ -34,12 +30,7 @@ class Importable:
         return name != "__main__" and spec is not None and spec.name == name
 
     def home_of(self, thing: Any, name: str) -> tuple[str, str] | None:
-        """The module and the dotted name there that a thing can be imported by.
-
-        Args:
-            thing: A function, class or whatever a module has.
-            name: What it is called where it is used.
-        """
+        """The module and the dotted name there that a thing can be imported by."""
         home = self._by_file.get(name)
         if home is not None and self._is(thing, *home):
             return home

@@ -18,11 +18,7 @@ NAME = "_tensors"  # what a recorded text calls them
 
 @dataclass(frozen=True)
 class KeptTensors:
-    """Tensors by the key that the text has for them.
-
-    Args:
-        where: They themselves, or the file that has them.
-    """
+    """Tensors by the key that the text has for them."""
 
     where: "Mapping[str, Tensor] | Path"
 

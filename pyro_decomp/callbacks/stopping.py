@@ -25,16 +25,10 @@ class Monitor(Callback):
         arguments.text(monitor=monitor)
         arguments.one_of(("max", "min"), mode=mode)
         arguments.number("[0, inf)", min_delta=min_delta)
-        self.monitor, self.min_delta = monitor, min_delta
-        self._sign = 1.0 if mode == "max" else -1.0
+        self.monitor, self.mode, self.min_delta = monitor, mode, min_delta
         self.best: float | None = None
         self.best_step = 0
         self._is_seen = False
-
-    @property
-    def mode(self) -> Literal["max", "min"]:
-        """Whether the largest value is best, or the smallest."""
-        return "max" if self._sign > 0 else "min"
 
     def check(self, training: Training) -> None:
         """Check that something gives the number.
@@ -83,8 +77,9 @@ class Monitor(Callback):
 
     def _look(self, training: Training, value: float) -> None:
         self._is_seen = True
-        at_least = -math.inf if self.best is None else self._sign * self.best + self.min_delta
-        if self._sign * value > at_least:
+        sign = 1.0 if self.mode == "max" else -1.0
+        at_least = -math.inf if self.best is None else sign * self.best + self.min_delta
+        if sign * value > at_least:
             self.best, self.best_step = value, training.step
             self.improved(training)
         else:

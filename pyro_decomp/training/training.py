@@ -88,18 +88,18 @@ def train(
         Interrupted: The user stopped the run, outside of a notebook; ``run.train()`` goes on.
     """
     check.annotated(train, locals(), seed=0)
+    one = partial(
+        train_one,
+        experiment,
+        device=device,
+        execution=execution,
+        resume=resume,
+        force=force,
+        arguments=arguments,
+        callbacks=callbacks,
+    )
     if seeds is None:
-        return train_one(
-            experiment,
-            out,
-            seed=seed,
-            device=device,
-            execution=execution,
-            resume=resume,
-            force=force,
-            arguments=arguments,
-            callbacks=callbacks,
-        )
+        return one(out, seed=seed)
     from pyro_decomp.sweep.seeds import one_by_one, together  # noqa: PLC0415 (a room above)
 
     check.items(int, "whole numbers, such as [0, 1, 2]", seeds=seeds)
@@ -109,20 +109,7 @@ def train(
     if file is not None and execution is None and not callbacks:
         options = {"device": str(device), "resume": resume, "force": force}
         return together(file, out, seeds, arguments or {}, **options)
-    return one_by_one(
-        partial(
-            train_one,
-            experiment,
-            device=device,
-            execution=execution,
-            resume=resume,
-            force=force,
-            arguments=arguments,
-            callbacks=callbacks,
-        ),
-        out,
-        seeds,
-    )
+    return one_by_one(one, out, seeds)
 
 
 def _file_of(given: Buildable, arguments: Mapping[str, Any]) -> ExperimentFile | None:

@@ -180,11 +180,6 @@ def sample_posterior(
 ) -> PosteriorSamples:
     """Go over a whole set, as few times as give so many samples, but at most 100.
 
-    Args:
-        data: The set.
-        num_samples: How many samples, when it is known what is encoded.
-        refused: Terms of the ELBO that are not tried, and why.
-
     Returns:
         The terms and the samples; why any of them could not be had is among its attributes.
 

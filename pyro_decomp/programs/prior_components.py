@@ -61,10 +61,6 @@ class PriorComponents:
     ``MixtureSameFamily`` or ``MixtureOfDiagNormals`` over whole values; a mixture over each
     dimension by itself has no components of a datum. Without either, the discrete sites that the
     guide infers.
-
-    Args:
-        pair: Guide and model on the batch, the guide's discrete sites drawn.
-        program: The model with the batch bound.
     """
 
     def __init__(self, pair: TracePair, program: Callable[[], Any]) -> None:

@@ -75,10 +75,6 @@ class Work:
     def __call__(self, job: Job, tell: Tell) -> None:
         """Do a job.
 
-        Args:
-            job: What to do.
-            tell: Takes its progress now and then, and a record of each member.
-
         Raises:
             Interrupted: The user stopped it.
         """

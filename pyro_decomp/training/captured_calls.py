@@ -101,11 +101,7 @@ def source_of(
 
 
 def check_known(networks: Sequence[nn.Module], parameters: Mapping[str, Tensor]) -> None:
-    """Check that what Pyro trains can be found.
-
-    Raises:
-        CaptureError: There is nothing, or it is out of reach.
-    """
+    """Raise a CaptureError if there is nothing that Pyro trains, or it is out of reach."""
     if not parameters:
         raise CaptureError("they declare no parameters to Pyro (by pyro.param or pyro.module)")
     inside = {id(parameter) for parameter in all_parameters(networks)}
@@ -123,11 +119,7 @@ def all_parameters(networks: Sequence[nn.Module]) -> list[Tensor]:
 
 
 def check_gradients(svi: infer.SVI, source: StepSource, args: Any, kwargs: Any) -> None:
-    """Check that a loss leaves the gradients of what it calls ``backward`` on.
-
-    Raises:
-        CaptureError: It does more to them, which no captured step would do.
-    """
+    """Raise a CaptureError if a loss does more to gradients than what its ``backward`` does."""
     audit, (batch, *_) = Audit(source, "float32"), source.batches
     wanted = audit.by_programs(batch, 1, has_gradients=True)
     with audit.unmoved():
@@ -144,12 +136,7 @@ def check_gradients(svi: infer.SVI, source: StepSource, args: Any, kwargs: Any) 
 class CapturedSteps:
     """Takes steps of an ``SVI`` without running its programs.
 
-    Args:
-        svi: Whose steps.
-        source: What they are computed from.
-        parameters: Those that the optimiser is given, by their names in Pyro's store.
-        compute: Gives values and gradients.
-        is_rounded: Whether it rounds otherwise than the programs, as the optimiser then may.
+    Where ``compute`` rounds otherwise than the programs, the optimiser may too.
     """
 
     def __init__(

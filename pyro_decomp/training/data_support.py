@@ -266,12 +266,6 @@ class Unseen:
     In the first epoch every batch is held against the same as data in memory before training, by
     rows of the whole data; from the second epoch on nothing is done.
 
-    Args:
-        experiment: What is trained, prepared.
-        modules: Its networks.
-        seed: Of the run, which tells the rows of a batch.
-        streams: Of the batches of a step.
-
     Attributes:
         is_due: Whether there may be data that were not looked at yet.
     """

@@ -75,7 +75,7 @@ class Gradients:
 
 
 class Optimization:
-    """A step of one of Pyro's optimisers, which has a torch optimiser for every parameter.
+    """A step of one of Pyro's optimisers, which has taken one of every parameter before.
 
     They are stepped together where nobody sees that, and as Pyro does where not.
 

@@ -98,12 +98,7 @@ def rebuild(
 ) -> Experiment:
     """The experiment of a run as it was before training, its source executed with the run's seed.
 
-    The global random generators are seeded.
-
-    Args:
-        folder: The run's.
-        config: Its ``config.json``.
-        given: What to build it from instead of what the run keeps.
+    It is built from what is given, else from what the run keeps; random generators are seeded.
 
     Raises:
         RunError: The run keeps no source, or another one than that given.

@@ -40,6 +40,9 @@ class RunMethods:
                 end that it was to have.
             callbacks: Are told of what happens, in the order given.
 
+        Returns:
+            This run, at its new last step.
+
         Raises:
             RunError: The folder holds another run, or this one at another step; or no step is left
                 and ``epochs`` is None.
@@ -151,6 +154,9 @@ class RunMethods:
             x: What the model takes beside the latents, where it takes something; by default the
                 training data.
             seed: The seed of the draws; the global random generators are left as they were.
+
+        Returns:
+            The draws.
         """
         from pyro_decomp.analysis.generation import intervene
 
@@ -175,6 +181,9 @@ class RunMethods:
             x: One datum, ``[1, ...]``, whose code is the base; by default a draw of the prior is.
             kind: Whether the base is the mean of q(z|x) or a draw of it.
             seed: The seed of the draws; the global random generators are left as they were.
+
+        Returns:
+            A draw for each value.
         """
         from pyro_decomp.analysis.generation import traverse
 
@@ -210,13 +219,20 @@ class RunMethods:
 
         Args:
             seed: The seed of the draws; the global random generators are left as they were.
+
+        Returns:
+            The files, in the order of drawing.
         """
         from pyro_decomp.analysis.pictures import draw
 
         return draw(self, seed=seed)
 
     def summary(self: Any) -> "Summary":
-        """What the experiment is made of; see :func:`pyro_decomp.summarize`."""
+        """What the experiment is made of; see :func:`pyro_decomp.summarize`.
+
+        Returns:
+            Sites, priors, objective and parameters.
+        """
         from pyro_decomp.analysis.summary import summarize
 
         return summarize(self.experiment, self.state)

@@ -21,7 +21,7 @@ MOST_INLINED = 300  # cost of one expression
 
 
 def materialized(order: Sequence[Value], outputs: Sequence[Value]) -> dict[Value, Shape]:
-    """The values that are kept in memory, with their strides there."""
+    """The values that are kept in memory, with their strides there; outputs are contiguous."""
     calls = [value for value in order if isinstance(value, Call)]
     in_order = dict.fromkeys([*order, *(result for call in calls for result in call.results)])
     whole = set(outputs)  # what has to be contiguous

@@ -72,11 +72,7 @@ def source_text(function: Callable[..., Any]) -> SourceText:
 
 
 class _Writer(Values):
-    """Writes lines, each after those that it needs.
-
-    Args:
-        namespace: The globals of the function; what has other globals is imported.
-    """
+    """Writes lines, each after those that it needs."""
 
     def __init__(self, namespace: Mapping[str, Any]) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ class HeldOut(Callback):
     """
 
     def __init__(self, every: float = 0.02, *, seed: int = 0) -> None:
-        cadence.check(every=every)
+        cadence.check(every)
         arguments.whole(0, arguments.LARGEST_SEED, seed=seed)
         self._every, self._seed = every, seed
         self._next = 0

@@ -35,7 +35,7 @@ class Tracker(Callback):
     package = ""  # that is needed
 
     def __init__(self, every: float = 0.001) -> None:
-        cadence.check(every=every)
+        cadence.check(every)
         self._every = every
         self._next, self._written = 0, (0, frozenset[str]())
 

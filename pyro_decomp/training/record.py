@@ -13,7 +13,6 @@ from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile, is_function
 from pyro_decomp.training.json_files import is_plain, plain
-from pyro_decomp.training.recorded.kept import KeptTensors
 from pyro_decomp.training.run_folder import RunFolder
 
 Buildable = Experiment | ExperimentFile | Callable[..., Experiment]
@@ -81,11 +80,6 @@ def warn_unrecorded(config: Mapping[str, Any]) -> None:
             UnrecordedWarning,
             stacklevel=4,
         )
-
-
-def tensors_of(source: ExperimentFile | str | None) -> KeptTensors | None:
-    """The tensors that a source uses, if any."""
-    return source.tensors if isinstance(source, ExperimentFile) else None
 
 
 def is_kept(config: Mapping[str, Any]) -> bool:

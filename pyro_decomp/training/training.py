@@ -22,7 +22,7 @@ from pyro_decomp.training.experiment import CALLBACKS, Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.fitting import ended, fit
 from pyro_decomp.training.json_files import is_plain
-from pyro_decomp.training.record import Buildable, built, tensors_of, warn_unrecorded
+from pyro_decomp.training.record import Buildable, built, warn_unrecorded
 from pyro_decomp.training.run import Run, describe
 from pyro_decomp.training.run_folder import RunFolder, temporary_folder
 from pyro_decomp.training.state import prepare
@@ -174,7 +174,7 @@ def train_one(
         config=None if is_there else config,
         force=force,
         checkpoint=checkpoint,
-        tensors=tensors_of(source),
+        tensors=source.tensors if isinstance(source, ExperimentFile) else None,
     )
     return ended(loop, stopped, seed)
 

@@ -19,7 +19,12 @@ from pyro_decomp.training.recorded.definitions import (
     definition_of,
     own_functions,
 )
-from pyro_decomp.training.recorded.importable import Importable, folder_of, submodules
+from pyro_decomp.training.recorded.importable import (
+    Importable,
+    can_be_imported,
+    folder_of,
+    submodules,
+)
 from pyro_decomp.training.recorded.texts import is_assigned
 from pyro_decomp.training.recorded.values import VALUES, Values, naming
 
@@ -121,7 +126,7 @@ class _Writer(Values):
     def module(self, thing: types.ModuleType, name: str) -> str:
         """Import a module."""
         module = thing.__name__
-        if not self.importable.has(module):
+        if not can_be_imported(module):
             raise UnrecordedError("a module that cannot be imported elsewhere")
         if self.globals.get(name) is not thing:
             name = self._free(name or module.rpartition(".")[2])

@@ -174,11 +174,12 @@ def train(
                 err=True,
             )
             raise typer.Exit(INTERRUPTED) from None
+        pictures: list[Path] = []
         with _warned("the run is whole, but could not be drawn"):
             from pyro_decomp.analysis.pictures import draw
 
-            draw(run, beside=beside)
-        _report_end(console, run)
+            pictures = draw(run, beside=beside)
+        _report_end(console, run, pictures)
 
 
 @app.command(cls=FileCommand)
@@ -339,7 +340,7 @@ def _warned(what: str) -> Iterator[None]:
         tell("warning", "yellow", f"{what}: {one_line(error)}")
 
 
-def _report_end(console: "Console", run: "Run") -> None:
+def _report_end(console: "Console", run: "Run", pictures: list[Path]) -> None:
     if not console.quiet:
         with _warned("the run is whole, but could not be summed up"):
             _show_final_terms(console, run)
@@ -348,7 +349,11 @@ def _report_end(console: "Console", run: "Run") -> None:
         peak = took["peak_resident_bytes"]
         memory = "" if peak is None else f", {peak / 2**20:.0f} MiB of memory at most"
         say(console, f"{took['steps']} steps in {took['seconds']:.1f} s{memory}")
-    say(console, f"The run is in {run.path}. Next:")
+    codes = [path for path in pictures if path.name == "encodings.png"]
+    where = f"; its codes are drawn in {codes[0]}" if codes else ""
+    if pictures and not codes:
+        where = f"; its pictures are in {run.folder.plots_path}"
+    say(console, f"The run is in {run.path}{where}. Next:")
     say(console, f"  pyro-decomp evaluate {folder}\n  pyro-decomp plot {folder}")
 
 

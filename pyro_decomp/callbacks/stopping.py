@@ -10,14 +10,7 @@ from pyro_decomp.training.callbacks import Callback, Training, is_own
 
 
 class Monitor(Callback):
-    """Watches one number and knows its best value.
-
-    Args:
-        monitor: A number of an evaluation, such as ``test_elbo``, seen at each; or one of the
-            objective, such as ``elbo``, of which the mean over an epoch is seen at its end.
-        mode: "max" where more is better, "min" where less is.
-        min_delta: What a value must be better by than the best, to be better.
-    """
+    """Watches one number and knows its best value; arguments are as of :class:`EarlyStopping`."""
 
     def __init__(
         self, monitor: str, mode: Literal["max", "min"] = "max", min_delta: float = 0.0

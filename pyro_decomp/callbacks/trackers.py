@@ -25,10 +25,6 @@ class Tracker(Callback):
     """Hands on the history of a run as it grows: all columns, at some of its rows.
 
     Rows at ends of epochs of several steps, and evaluations, are handed on whatever ``every`` is.
-
-    Args:
-        every: Between two rows at least: a whole number of epochs, or a fraction of the run in
-            (0, 1].
     """
 
     is_last = True  # others have written into a row before it is handed on

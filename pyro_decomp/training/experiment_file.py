@@ -158,11 +158,6 @@ class ExperimentFile:
     ) -> Self | None:
         """Run the text that a run or sweep keeps; None if it keeps none.
 
-        Args:
-            record: What `record` gave.
-            folder: The run's or sweep's, with the tensors of the text.
-            seed: As of `from_source`.
-
         Raises:
             ExperimentError: The text no longer runs.
             RunError: The tensors cannot be read.

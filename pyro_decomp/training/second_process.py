@@ -43,12 +43,7 @@ class SecondProcess:
         return self._process.poll() is None and all(call.done() for call in self._calls)
 
     def submit(self, function: Callable[P, R], *args: P.args, **named: P.kwargs) -> "Future[R]":
-        """Have a function of a module called.
-
-        Args:
-            function: The function.
-            *args: What it is called with, of types that can be pickled and need no torch.
-            **named: The same, by name.
+        """Have a function called; what it is given can be pickled and needs no torch.
 
         Returns:
             Its result, or what it raised; ``EOFError`` or an ``OSError`` if the process has died.

@@ -141,7 +141,6 @@ def load(
         experiment = rebuild(folder, config, experiment)
         lengthen(experiment, ends_of(config))
         check_recorded(folder.path, config, experiment)
-        lengthen(experiment, ends_of(config))
         state = prepare(
             experiment, device, check=lambda *of: check_sites(folder.path, config, of[-1])
         )

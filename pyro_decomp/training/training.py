@@ -149,10 +149,10 @@ def train_one(
     if is_there:
         ends, arguments = go_on(experiment, folder, arguments)
     config = describe(experiment, seed, device, source, arguments)
-    checkpoint = _saved(folder, config, ends) if is_there else None
-    execution = execution or Execution()
+    checkpoint, execution = None, execution or Execution()
     if is_there:
-        execution = _as_before(folder, execution)
+        _check_same(folder, config, *SAME, total_steps=ends[-1])
+        checkpoint, execution = folder.read_checkpoint(), _as_before(folder, execution)
     warn_unrecorded(config)
     _warn_of_unfinished_schedules(experiment)
     state = prepare(experiment, device, check=None if checkpoint else partial(check_first, config))
@@ -185,12 +185,6 @@ def check_first(
     """Check the data against the likelihood, and record the model's sites."""
     check_support(experiment, modules, first)
     config["sites"] = sites_text(first)
-
-
-def _saved(folder: RunFolder, config: dict[str, Any], ends: Sequence[int]) -> dict[str, Any] | None:
-    """The checkpoint to continue from, None if there is none yet, checked to be of the same run."""
-    _check_same(folder, config, *SAME, total_steps=ends[-1])
-    return folder.read_checkpoint()
 
 
 def _check_same(folder: RunFolder, config: Mapping[str, Any], *keys: str, **known: Any) -> None:

@@ -103,9 +103,6 @@ def intervention(
         num_samples: As for :func:`intervene`.
         is_spread: Whether fewer draws than data take as many data, spread evenly over them.
         seed: The seed of the draws.
-
-    Returns:
-        The draws.
     """
     with seeded(seed), torch.no_grad():
         model = _ModelDraws(data, is_spread=is_spread)

@@ -28,7 +28,7 @@ class HeldOut(Callback):
     """
 
     def __init__(self, every: float = 0.02, *, seed: int = 0) -> None:
-        cadence.check(every=every)
+        cadence.check(every)
         arguments.whole(0, arguments.LARGEST_SEED, seed=seed)
         self._every, self._seed = every, seed
         self._next = 0
@@ -69,12 +69,8 @@ class HeldOut(Callback):
 def evaluated(training: Training, seed: int) -> dict[str, float]:
     """The objective and its terms on the test data, by name with ``test_`` before it.
 
-    Args:
-        training: Of what.
-        seed: Of the draws; generators, buffers and what programs keep are as before afterwards.
-
-    Returns:
-        Means over the data, nats per datum.
+    Means over the data, in nats per datum; generators, buffers and what programs keep are as
+    before afterwards.
     """
     experiment, state = training.experiment, training.state
     data, sums = experiment.test_data, dict[str, float]()

@@ -18,9 +18,9 @@ class HeldOut(Callback):
     History gets the columns ``test_objective``, ``test_elbo`` and so on, in nats per datum, in the
     rows of the evaluations and of the last step; elsewhere they are NaN. Networks are in evaluation
     mode, and every evaluation takes the same draws, so that its values can be compared with one
-    another. Terms of the aggregate posterior are estimated as in training, from batches of at most
-    ``batch_size`` held-out data taken as a sample of as many data as the training set has, and are
-    biased as they are there; :func:`pyro_decomp.evaluate` estimates them over the whole set.
+    another. Terms of the aggregate posterior are estimated as in training, from random batches of
+    at most ``batch_size`` held-out data taken as a sample of as many data as the training set has,
+    and are biased as they are there; :func:`pyro_decomp.evaluate` estimates them over the whole set.
 
     Args:
         every: A whole number of epochs, or a fraction of the run in (0, 1]: 0.02 is 50 times.
@@ -74,7 +74,8 @@ def evaluated(training: Training, seed: int) -> dict[str, float]:
     """
     experiment, state = training.experiment, training.state
     data, sums = experiment.test_data, dict[str, float]()
-    batches = torch.arange(len(data)).tensor_split(-(-len(data) // experiment.data_per_step))
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    batches = order.tensor_split(-(-len(data) // experiment.data_per_step))
     with (
         state.program.preserving_rng_and_buffers(),
         in_mode(state.modules, training=False),

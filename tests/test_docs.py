@@ -49,7 +49,9 @@ def test_the_python_of_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(evaluation, "MIN_SAMPLES", 400)
     monkeypatch.setattr(evaluation, "MAX_SAMPLES", 400)
     train(source, "runs/pinwheel_mixture", arguments={"epochs": 2})
-    written: dict[str, Any] = {}
+    make = source.function  # whatever built the experiment of the run "runs/a"
+    train(make, "runs/a", arguments={"epochs": 2})
+    written: dict[str, Any] = {"make": make}
     for block in blocks("docs/run_folder.md", "python"):
         exec(block, written)
     assert written["run"].step == 2

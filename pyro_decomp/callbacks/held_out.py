@@ -20,7 +20,8 @@ class HeldOut(Callback):
     mode, and every evaluation takes the same draws, so that its values can be compared with one
     another. Terms of the aggregate posterior are estimated as in training, from random batches of
     at most ``batch_size`` held-out data taken as a sample of as many data as the training set has,
-    and are biased as they are there; :func:`pyro_decomp.evaluate` estimates them over the whole set.
+    and are biased as they are there; :func:`pyro_decomp.evaluate` estimates them over the whole
+    set.
 
     Args:
         every: A whole number of epochs, or a fraction of the run in (0, 1]: 0.02 is 50 times.

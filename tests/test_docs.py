@@ -54,7 +54,7 @@ def test_the_python_of_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     written: dict[str, Any] = {"make": make}
     for block in blocks("docs/run_folder.md", "python"):
         exec(block, written)
-    assert written["run"].step == 2
+    assert written["run"].step == 8
     assert written["metrics"].keys() == {"train", "test"}
 
 

@@ -1,9 +1,6 @@
 """When steps are held against the programs, and the last moment at which they agreed."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 
@@ -12,45 +9,9 @@ from pyro_decomp.acceleration.errors import Departed
 from pyro_decomp.acceleration.graph import GraphStep
 from pyro_decomp.acceleration.moment import Moment
 from pyro_decomp.acceleration.source import StepSource
-from pyro_decomp.acceleration.verification import Audit, Computed
+from pyro_decomp.acceleration.verification import Audit, Budget, Wanted
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.programs.program_state import Fingerprint, ProgramState
-
-SHARE, LEAST = 0.02, 0.02  # of the run's time, and seconds, that audits may take: the larger
-
-
-class Budget:
-    """The time that audits take, and at which steps there is some left for another."""
-
-    def __init__(self) -> None:
-        self._began, self._spent = time.monotonic(), 0.0
-
-    def begin(self) -> None:
-        """Count the run's time from now on."""
-        self._began = time.monotonic()
-
-    @contextmanager
-    def spending(self) -> Iterator[None]:
-        """What is done within it is part of an audit."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self._spent += time.monotonic() - began
-
-    def allows(self, step: int) -> bool:
-        """Whether a step is one of 2, 4, 8, ... and audits have taken less than they may."""
-        is_power = step > 1 and step & (step - 1) == 0
-        return is_power and self._spent < max(LEAST, SHARE * (time.monotonic() - self._began))
-
-
-@dataclass(frozen=True)
-class _Pending:
-    """A step that is being audited."""
-
-    before: Moment
-    wanted: Computed
-    batch: Batch
 
 
 class Auditor:
@@ -112,7 +73,7 @@ class Auditor:
         if paths:
             raise Departed(f"{' and '.join(paths[:3])} changed between steps")
 
-    def before(self, batch: Batch, step: int, rows: int) -> _Pending | None:
+    def before(self, batch: Batch, step: int, rows: int) -> tuple[Moment, Wanted] | None:
         """Run the programs for a step that is about to be taken; None if it is not audited.
 
         Raises:
@@ -125,20 +86,20 @@ class Auditor:
             self.check(step)
             moment = self._moment(step - 1, rows)
             wanted = self._audit.by_programs(batch, step, has_gradients=is_last)
-        return _Pending(moment, wanted, batch)
+        return moment, wanted
 
-    def after(self, pending: _Pending, result: StepResult, step: int) -> None:
+    def after(self, pending: tuple[Moment, Wanted], result: StepResult) -> None:
         """Compare a step that was taken with what the programs gave.
 
         Raises:
             Departed: They differ; the message says in what.
         """
+        moment, wanted = pending
         with self._budget.spending():
-            found = self._audit.of_step(self._compute, result.values)
-            why = self._audit.disagreement(pending.wanted, found, pending.batch, step)
+            why = self._audit.disagreement(wanted, result.values, self._compute.gradients())
         if why:
             raise Departed(why)
-        self.agreed = pending.before
+        self.agreed = moment
 
     def go_back(self) -> tuple[Moment, list[str]]:
         """Make everything as it was when steps last agreed with the programs.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from pyro_decomp.acceleration.capture.places import places_of
+from pyro_decomp.acceleration.capture.places import Contents, places_of
 from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.programs.program_state import ProgramState
 from pyro_decomp.seeds import random_state, set_random_state
@@ -34,7 +34,7 @@ class Moment:
     ) -> None:
         self.step, self.rows = step, rows
         self._optimizer = optimizer
-        self._places = [(place, place.tensor, place.tensor.clone()) for place in places_of(source)]
+        self._contents = Contents(places_of(source))
         asking = [(p, p.requires_grad) for p in source.parameters.values()]
         self._asking = asking
         self._settings = [
@@ -52,9 +52,7 @@ class Moment:
         for each, kept in self._programs:
             unmoved = each.put_back(kept)
             lost = lost or unmoved  # of what both reach the programs' own names
-        for place, tensor, content in self._places:
-            place.put(tensor)
-            tensor.data.copy_(content)
+        self._contents.put_back()
         for parameter, is_asking in self._asking:
             parameter.requires_grad_(is_asking)
             parameter.grad = None

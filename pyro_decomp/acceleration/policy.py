@@ -147,8 +147,8 @@ def _disagreement(step: GraphStep, source: StepSource, precision: str) -> str:
     try:
         wanted = audit.by_programs(batch, 1, has_gradients=True)
         with audit.unmoved():
-            found = audit.of_step(step, step(batch, 1).values)
-            return audit.disagreement(wanted, found, batch, 1)
+            values = step(batch, 1).values
+            return audit.disagreement(wanted, values, step.gradients())
     except NonFiniteError:  # told of when training begins
         return ""
     finally:

@@ -179,7 +179,7 @@ class SingleRun(Loop[StepResult]):
         pending = auditor and auditor.before(batches[0], step, self.num_rows())
         result = self._compute(batches[0], step)
         if auditor and pending:
-            auditor.after(pending, result, step)
+            auditor.after(pending, result)
         if self._optimize.vector is not self._compute.vector:
             self._separate()
         if result.norm is None:

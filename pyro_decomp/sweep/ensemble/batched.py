@@ -108,7 +108,7 @@ class BatchedRuns(Loop[Results]):
         own = {index: self._own(batches, index) for index in due}
         pending = self._verification.before(own, step, has_gradients=has_gradients)
         results = self._results(batches)
-        self.departed |= self._verification.after(pending, results, step)
+        self.departed |= self._verification.after(pending, results)
         return results
 
     def _results(self, batches: Sequence[Batch]) -> Results:
@@ -145,7 +145,7 @@ class BatchedRuns(Loop[Results]):
 
     def run(self, stop: Event, path: Path) -> None:
         """Train to the last step, or until a stop is asked for; see :meth:`.Loop.run`."""
-        self._verification.begin()
+        self._verification.budget.begin()
         super().run(stop, path)
 
     def verify_first(self) -> None:

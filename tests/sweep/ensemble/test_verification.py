@@ -37,7 +37,7 @@ ALONE = {
 @pytest.fixture(autouse=True)
 def _settings(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Audits at all powers of two, however slow the machine; the default type as it was."""
-    monkeypatch.setattr("pyro_decomp.acceleration.auditor.LEAST", 1e9)
+    monkeypatch.setattr("pyro_decomp.acceleration.verification.LEAST", 1e9)
     yield
     torch.set_default_dtype(torch.float32)
 

@@ -1,23 +1,35 @@
-"""A schedule as C."""
+"""Kept values as functions in C, one after another."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pyro_decomp.acceleration.fusion.body import Body
-from pyro_decomp.acceleration.fusion.loops import Loops
-from pyro_decomp.acceleration.fusion.materialization import strided
+from pyro_decomp.acceleration.fusion.indexing import Index, Shape, contiguous, offset
+from pyro_decomp.acceleration.fusion.memory import strided
 from pyro_decomp.acceleration.fusion.products import Matrix, product_lines
-from pyro_decomp.acceleration.fusion.schedule import Nest, Schedule
-from pyro_decomp.acceleration.fusion.values import Call, Product, Stored, Value
+from pyro_decomp.acceleration.fusion.values import (
+    Call,
+    Number,
+    Product,
+    Reduction,
+    Result,
+    Stored,
+    Value,
+    View,
+)
 
-INDENT = "    "
+# Of a sum and of a largest: where it begins, OpenMP's name of it, and how a term is added.
+_ADDING = {
+    "sum": ("0", "+", "total += {0};"),
+    "max": ("-INFINITY", "max", "total = {0} > total ? {0} : total;"),
+}
 
 
 class Emitter:
     """Writes the functions of a program.
 
     Args:
-        schedule: What the program does.
+        strides: Of the values that are kept in memory, each after what it needs.
+        names: Of the pointers to these.
 
     Attributes:
         functions: In C.
@@ -25,51 +37,59 @@ class Emitter:
         kept: Objects of ctypes whose addresses the calls know as ``a0``, ``a1``...
     """
 
-    def __init__(self, schedule: Schedule) -> None:
-        self._strides, self._names = schedule.strides, schedule.names
+    def __init__(self, strides: Mapping[Value, Shape], names: Mapping[Value, str]) -> None:
+        self._strides, self._names = strides, names
         self.functions: list[str] = []
         self.calls: list[str] = []
         self.kept: list[Any] = []
-        for number, step in enumerate(schedule.steps):
-            if isinstance(step, Nest):
-                self._nest(step, f"nest{number}")
-            elif isinstance(step, Product):
-                self._product(step, f"product{number}")
-            else:
-                self._call(step)
+        for value in strides:
+            if isinstance(value, Call):
+                self._call(value)
+            elif isinstance(value, Product):
+                self._product(value)
+            elif not isinstance(value, Result):
+                self._loops(value)
 
-    def _function(self, name: str, pointers: Mapping[str, str], body: Sequence[str]) -> None:
-        parameters = ", ".join(f"{kind}{name}" for name, kind in pointers.items())
-        head = f"APART void {name}({parameters}) {{"
-        self.functions.append("\n".join([head, *(INDENT + line for line in body), "}"]))
-        self.calls.append(f"{name}({', '.join(pointers)});")
+    def _loops(self, value: Value) -> None:
+        """Loops over a value's numbers, or over the terms of a sum.
 
-    def _nest(self, nest: Nest, name: str) -> None:
-        body = Body(self._strides, self._names)
-        for value in nest.values:
-            body.compute(value)
-        depth = len(nest.extents)
-        before: list[list[str]] = [[] for _ in range(depth + 1)]
-        after: list[list[str]] = [[] for _ in range(depth + 1)]
-        clauses = []
-        for (value, index), total in body.sums.items():
-            level = Loops(value).depth
-            first, sign = ("0", "+") if value.how == "sum" else ("-INFINITY", "max")
-            before[level].append(f"{value.kind} {total} = {first};")
-            after[level].append(f"{body.place(value, index)} = {total};")
-            clauses.append(f" reduction({sign} : {total})")
-        lines = []
-        for level, extent in enumerate(nest.extents):
-            lines += before[level]
-            if level == depth - 1:
-                lines.append("#pragma omp simd" + "".join(clauses))
-            lines.append(f"for (int64_t i{level} = 0; i{level} < {extent}; i{level}++) {{")
+        Inner loops add up what the outer ones keep; the longest of each kind is innermost.
+        """
+        terms, added = value.terms, value.dims if isinstance(value, Reduction) else ()
+        if terms is value:
+            added = ()
+        shape = terms.shape
+        dims = [dim for dim, extent in enumerate(shape) if extent > 1]
+        dims.sort(key=lambda dim: (dim in added, shape[dim], -dim))
+        names = {dim: f"i{level}" for level, dim in enumerate(dims)}
+        index = tuple(names.get(dim, "0") for dim in range(len(shape)))
+        own = tuple(each for dim, each in enumerate(index) if dim not in added)
+        body = _Body(self._strides, self._names)
+        body.pointers[self._names[value]] = f"{value.kind} *restrict "
+        place = f"{self._names[value]}[{offset(own, self._strides[value])}]"
+        clause = ""
+        before, after = {}, {}
+        if isinstance(value, Reduction) and added:
+            first, sign, add = _ADDING[value.how]
+            outermost = sum(dim not in added for dim in dims)
+            before[outermost] = [f"{value.kind} total = {first};"]
+            after[outermost] = [f"{place} = total;"]
+            clause = f" reduction({sign} : total)"
+            body.lines.append(add.format(body.of(terms, index)))
+        else:
+            body.lines.append(f"{place} = {value.at(index, body.of)};")
+        lines: list[str] = []
+        for level, dim in enumerate(dims):
+            lines += before.get(level, [])
+            if level == len(dims) - 1:
+                lines.append("#pragma omp simd" + clause)
+            lines.append(f"for (int64_t i{level} = 0; i{level} < {shape[dim]}; i{level}++) {{")
         lines += body.lines
-        for level in reversed(range(depth)):
-            lines += ["}", *after[level]]
-        self._function(name, body.pointers, lines)
+        for level in reversed(range(len(dims))):
+            lines += ["}", *after.get(level, [])]
+        self._function(body.pointers, lines)
 
-    def _product(self, product: Product, name: str) -> None:
+    def _product(self, product: Product) -> None:
         out, pointers = self._names[product], {}
         matrices = []
         for operand in product.operands:
@@ -78,7 +98,7 @@ class Emitter:
             matrices.append(Matrix(f"{pointer} + {first}", operand.shape, row, column))
         pointers[out] = "real *"
         matrices.append(Matrix(out, product.shape, *self._strides[product]))
-        self._function(name, pointers, product_lines(*matrices))
+        self._function(pointers, product_lines(*matrices))
 
     def _call(self, call: Call) -> None:
         kept = [f"a{len(self.kept) + number}" for number in range(len(call.kept))]
@@ -86,9 +106,51 @@ class Emitter:
         read = [self._memory(operand)[0] for operand in call.operands]
         self.calls.append(call.write(kept, read, [self._names[each] for each in call.results]))
 
+    def _function(self, pointers: Mapping[str, str], body: Sequence[str]) -> None:
+        name = f"function{len(self.functions)}"
+        parameters = ", ".join(f"{kind}{pointer}" for pointer, kind in pointers.items())
+        self.functions.append("\n    ".join([f"APART void {name}({parameters}) {{", *body]) + "\n}")
+        self.calls.append(f"{name}({', '.join(pointers)});")
+
     def _memory(self, value: Value) -> tuple[str, int, Sequence[int]]:
         """The pointer to the memory of a strided view, where its first number is, and strides."""
         found = strided(value, self._strides)
         assert found is not None
         base, first, strides = found
         return f"p{base.number}" if isinstance(base, Stored) else self._names[base], first, strides
+
+
+class _Body:
+    """Statements that compute numbers at the place of the loops around them.
+
+    Attributes:
+        lines: The statements.
+        pointers: What they read, with their C types.
+    """
+
+    def __init__(self, strides: Mapping[Value, Shape], names: Mapping[Value, str]) -> None:
+        self.lines: list[str] = []
+        self.pointers: dict[str, str] = {}
+        self._strides, self._names = strides, names
+        self._known: dict[tuple[Value, Index], str] = {}
+
+    def of(self, value: Value, index: Index) -> str:
+        """The C expression of a value's number: a variable, unless that needs none."""
+        key = value, index
+        if key not in self._known:
+            if isinstance(value, Stored):
+                text = self._read(value, f"p{value.number}", contiguous(value.shape), index)
+            elif value in self._strides:
+                text = self._read(value, self._names[value], self._strides[value], index)
+            else:
+                text = value.at(index, self.of)
+            if not (isinstance(value, View | Number) or text.isidentifier()):
+                name = f"x{len(self.lines)}"
+                self.lines.append(f"const {value.kind} {name} = {text};")
+                text = name
+            self._known[key] = text
+        return self._known[key]
+
+    def _read(self, value: Value, pointer: str, strides: Shape, index: Index) -> str:
+        self.pointers.setdefault(pointer, f"const {value.kind} *restrict ")
+        return f"{pointer}[{offset(index, strides)}]"

@@ -4,7 +4,7 @@ Other rooms import from here alone, and only training and sweep do.
 """
 
 from pyro_decomp.acceleration.auditor import Auditor
-from pyro_decomp.acceleration.batched.backends import Results
+from pyro_decomp.acceleration.backends import StepOutputs
 from pyro_decomp.acceleration.batched.steps import BatchedSteps
 from pyro_decomp.acceleration.batched.verification import BatchVerification
 from pyro_decomp.acceleration.capture.compiled import unavailable_reason
@@ -32,7 +32,7 @@ __all__ = [
     "GoEager",
     "GraphHash",
     "GraphStep",
-    "Results",
+    "StepOutputs",
     "StepResult",
     "StepSource",
     "by_parameter",

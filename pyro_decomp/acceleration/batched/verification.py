@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from pyro_decomp.acceleration.batched.backends import Results
+from pyro_decomp.acceleration.backends import StepOutputs
 from pyro_decomp.acceleration.batched.steps import BatchedSteps
 from pyro_decomp.acceleration.eager import EagerStep
 from pyro_decomp.acceleration.errors import Departed
@@ -79,7 +79,7 @@ class BatchVerification:
         except Exception as error:  # whatever it is, a single run tells of it
             return Departed(f"its programs fail: {one_line(error)}")
 
-    def after(self, pending: Mapping[int, Pending], results: Results) -> dict[int, str]:
+    def after(self, pending: Mapping[int, Pending], results: StepOutputs) -> dict[int, str]:
         """By member, what differs in a step from what its programs gave, in a clause."""
         told = {}
         for index, wanted in pending.items():

@@ -3,7 +3,7 @@
 Other rooms import from here alone, and only training and sweep do.
 """
 
-from pyro_decomp.acceleration.auditor import Auditor
+from pyro_decomp.acceleration.auditor import Auditor, copied
 from pyro_decomp.acceleration.backends import StepOutputs
 from pyro_decomp.acceleration.batched.steps import BatchedSteps
 from pyro_decomp.acceleration.batched.verification import BatchVerification
@@ -12,9 +12,8 @@ from pyro_decomp.acceleration.capture.graph_hash import GraphHash, graph_hash
 from pyro_decomp.acceleration.eager import EagerStep, StepResult
 from pyro_decomp.acceleration.errors import CaptureError, Departed, FusionError, GoEager
 from pyro_decomp.acceleration.execution import Execution
-from pyro_decomp.acceleration.flat_parameters import by_parameter, make_update
+from pyro_decomp.acceleration.flat_parameters import make_update
 from pyro_decomp.acceleration.graph import GraphStep
-from pyro_decomp.acceleration.moment import copied
 from pyro_decomp.acceleration.optimizers import unstackable_reason
 from pyro_decomp.acceleration.policy import choose, resolve
 from pyro_decomp.acceleration.process import is_small, peak_memory, process_settings, threads
@@ -35,7 +34,6 @@ __all__ = [
     "StepOutputs",
     "StepResult",
     "StepSource",
-    "by_parameter",
     "choose",
     "copied",
     "graph_hash",

@@ -1,17 +1,64 @@
 """When steps are held against the programs, and the last moment at which they agreed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
 
+from pyro_decomp.acceleration.capture.places import Contents, places_of
 from pyro_decomp.acceleration.eager import StepResult
 from pyro_decomp.acceleration.errors import Departed
 from pyro_decomp.acceleration.graph import GraphStep
-from pyro_decomp.acceleration.moment import Moment
 from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.acceleration.verification import Audit, Budget, Wanted
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.programs.program_state import Fingerprint, ProgramState
+from pyro_decomp.seeds import random_state, set_random_state
+
+
+class Moment:
+    """Parameters, buffers, optimiser, random generators and Python state after some steps."""
+
+    def __init__(
+        self,
+        step: int,
+        rows: int,
+        source: StepSource,
+        optimizer: torch.optim.Optimizer,
+        programs: Iterable[ProgramState],
+    ) -> None:
+        self.step, self.rows = step, rows
+        self._optimizer = optimizer
+        self._contents = Contents(places_of(source))
+        asking = [(p, p.requires_grad) for p in source.parameters.values()]
+        self._asking = asking
+        self._settings = [
+            {name: copied(value) for name, value in group.items() if name != "params"}
+            for group in optimizer.param_groups
+        ]
+        self._kept = {p: copied(kept) for p, kept in optimizer.state.items()}
+        self._random = random_state()
+        self._programs = [(each, each.keep()) for each in programs]
+
+    @torch.no_grad()
+    def put_back(self) -> list[str]:
+        """Make everything as it was; the paths of what programs keep that could not be put back."""
+        lost: list[str] = []
+        for each, kept in self._programs:
+            unmoved = each.put_back(kept)
+            lost = lost or unmoved  # of what both reach the programs' own names
+        self._contents.put_back()
+        for parameter, is_asking in self._asking:
+            parameter.requires_grad_(is_asking)
+            parameter.grad = None
+        for group, settings in zip(self._optimizer.param_groups, self._settings, strict=False):
+            group.update(copied(settings))
+        self._optimizer.state.clear()
+        self._optimizer.state.update({p: copied(kept) for p, kept in self._kept.items()})
+        set_random_state(self._random)
+        return lost
 
 
 class Auditor:
@@ -20,12 +67,7 @@ class Auditor:
     That is done at the last step and at steps 2, 4, 8, ... as long as it has taken less than 2 % of
     the run's time or 20 ms, whichever is more.
 
-    Args:
-        source: What is trained.
-        optimizer: Trains them.
-        compute: The steps.
-        precision: Of the products of networks.
-        between: A user's functions that run between steps, such as hooks of the optimiser.
+    ``between`` is a user's function that runs between steps.
     """
 
     def __init__(
@@ -59,9 +101,6 @@ class Auditor:
 
     def check(self, step: int) -> None:
         """Compare what the programs keep in Python with what it was when training began.
-
-        Args:
-            step: Whose numbers schedules have set.
 
         Raises:
             Departed: It moved, otherwise than a step follows; the message says what.
@@ -124,3 +163,8 @@ class Auditor:
     def _moment(self, step: int, rows: int) -> Moment:
         programs = (self._source.python, self._others)
         return Moment(step, rows, self._source, self._optimizer, programs)
+
+
+def copied(value: Any) -> Any:
+    """A copy of a nested value, with tensors of its own."""
+    return tree_map(lambda each: each.clone() if isinstance(each, Tensor) else each, value)

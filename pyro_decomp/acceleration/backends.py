@@ -94,11 +94,7 @@ def vectorized(
 ) -> Run:
     """All members by every operation at once: ``torch.func.vmap`` of the step of one.
 
-    Args:
-        graph: The step of one.
-        inputs: Of all members.
-        shares_data: Whether the batch is one for all of them.
-        is_compiled: Let torch's compiler translate it.
+    ``inputs`` are those of all members; ``shares_data`` says that the batch is one for all of them.
 
     Raises:
         CaptureError: ``torch.func.vmap`` does not allow it.

@@ -31,10 +31,6 @@ class GraphStep:
     frozen, networks put into another mode, or the objective is another one. A number that a
     schedule changes, or one of the objective that was changed once, is an input of the graph. Where
     one of the objective is 0 what it weighs is not computed, and that is another graph.
-
-    Args:
-        source: What is trained, in training mode; its parameters receive the gradients.
-        precision: "float32" or "bfloat16".
     """
 
     def __init__(self, source: StepSource, precision: str = "float32") -> None:

@@ -60,9 +60,6 @@ class Update:
     For Adam and AdamW with ``fused=True`` on the processor the kernel is called at once, with the
     optimiser's own state and settings: the same bits, at a fifth of the time for small networks.
     For all else it is ``optimizer.step()``.
-
-    Args:
-        optimizer: Whose parameters have their gradients when this is called.
     """
 
     vector: Tensor | None = None  # that all parameters are views of

@@ -67,10 +67,6 @@ class Audit:
     A difference counts if it is larger than the tolerance and than what rounding does: a gradient
     that is a sum of numbers that cancel, as that of a bias before batch normalisation, is nothing
     but rounding. Then the programs are run again with every parameter moved by one rounding.
-
-    Args:
-        source: Whose programs.
-        precision: Of the products of networks, in the steps and by the programs.
     """
 
     def __init__(self, source: StepSource, precision: str) -> None:

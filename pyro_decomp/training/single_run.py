@@ -21,7 +21,6 @@ from pyro_decomp.acceleration import (
     GoEager,
     GraphStep,
     StepResult,
-    by_parameter,
     copied,
     make_update,
 )
@@ -144,7 +143,7 @@ class SingleRun(Loop[StepResult]):
         """Put everything back as it was when the checkpoint was written."""
         try:
             self.state.load_tensors(dict(checkpoint))
-            self.optimizer.load_state_dict(by_parameter(checkpoint["optimizer"], self.optimizer))
+            self.optimizer.load_state_dict(checkpoint["optimizer"])
             for name, optimizer in self.auxiliary_optimizers.items():
                 optimizer.load_state_dict(checkpoint["auxiliaries"][name])
             set_random_state(checkpoint["random"])

@@ -88,9 +88,8 @@ class BatchedSteps:
     def __call__(self, batches: Sequence[Batch], num_alike: int = 1) -> StepOutputs:
         """Compute the next step of all members; what they keep is as it was.
 
-        Args:
-            batches: One for each member, or the one that they share.
-            num_alike: For how many steps, this one included, batches have this shape.
+        There is one batch for each member, or one that they share; ``num_alike`` steps, this one
+        included, have batches of this shape.
         """
         ready = self._for(batches)
         self.names, self._assigned = ready.graph.names, ready.graph.assigned
@@ -107,12 +106,7 @@ class BatchedSteps:
         return outputs._replace(gradients=each)
 
     def update(self, results: StepOutputs, limit: float | None) -> None:
-        """Let the optimiser change the parameters, and take over the buffers of a step.
-
-        Args:
-            results: Of the step.
-            limit: To which the norm of a member's gradient is clipped; None never clips.
-        """
+        """Let the optimiser change the parameters, and take over the buffers of a step."""
         assert results.norm is not None
         self._stacked.update(list(results.gradients), results.norm, limit)
         self._buffers = list(results.buffers)

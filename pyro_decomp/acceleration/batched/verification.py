@@ -24,13 +24,6 @@ class BatchVerification:
     the last, with the gradient by each parameter, and at steps 2, 4, 8, ... one member in turn, by
     values and buffers, within the time that verification may take. Members are handed their tensors
     for it; everything else is as before afterwards.
-
-    Args:
-        sources: Of each member, what its steps are computed from.
-        steps: The steps of the batch.
-
-    Attributes:
-        budget: The time that verification may take.
     """
 
     def __init__(self, sources: Sequence[StepSource], steps: BatchedSteps) -> None:
@@ -53,13 +46,7 @@ class BatchVerification:
     ) -> dict[int, Pending]:
         """Run the programs of members for a step that is about to be taken.
 
-        Args:
-            batches: The data of each member that is verified, by its index.
-            step: The number of the step.
-            has_gradients: Compare the gradient by each parameter too.
-
-        Returns:
-            What :meth:`after` is to be given, by member.
+        ``batches`` are the data of each member that is verified, by its index.
         """
         pending = {}
         for index, batch in batches.items():
@@ -99,10 +86,7 @@ class BatchVerification:
     def why_nonfinite(self, index: int, batch: Batch, step: int) -> str:
         """Why the step that was just computed for a member is not finite, as a single run says.
 
-        Args:
-            index: The member, which has its tensors from before the step.
-            batch: Its data.
-            step: The number of the step.
+        The member has its tensors from before the step.
         """
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(self._steps.generator(index, is_before=True))

@@ -59,9 +59,7 @@ class StepGraph:
 def with_norm(module: GraphModule, num_trained: int) -> GraphModule:
     """A step's graph, whose values are followed by the Euclidean norm of the whole gradient.
 
-    Args:
-        module: Gives a vector of values first, then as many gradients, and more; it stays as it is.
-        num_trained: How many gradients.
+    The graph gives a vector of values first, then as many gradients, and more; it stays as it is.
     """
     graph = copy.deepcopy(module.graph)
     *_, output = graph.nodes
@@ -89,15 +87,6 @@ def capture(
 
     Python runs once: numbers that it computes become constants, and so do choices that it makes.
     Numbers that are to change are named in ``weights``.
-
-    Args:
-        source: What is trained, its networks in training mode.
-        batch: A batch, as the programs take it.
-        weights: Names of the numbers that are inputs.
-        precision: Of the products of networks.
-
-    Returns:
-        The graph of the step.
 
     Raises:
         CaptureError: The programs let values of tensors decide what they compute, draw what depends

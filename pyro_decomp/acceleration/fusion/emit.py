@@ -121,12 +121,7 @@ class Emitter:
 
 
 class _Body:
-    """Statements that compute numbers at the place of the loops around them.
-
-    Attributes:
-        lines: The statements.
-        pointers: What they read, with their C types.
-    """
+    """Statements that compute numbers at the place of the loops around them."""
 
     def __init__(self, strides: Mapping[Value, Shape], names: Mapping[Value, str]) -> None:
         self.lines: list[str] = []

@@ -13,11 +13,7 @@ SUM_OF_A_VECTOR = 10  # what it costs, in multiplications of vectors
 class Matrix:
     """A strided matrix in memory.
 
-    Attributes:
-        pointer: To the first, in C.
-        shape: Rows and columns.
-        row: The stride from one row to the next, in numbers.
-        column: The stride from one column to the next.
+    ``row`` and ``column`` are the strides to the next row and column, in numbers.
     """
 
     pointer: str

@@ -24,10 +24,6 @@ from pyro_decomp.acceleration.fusion.values import (
 class Translation(Interpreter):
     """Runs a graph with values in place of tensors.
 
-    Args:
-        module: The graph, functional, of one floating type.
-        inputs: What it is to be given, or the like of it.
-
     Attributes:
         real: That type.
         outputs: What it gives.

@@ -87,12 +87,7 @@ class Stored(Value):
 
 @dataclass(eq=False)
 class View(Value):
-    """A view, in torch's sense, of the first operand as if that were contiguous.
-
-    Attributes:
-        strides: Of the view.
-        first: Where its first number is.
-    """
+    """A view, in torch's sense, of the first operand as if that were contiguous."""
 
     strides: Shape
     first: int
@@ -188,11 +183,6 @@ def computed(text: str, *given: Any, kind: Kind = "real") -> Value:
     ``{0}`` stands for the first value. Expressions that are separated by ";" are computed one after
     another, and the result of the first is a value after the last that is given. A function that
     is slow has an expression of its own: inside of ``?:`` it would not be called for vectors.
-
-    Args:
-        text: The expressions.
-        *given: Values and Python's numbers.
-        kind: Of the result of the last one.
     """
     values = [value_of(each) for each in given]
     *before, last = text.split(";")

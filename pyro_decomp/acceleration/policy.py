@@ -20,6 +20,7 @@ from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.acceleration.verification import Audit
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import ExperimentError, ModelError, NonFiniteError, one_line
+from pyro_decomp.programs.program_state.modules import in_mode
 
 # Seconds, on the 2-core machine that docs/speed.md tells of. Only their ratios matter.
 SAVED_BY_REPLAYING = 12e-6  # an operation and step, of Pyro's handlers and autograd
@@ -72,21 +73,17 @@ def resolve(asked: Execution, source: StepSource) -> Execution:
 def _failure(source: StepSource, precision: str) -> str:
     """How the programs fail on a batch, with gradients and in evaluation; empty if they do not."""
     eager = EagerStep(source, precision)
-    modes = [(part, part.training) for module in source.modules for part in module.modules()]
     try:
         with Audit(source, precision).unmoved():
-            source.train(True)
-            for batch in source.batches:
-                eager(batch, 1)
-            source.train(False)
-            eager.estimate(source.batches[0], 1)
+            with in_mode(source.modules, training=True):
+                for batch in source.batches:
+                    eager(batch, 1)
+            with in_mode(source.modules, training=False):
+                eager.estimate(source.batches[0], 1)
     except (NonFiniteError, ModelError):  # told of when training begins
         return ""
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         return f"({one_line(error)})"
-    finally:
-        for part, mode in modes:
-            part.training = mode
     return ""
 
 

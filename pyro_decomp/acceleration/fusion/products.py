@@ -77,7 +77,7 @@ def _in_rows(matrix: Matrix, name: str) -> tuple[float, list[str], Matrix]:
         return 0.0, [], matrix
     rows, columns = matrix.shape
     lines = [
-        f"static _Thread_local real {name}[{matrix.size}];",
+        f"static _Thread_local _Alignas(64) real {name}[{matrix.size}];",
         f"pack({rows}, {columns}, {matrix.pointer}, {matrix.row}, {matrix.column}, {name});",
     ]
     return 1.0 * matrix.size, lines, replace(matrix, pointer=name, row=columns, column=1)

@@ -18,7 +18,7 @@ from pyro_decomp.analysis.encoding import encode
 from pyro_decomp.analysis.evaluation import evaluate
 from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
 from pyro_decomp.programs.traces import TracePair
-from pyro_decomp.seeds import seeded, set_seed
+from pyro_decomp.seeds import seeded
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run
@@ -90,13 +90,11 @@ def members(
             source = ExperimentFile.read(EXPERIMENT, seed=seed)
             arguments = {**chosen, "epochs": epochs}
             folder = ",".join(f"{name}={value}" for name, value in chosen.items())
-            set_seed(seed)
             run = train(
-                source.build(arguments),
+                source,
                 out / folder / f"seed={seed}",
                 seed=seed,
                 resume=True,  # nothing is left to do for a run that is finished
-                source=source,
                 arguments=arguments,
             )
             names = source.function.__globals__

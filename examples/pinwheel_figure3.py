@@ -21,7 +21,7 @@ from torch.distributions import Distribution
 from pyro_decomp import evaluate, plots, train
 from pyro_decomp.analysis.encoding import encode
 from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
-from pyro_decomp.seeds import seeded, set_seed
+from pyro_decomp.seeds import seeded
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run
@@ -95,13 +95,11 @@ def members(out: Path, seeds: int, epochs: int) -> Iterator[tuple[Weights, int, 
         for seed in range(seeds):
             source = ExperimentFile.read(EXPERIMENT, seed=seed)
             arguments = {"beta": beta, "alpha": alpha, "epochs": epochs}
-            set_seed(seed)
             run = train(
-                source.build(arguments),
+                source,
                 out / f"beta={beta:g},alpha={alpha:g}" / f"seed={seed}",
                 seed=seed,
                 resume=True,  # nothing is left to do for a run that is finished
-                source=source,
                 arguments=arguments,
             )
             yield (beta, alpha), seed, run, source.function.__globals__["LOCS"]

@@ -18,7 +18,7 @@ from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
 from pyro_decomp.divergences import dimensionwise_mmd
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.metrics import hoyer_sparsity
-from pyro_decomp.seeds import seeded, set_seed
+from pyro_decomp.seeds import seeded
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run
@@ -80,13 +80,11 @@ def members(
             arguments = {"alpha": alpha, "gamma": gamma, "epochs": epochs}
             if limit is not None:
                 arguments["limit"] = limit
-            set_seed(seed)
             run = train(
-                source.build(arguments),
+                source,
                 out / f"alpha={alpha:g},gamma={gamma:g}" / f"seed={seed}",
                 seed=seed,
                 resume=True,  # nothing is left to do for a run that is finished
-                source=source,
                 arguments=arguments,
             )
             yield (alpha, gamma), seed, run

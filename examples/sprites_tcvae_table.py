@@ -17,7 +17,7 @@ from pyro_decomp.analysis.encoding import evenly_spaced
 from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.metrics import active_units, density_mig
-from pyro_decomp.seeds import seeded, set_seed
+from pyro_decomp.seeds import seeded
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run
@@ -93,13 +93,11 @@ def members(out: Path, seeds: int, epochs: int, positions: int) -> Iterator[tupl
             source = ExperimentFile.read(EXPERIMENT, seed=seed)
             arguments = {**chosen, "epochs": epochs, "positions": positions}
             folder = ",".join(f"{name}={value}" for name, value in chosen.items())
-            set_seed(seed)
             run = train(
-                source.build(arguments),
+                source,
                 out / folder / f"seed={seed}",
                 seed=seed,
                 resume=True,  # nothing is left to do for a run that is finished
-                source=source,
                 arguments=arguments,
             )
             yield title, seed, run

@@ -20,7 +20,6 @@ from matplotlib.figure import Figure
 
 from pyro_decomp import plots
 from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
-from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run
@@ -121,13 +120,11 @@ def members(
             arguments: dict[str, str | int] = {"prior": prior, "data_seed": seed}
             if epochs is not None:
                 arguments["epochs"] = epochs
-            set_seed(seed)
             run = train(
-                source.build(arguments),
+                source,
                 out / name / f"prior={prior}" / f"seed={seed}",
                 seed=seed,
                 resume=True,  # nothing is left to do for a run that is finished
-                source=source,
                 arguments=arguments,
             )
             yield seed, prior, run, source.function.__globals__

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from pyro_decomp.programs.vae import VAE
     from pyro_decomp.sweep.comparison import compare
     from pyro_decomp.training.experiment import Experiment
+    from pyro_decomp.training.optimizers import parameter_groups
     from pyro_decomp.training.run import load
     from pyro_decomp.training.training import train
 
@@ -84,6 +85,7 @@ __all__ = [
     "intervene",
     "load",
     "log_likelihood",
+    "parameter_groups",
     "reconstruct",
     "sample_prior",
     "summarize",
@@ -126,6 +128,7 @@ _HOMES = {
     "intervene": "analysis.generation",
     "load": "training.run",
     "log_likelihood": "analysis.latents",
+    "parameter_groups": "training.optimizers",
     "reconstruct": "analysis.latents",
     "sample_prior": "analysis.generation",
     "summarize": "analysis.summary",

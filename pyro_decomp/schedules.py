@@ -5,13 +5,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from pyro_decomp import arguments
+from pyro_decomp.descriptions import Described
 
 
 class UnfinishedScheduleWarning(UserWarning):
     """The run ends before a schedule does."""
 
 
-class Schedule(ABC):
+class Schedule(Described, ABC):
     """A number for every step of a run: a pure function, so a resumed run needs no state of it.
 
     ``Experiment(schedules={"beta": Linear(0.0, 1.0, until=0.5)})`` sets the objective's attribute
@@ -43,7 +44,7 @@ class Schedule(ABC):
         return Sequence(self, following)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sequence(Schedule):
     """One schedule until its end and then another, which begins there.
 
@@ -75,7 +76,7 @@ class Sequence(Schedule):
         return max(self.first.last_step(total_steps), self.following.last_step(total_steps))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ramp(Schedule):
     r"""From ``start`` at step 0 to ``end`` at step ``until``, and ``end`` ever after.
 
@@ -132,6 +133,9 @@ class Constant(Ramp):
         arguments.number("(-inf, inf)", value=value)
         super().__init__(value, value, until)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.end}, until={self.until})"
+
     def shape(self, progress: float) -> float:
         """The ramp's value, 1 throughout."""
         return 1.0
@@ -162,7 +166,7 @@ class Cosine(Ramp):
         return 0.5 - 0.5 * math.cos(math.pi * progress)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cyclical(Ramp):
     """From ``start`` to ``end`` again and again, and ``end`` after the last cycle.
 
@@ -209,6 +213,11 @@ class Capacity(Linear):
     def __init__(self, maximum: float, until: int | float = 1.0) -> None:
         arguments.number("(-inf, inf)", maximum=maximum)
         super().__init__(0.0, maximum, until)
+
+    @property
+    def maximum(self) -> float:
+        """The capacity at ``until``, in nats per datum."""
+        return self.end
 
 
 def _is_whole(value: object) -> bool:

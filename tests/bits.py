@@ -18,12 +18,12 @@ from typing import Any
 import torch
 
 from pyro_decomp.acceleration import Execution
-from pyro_decomp.seeds import set_seed
 from pyro_decomp.sweep import sweep
+from pyro_decomp.training.callbacks import Callback, Training
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
-from pyro_decomp.training.loop import Progress
 from pyro_decomp.training.training import train
+from tests.callbacks import Step
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RECORDED = Path(__file__).with_suffix(".json")
@@ -52,23 +52,18 @@ def trained(
     arguments = {"epochs": STEPS, **arguments}
     source = ExperimentFile.read(EXAMPLES / f"{file}.py")
 
-    def go(report: Callable[[Progress], None] | None, *, resume: bool) -> None:
-        set_seed(0)
-        experiment = source.build(arguments)
+    def go(*callbacks: Callback, resume: bool) -> None:
         run = Execution(steps, threads=1)
-        train(
-            experiment, out, execution=run, resume=resume, source=source, arguments=arguments,
-            report=report,
-        )  # fmt: skip
+        train(source, out, execution=run, resume=resume, arguments=arguments, callbacks=callbacks)
 
-    def interrupt(progress: Progress) -> None:
-        if progress.step == stop:
+    def interrupt(training: Training) -> None:
+        if training.step == stop:
             os.kill(os.getpid(), signal.SIGINT)
 
     if stop is not None:
         with suppress(Interrupted):
-            go(interrupt, resume=False)
-    go(None, resume=stop is not None)
+            go(Step(interrupt), resume=False)
+    go(resume=stop is not None)
     return out
 
 

@@ -42,11 +42,10 @@ def test_the_python_of_readme(tmp_path: Path) -> None:
 def test_the_python_of_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = ROOT / "examples" / "pinwheel_mixture.py"
     source = ExperimentFile.read(path, seed=0)
-    experiment = source.build({"epochs": 2})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(evaluation, "MIN_SAMPLES", 400)
     monkeypatch.setattr(evaluation, "MAX_SAMPLES", 400)
-    train(experiment, "runs/pinwheel_mixture", source=source, arguments={"epochs": 2})
+    train(source, "runs/pinwheel_mixture", arguments={"epochs": 2})
     written: dict[str, Any] = {}
     for block in blocks("docs/run_folder.md", "python"):
         exec(block, written)
@@ -80,7 +79,7 @@ def test_three_lines_train_the_example_on_a_table(
 def test_programs_without_vae(tmp_path: Path) -> None:
     source = ExperimentFile.read(ROOT / "docs" / "own_programs.py", seed=0)
     arguments = {"epochs": 100}
-    run = train(source.build(arguments), tmp_path / "run", source=source, arguments=arguments)
+    run = train(source, tmp_path / "run", arguments=arguments)
     elbo = run.history["elbo"]
     assert elbo[-10:].mean() > elbo[:10].mean() + 1
     assert set(run.state.parameters) >= {"scale"}

@@ -18,11 +18,16 @@ PUBLIC: dict[str, str] = {
         ExclusiveKL Execution Experiment FactorELBO GroupedTotalCorrelationELBO InclusiveKL
         InfoELBO MMD SlicedWasserstein TermsELBO TotalCorrelationELBO TracePair VAE
         WassersteinELBO __version__ amortization_gap anneal codes compare evaluate intervene
-        load log_likelihood reconstruct sample_prior summarize sweep train traverse
+        load log_likelihood parameter_groups reconstruct sample_prior summarize sweep train
+        traverse
     """,
     "pyro_decomp.aggregate_posterior": """
         AggregatePosterior Estimator Exact LogDensities PairWeights StructuredPosterior
         diagonal_gaussian log_prob_over pair_weights
+    """,
+    "pyro_decomp.callbacks": """
+        BestCheckpoint CSVLog Callback EarlyStopping GradientNorms HeldOut LearningRate MLflow
+        Progress TensorBoard Training
     """,
     "pyro_decomp.data": """
         Attributes Data GroundTruth Stored as_data as_tensor celeba celeba_attributes chairs
@@ -40,8 +45,8 @@ PUBLIC: dict[str, str] = {
     """,
     "pyro_decomp.elbo": """
         AggregateELBO AnnealedPriorELBO BetaELBO CapacityELBO DIPELBO EntropyRegularizedELBO
-        Estimate FactorELBO GroupedTotalCorrelationELBO InfoELBO TermsELBO TotalCorrelationELBO
-        WassersteinELBO permute_dims
+        Estimate FactorELBO GroupedTotalCorrelationELBO InfoELBO PyroELBO TermsELBO
+        TotalCorrelationELBO WassersteinELBO permute_dims
     """,
     "pyro_decomp.metrics": """
         Score active_units ari beta_vae_score completeness dci_lasso dci_trees density_mig

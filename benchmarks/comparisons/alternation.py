@@ -5,11 +5,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from timing import Action
 
 from pyro_decomp import train
 from pyro_decomp.acceleration import Execution
+from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.experiment import Experiment
 
 Training = Callable[[Path, Callable[[int], None]], object]
@@ -68,6 +70,14 @@ def alternate(
     return ours, others
 
 
+class _Reporting(Callback):
+    def __init__(self, report: Callable[[int], None]) -> None:
+        self._report = report
+
+    def step(self, training: Any) -> None:
+        self._report(training.step)
+
+
 def training_of(experiment: Experiment, execution: Execution) -> Training:
     """All that :func:`pyro_decomp.train` does, with its checks, history and checkpoints.
 
@@ -77,6 +87,6 @@ def training_of(experiment: Experiment, execution: Execution) -> Training:
     """
 
     def training(folder: Path, report: Callable[[int], None]) -> None:
-        train(experiment, folder, execution=execution, report=lambda at: report(at.step))
+        train(experiment, folder, execution=execution, callbacks=[_Reporting(report)])
 
     return training

@@ -14,7 +14,7 @@ from pyro_decomp.acceleration.errors import CaptureError, Departed, FusionError,
 from pyro_decomp.acceleration.execution import Execution
 from pyro_decomp.acceleration.flat_parameters import make_update
 from pyro_decomp.acceleration.graph import GraphStep
-from pyro_decomp.acceleration.optimizers import unstackable_reason
+from pyro_decomp.acceleration.optimizers import is_elementwise, unstackable_reason
 from pyro_decomp.acceleration.policy import choose, resolve
 from pyro_decomp.acceleration.process import is_small, peak_memory, process_settings, threads
 from pyro_decomp.acceleration.source import StepSource
@@ -37,6 +37,7 @@ __all__ = [
     "choose",
     "copied",
     "graph_hash",
+    "is_elementwise",
     "is_small",
     "make_update",
     "peak_memory",

@@ -1,7 +1,7 @@
 """When steps are held against the programs, and the last moment at which they agreed."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +18,16 @@ from pyro_decomp.programs.program_state import Fingerprint, ProgramState
 from pyro_decomp.seeds import random_state, set_random_state
 
 
+class Kept(Protocol):
+    """What can be kept as it is at one moment, and put back."""
+
+    def keep(self) -> Any:
+        """What there is now."""
+
+    def put_back(self, kept: Any, /) -> list[str]:
+        """Make it as it was; paths of what could not be put back."""
+
+
 class Moment:
     """Parameters, buffers, optimiser, random generators and Python state after some steps."""
 
@@ -27,7 +37,7 @@ class Moment:
         rows: int,
         source: StepSource,
         optimizer: torch.optim.Optimizer,
-        programs: Iterable[ProgramState],
+        programs: Iterable[Kept],
     ) -> None:
         self.step, self.rows = step, rows
         self._optimizer = optimizer
@@ -67,7 +77,7 @@ class Auditor:
     That is done at the last step and at steps 2, 4, 8, ... as long as it has taken less than 2 % of
     the run's time or 20 ms, whichever is more.
 
-    ``between`` is a user's function that runs between steps.
+    ``between`` is what else changes between steps, and is to go back with them.
     """
 
     def __init__(
@@ -77,7 +87,7 @@ class Auditor:
         compute: GraphStep,
         *,
         precision: str,
-        between: Callable[..., object] | None = None,
+        between: Kept | None = None,
     ) -> None:
         self._source, self._optimizer, self._compute = source, optimizer, compute
         hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
@@ -86,8 +96,8 @@ class Auditor:
             networks=source.modules,
             tensors=source.parameters.values(),
             hooks=others,
-            report=between,
         )
+        self._between = [between] if between is not None else []
         self._audit = Audit(source, precision)
         self._budget = Budget()
         self._kept: Fingerprint | None = None
@@ -161,7 +171,7 @@ class Auditor:
         return fingerprint
 
     def _moment(self, step: int, rows: int) -> Moment:
-        programs = (self._source.python, self._others)
+        programs = (self._source.python, self._others, *self._between)
         return Moment(step, rows, self._source, self._optimizer, programs)
 
 

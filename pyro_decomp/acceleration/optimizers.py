@@ -1,11 +1,16 @@
 """What is known of optimisers, and their steps without overhead. Internal."""
 
+import inspect
+import sys
 from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
+
+COMPILER = "torch._dynamo"
 
 ELEMENTWISE = (
     torch.optim.SGD,
@@ -59,7 +64,7 @@ class Update:
 
     For Adam and AdamW with ``fused=True`` on the processor the kernel is called at once, with the
     optimiser's own state and settings: the same bits, at a fifth of the time for small networks.
-    For all else it is ``optimizer.step()``.
+    For all else, and at the first step, it is ``optimizer.step()``.
     """
 
     vector: Tensor | None = None  # that all parameters are views of
@@ -84,7 +89,7 @@ class Update:
         for group in self._optimizer.param_groups:
             _lay_out_gradients(group["params"])
         if self._kernel is None or not all(map(self._is_plain, self._optimizer.param_groups)):
-            self._optimizer.step()
+            _step(self._optimizer)
             return
         for group in self._optimizer.param_groups:
             self._update(group)
@@ -132,6 +137,37 @@ class Update:
         )
 
 
+def _step(optimizer: torch.optim.Optimizer) -> None:
+    """``optimizer.step()``, which would import torch's compiler to tell it where to stop."""
+    step = inspect.unwrap(type(optimizer).step)
+    if COMPILER in sys.modules or not (is_elementwise(optimizer) and is_unobserved(optimizer)):
+        optimizer.step()
+        return
+    with torch.set_grad_enabled(optimizer.defaults.get("differentiable", False)):
+        step(optimizer)
+
+
+def _without_compiler(method: Callable[..., Any]) -> None:
+    """Keep a method of optimisers from importing torch's compiler, which takes a second.
+
+    Torch wraps the method so that, at its first call, it imports the compiler to make, and keep on
+    the method, a version that is not compiled. Until the compiler is there for another reason, the
+    method is that version. A method that torch wraps otherwise is left as it is.
+    """
+    inner = getattr(method, "__wrapped__", None)
+    if inner is None or hasattr(inner, "__dynamo_disable"):
+        return
+
+    @wraps(inner)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if COMPILER not in sys.modules:
+            return inner(*args, **kwargs)
+        inner.__dict__.pop("__dynamo_disable", None)
+        return method(*args, **kwargs)
+
+    setattr(inner, "__dynamo_disable", call)
+
+
 def _lay_out_gradients(parameters: Iterable[Tensor]) -> None:
     """Let gradients lie in memory as their parameters do.
 
@@ -148,3 +184,6 @@ _KERNELS: dict[type[torch.optim.Optimizer], Callable[..., None]] = {
     torch.optim.Adam: torch._fused_adam_,
     torch.optim.AdamW: torch._fused_adamw_,
 }
+
+for _name in ("add_param_group", "load_state_dict", "state_dict", "zero_grad"):
+    _without_compiler(getattr(torch.optim.Optimizer, _name))

@@ -43,12 +43,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyro_decomp.descriptions import Described, constructor_call
 from pyro_decomp.errors import ModelError
 
 BatchEstimator = Literal["stratified_averaged", "stratified", "weighted", "batch"]
 
 
-class Exact:
+class Exact(Described):
     """q(z) over a whole data set, whose encodings are computed at every evaluation.
 
     With fewer than all the data it is the mixture over those: a reference set. Every step costs a
@@ -66,7 +67,7 @@ class Exact:
 Estimator = BatchEstimator | Exact
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PairWeights:
     """Logarithms of the weights of q(z_i|x_j).
 
@@ -82,6 +83,8 @@ class PairWeights:
     own: float | None = None
     following: float | None = None
     rows: Float[Tensor, "_ m"] | None = None
+
+    __repr__ = constructor_call
 
     @property
     def uniform(self) -> bool:

@@ -14,11 +14,12 @@ from pyro_decomp.aggregate_posterior import pairs
 from pyro_decomp.aggregate_posterior.estimators import PairWeights
 from pyro_decomp.aggregate_posterior.families import data_rows, diagonal_gaussian, marginals
 from pyro_decomp.aggregate_posterior.gaussian import log_densities
+from pyro_decomp.descriptions import constructor_call
 from pyro_decomp.distributions.densities import why_no_density
 from pyro_decomp.errors import ModelError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LogDensities:
     """Log densities of the aggregate posterior at S samples, in nats.
 
@@ -31,6 +32,8 @@ class LogDensities:
     joint: Float[Tensor, " s"]
     sites: Mapping[str, Float[Tensor, " s"]]
     dimensions: Mapping[str, Float[Tensor, "s _"]]
+
+    __repr__ = constructor_call
 
     @property
     def product_of_sites(self) -> Float[Tensor, " s"]:

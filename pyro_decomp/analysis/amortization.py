@@ -22,6 +22,7 @@ from pyro_decomp.analysis.posterior_approximation import (
     sample_posteriors,
 )
 from pyro_decomp.data.batches import AnyData, Batch
+from pyro_decomp.descriptions import constructor_call
 from pyro_decomp.distributions.densities import unwrapped
 from pyro_decomp.elbo import BetaELBO
 from pyro_decomp.programs.provenance import dependencies
@@ -33,7 +34,7 @@ MOMENT_DRAWS = 200  # of the guide and of the prior, for their moments
 ROW_ELEMENTS = 2**22  # elements of tiled data held at once
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AmortizationGap:
     r"""The bounds on log p(x) behind the gaps of n data, in nats.
 
@@ -64,6 +65,8 @@ class AmortizationGap:
     draws: Mapping[str, Shaped[Tensor, "chains samples n ..."]]
     r_hat: Float[Tensor, " n"]
     num_divergences: int
+
+    __repr__ = constructor_call
 
     @property
     def approximation_gap(self) -> Float[Tensor, " n"]:

@@ -15,6 +15,7 @@ from pyro_decomp import arguments
 from pyro_decomp.aggregate_posterior import StructuredPosterior
 from pyro_decomp.analysis.components import components
 from pyro_decomp.analysis.encoding import EncodedData
+from pyro_decomp.analysis.evaluated import Evaluation
 from pyro_decomp.analysis.findings import findings
 from pyro_decomp.analysis.kl_decomposition import PARTS, decomposition
 from pyro_decomp.analysis.log_likelihood import check_affordable, log_px_over
@@ -35,7 +36,7 @@ from pyro_decomp.training.data_support import check_data
 from pyro_decomp.training.experiment import few_threads
 from pyro_decomp.training.run import Run, untrained
 
-__all__ = ["MEASURES", "check_names", "evaluate", "write_metrics"]
+__all__ = ["MEASURES", "Evaluation", "check_names", "evaluate", "write_metrics"]
 
 COMPONENTS = "components"
 MEASURES = ("elbo", *PARTS, LOG_PX, COMPONENTS, *SCORES)
@@ -60,7 +61,7 @@ def evaluate(
     num_importance_samples: int = 1000,
     only: Collection[str] | None = None,
     trees: bool = False,
-) -> dict[str, dict[str, Any]]:
+) -> Evaluation:
     r"""Measure a run on its training data, and on its test data if it has some.
 
     Each quantity is measured by itself: one that fails, or is no finite number, is among
@@ -114,7 +115,8 @@ def evaluate(
         trees: Add the score ``dci_trees``, which takes minutes.
 
     Returns:
-        ``{"train": {...}, "test": {...}}``; ``test`` only if there are test data.
+        ``{"train": {...}, "test": {...}}``; ``test`` only if there are test data. A notebook shows
+        it as a table, and :meth:`.Evaluation.to_frame` is one of pandas.
 
     Raises:
         DataError: ``only`` has a name that is none of these, or no name; or so many importance
@@ -127,7 +129,7 @@ def evaluate(
     sets = {"train": trial.data, "test": trial.test_data}
     factors = {"train": trial.factors, "test": trial.test_factors}
     encoded = {name: EncodedData.of(run, x) for name, x in sets.items() if x is not None}
-    metrics = {}
+    metrics = Evaluation()
     checkpoint = checkpoint_of(run)
     with run.state.program.preserving_rng_and_buffers(), torch.no_grad(), few_threads(trial):
         if LOG_PX in names:

@@ -14,6 +14,7 @@ from pyro_decomp.analysis.encoding import EncodedData
 from pyro_decomp.analysis.inference import Kind, global_latents, likelihood_mean, local_latents
 from pyro_decomp.analysis.latents import encoded
 from pyro_decomp.data.batches import AnyData, Batch
+from pyro_decomp.descriptions import constructor_call
 from pyro_decomp.programs.provenance import dependencies
 from pyro_decomp.programs.sites import Site, data_plate, is_latent
 from pyro_decomp.programs.substitute import Substitute
@@ -24,7 +25,7 @@ BATCH_SIZE = 500  # draws at once
 DESCENDANTS = 1  # the stream of what is drawn anew
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Draws:
     """Draws of a model, data along the first axis of everything.
 
@@ -35,6 +36,8 @@ class Draws:
 
     latents: dict[str, Shaped[Tensor, "n ..."]]
     x: Shaped[Tensor, "n ..."]
+
+    __repr__ = constructor_call
 
 
 def sample_prior(run: Run, num_samples: int, *, x: AnyData | None = None, seed: int = 0) -> Draws:

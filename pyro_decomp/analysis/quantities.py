@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.user_code import sentence
 
 if TYPE_CHECKING:  # torch takes seconds, and tables of numbers do without
@@ -49,7 +48,7 @@ def by_itself(left_out: dict[str, str], *names: str) -> Iterator[None]:
     """
     try:
         yield
-    except (Interrupted, Warning):
+    except Warning:
         raise
     except Exception as error:
         left_out |= dict.fromkeys(names, sentence(error))

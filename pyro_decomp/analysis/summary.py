@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from torch.distributions import (
 
 from pyro_decomp import arguments
 from pyro_decomp.analysis.inference import global_latents, local_latents
+from pyro_decomp.descriptions import shortened
 from pyro_decomp.distributions.densities import unwrapped
 from pyro_decomp.divergences.base import Divergence, WeightedSum
 from pyro_decomp.elbo import TermsELBO
@@ -49,7 +50,7 @@ class SiteSummary:
     depends_on: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Summary:
     """What an experiment runs.
 
@@ -82,6 +83,15 @@ class Summary:
     weights: Mapping[str, float]
     schedules: tuple[str, ...]
     ranges: Mapping[str, tuple[float, float]]
+
+    def __repr__(self) -> str:
+        sites = ", ".join(site.name for site in self.model)
+        numbers = f"{self.num_data} data, {sum(self.parameters.values())} parameters"
+        return shortened(f"Summary({self.objective} of {sites}: {numbers})")
+
+    def __str__(self) -> str:
+        parts = (f"{each.name}={getattr(self, each.name)!r}" for each in fields(self))
+        return f"Summary({', '.join(parts)})"
 
     @property
     def prior(self) -> tuple[SiteSummary, ...]:
@@ -121,7 +131,7 @@ def summarize(experiment: Experiment, state: State) -> Summary:
         is_structured=any(of_guide[name] - outside for name in local_latents(guide)),
         kl=dict(state.kl_methods),
         parameters=count_parameters(experiment, state),
-        objective=type(experiment.elbo).__name__,
+        objective=type(getattr(experiment.elbo, "objective", experiment.elbo)).__name__,
         divergence=_divergence(getattr(experiment.elbo, "divergence", None)),
         weights=_weights(experiment.elbo, {site.role for site in (*in_guide, *in_model)}),
         schedules=tuple(experiment.schedules),

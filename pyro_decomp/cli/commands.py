@@ -3,7 +3,6 @@
 import gc
 import shlex
 import warnings
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +22,7 @@ from pyro_decomp.cli.options import (
 )
 from pyro_decomp.cli.sweep import sweep_file
 from pyro_decomp.errors import one_line
+from pyro_decomp.training.callbacks import Callback, Training
 from pyro_decomp.training.experiment_file import ExperimentFile
 
 if TYPE_CHECKING:
@@ -57,6 +57,14 @@ Seed = Annotated[
         min=0, max=2**32 - 1, help="Of every random draw; the same seed gives the same bits."
     ),
 ]
+GivenExperiment = Annotated[
+    Path | None,
+    typer.Option(
+        "--experiment",
+        metavar="FILE",
+        help="Whose `experiment` builds what a run was trained from that keeps no source.",
+    ),
+]
 Steps = Annotated[
     str,
     typer.Option(
@@ -69,6 +77,12 @@ Precision = Annotated[
 ]
 MemoryFormat = Annotated[
     str, typer.Option(metavar="ORDER", help="Of images: contiguous, channels_last or auto.")
+]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME", help="Where to write numbers too: tensorboard, mlflow or csv; repeatable."
+    ),
 ]
 Threads = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="By default one for small batches, else all.")
@@ -110,6 +124,7 @@ def train(
     threads: Threads = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in DIR.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the run in DIR.")] = False,
+    track: Track = None,
     quiet: Quiet = False,
     show_traceback: ShowTraceback = False,
 ) -> None:
@@ -123,36 +138,32 @@ def train(
 
         from rich.console import Console
 
-        from pyro_decomp.cli.progress import ProgressReporter, of_training
-        from pyro_decomp.seeds import set_seed
         from pyro_decomp.training import training
         from pyro_decomp.training.interruption import Interrupted
+        from pyro_decomp.training.progress import Progress
         from pyro_decomp.training.training import Execution
 
         console = Console(quiet=quiet)
         check_device(device)
         execution = Execution(steps, precision, memory_format, threads)
-        set_seed(seed)
-        experiment = source.build(arguments)
         gc.freeze()  # else Ctrl-C waits a second while all that is imported is gone through
         try:
-            with ProgressReporter(console, of_training) as report:
-                run = training.train(
-                    experiment,
-                    folder,
-                    seed=seed,
-                    device=device,
-                    execution=execution,
-                    resume=resume,
-                    force=force,
-                    source=source,
-                    arguments=arguments,
-                    started=partial(_show_summary_if_possible, console, experiment),
-                    report=report,
-                )
+            run = training.train(
+                source,
+                folder,
+                seed=seed,
+                device=device,
+                execution=execution,
+                resume=resume,
+                force=force,
+                arguments=arguments,
+                callbacks=[_Summary(console), Progress(console=console), *_trackers(track or [])],
+            )
         except Interrupted as interruption:
             words = ["pyro-decomp", "train", str(file)]
             words += [word for setting in settings or [] for word in ("--set", setting)]
+            folder = interruption.out
+            words += [word for name in track or [] for word in ("--track", name)]
             words += ["--out", str(folder), "--seed", str(seed), "--device", device, "--resume"]
             typer.echo(
                 f"interrupted at step {interruption.step}; the run so far is in {folder}\n"
@@ -172,19 +183,23 @@ def inspect(
     seed: Seed = 0,
     show_traceback: ShowTraceback = False,
 ) -> None:
-    """Show what a file describes: its sites, priors, objective and parameters; train nothing."""
+    """Show what a file describes, or a run: sites, priors, objective, parameters; train nothing."""
     with told_in_one_line(show_traceback=show_traceback):
-        source = ExperimentFile.read(file, seed=seed)
-        arguments = source.parse(settings or [])
-
         from rich.console import Console
 
-        from pyro_decomp.seeds import set_seed
-        from pyro_decomp.training.state import prepare
+        if file.is_dir() and not settings:
+            run = _loaded(file)
+            experiment, state = run.experiment, run.state
+        else:
+            from pyro_decomp.seeds import set_seed
+            from pyro_decomp.training.state import prepare
 
-        set_seed(seed)
-        experiment = source.build(arguments)
-        _show_summary(Console(), experiment, prepare(experiment))
+            source = ExperimentFile.read(file, seed=seed)
+            arguments = source.parse(settings or [])
+            set_seed(seed)
+            experiment = source.build(arguments)
+            state = prepare(experiment)
+        _show_summary(Console(), experiment, state)
 
 
 @app.command()
@@ -202,6 +217,7 @@ def evaluate(
     trees: Annotated[
         bool, typer.Option("--trees", help="Score by boosted trees (dci_trees) too; minutes.")
     ] = False,
+    experiment: GivenExperiment = None,
     device: Device = "cpu",
     quiet: Quiet = False,
     show_traceback: ShowTraceback = False,
@@ -211,13 +227,12 @@ def evaluate(
         from rich.console import Console
 
         from pyro_decomp.analysis import evaluation
-        from pyro_decomp.training.run import load
 
         console = Console(quiet=quiet)
         check_device(device)
         names = None if only is None else [name.strip() for name in only.split(",")]
         evaluation.check_names(names or ())
-        loaded = load(run, device=device)
+        loaded = _loaded(run, experiment, device)
         with console.status("measuring"), warnings.catch_warnings():
             # what is left out is printed with its reason below the numbers
             warnings.simplefilter("ignore", evaluation.LeftOutWarning)
@@ -231,19 +246,30 @@ def evaluate(
         path = evaluation.write_metrics(loaded, metrics)
         _show_metrics(console, metrics)
         say(console, f"written to {path}")
+        for other, kept in evaluation.Evaluation(loaded.folder.read_metrics()).of_seeds().items():
+            if other != seed:
+                say(console, f"which keeps what was measured with seed {other}: {', '.join(kept)}")
 
 
 @app.command()
-def plot(run: RunFolder, *, quiet: Quiet = False, show_traceback: ShowTraceback = False) -> None:
+def plot(
+    run: RunFolder,
+    *,
+    experiment: GivenExperiment = None,
+    quiet: Quiet = False,
+    show_traceback: ShowTraceback = False,
+) -> None:
     """Draw a run's pictures again."""
     with told_in_one_line(show_traceback=show_traceback, folder=run):
         from rich.console import Console
 
-        from pyro_decomp.analysis.pictures import draw
-        from pyro_decomp.training.run import load
+        from pyro_decomp.training.second_process import second_process
 
-        for path in draw(load(run)):
-            say(Console(quiet=quiet), str(path))
+        with second_process("pyro_decomp.plots") as beside:
+            from pyro_decomp.analysis.pictures import draw
+
+            for path in draw(_loaded(run, experiment), beside=beside):
+                say(Console(quiet=quiet), str(path))
 
 
 app.command("metrics")(score_files)
@@ -251,11 +277,49 @@ app.command("sweep", cls=FileCommand)(sweep_file)
 app.command("compare")(compare_runs)
 
 
+def _loaded(run: Path, experiment: Path | None = None, device: str = "cpu") -> "Run":
+    from pyro_decomp.training.run import load
+
+    given = None if experiment is None else ExperimentFile.read(experiment)
+    return load(run, device=device, experiment=given)
+
+
 def _show_summary(console: "Console", experiment: "Experiment", state: "State") -> None:
     from pyro_decomp.analysis.summary import summarize
     from pyro_decomp.cli.tables import summary_view
 
     console.print(summary_view(summarize(experiment, state)))
+
+
+class _Summary(Callback):
+    """Shows what is about to be trained."""
+
+    def __init__(self, console: "Console") -> None:
+        self._console = console
+
+    def started(self, training: Training) -> None:
+        if training.folder.note:
+            say(self._console, training.folder.note)
+        _show_summary_if_possible(
+            self._console, training.experiment, training.state, training.execution
+        )
+
+
+def _trackers(names: list[str]) -> list[Callback]:
+    """The callbacks that hand the numbers of a run to other programs, by their names.
+
+    Raises:
+        ExperimentError: There is none of a name.
+    """
+    if not names:
+        return []
+    from pyro_decomp.callbacks.trackers import TRACKERS
+    from pyro_decomp.errors import ExperimentError
+
+    for name in names:
+        if name not in TRACKERS:
+            raise ExperimentError(f"--track: expected one of {', '.join(TRACKERS)}, got {name!r}")
+    return [TRACKERS[name]() for name in dict.fromkeys(names)]
 
 
 def _show_summary_if_possible(
@@ -274,9 +338,12 @@ def _show_summary_if_possible(
 def _draw_if_possible(run: "Run") -> None:
     """Draw a run whose training is done and safe; where that fails, warn only."""
     try:
-        from pyro_decomp.analysis.pictures import draw
+        from pyro_decomp.training.second_process import second_process
 
-        draw(run)
+        with second_process("pyro_decomp.plots") as beside:
+            from pyro_decomp.analysis.pictures import draw
+
+            draw(run, beside=beside)
     except Exception as error:
         tell("warning", "yellow", f"the run is whole, but could not be drawn: {one_line(error)}")
 

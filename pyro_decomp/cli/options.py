@@ -64,7 +64,7 @@ class FileCommand(TyperCommand):
         """Write the usage, then the parameters of the file if there is one."""
         super().format_help(ctx, formatter)
         file = ctx.meta.get(FILE_KEY)
-        if not isinstance(file, str):
+        if not isinstance(file, str) or Path(file).is_dir():
             return
         with told_in_one_line():
             experiment_file = ExperimentFile.read(Path(file))

@@ -94,7 +94,7 @@ def sweep_file(
 
         from rich.console import Console
 
-        from pyro_decomp.cli.progress import ProgressReporter, of_sweep, plan_lines
+        from pyro_decomp.cli.progress import SweepReporter, plan_lines
         from pyro_decomp.sweep import SweepInterrupted, sweep
         from pyro_decomp.sweep.grid import read_values
 
@@ -103,7 +103,7 @@ def sweep_file(
         check_device(device)
         gc.freeze()  # else Ctrl-C waits a second while all that is imported is gone through
         try:
-            with ProgressReporter(console, of_sweep) as report:
+            with SweepReporter(console) as report:
                 table = sweep(
                     source,
                     values,

@@ -8,26 +8,13 @@ from rich.table import Table
 from rich.text import Text
 
 from pyro_decomp.analysis.quantities import HALF_WIDTH, STANDARD_ERROR
+from pyro_decomp.descriptions import weighted_sum
+from pyro_decomp.training.display import number_text
 
 if TYPE_CHECKING:
     from pyro_decomp.analysis.summary import SiteSummary, Summary
 
 LEGEND = "\N{PLUS-MINUS SIGN} is half of a 95 % confidence interval over data or samples of q(z)"
-
-
-def number_text(value: Any) -> str:
-    """Write a number with four significant digits, and what is left of the point up to a million.
-
-    >>> number_text(-0.12), number_text(12345.678), number_text(400), number_text(None)
-    ('-0.1200', '12346', '400', '-')
-    """
-    if value is None:
-        return "-"
-    if isinstance(value, bool | int | str):
-        return str(value)
-    if 1e3 <= abs(value) < 1e6:
-        return f"{value:.0f}"
-    return f"{value:#.4g}"
 
 
 def metrics_table(metrics: Mapping[str, Mapping[str, Any]], title: str = "") -> RenderableType:
@@ -124,7 +111,7 @@ def summary_view(summary: "Summary") -> RenderableType:
     counts = ", ".join(f"{name} {count}" for name, count in summary.parameters.items())
     rows = {
         "data": f"{summary.num_data} of shape {shapes}, {steps}",
-        "objective": f"{summary.objective}: {_sum_text(summary.weights)}",
+        "objective": ": ".join(filter(None, (summary.objective, weighted_sum(summary.weights)))),
         "divergence": summary.divergence if "divergence" in summary.weights else "",
         "scheduled": ", ".join(
             f"{name} from {first:.4g} to {last:.4g}"
@@ -137,16 +124,6 @@ def summary_view(summary: "Summary") -> RenderableType:
         if text:
             facts.add_row(Text(name), Text(text))
     return Group(facts, Text(), _sites_table(summary), Text())
-
-
-def _sum_text(weights: Mapping[str, float]) -> str:
-    """Write a weighted sum as one would by hand: ``log_likelihood - 3 kl``."""
-    text = ""
-    for name, weight in weights.items():
-        sign = "-" if weight < 0 else "+"
-        size = "" if abs(weight) == 1 else f"{abs(weight):.4g} "
-        text += f" {sign} {size}{name}"
-    return text.removeprefix(" + ").strip()
 
 
 def _sites_table(summary: "Summary") -> Table:

@@ -18,7 +18,7 @@ AnyData: TypeAlias = Union[Tensor, Stored, "Data", tuple[Tensor | Stored, ...]]
 """One tensor or several, in memory or not."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Data:
     """A data set of one or more tensors, row i of each belonging to datum i.
 
@@ -47,6 +47,12 @@ class Data:
         lengths = [len(tensor) for tensor in self.tensors]
         if len(set(lengths)) > 1:
             raise DataError(f"data: expected tensors of one length, got lengths {lengths}")
+
+    def __str__(self) -> str:
+        return f"{len(self)} of shape {' and '.join(map(str, self.shapes))}"
+
+    def __repr__(self) -> str:
+        return f"Data({self})"
 
     @classmethod
     def of(cls, data: AnyData) -> "Data":

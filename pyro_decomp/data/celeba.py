@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyro_decomp import arguments
 from pyro_decomp.data.images import read_images
+from pyro_decomp.descriptions import constructor_call
 from pyro_decomp.errors import DataError
 
 SPLITS = {"train": 0, "valid": 1, "test": 2}
@@ -17,7 +18,7 @@ _CROP = 148
 _FILES = ("list_attr_celeba.txt", "list_eval_partition.txt", "img_align_celeba")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Attributes:
     """The attributes of CelebA's faces, as :func:`celeba_attributes` gives them.
 
@@ -28,6 +29,8 @@ class Attributes:
 
     names: tuple[str, ...]
     values: Int[Tensor, "images attributes"]
+
+    __repr__ = constructor_call
 
 
 def celeba(

@@ -16,7 +16,7 @@ from pyro.distributions import (
     constraints,
 )
 from pyro.distributions.torch_distribution import ExpandedDistribution
-from pyro.distributions.util import scale_and_mask, sum_rightmost
+from pyro.distributions.util import broadcast_shape, scale_and_mask, sum_rightmost
 from torch import Tensor, nn
 from torch.distributions import Independent, TransformedDistribution, transform_to
 
@@ -112,7 +112,7 @@ def log_density(
         return inner if fn._mask is True else scale_and_mask(inner, mask=fn._mask)
     if isinstance(fn, ExpandedDistribution):
         inner = log_density(fn.base_dist, value, log_prob)
-        return inner.expand(torch.broadcast_shapes(inner.shape, fn.batch_shape))
+        return inner.expand(broadcast_shape(inner.shape, fn.batch_shape))
     if isinstance(fn, STRAIGHT_THROUGH):
         value = getattr(value, "_unquantize", value)  # the draw whose density it is
     point = _point_inside(fn, value) if is_bounded(fn) else None

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float
 from pyro.distributions import TorchDistribution, constraints
+from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 
 from pyro_decomp import arguments
@@ -72,7 +73,7 @@ class LpNested(TorchDistribution):
         self.sizes = tuple(sizes)
         if inner.shape[-1:] != (len(sizes),):
             raise ValueError(f"inner: expected length {len(sizes)}, got shape {tuple(inner.shape)}")
-        shape = torch.broadcast_shapes(inner.shape, scale.shape, (*outer.shape, 1))
+        shape = torch.Size(broadcast_shape(inner.shape, scale.shape, (*outer.shape, 1)))
         self.inner, self.scale = inner.expand(shape), scale.expand(shape)
         self.outer = outer.expand(shape[:-1])
         super().__init__(shape[:-1], torch.Size([sum(sizes)]), validate_args=validate_args)

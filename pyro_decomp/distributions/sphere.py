@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import torch
 from pyro.distributions import TorchDistribution, constraints
+from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -70,7 +71,7 @@ class UniformSphere(TorchDistribution):
         """The log density in nats, of the batch shape."""
         if self._validate_args:
             self._validate_sample(value)
-        shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
+        shape = broadcast_shape(value.shape[:-1], self.batch_shape)
         return value.new_full(shape, -log_area(self.event_shape[0]))
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:

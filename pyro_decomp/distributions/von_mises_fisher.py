@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from pyro.distributions import TorchDistribution, constraints
+from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 from torch.distributions.kl import register_kl
 from torch.nn.functional import normalize
@@ -59,7 +60,7 @@ class VonMisesFisher(TorchDistribution):
         arguments.instance(Tensor, "a tensor", loc=loc, concentration=concentration)
         if loc.dim() < 1 or loc.shape[-1] < 2:
             raise ValueError(f"loc: expected vectors of length 2 or more, got {tuple(loc.shape)}")
-        batch_shape = torch.broadcast_shapes(loc.shape[:-1], concentration.shape)
+        batch_shape = torch.Size(broadcast_shape(loc.shape[:-1], concentration.shape))
         self.loc = loc.expand(batch_shape + loc.shape[-1:])
         self.concentration = concentration.expand(batch_shape)
         super().__init__(batch_shape, loc.shape[-1:], validate_args=validate_args)

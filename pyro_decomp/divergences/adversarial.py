@@ -84,6 +84,11 @@ class AdversarialDivergence(Divergence):
             Auxiliary("discriminator", discriminator, self._auxiliary_loss, optimizer),
         )
 
+    @property
+    def optimizer(self) -> OptimizerFactory:
+        """Builds the discriminator's optimiser."""
+        return self.auxiliaries[0].optimizer
+
     def __call__(self, traces: TracePair) -> Tensor:
         """Estimate the divergence, in nats; gradients reach the codes, never the discriminator.
 

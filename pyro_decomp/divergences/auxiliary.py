@@ -12,13 +12,11 @@ from pyro_decomp import arguments
 from pyro_decomp.programs.traced_sites import TracedSites
 from pyro_decomp.programs.traces import TracePair
 
-OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
+OptimizerFactory = Callable[[Any], torch.optim.Optimizer]
 AuxiliaryLoss = Callable[[TracePair, Callable[[], Tensor]], Tensor]
 
 
-def make_optimizer(
-    factory: OptimizerFactory, parameters: Iterable[Tensor]
-) -> torch.optim.Optimizer:
+def make_optimizer(factory: OptimizerFactory, parameters: Iterable[Any]) -> torch.optim.Optimizer:
     """Make the optimiser of some parameters.
 
     Returns:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_decomp import arguments
+from pyro_decomp.descriptions import Described, shortened, value_text
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.prior_program import PriorProgram
 from pyro_decomp.programs.traces import TracePair
@@ -17,7 +18,7 @@ from pyro_decomp.programs.traces import TracePair
 Weight = int | float | Tensor
 
 
-class Divergence(ABC):
+class Divergence(Described, ABC):
     """D(q(z), p(z)): a scalar from the batch's encodings and the prior program.
 
     p(z) is the prior that the model's program draws from. Where that is given something of the
@@ -74,6 +75,9 @@ class WeightedSum(Divergence):
             arguments.instance(Divergence, "a Divergence such as InclusiveKL()", parts=part)
             arguments.number("(-inf, inf)", weight=weight)
         self.parts = [pair for weight, part in parts for pair in _flattened(weight, part)]
+
+    def __repr__(self) -> str:
+        return shortened(" + ".join(map(_term_text, self.parts))) or "WeightedSum([])"
 
     def __call__(self, traces: TracePair) -> Tensor:
         """Estimate the weighted sum.
@@ -190,6 +194,14 @@ def require_gradients(prior: PriorProgram, divergence: str) -> None:
             "cannot train it: use a family with rsample, fix its parameters, use a divergence of "
             "densities such as ExclusiveKL(), or set its weight to 0 (alpha=0)"
         )
+
+
+def _term_text(term: tuple[Weight, Divergence]) -> str:
+    weight, part = term
+    text = f"({part})" if isinstance(part, WeightedSum) else str(part)
+    return (
+        text if not isinstance(weight, Tensor) and weight == 1 else f"{value_text(weight)} * {text}"
+    )
 
 
 def _flattened(weight: Weight, divergence: Divergence) -> Iterator[tuple[Weight, Divergence]]:

@@ -10,10 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_decomp import arguments
+from pyro_decomp.descriptions import Described
 from pyro_decomp.divergences.pairs import BLOCK, Radial, squared_distances
 
 
-class Kernel(ABC):
+class Kernel(Described, ABC):
     """k(x, y) = f(r^2) of the distance r between two codes, with constants that suit the codes.
 
     A kernel of your own needs no subclass: any elementwise function of a tensor of squared
@@ -26,7 +27,7 @@ class Kernel(ABC):
         """The kernel for codes of this length and scale, one for each of the leading dimensions."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class InverseMultiquadratic(Kernel):
     r"""Inverse multiquadratic kernels, summed over scales.
 
@@ -68,7 +69,7 @@ class InverseMultiquadratic(Kernel):
         return Radial(value_and_slope, length=min(constants) ** 0.5)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RBF(Kernel):
     r"""The Gaussian kernel k(x, y) = exp(-r^2 / (2 h^2)), r the distance of x and y.
 

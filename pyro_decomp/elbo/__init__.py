@@ -10,6 +10,7 @@ from pyro_decomp.elbo.entropy import EntropyRegularizedELBO
 from pyro_decomp.elbo.factor import FactorELBO, permute_dims
 from pyro_decomp.elbo.grouped import GroupedTotalCorrelationELBO
 from pyro_decomp.elbo.info import InfoELBO
+from pyro_decomp.elbo.pyro_elbo import PyroELBO
 from pyro_decomp.elbo.total_correlation import TotalCorrelationELBO
 from pyro_decomp.elbo.wasserstein import WassersteinELBO
 
@@ -24,6 +25,7 @@ __all__ = [
     "FactorELBO",
     "GroupedTotalCorrelationELBO",
     "InfoELBO",
+    "PyroELBO",
     "TermsELBO",
     "TotalCorrelationELBO",
     "WassersteinELBO",

@@ -1,7 +1,7 @@
 """The base of every objective: traces in, named terms and one loss out."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,15 +16,16 @@ from pyro.util import warn_if_nan
 from torch import Tensor, nn
 
 from pyro_decomp import arguments
+from pyro_decomp.descriptions import Described, constructor_call, object_card, weighted_sum
 from pyro_decomp.programs.program_state.modules import buffers_kept, find_modules
-from pyro_decomp.programs.structure import Program, ProgramStructure, RepeatedRuns, trace
+from pyro_decomp.programs.structure import Program, ProgramStructure, RepeatedRuns, Traces, trace
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import random_state, set_random_state
 
 PLAIN = frozenset({"log_likelihood", "kl", "global_kl", "supervision"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Estimate:
     """One evaluation of an objective on one batch; scalars in nats per datum, with gradients.
 
@@ -45,6 +46,8 @@ class Estimate:
     total: int | float | Tensor
     pairs: tuple[TracePair, ...]
 
+    __repr__ = constructor_call
+
     @property
     def loss(self) -> Tensor:
         """What Pyro's SVI minimises: minus the objective, times how much all data count."""
@@ -56,7 +59,7 @@ class Estimate:
         return {"objective": self.objective, "elbo": self.elbo, **self.terms}
 
 
-class TermsELBO(ELBO):
+class TermsELBO(Described, ELBO):
     r"""An objective that is a weighted sum of named terms, in nats per datum.
 
     A subclass supplies :meth:`terms` and :meth:`weights`; tracing, particles, plates, the sign and
@@ -109,6 +112,18 @@ class TermsELBO(ELBO):
         self.supervision: float | Tensor = 1.0
         self.kl_methods: dict[str, str] = {}
         self._structure: ProgramStructure | None = None
+
+    def _repr_html_(self) -> str:
+        return object_card(self, {"maximised": lambda: self.formula})
+
+    @property
+    def formula(self) -> str:
+        """The objective that is maximised, a weighted sum of named terms, with present weights.
+
+        The KL of latent sites outside the data plate is not named where it counts once.
+        """
+        weights = self.weights()
+        return weighted_sum({n: w for n, w in weights.items() if (n, w) != ("global_kl", -1.0)})
 
     @abstractmethod
     def weights(self) -> dict[str, float | Tensor]:
@@ -192,20 +207,27 @@ class TermsELBO(ELBO):
         self, model: Program, guide: Program, args: Any, kwargs: Any, *, is_drawn: bool
     ) -> Iterator[TracePair]:
         for _ in range(self.num_particles):
-            structure, model_trace, guide_trace = self._run(model, guide, args, kwargs, is_drawn)
-            if structure.local_guides.named:
-                structure.local_guides.check(guide_trace, model_trace)
-            runs = structure.runs
-            yield TracePair(
-                model_trace,
-                guide_trace,
-                (runs.again(model, "model"), runs.again(guide, "guide")),
-                (args, kwargs),
-                enumeration=structure.enumeration,
-                guide_dependencies=structure.guide_dependencies,
-                use_analytic_kl=self.analytic_kl,
-                memory=structure.memory,
-            )
+            structure, *traces = self._run(model, guide, args, kwargs, is_drawn)
+            yield self._pair(structure, (traces[0], traces[1]), args, kwargs)
+
+    def _pair(
+        self, structure: ProgramStructure, traces: Traces, args: Any, kwargs: Any
+    ) -> TracePair:
+        """Traces of programs whose structure is known, as objectives see them."""
+        model_trace, guide_trace = traces
+        if structure.local_guides.named:
+            structure.local_guides.check(guide_trace, model_trace)
+        runs = structure.runs
+        return TracePair(
+            model_trace,
+            guide_trace,
+            (runs.again(structure.model, "model"), runs.again(structure.guide, "guide")),
+            (args, kwargs),
+            enumeration=structure.enumeration,
+            guide_dependencies=structure.guide_dependencies,
+            use_analytic_kl=self.analytic_kl,
+            memory=structure.memory,
+        )
 
     def evaluate(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Estimate:
         """Run the guide and the model once a particle and weigh the terms.
@@ -216,7 +238,10 @@ class TermsELBO(ELBO):
         Raises:
             ModelError: The pair or the batch is not something the objective can score.
         """
-        pairs = tuple(self.trace_pairs(model, guide, *args, **kwargs))
+        return self._estimate(tuple(self.trace_pairs(model, guide, *args, **kwargs)))
+
+    def _estimate(self, pairs: Sequence[TracePair]) -> Estimate:
+        """Weigh the terms of traces, one pair a particle."""
         terms = self._mean_over([self.terms(pair) for pair in pairs])
         self.kl_methods = pairs[-1].kl_methods
         weights = {"supervision": self.supervision} | self.weights()
@@ -235,7 +260,7 @@ class TermsELBO(ELBO):
             counted |= annealed | {n: scaled[n] for n in counted.keys() & PLAIN}
         objective = _total(weights[name] * value for name, value in counted.items())
         elbo = terms["log_likelihood"] - terms["kl"] - terms.get("global_kl", 0.0)
-        return Estimate(terms, objective, elbo, pairs[-1].num_data, pairs[-1].total, pairs)
+        return Estimate(terms, objective, elbo, pairs[-1].num_data, pairs[-1].total, tuple(pairs))
 
     def _mean_over(self, particles: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Average terms over particles, and add those that are functions of the means."""

@@ -117,6 +117,11 @@ class FactorELBO(TermsELBO):
             Auxiliary("discriminator", discriminator, self._auxiliary_loss, optimizer),
         )
 
+    @property
+    def optimizer(self) -> OptimizerFactory:
+        """Builds the discriminator's optimiser."""
+        return self.auxiliaries[0].optimizer
+
     def weights(self) -> dict[str, float | Tensor]:
         """The weights of the terms: 1, -1, -1 and -gamma."""
         return super().weights() | {"total_correlation": -self.gamma}

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from pyro.infer import Trace_ELBO
+from pyro.infer import ELBO, Trace_ELBO
 from torch import Tensor, nn
 
 from pyro_decomp.divergences.base import Divergence, WeightedSum
-from pyro_decomp.elbo.base import TermsELBO
 from pyro_decomp.elbo.number_places import Place, places, places_of_tensor, slots_of
 from pyro_decomp.errors import ExperimentError
 
@@ -209,17 +208,18 @@ class Weight(NamedTuple):
     set: Callable[[Any], None]
 
 
-def objective_weights(thing: TermsELBO | Divergence) -> dict[str, Weight]:
+def objective_weights(thing: ELBO | Divergence) -> dict[str, Weight]:
     """The numeric attributes of an objective or a divergence, by name.
 
     Those of the divergences that it has are called ``divergence.<name>``; in a sum of divergences
-    ``divergence.0`` is the weight of the first.
+    ``divergence.0`` is the weight of the first. Those of an objective of Pyro's own are called
+    ``objective.<name>``.
     """
     found: dict[str, Weight] = {}
     for name, value in vars(thing).items():
         if is_counted(name):
             continue
-        if isinstance(value, Divergence):
+        if isinstance(value, Divergence | ELBO):
             found |= {f"{name}.{inner}": w for inner, w in objective_weights(value).items()}
         elif _is_number(value):
             found[name] = Weight(partial(getattr, thing, name), partial(setattr, thing, name))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Score:
     r"""A metric's value, and what the rows say of the population's.
 
@@ -55,6 +55,11 @@ class Score:
     details: Mapping[str, Any] = field(default_factory=dict)
     corrected: float | None = None
     no_interval: str | None = None
+
+    def __repr__(self) -> str:
+        value = self.value if self.corrected is None else self.corrected
+        ends = "" if self.interval is None else " [{:.4g}, {:.4g}]".format(*self.interval)
+        return f"{type(self).__name__}({self.name} {value:.4g}{ends})"
 
     def to_json(self) -> dict[str, Any]:
         """Convert the score to plain values: arrays become lists, and NaN and infinity None.

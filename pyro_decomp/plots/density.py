@@ -11,6 +11,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
+from pyro_decomp.descriptions import constructor_call
 from pyro_decomp.plots.style import new_figure, round_ticks, styled, thin_ticks
 
 X = Float[np.ndarray, " nx"]
@@ -84,7 +85,7 @@ def on_grid(name: str, values: ArrayLike, x: X, y: Y) -> Density:
 COLOUR_MASS = 0.02
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DensityPanel:
     """One panel of :func:`density_grid`, with the arrays that :func:`aggregate_density` takes."""
 
@@ -93,6 +94,8 @@ class DensityPanel:
     y: ArrayLike
     log_qz: ArrayLike
     log_pz: ArrayLike | None = None
+
+    __repr__ = constructor_call
 
     def __post_init__(self) -> None:
         arguments.annotated(DensityPanel, vars(self))

@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
+from pyro_decomp.descriptions import constructor_call
 from pyro_decomp.plots.labels import named, width_of
 from pyro_decomp.plots.style import (
     CATEGORIES,
@@ -29,7 +30,7 @@ SMALLEST, LARGEST = 8.0, 60.0  # areas of points, in square points
 SPREAD = 0.8  # of the place of a group that its boxes take
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TradeOff:
     """The curve of one method in :func:`trade_offs`, its points in the order of its weight.
 
@@ -49,6 +50,8 @@ class TradeOff:
     lower: ArrayLike | None = None
     upper: ArrayLike | None = None
     weights: Sequence[str] | None = None
+
+    __repr__ = constructor_call
 
     def __post_init__(self) -> None:
         arguments.annotated(TradeOff, vars(self))
@@ -120,7 +123,7 @@ def _annotate(axes: Axes, labels: Sequence[tuple[str, float, float]]) -> None:
         )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Points:
     """The runs of one method in :func:`scatter`.
 
@@ -136,6 +139,8 @@ class Points:
     x: ArrayLike
     y: ArrayLike
     weights: ArrayLike | None = None
+
+    __repr__ = constructor_call
 
     def __post_init__(self) -> None:
         arguments.annotated(Points, vars(self))
@@ -195,7 +200,7 @@ def scatter(
     return figure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Boxes:
     """The boxes of one method in :func:`box_plots`.
 
@@ -206,6 +211,8 @@ class Boxes:
 
     name: str
     values: Sequence[ArrayLike]
+
+    __repr__ = constructor_call
 
     def __post_init__(self) -> None:
         arguments.annotated(Boxes, vars(self))

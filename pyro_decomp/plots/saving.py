@@ -2,7 +2,8 @@
 
 import io
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -22,7 +23,6 @@ COLOURS = 96
 Frames = UInt8[np.ndarray, "frames height width 3"]
 
 
-@mpl.rc_context(STYLE)
 def save(figure: Figure, path: str | os.PathLike[str], dpi: int = DPI) -> None:
     """Write a figure as PNG: wholly or not at all, and the same bytes for the same figure.
 
@@ -40,9 +40,15 @@ def save(figure: Figure, path: str | os.PathLike[str], dpi: int = DPI) -> None:
     target = Path(path)
     if target.suffix.lower() != ".png":
         raise ValueError(f"path: expected a file name ending in .png, got {target.name!r}")
+    write_whole(target, png(figure, dpi))
+
+
+@mpl.rc_context(STYLE)
+def png(figure: Figure, dpi: int = DPI) -> bytes:
+    """Internal. The PNG file of a figure, the same bytes for the same figure."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=dpi, metadata={"Software": None})
-    write_whole(target, picture.getbuffer())
+    return picture.getvalue()
 
 
 def save_animation(
@@ -94,6 +100,30 @@ def save_animation(
     write_whole(target, animation.getbuffer())
 
 
+def save_drawn(draw: Callable[[], Figure | Frames], path: str | os.PathLike[str]) -> list[Warning]:
+    """Draw a figure or frames and write it, in whatever process this is called. Internal.
+
+    Args:
+        draw: Makes the figure or the frames.
+        path: A file name ending in ``.png`` for a figure and ``.gif`` for frames.
+
+    Returns:
+        What was warned of meanwhile.
+
+    Raises:
+        ValueError: As in :func:`save` and :func:`save_animation`.
+        OSError: If the file cannot be written; what was there before stays.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        drawn = draw()
+        if isinstance(drawn, Figure):
+            save(drawn, path)
+        else:
+            save_animation(drawn, path)
+    return [each.message for each in caught if isinstance(each.message, Warning)]
+
+
 def _paletted(pixels: Frames) -> list[Image.Image]:
     """Reduce all frames to the colours that they share, white among them.
 
@@ -104,7 +134,7 @@ def _paletted(pixels: Frames) -> list[Image.Image]:
         COLOURS, method=Image.Quantize.MEDIANCUT
     )
     colours = np.array(shared.getpalette(), dtype=np.uint8).reshape(-1, 3)
-    if (coarse.reshape(-1, 3).min(axis=1) == 0b11111100).any():
+    if (coarse[..., 0] & coarse[..., 1] & coarse[..., 2] == 0b11111100).any():
         colours[colours.sum(axis=1).argmax()] = 0b11111100
     shared.putpalette(colours.ravel().tolist())
     images = [

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn.functional import softmax, softplus
 
 from pyro_decomp import arguments
+from pyro_decomp.descriptions import Described
 
 
-class FactorisedFlow(nn.Module):
+class FactorisedFlow(Described, nn.Module):
     r"""A learned density for each dimension: a standard Normal through a monotone spline.
 
     .. math:: p(z) = \prod_d \mathcal{N}(f_d^{-1}(z_d); 0, 1) \, |(f_d^{-1})'(z_d)|
@@ -53,6 +55,16 @@ class FactorisedFlow(nn.Module):
         identity = math.log(math.expm1(1 - 1e-3))  # Pyro adds 1e-3 to the softplus of it
         self.slopes = nn.Parameter(torch.full((latent_dim, count_bins - 1), identity))
 
+    @property
+    def latent_dim(self) -> int:
+        """D, the length of z."""
+        return len(self.loc)
+
+    @property
+    def count_bins(self) -> int:
+        """Pieces of each spline."""
+        return self.widths.shape[1]
+
     def forward(self) -> Tensor:
         """Sample z, ``[D]``, and return it."""
         knots = softmax(self.widths, -1), softmax(self.heights, -1), softplus(self.slopes)
@@ -62,7 +74,7 @@ class FactorisedFlow(nn.Module):
         return pyro.sample(self.name, z.to_event(1))
 
 
-class AutoregressiveFlow(nn.Module):
+class AutoregressiveFlow(Described, nn.Module):
     r"""A learned joint density: a standard Normal through splines of each dimension in turn.
 
     .. math:: u_d = g(z_d; h(z_{<d})), \quad u \sim \mathcal{N}(0, I)
@@ -106,12 +118,42 @@ class AutoregressiveFlow(nn.Module):
         arguments.wholes(hidden=hidden)
         arguments.number("(0, inf)", bound=bound)
         self.name = name
-        self.spline = {"count_bins": count_bins, "bound": bound, "order": "quadratic"}
+        self.spline: dict[str, Any] = {
+            "count_bins": count_bins,
+            "bound": bound,
+            "order": "quadratic",
+        }
         self.loc = nn.Buffer(torch.zeros(latent_dim))
         lengths = [count_bins, count_bins, count_bins - 1]
         self.networks = nn.ModuleList(
             AutoRegressiveNN(latent_dim, list(hidden), lengths) for _ in range(num_transforms)
         )
+
+    @property
+    def latent_dim(self) -> int:
+        """D, the length of z."""
+        return len(self.loc)
+
+    @property
+    def num_transforms(self) -> int:
+        """How many splines follow one another."""
+        return len(self.networks)
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """Width of each hidden layer of the networks."""
+        first: Any = self.networks[0]
+        return tuple(first.hidden_dims)
+
+    @property
+    def count_bins(self) -> int:
+        """Pieces of each spline."""
+        return int(self.spline["count_bins"])
+
+    @property
+    def bound(self) -> float:
+        """The splines map [-bound, bound] to itself."""
+        return float(self.spline["bound"])
 
     def forward(self) -> Tensor:
         """Sample z, ``[D]``, and return it."""

@@ -9,9 +9,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pyro_decomp import arguments
+from pyro_decomp.descriptions import Described
 
 
-class GaussianMixture(nn.Module):
+class GaussianMixture(Described, nn.Module):
     r"""A mixture of K Gaussians, fixed or learned.
 
     .. math:: p(z) = \sum_k w_k \mathcal{N}(z; m_k, \mathrm{diag}(s_k^2))
@@ -64,10 +65,26 @@ class GaussianMixture(nn.Module):
         self.log_scale = nn.Parameter(log_scale) if "scale" in learned else nn.Buffer(log_scale)
         self.logits = nn.Parameter(logits) if "weights" in learned else nn.Buffer(logits)
 
+    @property
+    def scale(self) -> Float[Tensor, "k d"]:
+        """The scales s at present, ``[K, D]``."""
+        return self.log_scale.exp()
+
+    @property
+    def weights(self) -> Float[Tensor, " k"]:
+        """The weights w at present, which sum to 1, ``[K]``."""
+        return self.logits.softmax(0)
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """Which of "locs", "scale" and "weights" are learned."""
+        parts = {"locs": self.locs, "scale": self.log_scale, "weights": self.logits}
+        return tuple(n for n, p in parts.items() if isinstance(p, nn.Parameter))
+
     def forward(self) -> Tensor | tuple[Tensor, Tensor]:
         """Sample z, ``[D]``, and return it."""
         clusters = dist.Categorical(logits=self.logits)
-        components = dist.Normal(self.locs, self.log_scale.exp()).to_event(1)
+        components = dist.Normal(self.locs, self.scale).to_event(1)
         return pyro.sample(self.name, dist.MixtureSameFamily(clusters, components))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -10,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pyro_decomp import arguments
+from pyro_decomp.descriptions import Described
 from pyro_decomp.networks import NormalMLP
 
 
-class Hierarchical(nn.Module):
+class Hierarchical(Described, nn.Module):
     r"""L layers of latents, each Normal given the one above it through a network of its own.
 
     .. math:: p(z) = \mathcal{N}(z_L; 0, I) \prod_{l=1}^{L-1}
@@ -51,6 +53,18 @@ class Hierarchical(nn.Module):
         self.networks = nn.ModuleList(
             NormalMLP(parent, child, hidden) for child, parent in pairwise(latent_dims)
         )
+
+    @property
+    def latent_dims(self) -> tuple[int, ...]:
+        """D_1, ..., D_L."""
+        networks: Any = self.networks
+        return (*(network.loc.out_features for network in networks), len(self.loc))
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """Width of each hidden layer of the networks."""
+        layers = self.networks[0].get_submodule("body").children()
+        return tuple(layer.out_features for layer in layers if isinstance(layer, nn.Linear))
 
     def forward(self) -> Tensor:
         """Sample z_L, ..., z_1 and return z_1, ``[D_1]``."""

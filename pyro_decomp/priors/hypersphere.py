@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from pyro_decomp import arguments, distributions
+from pyro_decomp.descriptions import Described
 
 
-class UniformSphere(nn.Module):
+class UniformSphere(Described, nn.Module):
     r"""A uniform density over the directions of a sphere.
 
     .. math:: p(z) = \Gamma(d/2) / (2 \pi^{d/2}), \quad \|z\| = 1
@@ -37,13 +38,18 @@ class UniformSphere(nn.Module):
         self.name = name
         self.centre = nn.Buffer(torch.zeros(dim))
 
+    @property
+    def dim(self) -> int:
+        """d, the length of z."""
+        return len(self.centre)
+
     def forward(self) -> Tensor:
         """Sample z, ``[d]``, and return it."""
         uniform = distributions.UniformSphere(len(self.centre), like=self.centre)
         return pyro.sample(self.name, uniform)
 
 
-class VonMisesFisher(nn.Module):
+class VonMisesFisher(Described, nn.Module):
     r"""A von Mises-Fisher density, a bump on the sphere, fixed or learned.
 
     .. math:: p(z) \propto \exp(\kappa m^T z), \quad \|z\| = 1
@@ -84,8 +90,22 @@ class VonMisesFisher(nn.Module):
         self.direction = kind(loc.clone())
         self.log_concentration = kind(torch.full_like(loc[0], concentration).log())
 
+    @property
+    def loc(self) -> Float[Tensor, " d"]:
+        """The direction m at present, of length 1, ``[d]``."""
+        return normalize(self.direction, dim=0)
+
+    @property
+    def concentration(self) -> Float[Tensor, ""]:
+        """The concentration kappa at present."""
+        return self.log_concentration.exp()
+
+    @property
+    def learned(self) -> bool:
+        """Whether both are learned."""
+        return isinstance(self.direction, nn.Parameter)
+
     def forward(self) -> Tensor:
         """Sample z, ``[d]``, and return it."""
-        loc = normalize(self.direction, dim=0)
-        z = distributions.VonMisesFisher(loc, self.log_concentration.exp())
+        z = distributions.VonMisesFisher(self.loc, self.concentration)
         return pyro.sample(self.name, z)

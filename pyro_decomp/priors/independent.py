@@ -7,9 +7,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pyro_decomp import arguments
+from pyro_decomp.descriptions import Described
 
 
-class IsotropicNormal(nn.Module):
+class IsotropicNormal(Described, nn.Module):
     r"""The standard Normal, whose dimensions are independent and of one scale.
 
     .. math:: p(z) = \mathcal{N}(z; 0, I)
@@ -35,12 +36,17 @@ class IsotropicNormal(nn.Module):
         self.name = name
         self.loc = nn.Buffer(torch.zeros(latent_dim))
 
+    @property
+    def latent_dim(self) -> int:
+        """D, the length of z."""
+        return len(self.loc)
+
     def forward(self) -> Tensor:
         """Sample z, ``[D]``, and return it."""
         return pyro.sample(self.name, dist.Normal(self.loc, 1.0).to_event(1))
 
 
-class AnisotropicNormal(nn.Module):
+class AnisotropicNormal(Described, nn.Module):
     r"""A Normal with a scale for each dimension.
 
     .. math:: p(z) = \prod_d \mathcal{N}(z_d; 0, s_d^2)
@@ -122,14 +128,22 @@ class AnisotropicNormal(nn.Module):
         variance = variance[:latent_dim] / variance[:latent_dim].mean()
         return cls(variance.sqrt().to(x), learned=learned, name=name)
 
+    @property
+    def scale(self) -> Float[Tensor, " d"]:
+        """The scales s at present, ``[D]``."""
+        return (self.mean_variance * len(self.log_variance) * self.log_variance.softmax(0)).sqrt()
+
+    @property
+    def learned(self) -> bool:
+        """Whether the scales are learned."""
+        return isinstance(self.log_variance, nn.Parameter)
+
     def forward(self) -> Tensor:
         """Sample z, ``[D]``, and return it."""
-        latent_dim = len(self.log_variance)
-        variance = self.mean_variance * latent_dim * self.log_variance.softmax(0)
-        return pyro.sample(self.name, dist.Normal(0.0, variance.sqrt()).to_event(1))
+        return pyro.sample(self.name, dist.Normal(0.0, self.scale).to_event(1))
 
 
-class Laplace(nn.Module):
+class Laplace(Described, nn.Module):
     r"""A Laplace in each dimension: codes of which many are small and few are large.
 
     .. math:: p(z) = \prod_d \frac{1}{2 b} \exp(-|z_d| / b)
@@ -160,12 +174,17 @@ class Laplace(nn.Module):
         self.name = name
         self.scale = nn.Buffer(torch.full((latent_dim,), float(scale)))
 
+    @property
+    def latent_dim(self) -> int:
+        """D, the length of z."""
+        return len(self.scale)
+
     def forward(self) -> Tensor:
         """Sample z, ``[D]``, and return it."""
         return pyro.sample(self.name, dist.Laplace(0.0, self.scale).to_event(1))
 
 
-class StudentT(nn.Module):
+class StudentT(Described, nn.Module):
     r"""A Student-t in each dimension: its contours are not round, so it fixes the axes.
 
     .. math:: p(z) = \prod_d \mathrm{StudentT}(z_d; \nu)
@@ -197,12 +216,17 @@ class StudentT(nn.Module):
         self.name = name
         self.df = nn.Buffer(torch.full((latent_dim,), float(df)))
 
+    @property
+    def latent_dim(self) -> int:
+        """D, the length of z."""
+        return len(self.df)
+
     def forward(self) -> Tensor:
         """Sample z, ``[D]``, and return it."""
         return pyro.sample(self.name, dist.StudentT(self.df).to_event(1))
 
 
-class SpikeAndSlab(nn.Module):
+class SpikeAndSlab(Described, nn.Module):
     r"""Each dimension is off, in a narrow spike, with probability gamma, and else on.
 
     .. math::
@@ -245,6 +269,16 @@ class SpikeAndSlab(nn.Module):
         self.latent_dim = latent_dim
         self.logits = nn.Buffer(torch.tensor([gamma, 1 - gamma]).log())
         self.scale = nn.Buffer(torch.tensor([spike_scale, 1.0]))
+
+    @property
+    def gamma(self) -> Tensor:
+        """Probability that a dimension is off."""
+        return self.logits.softmax(0)[0]
+
+    @property
+    def spike_scale(self) -> Tensor:
+        """sigma_0, of a dimension that is off."""
+        return self.scale[0]
 
     def forward(self) -> Tensor:
         """Sample z, ``[D]``, and return it."""

@@ -7,9 +7,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pyro_decomp import arguments
+from pyro_decomp.descriptions import Described
 
 
-class NestedClusters(nn.Module):
+class NestedClusters(Described, nn.Module):
     r"""Points gather in clusters, and clusters in groups; the tree is summed out.
 
     .. math::
@@ -67,11 +68,21 @@ class NestedClusters(nn.Module):
         self.group_logits = kind(torch.zeros_like(locs[:, 0]))
         self.cluster_logits = kind(torch.zeros_like(offsets[..., 0]))
 
+    @property
+    def scale(self) -> Float[Tensor, ""]:
+        """The scale s at present."""
+        return self.log_scale.exp()
+
+    @property
+    def learned(self) -> bool:
+        """Whether the tree is learned."""
+        return isinstance(self.locs, nn.Parameter)
+
     def forward(self) -> Tensor:
         """Sample z, ``[D]``, and return it."""
         log_leaves = self.group_logits.log_softmax(0)[:, None] + self.cluster_logits.log_softmax(1)
         leaves = (self.locs[:, None] + self.offsets).flatten(0, 1)
-        points = dist.Normal(leaves, self.log_scale.exp()).to_event(1)
+        points = dist.Normal(leaves, self.scale).to_event(1)
         clusters = dist.Categorical(logits=log_leaves.flatten())
         return pyro.sample(self.name, dist.MixtureSameFamily(clusters, points))
 
@@ -102,4 +113,4 @@ class EnumeratedNestedClusters(NestedClusters):
         g = pyro.sample("g", dist.Categorical(logits=self.group_logits), infer=summed_out)
         c = pyro.sample("c", dist.Categorical(logits=self.cluster_logits[g]), infer=summed_out)
         loc = self.locs[g] + self.offsets[g, c]
-        return pyro.sample(self.name, dist.Normal(loc, self.log_scale.exp()).to_event(1))
+        return pyro.sample(self.name, dist.Normal(loc, self.scale).to_event(1))

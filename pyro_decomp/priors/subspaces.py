@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp import arguments
+from pyro_decomp.descriptions import Described
 from pyro_decomp.distributions import LpNested
 
 
-class IndependentSubspaces(nn.Module):
+class IndependentSubspaces(Described, nn.Module):
     r"""Groups of dimensions, independent of one another but not within; each has variance 1.
 
     .. math:: p(z) \propto \exp\Big( -\sum_k \big( \| v_k \|_{p} / a_k \big)^{r} \Big), \quad

@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pyro_decomp import arguments
+from pyro_decomp.descriptions import Described
 
 
-class VampPrior(nn.Module):
+class VampPrior(Described, nn.Module):
     r"""A mixture of the encodings of K learned pseudo-inputs: a small aggregate posterior.
 
     .. math:: p(z) = \frac{1}{K} \sum_k q(z | u_k)
@@ -53,9 +54,13 @@ class VampPrior(nn.Module):
         self.pseudo_inputs = nn.Parameter(pseudo_inputs.clone())
         self._borrowed = (encoder,)  # a module in a tuple is not registered
 
+    @property
+    def encoder(self) -> Callable[[Tensor], dist.TorchDistribution]:
+        """The encoder that is borrowed."""
+        return self._borrowed[0]
+
     def forward(self) -> Tensor:
         """Sample z, ``[D]``, and return it."""
-        (encoder,) = self._borrowed
-        qz_u = encoder(self.pseudo_inputs)
+        qz_u = self.encoder(self.pseudo_inputs)
         equal = dist.Categorical(logits=torch.zeros_like(self.pseudo_inputs.flatten(1)[:, 0]))
         return pyro.sample(self.name, dist.MixtureSameFamily(equal, qz_u))

@@ -207,6 +207,6 @@ class _BroadcastEachAlone(TorchFunctionMode):
     ) -> Any:
         if func is torch.broadcast_tensors:
             tensors: Sequence[Tensor] = args
-            shape = torch.broadcast_shapes(*(tensor.shape for tensor in tensors))
+            shape = func(*tensors)[0].shape
             return tuple(tensor.expand(shape) for tensor in tensors)
         return func(*args, **(kwargs or {}))

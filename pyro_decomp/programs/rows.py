@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from pyro.distributions import MaskedDistribution
 from pyro.distributions.torch_distribution import ExpandedDistribution
+from pyro.distributions.util import broadcast_shape
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from torch import Tensor
 from torch.distributions import Independent
@@ -158,7 +159,7 @@ def _valid(latent: Sites, others: Sites, along: Along) -> tuple[Tensor | None, s
         mask, _ = site_mask(site)
         if mask is not None and mask is not whole:
             table = torch.as_tensor(mask, device=like.device)
-            table = table.expand(torch.broadcast_shapes(table.shape, site["fn"].batch_shape))
+            table = table.expand(broadcast_shape(table.shape, site["fn"].batch_shape))
             rows = table.movedim(along.dim, -1).reshape(-1, along.batch_size)
         if mask is None or (mask is not whole and not _holds(~rows | valid)):
             return None, (

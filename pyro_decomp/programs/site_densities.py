@@ -9,7 +9,7 @@ from types import MappingProxyType
 import torch
 from jaxtyping import Float
 from pyro import poutine
-from pyro.distributions.util import scale_and_mask
+from pyro.distributions.util import broadcast_shape, scale_and_mask
 from torch import Tensor
 
 from pyro_decomp.distributions.closed_form_kl import analytic_kl
@@ -197,7 +197,7 @@ class SiteDensities(TracedSites):
         if self._log_weights is None or value.dim() == 0:
             return value
         weights = self._log_weights.exp()
-        shape = torch.broadcast_shapes(weights.shape, value.shape)
+        shape = broadcast_shape(weights.shape, value.shape)
         weights, value = weights.expand(shape), value.expand(shape)
         weighted = weights * value.masked_fill(weights == 0, 0.0)
         return weighted.flatten(0, -2).sum(0)
@@ -314,7 +314,7 @@ class SiteDensities(TracedSites):
         value = value[(None,) * (len(choice) - extra)] if extra < len(choice) else value
         for index in choice:
             value = value[min(index, len(value) - 1)]
-        batch = torch.broadcast_shapes(value.shape[: value.dim() - event_dim], tuple(shape))
+        batch = broadcast_shape(value.shape[: value.dim() - event_dim], tuple(shape))
         return value.expand(*batch, *value.shape[value.dim() - event_dim :])
 
     def _log_prob(self, name: str, *, guide: bool) -> Tensor:

@@ -12,11 +12,12 @@ from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
 
 from pyro_decomp import arguments
+from pyro_decomp.descriptions import Described
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.sites import sample_sites
 
 
-class VAE(nn.Module):
+class VAE(Described, nn.Module):
     r"""A variational autoencoder whose prior is a Pyro program.
 
     :meth:`model` is p(z) p(x|z) and :meth:`guide` is q(z|x), both inside the data plate, ready for

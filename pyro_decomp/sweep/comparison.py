@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_decomp import arguments
+from pyro_decomp.descriptions import shortened
 from pyro_decomp.errors import DataError, RunError
 from pyro_decomp.sweep.grid import value_text
 from pyro_decomp.sweep.intervals import MeanInterval, mean_interval
@@ -21,7 +22,7 @@ DETAILS = (".low", ".high", "_standard_error", "_data", "_samples")
 PARTS = ("train", "test")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Combination:
     """Runs with the same arguments.
 
@@ -34,6 +35,9 @@ class Combination:
     arguments: Mapping[str, Any]
     rows: Sequence[Row]
     means: Mapping[str, MeanInterval]
+
+    def __repr__(self) -> str:
+        return shortened(f"Combination({self.title}: {self.num_finished} of {len(self.rows)} runs)")
 
     @property
     def num_finished(self) -> int:
@@ -65,7 +69,7 @@ class Combination:
         return ", ".join(f"{name} = {value_text(value)}" for name, value in self.arguments.items())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Combinations side by side.
 
@@ -82,6 +86,10 @@ class Comparison:
     available: tuple[str, ...]
     combinations: Sequence[Combination]
     averaged: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        by, of = ", ".join(self.by) or "nothing", ", ".join(self.quantities)
+        return shortened(f"Comparison({len(self.combinations)} by {by}: {of})")
 
     def find(self, name: str) -> str | None:
         """The full name of a quantity, as ``train.mig`` of ``mig``; None if there is none."""

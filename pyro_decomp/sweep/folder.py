@@ -20,6 +20,7 @@ from pyro_decomp.errors import RunError, unfinished, write_whole
 from pyro_decomp.sweep.grid import Grid
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.json_files import marked, plain, read_json, write_json
+from pyro_decomp.training.recorded.kept import FILE_NAME
 
 PICTURES = ("trade_off.png", "boxes.png", "scatter.png")
 
@@ -110,7 +111,7 @@ def _cell(value: Any) -> Any:
 
 def _is_unfinished(path: Path) -> bool:
     """Whether a file is what a killed writer left of ``sweep.json``, or the folder made before."""
-    is_ours = path.name in {unfinished(Path(NAME)).name, "members"}
+    is_ours = path.name in {unfinished(Path(NAME)).name, "members", FILE_NAME}
     return is_ours and not (path.is_dir() and any(path.iterdir()))
 
 
@@ -130,10 +131,7 @@ def describe(
         "metrics": list(metrics),
         "device": device,
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
-        "source_file": str(source.path.resolve()),
-        "source_sha256": source.sha256,
-        "source": source.source,
-    }
+    } | source.record()
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -168,7 +166,7 @@ def check_extends(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any
             or seed is missing.
     """
     if before["source_sha256"] != now["source_sha256"]:
-        raise _refusal(folder, "a different experiment file", "use the same")
+        raise _refusal(folder, "a different experiment file or function", "use the same")
     if before["values"].keys() != now["values"].keys():
         names = ", ".join(before["values"]) or "no parameters"
         raise _refusal(folder, f"values of {names}", "give values of the same")

@@ -11,6 +11,7 @@ from pyro_decomp.sweep.journal import Record
 from pyro_decomp.sweep.table import flat, last_terms
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
+from pyro_decomp.training.recorded.kept import KeptTensors
 from pyro_decomp.training.user_code import sentence
 
 # torch takes seconds to import, and who only waits for workers may do without
@@ -61,11 +62,12 @@ class Work:
     """Does the jobs of one sweep, and holds what they share; it can be pickled.
 
     Args:
-        source: The text of the experiment file.
+        source: The text of the experiment file or function.
         path: Where it is from.
         out: The folder of the sweep.
         device: Where to train and to measure.
         metrics: What to measure, names as of :func:`pyro_decomp.evaluate`.
+        folders: What the text imports from, beside the folder of the path.
     """
 
     source: str
@@ -73,6 +75,7 @@ class Work:
     out: Path
     device: str
     metrics: tuple[str, ...]
+    folders: tuple[Path, ...] = ()
 
     def __call__(self, job: Job, tell: Tell) -> None:
         """Do a job.
@@ -100,7 +103,7 @@ class Work:
                 due = time.monotonic() + TELLING_INTERVAL
                 tell(Advance(step, total_steps))
 
-        file = _file(self.source, self.path)
+        file = _file(self.source, self.path, self.folders, KeptTensors.beside(self.out))
         outcomes = train_item(file, item, self.out, device=self.device, report=report)
         records = [self._record(outcome) for outcome in outcomes]
         for record in records:  # all before any is measured: what is trained is not trained again
@@ -136,6 +139,8 @@ class Work:
 
 
 @cache
-def _file(source: str, path: Path) -> ExperimentFile:
-    """The experiment file, run once in a process."""
-    return ExperimentFile.from_source(source, path, seed=0)
+def _file(
+    source: str, path: Path, folders: tuple[Path, ...], tensors: KeptTensors | None
+) -> ExperimentFile:
+    """The experiment file or the text of a function, run once in a process."""
+    return ExperimentFile.from_source(source, path, seed=0, tensors=tensors, folders=folders)

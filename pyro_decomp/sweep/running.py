@@ -3,6 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,11 @@ from pyro_decomp.sweep.supervisor import (
 )
 from pyro_decomp.sweep.table import last_terms, read_table
 from pyro_decomp.sweep.workers import WorkerPool, run_here
+from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted, stop_requests
 from pyro_decomp.training.json_files import read_json
+from pyro_decomp.training.recorded.kept import KeptTensors
 from pyro_decomp.training.run_folder import RunFolder
 
 # Elements of data in all steps of all members: a step of few takes about a millisecond.
@@ -37,7 +40,7 @@ LITTLE_WORK, FEWEST_ELEMENTS = 2**22, 2**10
 
 
 def sweep(
-    file: ExperimentFile | str | Path,
+    file: ExperimentFile | str | Path | Callable[..., Experiment],
     values: Mapping[str, Sequence[Any]],
     seeds: int | Sequence[int] = 1,
     *,
@@ -58,7 +61,8 @@ def sweep(
     this behind ``if __name__ == "__main__":``.
 
     Args:
-        file: The experiment file.
+        file: The experiment file, or a function that builds an experiment. Members are built from
+            the text of either, which is kept.
         values: Of each parameter of ``experiment`` its values; the others keep their defaults.
         seeds: How many, from 0; or which.
         out: The folder of the sweep.
@@ -81,7 +85,7 @@ def sweep(
         The table; see :func:`read_table`.
 
     Raises:
-        ExperimentError: The file, a value or a seed cannot be used.
+        ExperimentError: The file or function, a value or a seed cannot be used.
         DataError: A name in ``metrics`` is none.
         RunError: The folder cannot be used as asked.
         SweepInterrupted: The user stopped it.
@@ -91,7 +95,7 @@ def sweep(
         arguments.one_of(("auto", "batched", "processes"), way=way)
         arguments.whole(**arguments.given(num_workers=num_workers))
         arguments.device(device=device)
-    source = file if isinstance(file, ExperimentFile) else ExperimentFile.read(file, seed=0)
+    source = _source(file)
     evaluation.check_names(metrics)
     grid = make_grid(source, values, seeds)
     size = (usable_processors() if device == "cpu" else 1) if num_workers is None else num_workers
@@ -104,7 +108,13 @@ def sweep(
         if resume and folder.description_path.exists():
             before = read_description(folder.path).get("metrics", [])
             description["metrics"] = list(dict.fromkeys([*before, *metrics]))
-        work = Work(source.source, source.path, folder.path, device, tuple(description["metrics"]))
+        if source.tensors is not None:
+            source.tensors.write(folder.path)
+            source = replace(source, tensors=KeptTensors.beside(folder.path))
+        work = Work(
+            source.source, source.path, folder.path, device, tuple(description["metrics"]),
+            source.folders,
+        )  # fmt: skip
         new, measure = jobs_left(members, records, work.metrics)
         items = ensemble.plan(
             source, new, way=way, num_workers=size, device=device, out=folder.path
@@ -136,6 +146,14 @@ def sweep(
     if stop.is_set():
         raise SweepInterrupted(supervisor.num_ended, len(members), folder.path)
     return table
+
+
+def _source(given: ExperimentFile | str | Path | Callable[..., Experiment]) -> ExperimentFile:
+    if isinstance(given, ExperimentFile):
+        return given
+    if isinstance(given, str | Path):
+        return ExperimentFile.read(given, seed=0)
+    return ExperimentFile.of_function(given)
 
 
 def _what_is_known(

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pyro_decomp.descriptions import constructor_call
 from pyro_decomp.sweep.ensemble.members import Member, WorkItem
 from pyro_decomp.sweep.grid import Grid
 from pyro_decomp.sweep.jobs import Advance, Job
 from pyro_decomp.sweep.journal import Journal, Record
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """What a sweep is about to do.
 
@@ -31,6 +32,8 @@ class Plan:
     num_to_measure: int
     items: Sequence[WorkItem]
     num_workers: int
+
+    __repr__ = constructor_call
 
 
 @dataclass(frozen=True)

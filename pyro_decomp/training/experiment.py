@@ -2,28 +2,34 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from pyro.infer import ELBO
+from torch import Tensor, nn
 
 from pyro_decomp import arguments
 from pyro_decomp.acceleration import is_small, threads
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.data.factors import read_splits
+from pyro_decomp.descriptions import Fact, card, shortened, value_text
 from pyro_decomp.divergences.auxiliary import Auxiliary, OptimizerFactory, OwnsAuxiliaries
 from pyro_decomp.divergences.base import Divergence, WeightedSum
-from pyro_decomp.elbo import TermsELBO
+from pyro_decomp.elbo import PyroELBO, TermsELBO
 from pyro_decomp.elbo.numbers import Number, Numbers, check_distinct
 from pyro_decomp.errors import ExperimentError
+from pyro_decomp.programs.program_state.copies import copied
 from pyro_decomp.schedules import Schedule
+from pyro_decomp.training.callbacks import Callback
 
 Program = Callable[..., Any]
+CALLBACKS = "callbacks, such as [EarlyStopping()]"
 
 
-@dataclass
+@dataclass(repr=False)
 class Experiment:
     """Everything that a run needs besides its seed, device and folder.
 
@@ -36,11 +42,16 @@ class Experiment:
             equal length, such as ``(x, labels)``, gives the programs as many arguments,
             ``model(x, labels)``; the first is what is reconstructed, and beside it whole numbers
             and truth values keep their type. See :func:`pyro_decomp.data.as_data`.
-        elbo: The objective.
+        elbo: The objective: one of this package or of Pyro, such as ``RenyiELBO()``, which becomes
+            a :class:`~pyro_decomp.elbo.PyroELBO`.
         test_data: Held-out data for evaluation, of the same kinds; none by default.
         epochs: Passes over the data.
         batch_size: Data per step; None takes the whole data set at once.
-        optimizer: Builds the optimiser from the parameters; by default Adam with rate 1e-3.
+        optimizer: Builds the optimiser from the parameters, by default Adam with rate 1e-3; one of
+            ``pyro.optim``; or what :func:`.parameter_groups` makes, for settings of some parameters
+            alone. A function whose first argument is called ``named_parameters`` is given pairs of
+            name and parameter. Gradients are those of the mean over data; an optimiser of
+            ``pyro.optim``, and its ``clip_args``, get those of the sum, as in Pyro's ``SVI``.
         clip_grad_norm: Largest Euclidean norm of the whole gradient; None never clips.
         modules: Networks that ``model`` and ``guide`` use but that cannot be found by looking at
             them (they are neither modules, nor methods of one, nor do they close over one).
@@ -57,6 +68,8 @@ class Experiment:
         test_factors: Those of the test data; where ``factors`` are columns, the same ones of its
             table.
         factor_names: A name for each factor; by default those of the columns, if they have any.
+        callbacks: Are told of what happens in training, such as ``EarlyStopping()``; see
+            :mod:`pyro_decomp.callbacks`. Every run has copies of its own.
 
     Attributes:
         data: The training data as :class:`~pyro_decomp.data.Data`, whatever was given: slices are
@@ -70,7 +83,7 @@ class Experiment:
     model: Program
     guide: Program
     data: Any
-    elbo: TermsELBO
+    elbo: Any
     test_data: Any = None
     epochs: int = 100
     batch_size: int | None = None
@@ -81,6 +94,7 @@ class Experiment:
     factors: Any = None
     test_factors: Any = None
     factor_names: Sequence[str] | None = None
+    callbacks: Sequence[Callback] = ()
     _numbers: Numbers = field(default_factory=Numbers, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -90,25 +104,58 @@ class Experiment:
         self.data, self.test_data = splits.data, splits.test_data
         self.factors, self.test_factors = splits.factors, splits.test_factors
         self.factor_names = splits.factor_names
-        for name in ("model", "guide", "optimizer"):
+        for name in ("model", "guide"):
             if not callable(getattr(self, name)):
                 raise ExperimentError(
                     f"{name}: expected a callable, got {type(getattr(self, name)).__name__}"
                 )
-        if not isinstance(self.elbo, TermsELBO):
-            raise ExperimentError(
-                "elbo: expected an objective of pyro_decomp such as AggregateELBO(), "
-                f"got {type(self.elbo).__name__}"
-            )
         given = arguments.given
         with arguments.raised_as(ExperimentError):
+            build = "a function that builds one, such as partial(torch.optim.Adam, lr=1e-3)"
+            arguments.function(build, optimizer=self.optimizer)
+            some = "an objective such as AggregateELBO() or Pyro's Trace_ELBO()"
+            arguments.instance(ELBO, some, elbo=self.elbo)
+            if not isinstance(self.elbo, TermsELBO):
+                self.elbo = PyroELBO(self.elbo)
             arguments.whole(epochs=self.epochs, **given(batch_size=self.batch_size))
             arguments.number("(0, inf)", **given(clip_grad_norm=self.clip_grad_norm))
             arguments.items(nn.Module, "networks, such as [network]", modules=self.modules)
+            arguments.items(Callback, CALLBACKS, callbacks=self.callbacks)
             arguments.instance(Mapping, "a dictionary of schedules", schedules=self.schedules)
         for name, schedule in self.schedules.items():
             self._check_schedule(name, schedule)
         check_distinct({name: self.number(name) for name in self.schedules})
+
+    def __repr__(self) -> str:
+        return shortened(f"Experiment({value_text(self.elbo)}, {self.data!r}, {self._length})")
+
+    @property
+    def _length(self) -> str:
+        steps = "1 step" if self.steps_per_epoch == 1 else f"{self.steps_per_epoch} steps"
+        return f"{self.epochs} epochs of {steps}"
+
+    def _repr_html_(self) -> str:
+        return card("Experiment", self.facts)
+
+    @property
+    def facts(self) -> dict[str, Fact]:
+        """What a card says of the experiment, by name; as text, or as a function that gives it."""
+        owner: Any = getattr(self.model, "__self__", None)  # a VAE has its prior
+        return {
+            "objective": lambda: value_text(self.elbo),
+            "maximised": lambda: self.elbo.formula,
+            "scheduled": lambda: ", ".join(
+                f"{name} from {first:.4g} to {last:.4g}"
+                for name, (first, last) in self.scheduled_ranges().items()
+            ),
+            "prior": lambda: value_text(owner.prior),
+            "model, guide": lambda: f"{value_text(self.model)}, {value_text(self.guide)}",
+            "data": str(self.data),
+            "held-out data": "" if self.test_data is None else str(self.test_data),
+            "factors": ", ".join(self.factor_names or ()),
+            "length": f"{self._length}, {self.data_per_step} data in each",
+            "optimiser": lambda: value_text(self.optimizer),
+        }
 
     @property
     def data_per_step(self) -> int:
@@ -145,6 +192,24 @@ class Experiment:
             same = sum(each.name == auxiliary.name for each in found.values())
             found[f"{auxiliary.name}_{same + 1}" if same else auxiliary.name] = auxiliary
         return found
+
+    @property
+    def programs(self) -> dict[str, Any]:
+        """All that training may change, by name: what is not data or a plain setting."""
+        names = ("model", "guide", "elbo", "modules", "optimizer", "schedules")
+        return {name: getattr(self, name) for name in names}
+
+    def own(self) -> "Experiment":
+        """A copy with networks, objective and Python state of its own, on the same data.
+
+        Raises:
+            ModelError: Something cannot be copied; the message names it.
+        """
+        sets = [each for each in (self.data, self.test_data) if each is not None]
+        data = [t for each in sets for t in each.tensors if isinstance(t, Tensor)]
+        other = copy(self)
+        vars(other).update(copied(self.programs, data), _numbers=Numbers())
+        return other
 
     def number(self, name: str) -> Number:
         """A number of the model, guide or objective by its name, as in ``schedules``.

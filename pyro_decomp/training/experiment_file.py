@@ -1,10 +1,14 @@
-"""An experiment file: Python whose ``experiment`` has the configuration as its signature."""
+"""An experiment file: Python whose ``experiment`` has the configuration as its signature.
+
+A function that builds an experiment becomes one too: `ExperimentFile.of_function`.
+"""
 
 import difflib
 import hashlib
+import inspect
 import tokenize
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,24 +21,28 @@ from pyro_decomp.training.parameters import (
     parse,
     read_signature,
 )
+from pyro_decomp.training.recorded.kept import KeptTensors
 from pyro_decomp.training.user_code import execute, place_of, running
 
 if TYPE_CHECKING:
     from pyro_decomp.training.experiment import Experiment
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ExperimentFile:
     """An experiment file, run once, whose ``experiment`` has not been called yet.
 
-    Make one with `read` or `from_source`.
+    Make one with `read`, `from_source` or `of_function`.
 
     Args:
-        path: Where the file is, or was.
+        path: Where the file is, or was; of a function, the folder that it was in and its name.
         source: Its text.
         function: Its ``experiment``.
         parameters: The parameters of ``experiment`` in order.
         docstring: The docstring of the file; empty where it has none.
+        seed: By which every random generator was set before the text ran; None if none was.
+        tensors: What the text of a function uses of tensors and arrays.
+        folders: What the text of a function imports from, beside the folder of the path.
     """
 
     path: Path
@@ -42,6 +50,13 @@ class ExperimentFile:
     function: Callable[..., Any]
     parameters: tuple[Parameter, ...]
     docstring: str
+    seed: int | None = None
+    tensors: KeptTensors | None = None
+    folders: tuple[Path, ...] = ()
+    _built: list[None] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r})"
 
     @classmethod
     def read(cls, path: str | Path, *, seed: int | None = None) -> Self:
@@ -67,7 +82,15 @@ class ExperimentFile:
         return cls.from_source(source, path, seed=seed)
 
     @classmethod
-    def from_source(cls, source: str, path: str | Path, *, seed: int | None = None) -> Self:
+    def from_source(
+        cls,
+        source: str,
+        path: str | Path,
+        *,
+        seed: int | None = None,
+        tensors: KeptTensors | None = None,
+        folders: Sequence[str | Path] = (),
+    ) -> Self:
         """Run the text of an experiment file, such as the one a run keeps.
 
         Args:
@@ -75,12 +98,16 @@ class ExperimentFile:
             path: Where the text is from; its folder can be imported from while it runs.
             seed: Sets every random generator before the text runs, for what it draws at its top
                 level; None leaves them alone.
+            tensors: What it uses of tensors, if it is the text of a function.
+            folders: More folders that can be imported from.
 
         Raises:
             ExperimentError: The text is not Python, raises, or has no usable ``experiment``.
+            RunError: The tensors cannot be read.
         """
-        path = Path(path)
-        module = execute(source, path, seed)
+        path, more = Path(path), tuple(map(Path, folders))
+        names = {} if tensors is None else tensors.names()
+        module = execute(source, path, seed, names=names, folders=more)
         function = getattr(module, "experiment", None)
         if function is None:
             raise ExperimentError(
@@ -91,7 +118,90 @@ class ExperimentFile:
                 f"{path}: expected `experiment` to be a function, got {type(function).__name__}"
             )
         parameters = read_signature(function, place_of(function, path))
-        return cls(path, source, function, parameters, module.__doc__ or "")
+        docstring = module.__doc__ or ""
+        return cls(path, source, function, parameters, docstring, seed, tensors, more)
+
+    @classmethod
+    def of_function(cls, function: Callable[..., Any]) -> Self:
+        """Write down a function that builds an experiment, with all that it uses.
+
+        Its ``function`` is the one given; `fresh` makes another from the text. Functions, classes
+        and values of its file or notebook are written as they are now, those of other modules are
+        imported, and nothing else of its file is run again.
+
+        Args:
+            function: From a file or a notebook.
+
+        Raises:
+            ExperimentError: It uses what no text can make again, such as a network or an open file;
+                or its signature cannot be read.
+        """
+        from pyro_decomp.training.recorded.definitions import UnrecordedError  # noqa: PLC0415
+        from pyro_decomp.training.recorded.source_text import source_text  # noqa: PLC0415 (torch)
+
+        name = getattr(function, "__name__", type(function).__name__)
+        try:
+            written = source_text(function)
+        except UnrecordedError as error:
+            raise ExperimentError(
+                f"{name}: expected functions, classes, modules and values that a run can keep, got "
+                f"{error} ({error.remedy})"
+            ) from error
+        path = written.folder / f"<{name}>"
+        tensors = KeptTensors(written.tensors) if written.tensors else None
+        parameters = read_signature(function, place_of(function, path))
+        return cls(
+            path, written.text, function, parameters, inspect.getdoc(function) or "",
+            tensors=tensors, folders=written.folders,
+        )  # fmt: skip
+
+    @classmethod
+    def from_record(
+        cls, record: Mapping[str, Any], folder: Path, *, seed: int | None = None
+    ) -> Self | None:
+        """Run the text that a run or sweep keeps; None if it keeps none.
+
+        Args:
+            record: What `record` gave.
+            folder: The run's or sweep's, with the tensors of the text.
+            seed: As of `from_source`.
+
+        Raises:
+            ExperimentError: The text no longer runs.
+            RunError: The tensors cannot be read.
+        """
+        if record.get("source") is None:
+            return None
+        return cls.from_source(
+            record["source"],
+            record["source_file"],
+            seed=seed,
+            tensors=KeptTensors.beside(folder),
+            folders=record.get("source_folders", ()),
+        )
+
+    @property
+    def is_function(self) -> bool:
+        """Whether it is the text of a function rather than a file."""
+        return is_function(self.path)
+
+    def record(self) -> dict[str, Any]:
+        """What a run or sweep keeps of it, in JSON's types, beside its tensors."""
+        found = {
+            "source_file": str(self.path.resolve()),
+            "source_sha256": self.sha256,
+            "source": self.source,
+        }
+        folders = {"source_folders": list(map(str, self.folders))} if self.folders else {}
+        return found | folders
+
+    def fresh(self, seed: int) -> Self:
+        """The file as it is after its text ran with a seed, before anything was built from it."""
+        if self.seed == seed and not self._built:
+            return self
+        return self.from_source(
+            self.source, self.path, seed=seed, tensors=self.tensors, folders=self.folders
+        )
 
     @property
     def sha256(self) -> str:
@@ -141,7 +251,8 @@ class ExperimentFile:
                     f"{self.path}: expected a value for `{parameter.name}` "
                     f"({parameter.type_text}), got none; give --set {parameter.name}=..."
                 )
-        with running("`experiment`", self.path):
+        self._built.append(None)
+        with running("`experiment`", self.path, self.folders):
             experiment = self.function(**typed)
         if not isinstance(experiment, Experiment):
             raise ExperimentError(
@@ -174,3 +285,8 @@ class ExperimentFile:
             raise ExperimentError(
                 f"{self.path}: `{name}`: expected {parameter.type_text}, got {value!r}"
             ) from error
+
+
+def is_function(path: str | Path) -> bool:
+    """Whether the path of a source is that of a function, ``folder/<name>``."""
+    return Path(path).name.startswith("<")

@@ -1,6 +1,7 @@
-"""Stopping a run by Ctrl-C or SIGTERM."""
+"""Stopping a run by Ctrl-C, a notebook's stop button or SIGTERM."""
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,18 +9,32 @@ from pathlib import Path
 from typing import Any
 
 
-class Interrupted(Exception):  # noqa: N818 - the user's wish, not an error
+class Interrupted(KeyboardInterrupt):
     """Training was stopped by Ctrl-C or SIGTERM, after writing a checkpoint.
+
+    It is a ``KeyboardInterrupt``, so that ``except Exception`` lets it through and a loop over runs
+    ends. In a notebook it is not raised: the run so far is returned there.
 
     Attributes:
         step: The step of the checkpoint.
         out: The run folder.
+        run: The run so far, ``run.interrupted``, which can be used and goes on with
+            ``run.train()``; None where members of a grid were stopped.
+        runs: With ``seeds``, the runs that were done before, in order.
     """
 
     def __init__(self, step: int, out: Path) -> None:
         super().__init__(f"interrupted at step {step}; the run is in {out}")
         self.step = step
         self.out = out
+        self.run: Any = None
+        self.runs: list[Any] = []
+
+
+def is_in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    shell = sys.modules.get("IPython")
+    return shell is not None and getattr(shell.get_ipython(), "kernel", None) is not None
 
 
 @contextmanager

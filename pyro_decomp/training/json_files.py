@@ -24,6 +24,13 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
+def is_plain(value: Any) -> bool:
+    """Whether JSON gives a value back, but for lists in place of tuples and text of paths."""
+    if isinstance(value, list | tuple):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str | Path)
+
+
 def marked(value: Any) -> Any:
     """A plain value whose infinite floats, and those that are not a number, JSON can hold.
 

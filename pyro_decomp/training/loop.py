@@ -4,7 +4,6 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 from threading import Event
@@ -23,28 +22,7 @@ MAX_HISTORY_ROWS = 10_000
 CHECKPOINT_SHARE = 50  # a checkpoint is written when this many times its cost has gone by
 
 R = TypeVar("R")  # what the computation of one step gives
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands.
-
-    Attributes:
-        step: Steps done.
-        total_steps: Steps of the whole run.
-        epoch: The epoch that the step was in, from 1.
-        values: ``objective``, ``elbo`` and every term, in nats per datum; then what schedules set,
-            and the losses of auxiliary networks.
-        steps_per_second: Since this call of :func:`train` began.
-        seconds_left: At that rate.
-    """
-
-    step: int
-    total_steps: int
-    epoch: int
-    values: Mapping[str, float]
-    steps_per_second: float
-    seconds_left: float
+Row = dict[str, float]
 
 
 class ExecutionWarning(UserWarning):
@@ -71,9 +49,11 @@ class Loop(ABC, Generic[R]):
         set_aside: Index of a member whose objective or gradient is not finite to why, and its
             checkpoint from before that step.
         departed: Index of a member that is to be trained by itself to why.
+        stopped: Why no step is to follow, though not all were taken; empty if they are to.
     """
 
     shares_data = False  # whether all members train on the same batch
+    is_watched = False  # whether the values of every step are asked for
 
     def __init__(
         self,
@@ -95,7 +75,12 @@ class Loop(ABC, Generic[R]):
         ]
         self.total_steps = self.experiments[0].total_steps
         self._steps_per_epoch = self.experiments[0].steps_per_epoch
-        self._log_every = -(-self.total_steps // MAX_HISTORY_ROWS)
+        epochs = self.experiments[0].epochs
+        rows_per_epoch = max(1, MAX_HISTORY_ROWS // epochs)
+        self._steps_between_rows = -(-self._steps_per_epoch // rows_per_epoch)
+        self._epochs_between_rows = -(-epochs // MAX_HISTORY_ROWS)
+        self._sums: list[dict[str, float]] = [{} for _ in experiments]  # over the epoch so far
+        self.stopped = ""
         self._saved_at, self._save_cost = time.monotonic(), 0.0
 
     @property
@@ -117,7 +102,7 @@ class Loop(ABC, Generic[R]):
             Interrupted: A stop was asked for; all that was done is saved.
         """
         self._saved_at = time.monotonic()
-        while self.step < self.total_steps and self.left:
+        while self.step < self.total_steps and self.left and not self.stopped:
             if stop.is_set():
                 raise Interrupted(self.step, path)
             self._go_on(stop, path)
@@ -127,8 +112,10 @@ class Loop(ABC, Generic[R]):
             if stop.is_set():
                 self.save()
                 raise Interrupted(step, path)
-            if step == self.total_steps or self._checkpoint_is_due():
+            if step == self.total_steps or self.stopped or self._checkpoint_is_due():
                 self.save()
+            if self.stopped:
+                return
 
     def take_steps(self) -> Iterator[int]:
         """Take step after step; gives the number of each once it is done.
@@ -148,12 +135,8 @@ class Loop(ABC, Generic[R]):
             self._update(result)
             losses = self._train_auxiliaries(result, batches)
             self.step += 1
-            if self.step % self._log_every == 0 or self.step in (1, self.total_steps):
-                values = self._values(result)
-                rows = {i: values[i] | scheduled[i] | losses for i in self.left}
-                for index, row in rows.items():
-                    self._log(index, row)
-                self._report_progress(rows)
+            if self.is_row or self.is_watched or self._steps_per_epoch > 1:
+                self._note(self._values(result), scheduled, losses)
             yield self.step
 
     def _batches(self) -> Iterator[Sequence[Batch]]:
@@ -190,8 +173,13 @@ class Loop(ABC, Generic[R]):
         """What is logged of a step, by name, for every member."""
 
     @abstractmethod
-    def _report_progress(self, rows: Mapping[int, Mapping[str, float]]) -> None:
-        """Tell how far the training is, after a step that logged these values of members."""
+    def _tell_of_step(self, rows: Mapping[int, Row], means: Mapping[int, Row]) -> None:
+        """Tell how far the training is.
+
+        Args:
+            rows: The values of the step by member; they are in the history if :attr:`is_row`.
+            means: At the end of an epoch of several steps, their means over it; else empty.
+        """
 
     @abstractmethod
     def _save(self) -> None:
@@ -216,6 +204,47 @@ class Loop(ABC, Generic[R]):
         """The epoch that the last step was in, from 1."""
         return (self.step - 1) // self._steps_per_epoch + 1
 
+    @property
+    def is_row(self) -> bool:
+        """Whether the last step is a row of the history: the first, the last, ends of epochs.
+
+        Every step is in a run of at most 10,000; in a longer one those that are equally far apart
+        within an epoch, or, of more than 10,000 epochs, the ends of some.
+        """
+        if self.step in (1, self.total_steps):
+            return True
+        within = self.step % self._steps_per_epoch
+        is_in_epoch = self.epoch % self._epochs_between_rows == 0
+        return is_in_epoch and within % self._steps_between_rows == 0
+
+    def _note(self, values: Sequence[Row], scheduled: Sequence[Row], losses: Row) -> None:
+        """Add the values of a step to the means over its epoch, log them, and tell of them."""
+        rows, means = {}, {}
+        for index in self.left:
+            rows[index] = values[index] | scheduled[index] | losses
+            means[index] = self._means(index, values[index] | losses)
+            if self.is_row:
+                self._log(index, rows[index] | {f"epoch_{n}": v for n, v in means[index].items()})
+        self._tell_of_step(rows, means)
+
+    def _means(self, index: int, values: Mapping[str, float]) -> Row:
+        """Add the values of a step to the sums over its epoch; at its end, the means over data."""
+        per_epoch, experiment = self._steps_per_epoch, self.experiments[index]
+        if per_epoch == 1:
+            return {}
+        is_last, total = self.step % per_epoch == 0, len(experiment.data)
+        size = experiment.data_per_step
+        if is_last:
+            size = total - (per_epoch - 1) * size
+        sums = self._sums[index]
+        for name, value in (("", 1.0), *values.items()):
+            sums[name] = sums.get(name, 0.0) + size * value
+        if not is_last:
+            return {}
+        self._sums[index] = {}
+        seen = sums.pop("")  # fewer than all where an older run was resumed within its epoch
+        return {name: value / total for name, value in sums.items()} if seen == total else {}
+
     def _log(self, index: int, values: Mapping[str, float]) -> None:
         row = {"step": self.step, "epoch": self.epoch, **values}
         rows, history = self.num_rows(index), self.histories[index]
@@ -235,9 +264,11 @@ class Loop(ABC, Generic[R]):
         state = self.states[index]
         with self.experiments[index].at_first_step():  # what schedules set is theirs to set again
             python = state.python()
+        sums = {"epoch_sums": dict(self._sums[index])} if self._sums[index] else {}
         return {
             "step": self.step,
             "rows": self.num_rows(index),
+            **sums,
             "optimizer": optimizer,
             "auxiliaries": auxiliaries or {},
             "random": random,

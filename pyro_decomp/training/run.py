@@ -1,33 +1,35 @@
 """A trained run, and getting one back from its folder."""
 
-import hashlib
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from pyro.poutine import Trace
+from torch import nn
 
 from pyro_decomp import arguments
 from pyro_decomp.data.batches import Data
-from pyro_decomp.data.checks import blocks
-from pyro_decomp.data.stored import Stored
+from pyro_decomp.descriptions import shortened, value_text
 from pyro_decomp.errors import RunError
-from pyro_decomp.seeds import random_state, set_random_state, set_seed
+from pyro_decomp.seeds import random_state, set_random_state
+from pyro_decomp.training.description import check_data, check_recorded, check_sites, objective_text
 from pyro_decomp.training.experiment import Experiment, Program
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.json_files import plain, read_json
+from pyro_decomp.training.json_files import is_plain, plain, read_json
+from pyro_decomp.training.record import Buildable, is_kept, rebuild
 from pyro_decomp.training.run_folder import History, RunFolder
 from pyro_decomp.training.run_methods import RunMethods
 from pyro_decomp.training.state import State, prepare
 
 
-@dataclass
+@dataclass(repr=False)
 class Run(RunMethods):
     """A trained experiment with its record, and as methods what can be asked of it.
 
@@ -37,6 +39,8 @@ class Run(RunMethods):
         state: The networks and parameters that were trained.
         history: One array a column of ``history.csv``.
         step: Steps trained.
+        seed: Of its batches and noise.
+        interrupted: Whether the user stopped it before its last step.
     """
 
     folder: RunFolder
@@ -44,6 +48,20 @@ class Run(RunMethods):
     state: State
     history: dict[str, np.ndarray]
     step: int
+    seed: int = 0
+    interrupted: bool = False
+
+    def __repr__(self) -> str:
+        steps = f"{self.step} of {self.experiment.total_steps} steps"
+        objective = value_text(self.experiment.elbo)
+        return shortened(f"Run({str(self.path)!r}, {steps}, {self._last_elbo()}{objective})")
+
+    def _last_elbo(self) -> str:
+        """The ELBO in the mean over the rows of the last epoch, as text; empty where none is."""
+        column, epochs = self.history.get("elbo"), self.history.get("epoch")
+        if column is None or epochs is None or not len(column):
+            return ""
+        return f"elbo {column[epochs == epochs[-1]].mean():.4g}, "
 
     @property
     def path(self) -> Path:
@@ -85,101 +103,111 @@ def load(
     path: str | os.PathLike[str],
     *,
     device: torch.device | str = "cpu",
-    experiment: Experiment | None = None,
+    experiment: Buildable | None = None,
+    checkpoint: Literal["last", "best"] = "last",
 ) -> Run:
-    """Get a run back: model, guide, data and history as they were at its last checkpoint.
+    """Get a run back: model, guide, data and history as they were at a checkpoint.
 
-    The experiment file's text, kept in the run, is executed; nothing is trained or unpickled, and
-    the random generators are left as they were.
+    The text of the experiment file or function, kept in the run, is executed; nothing is trained
+    or unpickled, and the random generators are left as they were. Data, objective, schedules and
+    sizes are held against what the run records.
 
     Args:
         path: The run folder.
         device: Where to put it.
-        experiment: The experiment, for a run that was trained from Python rather than a file.
+        experiment: The experiment, or the file or function that builds it, for a run that was
+            trained from an ``Experiment``, or from a function that uses what no run can keep.
+        checkpoint: "last", or the "best", which :class:`~pyro_decomp.callbacks.BestCheckpoint`
+            keeps.
 
     Returns:
         The run.
 
     Raises:
-        RunError: There is no run, no checkpoint yet, or they cannot be read.
+        RunError: There is no run, no checkpoint yet, or they cannot be read; or the experiment is
+            not the one that was trained, in what is named.
         ExperimentError: The run's experiment no longer runs.
     """
     arguments.annotated(load, locals())
     arguments.device(device=device)
     folder = RunFolder(path)
     config = folder.read_config()
-    checkpoint = folder.read_checkpoint()
-    if checkpoint is None:
-        raise RunError(f"{folder.path}: the run has no checkpoint yet")
+    saved = folder.read_checkpoint(checkpoint)
+    if saved is None:
+        how = "" if checkpoint == "last" else " of its best (train with BestCheckpoint())"
+        raise RunError(f"{folder.path}: the run has no checkpoint{how} yet")
     generators = random_state()
     try:
-        if experiment is None:
-            experiment = rebuild(folder, config)
-        state = prepare(experiment, device)
+        given = experiment is not None
+        experiment = rebuild(folder, config, experiment)
+        check_recorded(folder.path, config, experiment)
+        state = prepare(experiment, device, check=partial(_check_sites, folder.path, config))
+        check_data(folder.path, config, experiment, is_given=given)
     finally:
         set_random_state(generators)
     try:
-        state.load_tensors(checkpoint)
+        state.load_tensors(saved)
     except (RuntimeError, KeyError, ValueError) as error:
         raise RunError(
-            f"{folder.checkpoint_path} does not fit the run's experiment: {error}"
+            f"{folder.checkpoint_paths[checkpoint]} does not fit the run's experiment: {error}"
         ) from error
-    state.load_python(checkpoint.get("python"))
-    step = int(checkpoint["step"])
-    history = folder.read_history(step, checkpoint["rows"])
-    return finish(folder, experiment, state, history, step)
+    state.load_python(saved.get("python"))
+    step = int(saved["step"])
+    history = folder.read_history(step, saved["rows"])
+    return finish(folder, experiment, state, history, step, seed=int(config["seed"]))
+
+
+def _check_sites(
+    folder: Path, config: dict[str, Any], _: Experiment, __: Sequence[nn.Module], first: Trace
+) -> None:
+    check_sites(folder, config, first)
 
 
 def finish(
-    folder: RunFolder, experiment: Experiment, state: State, history: History, step: int
+    folder: RunFolder,
+    experiment: Experiment,
+    state: State,
+    history: History,
+    step: int,
+    *,
+    seed: int = 0,
 ) -> Run:
     """Make a run of its parts: networks in evaluation mode, scheduled numbers of its step."""
     state.train(False)
     experiment.apply_schedules(step)
     columns = {name: np.asarray(column) for name, column in history.items()}
-    return Run(folder, experiment, state, columns, step)
+    return Run(folder, experiment, state, columns, step, seed)
 
 
 def describe(
     experiment: Experiment,
     seed: int,
     device: torch.device | str,
-    source: ExperimentFile | None,
+    source: ExperimentFile | str | None,
     arguments: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The description that ``config.json`` records of a run, but for its execution and digest."""
-    return {
-        "arguments": {name: plain(value) for name, value in arguments.items()},
+    """The description that ``config.json`` records of a run, but for its execution and digest.
+
+    The source is a file, or a function as one, or why the function cannot be kept.
+    """
+    lost = {name: plain(value) for name, value in arguments.items() if not is_plain(value)}
+    nothing = dict.fromkeys(("source_file", "source_sha256", "source"))
+    found = {
+        "arguments": {n: plain(value) for n, value in arguments.items() if n not in lost},
         "seed": seed,
         "device": str(device),
         "total_steps": experiment.total_steps,
         "schedules": {name: list(ends) for name, ends in experiment.scheduled_ranges().items()},
         "num_data": len(experiment.data),
+        "objective": objective_text(experiment),
         "versions": _versions(),
-        "source_file": None if source is None else str(source.path.resolve()),
-        "source_sha256": None if source is None else source.sha256,
-        "source": None if source is None else source.source,
+        **(source.record() if isinstance(source, ExperimentFile) else nothing),
     }
-
-
-def rebuild(folder: RunFolder, config: Mapping[str, Any]) -> Experiment:
-    """The experiment of a run as it was before training, its file executed with the run's seed.
-
-    The global random generators are seeded.
-
-    Raises:
-        RunError: The run was trained from Python.
-        ExperimentError: Its experiment no longer runs.
-    """
-    if config.get("source") is None:
-        raise RunError(
-            f"{folder.path} was trained from Python, not from a file: give "
-            "load(path, experiment=...) with its experiment"
-        )
-    seed = int(config["seed"])
-    source = ExperimentFile.from_source(config["source"], config["source_file"], seed=seed)
-    set_seed(seed)
-    return source.build(config["arguments"])
+    why = source if isinstance(source, str) else ""
+    if lost and isinstance(source, ExperimentFile) and not source.is_function:
+        why = f"{', '.join(lost)}: expected numbers, text, or lists of these, which a run can keep"
+    found |= {"other_arguments": lost} if lost else {}
+    return found | ({"unrecorded": why} if why else {})
 
 
 @cache
@@ -188,31 +216,17 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
-def digest(experiment: Experiment) -> str:
-    """A digest of the training data, by which a run that resumes knows its own.
-
-    It is that of the values of which batches are made, however they are stored.
-    """
-    data = experiment.data
-    found = hashlib.blake2b(digest_size=16)
-    for index, tensor in enumerate(data.tensors):
-        if index:
-            found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        for block in tensor.telling() if isinstance(tensor, Stored) else blocks(tensor):
-            found.update(block.detach().cpu().contiguous().numpy().data)
-    return found.hexdigest()
-
-
 def untrained(run: Run) -> Run | None:
-    """The run with the parameters that it began with: its file, executed with its seed.
+    """The run with the parameters that it began with: its source, executed with its seed.
 
     Random generators are left as they were.
 
     Returns:
-        None for a run that was trained from Python, whose experiment is in no file.
+        None for a run that was trained from an ``Experiment``, or from a function that uses what no
+        run can keep.
     """
     config = run.config if run.folder.config_path.exists() else {}
-    if config.get("source") is None:
+    if not is_kept(config):
         return None
     generators = random_state()
     try:
@@ -220,4 +234,4 @@ def untrained(run: Run) -> Run | None:
         state = prepare(experiment, run.data.device)
     finally:
         set_random_state(generators)
-    return finish(run.folder, experiment, state, {}, 0)
+    return finish(run.folder, experiment, state, {}, 0, seed=run.seed)

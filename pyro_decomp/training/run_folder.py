@@ -3,24 +3,30 @@
 import copy
 import csv
 import io
+import itertools
 import math
 import os
 import pickle
+import shutil
 import struct
 import sys
+import tempfile
+import weakref
 import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from pyro_decomp.errors import RunError, unfinished, write_whole
 from pyro_decomp.training.json_files import marked, read_json, write_json
+from pyro_decomp.training.recorded.kept import FILE_NAME
 
 History = dict[str, list[float]]
+Which = Literal["last", "best"]
 
 CONFIG_KEYS = {"arguments", "seed", "source", "source_file", "source_sha256"}
 CHECKPOINT_KEYS = {"step", "rows", "modules", "parameters", "optimizer", "auxiliaries", "random"}
@@ -51,42 +57,83 @@ _DAMAGED = (
 
 
 class RunFolder:
-    """The files of a run: configuration, history, checkpoint, metrics, resources and plots."""
+    """The files of a run: configuration, history, checkpoint, metrics, resources and plots.
+
+    Attributes:
+        note: Where the run is, if that is not where it was asked for; a sentence, or empty.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.config_path = self.path / "config.json"
         self.history_path = self.path / "history.csv"
         self.checkpoint_path = self.path / "checkpoint.pt"
+        self.checkpoint_paths = {"last": self.checkpoint_path, "best": self.path / "best.pt"}
         self.metrics_path = self.path / "metrics.json"
         self.resources_path = self.path / "resources.json"
+        self.tensors_path = self.path / FILE_NAME
         self.plots_path = self.path / "plots"
+        self.note = ""
+        self._removal: Any = None
 
-    def open_new(self, config: Mapping[str, Any], *, force: bool = False) -> None:
+    def keep(self) -> None:
+        """Leave the folder where it is, also if it is a temporary one."""
+        if self._removal is not None:
+            self._removal.detach()
+
+    def open_new(self, config: Mapping[str, Any], *, force: bool = False) -> "RunFolder":
         """Make the folder and write its ``config.json``.
 
         Args:
             config: What the run is, in JSON's types.
             force: Take the place of the run that is there.
 
+        Returns:
+            This folder; where it holds a finished run and ``force`` is False, a new one beside it,
+            with a number.
+
         Raises:
-            RunError: There is a run and ``force`` is False, or a folder that is no run, or a
-                ``config.json`` that is no run's.
+            RunError: There is an unfinished run and ``force`` is False, or a folder that is no run,
+                or a ``config.json`` that is no run's.
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path}: expected a folder for the run, got a file")
         if self.config_path.exists():
+            before = self.read_config()
             if not force:
-                raise RunError(
-                    f"{self.path} already holds a run: continue it with --resume, replace it with "
-                    "--force, or choose another folder with --out"
-                )
-            self.read_config()
+                if not self._is_finished(before):
+                    raise RunError(
+                        f"{self.path} already holds a run: continue it with --resume, replace it "
+                        "with --force, or choose another folder with --out"
+                    )
+                return self._numbered().open_new(config)
             self._remove_run()
         elif self.path.exists() and set(self.path.iterdir()) - {unfinished(self.config_path)}:
             raise RunError(f"{self.path} holds files but no run: choose another folder with --out")
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.config_path, marked(config))
+        return self
+
+    def _is_finished(self, config: Mapping[str, Any]) -> bool:
+        """Whether the run here has been trained to the end that it was to have."""
+        try:
+            checkpoint = self.read_checkpoint()
+        except RunError:  # a damaged one
+            return False
+        return checkpoint is not None and checkpoint["step"] == config.get("total_steps")
+
+    def _numbered(self) -> "RunFolder":
+        """A new folder beside this one: ``a-2`` beside ``a``, or the next number that is free."""
+        for number in itertools.count(2):
+            path = self.path.with_name(f"{self.path.name}-{number}")
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            folder = RunFolder(path)
+            folder.note = f"{self.path} holds a finished run, so this one is in {path}"
+            return folder
+        raise AssertionError
 
     def read_config(self) -> dict[str, Any]:
         """Read ``config.json``: what the run is.
@@ -112,31 +159,34 @@ class RunFolder:
         config = self.read_config() | {"execution": dict(execution)}
         write_json(self.config_path, marked(config))
 
-    def write_checkpoint(self, checkpoint: Mapping[str, Any], history: History) -> None:
+    def write_checkpoint(
+        self, checkpoint: Mapping[str, Any], history: History, which: Which = "last"
+    ) -> None:
         """Write the history and then the checkpoint, each whole or not at all."""
         write_whole(self.history_path, _csv(history))
         buffer = io.BytesIO()
         torch.save(_interned(dict(checkpoint)), buffer)
-        write_whole(self.checkpoint_path, buffer.getvalue())
+        write_whole(self.checkpoint_paths[which], buffer.getvalue())
 
-    def read_checkpoint(self) -> dict[str, Any] | None:
-        """Read the last checkpoint, tensors in main memory and plain values; None if there is none.
+    def read_checkpoint(self, which: Which = "last") -> dict[str, Any] | None:
+        """Read a checkpoint, tensors in main memory and plain values; None if there is none.
 
         Raises:
             RunError: It is truncated, corrupt or not a checkpoint.
         """
-        if not self.checkpoint_path.exists():
+        path = self.checkpoint_paths[which]
+        if not path.exists():
             return None
         try:
-            _check_sums(self.checkpoint_path)
-            checkpoint = torch.load(self.checkpoint_path, map_location="cpu", weights_only=True)
+            _check_sums(path)
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         except _DAMAGED as error:
             raise RunError(
-                f"{self.checkpoint_path} cannot be read: it is truncated or corrupt; restore it, "
+                f"{path} cannot be read: it is truncated or corrupt; restore it, "
                 "or train again with --force"
             ) from error
         if not isinstance(checkpoint, dict) or not checkpoint.keys() >= CHECKPOINT_KEYS:
-            raise RunError(f"{self.checkpoint_path}: expected a checkpoint of a run")
+            raise RunError(f"{path}: expected a checkpoint of a run")
         return checkpoint
 
     def read_history(self, until_step: int, num_rows: int) -> History:
@@ -186,10 +236,20 @@ class RunFolder:
 
     def _remove_run(self) -> None:
         """Remove all but ``config.json``, which the next run writes over."""
-        files = [self.checkpoint_path, self.history_path, self.metrics_path, self.resources_path]
+        files = [*self.checkpoint_paths.values(), self.history_path, self.tensors_path]
+        files += [self.metrics_path, self.resources_path]
         pictures = [self.plots_path / name for name in PICTURES]
         for path in (*files, *map(unfinished, files), *pictures):
             path.unlink(missing_ok=True)
+
+
+def temporary_folder() -> RunFolder:
+    """A new run folder among the system's temporary files, removed once nothing holds it."""
+    path = Path(tempfile.mkdtemp(prefix="pyro-decomp-"))
+    folder = RunFolder(path)
+    folder.note = f"no folder was given: the run is in {path} until nothing refers to it"
+    folder._removal = weakref.finalize(folder, shutil.rmtree, path, ignore_errors=True)
+    return folder
 
 
 def _check_sums(path: Path) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from pyro_decomp.data.batches import AnyData
 
 if TYPE_CHECKING:
+    from pyro_decomp.analysis.evaluated import Evaluation
     from pyro_decomp.analysis.generation import Draws
     from pyro_decomp.analysis.inference import Kind
     from pyro_decomp.analysis.summary import Summary
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 class RunMethods:
     """The methods of :class:`~pyro_decomp.training.run.Run` that are functions of ``analysis``."""
+
+    def _repr_html_(self: Any) -> str:
+        from pyro_decomp.analysis.run_card import run_card
+
+        return run_card(self)
 
     def codes(
         self: Any, x: AnyData | None = None, *, kind: "Kind" = "mean", seed: int = 0
@@ -167,7 +173,7 @@ class RunMethods:
         num_importance_samples: int = 1000,
         only: Collection[str] | None = None,
         trees: bool = False,
-    ) -> dict[str, dict[str, Any]]:
+    ) -> "Evaluation":
         """What the run is worth on its data and test data; see :func:`pyro_decomp.evaluate`.
 
         Args:

@@ -3,13 +3,15 @@
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
 from threading import Event
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,18 +31,21 @@ from pyro_decomp.divergences.auxiliary import guide_codes, make_optimizer
 from pyro_decomp.elbo.nonfinite import blame_gradients, remedy
 from pyro_decomp.errors import DataError, ModelError, NonFiniteError, RunError
 from pyro_decomp.seeds import random_state, set_random_state
+from pyro_decomp.training.callbacks import Callback
+from pyro_decomp.training.events import Events
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.loop import (
     AUXILIARY_STREAM,
     BATCH_STREAM,
     ExecutionWarning,
     Loop,
-    Progress,
+    Row,
 )
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run import Run
+from pyro_decomp.training.run_folder import RunFolder, Which
 from pyro_decomp.training.state import State, step_source
 
-Report = Callable[[Progress], None]
+CLIP_EPSILON = 1e-6  # torch's, in its norm of a gradient that is clipped
 
 
 class SingleRun(Loop[StepResult]):
@@ -54,7 +59,10 @@ class SingleRun(Loop[StepResult]):
         seed: Of the run.
         compute: Gives values and gradients of a step.
         execution: How it does.
-        report: Called with the progress after every step that is logged.
+        callbacks: Are told of its events.
+
+    Attributes:
+        is_resumed: Whether steps were taken before those of this object.
     """
 
     def __init__(
@@ -67,7 +75,7 @@ class SingleRun(Loop[StepResult]):
         seed: int,
         compute: EagerStep | GraphStep,
         execution: Execution,
-        report: Report | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.auxiliaries = experiment.auxiliaries
         streams = (BATCH_STREAM, AUXILIARY_STREAM) if self.auxiliaries else (BATCH_STREAM,)
@@ -77,7 +85,12 @@ class SingleRun(Loop[StepResult]):
             n: make_optimizer(auxiliary.optimizer, auxiliary.module.parameters())
             for n, auxiliary in self.auxiliaries.items()
         }
-        self.folder, self.execution, self._report = folder, execution, report
+        self.folder, self.execution, self.seed = folder, execution, seed
+        self.is_resumed = False
+        self._began = 0, time.monotonic()
+        self._norm = math.nan
+        self._events = Events(callbacks, self, self._save)
+        self.is_watched = self._events.listens
         self._source = step_source(experiment, state)
         self._compute = compute
         self._auditor: Auditor | None = None
@@ -87,7 +100,7 @@ class SingleRun(Loop[StepResult]):
                 optimizer,
                 compute,
                 precision=execution.precision,
-                between=None if _is_own(report) else report,
+                between=self,
             )
         self._optimize = make_update(optimizer, compute.vector)
 
@@ -99,9 +112,21 @@ class SingleRun(Loop[StepResult]):
             RunError: Steps departed from the programs, and what these keep in Python cannot be
                 taken back.
         """
+        self._began = self.step, time.monotonic()
+        self._events.tell("started")
         if self._auditor is not None:
             self._auditor.begin(self.step, self.num_rows())
-        super().run(stop, path)
+        try:
+            super().run(stop, path)
+        except BaseException:
+            with suppress(Exception):  # which would hide what went wrong before
+                self._events.tell("ended")
+            raise
+        else:
+            self._events.tell("ended")
+        finally:
+            self._auditor = None
+            self._events.release()
 
     def _go_on(self, stop: Event, path: Path) -> None:
         self._began = self.step, time.monotonic()
@@ -112,8 +137,19 @@ class SingleRun(Loop[StepResult]):
         except Departed as departure:
             self._go_back(str(departure))
 
+    def save(self) -> None:
+        """Write a checkpoint, note what it cost, and tell of it."""
+        super().save()
+        self._events.tell("checkpoint")
+
     def _save(self) -> None:
-        """Write history and checkpoint.
+        self.save_as("last")
+
+    def save_as(self, which: Which) -> None:
+        """Write history and a checkpoint.
+
+        Args:
+            which: "last" or "best".
 
         Raises:
             NonFiniteError: A parameter became infinite or not a number; nothing is written.
@@ -123,8 +159,8 @@ class SingleRun(Loop[StepResult]):
         if self._auditor is not None:
             self._auditor.check(self.step)
         trained = dict(self.state.parameters)
-        for name in self.auxiliaries:
-            trained |= self._auxiliary_parameters(name)
+        for auxiliary in self.auxiliaries:
+            trained |= self._auxiliary_parameters(auxiliary)
         culprits = [n for n, p in trained.items() if not bool(p.isfinite().all())]
         if culprits:
             raise NonFiniteError(
@@ -137,7 +173,15 @@ class SingleRun(Loop[StepResult]):
             random_state(),
             {n: o.state_dict() for n, o in self.auxiliary_optimizers.items()},
         )
-        self.folder.write_checkpoint(checkpoint, self.histories[0])
+        checkpoint |= self._events.noted()
+        if self.stopped:
+            checkpoint["stopped"] = self.stopped
+        self.folder.write_checkpoint(checkpoint, self.histories[0], which)
+
+    def begin(self) -> None:
+        """Make the first checkpoint, of what there is before any step."""
+        self._events.begin({})
+        self._save()
 
     def restore(self, checkpoint: Mapping[str, Any]) -> None:
         """Put everything back as it was when the checkpoint was written."""
@@ -154,8 +198,43 @@ class SingleRun(Loop[StepResult]):
         self.state.load_python(checkpoint.get("python"))
         self.step = int(checkpoint["step"])
         self.histories[0] = self.folder.read_history(self.step, checkpoint["rows"])
+        self._sums[0] = dict(checkpoint.get("epoch_sums", {}))
+        self.stopped = checkpoint.get("stopped", "")
+        self.is_resumed = self.step > 0
+        self._events.begin(checkpoint)
         if not self._optimize.adopt():
             self._separate()
+
+    def so_far(self) -> Run:
+        """The run as it is now, with the networks that train."""
+        columns = {name: np.asarray(column) for name, column in self.histories[0].items()}
+        return Run(self.folder, self.experiment, self.state, columns, self.step, self.seed)
+
+    @property
+    def steps_per_second(self) -> float:
+        """Of those that were taken since it began to take them."""
+        first, began = self._began
+        return (self.step - first) / max(time.monotonic() - began, 1e-9)
+
+    def gradient_norms(self, *, by_parameter: bool) -> dict[str, float]:
+        """Norms of the last gradient before clipping; see :meth:`.Training.gradient_norms`."""
+        norms, limit = {"": self._norm}, self.experiment.clip_grad_norm
+        if by_parameter:
+            gradients = self._compute.gradients()
+            each = torch.stack([gradient.norm() for gradient in gradients.values()])
+            clipped = 1.0 if limit is None else min(1.0, limit / (self._norm + CLIP_EPSILON))
+            norms |= dict(zip(gradients, (each / clipped).tolist(), strict=True))
+        return norms
+
+    def keep(self) -> tuple[Any, ...]:
+        """Keep what is neither in the programs nor in the optimiser, for :meth:`put_back`."""
+        return self._events.keep(), dict(self._sums[0]), self.stopped
+
+    def put_back(self, kept: tuple[Any, ...]) -> list[str]:
+        """Make it as it was when it was kept; paths where that cannot be done."""
+        events, sums, self.stopped = kept
+        self._sums[0] = dict(sums)
+        return self._events.put_back(events)
 
     def _checked(self, batches: Sequence[Batch]) -> Sequence[Batch]:
         """Check the batches of the next step, and return them.
@@ -204,7 +283,9 @@ class SingleRun(Loop[StepResult]):
         raise NonFiniteError(blame_gradients(self._compute.gradients(), hint, step))
 
     def _update(self, result: StepResult) -> None:
+        assert result.norm is not None
         trained, limit = self._compute.trained, self.experiment.clip_grad_norm
+        self._norm = result.norm
         if limit is not None:
             norm = torch.tensor(result.norm, dtype=trained[0].dtype)
             torch.nn.utils.clip_grads_with_norm_(trained, limit, norm)
@@ -213,13 +294,8 @@ class SingleRun(Loop[StepResult]):
     def _values(self, result: StepResult) -> Sequence[dict[str, float]]:
         return [result.values]
 
-    def _report_progress(self, rows: Mapping[int, Mapping[str, float]]) -> None:
-        if self._report is None:
-            return
-        first, began = self._began
-        rate = (self.step - first) / (time.monotonic() - began)
-        left = (self.total_steps - self.step) / rate
-        self._report(Progress(self.step, self.total_steps, self.epoch, rows[0], rate, left))
+    def _tell_of_step(self, rows: Mapping[int, Row], means: Mapping[int, Row]) -> None:
+        self._events.of_step(rows[0], means[0])
 
     def _separate(self) -> None:
         """Let the optimiser take its steps parameter by parameter from now on."""
@@ -300,8 +376,3 @@ def _norm(trained: Iterable[Tensor]) -> float:
 
 def _gradients(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: p.grad for name, p in parameters.items() if p.grad is not None}
-
-
-def _is_own(report: Callable[[Progress], None] | None) -> bool:
-    """Whether what is called between steps is the package's own display, or nothing."""
-    return (getattr(report, "__module__", None) or "").startswith("pyro_decomp.")

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import pyro
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pyro_decomp.acceleration import StepSource
 from pyro_decomp.data.batches import Batch
+from pyro_decomp.descriptions import constructor_call
 from pyro_decomp.divergences.auxiliary import guide_codes
 from pyro_decomp.elbo import Estimate
 from pyro_decomp.errors import ExperimentError, RunError
@@ -23,15 +24,16 @@ from pyro_decomp.programs.automatic_guides import LocalGuides
 from pyro_decomp.programs.program_state import ProgramState, preserving_rng_and_buffers
 from pyro_decomp.programs.program_state.modules import find_modules, in_mode, tensors_kept
 from pyro_decomp.programs.sites import SampleTrace
-from pyro_decomp.training.experiment import Experiment
+from pyro_decomp.training.experiment import Experiment, Program
 from pyro_decomp.training.first_batch import explained, give_sizes, has_lazy, run_on_first
+from pyro_decomp.training.optimizers import build_optimizer
 
 
 class UnkeptStateWarning(UserWarning):
     """Programs keep something that no checkpoint can keep."""
 
 
-@dataclass
+@dataclass(repr=False)
 class State:
     """The live objects of an experiment that is trained: networks, parameters, Python state.
 
@@ -43,6 +45,7 @@ class State:
         store: What ``pyro.param`` keeps for this experiment.
         program: What else the programs and the objective keep in Python between their runs.
         unkept: Paths of what of it had moved and could not be kept when it was last saved.
+        pyro_names: Name in ``parameters`` to the one that Pyro keeps it by, where it does.
     """
 
     modules: list[nn.Module]
@@ -51,6 +54,9 @@ class State:
     store: ParamStoreDict = field(default_factory=ParamStoreDict)
     program: ProgramState = field(default_factory=ProgramState)
     unkept: list[str] = field(default_factory=list)
+    pyro_names: Mapping[str, str] = field(default_factory=dict)
+
+    __repr__ = constructor_call
 
     def tensors(self) -> dict[str, Any]:
         """Networks (parameters and buffers) and other parameters, as ``torch.save`` takes them."""
@@ -133,6 +139,12 @@ class State:
             module.train(mode)
 
 
+def optimizer_of(experiment: Experiment, state: State) -> torch.optim.Optimizer:
+    """The optimiser of what a prepared experiment trains; see :func:`.build_optimizer`."""
+    named = [(state.pyro_names.get(name, name), p) for name, p in state.parameters.items()]
+    return build_optimizer(experiment.optimizer, named, len(experiment.data))
+
+
 def step_source(experiment: Experiment, state: State) -> StepSource:
     """What the training steps of a prepared experiment are computed from."""
     return StepSource(
@@ -213,13 +225,15 @@ def prepare(
     if check is not None:
         check(experiment, modules, estimate.pairs[0].model)
     if len(store):
-        experiment.model = _own_store(store)(experiment.model)
-        experiment.guide = _own_store(store)(experiment.guide)
+        experiment.model = _with_store(store, experiment.model)
+        experiment.guide = _with_store(store, experiment.guide)
     traced = {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}
     others = {id(p) for module in auxiliaries for p in module.parameters()}
     trained = _trained(networks, traced, others)
     program.start(trained.values())
-    return State(modules, trained, experiment.elbo.kl_methods, store, program)
+    declared = {id(parameter): name for name, parameter in reversed(traced.items())}
+    names = {name: declared[id(p)] for name, p in trained.items() if id(p) in declared}
+    return State(modules, trained, experiment.elbo.kl_methods, store, program, pyro_names=names)
 
 
 def _run(experiment: Experiment, modules: list[nn.Module], size: int) -> None:
@@ -252,6 +266,17 @@ def _own_store(store: ParamStoreDict) -> Iterator[None]:
     finally:
         vars(store).update(vars(current))
         vars(current).update(outside)
+
+
+def _with_store(store: ParamStoreDict, program: Program) -> Program:
+    """A program whose ``pyro.param`` uses this store."""
+
+    @wraps(program, updated=())
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with _own_store(store):
+            return program(*args, **kwargs)
+
+    return run
 
 
 def _unlisted(module: nn.Module) -> dict[str, Tensor]:

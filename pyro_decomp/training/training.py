@@ -1,50 +1,51 @@
 """Training an experiment into a run folder."""
 
-import time
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from pyro.poutine import Trace
+from torch import nn
 
 from pyro_decomp import arguments as check
-from pyro_decomp.acceleration import Execution, choose, peak_memory, process_settings, resolve
-from pyro_decomp.divergences.auxiliary import make_optimizer
-from pyro_decomp.errors import ExperimentError, RunError
+from pyro_decomp.acceleration import Execution
+from pyro_decomp.errors import RunError
+from pyro_decomp.programs.program_state.copies import check_own
 from pyro_decomp.schedules import UnfinishedScheduleWarning
-from pyro_decomp.seeds import derive, set_seed
+from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.data_support import check_support
-from pyro_decomp.training.experiment import Experiment
+from pyro_decomp.training.description import digest, sites_text
+from pyro_decomp.training.experiment import CALLBACKS, Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.interruption import stop_requests
-from pyro_decomp.training.loop import Progress
-from pyro_decomp.training.run import Run, describe, digest, finish
-from pyro_decomp.training.run_folder import RunFolder
-from pyro_decomp.training.single_run import SingleRun
-from pyro_decomp.training.state import State, prepare, step_source
+from pyro_decomp.training.fitting import ended, fit
+from pyro_decomp.training.record import Buildable, built, tensors_of, warn_unrecorded
+from pyro_decomp.training.run import Run, describe
+from pyro_decomp.training.run_folder import RunFolder, temporary_folder
+from pyro_decomp.training.state import prepare
 
 __all__ = ["Execution", "train"]
 
-TRAINING_STREAM = 1
 SAME = ("arguments", "seed", "source_sha256", "num_data", "total_steps", "schedules")
-OTHER = {"source_sha256": "a different experiment file", "data_blake2b": "different data"}
+OTHER = {
+    "source_sha256": "a different experiment file or function",
+    "data_blake2b": "different data",
+}
 
 
 def train(
-    experiment: Experiment,
-    out: str | Path,
+    experiment: Buildable,
+    out: str | Path | None = None,
     *,
     seed: int = 0,
     device: torch.device | str = "cpu",
     execution: Execution | None = None,
     resume: bool = False,
     force: bool = False,
-    source: ExperimentFile | None = None,
     arguments: Mapping[str, Any] | None = None,
-    started: Callable[[State, Execution], None] | None = None,
-    report: Callable[[Progress], None] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Train an experiment into a run folder.
 
@@ -52,22 +53,24 @@ def train(
     killed and resumed.
 
     Args:
-        experiment: What to train.
-        out: The run folder.
-        seed: Of batches and noise; the initial parameters are the experiment's own.
+        experiment: What to train: an experiment, an experiment file, or a function that builds an
+            experiment.
+        out: The run folder; by default a temporary one, which is there as long as the run is.
+        seed: Of batches and noise; and of initial parameters, where a file or function is given.
         device: Where to train.
         execution: How steps are computed; a run that is resumed goes on as it began.
         resume: Continue the run in ``out`` from its last checkpoint; start it if there is none.
         force: Replace the run in ``out``.
-        source: The file that the experiment came from, kept in the run so that it can be loaded.
-        arguments: What the file's ``experiment`` was called with.
-        started: Called once all is checked, before the first step, with what will be trained.
-        report: Called after every step that is logged.
+        arguments: What the file's ``experiment``, or the function, is called with.
+        callbacks: Are told of what happens, after those of the experiment, in the order given; see
+            :mod:`pyro_decomp.callbacks`. A :class:`~pyro_decomp.callbacks.Progress` is added where
+            there is none.
 
     Returns:
         The trained run, its networks in evaluation mode.
 
     Raises:
+        ExperimentError: No experiment can be built.
         ModelError: The model, guide and data do not fit together.
         NonFiniteError: A term or gradient became infinite or not a number; the last checkpoint is
             from before.
@@ -76,60 +79,47 @@ def train(
     """
     check.annotated(train, locals(), seed=0)
     check.device(device=device)
-    folder = RunFolder(out)
+    check.items(Callback, CALLBACKS, callbacks=callbacks)
     if resume and force:
         raise RunError("expected one of --resume and --force, got both")
-    config = describe(experiment, seed, device, source, arguments or {})
+    given, arguments = experiment, dict(arguments or {})
+    experiment, source = built(given, arguments, seed)
+    folder = temporary_folder() if out is None else RunFolder(out)
+    config = describe(experiment, seed, device, source, arguments)
     checkpoint = _saved(folder, config) if resume else None
     execution = execution or Execution()
     if resume and folder.config_path.exists():
         execution = _as_before(folder, execution)
+    warn_unrecorded(config)
     _warn_of_unfinished_schedules(experiment)
-    state = prepare(experiment, device, check=None if checkpoint else check_support)
+    state = prepare(experiment, device, check=None if checkpoint else partial(check_first, config))
+    if not isinstance(given, ExperimentFile):
+        roots = given.programs if isinstance(given, Experiment) else {"": given}
+        check_own(roots, experiment.programs, state.program.moving)
     config["data_blake2b"] = digest(experiment)  # of the types that the programs take
     if checkpoint is not None:
         _check_same(folder, config, "data_blake2b")
-    source_of_steps = step_source(experiment, state)
-    execution = resolve(execution, source_of_steps)
-    try:
-        optimizer = make_optimizer(experiment.optimizer, state.parameters.values())
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ExperimentError(f"the optimiser cannot be made: {error}") from error
-    state.train(True)
-    with process_settings(execution.threads):
-        compute, execution = choose(
-            execution, source_of_steps, optimizer, is_resumed=checkpoint is not None
-        )
-    with check.raised_as(ExperimentError):
-        loop = SingleRun(
-            experiment,
-            state,
-            optimizer,
-            folder,
-            seed=seed,
-            compute=compute,
-            execution=execution,
-            report=report,
-        )
-    if not (resume and folder.config_path.exists()):
-        folder.open_new(config | {"execution": asdict(execution)}, force=force)
-    with stop_requests() as stop, process_settings(execution.threads):
-        if checkpoint is None:
-            set_seed(derive(seed, TRAINING_STREAM))
-            loop.save()
-        else:
-            loop.restore(checkpoint)
-        if started is not None:
-            started(state, execution)
-        began, first = time.monotonic(), loop.step
-        loop.run(stop, folder.path)
-    if loop.step > first:
-        seconds = time.monotonic() - began
-        peak = peak_memory()
-        folder.write_resources(
-            {"steps": loop.step - first, "seconds": seconds, "peak_resident_bytes": peak}
-        )
-    return finish(folder, experiment, state, loop.histories[0], loop.step)
+    loop, stopped = fit(
+        experiment,
+        state,
+        folder,
+        seed=seed,
+        execution=execution,
+        callbacks=callbacks,
+        config=None if resume and folder.config_path.exists() else config,
+        force=force,
+        checkpoint=checkpoint,
+        tensors=tensors_of(source),
+    )
+    return ended(loop, stopped, seed)
+
+
+def check_first(
+    config: dict[str, Any], experiment: Experiment, modules: Sequence[nn.Module], first: Trace
+) -> None:
+    """Check the data against the likelihood, and record the model's sites."""
+    check_support(experiment, modules, first)
+    config["sites"] = sites_text(first)
 
 
 def _saved(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import linecache
 import sys
 import traceback
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,22 @@ MODULE_PREFIX = "_experiment_"
 _executions = itertools.count()
 
 
-def execute(source: str, path: Path, seed: int | None = None) -> types.ModuleType:
+def execute(
+    source: str,
+    path: Path,
+    seed: int | None = None,
+    *,
+    names: Mapping[str, Any] | None = None,
+    folders: Sequence[Path] = (),
+) -> types.ModuleType:
     """Run the text of a module, under a name of its own so that its classes can be pickled.
 
     Args:
         source: The text.
         path: Where it is from.
         seed: Sets every random generator first; None leaves them alone.
+        names: What is defined before it runs.
+        folders: What it imports from, beside the folder of the path.
 
     Raises:
         ExperimentError: The text is not Python, or it raises.
@@ -38,13 +47,14 @@ def execute(source: str, path: Path, seed: int | None = None) -> types.ModuleTyp
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     module = types.ModuleType(f"{MODULE_PREFIX}{next(_executions)}_{path.stem}")
     module.__file__ = filename
+    vars(module).update(names or {})
     sys.modules[module.__name__] = module
     if seed is not None:
         import pyro  # noqa: PLC0415 (torch takes seconds)
 
         pyro.set_rng_seed(seed)
     try:
-        with running("the file", path):
+        with running("the file", path, folders):
             exec(code, module.__dict__)
     except BaseException:
         del sys.modules[module.__name__]
@@ -53,18 +63,19 @@ def execute(source: str, path: Path, seed: int | None = None) -> types.ModuleTyp
 
 
 @contextmanager
-def running(what: str, path: Path) -> Iterator[None]:
+def running(what: str, path: Path, folders: Sequence[Path] = ()) -> Iterator[None]:
     """Let a file's neighbours be imported, and say where in the file something was raised.
 
     Args:
         what: What runs, for messages.
         path: The file that it is from.
+        folders: What can be imported from, beside the file's.
 
     Raises:
         ExperimentError: What runs raised anything but a `DecompError`, which is passed on.
     """
-    folder = str(path.absolute().parent)
-    sys.path.insert(0, folder)
+    added = [str(folder) for folder in (path.absolute().parent, *folders)]
+    sys.path[:0] = added
     try:
         yield
     except (DecompError, KeyboardInterrupt, GeneratorExit):
@@ -73,8 +84,9 @@ def running(what: str, path: Path) -> Iterator[None]:
         place = place_raised(error) or path
         raise ExperimentError(f"{place}: {what} raised {one_line(error)}") from error
     finally:
-        if folder in sys.path:
-            sys.path.remove(folder)
+        for folder in added:
+            if folder in sys.path:
+                sys.path.remove(folder)
 
 
 def place_raised(error: BaseException) -> str | None:

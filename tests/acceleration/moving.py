@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from pyro_decomp import AggregateELBO, Experiment, train
 from pyro_decomp.acceleration import Execution
 from pyro_decomp.seeds import set_seed
-from pyro_decomp.training.loop import Progress
+from pyro_decomp.training.callbacks import Training
 from pyro_decomp.training.run import Run
+from tests.callbacks import Step
 
 N = 24
 DATA = torch.randn(N, 3, generator=torch.Generator().manual_seed(0), dtype=torch.double)
@@ -70,13 +71,22 @@ def trained(
     resume: bool = False,
     **options: Any,
 ) -> Run:
-    experiment, found = build(programs, **options)
-
-    def report(progress: Progress) -> None:
+    def report(training: Training) -> None:
         if change is not None:
-            change(experiment, found, progress.step)
+            experiment: Any = training.experiment
+            change(experiment, experiment.model.__self__, training.step)
 
-    return train(experiment, folder, seed=2, execution=Execution(how), report=report, resume=resume)
+    def experiment() -> Experiment:
+        return build(programs, **options)[0]
+
+    return train(
+        experiment,
+        folder,
+        seed=2,
+        execution=Execution(how),
+        callbacks=[Step(report)],
+        resume=resume,
+    )
 
 
 def assert_same(one: Run, other: Run) -> None:

@@ -2,19 +2,20 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from pyro_decomp import Experiment, train
+from pyro_decomp import Experiment
 from pyro_decomp.acceleration import Execution, backends
 from pyro_decomp.acceleration.auditor import Auditor
 from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.training.interruption import Interrupted
-from pyro_decomp.training.loop import ExecutionWarning, Progress
+from pyro_decomp.training.loop import ExecutionWarning
 from pyro_decomp.training.run import Run
 from tests.acceleration.moving import Programs, assert_same, build, trained
 from tests.acceleration.test_execution import chosen
@@ -85,7 +86,7 @@ def test_a_buffer_of_another_type_is_resumed_to_the_same_bits(tmp_path: Path) ->
 
     def stopped(experiment: Experiment, programs: Programs, step: int) -> None:
         single(experiment, programs, step)
-        interrupt_at(20)(Progress(step, 40, 1, {}, 1.0, 1.0))
+        interrupt_at(20)(SimpleNamespace(step=step))
 
     whole = trained(tmp_path / "whole", "captured", single)
     with pytest.raises(Interrupted):
@@ -107,23 +108,14 @@ def test_a_change_that_no_audit_sees_is_seen_before_a_checkpoint(tmp_path: Path)
 def test_such_a_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     with pytest.warns(ExecutionWarning):
         whole = trained(tmp_path / "whole", "captured", scale)
-    experiment, programs = build()
 
-    def stop(progress: Progress) -> None:
-        scale(experiment, programs, progress.step)
-        interrupt_at(25)(progress)
+    def stop(experiment: Experiment, programs: Programs, step: int) -> None:
+        scale(experiment, programs, step)
+        interrupt_at(25)(SimpleNamespace(step=step))
 
     with pytest.warns(ExecutionWarning), pytest.raises(Interrupted):
-        train(experiment, tmp_path / "run", seed=2, execution=Execution("captured"), report=stop)
-    experiment, programs = build()
-    train(
-        experiment,
-        tmp_path / "run",
-        seed=2,
-        execution=Execution("captured"),
-        resume=True,
-        report=lambda progress: scale(experiment, programs, progress.step),
-    )
+        trained(tmp_path / "run", "captured", stop)
+    trained(tmp_path / "run", "captured", scale, resume=True)
     assert files(tmp_path / "run") == files(whole.path)
 
 

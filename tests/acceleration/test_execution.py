@@ -28,6 +28,7 @@ from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run
 from pyro_decomp.training.state import prepare, step_source
+from tests.callbacks import Step
 from tests.training.test_training import files
 from tests.training.test_training_schedules import interrupt_at
 
@@ -102,7 +103,7 @@ def test_compiled_steps_differ_from_eager_ones_by_rounding(compiled: Run, tmp_pa
 def test_compiled_runs_resume_to_the_same_bits(compiled: Run, tmp_path: Path) -> None:
     options, folder = OF_ONE_BATCH, tmp_path / "resumed"
     with pytest.raises(Interrupted):
-        train(build(**options), folder, execution=COMPILED, report=interrupt_at(5))
+        train(build(**options), folder, execution=COMPILED, callbacks=[Step(interrupt_at(5))])
     train(build(**options), folder, resume=True)
     assert files(folder) == files(compiled.path)
     again = load(folder, experiment=build(**options))

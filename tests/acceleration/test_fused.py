@@ -25,6 +25,7 @@ from pyro_decomp.schedules import Linear
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.state import prepare, step_source
+from tests.callbacks import Started, Step
 from tests.training.test_training import files
 from tests.training.test_training_schedules import interrupt_at
 
@@ -76,7 +77,7 @@ def test_fused_steps_differ_from_eager_ones_by_rounding(name: str, tmp_path: Pat
 def test_they_resume_to_the_same_bits(tmp_path: Path) -> None:
     whole, folder = train(build(), tmp_path / "whole", execution=FUSED), tmp_path / "resumed"
     with pytest.raises(Interrupted):
-        train(build(), folder, execution=FUSED, report=interrupt_at(5))
+        train(build(), folder, execution=FUSED, callbacks=[Step(interrupt_at(5))])
     train(build(), folder, resume=True)
     assert files(folder) == files(whole.path)
     again = load(folder, experiment=build())
@@ -90,7 +91,9 @@ def test_they_go_on_replayed_where_there_is_no_compiler(
     options: dict[str, Any] = {"schedules": {}}
     whole = train(build(**options), tmp_path / "whole", execution=FUSED)
     with pytest.raises(Interrupted):
-        train(build(**options), tmp_path / "run", execution=FUSED, report=interrupt_at(5))
+        train(
+            build(**options), tmp_path / "run", execution=FUSED, callbacks=[Step(interrupt_at(5))]
+        )
 
     def refuse(*_: Any) -> Any:
         raise FusionError("no C compiler was found")
@@ -101,7 +104,7 @@ def test_they_go_on_replayed_where_there_is_no_compiler(
         build(**options),
         tmp_path / "run",
         resume=True,
-        started=lambda state, execution: executions.append(execution),
+        callbacks=[Started(lambda training: executions.append(training.execution))],
     )
     assert str(executions[0]).startswith("captured steps (it cannot be fused: no C compiler")
     for name, value in whole.state.parameters.items():

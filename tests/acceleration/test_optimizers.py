@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from functools import partial
 from typing import Any
 
@@ -5,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyro_decomp.acceleration.optimizers import Update
+from pyro_decomp.acceleration.optimizers import COMPILER, ELEMENTWISE, Update
 
 CASES: dict[str, Any] = {
     "Adam": partial(torch.optim.Adam, lr=0.01, fused=True),
@@ -96,3 +98,34 @@ def test_a_transposed_gradient_is_taken_for_what_it_is(kind: str) -> None:
             parameter.grad = (scale * slope.t() - 1.0).t()
             update()
     torch.testing.assert_close(found, wanted)
+
+
+def compare_before_and_after_the_compiler() -> None:
+    """Train, save and load with every optimiser; then import the compiler and do so again."""
+    results = []
+    for with_compiler in (False, True):
+        if with_compiler:
+            __import__(COMPILER)
+        found = []
+        for kind in ELEMENTWISE:
+            own = parameters()
+            optimizer, other = kind(own, lr=0.01), kind(parameters(), lr=0.01)
+            update = Update(optimizer)
+            for scale in (1.0, 2.0, -3.0):
+                optimizer.zero_grad()
+                sum((scale * parameter**2).sum() for parameter in own).backward()
+                update()
+            other.load_state_dict(optimizer.state_dict())
+            found.append((own, other.state_dict()["state"]))
+        assert (COMPILER in sys.modules) == with_compiler
+        results.append(found)
+    torch.testing.assert_close(*results, rtol=0, atol=0)
+
+
+@pytest.mark.full
+def test_no_optimiser_imports_the_compiler() -> None:
+    subprocess.run([sys.executable, __file__], check=True)
+
+
+if __name__ == "__main__":
+    compare_before_and_after_the_compiler()

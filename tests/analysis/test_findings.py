@@ -190,6 +190,7 @@ def test_final_terms_are_over_all_data_and_leave_the_run_as_it_was(tmp_path: Pat
     )
     experiment.epochs = 2
     run = train(experiment, tmp_path / "run")
+    (network,) = run.state.modules
     before = {name: value.clone() for name, value in network.state_dict().items()}
     calls, random = network.calls, torch.get_rng_state()
     found = final_terms(run)

@@ -35,13 +35,10 @@ def trained(
         options: More arguments of ``train``.
         **given: Arguments of ``experiment``.
     """
-    source = read(name, seed)
-    set_seed(seed)
     return train(
-        source.build(given),
+        read(name, seed),
         out,
         seed=seed,
-        source=source,
         arguments=given,
         execution=Execution(steps),
         **(options or {}),

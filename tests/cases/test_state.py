@@ -7,6 +7,7 @@ import pytest
 from pyro_decomp import evaluate, load
 from pyro_decomp.sweep import read_table, sweep
 from pyro_decomp.training.interruption import Interrupted
+from tests.callbacks import Step
 from tests.cases.running import PROGRAMS, trained
 from tests.not_yet import rows
 from tests.refusals import result_or_refusal
@@ -23,7 +24,12 @@ def test_a_counter_goes_on_where_it_was_or_is_refused(kind: str, tmp_path: Path)
     given = {"kind": kind, "epochs": 120, "until": 80}
     whole = trained("own_counter", tmp_path / "whole", **given)
     with pytest.raises(Interrupted):
-        trained("own_counter", tmp_path / "run", options={"report": interrupt_at(50)}, **given)
+        trained(
+            "own_counter",
+            tmp_path / "run",
+            options={"callbacks": [Step(interrupt_at(50))]},
+            **given,
+        )
     resumed, refusal = result_or_refusal(
         lambda: trained("own_counter", tmp_path / "run", options={"resume": True}, **given)
     )

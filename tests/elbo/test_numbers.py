@@ -24,6 +24,7 @@ from pyro_decomp.networks import MLPDecoder, MLPEncoder
 from pyro_decomp.schedules import Constant, Linear, Schedule
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run
+from tests.callbacks import Step
 from tests.training.test_training_schedules import interrupt_at
 
 TEMPERATURE = 2.0
@@ -214,7 +215,7 @@ def test_a_number_that_python_uses_makes_steps_eager(kind: str, tmp_path: Path) 
     with pytest.raises(ExperimentError, match=f"expected eager or auto, as {why}"):
         train(build(), tmp_path / "captured", execution=Execution("captured"))
     with pytest.raises(Interrupted):
-        train(build(), tmp_path / "auto", report=interrupt_at(4))
+        train(build(), tmp_path / "auto", callbacks=[Step(interrupt_at(4))])
     execution = load(tmp_path / "auto", experiment=build()).config["execution"]
     assert execution["steps"] == "eager"
     assert why in execution["why"]
@@ -302,7 +303,9 @@ def test_a_resumed_and_a_loaded_run_have_it(kind: str, how: str, tmp_path: Path)
 
     whole = train(make(), tmp_path / "whole", execution=Execution(how))
     with pytest.raises(Interrupted):
-        train(make(), tmp_path / "broken", execution=Execution(how), report=interrupt_at(5))
+        train(
+            make(), tmp_path / "broken", execution=Execution(how), callbacks=[Step(interrupt_at(5))]
+        )
     loaded = load(tmp_path / "broken", experiment=make())
     assert float(loaded.experiment.number(f"model.prior.{name}").get()) == pytest.approx(2 - 5 / 12)
     assert same_files(train(make(), tmp_path / "broken", resume=True), whole)
@@ -310,7 +313,11 @@ def test_a_resumed_and_a_loaded_run_have_it(kind: str, how: str, tmp_path: Path)
 
 def test_a_run_goes_on_with_the_schedules_that_it_began_with(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        train(experiment(closure(), {"beta": HALF}), tmp_path / "run", report=interrupt_at(3))
+        train(
+            experiment(closure(), {"beta": HALF}),
+            tmp_path / "run",
+            callbacks=[Step(interrupt_at(3))],
+        )
     for schedules in ({"elbo.beta": HALF}, {"beta": Linear(2.0, 0.5)}, {}):
         with pytest.raises(RunError, match=r"it was started with schedules .*beta"):
             train(experiment(closure(), schedules), tmp_path / "run", resume=True)

@@ -9,7 +9,6 @@ import torch
 
 from pyro_decomp import evaluate, train
 from pyro_decomp.analysis.latents import latents
-from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import Run
 
@@ -19,8 +18,7 @@ PARTS = ("divergence", "marginal_kl", "dimensionwise_kl", "total_correlation", "
 
 def trained(folder: Path, **arguments: Any) -> Run:
     source = ExperimentFile.read(FILE, seed=0)
-    set_seed(0)
-    return train(source.build(arguments), folder, source=source, arguments=arguments)
+    return train(source, folder, arguments=arguments)
 
 
 def test_what_is_given_is_found() -> None:

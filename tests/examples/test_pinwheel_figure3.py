@@ -13,6 +13,7 @@ from pyro.distributions import Normal
 from typer.testing import CliRunner, Result
 
 from pyro_decomp import load, train
+from tests.callbacks import Step
 from tests.training.test_training_schedules import interrupt_at
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "pinwheel_figure3.py"
@@ -99,7 +100,7 @@ def test_an_out_that_is_a_file_is_one_line(script: ModuleType, tmp_path: Path) -
 def test_ctrl_c_ends_plainly(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(script, "train", partial(train, report=interrupt_at(3)))
+    monkeypatch.setattr(script, "train", partial(train, callbacks=[Step(interrupt_at(3))]))
     result = start(script, tmp_path, "--epochs", "10")
     assert result.exit_code == 130
     assert result.stderr.count("\n") == 1

@@ -50,8 +50,8 @@ def test_the_defaults_are_the_published_settings() -> None:
 
 
 def test_the_prior_is_the_mixture_of_four_clusters_counted_once(tmp_path: Path) -> None:
-    source, trial = build(epochs=1, hidden=4)
-    run = train(trial, tmp_path / "run", source=source, arguments={"epochs": 1, "hidden": 4})
+    source, _ = build(epochs=1, hidden=4)
+    run = train(source, tmp_path / "run", arguments={"epochs": 1, "hidden": 4})
     z = 1.5 * torch.randn(500, 2)
     found = next(encode(run, run.data)).prior.log_prob({"z": z})
     centres = torch.tensor([[0.0, 1.0], [0.0, -1.0], [1.0, 0.0], [-1.0, 0.0]])
@@ -70,9 +70,9 @@ def test_the_arguments_reach_the_experiment() -> None:
 
 @pytest.mark.full
 def test_a_short_training_improves_every_term_it_is_about(tmp_path: Path) -> None:
-    source, trial = build(epochs=80, lr=1e-2, hidden=16)
+    source, _ = build(epochs=80, lr=1e-2, hidden=16)
     arguments = {"epochs": 80, "lr": 1e-2, "hidden": 16}
-    run = train(trial, tmp_path / "run", source=source, arguments=arguments)
+    run = train(source, tmp_path / "run", arguments=arguments)
     begun = {name: column[:5].mean() for name, column in run.history.items()}
     ended = {name: column[-5:].mean() for name, column in run.history.items()}
     assert ended["objective"] > begun["objective"] + 0.5

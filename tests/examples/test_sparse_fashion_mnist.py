@@ -49,7 +49,7 @@ def test_it_trains_on_real_images(tmp_path: Path) -> None:
     set_seed(0)
     trial = source.build(arguments)
     assert torch.equal(trial.data.x, fashion_mnist(DEBIAN_FOLDER, limit=300))
-    run = train(trial, tmp_path / "run", source=source, arguments=arguments)
+    run = train(source, tmp_path / "run", arguments=arguments)
     likelihood = run.history["log_likelihood"]
     assert len(likelihood) == 15
     assert likelihood[-3:].mean() > likelihood[:3].mean() + 500

@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import pyro.distributions as dist
 import torch
+from pyro import infer
 from torch import Tensor
 
 import pyro_decomp
@@ -229,9 +230,11 @@ def good(folder: Path) -> Callable[[str, str], Any]:
         "model": vae.model,
         "n": 3,
         "name": "toys",
+        "objective": infer.Trace_ELBO(),
         "num_rows": 60,
         "num_samples": 5,
         "offsets": torch.zeros(3, 2, 2),
+        "optimizer": torch.optim.Adam,
         "out": folder / "out",
         "out_dim": 2,
         "outer": torch.tensor(1.0),

@@ -19,21 +19,18 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from pyro_decomp.seeds import set_seed
 from pyro_decomp.training import loop, training
+from pyro_decomp.training.callbacks import Callback, Training
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.loop import Progress
+from tests.callbacks import Step
 
 EVERY, SEED = 5, 3  # steps between checkpoints
 KEPT = "checkpoint.pt", "history.csv"
 
 
-def train(out: str, *, resume: bool, report: Callable[[Progress], None] | None = None) -> None:
+def train(out: str, *callbacks: Callback, resume: bool) -> None:
     source = ExperimentFile.read("trial.py", seed=SEED)
-    set_seed(SEED)
-    training.train(
-        source.build({}), out, seed=SEED, resume=resume, source=source, arguments={}, report=report
-    )
+    training.train(source, out, seed=SEED, resume=resume, callbacks=callbacks)
 
 
 class Operations:
@@ -121,14 +118,14 @@ def count() -> None:
 def stopped(mode: str, at: int) -> int:
     """Train up to where it is stopped."""
 
-    def report(progress: Progress) -> None:
+    def report(progress: Training) -> None:
         if progress.step == at:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def act() -> None:
         if mode != "between":
             Operations(mode, at)
-        train("stopped", resume=False, report=report if mode == "between" else None)
+        train("stopped", *([Step(report)] if mode == "between" else []), resume=False)
 
     return forked(act)
 

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -24,6 +25,7 @@ from pyro_decomp.analysis.evaluation import evaluate
 from pyro_decomp.divergences import SlicedWasserstein
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.errors import ModelError, NonFiniteError
+from tests.callbacks import Step
 
 N, D, K = 20, 3, 4
 HALF = torch.tensor(0.5)
@@ -200,9 +202,9 @@ def test_a_code_outside_of_the_priors_support_is_named(tmp_path: Path) -> None:
         programs.model, programs.guide, data=data(), elbo=BetaELBO(analytic_kl=False), epochs=9
     )
 
-    def move(_: object) -> None:
-        programs.encoder.bias.data[:2] = 100.0
+    def move(training: Any) -> None:
+        training.experiment.model.__self__.encoder.bias.data[:2] = 100.0
 
     expected = r"kl = inf, at site 'z' \(model, with values outside of the support of Uniform\)"
     with pytest.raises(NonFiniteError, match=expected):
-        train(experiment, tmp_path / "run", report=move)
+        train(experiment, tmp_path / "run", callbacks=[Step(move)])

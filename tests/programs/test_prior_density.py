@@ -87,8 +87,8 @@ def test_a_captured_step_is_the_same_step(kind: str, name: str, tmp_path: Path) 
             programs.model, programs.guide, data=data, elbo=elbo, epochs=3, batch_size=8
         )
         before = [p.detach().clone() for p in programs.parameters()]
-        train(experiment, tmp_path / way, execution=Execution(way))
-        trained.append([p.detach() for p in programs.parameters()])
+        run = train(experiment, tmp_path / way, execution=Execution(way))
+        trained.append([p.detach() for p in run.state.parameters.values()])
         assert any(not torch.equal(p, old) for p, old in zip(trained[-1], before, strict=True))
     for one, other in zip(*trained, strict=True):
         assert torch.equal(one, other)

@@ -113,7 +113,7 @@ NEITHER, BOTH = {"resume": False, "force": False}, {"resume": True, "force": Tru
             nothing,
             description(source=SOURCE + "\n"),
             RESUME,
-            "started with a different experiment file; use the same",
+            "started with a different experiment file or function; use the same",
         ),
         (only_other_files, description(), NEITHER, "out holds files but no sweep"),
         (only_other_files, description(), RESUME, "out holds files but no sweep"),

@@ -11,7 +11,6 @@ import pytest
 
 from pyro_decomp import evaluate, load, train
 from pyro_decomp.errors import DataError, ExperimentError, RunError
-from pyro_decomp.seeds import set_seed
 from pyro_decomp.sweep import Plan, SweepProgress, read_table, sweep
 from pyro_decomp.sweep.ensemble.members import Member, WorkItem
 from pyro_decomp.sweep.folder import as_csv
@@ -44,11 +43,7 @@ def test_every_member_is_the_run_that_train_makes() -> None:
     for row in table.to_pylist():
         source = ExperimentFile.read("trial.py", seed=row["seed"])
         arguments = {"beta": row["beta"]}
-        set_seed(row["seed"])
-        run = train(
-            source.build(arguments), "alone", seed=row["seed"], force=True, source=source,
-            arguments=arguments,
-        )  # fmt: skip
+        run = train(source, "alone", seed=row["seed"], force=True, arguments=arguments)
         member = Path("out/members") / row["member"]
         for name in ("history.csv", "checkpoint.pt"):
             assert (member / name).read_bytes() == Path("alone", name).read_bytes()

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pyro.infer import Trace_ELBO
+from pyro.infer import JitTrace_ELBO, ReweightedWakeSleep
 
 from pyro_decomp import AggregateELBO, Experiment
 from pyro_decomp.data import Data, memory_mapped
@@ -133,9 +133,14 @@ def test_factors_are_columns_of_the_tables_of_the_data(tmp_path: Path) -> None:
         ),
         ({"model": None}, ExperimentError, "model: expected a callable, got NoneType"),
         ({"guide": 3}, ExperimentError, "guide: expected a callable, got int"),
-        ({"optimizer": "adam"}, ExperimentError, "optimizer: expected a callable, got str"),
-        ({"elbo": Trace_ELBO()}, ExperimentError, r"such as AggregateELBO\(\), got Trace_ELBO"),
-        ({"elbo": AggregateELBO}, ExperimentError, r"elbo: expected an objective of pyro_decomp"),
+        ({"optimizer": "adam"}, ExperimentError, "optimizer: expected a function that builds one"),
+        (
+            {"elbo": JitTrace_ELBO()},
+            ExperimentError,
+            r"elbo: expected Trace_ELBO\(\), .*got 'Jit",
+        ),
+        ({"elbo": ReweightedWakeSleep()}, ExperimentError, "elbo: .* whose loss is a number, such"),
+        ({"elbo": AggregateELBO}, ExperimentError, r"elbo: expected an objective such as Aggreg"),
         ({"epochs": 0}, ExperimentError, "epochs: expected a positive whole number, got 0"),
         ({"epochs": 2.5}, ExperimentError, "epochs: expected a positive whole number, got 2.5"),
         ({"epochs": True}, ExperimentError, "epochs: expected a positive whole number, got True"),

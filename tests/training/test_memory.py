@@ -13,6 +13,7 @@ from pathlib import Path
 from pyro_decomp import train
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.acceleration import Execution
+from pyro_decomp.training.callbacks import Callback
 
 FILE, FOLDER, HOW, STEPS = sys.argv[1:]
 
@@ -22,14 +23,15 @@ def resident() -> int:
     return pages * 4096
 
 
-def note(progress) -> None:
-    if progress.step in (int(STEPS) // 5, int(STEPS)):
-        print(resident())
+class Noting(Callback):
+    def step(self, training) -> None:
+        if training.step in (int(STEPS) // 5, int(STEPS)):
+            print(resident())
 
 
 source = ExperimentFile.read(FILE, seed=0)
-experiment = source.build({"epochs": int(STEPS)})
-train(experiment, FOLDER, execution=Execution(HOW), report=note)
+arguments = {"epochs": int(STEPS)}
+train(source, FOLDER, execution=Execution(HOW), arguments=arguments, callbacks=[Noting()])
 """
 PINWHEEL = Path(__file__).parents[2] / "examples" / "pinwheel_mixture.py"
 MOST_GROWTH = 6 * 2**20  # bytes; 8,000 rows of history with 7 numbers take 2 to 3 MiB

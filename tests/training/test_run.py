@@ -49,9 +49,7 @@ def trained(folder: Path, seed: int = 2, **arguments: Any) -> Run:
     path = folder / "trial.py"
     path.write_text(SOURCE)
     source = ExperimentFile.read(path, seed=seed)
-    set_seed(seed)
-    trial = source.build(arguments)
-    return train(trial, folder / "run", seed=seed, source=source, arguments=arguments)
+    return train(source, folder / "run", seed=seed, arguments=arguments)
 
 
 def values(run: Run) -> dict[str, Tensor]:
@@ -144,7 +142,7 @@ def test_a_run_from_python_needs_its_experiment(tmp_path: Path) -> None:
         return Experiment(model, guide, data=data, elbo=AggregateELBO(), epochs=2)
 
     expected = values(train(build(), tmp_path / "run"))
-    with pytest.raises(RunError, match=r"trained from Python, .* give load\(path, experiment="):
+    with pytest.raises(RunError, match=r"trained from an Experiment; give load\(path, experiment="):
         load(tmp_path / "run")
     net.reset_parameters()
     assert equal(values(load(tmp_path / "run", experiment=build())), expected)
@@ -201,9 +199,7 @@ def experiment(hidden: int = 4) -> Experiment:
 def trained_from_file(folder: Path, seed: int = 7) -> Run:
     (folder / "trial.py").write_text(FILE)
     source = ExperimentFile.read(folder / "trial.py", seed=seed)
-    set_seed(seed)
-    trial = source.build({"hidden": 5})
-    return train(trial, folder / "run", seed=seed, source=source, arguments={"hidden": 5})
+    return train(source, folder / "run", seed=seed, arguments={"hidden": 5})
 
 
 def test_it_has_the_parameters_that_training_began_with(tmp_path: Path) -> None:

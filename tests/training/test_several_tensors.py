@@ -21,6 +21,7 @@ from pyro_decomp.networks import Discriminator
 from pyro_decomp.seeds import derive
 from pyro_decomp.training.loop import BATCH_STREAM
 from pyro_decomp.training.run import Run
+from tests.callbacks import Step
 from tests.checking import Recorder
 from tests.training.test_training import Killed, files, kill_at
 
@@ -93,7 +94,7 @@ def test_a_killed_run_of_several_tensors_resumes_to_the_same_bytes(
 ) -> None:
     train(build(), tmp_path / "whole", seed=3)
     with pytest.raises(Killed):
-        train(build(), tmp_path / "run", seed=3, report=kill_at(step))
+        train(build(), tmp_path / "run", seed=3, callbacks=[Step(kill_at(step))])
     run = train(build(), tmp_path / "run", seed=3, resume=True)
     assert files(tmp_path / "run") == files(tmp_path / "whole")
     loaded = load(tmp_path / "run", experiment=build())
@@ -113,7 +114,7 @@ def test_other_tensors_beside_x_are_other_data(tmp_path: Path, other: Any) -> No
 
 
 def test_an_auxiliary_network_gets_codes_of_several_tensors(tmp_path: Path) -> None:
-    seen: list[tuple[Tensor, ...]] = []
+    seen = Recorder()
     elbo = FactorELBO(2.0, Discriminator(2, (4,)))
     run = train(build(seen=seen, elbo=elbo), tmp_path / "run")
     assert "discriminator_loss" in run.history

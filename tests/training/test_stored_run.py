@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from pyro_decomp import load, train
-from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import Run
 from tests.fixtures.write_run_folder import ARGUMENTS, STOPPED_AT, TOTAL
@@ -45,12 +44,10 @@ def test_it_is_measured(run: Run) -> None:
 def test_it_is_resumed(run: Run) -> None:
     config = run.config
     source = ExperimentFile.from_source(config["source"], config["source_file"], seed=0)
-    set_seed(config["seed"])
     resumed = train(
-        source.build(config["arguments"]),
+        source,
         run.path,
         seed=config["seed"],
-        source=source,
         arguments=config["arguments"],
         resume=True,
     )

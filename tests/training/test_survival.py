@@ -21,7 +21,6 @@ import pytest
 from pyro_decomp import load, train
 from pyro_decomp.cli import main
 from pyro_decomp.errors import DataError, DecompError, ExperimentError, RunError
-from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import Run
 
@@ -83,8 +82,7 @@ def attempt(out, at=-1):
     if child == 0:
         operations = Operations("kill", at)
         source = ExperimentFile.read(file, seed=seed)
-        set_seed(seed)
-        train(source.build({}), out, seed=seed, resume=True, source=source)
+        train(source, out, seed=seed, resume=True)
         Path("operations").write_text(str(operations.count))
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -98,18 +96,10 @@ assert attempt(killed) == 0
 """
 
 
-def build(arguments: dict[str, Any] | None = None, path: Path | None = None) -> Any:
-    path = path or Path("trial.py")
-    source = ExperimentFile.read(path, seed=SEED)
-    set_seed(SEED)
-    return source, source.build(arguments or {})
-
-
 def trained(out: Path | str, arguments: dict[str, Any] | None = None, **options: Any) -> Run:
     """Train as the command line does."""
-    source, trial = build(arguments)
     options = {"seed": SEED} | options
-    return train(trial, out, source=source, arguments=arguments or {}, **options)
+    return train(ExperimentFile.read("trial.py"), out, arguments=arguments, **options)
 
 
 def contents(folder: Path | str) -> dict[str, bytes]:
@@ -267,18 +257,17 @@ def unprivileged() -> Iterator[None]:
 
 @pytest.mark.full
 def test_a_folder_that_cannot_be_written_is_left_as_it_was() -> None:
-    source, trial = build()
-    train(trial, "before", source=source)  # nobody may not read what is imported late
-    source, trial = build()
+    source = ExperimentFile.read("trial.py")
+    train(source, "before")  # nobody may not read what is imported late
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "run"
         folder.mkdir()
         Path(name).chmod(0o755)
         folder.chmod(0o555)
         with unprivileged(), pytest.raises(PermissionError):
-            train(trial, folder, source=source)
+            train(source, folder)
         with unprivileged(), pytest.raises(PermissionError):
-            train(trial, folder / "below", source=source)
+            train(source, folder / "below")
         assert list(folder.iterdir()) == []
 
 
@@ -319,6 +308,11 @@ def nothing() -> None:
     pass
 
 
+def never_finished() -> None:
+    config = json.loads(Path("run/config.json").read_text())
+    Path("run/config.json").write_text(json.dumps(config | {"total_steps": 10**6}))
+
+
 RESUME: dict[str, Any] = {"resume": True}
 
 
@@ -326,7 +320,9 @@ RESUME: dict[str, Any] = {"resume": True}
 @pytest.mark.parametrize(
     ("arrange", "options", "message"),
     [
-        pytest.param(nothing, {}, "run already holds a run: continue it with --res", id="a run"),
+        pytest.param(
+            never_finished, {}, "run already holds a run: continue it with --res", id="a run"
+        ),
         pytest.param(only_other_files, {}, "run holds files but no run", id="other files"),
         pytest.param(only_other_files, {"force": True}, "holds files but no", id="others, force"),
         pytest.param(only_other_files, RESUME, "holds files but no run", id="others, resume"),

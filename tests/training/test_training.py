@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,15 @@ from pyro_decomp import AggregateELBO, Experiment, load, train
 from pyro_decomp.errors import ExperimentError, ModelError, NonFiniteError, RunError
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.training import loop
+from pyro_decomp.training.callbacks import Training
 from pyro_decomp.training.interruption import Interrupted
-from pyro_decomp.training.loop import Progress
 from pyro_decomp.training.state import prepare
+from tests.callbacks import Step
+from tests.checking import Recorder
 
 DATA = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
 STEPS = 4 * 3  # epochs of batches of 8, 8 and 4
-Report = Callable[[Progress], None]
+Report = Callable[[Training], None]
 
 
 def build(**options: Any) -> Experiment:
@@ -64,12 +67,19 @@ def files(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in ("checkpoint.pt", "history.csv")}
 
 
+def now(training: Training) -> Any:
+    """What a training says of itself at one moment."""
+    names = ("step", "total_steps", "epoch", "steps_per_second", "seconds_left")
+    values = {name: getattr(training, name) for name in names}
+    return SimpleNamespace(**values, values=dict(training.values))
+
+
 class Killed(BaseException):
     """The process is gone: nothing between here and the loop may tidy up."""
 
 
 def kill_at(step: int) -> Report:
-    def report(progress: Progress) -> None:
+    def report(progress: Training) -> None:
         if progress.step == step:
             raise Killed
 
@@ -106,8 +116,8 @@ def test_another_seed_gives_other_bytes(tmp_path: Path, whole: dict[str, bytes])
 def test_neither_reports_nor_checkpoints_change_a_run(
     tmp_path: Path, whole: dict[str, bytes]
 ) -> None:
-    reports: list[Progress] = []
-    train(build(), tmp_path / "run", seed=3, report=reports.append)
+    reports: list[Any] = []
+    train(build(), tmp_path / "run", seed=3, callbacks=[Step(lambda t: reports.append(now(t)))])
     assert files(tmp_path / "run") == whole
     assert [progress.step for progress in reports] == list(range(1, STEPS + 1))
     assert [progress.epoch for progress in reports] == [1] * 3 + [2] * 3 + [3] * 3 + [4] * 3
@@ -126,7 +136,7 @@ def test_a_run_killed_at_any_step_resumes_to_the_same_bytes(
     tmp_path: Path, whole: dict[str, bytes], step: int
 ) -> None:
     with pytest.raises(Killed):
-        train(build(), tmp_path / "run", seed=3, report=kill_at(step))
+        train(build(), tmp_path / "run", seed=3, callbacks=[Step(kill_at(step))])
     run = train(build(), tmp_path / "run", seed=3, resume=True)
     assert files(tmp_path / "run") == whole
     assert run.step == STEPS
@@ -140,7 +150,7 @@ def test_a_run_killed_again_and_again_between_checkpoints_resumes_to_the_same_by
 ) -> None:
     for step in steps:
         with pytest.raises(Killed):
-            train(build(), tmp_path / "run", seed=3, resume=True, report=kill_at(step))
+            train(build(), tmp_path / "run", seed=3, resume=True, callbacks=[Step(kill_at(step))])
     train(build(), tmp_path / "run", seed=3, resume=True)
     assert files(tmp_path / "run") == whole
 
@@ -151,7 +161,7 @@ def test_a_run_killed_between_history_and_checkpoint_resumes_to_the_same_bytes(
     tmp_path: Path, whole: dict[str, bytes]
 ) -> None:
     with pytest.raises(Killed):
-        train(build(), tmp_path / "run", seed=3, report=kill_at(7))
+        train(build(), tmp_path / "run", seed=3, callbacks=[Step(kill_at(7))])
     (tmp_path / "run" / "history.csv").write_bytes(whole["history.csv"])
     (tmp_path / "run" / ".checkpoint.pt.tmp").write_bytes(whole["checkpoint.pt"][:100])
     train(build(), tmp_path / "run", seed=3, resume=True)
@@ -162,10 +172,16 @@ def test_a_run_killed_between_history_and_checkpoint_resumes_to_the_same_bytes(
 def test_resuming_what_is_not_there_starts_it_and_what_is_done_stays(
     tmp_path: Path, whole: dict[str, bytes]
 ) -> None:
-    reports: list[Progress] = []
+    reports: list[Any] = []
     train(build(), tmp_path / "run", seed=3, resume=True)
     assert files(tmp_path / "run") == whole
-    train(build(), tmp_path / "run", seed=3, resume=True, report=reports.append)
+    train(
+        build(),
+        tmp_path / "run",
+        seed=3,
+        resume=True,
+        callbacks=[Step(lambda t: reports.append(now(t)))],
+    )
     assert files(tmp_path / "run") == whole
     assert reports == []
 
@@ -198,7 +214,7 @@ def test_the_optimiser_of_another_run_is_not_resumed(tmp_path: Path) -> None:
 
 
 def test_an_epoch_visits_every_datum_once_in_an_order_of_its_own(tmp_path: Path) -> None:
-    seen: list[Tensor] = []
+    seen = Recorder()
     trial = build()
     guide = trial.guide
 
@@ -208,7 +224,8 @@ def test_an_epoch_visits_every_datum_once_in_an_order_of_its_own(tmp_path: Path)
 
     trial.guide = watched
     train(trial, tmp_path / "run")
-    assert [len(batch) for batch in seen] == [8, 8, 4] * 4  # the check before leaves no trace
+    del seen[:-STEPS]  # before, what was looked at
+    assert [len(batch) for batch in seen] == [8, 8, 4] * 4
     epochs = [torch.cat(seen[i : i + 3]) for i in range(0, STEPS, 3)]
     for epoch in epochs:
         assert torch.equal(epoch.sort(0).values, DATA.sort(0).values)
@@ -225,23 +242,23 @@ def test_training_improves_the_objective_and_ends_in_evaluation_mode(tmp_path: P
 
 def test_long_runs_log_every_so_many_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "MAX_HISTORY_ROWS", 5)
-    reports: list[Progress] = []
-    run = train(build(), tmp_path / "run", report=reports.append)
+    reports: list[Any] = []
+    run = train(build(), tmp_path / "run", callbacks=[Step(lambda t: reports.append(t.is_logged))])
     assert run.history["step"].tolist() == [1, 3, 6, 9, 12]
-    assert [progress.step for progress in reports] == [1, 3, 6, 9, 12]
+    assert [step + 1 for step, is_row in enumerate(reports) if is_row] == [1, 3, 6, 9, 12]
 
 
 def test_a_term_that_comes_late_is_empty_before(tmp_path: Path) -> None:
     trial = build(elbo=AggregateELBO(alpha=0.0))
 
-    def report(progress: Progress) -> None:
-        if progress.step == 5:
-            trial.elbo.alpha = 1.0
+    def report(training: Training) -> None:
+        if training.step == 5:
+            training.experiment.elbo.alpha = 1.0
 
-    run = train(trial, tmp_path / "run", report=report)
+    run = train(trial, tmp_path / "run", callbacks=[Step(report)])
     divergence = run.history["divergence"]
     assert np.isnan(divergence).tolist() == [True] * 5 + [False] * 7
-    loaded = load(tmp_path / "run", experiment=build())
+    loaded = load(tmp_path / "run", experiment=build(elbo=AggregateELBO(alpha=0.0)))
     for name, column in run.history.items():
         np.testing.assert_array_equal(loaded.history[name], column)
 
@@ -375,13 +392,13 @@ def test_data_outside_the_support_of_a_later_batch_are_refused_before_the_first_
 def test_a_signal_ends_training_after_the_step_with_a_checkpoint(
     tmp_path: Path, whole: dict[str, bytes], number: signal.Signals
 ) -> None:
-    def report(progress: Progress) -> None:
+    def report(progress: Training) -> None:
         if progress.step == 5:
             os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)
     with pytest.raises(Interrupted, match="interrupted at step 5; the run is in") as caught:
-        train(build(), tmp_path / "run", seed=3, report=report)
+        train(build(), tmp_path / "run", seed=3, callbacks=[Step(report)])
     assert signal.getsignal(number) == before
     assert (caught.value.step, caught.value.out) == (5, tmp_path / "run")
     assert load(tmp_path / "run", experiment=build()).step == 5
@@ -390,13 +407,13 @@ def test_a_signal_ends_training_after_the_step_with_a_checkpoint(
 
 
 def test_a_second_signal_does_not_wait_for_the_step(tmp_path: Path) -> None:
-    def report(progress: Progress) -> None:
+    def report(progress: Training) -> None:
         if progress.step == 5:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        train(build(), tmp_path / "run", report=report)
+        train(build(), tmp_path / "run", callbacks=[Step(report)])
     assert load(tmp_path / "run", experiment=build()).step == 0
 
 
@@ -440,7 +457,7 @@ def test_looking_for_dependence_between_sites_leaves_batch_statistics_alone(
     (norm,) = (part for part in parts if isinstance(part, nn.BatchNorm1d))
     assert norm.num_batches_tracked == STEPS
     with pytest.raises(Killed):
-        train(two_sites(), tmp_path / "killed", report=kill_at(5))
+        train(two_sites(), tmp_path / "killed", callbacks=[Step(kill_at(5))])
     train(two_sites(), tmp_path / "killed", resume=True)
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
 

@@ -22,6 +22,7 @@ from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.schedules import Linear
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run
+from tests.callbacks import Step
 from tests.training.test_training_schedules import interrupt_at
 
 N, BATCH, EPOCHS = 32, 13, 3  # three batches an epoch, the last one smaller
@@ -77,8 +78,9 @@ def test_it_is_trained_and_logged(
     (auxiliary,) = made.auxiliaries.values()
     before = [weight.detach().clone() for weight in auxiliary.module.parameters()]
     run = train(made, tmp_path / "run")
-    after = list(auxiliary.module.parameters())
+    after = list(discriminator(run).values())
     assert all((a - b).abs().max() > 1e-3 for a, b in zip(after, before, strict=True))
+    assert all(map(torch.equal, auxiliary.module.parameters(), before))
     assert len(run.history["discriminator_loss"]) == made.total_steps
     assert run.history["discriminator_loss"] == pytest.approx(math.log(2), abs=0.3)
     assert len(set(run.history["discriminator_loss"])) == made.total_steps
@@ -92,7 +94,7 @@ def test_a_resumed_run_has_the_same_bits(
     for step in (2, 3, 7):
         out = tmp_path / f"broken at {step}"
         with pytest.raises(Interrupted):
-            train(experiment(objective), out, report=interrupt_at(step))
+            train(experiment(objective), out, callbacks=[Step(interrupt_at(step))])
         train(experiment(objective), out, resume=True)
         for name in ("checkpoint.pt", "history.csv"):
             assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -168,10 +170,16 @@ def identity_experiment(divergence: Divergence, epochs: int = 2) -> Experiment:
     return Experiment(model, guide, data, elbo, epochs=epochs, batch_size=BATCH, optimizer=frozen)
 
 
+def recorded(run: Run) -> Recording:
+    found: Recording = run.experiment.elbo.divergence  # type: ignore[attr-defined]
+    return found
+
+
 @pytest.mark.full
 def test_the_second_minibatch_is_independent(tmp_path: Path) -> None:
-    recording, epochs = Recording(), 30
-    train(identity_experiment(recording, epochs), tmp_path / "run")
+    epochs = 30
+    run = train(identity_experiment(Recording(), epochs), tmp_path / "run")
+    recording = recorded(run)
     sizes = [BATCH, BATCH, N - 2 * BATCH] * epochs
     assert [len(batch) for batch in recording.batches] == sizes
     assert [len(other) for other in recording.others] == sizes
@@ -193,9 +201,8 @@ def test_the_second_minibatch_is_independent(tmp_path: Path) -> None:
 def test_the_second_minibatches_follow_the_seed(tmp_path: Path) -> None:
     others = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        recording = Recording()
-        train(identity_experiment(recording), tmp_path / name, seed=seed)
-        others.append(torch.cat(recording.others))
+        run = train(identity_experiment(Recording()), tmp_path / name, seed=seed)
+        others.append(torch.cat(recorded(run).others))
     assert torch.equal(others[0], others[1])
     assert not torch.equal(others[0], others[2])
 

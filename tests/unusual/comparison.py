@@ -13,11 +13,11 @@ from torch import Tensor
 
 from pyro_decomp import Experiment, train
 from pyro_decomp.acceleration import Execution
-from pyro_decomp.seeds import set_seed
 from pyro_decomp.sweep.ensemble import Member
 from pyro_decomp.sweep.ensemble.batched import BatchedRuns
 from pyro_decomp.sweep.ensemble.member_run import MemberRun
 from pyro_decomp.training.experiment_file import ExperimentFile
+from tests.callbacks import Step
 
 TRIAL = Path(__file__).with_name("trial.py")
 SEEDS = 11, 12  # of the members of a batch; the first is that of a run alone
@@ -54,20 +54,17 @@ def trained(
         change: Called after every step.
     """
     source = ExperimentFile.read(TRIAL, seed=seed)
-    set_seed(seed)
-    experiment = source.build(arguments)
     execution = Execution(steps, memory_format="contiguous")
-    report = (lambda progress: change(experiment, progress.step)) if change else None
+    changing = [Step(lambda t: change(t.experiment, t.step))] if change else []
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "run")
         run = train(
-            experiment,
+            source,
             out,
             seed=seed,
             execution=execution,
-            source=source,
             arguments=dict(arguments),
-            report=report,
+            callbacks=changing,
         )
         kept = run.folder.read_checkpoint()
         assert kept is not None

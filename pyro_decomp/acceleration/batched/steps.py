@@ -1,6 +1,6 @@
 """The steps of K members, and the tensors that they change. Internal."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ class BatchedSteps:
     Args:
         sources: Of each member, what its steps are computed from.
         numbers: Names of the numbers that are inputs of the step.
-        optimizer: Makes the optimiser of a member from its parameters.
+        optimizer: Of the first member's parameters.
         generators: Of each member, the state of its random generator before the first step.
         backend: "captured" does each operation for all members at once, "compiled" leaves that to
             torch's compiler, "fused" computes one member after another by loops in C.
@@ -49,7 +49,7 @@ class BatchedSteps:
         self,
         sources: Sequence[StepSource],
         numbers: Sequence[str],
-        optimizer: Callable[[list[Tensor]], torch.optim.Optimizer],
+        optimizer: torch.optim.Optimizer,
         generators: Sequence[Tensor],
         *,
         backend: str,
@@ -66,9 +66,8 @@ class BatchedSteps:
         self._buffers = _stacked([state.buffers for state in self._states])
         trained = [state.trained for state in self._states]
         is_steady = backend == "fused" and not first.programs.schedules  # as for a single run
-        own = optimizer(trained[0])
-        self._is_flat = is_steady and can_be_flat(trained[0], own)
-        self._stacked = Stacked(trained, own, is_flat=self._is_flat)
+        self._is_flat = is_steady and can_be_flat(trained[0], optimizer)
+        self._stacked = Stacked(trained, optimizer, is_flat=self._is_flat)
         self._ready: dict[tuple[Any, ...], Ready] = {}
         if kind is not None:
             kind = (kind, tuple(self._names), len(sources), backend)

@@ -111,6 +111,10 @@ class _Tracer(TorchDispatchMode):
             memory = memory_of(tensor)
             self._depends[memory] = self._depends.get(memory, 0) | 2 << index
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch imports its compiler, which takes a second
+
     def module(self, results: Sequence[Tensor]) -> GraphModule:
         """The graph as a module that gives these results."""
         self._graph.output([self._node(result) for result in results])

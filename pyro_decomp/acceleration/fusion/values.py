@@ -14,6 +14,7 @@ from itertools import product
 from typing import Any, Literal
 
 import torch
+from pyro.distributions.util import broadcast_shape
 
 from pyro_decomp.acceleration.fusion.indexing import Index, Shape, viewed_index
 
@@ -286,7 +287,7 @@ def kind_of(dtype: torch.dtype, real: torch.dtype) -> Kind | None:
 def _expression(text: str, values: Sequence[Value], kind: Kind) -> Value:
     text, cost, places = _parsed(text)
     used = [values[place] for place in places]
-    shape = tuple(torch.broadcast_shapes(*(value.shape for value in used)))
+    shape = broadcast_shape(*(value.shape for value in used))
     operands = [expanded(value, shape) for value in used]
 
     def at(index: Index, reader: Reader) -> str:

@@ -20,6 +20,11 @@ SHARED = ["-shared", "-fPIC"]
 SECONDS = 60
 MOST_KEPT = 256  # libraries in the cache, of some 50 KB each
 
+PROCESSORS = Path("/proc/cpuinfo")
+INSTRUCTIONS = (b"flags", b"Features", b"isa")  # of x86, Arm, RISC-V
+OF_PROCESSOR = {*INSTRUCTIONS, b"vendor_id", b"cpu family", b"model", b"model name"}
+OF_PROCESSOR |= {b"CPU implementer", b"CPU variant", b"CPU part", b"uarch"}
+
 
 @cache
 def library(source: Path, *defined: str) -> ctypes.CDLL | None:
@@ -53,22 +58,20 @@ def library_of(text: str, name: str, *defined: str) -> ctypes.CDLL:
         OSError: There is no compiler, or the cache cannot be written to.
         subprocess.SubprocessError: The compiler failed; :func:`reason` tells of what.
     """
-    command = [*_compiler(), *STRICT, *LOOPS]
-    try:
-        command += _tuned()
-        machine = _predefined(tuple(command))
-    except subprocess.CalledProcessError:
-        del command[-len(_tuned()) :]
-        machine = _predefined(tuple(command))
-    command += [f"-D{macro}" for macro in defined]
-    key = hashlib.sha256(b"\0".join([text.encode(), machine, *map(os.fsencode, command)]))
-    target = _folder() / f"{name}-{key.hexdigest()[:24]}.so"
+    compiler, macros = _compiler(), [f"-D{macro}" for macro in defined]
+    commands = [[*compiler, *STRICT, *LOOPS, *flags, *macros] for flags in (_tuned(), [])]
+    known_by = [text.encode(), *_machine(compiler), *map(os.fsencode, commands[0])]
+    key = hashlib.sha256(b"\0".join(known_by)).hexdigest()
+    target = _folder() / f"{name}-{key[:24]}.so"
     if target.exists():
         try:
             return ctypes.CDLL(str(target))
         except OSError:  # of another system that shares this folder, or broken: made anew
             pass
-    _compile([*command, *SHARED], text, target)
+    try:
+        _compile([*commands[0], *SHARED], text, target)
+    except subprocess.CalledProcessError:  # by what knows no flags for the processor at hand
+        _compile([*commands[1], *SHARED], text, target)
     return ctypes.CDLL(str(target))
 
 
@@ -124,10 +127,35 @@ def _tuned() -> list[str]:
     return ["-march=native", *wide]
 
 
+def _machine(compiler: list[str]) -> list[bytes]:
+    """What a library is made by and for: the files of the compiler, and the processor.
+
+    No compiler is started to find out where the system tells what the processor can do.
+    """
+    found = [Path(path).resolve() for word in compiler if (path := shutil.which(word))]
+    made = [(path, path.stat()) for path in found]
+    files = [f"{path} {of.st_size} {of.st_mtime_ns}".encode() for path, of in made]
+    return [*files, _processor() or _predefined(tuple(compiler))]
+
+
+def _processor() -> bytes:
+    """The name and the instructions of the first processor, as Linux tells them; else empty."""
+    try:
+        lines = PROCESSORS.read_bytes().partition(b"\n\n")[0].splitlines()
+    except OSError:
+        return b""
+    kept = [line for line in lines if line.partition(b"\t")[0].strip() in OF_PROCESSOR]
+    return b"\n".join(kept) if any(line.startswith(INSTRUCTIONS) for line in kept) else b""
+
+
 @cache
-def _predefined(command: tuple[str, ...]) -> bytes:
+def _predefined(compiler: tuple[str, ...]) -> bytes:
     """The macros that the compiler defines: its version, and the processor's instructions."""
-    return _run([*command, "-dM", "-E", "-x", "c", os.devnull])
+    asked = ["-dM", "-E", "-x", "c", os.devnull]
+    try:
+        return _run([*compiler, *_tuned(), *asked])
+    except subprocess.CalledProcessError:
+        return _run([*compiler, *asked])
 
 
 def _run(command: list[str]) -> bytes:

@@ -1,25 +1,25 @@
 """All of a run's pictures, to its folder."""
 
+import pickle
 import warnings
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from pyro_decomp import plots
 from pyro_decomp.analysis.pictures import factors, latent_plane, outputs, traversals
-from pyro_decomp.analysis.pictures.picture_data import PictureData
+from pyro_decomp.analysis.pictures.picture_data import Drawing, PictureData, drawing_of
 from pyro_decomp.analysis.quantities import by_itself
+from pyro_decomp.plots.saving import save_drawn
 from pyro_decomp.seeds import seeded
 from pyro_decomp.training.run import Run
+from pyro_decomp.training.second_process import SecondProcess
 
-Picture = Figure | np.ndarray
 
-
-def draw(run: Run, *, seed: int = 0) -> list[Path]:
+def draw(run: Run, *, seed: int = 0, beside: SecondProcess | None = None) -> list[Path]:
     """Draw the pictures that a run allows into ``plots/``.
 
     Those of docs/run_folder.md: terms over the steps, reconstructions, draws of the prior and
@@ -30,37 +30,71 @@ def draw(run: Run, *, seed: int = 0) -> list[Path]:
     Args:
         run: The run.
         seed: Of everything random; the global random generators are left as they were.
+        beside: A process that draws a picture whenever it has none to draw, while this one draws
+            others; the pictures are the same.
 
     Returns:
         The files, in the order of drawing.
     """
     run.folder.plots_path.mkdir(exist_ok=True)
-    paths: list[Path] = []
+    drawn: dict[str, Path] = {}
     left_out: dict[str, str] = {}
+    sharing = _Sharing(beside)
     with seeded(seed), torch.no_grad():
-        for name, drawn in _pictures(run, seed).items():
+        for name, prepared in _pictures(run, seed).items():
             with by_itself(left_out, name):
-                picture, path = drawn(), run.folder.plots_path / name
-                if isinstance(picture, Figure):
-                    plots.save(picture, path)
-                elif picture is not None:
-                    plots.save_animation(picture, path)
-                paths += [] if picture is None else [path]
+                if drawing := prepared():
+                    drawn[name] = run.folder.plots_path / name
+                    sharing.draw(name, drawing, drawn[name])
+    for name in sharing.elsewhere:
+        with by_itself(left_out, name):
+            sharing.wait_for(name)
     for reason in dict.fromkeys(left_out.values()):
         names = [name for name, why in left_out.items() if why == reason]
         verb = "is" if len(names) == 1 else "are"
         warnings.warn(f"{', '.join(names)} {verb} not drawn: {reason}", stacklevel=2)
-    return paths
+    return [path for name, path in drawn.items() if name not in left_out]
 
 
-def _pictures(run: Run, seed: int) -> Mapping[str, Callable[[], Picture | None]]:
-    """How each picture is drawn, by its file's name; it is None where the run does not allow it."""
+class _Sharing:
+    """Pictures drawn by this process and, whenever it has none to draw, by another."""
+
+    def __init__(self, other: SecondProcess | None) -> None:
+        self._other = other
+        self.elsewhere: dict[str, tuple[Future[list[Warning]], Drawing, Path]] = {}
+
+    def draw(self, name: str, drawing: Drawing, path: Path) -> None:
+        """Draw a picture, or have it drawn."""
+        if self._other is not None and self._other.is_idle:
+            found = self._other.submit(save_drawn, drawing, path)
+            self.elsewhere[name] = found, drawing, path
+        else:
+            _warn_of(save_drawn(drawing, path))
+
+    def wait_for(self, name: str) -> None:
+        """Wait for a picture that the other process has; draw it here if that process has died."""
+        found, drawing, path = self.elsewhere[name]
+        try:
+            _warn_of(found.result())
+        except (EOFError, OSError, pickle.UnpicklingError):
+            _warn_of(save_drawn(drawing, path))
+
+
+def _warn_of(caught: list[Warning]) -> None:
+    for message in caught:
+        warnings.warn(message, stacklevel=4)
+
+
+def _pictures(run: Run, seed: int) -> Mapping[str, Callable[[], Drawing | None]]:
+    """What each picture is drawn from, by its file's name; None where the run does not allow it."""
     data = cache(lambda: PictureData(run, seed))
     grid = cache(lambda: latent_plane.grid_of(data()))
     moved = cache(lambda: traversals.moved_in(data()))
     known = cache(lambda: factors.FactorData.of(data()))
     return {
-        "terms.png": lambda: plots.terms_over_steps(run.history) if run.history else None,
+        "terms.png": lambda: (
+            drawing_of(plots.terms_over_steps, run.history) if run.history else None
+        ),
         "reconstructions.png": lambda: outputs.reconstructions(data()),
         "prior_samples.png": lambda: outputs.prior_samples(data()),
         "aggregate_posterior.png": lambda: latent_plane.aggregate_posterior(grid()),

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from matplotlib.figure import Figure
 
 from pyro_decomp import plots
-from pyro_decomp.analysis.pictures.picture_data import MAX_DRAWN, PictureData
+from pyro_decomp.analysis.pictures.picture_data import MAX_DRAWN, Drawing, PictureData, drawing_of
 from pyro_decomp.analysis.pictures.traversals import can_move, decode, ranges, typical
 from pyro_decomp.analysis.representations import MAX_ROWS, Representations
 from pyro_decomp.metrics import mig
@@ -58,12 +57,13 @@ class FactorData:
         return cls(factors[:, varying], names, continuous, of_drawn[:, varying])
 
 
-def mutual_information(data: PictureData, known: FactorData | None) -> Figure | None:
+def mutual_information(data: PictureData, known: FactorData | None) -> Drawing | None:
     """The information that each code has of each factor."""
     if known is None:
         return None
     score = mig(known.codes, known.factors, num_resamples=0)
-    return plots.mutual_information(
+    return drawing_of(
+        plots.mutual_information,
         score.details["mutual_information"],
         known.names,
         names=[column.label for column in data.columns],
@@ -72,7 +72,7 @@ def mutual_information(data: PictureData, known: FactorData | None) -> Figure | 
     )
 
 
-def codes_against_factors(data: PictureData, known: FactorData | None) -> Figure | None:
+def codes_against_factors(data: PictureData, known: FactorData | None) -> Drawing | None:
     """Mean codes at each value of each factor that does not have too many values."""
     if known is None:
         return None
@@ -81,7 +81,8 @@ def codes_against_factors(data: PictureData, known: FactorData | None) -> Figure
         return None
     names = [known.names[k] for k in few]
     shown = data.order[:MAX_LATENTS]
-    return plots.codes_against_factors(
+    return drawing_of(
+        plots.codes_against_factors,
         known.codes[:, shown],
         known.factors[:, few],
         names,
@@ -91,11 +92,12 @@ def codes_against_factors(data: PictureData, known: FactorData | None) -> Figure
     )
 
 
-def code_magnitudes(data: PictureData, known: FactorData | None) -> Figure | None:
+def code_magnitudes(data: PictureData, known: FactorData | None) -> Drawing | None:
     """The magnitude of codes in each class, where the only factor is a label."""
     if known is None or not _is_label(known):
         return None
-    return plots.code_magnitudes(
+    return drawing_of(
+        plots.code_magnitudes,
         known.codes,
         known.factors[:, 0],
         class_names=[f"{known.names[0]} {k}" for k in np.unique(known.factors)],
@@ -104,7 +106,7 @@ def code_magnitudes(data: PictureData, known: FactorData | None) -> Figure | Non
     )
 
 
-def active_dimensions(data: PictureData, known: FactorData | None) -> Figure | None:
+def active_dimensions(data: PictureData, known: FactorData | None) -> Drawing | None:
     """Traversals of the dimensions that are active in one class more than in the others.
 
     About data of that class, where the only factor is a label, as in figure 5 of Mathieu et al.
@@ -126,7 +128,9 @@ def active_dimensions(data: PictureData, known: FactorData | None) -> Figure | N
     if not blocks:
         return None
     rows = [f"datum {i + 1}" for i in range(DATA_OF_A_CLASS)]
-    return plots.traversals(np.stack(decoded), np.stack(values), components=blocks, names=rows)
+    return drawing_of(
+        plots.traversals, np.stack(decoded), np.stack(values), components=blocks, names=rows
+    )
 
 
 def _is_label(known: FactorData) -> bool:

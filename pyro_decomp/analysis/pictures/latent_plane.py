@@ -4,12 +4,11 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_decomp import plots
 from pyro_decomp.aggregate_posterior import log_prob_over
-from pyro_decomp.analysis.pictures.picture_data import PictureData
+from pyro_decomp.analysis.pictures.picture_data import Drawing, PictureData, drawing_of
 from pyro_decomp.distributions.densities import family_without_density
 from pyro_decomp.programs.traces import TracePair
 
@@ -18,25 +17,25 @@ GRID = 200
 Grid = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def aggregate_posterior(grid: Grid | None) -> Figure | None:
+def aggregate_posterior(grid: Grid | None) -> Drawing | None:
     """The density of q(z), exact over all data, and of p(z)."""
     if grid is None:
         return None
     axis, log_qz, log_pz = grid
-    return plots.aggregate_density(axis, axis, log_qz, log_pz)
+    return drawing_of(plots.aggregate_density, axis, axis, log_qz, log_pz)
 
 
-def encodings(data: PictureData, grid: Grid | None) -> Figure | None:
+def encodings(data: PictureData, grid: Grid | None) -> Drawing | None:
     """The encodings of some data, over the density of p(z)."""
     if grid is None:
         return None
     axis, _, log_pz = grid
-    return plots.encodings(*_moments(data.pairs), axis, axis, log_pz)
+    return drawing_of(plots.encodings, *_moments(data.pairs), axis, axis, log_pz)
 
 
 def grid_of(data: PictureData) -> Grid | None:
     """Log q(z) over all data and log p(z) on a grid; None where the latent space is no plane."""
-    if not _is_plane(data.pairs[0]):
+    if not is_plane(data.pairs[0]):
         return None
     return density_on_grid(data.pairs, of_all=data.encoded.pairs())
 
@@ -77,7 +76,7 @@ def density_on_grid(
     return axis.cpu().numpy(), log_qz.numpy(), log_pz.numpy()
 
 
-def _is_plane(pair: TracePair) -> bool:
+def is_plane(pair: TracePair) -> bool:
     """Whether there is one latent site with a density, of two entries in one event dimension."""
     if len(pair.latents) != 1:
         return False

@@ -4,19 +4,18 @@ import warnings
 
 import torch
 from jaxtyping import Int
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_decomp import plots
 from pyro_decomp.analysis.generation import intervention
-from pyro_decomp.analysis.pictures.picture_data import MAX_DRAWN, PictureData
+from pyro_decomp.analysis.pictures.picture_data import MAX_DRAWN, Drawing, PictureData, drawing_of
 from pyro_decomp.seeds import seeded
 
 NUM_IMAGES = 64  # at most
 CHANNELS = (1, 3)
 
 
-def reconstructions(data: PictureData) -> Figure | None:
+def reconstructions(data: PictureData) -> Drawing | None:
     """Data beside what sampled codes are decoded to, where that has the data's shape."""
     rows = _shown(data)
     x = data.encoded.batch(rows)[0].cpu()
@@ -24,15 +23,15 @@ def reconstructions(data: PictureData) -> Figure | None:
     with seeded(data.seed):
         decoded = data.encoded.reconstructions(rows, kind="sample").cpu()
     is_alike = decoded.shape == x.shape
-    return plots.reconstructions(drawable(x), drawable(decoded)) if is_alike else None
+    return drawing_of(plots.reconstructions, drawable(x), drawable(decoded)) if is_alike else None
 
 
-def prior_samples(data: PictureData) -> Figure:
+def prior_samples(data: PictureData) -> Drawing:
     """What draws of the prior are decoded to, beside data where these have the same shape."""
     x = data.encoded.batch(_shown(data))[0].cpu()
     drawn = intervention(data.encoded, {}, num_samples=len(x), seed=data.seed).x.cpu()
     is_alike = drawn.shape == x.shape
-    return plots.prior_samples(drawable(drawn), drawable(x) if is_alike else None)
+    return drawing_of(plots.prior_samples, drawable(drawn), drawable(x) if is_alike else None)
 
 
 def _shown(data: PictureData) -> Int[Tensor, " n"]:

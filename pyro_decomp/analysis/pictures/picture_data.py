@@ -1,11 +1,14 @@
 """What the pictures of a run are drawn from."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_decomp.aggregate_posterior.families import data_rows
@@ -15,6 +18,9 @@ from pyro_decomp.programs.sites import Site
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import seeded
 from pyro_decomp.training.run import Run
+
+Picture = Figure | np.ndarray
+Drawing = Callable[[], Picture]
 
 MAX_DRAWN = 2000  # data whose encodings and reconstructions are drawn
 
@@ -40,19 +46,20 @@ class PictureData:
     Args:
         run: The run.
         seed: The seed of everything random.
+        most: Data that are drawn; by default 2,000.
 
     Attributes:
         encoded: All training data and their encodings.
-        rows: Up to 2,000 rows of these, chosen at random and in their order.
+        rows: Up to so many rows of these, chosen at random and in their order.
     """
 
-    def __init__(self, run: Run, seed: int) -> None:
+    def __init__(self, run: Run, seed: int, most: int | None = None) -> None:
         self.run = run
         self.seed = seed
         self.encoded = EncodedData.of(run)
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(self.encoded), generator=generator)
-        self.rows: Int[Tensor, " n"] = order[:MAX_DRAWN].sort().values
+        self.rows: Int[Tensor, " n"] = order[: MAX_DRAWN if most is None else most].sort().values
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -114,6 +121,12 @@ class PictureData:
         """Values of the sites, a column each of :attr:`columns`."""
         rows = [values[each.site][:, each.dim].double() for each in self.columns]
         return torch.stack(rows, -1).numpy() if rows else np.empty((len(self), 0))
+
+
+def drawing_of(make: Callable[..., Picture], *given: Any, **named: Any) -> Drawing:
+    """A call of one of ``plots`` that another process can make, even one without torch."""
+    arrays = [np.asarray(each) if isinstance(each, Tensor) else each for each in given]
+    return partial(make, *arrays, **named)
 
 
 def is_discrete(site: Site) -> bool:

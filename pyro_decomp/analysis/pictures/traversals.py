@@ -5,14 +5,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_decomp import plots
 from pyro_decomp.analysis.components import assigned
 from pyro_decomp.analysis.generation import traversal
 from pyro_decomp.analysis.pictures.outputs import drawable
-from pyro_decomp.analysis.pictures.picture_data import Column, PictureData, is_discrete
+from pyro_decomp.analysis.pictures.picture_data import (
+    Column,
+    Drawing,
+    PictureData,
+    drawing_of,
+    is_discrete,
+)
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.sites import Site
 
@@ -38,14 +43,16 @@ class Moved(NamedTuple):
     arguments: dict[str, Any]
 
 
-def still(moved: Moved | None) -> Figure | None:
+def still(moved: Moved | None) -> Drawing | None:
     """All values of a dimension side by side."""
-    return moved and plots.traversals(moved.decoded, moved.values, **moved.arguments)
+    return moved and drawing_of(plots.traversals, moved.decoded, moved.values, **moved.arguments)
 
 
-def moving(moved: Moved | None) -> np.ndarray | None:
+def moving(moved: Moved | None) -> Drawing | None:
     """One value of every dimension after the other, as frames."""
-    return moved and plots.traversal_frames(moved.decoded, moved.values, **moved.arguments)
+    return moved and drawing_of(
+        plots.traversal_frames, moved.decoded, moved.values, **moved.arguments
+    )
 
 
 def moved_in(data: PictureData) -> Moved | None:

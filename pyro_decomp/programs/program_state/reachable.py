@@ -49,7 +49,7 @@ LIBRARIES = frozenset(sys.stdlib_module_names) | {
     *("beartype", "jaxtyping", "IPython", "ray", "zuko"),
 }
 # Of the standard library, modules whose objects are containers of the user's.
-_OPEN = {"argparse", "builtins", "collections", "contextlib", "functools", "types"}
+OPEN = {"argparse", "builtins", "collections", "contextlib", "functools", "types"}
 _CLOSED = (ModuleType, Tensor, np.ndarray, np.generic, Enum, ParamStoreDict, torch.Size)
 _OF_TRANSFORMS = frozenset(
     f"_cached_{name}"
@@ -124,7 +124,7 @@ def _find_finder(kind: type) -> Callable[[Any], Iterable[Slot]]:
     if issubclass(kind, nn.Module):
         return _of_network
     if issubclass(kind, dict | list | tuple | deque | set | frozenset):
-        return _items if kind.__module__ in _OPEN else _of_container
+        return _items if kind.__module__ in OPEN else _of_container
     return _attributes
 
 
@@ -133,7 +133,7 @@ def is_open(kind: type) -> bool:
     if issubclass(kind, _CLOSED) or getattr(kind, "_is_memory_of_programs", False):
         return False
     top = kind.__module__.partition(".")[0] if isinstance(kind.__module__, str) else ""
-    return top not in sys.stdlib_module_names or top in _OPEN
+    return top not in sys.stdlib_module_names or top in OPEN
 
 
 def _nothing(thing: Any) -> Iterable[Slot]:

@@ -13,7 +13,7 @@ from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.sweep.ensemble.item_checkpoint import ItemCheckpoint
 from pyro_decomp.sweep.ensemble.member_run import MemberRun, own_numbers
-from pyro_decomp.training.loop import CHECKPOINT_SHARE, Loop
+from pyro_decomp.training.loop import CHECKPOINT_SHARE, Loop, Row
 from pyro_decomp.training.run_folder import History
 
 Report = Callable[[int, int], None]
@@ -70,7 +70,7 @@ class BatchedRuns(Loop[StepOutputs]):
         self._steps = BatchedSteps(
             sources,
             own_numbers(runs) if numbers is None else numbers,
-            experiment.optimizer,
+            runs[0].optimizer(),
             [run.random["torch"] for run in runs],
             backend=backend,
             shares_data=self.shares_data,
@@ -135,8 +135,8 @@ class BatchedRuns(Loop[StepOutputs]):
     def _values(self, results: StepOutputs) -> Sequence[dict[str, float]]:
         return [dict(zip(self._steps.names, row, strict=True)) for row in results.values.tolist()]
 
-    def _report_progress(self, rows: Mapping[int, Mapping[str, float]]) -> None:
-        if self._report is not None:
+    def _tell_of_step(self, rows: Mapping[int, Row], means: Mapping[int, Row]) -> None:
+        if self._report is not None and self.is_row:
             size = len(self.runs)
             self._report(self.step * size, self.total_steps * size)
 
@@ -171,6 +171,7 @@ class BatchedRuns(Loop[StepOutputs]):
             "step": self.step,
             "steps": self._steps.state_dict(),
             "histories": [_as_tensors(each) for each in self.histories],
+            "epoch_sums": self._sums,
             "set_aside": self.set_aside,
             "departed": self.departed,
         }
@@ -180,6 +181,7 @@ class BatchedRuns(Loop[StepOutputs]):
         self._steps.load_state_dict(state["steps"])
         self.step = state["step"]
         self.histories = [_as_lists(each) for each in state["histories"]]
+        self._sums = state.get("epoch_sums", self._sums)
         self.set_aside, self.departed = state["set_aside"], state["departed"]
 
     def _num_alike(self) -> int:

@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+import torch
 
 from pyro_decomp.acceleration import GraphHash, StepSource, graph_hash, unstackable_reason
 from pyro_decomp.elbo.numbers import full_name, objective_weights
@@ -10,12 +13,13 @@ from pyro_decomp.errors import listed
 from pyro_decomp.schedules import Schedule
 from pyro_decomp.seeds import derive, random_state, seeded, set_seed
 from pyro_decomp.sweep.ensemble.members import Member
-from pyro_decomp.training.data_support import check_support
+from pyro_decomp.training.description import digest
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.run import describe, digest
-from pyro_decomp.training.state import State, prepare, step_source
-from pyro_decomp.training.training import TRAINING_STREAM
+from pyro_decomp.training.fitting import TRAINING_STREAM
+from pyro_decomp.training.run import describe
+from pyro_decomp.training.state import State, optimizer_of, prepare, step_source
+from pyro_decomp.training.training import check_first
 
 
 @dataclass
@@ -45,11 +49,11 @@ class MemberRun:
         Raises:
             DecompError: As :func:`pyro_decomp.train` does, or what the user's file raises.
         """
-        own = ExperimentFile.from_source(source.source, source.path, seed=member.seed)
+        own = source.fresh(member.seed)
         set_seed(member.seed)
         experiment = own.build(member.arguments)
         config = describe(experiment, member.seed, device, own, member.arguments)
-        state = prepare(experiment, device, check=check_support)
+        state = prepare(experiment, device, check=partial(check_first, config))
         config["data_blake2b"] = digest(experiment)
         state.train(True)
         with seeded(derive(member.seed, TRAINING_STREAM)):
@@ -65,16 +69,21 @@ class MemberRun:
         """One of its numbers as it is now."""
         return float(self.experiment.number(name).get())
 
+    def optimizer(self) -> torch.optim.Optimizer:
+        """An optimiser of its parameters."""
+        return optimizer_of(self.experiment, self.state)
+
     def why_single(self) -> str:
         """What keeps it from training with others, in a clause; empty if nothing is known to.
 
         It is to be asked for when all that are to train together are made: they may share what an
         imported module keeps, and each has the last one's then.
         """
+        if self.experiment.callbacks:
+            return "its callbacks are told of the steps of one run alone"
         if self.experiment.auxiliaries:
             return "the objective trains networks of its own on the programs' traces"
-        optimizer = self.experiment.optimizer(list(self.state.parameters.values()))
-        if reason := unstackable_reason(optimizer):
+        if reason := unstackable_reason(self.optimizer()):
             return reason
         moving = self.state.program.moving
         if paths := [p for p, kind in moving.items() if kind not in ("tensor", "generator")]:
@@ -93,7 +102,7 @@ class MemberRun:
         scheduled = {full_name(name): each for name, each in experiment.schedules.items()}
         parameters = list(self.state.parameters.values())
         place = {id(parameter): index for index, parameter in enumerate(parameters)}
-        optimizer = self.experiment.optimizer(parameters)
+        optimizer = self.optimizer()
         groups = [
             group | {"params": [place.get(id(parameter)) for parameter in group["params"]]}
             for group in optimizer.param_groups

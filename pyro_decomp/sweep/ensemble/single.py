@@ -7,11 +7,11 @@ from pathlib import Path
 
 from pyro_decomp.acceleration import Execution
 from pyro_decomp.errors import NonFiniteError
-from pyro_decomp.seeds import set_seed
 from pyro_decomp.sweep.ensemble.members import Member, Outcome
+from pyro_decomp.training.callbacks import Callback, Training
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
-from pyro_decomp.training.loop import Progress
+from pyro_decomp.training.progress import Progress
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.training import train
 from pyro_decomp.training.user_code import sentence
@@ -41,21 +41,12 @@ def train_single(
     Raises:
         Interrupted: The user stopped it; all that was done is saved.
     """
-    began, step = time.monotonic(), 0
-
-    def progressed(progress: Progress) -> None:
-        nonlocal step
-        step = progress.step
-        if report is not None:
-            report(step, progress.total_steps)
-
-    status, message = "finished", ""
+    began, telling = time.monotonic(), _Telling(report)
+    step, status, message = 0, "finished", ""
     try:
-        own = ExperimentFile.from_source(source.source, source.path, seed=member.seed)
-        set_seed(member.seed)
         run = train(
-            own.build(member.arguments), folder, seed=member.seed, device=device, resume=True,
-            source=own, arguments=member.arguments, report=progressed,
+            source, folder, seed=member.seed, device=device, resume=True,
+            arguments=member.arguments, callbacks=[telling, Progress("none")],
         )  # fmt: skip
         step = run.step
         if why:
@@ -67,10 +58,22 @@ def train_single(
         raise
     except NonFiniteError as error:
         status, message = "not finite", sentence(error)
-        step = max(step, _saved_step(folder))
+        step = max(telling.steps, _saved_step(folder))
     except Exception as error:
-        status, message = "failed", sentence(error)
+        step, status, message = telling.steps, "failed", sentence(error)
     return Outcome(member.name, status, step, time.monotonic() - began, message)
+
+
+class _Telling(Callback):
+    """Tells how far a member is, and knows it."""
+
+    def __init__(self, report: Callable[[int, int], None] | None) -> None:
+        self.steps, self._report = 0, report
+
+    def step(self, training: Training) -> None:
+        self.steps = training.step
+        if self._report is not None and training.is_logged:
+            self._report(training.step, training.total_steps)
 
 
 def _saved_step(folder: Path) -> int:

@@ -22,6 +22,7 @@ from pyro_decomp.sweep.ensemble.members import Member, Outcome, WorkItem
 from pyro_decomp.sweep.ensemble.single import train_single
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import stop_requests
+from pyro_decomp.training.recorded.kept import KeptTensors
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.user_code import sentence
 
@@ -160,6 +161,8 @@ def _kept(batch: BatchedRuns, index: int, out: Path, seconds: float) -> Outcome:
     checkpoint = batch.checkpoint(index)
     config = run.config | {"execution": asdict(execution), "batched": True}
     folder.open_new(config, force=True)
+    if (tensors := KeptTensors.beside(out)) is not None:
+        tensors.write(folder.path)
     folder.write_checkpoint(checkpoint, batch.histories[index])
     done = {"steps": checkpoint["step"], "seconds": seconds, "peak_resident_bytes": peak_memory()}
     folder.write_resources(done)

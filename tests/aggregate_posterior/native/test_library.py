@@ -13,6 +13,7 @@ from pyro_decomp.aggregate_posterior.native import library as module
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler"
 )
+RUN = module._run
 COUNT = "#ifndef START\n#define START 0\n#endif\nint count(int x) { return START + x; }\n"
 
 
@@ -44,6 +45,47 @@ class TestWithACompiler:
         assert load(source).count(4) == 4
         assert built.stat().st_mtime_ns == first.st_mtime_ns
         assert list(cache.iterdir()) == [built]
+
+    @pytest.mark.parametrize("where", ["told by Linux", "asked of the compiler"])
+    def test_the_next_process_starts_no_compiler_that_it_need_not(
+        self, where: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = where.startswith("asked")
+        if asked:
+            monkeypatch.setattr(module, "PROCESSORS", tmp_path / "nothing")
+        elif not module._processor():
+            pytest.skip("the system does not tell its processor's instructions")
+        for compiled in (1, 0):
+            module._predefined.cache_clear()
+            started: list[list[str]] = []
+
+            def run(command: list[str], started: list[list[str]] = started) -> bytes:
+                started.append(command)
+                return RUN(command)
+
+            monkeypatch.setattr(module, "_run", run)
+            assert load(source).count(3) == 3
+            assert len(started) == compiled + asked
+
+    def test_another_processor_or_compiler_is_compiled_for(
+        self, source: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number, flags in enumerate(("sse", "sse avx")):
+            told = tmp_path / flags
+            told.write_text(f"processor\t: 0\nflags\t\t: {flags}\n\nprocessor\t: 1\n")
+            monkeypatch.setattr(module, "PROCESSORS", told)
+            assert load(source).count(1) == 1
+            assert len(list(cache.iterdir())) == number + 1
+        told.write_text(told.read_text().replace("\n\n", "\ncpu MHz\t\t: 2000.1\n\n"))
+        assert load(source).count(1) == 1
+        assert len(list(cache.iterdir())) == 2
+        compiler = tmp_path / "cc"
+        monkeypatch.setenv("CC", f"'{compiler}'")
+        for number in (3, 4):
+            compiler.write_text(f'#!/bin/sh\nexec cc "$@" # {"x" * number}\n')
+            compiler.chmod(0o755)
+            assert load(source).count(1) == 1
+            assert len(list(cache.iterdir())) == number
 
     def test_each_text_and_each_definition_is_its_own(self, source: Path, cache: Path) -> None:
         assert load(source, "START=10").count(1) == 11

@@ -1,3 +1,6 @@
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +8,7 @@ import pytest
 
 from pyro_decomp.analysis.pictures import draw, outputs
 from pyro_decomp.training.interruption import Interrupted
+from pyro_decomp.training.second_process import SecondProcess
 from tests.analysis.pictures.examples import picture_data
 
 
@@ -48,3 +52,40 @@ def test_ctrl_c_ends_drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(outputs, "intervention", stops)
     with pytest.raises(Interrupted):
         draw(run)
+
+
+@pytest.fixture
+def beside() -> Iterator[SecondProcess]:
+    process = SecondProcess("pyro_decomp.plots")
+    yield process
+    process.end()
+
+
+@pytest.mark.full
+def test_a_second_process_draws_the_same(tmp_path: Path, beside: SecondProcess) -> None:
+    run = picture_data(tmp_path).run
+    alone = {path.name: path.read_bytes() for path in draw(run)}
+    for name in alone:
+        (run.folder.plots_path / name).unlink()
+    paths = draw(run, beside=beside)
+    assert [path.name for path in paths] == list(alone)
+    assert {path.name: path.read_bytes() for path in paths} == alone
+    assert not beside.submit(eval, "'torch' in __import__('sys').modules").result()
+
+
+@pytest.mark.full
+def test_what_fails_in_the_second_process_is_told(tmp_path: Path, beside: SecondProcess) -> None:
+    run = picture_data(tmp_path).run
+    whole = [path.name for path in draw(run)]
+    (run.folder.plots_path / whole[0]).unlink()
+    (run.folder.plots_path / whole[0]).mkdir()  # a file cannot be put there
+    with pytest.warns(UserWarning, match=rf"^{whole[0]} is not drawn: "):
+        left = draw(run, beside=beside)
+    assert [path.name for path in left] == whole[1:]
+
+
+@pytest.mark.full
+def test_a_second_process_that_dies_is_done_without(tmp_path: Path, beside: SecondProcess) -> None:
+    run = picture_data(tmp_path).run
+    os.kill(beside.submit(os.getpid).result(), signal.SIGKILL)
+    assert {path.name for path in draw(run, beside=beside)} == {path.name for path in draw(run)}

@@ -12,7 +12,6 @@ from pyro_decomp import train
 from pyro_decomp.acceleration import Execution
 from pyro_decomp.acceleration.backends import StepOutputs
 from pyro_decomp.aggregate_posterior.native import library
-from pyro_decomp.seeds import set_seed
 from pyro_decomp.sweep.ensemble import Member, WorkItem, plan, train_item
 from pyro_decomp.sweep.ensemble.batched import BatchedRuns
 from pyro_decomp.training.experiment_file import ExperimentFile
@@ -57,13 +56,8 @@ def members(kind: str, number: int = 3, **arguments: Any) -> list[Member]:
 
 
 def by_programs(source: ExperimentFile, member: Member, folder: Path) -> Run:
-    own = ExperimentFile.from_source(source.source, source.path, seed=member.seed)
-    set_seed(member.seed)
-    built = own.build(member.arguments)
     eager = Execution("eager")
-    return train(
-        built, folder, seed=member.seed, execution=eager, source=own, arguments=member.arguments
-    )
+    return train(source, folder, seed=member.seed, execution=eager, arguments=member.arguments)
 
 
 def assert_as_by_programs(

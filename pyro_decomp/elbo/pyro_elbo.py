@@ -1,0 +1,200 @@
+"""Any of Pyro's own objectives in the trainer, with the plain ELBO's terms beside it."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from pyro import infer
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from pyro_decomp import arguments
+from pyro_decomp.elbo.base import Estimate, TermsELBO
+from pyro_decomp.errors import ModelError
+from pyro_decomp.programs.program_state.modules import buffers_kept, find_modules
+from pyro_decomp.programs.structure import Program, ProgramStructure, Traces
+from pyro_decomp.seeds import random_state, set_random_state
+
+JIT = (
+    infer.JitTrace_ELBO,
+    infer.JitTraceEnum_ELBO,
+    infer.JitTraceGraph_ELBO,
+    infer.JitTraceMeanField_ELBO,
+)
+
+
+class PyroELBO(TermsELBO):
+    r"""An objective of Pyro, such as ``Trace_ELBO()`` or ``RenyiELBO()``, per datum.
+
+    .. math:: L = -\ell / N
+
+    with :math:`\ell` the loss, a sum over all N data, that ``objective.loss_and_grads`` returns.
+    The gradient is that of what ``loss_and_grads`` calls ``backward`` on: Pyro's own estimator at
+    its own draws.
+
+    Terms: those of the plain ELBO, without gradients; they are no parts of the objective, and
+    ``elbo`` is their sum. They are computed at the draws of the objective; where it enumerates
+    sites, vectorises particles or traces the programs in a way of its own, at one further draw.
+
+    Args:
+        objective: Pyro's, or of a class of one's own.
+
+    Raises:
+        ValueError: It is one of Pyro's ``Jit`` objectives, which are compiled for one model and
+            guide; ``ReweightedWakeSleep``, which has two losses; or ``TraceTailAdaptive_ELBO``,
+            which gives its gradient alone.
+    """
+
+    supervision = 0.0  # of the class: no number of this objective that could be set
+
+    def __init__(self, objective: infer.ELBO) -> None:
+        super().__init__()
+        del self.supervision
+        if isinstance(objective, JIT):
+            name = type(objective).__name__
+            plain = f"{name.removeprefix('Jit')}(), whose steps are captured where that is faster"
+            arguments.refuse("elbo", plain, name)
+        if isinstance(objective, infer.ReweightedWakeSleep | infer.TraceTailAdaptive_ELBO):
+            one = "an objective whose loss is a number, such as RenyiELBO(num_particles=10)"
+            arguments.refuse("elbo", one, type(objective).__name__)
+        arguments.instance(
+            infer.ELBO, "an objective of Pyro such as Trace_ELBO()", objective=objective
+        )
+        self.objective = objective
+
+    def weights(self) -> dict[str, float | Tensor]:
+        """0 for every term: they are beside the objective."""
+        return dict.fromkeys((*super().weights(), "supervision"), 0.0)
+
+    def evaluate(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Estimate:
+        """Compute the given objective with its gradients, and the plain ELBO's terms without.
+
+        Returns:
+            The terms, the objective and the plain ELBO.
+
+        Raises:
+            ModelError: The pair or the batch is not something that the plain ELBO can score; or
+                the objective calls ``backward`` on nothing, or has several losses.
+        """
+        with _traces_of(self.objective) as traces:
+            loss = differentiable_loss(self.objective.loss_and_grads, model, guide, args, kwargs)
+        with torch.no_grad():
+            plain = self._plain(traces, model, guide, args, kwargs)
+        return replace(plain, objective=-loss / plain.total)
+
+    def _plain(
+        self, traces: Sequence[Traces], model: Program, guide: Program, args: Any, kwargs: Any
+    ) -> Estimate:
+        """The plain ELBO at the draws in these traces, or at one of its own."""
+        known = self._known(model, guide, args, kwargs)
+        if _are_of_single_draws(traces, known, self.objective):
+            return self._estimate([self._pair(known, each, args, kwargs) for each in traces])
+        with buffers_kept(known.runs.networks):
+            estimate = super().evaluate(model, guide, *args, **kwargs)
+        known.runs.put_back()  # a step moves what the programs keep once
+        return estimate
+
+    def _known(self, model: Program, guide: Program, args: Any, kwargs: Any) -> ProgramStructure:
+        """What is known of the programs, from a run of which nothing stays where nothing is."""
+        known = self._structure
+        if known is None or not known.is_of(model, guide, args, kwargs):
+            before = random_state()
+            with buffers_kept(find_modules([model, guide])):
+                known, *_ = self._run(model, guide, args, kwargs, is_drawn=False)
+            known.runs.put_back()
+            set_random_state(before)
+        return known
+
+
+def _are_of_single_draws(
+    traces: Sequence[Traces], known: ProgramStructure, given: infer.ELBO
+) -> bool:
+    """Whether traces are such as the plain ELBO would take of the same programs itself."""
+    is_vectorised = given.vectorize_particles and given.num_particles > 1
+    return (
+        not (known.enumeration or is_vectorised)
+        and len(traces) > 0
+        and all(map(known.has_sites_of, traces))
+    )
+
+
+@contextmanager
+def _traces_of(given: infer.ELBO) -> Iterator[list[Traces]]:
+    """The traces of model and guide that an objective takes inside, in their order.
+
+    Where no parameter is declared to Pyro, as of networks that a function only closes over, one is
+    put into the trace: some objectives go by that to see whether there is anything to train.
+    """
+    found: list[Traces] = []
+    take = given._get_trace
+
+    def noted(*args: Any, **kwargs: Any) -> Traces:
+        pair: Traces = take(*args, **kwargs)
+        if not any(site["type"] == "param" for trace in pair for site in trace.nodes.values()):
+            pair[1].add_node("networks", name="networks", type="param")
+        found.append(pair)
+        return pair
+
+    given._get_trace = noted
+    try:
+        yield found
+    finally:
+        del given._get_trace
+
+
+def differentiable_loss(
+    loss_and_grads: Callable[..., Any], model: Program, guide: Program, args: Any, kwargs: Any
+) -> Tensor:
+    """What a function of Pyro gives, with the gradients that it would add to the parameters'."""
+    kind = getattr(loss_and_grads, "__qualname__", "loss_and_grads")
+    with _BackwardKept() as kept:
+        loss = loss_and_grads(model, guide, *args, **kwargs)
+    if isinstance(loss, tuple):
+        raise ModelError(
+            f"{kind} gives {len(loss)} losses: expected an objective with one, such as "
+            "RenyiELBO(num_particles=10)"
+        )
+    if not kept.of and torch.is_grad_enabled():
+        raise ModelError(
+            f"{kind} has called backward on nothing that depends on parameters: expected "
+            "loss.backward() there, as in Trace_ELBO"
+        )
+    surrogate = sum(kept.of, torch.zeros(()))
+    return loss + (surrogate - surrogate.detach())
+
+
+class _BackwardKept(TorchFunctionMode):
+    """Keeps the tensors that ``backward`` is called on instead of following their graphs.
+
+    Where Pyro's objectives read the value of a tensor they are given the tensor, without gradients,
+    so that a step can be captured; their check for NaN, which training makes itself, finds none.
+
+    Attributes:
+        of: The tensors.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of: list[Tensor] = []
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func is Tensor.backward:
+            tensor, gradient = args[0], (kwargs or {}).get("gradient", *args[1:2])
+            self.of.append(tensor if gradient is None else (tensor * gradient).sum())
+            return None
+        if func in (Tensor.item, torch.isnan):
+            caller = sys._getframe(1).f_globals["__name__"]
+            if func is Tensor.item and caller.rpartition(".")[0] == "pyro.infer":
+                return args[0].detach()
+            if func is torch.isnan and caller == "pyro.util":
+                return torch.zeros((), dtype=torch.bool)
+        return func(*args, **(kwargs or {}))

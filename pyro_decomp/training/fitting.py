@@ -1,0 +1,126 @@
+"""A prepared experiment trained into its folder, from its beginning or from a checkpoint."""
+
+import copy
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pyro_decomp import arguments
+from pyro_decomp.acceleration import Execution, choose, peak_memory, process_settings, resolve
+from pyro_decomp.errors import ExperimentError, one_line
+from pyro_decomp.seeds import derive, set_seed
+from pyro_decomp.training.callbacks import Callback
+from pyro_decomp.training.experiment import Experiment
+from pyro_decomp.training.interruption import Interrupted, is_in_notebook, stop_requests
+from pyro_decomp.training.progress import Progress
+from pyro_decomp.training.recorded.kept import KeptTensors
+from pyro_decomp.training.run import Run, finish
+from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.single_run import SingleRun
+from pyro_decomp.training.state import State, optimizer_of, step_source
+
+TRAINING_STREAM = 1
+
+
+def fit(
+    experiment: Experiment,
+    state: State,
+    folder: RunFolder,
+    *,
+    seed: int,
+    execution: Execution,
+    callbacks: Sequence[Callback] = (),
+    config: Mapping[str, Any] | None = None,
+    force: bool = False,
+    checkpoint: Mapping[str, Any] | None = None,
+    tensors: KeptTensors | None = None,
+) -> tuple[SingleRun, Interrupted | None]:
+    """Train an experiment, in place, to its last step or until the user stops it.
+
+    Args:
+        experiment: What is trained.
+        state: Its networks and parameters.
+        folder: Where to.
+        seed: Of batches and noise.
+        execution: How steps are computed.
+        callbacks: Are told of events.
+        config: What the run is, for a folder that is to be begun; None goes on in the one there is.
+        force: Begin it in place of the run that is there.
+        checkpoint: To go on from.
+        tensors: What the source of the run uses of tensors.
+
+    Returns:
+        The training, whose folder may be a numbered one; and how it was stopped, if it was.
+    """
+    source = step_source(experiment, state)
+    execution = resolve(execution, source)
+    optimizer = optimizer_of(experiment, state)
+    state.train(True)
+    with process_settings(execution.threads):
+        compute, execution = choose(execution, source, optimizer, is_resumed=checkpoint is not None)
+    with arguments.raised_as(ExperimentError):
+        loop = SingleRun(
+            experiment,
+            state,
+            optimizer,
+            folder,
+            seed=seed,
+            compute=compute,
+            execution=execution,
+            callbacks=_told(experiment, callbacks),
+        )
+    if config is not None:
+        loop.folder = folder.open_new({**config, "execution": asdict(execution)}, force=force)
+    stopped = None
+    with stop_requests() as stop, process_settings(execution.threads):
+        if checkpoint is None:
+            if tensors is not None:
+                tensors.write(loop.folder.path)
+            set_seed(derive(seed, TRAINING_STREAM))
+            loop.begin()
+        else:
+            loop.restore(checkpoint)
+        began, first = time.monotonic(), loop.step
+        try:
+            loop.run(stop, loop.folder.path)
+        except Interrupted as interruption:
+            stopped = interruption
+    if stopped is None and loop.step > first:
+        seconds = time.monotonic() - began
+        peak = peak_memory()
+        took = {"steps": loop.step - first, "seconds": seconds, "peak_resident_bytes": peak}
+        loop.folder.write_resources(took | ({"stopped": loop.stopped} if loop.stopped else {}))
+    return loop, stopped
+
+
+def ended(loop: SingleRun, stopped: Interrupted | None, seed: int) -> Run:
+    """The run of a training that is over.
+
+    Raises:
+        Interrupted: It was stopped, and this is no notebook; the error has the run.
+    """
+    history = loop.histories[0]
+    run = finish(loop.folder, loop.experiment, loop.state, history, loop.step, seed=seed)
+    if stopped is None:
+        return run
+    run.interrupted = True
+    run.folder.keep()
+    if is_in_notebook():
+        return run
+    stopped.run = run
+    raise stopped
+
+
+def _told(experiment: Experiment, callbacks: Sequence[Callback]) -> list[Callback]:
+    """All callbacks of one training; those of the experiment, a description, are copies."""
+    try:
+        told = [*copy.deepcopy(list(experiment.callbacks)), *callbacks]
+    except Exception as error:
+        raise ExperimentError(
+            f"callbacks: those of an experiment are copied for each run, and one cannot be "
+            f"({one_line(error)}); give it to train(callbacks=[...])"
+        ) from error
+    if not any(isinstance(each, Progress) for each in told):
+        told.append(Progress())
+    return sorted(told, key=lambda each: getattr(each, "is_last", False))

@@ -1,0 +1,120 @@
+"""A process beside this one, without torch, that makes calls of functions of arrays.
+
+It ends when its input does, so that it outlives no parent.
+"""
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class SecondProcess:
+    """A process that makes one call after the other.
+
+    Args:
+        module: What it imports before the first call.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__, module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is its parent's
+        )
+        self._thread = ThreadPoolExecutor(1)
+        self._calls: list[Future[Any]] = []
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has made all calls that it was given."""
+        return all(call.done() for call in self._calls)
+
+    def submit(self, function: Callable[P, R], *args: P.args, **named: P.kwargs) -> "Future[R]":
+        """Have a function of a module called.
+
+        Args:
+            function: The function.
+            *args: What it is called with, of types that can be pickled and need no torch.
+            **named: The same, by name.
+
+        Returns:
+            Its result, or what it raised; ``EOFError`` or an ``OSError`` if the process has died.
+        """
+        self._calls.append(self._thread.submit(self._call, (function, args, named)))
+        return self._calls[-1]
+
+    def end(self) -> None:
+        """End it, in the middle of a call or not."""
+        self._process.kill()
+        self._thread.shutdown(cancel_futures=True)
+        self._process.communicate()
+
+    def _call(self, call: Any) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        pickle.dump(call, self._process.stdin)
+        self._process.stdin.flush()
+        result, error = pickle.load(self._process.stdout)
+        if error is not None:
+            raise error
+        return result
+
+
+@contextmanager
+def second_process(module: str) -> Iterator[SecondProcess | None]:
+    """A process that is ready for calls by the time that this one has imported the module too.
+
+    Args:
+        module: What both import.
+
+    Returns:
+        A context manager that gives the process; None where it would only cost time: with one
+        processor, or where the module is imported here already.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    process = None
+    if module not in sys.modules and (allowed or 1) > 1:
+        try:
+            process = SecondProcess(module)
+        except OSError:  # no more of them are allowed
+            process = None
+    try:
+        yield process
+    finally:
+        if process is not None:
+            process.end()
+
+
+def serve(module: str) -> None:
+    """Import a module, and make the calls that come through the standard input until that ends."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    sys.stdout = sys.stderr  # for whatever else is printed
+    import_module(module)
+    while True:
+        try:
+            function, args, named = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        try:
+            answer: tuple[Any, Exception | None] = function(*args, **named), None
+        except Exception as error:
+            answer = None, error
+        pickle.dump(answer, answers)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])

@@ -24,6 +24,7 @@ from comparisons.scaling import members, scaling
 from comparisons.scores import scores
 from comparisons.start_up import start_up
 from comparisons.terms import terms
+from comparisons.whole_commands import whole_commands
 from timing import HEADER
 
 SECTIONS: dict[str, tuple[str, Section]] = {
@@ -35,6 +36,7 @@ SECTIONS: dict[str, tuple[str, Section]] = {
     "terms": ("Terms over pairs, value and gradient", terms),
     "metrics": ("Metrics", scores),
     "start-up": ("Start-up", start_up),
+    "commands": ("Commands as wholes", whole_commands),
 }
 PACKAGES = ("torch", "pyro-ppl", "pythae", "scikit-learn")
 

@@ -7,7 +7,7 @@ import pyro.distributions as dist
 import torch
 
 from pyro_decomp import VAE, AggregateELBO, Experiment, InclusiveKL
-from pyro_decomp.data import pinwheel
+from pyro_decomp.data import pinwheel, pinwheel_labels
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
 
 LOCS = torch.tensor([[0.0, 1.0], [0.0, -1.0], [1.0, 0.0], [-1.0, 0.0]])
@@ -22,7 +22,7 @@ def prior():
 
 
 def experiment(
-    alpha: float = 1.0, beta: float = 1.0, epochs: int = 500, lr: float = 1e-3, hidden: int = 100
+    alpha: float = 3.0, beta: float = 1.0, epochs: int = 500, lr: float = 1e-3, hidden: int = 100
 ) -> Experiment:
     """The published settings, with alpha and beta at 1.
 
@@ -45,6 +45,9 @@ def experiment(
         vae.guide,
         data=data,
         test_data=pinwheel(seed=1),
+        factors=pinwheel_labels(),
+        test_factors=pinwheel_labels(),
+        factor_names=["arm"],
         elbo=AggregateELBO(beta=beta, alpha=alpha, divergence=InclusiveKL()),
         epochs=epochs,
         optimizer=partial(torch.optim.Adam, lr=lr, amsgrad=True, fused=True),

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from pyro_decomp.training.experiment import Experiment
     from pyro_decomp.training.optimizers import parameter_groups
     from pyro_decomp.training.run import load
+    from pyro_decomp.training.svi import SVI
     from pyro_decomp.training.training import train
 
     __version__: str
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DIPELBO",
     "MMD",
+    "SVI",
     "VAE",
     "AdversarialDivergence",
     "AggregateELBO",
@@ -114,6 +116,7 @@ _HOMES = {
     "InclusiveKL": "divergences",
     "InfoELBO": "elbo",
     "MMD": "divergences",
+    "SVI": "training.svi",
     "SlicedWasserstein": "divergences",
     "TermsELBO": "elbo",
     "TotalCorrelationELBO": "elbo",

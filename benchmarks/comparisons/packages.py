@@ -1,18 +1,20 @@
 """Steps of training against those of packages that users have."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pyro.optim
 import torch
 from hand_written import Sprites
-from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
-from timing import Action, Comparison
+from pyro import infer
+from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
+from timing import Action, Comparison, in_turns
 from torch import Tensor, nn
 
 from comparisons import Effort
 from comparisons.alternation import alternate, training_of
 from comparisons.cases import TOTAL_CORRELATION, pinwheel, sprites
+from pyro_decomp import SVI
 from pyro_decomp.acceleration import Execution
 from pyro_decomp.elbo import BetaELBO
 from pyro_decomp.training.experiment import Experiment
@@ -34,6 +36,8 @@ def packages(effort: Effort) -> Iterator[Comparison]:
     experiment, name = pinwheel(alpha=0.0), "Pyro's SVI, Trace_ELBO"
     other = svi(pinwheel(alpha=0.0), Trace_ELBO())
     yield against("pinwheel, B = 400, ELBO", experiment, name, other)
+    for loss in (Trace_ELBO(), BetaELBO(1.0)):
+        yield inference(pinwheel(alpha=0.0), loss, effort)
     for precision in ("float32", "bfloat16"):
         experiment, name = sprites(BetaELBO(1.0), batch_size), "Pyro's SVI, TraceMeanField_ELBO"
         other = svi(sprites(BetaELBO(1.0), batch_size), TraceMeanField_ELBO())
@@ -47,11 +51,26 @@ def packages(effort: Effort) -> Iterator[Comparison]:
         yield against(what, experiment, name, other, precision)
 
 
-def svi(experiment: Experiment, loss: Trace_ELBO) -> Action:
-    """A step of Pyro's own on an experiment that nothing else trains, on its first batch."""
+def inference(experiment: Experiment, loss: ELBO, effort: Effort) -> Comparison:
+    """``pyro_decomp.SVI`` and Pyro's on the same programs and parameters, step after step."""
+    few = effort.is_quick
+    actions = {
+        "pyro_decomp.SVI": svi(experiment, loss, partial(SVI, steps=effort.steps)),
+        "Pyro's SVI": svi(experiment, loss),
+    }
+    for _ in range(2 if few else 20):  # the first ones, after which steps are captured
+        actions["pyro_decomp.SVI"]()
+    seconds = in_turns(actions, effort.turns, calls=2 if few else 100)
+    what = f"pinwheel, B = 400, {type(loss).__name__}"
+    (ours, times), (other, others) = seconds.items()
+    return Comparison(what, ours, other, times, others)
+
+
+def svi(experiment: Experiment, loss: ELBO, kind: Callable[..., infer.SVI] = infer.SVI) -> Action:
+    """A step of inference on an experiment that no training trains, on its first batch."""
     settings = dict(experiment.optimizer.keywords)
     optimizer = pyro.optim.PyroOptim(torch.optim.Adam, settings)
-    inference = SVI(experiment.model, experiment.guide, optimizer, loss)
+    inference = kind(experiment.model, experiment.guide, optimizer, loss)
     return partial(inference.step, *experiment.data[: experiment.batch_size])
 
 

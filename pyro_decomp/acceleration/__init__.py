@@ -10,20 +10,31 @@ from pyro_decomp.acceleration.batched.verification import BatchVerification
 from pyro_decomp.acceleration.capture.compiled import unavailable_reason
 from pyro_decomp.acceleration.capture.graph_hash import GraphHash, graph_hash
 from pyro_decomp.acceleration.eager import EagerStep, StepResult
-from pyro_decomp.acceleration.errors import CaptureError, Departed, FusionError, GoEager
-from pyro_decomp.acceleration.execution import Execution
+from pyro_decomp.acceleration.errors import (
+    CaptureError,
+    ChangedTooOften,
+    Departed,
+    FusionError,
+    GoEager,
+)
+from pyro_decomp.acceleration.execution import CHOICES, Execution
 from pyro_decomp.acceleration.flat_parameters import make_update
 from pyro_decomp.acceleration.graph import GraphStep
+from pyro_decomp.acceleration.joined_optimizers import JoinedUpdate, can_be_joined
 from pyro_decomp.acceleration.optimizers import is_elementwise, unstackable_reason
 from pyro_decomp.acceleration.policy import choose, resolve
 from pyro_decomp.acceleration.process import is_small, peak_memory, process_settings, threads
 from pyro_decomp.acceleration.source import StepSource
+from pyro_decomp.acceleration.verification import Audit
 
 __all__ = [
+    "CHOICES",
+    "Audit",
     "Auditor",
     "BatchVerification",
     "BatchedSteps",
     "CaptureError",
+    "ChangedTooOften",
     "Departed",
     "EagerStep",
     "Execution",
@@ -31,9 +42,11 @@ __all__ = [
     "GoEager",
     "GraphHash",
     "GraphStep",
+    "JoinedUpdate",
     "StepOutputs",
     "StepResult",
     "StepSource",
+    "can_be_joined",
     "choose",
     "copied",
     "graph_hash",

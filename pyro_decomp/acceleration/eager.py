@@ -89,7 +89,7 @@ class EagerStep:
         named = estimate.logged
         numbers = torch.stack([value.detach() for value in named.values()]).tolist()
         values = dict(zip(named, numbers, strict=True))
-        if not math.isfinite(values["objective"]):
+        if not (math.isfinite(values["objective"]) or self._source.takes_any):
             raise NonFiniteError(blame_terms(estimate, values, batch, step)) from refused
         if refused is not None:
             raise refused

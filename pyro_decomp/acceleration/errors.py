@@ -38,5 +38,9 @@ class GoEager(Exception):  # noqa: N818 - a way on, not an error
     """From this step on the programs are to be run; the message says why, to follow "because"."""
 
 
+class ChangedTooOften(GoEager):
+    """What a step computes is another so often that no graph is worth its cost."""
+
+
 class Departed(Exception):  # noqa: N818 - a way back, not an error
     """Steps are no longer what the programs compute; the message says how that was seen."""

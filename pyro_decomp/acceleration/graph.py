@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pyro_decomp.acceleration import backends
 from pyro_decomp.acceleration.capture import CaptureError, StepGraph, capture
 from pyro_decomp.acceleration.eager import EagerStep, StepResult
-from pyro_decomp.acceleration.errors import GoEager
+from pyro_decomp.acceleration.errors import ChangedTooOften, GoEager
 from pyro_decomp.acceleration.flat_parameters import flattened, split
 from pyro_decomp.acceleration.fusion import FusionError
 from pyro_decomp.acceleration.guards import Guard
@@ -43,7 +43,7 @@ class GraphStep:
         self._ready: dict[Key, backends.Ready | CaptureError] = {}
         self._current: dict[Key, backends.Ready] = {}
         self._guard = Guard(source)
-        self._moved: list[str] = []
+        self._moved = list(source.changing)
         self._used_by_python: set[str] = set()
         self._values = self._numbers()
         self._free: list[Number] = []
@@ -115,7 +115,9 @@ class GraphStep:
         values = dict(zip(ready.graph.names, outputs.values.tolist(), strict=True))
         if not math.isfinite(values["objective"]):
             torch.set_rng_state(noise)
-            self._eager(batch, step)  # says which term and site
+            result = self._by_programs(batch, step)  # says which term and site
+            if self._source.takes_any:
+                return result
             raise NonFiniteError(f"step {step}: the objective is {values['objective']}")
         self._place(outputs.gradients, ready.graph)
         if outputs.buffers:
@@ -176,7 +178,7 @@ class GraphStep:
         key = self._key(batch)
         if key not in self._ready:
             if len(self._ready) >= MAX_GRAPHS:
-                raise GoEager("what a step computes is changed too often between steps")
+                raise ChangedTooOften("what a step computes is changed too often between steps")
             try:
                 self._ready[key] = self._captured(batch)
             except CaptureError as error:

@@ -84,8 +84,8 @@ class Guard:
 
     def key(self) -> tuple[Any, ...]:
         """What is taken for granted, by value; where it is equal the same graph serves."""
-        shapes = tuple(tuple(p.shape) for p in self._trained)
-        kinds = (tuple(self._asking), tuple(self._modes), shapes, tuple(self._kinds))
+        trained = tuple((tuple(p.shape), p.dtype, p.device) for p in self._trained)
+        kinds = (tuple(self._asking), tuple(self._modes), trained, tuple(self._kinds))
         return (*kinds, self._objective)
 
     def replaced(self) -> str:

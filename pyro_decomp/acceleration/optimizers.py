@@ -34,14 +34,22 @@ def is_elementwise(optimizer: torch.optim.Optimizer) -> bool:
     return type(optimizer) in ELEMENTWISE
 
 
-def is_unobserved(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether nothing of a user's runs at its steps: neither hooks nor a ``step`` of its own."""
+def is_unobserved(optimizer: torch.optim.Optimizer, *, but_for_schedulers: bool = False) -> bool:
+    """Whether nothing of a user's runs at its steps: neither hooks nor a ``step`` of its own.
+
+    Args:
+        optimizer: The optimiser.
+        but_for_schedulers: Leave out the ``step`` that torch's schedulers give it, by which they
+            see whether it has taken one.
+    """
+    own = vars(optimizer).get("step")
+    is_counted = but_for_schedulers and hasattr(own, "_wrapped_by_lr_sched")
     return not (
         optimizer._optimizer_step_pre_hooks
         or optimizer._optimizer_step_post_hooks
         or _global_optimizer_pre_hooks
         or _global_optimizer_post_hooks
-        or "step" in vars(optimizer)
+        or (own is not None and not is_counted)
     )
 
 
@@ -71,7 +79,7 @@ class Update:
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self._optimizer = optimizer
-        self._kernel = _KERNELS.get(type(optimizer))
+        self._kernel = KERNELS.get(type(optimizer))
 
     def adopt(self) -> bool:
         """Whether steps can go on from what the optimiser keeps of earlier ones."""
@@ -180,7 +188,7 @@ def _lay_out_gradients(parameters: Iterable[Tensor]) -> None:
             parameter.grad = torch.empty_like(parameter).copy_(gradient)
 
 
-_KERNELS: dict[type[torch.optim.Optimizer], Callable[..., None]] = {
+KERNELS: dict[type[torch.optim.Optimizer], Callable[..., None]] = {
     torch.optim.Adam: torch._fused_adam_,
     torch.optim.AdamW: torch._fused_adamw_,
 }

@@ -90,7 +90,7 @@ def _failure(source: StepSource, precision: str) -> str:
 def choose(
     execution: Execution,
     source: StepSource,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | None = None,
     *,
     is_resumed: bool = False,
 ) -> tuple[EagerStep | GraphStep, Execution]:
@@ -118,7 +118,7 @@ def choose(
     except CaptureError as error:
         reason = str(error)
     else:
-        is_flat = can_be_flat(step.trained, optimizer)
+        is_flat = optimizer is not None and can_be_flat(step.trained, optimizer)
         translate = partial(_why_not_translated, step, batch, is_flat=is_flat)
         if asked == "auto":
             how, why = _what_pays_here(operations, execution, source, translate)

@@ -9,10 +9,19 @@ from pyro.params.param_store import ParamStoreDict
 from torch import Tensor, nn
 
 from pyro_decomp.data.batches import Batch
-from pyro_decomp.elbo import Estimate, TermsELBO
+from pyro_decomp.elbo import Estimate
 from pyro_decomp.elbo.numbers import Number
 from pyro_decomp.programs.program_state import ProgramState
 from pyro_decomp.schedules import Schedule
+
+
+class Objective(Protocol):
+    """What is maximised."""
+
+    def evaluate(
+        self, model: Callable[..., Any], guide: Callable[..., Any], /, *batch: Tensor
+    ) -> Estimate:
+        """Run the model and the guide on a batch once, and estimate the objective."""
 
 
 class Programs(Protocol):
@@ -21,8 +30,11 @@ class Programs(Protocol):
     They are asked for at every step, since a user may put others in their place between two.
     """
 
-    elbo: TermsELBO
     schedules: Mapping[str, Schedule]
+
+    @property
+    def elbo(self) -> Objective:
+        """The objective."""
 
     @property
     def model(self) -> Callable[..., Any]:
@@ -62,6 +74,8 @@ class StepSource:
         python: What else they keep in Python between their runs.
         batches: Data of the shape of the first batch; then of the last one of an epoch, where that
             is smaller.
+        changing: Names of numbers that are taken to change, though no schedule sets them.
+        takes_any: Whether a step is taken where its values are not finite, as Pyro takes it.
     """
 
     programs: Programs
@@ -70,6 +84,8 @@ class StepSource:
     store: ParamStoreDict
     python: ProgramState
     batches: tuple[Batch, ...]
+    changing: tuple[str, ...] = ()
+    takes_any: bool = False
 
     def evaluate(self, *batch: Tensor) -> Estimate:
         """Run the model and the guide on a batch once, and estimate the objective."""

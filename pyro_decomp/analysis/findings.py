@@ -36,7 +36,7 @@ FEWEST_ROWS = 1000  # which it may have anyhow
 MOST_ELEMENTS = 2**25  # of the data that are chosen for a pass
 
 
-def final_terms(run: Run) -> dict[str, dict[str, Any]]:
+def final_terms(run: Run, *, most: int | None = None) -> dict[str, dict[str, Any]]:
     """The plain ELBO and its terms at the end of training, over the data and the held-out data.
 
     In one pass without gradients that leaves the run as it was: over all data, or, where these are
@@ -45,6 +45,7 @@ def final_terms(run: Run) -> dict[str, dict[str, Any]]:
 
     Args:
         run: The run.
+        most: Of each set never more data than these either.
 
     Returns:
         By ``train`` and ``test``, as :func:`pyro_decomp.evaluate` gives them: nats per datum, with
@@ -57,7 +58,7 @@ def final_terms(run: Run) -> dict[str, dict[str, Any]]:
     with _looking_at(run):
         for name, x in sets.items():
             if x is not None:
-                found[name] = _final_terms_of(run, x)
+                found[name] = _final_terms_of(run, x, most)
     return found
 
 
@@ -69,8 +70,9 @@ def _looking_at(run: Run) -> Iterator[None]:
         yield
 
 
-def _final_terms_of(run: Run, data: Data) -> dict[str, Any]:
-    rows = _some(run, data, _affordable_rows(run))
+def _final_terms_of(run: Run, data: Data, most: int | None) -> dict[str, Any]:
+    limit = _affordable_rows(run)
+    rows = _some(run, data, limit if most is None else min(limit, most))
     found: dict[str, Any] = {"data": len(rows), "rows": len(data), "left_out": {}}
     found["sampled"] = len(rows) < len(data)
     with by_itself(found["left_out"], "elbo"):
@@ -81,7 +83,11 @@ def _final_terms_of(run: Run, data: Data) -> dict[str, Any]:
 
 
 def findings(
-    run: Run, metrics: Mapping[str, Mapping[str, Any]], *, data: EncodedData | None = None
+    run: Run,
+    metrics: Mapping[str, Mapping[str, Any]],
+    *,
+    data: EncodedData | None = None,
+    most: int = CODES,
 ) -> dict[str, str]:
     """Sentences on a run, each with its number, where there is something to say.
 
@@ -102,6 +108,7 @@ def findings(
         metrics: The ELBO of the sets with its standard error, as :func:`pyro_decomp.evaluate` or
             :func:`final_terms` gives it.
         data: The training data and their encodings, where these are known already.
+        most: Data whose codes are looked at for ``collapse``.
 
     Returns:
         The sentences, by what they are about.
@@ -109,7 +116,7 @@ def findings(
     found: dict[str, str] = {}
     looks = {
         "convergence": lambda: convergence(run),
-        "collapse": lambda: collapse(run, data),
+        "collapse": lambda: collapse(run, data, most=most),
         "overfit": lambda: overfit(metrics),
     }
     for name, look in looks.items():
@@ -137,11 +144,11 @@ def convergence(run: Run) -> str:
     return f"the objective fell {by}: try a smaller learning rate"
 
 
-def collapse(run: Run, data: EncodedData | None = None) -> str:
+def collapse(run: Run, data: EncodedData | None = None, *, most: int = CODES) -> str:
     """A sentence on the dimensions of the codes that tell nothing about the data; else empty."""
     with _looking_at(run):
         data = data or EncodedData.of(run)
-        limit = min(CODES, max(FEWEST_CODES, _rows_in_memory(data.data) // 2))
+        limit = min(most, max(FEWEST_CODES, _rows_in_memory(data.data) // 2))
         pairs = list(data.pairs(_some(run, data.data, limit)))
         by_kl = _kl_of_dimensions(pairs)
         others = {} if by_kl.keys() >= {*pairs[0].latents} else information_of_dimensions(pairs)

@@ -17,7 +17,8 @@ from pyro_decomp.descriptions import card
 from pyro_decomp.seeds import seeded
 from pyro_decomp.training.run import Run
 
-MOST_DATA, MOST_ELEMENTS = 500, 2**22  # that the picture is drawn of
+MOST_MEASURED, MOST_DRAWN = 1000, 500  # data
+FEWEST, MOST_ELEMENTS = 20, 2**18  # data, and their elements, so that a card takes no second
 DPI = 80
 
 
@@ -25,9 +26,9 @@ def run_card(run: Run) -> str:
     """A run as HTML, of what is known when it is asked for.
 
     Numbers are those of ``metrics.json`` where they are of this very state of the run, or else the
-    ELBO and its terms, as training prints them at its end (:func:`.findings.final_terms`). The
-    picture is the density of q(z), of up to 500 data, where the latent space is a plane, and else
-    the terms over the steps. What fails is left out, with the reason.
+    ELBO and its terms (:func:`.findings.final_terms`) over up to 1,000 data. The picture is the
+    density of q(z), of up to 500 data, where the latent space is a plane, and else the terms over
+    the steps. Of large data these are fewer. What fails is left out, with the reason.
 
     Args:
         run: The run; it is left as it was, and so are the random generators.
@@ -40,7 +41,8 @@ def run_card(run: Run) -> str:
     with by_itself(left_out, "numbers"):
         numbers, measured_on = _measured(run) or _final(run)
         found = numbers.get("train", {}).get("findings")
-        said = [*(findings(run, numbers) if found is None else found).values()]
+        found = findings(run, numbers, most=_few(run, MOST_DRAWN)) if found is None else found
+        said = [*found.values()]
     with by_itself(left_out, "picture"):
         picture = _picture(run)
     facts = {
@@ -67,11 +69,15 @@ def _measured(run: Run) -> tuple[Evaluation, str] | None:
 def _final(run: Run) -> tuple[Evaluation, str]:
     """The ELBO and its terms, and of how many data they are."""
     found, said = Evaluation(), []
-    for name, terms in final_terms(run).items():
+    for name, terms in final_terms(run, most=_few(run, MOST_MEASURED)).items():
         some, rows, is_sampled = (terms.pop(each) for each in ("data", "rows", "sampled"))
         said.append(f"{some} of {rows} {name} data" if is_sampled else f"all {some} {name} data")
         found[name] = terms
     return found, ", ".join(said)
+
+
+def _few(run: Run, most: int) -> int:
+    return min(most, max(FEWEST, MOST_ELEMENTS // max(1, run.data.datum_size)))
 
 
 def _length(run: Run) -> str:
@@ -83,7 +89,8 @@ def _length(run: Run) -> str:
 def _warnings(run: Run) -> Iterator[str]:
     total = run.experiment.total_steps
     if run.step < total:
-        yield f"the run ended at step {run.step} of {total}"
+        ended = "was stopped" if run.interrupted else "ended"
+        yield f"the run {ended} at step {run.step} of {total}; run.train() goes on with it"
     for name, schedule in run.experiment.schedules.items():
         if (last := schedule.last_step(total)) > run.step:
             yield f"the schedule of {name} ends at step {last:.0f}, after the run"
@@ -94,14 +101,14 @@ def _warnings(run: Run) -> Iterator[str]:
 def _picture(run: Run) -> bytes | None:
     with seeded(0), torch.no_grad():
         figure = _density(run)
-        if figure is None and run.history:
-            figure = plots.terms_over_steps(run.history)
+        terms = {n: c for n, c in run.history.items() if not n.startswith(("epoch_", "test_"))}
+        if figure is None and terms:
+            figure = plots.terms_over_steps(terms)
     return None if figure is None else plots.saving.png(figure, DPI)
 
 
 def _density(run: Run) -> Figure | None:
-    rows = min(MOST_DATA, max(1, MOST_ELEMENTS // max(1, run.data.datum_size)))
-    data = PictureData(run, 0, rows)
+    data = PictureData(run, 0, _few(run, MOST_DRAWN))
     if not latent_plane.is_plane(data.pairs[0]):
         return None
     axis, log_qz, log_pz = latent_plane.density_on_grid(data.pairs)

@@ -41,6 +41,11 @@ class LearningRate(Callback):
         self._scheduler: Any = None
         self._kept: dict[str, Any] = {}
 
+    @property
+    def scheduler(self) -> Callable[[torch.optim.Optimizer], LRScheduler]:
+        """Makes the schedule of an optimiser."""
+        return self._build
+
     def check(self, training: Training) -> None:
         """Check that the scheduler can be built, and that it fits ``monitor``.
 

@@ -31,6 +31,11 @@ class Monitor(Callback):
         self.best_step = 0
         self._is_seen = False
 
+    @property
+    def mode(self) -> Literal["max", "min"]:
+        """Whether the largest value is best, or the smallest."""
+        return "max" if self._sign > 0 else "min"
+
     def check(self, training: Training) -> None:
         """Check that something gives the number.
 

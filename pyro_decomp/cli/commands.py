@@ -3,6 +3,7 @@
 import gc
 import shlex
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from pyro_decomp.training.experiment import Experiment
     from pyro_decomp.training.run import Run
+    from pyro_decomp.training.second_process import SecondProcess
     from pyro_decomp.training.state import State
     from pyro_decomp.training.training import Execution
 
@@ -132,7 +134,7 @@ def train(
     if resume and force:
         raise typer.BadParameter("expected one of --resume and --force, got both")
     folder = out or Path("runs") / file.stem
-    with told_in_one_line(show_traceback=show_traceback, folder=folder):
+    with told_in_one_line(show_traceback=show_traceback, folder=folder), ExitStack() as ended:
         source = ExperimentFile.read(file, seed=seed)
         arguments = source.parse(settings or [])
 
@@ -141,12 +143,14 @@ def train(
         from pyro_decomp.training import training
         from pyro_decomp.training.interruption import Interrupted
         from pyro_decomp.training.progress import Progress
+        from pyro_decomp.training.second_process import second_process
         from pyro_decomp.training.training import Execution
 
         console = Console(quiet=quiet)
         check_device(device)
         execution = Execution(steps, precision, memory_format, threads)
         gc.freeze()  # else Ctrl-C waits a second while all that is imported is gone through
+        beside = ended.enter_context(second_process("pyro_decomp.plots"))
         try:
             run = training.train(
                 source,
@@ -171,7 +175,7 @@ def train(
                 err=True,
             )
             raise typer.Exit(INTERRUPTED) from None
-        _draw_if_possible(run)
+        _draw_if_possible(run, beside)
         _report_end(console, run)
 
 
@@ -335,15 +339,12 @@ def _show_summary_if_possible(
     say(console, f"{execution}\n")
 
 
-def _draw_if_possible(run: "Run") -> None:
+def _draw_if_possible(run: "Run", beside: "SecondProcess | None") -> None:
     """Draw a run whose training is done and safe; where that fails, warn only."""
     try:
-        from pyro_decomp.training.second_process import second_process
+        from pyro_decomp.analysis.pictures import draw
 
-        with second_process("pyro_decomp.plots") as beside:
-            from pyro_decomp.analysis.pictures import draw
-
-            draw(run, beside=beside)
+        draw(run, beside=beside)
     except Exception as error:
         tell("warning", "yellow", f"the run is whole, but could not be drawn: {one_line(error)}")
 

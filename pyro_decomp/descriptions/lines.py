@@ -23,9 +23,9 @@ def constructor_call(thing: object) -> str:
     """The call that makes an object like this one, as its ``__repr__``: one line, never an error.
 
     Arguments are read off the signature of its class, and their values off the attributes of the
-    same names, so that a number that was changed since has its present value. What equals its
-    default is left out, but for weights: numbers that are no counts. What no attribute has is
-    looked for among the arguments of the class above.
+    same names, with ``_`` before them or without, so that a number that was changed since has its
+    present value. What equals its default is left out, but for weights: numbers that are no counts.
+    What no attribute has is looked for among the arguments of the class above.
 
     Args:
         thing: Of any class.
@@ -116,9 +116,9 @@ def _arguments(thing: object) -> Iterator[str]:
 
 
 def _attribute(thing: object, name: str) -> Any:
-    """What an object keeps under a name; a method of it is nothing that it keeps."""
+    """What an object keeps under a name, or that with ``_`` before it; methods are not kept."""
     try:
-        value = getattr(thing, name, _NOTHING)
+        value = getattr(thing, name, getattr(thing, f"_{name}", _NOTHING))
     except Exception:  # of a property
         return _NOTHING
     return _NOTHING if getattr(value, "__self__", None) is thing else value

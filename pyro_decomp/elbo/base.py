@@ -301,7 +301,8 @@ class TermsELBO(Described, ELBO):
         if loss.requires_grad:
             loss.backward(retain_graph=self.retain_graph)
         warn_if_nan(loss, "loss")
-        return float(torch_item(loss))
+        value: float = torch_item(loss)
+        return value
 
     def __call__(self, model: Program, guide: Program) -> ELBOModule:
         """Make a module whose ``forward(x)`` is the loss.

@@ -208,7 +208,7 @@ class Weight(NamedTuple):
     set: Callable[[Any], None]
 
 
-def objective_weights(thing: ELBO | Divergence) -> dict[str, Weight]:
+def objective_weights(thing: object) -> dict[str, Weight]:
     """The numeric attributes of an objective or a divergence, by name.
 
     Those of the divergences that it has are called ``divergence.<name>``; in a sum of divergences

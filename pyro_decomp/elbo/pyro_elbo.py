@@ -4,10 +4,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from types import FrameType
 from typing import Any
 
 import torch
 from pyro import infer
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -15,6 +18,7 @@ from pyro_decomp import arguments
 from pyro_decomp.elbo.base import Estimate, TermsELBO
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.program_state.modules import buffers_kept, find_modules
+from pyro_decomp.programs.sites import data_plate, sample_sites
 from pyro_decomp.programs.structure import Program, ProgramStructure, Traces
 from pyro_decomp.seeds import random_state, set_random_state
 
@@ -38,6 +42,12 @@ class PyroELBO(TermsELBO):
     Terms: those of the plain ELBO, without gradients; they are no parts of the objective, and
     ``elbo`` is their sum. They are computed at the draws of the objective; where it enumerates
     sites, vectorises particles or traces the programs in a way of its own, at one further draw.
+
+    ``RenyiELBO`` and ``TraceTMC_ELBO`` have sums over particles or values inside of a logarithm. In
+    Pyro the densities in these sums are to the power N / B of a minibatch, which is a bound on
+    nothing where all latents are a datum's own; here they are not, and N / B multiplies the result.
+    With latents outside the data plate they have Pyro's power, as in Li & Turner, "Renyi Divergence
+    Variational Inference", 2016, eq. 9 (https://arxiv.org/abs/1602.02311).
 
     Args:
         objective: Pyro's, or of a class of one's own.
@@ -79,34 +89,72 @@ class PyroELBO(TermsELBO):
             ModelError: The pair or the batch is not something that the plain ELBO can score; or
                 the objective calls ``backward`` on nothing, or has several losses.
         """
-        with _traces_of(self.objective) as traces:
+        known = self._known(model, guide, args, kwargs)
+        with _traces_of(self.objective) as traces, self._powers(known) as of_plate:
             loss = differentiable_loss(self.objective.loss_and_grads, model, guide, args, kwargs)
+        of_plate.put_back(traces)
         with torch.no_grad():
-            plain = self._plain(traces, model, guide, args, kwargs)
-        return replace(plain, objective=-loss / plain.total)
+            plain = self._plain(traces, known, args, kwargs)
+        return replace(plain, objective=-loss * of_plate.factor / plain.total)
 
     def _plain(
-        self, traces: Sequence[Traces], model: Program, guide: Program, args: Any, kwargs: Any
+        self, traces: Sequence[Traces], known: ProgramStructure, args: Any, kwargs: Any
     ) -> Estimate:
         """The plain ELBO at the draws in these traces, or at one of its own."""
-        known = self._known(model, guide, args, kwargs)
         if _are_of_single_draws(traces, known, self.objective):
             return self._estimate([self._pair(known, each, args, kwargs) for each in traces])
         with buffers_kept(known.runs.networks):
-            estimate = super().evaluate(model, guide, *args, **kwargs)
+            estimate = super().evaluate(known.model, known.guide, *args, **kwargs)
         known.runs.put_back()  # a step moves what the programs keep once
         return estimate
 
     def _known(self, model: Program, guide: Program, args: Any, kwargs: Any) -> ProgramStructure:
         """What is known of the programs, from a run of which nothing stays where nothing is."""
         known = self._structure
-        if known is None or not known.is_of(model, guide, args, kwargs):
+        is_known = known is not None and known.is_of(model, guide, args, kwargs)
+        if known is None or not is_known or PLATE not in known.memory:
             before = random_state()
             with buffers_kept(find_modules([model, guide])):
-                known, *_ = self._run(model, guide, args, kwargs, is_drawn=False)
+                known, *traces = self._run(model, guide, args, kwargs, is_drawn=False)
             known.runs.put_back()
             set_random_state(before)
+            plate = data_plate(traces[0])
+            frames = [site["cond_indep_stack"] for trace in traces for site in sample_sites(trace)]
+            is_only = all(any(frame.name == plate.name for frame in each) for each in frames)
+            known.memory[PLATE] = plate.name if is_only else ""
         return known
+
+    def _powers(self, known: ProgramStructure) -> "_WithoutScale":
+        """A handler under which densities have the powers that the objective is right with."""
+        is_linear = not isinstance(self.objective, infer.RenyiELBO | infer.TraceTMC_ELBO)
+        return _WithoutScale("" if is_linear else known.memory[PLATE])
+
+
+PLATE = "the plate that all sites are in"
+
+
+class _WithoutScale(Messenger):
+    """Leaves the scale N / B of a plate, by its name, out of the densities of its sites.
+
+    Attributes:
+        factor: What was left out.
+    """
+
+    def __init__(self, plate: str) -> None:
+        super().__init__()
+        self.plate, self.factor = plate, 1.0
+
+    def _pyro_sample(self, msg: Any) -> None:
+        for frame in msg["cond_indep_stack"]:
+            if frame.name == self.plate:
+                msg["scale_before"] = msg["scale"]
+                msg["scale"] = msg["scale"] * frame.size / frame.full_size
+                self.factor = frame.full_size / frame.size
+
+    def put_back(self, traces: Sequence[Traces]) -> None:
+        """Let the sites in traces have the scales that they had before."""
+        for site in (site for pair in traces for trace in pair for site in trace.nodes.values()):
+            site["scale"] = site.pop("scale_before", site.get("scale"))
 
 
 def _are_of_single_draws(
@@ -148,8 +196,12 @@ def _traces_of(given: infer.ELBO) -> Iterator[list[Traces]]:
 def differentiable_loss(
     loss_and_grads: Callable[..., Any], model: Program, guide: Program, args: Any, kwargs: Any
 ) -> Tensor:
-    """What a function of Pyro gives, with the gradients that it would add to the parameters'."""
-    kind = getattr(loss_and_grads, "__qualname__", "loss_and_grads")
+    """What ``loss_and_grads`` gives, with the gradients that it would add to the parameters'.
+
+    Raises:
+        ModelError: It gives several losses, or calls ``backward`` on nothing.
+    """
+    kind = getattr(loss_and_grads, "__qualname__", type(loss_and_grads).__name__)
     with _BackwardKept() as kept:
         loss = loss_and_grads(model, guide, *args, **kwargs)
     if isinstance(loss, tuple):
@@ -163,14 +215,17 @@ def differentiable_loss(
             "loss.backward() there, as in Trace_ELBO"
         )
     surrogate = sum(kept.of, torch.zeros(()))
-    return loss + (surrogate - surrogate.detach())
+    value = loss.detach() if isinstance(loss, Tensor) else loss
+    return value + (surrogate - surrogate.detach())
 
 
 class _BackwardKept(TorchFunctionMode):
     """Keeps the tensors that ``backward`` is called on instead of following their graphs.
 
     Where Pyro's objectives read the value of a tensor they are given the tensor, without gradients,
-    so that a step can be captured; their check for NaN, which training makes itself, finds none.
+    so that a step can be captured. Their check for NaN, which training makes itself, finds none;
+    and probabilities that they enumerate count as above 0, as what is multiplied by 0 is nothing,
+    or else not finite.
 
     Attributes:
         of: The tensors.
@@ -191,10 +246,26 @@ class _BackwardKept(TorchFunctionMode):
             tensor, gradient = args[0], (kwargs or {}).get("gradient", *args[1:2])
             self.of.append(tensor if gradient is None else (tensor * gradient).sum())
             return None
-        if func in (Tensor.item, torch.isnan):
-            caller = sys._getframe(1).f_globals["__name__"]
+        if func in _READS:
+            caller = _caller()
             if func is Tensor.item and caller.rpartition(".")[0] == "pyro.infer":
                 return args[0].detach()
-            if func is torch.isnan and caller == "pyro.util":
-                return torch.zeros((), dtype=torch.bool)
+            if (func, caller) in _UNREAD:
+                return _UNREAD[func, caller]()
         return func(*args, **(kwargs or {}))
+
+
+_UNREAD: dict[tuple[Any, str], Callable[[], Any]] = {
+    (torch.isnan, "pyro.util"): partial(torch.zeros, (), dtype=torch.bool),
+    (Tensor.register_hook, "pyro.util"): lambda: None,
+    (Tensor.all, "pyro.infer.util"): partial(torch.ones, (), dtype=torch.bool),
+}
+_READS = frozenset({Tensor.item, *(function for function, _ in _UNREAD)})
+
+
+def _caller() -> str:
+    """The module, but for torch's, from which a function of torch is called."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_globals["__name__"].partition(".")[0] == "torch":
+        frame = frame.f_back
+    return "" if frame is None else str(frame.f_globals["__name__"])

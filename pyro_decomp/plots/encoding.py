@@ -30,6 +30,7 @@ def encodings(
     log_pz: ArrayLike | None = None,
     *,
     labels: ArrayLike | None = None,
+    label_name: str | None = None,
     num_scales: float = 2.0,
 ) -> Figure:
     """Each datum's q(z|x) as an ellipse about its mean, with contours of the prior p(z).
@@ -45,6 +46,7 @@ def encodings(
         log_pz: log p(z) in nats on the grid [ny, nx]; its contours are those of
             :func:`aggregate_density`.
         labels: A whole number per datum [n], shown as colours; at most ten different ones.
+        label_name: What the labels are, written above their legend.
         num_scales: Half axes in standard deviations.
 
     Returns:
@@ -89,7 +91,9 @@ def encodings(
             Line2D([], [], color=colour, marker="o", markersize=3.5, linestyle="", label=str(name))
             for name, colour in zip(classes, CATEGORIES, strict=False)
         ]
-        figure.legend(handles=handles, loc="outside right center")
+        figure.legend(
+            handles=handles, loc="outside right center", title=label_name, title_fontsize=7
+        )
     return figure
 
 

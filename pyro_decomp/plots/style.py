@@ -22,7 +22,9 @@ STYLE: dict[Any, Any] = {
     "axes.linewidth": 0.6,
     "axes.titlepad": 4.0,
     "axes.titlesize": 8,
+    "figure.autolayout": False,
     "figure.constrained_layout.h_pad": 0.04,
+    "figure.constrained_layout.use": False,
     "figure.constrained_layout.w_pad": 0.04,
     "figure.facecolor": "white",
     "font.size": 8,
@@ -69,7 +71,7 @@ def styled(make: Callable[P, Figure]) -> Callable[P, Figure]:
             if engine := figure.get_layout_engine():
                 engine.execute(figure)
                 engine.execute(figure)  # tick labels follow from the first sizes of the axes
-            figure.set_layout_engine("none")
+            figure.set_layout_engine(None)  # with "none" all would be drawn once more to be saved
         return figure
 
     return in_style

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from pyro_decomp.descriptions import Described
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 EVENTS = ("started", "step", "epoch", "evaluated", "checkpoint", "ended")
 
 
-class Callback:
+class Callback(Described):
     """Is told of the events of a training; a subclass has the methods of those that it wants.
 
     Every method takes the :class:`Training`. What a method draws at random, and the mode of

@@ -154,6 +154,7 @@ class Experiment:
             "held-out data": "" if self.test_data is None else str(self.test_data),
             "factors": ", ".join(self.factor_names or ()),
             "length": f"{self._length}, {self.data_per_step} data in each",
+            "callbacks": lambda: ", ".join(map(value_text, self.callbacks)),
             "optimiser": lambda: value_text(self.optimizer),
         }
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from pyro.optim import PyroOptim
+from pyro.optim import PyroLRScheduler, PyroOptim
 from pyro.params.param_store import (
     module_from_param_with_module_name,
     normalize_param_name,
@@ -129,6 +129,8 @@ def _built(
     factory: OptimizerFactory | PyroOptim, named: Named, num_data: int
 ) -> torch.optim.Optimizer:
     try:
+        if isinstance(factory, PyroLRScheduler):
+            raise ExperimentError(_with_schedule(factory))
         if isinstance(factory, PyroOptim):
             return _of_pyro(factory, named, num_data)
         if _takes_names(factory):
@@ -138,6 +140,21 @@ def _built(
         raise
     except Exception as error:  # a user's function raises what it likes
         raise ExperimentError(f"the optimiser cannot be made: {error}") from error
+
+
+def _with_schedule(wrapper: PyroLRScheduler) -> str:
+    """Say how an optimiser and its schedule are given, of which Pyro's user takes the steps."""
+    kind = wrapper.pt_scheduler_constructor.__name__
+    settings = {name: repr(value) for name, value in wrapper.kwargs.items()}
+    monitor = ""
+    if kind == "ReduceLROnPlateau":  # which is told a loss in Pyro
+        settings["mode"], monitor = "'max'", ", monitor='elbo'"
+    given = "".join(f", {name}={value}" for name, value in settings.items())
+    return (
+        f"optimizer: expected one without a schedule, got pyro.optim.{kind}: give its "
+        f"pyro.optim.{wrapper.pt_optim_constructor.__name__}, and callbacks=[LearningRate("
+        f"partial(torch.optim.lr_scheduler.{kind}{given}){monitor})]"
+    )
 
 
 def _takes_names(factory: OptimizerFactory) -> bool:

@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 class RunMethods:
     """The methods of :class:`~pyro_decomp.training.run.Run` that are functions of ``analysis``."""
 
-    def _repr_html_(self: Any) -> str:
-        from pyro_decomp.analysis.run_card import run_card
-
-        return run_card(self)
-
     def codes(
         self: Any, x: AnyData | None = None, *, kind: "Kind" = "mean", seed: int = 0
     ) -> Tensor:
@@ -213,3 +208,8 @@ class RunMethods:
         from pyro_decomp.analysis.summary import summarize
 
         return summarize(self.experiment, self.state)
+
+    def _repr_html_(self: Any) -> str:
+        from pyro_decomp.analysis.run_card import run_card
+
+        return run_card(self)

@@ -1,10 +1,11 @@
 """A process beside this one, without torch, that makes calls of functions of arrays.
 
-It ends when its input does, so that it outlives no parent.
+It ends when its input does, so that it outlives no parent, and when it has nothing to do for long.
 """
 
 import os
 import pickle
+import select
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, ParamSpec, TypeVar
+
+PATIENCE = 60.0  # seconds; a parent that has this much to do needs no help
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,8 +42,8 @@ class SecondProcess:
 
     @property
     def is_idle(self) -> bool:
-        """Whether it has made all calls that it was given."""
-        return all(call.done() for call in self._calls)
+        """Whether it is there and has made all calls that it was given."""
+        return self._process.poll() is None and all(call.done() for call in self._calls)
 
     def submit(self, function: Callable[P, R], *args: P.args, **named: P.kwargs) -> "Future[R]":
         """Have a function of a module called.
@@ -103,9 +106,10 @@ def serve(module: str) -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     sys.stdout = sys.stderr  # for whatever else is printed
     import_module(module)
-    while True:
+    calls = sys.stdin.buffer
+    while _is_asked(calls.fileno()):
         try:
-            function, args, named = pickle.load(sys.stdin.buffer)
+            function, args, named = pickle.load(calls)
         except EOFError:
             return
         try:
@@ -114,6 +118,13 @@ def serve(module: str) -> None:
             answer = None, error
         pickle.dump(answer, answers)
         answers.flush()
+
+
+def _is_asked(calls: int) -> bool:
+    """Wait until there is something to read; False after :data:`PATIENCE` seconds without."""
+    if os.name == "nt":  # whose pipes cannot be waited for so
+        return True
+    return bool(select.select([calls], [], [], PATIENCE)[0])
 
 
 if __name__ == "__main__":

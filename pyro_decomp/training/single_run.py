@@ -361,7 +361,7 @@ class SingleRun(Loop[StepResult]):
             weights = self._auxiliary_parameters(name)
             if not math.isfinite(_norm(weights.values())):
                 raise NonFiniteError(blame_gradients(_gradients(weights), of_its, self.step + 1))
-            optimizer.step()
+            make_update(optimizer)()
         return losses
 
     def _auxiliary_parameters(self, name: str) -> dict[str, Tensor]:

@@ -153,7 +153,7 @@ def test_how_many_data_the_last_pass_takes(
 
 
 def test_a_look_that_fails_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(run: Run, data: object) -> str:
+    def fail(run: Run, data: object, *, most: int) -> str:
         raise RuntimeError("no\nway")
 
     monkeypatch.setattr(findings, "collapse", fail)
@@ -213,3 +213,11 @@ def test_of_many_data_some_spread_over_the_set_are_passed(
     assert (found["data"], found["rows"], found["sampled"]) == (10, N, True)
     kl = DATA[::4].square().sum(1).mean().item() / 2
     assert found["kl"] == pytest.approx(kl, rel=1e-9)
+
+
+def test_fewer_data_are_looked_at_where_that_is_asked(tmp_path: Path) -> None:
+    run = build(tmp_path)
+    run.step = 1
+    found = final_terms(run, most=7)["train"]
+    assert (found["data"], found["rows"], found["sampled"]) == (7, N, True)
+    assert final_terms(run, most=N) == final_terms(run)

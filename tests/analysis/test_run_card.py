@@ -76,7 +76,10 @@ def test_a_run_that_ended_early_says_so_and_has_no_folder(monkeypatch: pytest.Mo
     without_picture(monkeypatch)
     run = run_of(PROGRAMS["functions with pyro.param"]())
     assert repr(run) == "Run('absent', 0 of 100 steps, BetaELBO(beta=1.0))"
-    assert "the run ended at step 0 of 100" in Page(run._repr_html_()).text
+    said = "the run {} at step 0 of 100; run.train() goes on with it"
+    assert said.format("ended") in Page(run._repr_html_()).text
+    run.interrupted = True
+    assert said.format("was stopped") in Page(run._repr_html_()).text
 
 
 @pytest.mark.full

@@ -29,7 +29,7 @@ def test_actions_take_turns() -> None:
     assert {name: len(found) for name, found in seconds.items()} == {"a": 2, "b": 2}
 
 
-SLOW = {"grids"}  # processes that import torch, six of them
+SLOW = {"commands", "grids"}  # processes that import torch, five or six of them
 
 
 @pytest.mark.full(but=["terms", "metrics"])

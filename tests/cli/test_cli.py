@@ -65,7 +65,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train without drawing, which takes longer than all else and has a test of its own."""
-    monkeypatch.setattr(pictures, "draw", lambda run: [])
+    monkeypatch.setattr(pictures, "draw", lambda run, **_: [])
 
 
 def run(*words: str) -> int:

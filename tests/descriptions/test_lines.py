@@ -14,7 +14,16 @@ from pyro.infer import RenyiELBO, Trace_ELBO
 from torch import Tensor
 
 import pyro_decomp
-from pyro_decomp import VAE, BetaELBO, Exact, FactorELBO, divergences, elbo, schedules
+from pyro_decomp import (
+    VAE,
+    BetaELBO,
+    Exact,
+    FactorELBO,
+    callbacks,
+    divergences,
+    elbo,
+    schedules,
+)
 from pyro_decomp.data.batches import Data
 from pyro_decomp.descriptions import Described, constructor_call, shortened, value_text
 from pyro_decomp.divergences import MMD, RBF, InclusiveKL, WeightedSum
@@ -215,6 +224,23 @@ def test_results_are_lines_too() -> None:
     assert len(repr(estimate)) <= 200
     assert constructor_call(object()) == "object()"
     assert pyro_decomp.BetaELBO().formula == "log_likelihood - kl"
+
+
+CALLBACKS = {
+    "BestCheckpoint(monitor='elbo')": callbacks.BestCheckpoint("elbo"),
+    "CSVLog(path='log.csv', every=0.001)": callbacks.CSVLog("log.csv"),
+    "EarlyStopping(patience=3, min_delta=0.0)": callbacks.EarlyStopping(patience=3),
+    "GradientNorms()": callbacks.GradientNorms(),
+    "HeldOut(every=0.1)": callbacks.HeldOut(0.1),
+    "LearningRate(scheduler=partial(StepLR, step_size=5))": callbacks.LearningRate(
+        partial(torch.optim.lr_scheduler.StepLR, step_size=5)
+    ),
+}
+
+
+@pytest.mark.parametrize("line", CALLBACKS)
+def test_callbacks_are_lines(line: str) -> None:
+    assert repr(CALLBACKS[line]) == line
 
 
 @pytest.mark.parametrize("module", PUBLIC)

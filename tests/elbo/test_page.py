@@ -55,6 +55,12 @@ def trained(written: dict[str, Any], elbo: TermsELBO, out: Path) -> dict[str, An
     return train(experiment, out).history
 
 
+@pytest.mark.full
+def test_an_objective_of_pyro(written: dict[str, Any], tmp_path: Path) -> None:
+    run = train(replace(written["weighted"], epochs=3), tmp_path / "run")
+    assert (run.history["objective"] > run.history["elbo"]).all()
+
+
 def test_the_first_nats_are_free(written: dict[str, Any], tmp_path: Path) -> None:
     history = trained(written, written["FreeBitsELBO"](free=2.0), tmp_path / "run")
     assert history["free_kl"] == pytest.approx(history["kl"].clip(min=2.0))

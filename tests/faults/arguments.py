@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyro.distributions as dist
+import pyro.optim
 import torch
 from pyro import infer
 from torch import Tensor
@@ -223,6 +224,7 @@ def good(folder: Path) -> Callable[[str, str], Any]:
         "loc": torch.tensor([1.0, 0.0]),
         "locs": locs,
         "log_qz": np.zeros((3, 3)),
+        "loss": infer.Trace_ELBO(),
         "lower": [0.0],
         "maximum": 1.0,
         "merged": {0: {1: 0}},
@@ -234,6 +236,7 @@ def good(folder: Path) -> Callable[[str, str], Any]:
         "num_rows": 60,
         "num_samples": 5,
         "offsets": torch.zeros(3, 2, 2),
+        "optim": pyro.optim.Adam({"lr": 1e-3}),
         "optimizer": torch.optim.Adam,
         "out": folder / "out",
         "out_dim": 2,
@@ -255,6 +258,7 @@ def good(folder: Path) -> Callable[[str, str], Any]:
         "runs": [codes, codes],
         "samples": codes,
         "scale": 1.0,
+        "settings": {"decoder.*": {"lr": 0.1}},
         "site": "z",
         "size": 20,
         "sizes": (1, 1),

@@ -1,5 +1,6 @@
 """Whatever builds an optimiser trains as it would by itself, or is refused in one sentence."""
 
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,9 @@ from torch import Tensor, nn
 from pyro_decomp import BetaELBO, Execution, Experiment, parameter_groups, train
 from pyro_decomp.errors import ExperimentError
 from pyro_decomp.seeds import derive, set_seed
+from pyro_decomp.training.fitting import TRAINING_STREAM
 from pyro_decomp.training.optimizers import build_optimizer
 from pyro_decomp.training.state import optimizer_of, prepare
-from pyro_decomp.training.training import TRAINING_STREAM
 from tests.callbacks import Step
 from tests.example_programs import PROGRAMS, D, N, Programs
 
@@ -184,6 +185,10 @@ def test_networks_are_told_apart_by_the_names_that_pyro_knows() -> None:
     assert {name.partition(".")[0] for name in named} == {"encoder", "decoder"}
 
 
+def scheduled(name: str, **settings: Any) -> pyro.optim.PyroOptim:
+    return getattr(pyro.optim, name)({"optimizer": SGD, "optim_args": {"lr": 0.1}, **settings})
+
+
 @pytest.mark.parametrize(
     ("optimizer", "message"),
     [
@@ -197,6 +202,11 @@ def test_networks_are_told_apart_by_the_names_that_pyro_knows() -> None:
         (lambda _: Adam(nn.Linear(2, 3).parameters()), r"got 2 others, as of shape \(3, 2\): tell"),
         (pyro.optim.Adam, "optimiser cannot be made: optim_args must be"),
         (pyro.optim.Adam({"lr": -1.0}), "cannot be made: Invalid learning rate: -1.0"),
+        (
+            scheduled("ExponentialLR", gamma=0.5),
+            r"give its pyro\.optim\.SGD, and .*\(partial\(torch.*ExponentialLR, gamma=0\.5\)\)\]",
+        ),
+        (scheduled("ReduceLROnPlateau", patience=3), r"patience=3, mode='max'\), monitor='elbo'"),
         (
             parameter_groups(Adam, {"dekoder.*": {"lr": 1.0}}),
             r"parameter_groups: expected 'dekoder\.\*' to match a parameter, got encoder\.",
@@ -215,3 +225,17 @@ def test_what_cannot_step_by_gradients_is_one_sentence_before_the_first_step(
 def test_what_builds_no_optimiser_is_refused(optimizer: Any) -> None:
     with pytest.raises(ExperimentError, match=r"^optimizer: expected a function that builds one"):
         experiment(optimizer)
+
+
+def test_the_optimisers_of_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text()
+    written: dict[str, Any] = {}
+    exec(re.findall(r"^```python\n(from functools.*?)^```", page, re.M | re.S)[0], written)
+    trial = experiment(written["slower_decoder"])
+    optimizer = optimizer_of(trial, prepare(trial))
+    rates = [group["lr"] for group in optimizer.param_groups]
+    decays = [group["weight_decay"] for group in optimizer.param_groups]
+    assert (rates, decays) == ([1e-4, 1e-3, 1e-3], [0.01, 0.0, 0.01])
+    trial = experiment(written["as_in_svi"])
+    (group,) = optimizer_of(trial, prepare(trial)).param_groups
+    assert group["clip_norm"] == 10.0

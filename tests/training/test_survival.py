@@ -1,5 +1,6 @@
 """Runs that are killed, interrupted, starved of disk or pointed at the wrong folder."""
 
+import json
 import os
 import random
 import re
@@ -27,6 +28,7 @@ from pyro_decomp.training.run import Run
 # PAUSE makes a step long without making it costly, and a byte more in a file tells that it began;
 # the experiment, and so the run, stays the same.
 SOURCE = """
+import json
 import os
 import time
 from functools import partial

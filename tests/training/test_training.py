@@ -412,9 +412,10 @@ def test_a_second_signal_does_not_wait_for_the_step(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         train(build(), tmp_path / "run", callbacks=[Step(report)])
-    assert load(tmp_path / "run", experiment=build()).step == 0
+    assert not isinstance(caught.value, Interrupted)
+    assert load(tmp_path / "run", experiment=build()).step < 5
 
 
 def test_training_in_another_thread_gives_the_same_bytes(

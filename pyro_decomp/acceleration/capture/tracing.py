@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
@@ -47,7 +48,7 @@ def traced(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) 
     cached = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)  # the cache would give tensors made elsewhere
     try:
-        with tracer:
+        with tracer, _Reading(tracer):
             results = function(*inputs)
     finally:
         torch.set_autocast_cache_enabled(cached)
@@ -110,6 +111,11 @@ class _Tracer(TorchDispatchMode):
             self._know(tensor, self._graph.placeholder(f"input_{index}"))
             memory = memory_of(tensor)
             self._depends[memory] = self._depends.get(memory, 0) | 2 << index
+
+    def refuse_if_known(self, tensor: Tensor) -> None:
+        """Refuse that Python is given a tensor's values, if they depend on inputs or draws."""
+        if depends := self._depends.get(memory_of(tensor), 0):
+            raise HiddenValueError(inputs=_positions(depends))
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -187,6 +193,25 @@ class _Tracer(TorchDispatchMode):
 def _positions(depends: int) -> list[int]:
     """The inputs whose bits are set, -1 first for draws."""
     return [index - 1 for index in range(depends.bit_length()) if depends >> index & 1]
+
+
+class _Reading(TorchFunctionMode):
+    """Refuses what gives Python values without an operation on tensors."""
+
+    def __init__(self, tracer: _Tracer) -> None:
+        super().__init__()
+        self._tracer = tracer
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func in (Tensor.numpy, Tensor.tolist, Tensor.__array__):
+            self._tracer.refuse_if_known(args[0])
+        return func(*args, **(kwargs or {}))
 
 
 def memory_of(tensor: Tensor) -> int:

@@ -98,7 +98,7 @@ def _pictures(run: Run, seed: int) -> Mapping[str, Callable[[], Drawing | None]]
         "reconstructions.png": lambda: outputs.reconstructions(data()),
         "prior_samples.png": lambda: outputs.prior_samples(data()),
         "aggregate_posterior.png": lambda: latent_plane.aggregate_posterior(grid()),
-        "encodings.png": lambda: latent_plane.encodings(data(), grid()),
+        "encodings.png": lambda: latent_plane.encodings(data(), grid(), known()),
         "traversals.png": lambda: traversals.still(moved()),
         "traversals.gif": lambda: traversals.moving(moved()),
         "mutual_information.png": lambda: factors.mutual_information(data(), known()),

@@ -10,6 +10,7 @@ from pyro_decomp.analysis.pictures.picture_data import MAX_DRAWN, Drawing, Pictu
 from pyro_decomp.analysis.pictures.traversals import can_move, decode, ranges, typical
 from pyro_decomp.analysis.representations import MAX_ROWS, Representations
 from pyro_decomp.metrics import mig
+from pyro_decomp.plots.style import CATEGORIES
 
 MAX_LATENTS = 10  # rows
 ELEMENTS = 2**22  # of the data that are encoded
@@ -55,6 +56,17 @@ class FactorData:
         names = [trial.factor_names[k] for k in varying]
         continuous = codes.continuous.numpy()
         return cls(factors[:, varying], names, continuous, of_drawn[:, varying])
+
+    @property
+    def few_valued(self) -> tuple[str, Int[np.ndarray, " m"]] | None:
+        """The first factor that ten colours tell apart: its name and its values of the data drawn.
+
+        None where every factor has more values.
+        """
+        for name, values in zip(self.names, self.of_drawn.T, strict=True):
+            if len(np.unique(values)) <= len(CATEGORIES):
+                return name, values
+        return None
 
 
 def mutual_information(data: PictureData, known: FactorData | None) -> Drawing | None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pyro_decomp import plots
 from pyro_decomp.aggregate_posterior import log_prob_over
+from pyro_decomp.analysis.pictures.factors import FactorData
 from pyro_decomp.analysis.pictures.picture_data import Drawing, PictureData, drawing_of
 from pyro_decomp.distributions.densities import family_without_density
 from pyro_decomp.programs.traces import TracePair
@@ -25,12 +26,21 @@ def aggregate_posterior(grid: Grid | None) -> Drawing | None:
     return drawing_of(plots.aggregate_density, axis, axis, log_qz, log_pz)
 
 
-def encodings(data: PictureData, grid: Grid | None) -> Drawing | None:
-    """The encodings of some data, over the density of p(z)."""
+def encodings(data: PictureData, grid: Grid | None, known: FactorData | None) -> Drawing | None:
+    """The encodings of some data, coloured by a factor of few values, over contours of p(z)."""
     if grid is None:
         return None
     axis, _, log_pz = grid
-    return drawing_of(plots.encodings, *_moments(data.pairs), axis, axis, log_pz)
+    name, labels = (known and known.few_valued) or (None, None)
+    return drawing_of(
+        plots.encodings,
+        *_moments(data.pairs),
+        axis,
+        axis,
+        log_pz,
+        labels=labels,
+        label_name=name,
+    )
 
 
 def grid_of(data: PictureData) -> Grid | None:

@@ -1,5 +1,6 @@
 """What programs keep in Python between their runs: one object for all of it."""
 
+import copy
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,15 +13,21 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import _disable_current_modes
 
-from pyro_decomp.programs.program_state.fingerprint import Fingerprint, numbers_of, state_of
+from pyro_decomp.programs.program_state.fingerprint import (
+    Fingerprint,
+    numbers_of,
+    state_of,
+    version_of,
+)
 from pyro_decomp.programs.program_state.kept_values import UnkeptError, encoded, memory_of, put
 from pyro_decomp.programs.program_state.modules import find_modules, tensors_kept
 from pyro_decomp.programs.program_state.reachable import PLAIN
 from pyro_decomp.programs.program_state.snapshot import Snapshot
-from pyro_decomp.programs.program_state.walk import Node, walk
+from pyro_decomp.programs.program_state.walk import Node, is_flat, walk
 from pyro_decomp.seeds import random_state, set_random_state
 
 T = TypeVar("T")
+MOST_WATCHED = 2_000  # places that are compared before every step, the nearest first
 Program = Callable[..., Any]
 
 
@@ -71,6 +78,35 @@ class ProgramState:
         """Take a fingerprint of what there is now, to be compared; it takes 0.1 to 1 ms."""
         with _disable_current_modes():
             return Fingerprint(self._nodes())
+
+    def watch(self) -> Callable[[], str]:
+        """Take the object in every place for granted, but for networks' modes and the objective.
+
+        Returns:
+            What gives the path of a place that has another object, or a tensor or a container of
+            plain values that was written to; empty if none has. It takes some microseconds, and
+            does not see all that :meth:`fingerprint` does.
+        """
+        watched = [
+            (node.path, node.slot, _content(node.thing))
+            for node in self._nodes()[:MOST_WATCHED]
+            if node.slot is not None and node.slot.access.read is not None
+            if not node.path.endswith(".training") and not node.path.startswith("elbo.")
+        ]
+
+        def changed() -> str:
+            for path, slot, content in watched:
+                try:
+                    now = slot.get()
+                except (AttributeError, LookupError, ValueError):
+                    return path
+                if now is not slot.value and not _is_plain_and_equal(now, slot.value):
+                    return path
+                if content is not None and _content(now) != content:
+                    return path
+            return ""
+
+        return changed
 
     def moved_by(self, run: Callable[[], Any]) -> dict[str, str]:
         """What a run of the programs moves; :meth:`Fingerprint.difference` tells the form.
@@ -217,11 +253,18 @@ class ProgramState:
 
     def _nodes(self) -> list[Node]:
         parts = [part for network in self._networks for part in network.modules()]
-        tensors = {id(tensor) for tensor in self._tensors}
+        carried = [*self._tensors]
         for part in parts:
-            tensors.update(map(id, part._parameters.values()), map(id, part._buffers.values()))
-        tensors.discard(id(None))
-        return list(walk(self.roots, frozenset(map(id, parts)), tensors))
+            kept = (*part._parameters.values(), *part._buffers.values())
+            carried += [tensor for tensor in kept if tensor is not None]
+        ids = set(map(id, carried))
+        memory = {memory_of(tensor) for tensor in carried if not is_lazy(tensor)}
+        nodes = walk(self.roots, frozenset(map(id, parts)), ids)
+        return [
+            node  # but for views of what is carried, as automatic guides keep in their prototype
+            for node in nodes
+            if not (isinstance(node.thing, Tensor) and memory_of(node.thing) in memory)
+        ]
 
 
 @contextmanager
@@ -235,6 +278,17 @@ def preserving_rng_and_buffers(programs: Iterable[Any] = ()) -> Iterator[None]:
     roots = {f"program_{index}": program for index, program in enumerate(programs)}
     with ProgramState(find_modules(roots.values()), **roots).preserving_rng_and_buffers():
         yield
+
+
+def _content(thing: Any) -> Any:
+    """What is in a tensor or a container of plain values, as far as it costs nothing to compare."""
+    if isinstance(thing, Tensor):
+        return version_of(thing)
+    return copy.copy(thing) if type(thing) in (dict, list, set) and is_flat(thing) else None
+
+
+def _is_plain_and_equal(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and type(one) in PLAIN and bool(one == other)
 
 
 def _written(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> set[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], list[Tensor]]] = {
     "other writing": written,
     "a constant that is written to": constant_copied,
     "a value of a constant": lambda x: [x * CONSTANT.max().item()],
+    "an array of a constant": lambda x: [x * CONSTANT.numpy().max() + sum(CONSTANT.tolist())],
     "vmap": lambda x: [torch.vmap(lambda row: row.sin() * CONSTANT)(x)],
     "an input, and one result twice": lambda x: [x, (y := x + 1), y],
     "data": lambda x: [x.data * 2],
@@ -111,6 +113,17 @@ REFUSED: dict[str, tuple[Callable[[Tensor], list[Tensor]], type[Exception], str]
         HiddenValueError,
         "values of tensors",
     ),
+    "an array": (
+        lambda x: [x * x[0].numpy().max()],
+        HiddenValueError,
+        "values of tensors",
+    ),
+    "an array of a result": (
+        lambda x: [x + torch.from_numpy(np.asarray(x.sin()))],
+        HiddenValueError,
+        "values of tensors",
+    ),
+    "a list": (lambda x: [x * sum(x[0].tolist())], HiddenValueError, "values of tensors"),
     "a generator": (
         lambda x: [x + torch.randn(3, generator=torch.Generator())],
         CaptureError,

@@ -50,7 +50,9 @@ def test_positions_share_a_map_and_long_factors_have_no_column(
     values = torch.stack([torch.arange(N), torch.arange(N) % 4, torch.arange(N) % 5], 1)
     shown = picture_data(tmp_path)
     with torch.no_grad():
-        factors.codes_against_factors(shown, known(shown, values, ("time", "x", "y")))
+        drawing = factors.codes_against_factors(shown, known(shown, values, ("time", "x", "y")))
+    assert drawing is not None
+    drawing()
     assert drawn["names_of_factors"] == ["x", "y"]
     assert drawn["pairs"] == [("x", "y")]
     assert drawn["names"] == ["$z_{1}$", "$z_{2}$", "$z_{3}$"]

@@ -153,6 +153,35 @@ def test_networks_are_left_out_with_their_parameters_and_buffers_alone() -> None
     assert ProgramState(model=network).fingerprint().marks.keys() > {"model.0.weight"}
 
 
+def test_views_of_what_is_carried_are_left_out() -> None:
+    network = nn.Linear(2, 2)
+    kept = {"view": network.weight.detach()[0], "other": torch.zeros(2)}
+    state = ProgramState([network], model=lambda: kept["view"])
+    before = state.fingerprint()
+    network.weight.data.add_(1.0)
+    assert before == state.fingerprint()
+    kept["other"].add_(1.0)
+    assert list(before.difference(state.fingerprint())) == ["model.kept.other"]
+
+
+def test_what_is_put_into_a_place_is_seen_at_once() -> None:
+    settings, centre = {"scale": 1.0}, torch.zeros(2)
+    state = ProgramState(model=lambda: (settings, centre))
+    changed = state.watch()
+    assert changed() == ""
+    settings["scale"] = float("1.0")  # another object of the same value
+    assert changed() == ""
+    settings["scale"] = 2.0
+    assert changed() == "model.settings"
+    changed = state.watch()
+    centre.add_(1.0)
+    assert changed() == "model.centre"
+    settings["x"] = centre  # which is no plain value
+    changed = state.watch()
+    del settings["scale"]
+    assert changed() == "model.settings.scale"
+
+
 def test_everything_is_put_back_afterwards() -> None:
     network = nn.BatchNorm1d(2)
     calls: list[int] = []

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from pyro_decomp.programs.vae import VAE
     from pyro_decomp.sweep.comparison import compare
     from pyro_decomp.training.experiment import Experiment
+    from pyro_decomp.training.interruption import Interrupted
     from pyro_decomp.training.optimizers import parameter_groups
     from pyro_decomp.training.run import load
     from pyro_decomp.training.svi import SVI
@@ -73,6 +74,7 @@ __all__ = [
     "GroupedTotalCorrelationELBO",
     "InclusiveKL",
     "InfoELBO",
+    "Interrupted",
     "SlicedWasserstein",
     "TermsELBO",
     "TotalCorrelationELBO",
@@ -115,6 +117,7 @@ _HOMES = {
     "GroupedTotalCorrelationELBO": "elbo",
     "InclusiveKL": "divergences",
     "InfoELBO": "elbo",
+    "Interrupted": "training.interruption",
     "MMD": "divergences",
     "SVI": "training.svi",
     "SlicedWasserstein": "divergences",

@@ -49,7 +49,8 @@ def trained(
     **arguments: Any,
 ) -> Path:
     """A run of an example from its beginning, or stopped after a step and resumed."""
-    arguments = {"epochs": STEPS, **arguments}
+    published = {"alpha": 1.0} if file == "pinwheel_mixture" else {}
+    arguments = {"epochs": STEPS, **published, **arguments}
     source = ExperimentFile.read(EXAMPLES / f"{file}.py")
 
     def go(*callbacks: Callback, resume: bool) -> None:

@@ -16,7 +16,7 @@ PUBLIC: dict[str, str] = {
         AdversarialDivergence AggregateELBO AnnealedPriorELBO BetaELBO CapacityELBO
         CovariancePenalty DIPELBO DimensionwiseMMD EnergyDistance EntropyRegularizedELBO Exact
         ExclusiveKL Execution Experiment FactorELBO GroupedTotalCorrelationELBO InclusiveKL
-        InfoELBO MMD SVI SlicedWasserstein TermsELBO TotalCorrelationELBO TracePair VAE
+        InfoELBO Interrupted MMD SVI SlicedWasserstein TermsELBO TotalCorrelationELBO TracePair VAE
         WassersteinELBO __version__ amortization_gap anneal codes compare evaluate intervene
         load log_likelihood parameter_groups reconstruct sample_prior summarize sweep train
         traverse

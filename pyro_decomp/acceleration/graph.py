@@ -58,6 +58,11 @@ class GraphStep:
         return self._for(batch).graph
 
     @property
+    def used_by_python(self) -> frozenset[str]:
+        """Names of numbers that change, and are constants all the same, as Python uses them."""
+        return frozenset(self._used_by_python)
+
+    @property
     def trained(self) -> list[Tensor]:
         """What has the gradients: the parameters, or the vector that they are parts of."""
         return self._eager.trained if self.vector is None else [self.vector]

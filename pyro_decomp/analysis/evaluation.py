@@ -41,7 +41,7 @@ __all__ = ["MEASURES", "Evaluation", "check_names", "evaluate", "write_metrics"]
 COMPONENTS = "components"
 MEASURES = ("elbo", *PARTS, LOG_PX, COMPONENTS, *SCORES)
 UNTRAINED = "untrained"
-NO_FILE = "the run was trained from Python, so that it cannot be rebuilt"
+NO_FILE = "the run keeps no source, so that it cannot be made again as it was"
 DIVERGENCE_STREAM, LOG_PX_STREAM = 1, 2
 
 MIN_SAMPLES, MAX_SAMPLES = 1000, 10_000  # samples of q(z), and of p(z), that are scored
@@ -95,7 +95,7 @@ def evaluate(
     ``scores``
         The metrics of :mod:`pyro_decomp.metrics` that the codes and, if the experiment has them,
         the factors allow, by name; see :func:`.scores.scores`. Beside each is
-        that of the encoder before training, unless the run was trained from Python.
+        that of the encoder before training, unless the run keeps no source.
     ``components``
         How much of the data each component of a mixture prior holds, and which are empty or merged:
         see :func:`.components.components`. Absent where the prior has none.

@@ -127,6 +127,11 @@ class EarlyStopping(Monitor):
         arguments.whole(patience=patience)
         self.patience, self.waited = patience, 0
 
+    def started(self, training: Training) -> None:
+        """Wait anew in a run that was stopped and is to go on."""
+        if self.waited >= self.patience and not training.stopped:
+            self.waited = 0
+
     def improved(self, training: Training) -> None:
         """Wait anew."""
         self.waited = 0

@@ -1,6 +1,7 @@
 """Options that several commands take, what is checked of them, and the help of a file's own."""
 
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,10 +56,35 @@ class FileCommand(TyperCommand):
     """A command with an argument ``file``, whose help lists the parameters of the file given."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Keep the file for the help, which is answered before arguments are looked at."""
+        """Keep the file for the help, which is answered before arguments are looked at.
+
+        Raises:
+            typer.BadParameter: A parameter of the file is given as if it were the command's.
+        """
+        self._check_settings(args)
         words, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         ctx.meta[FILE_KEY] = words.get("file")
         return super().parse_args(ctx, args)
+
+    def _check_settings(self, args: list[str]) -> None:
+        """Answer ``--alpha 1``, ``--alpha=1`` and ``alpha=1`` by ``--set alpha=1``."""
+        files = [Path(word) for word in args if word.endswith(".py")]
+        options = {option for each in self.params for option in each.opts}
+        for place, word in enumerate(args):
+            name, equals, value = word.lstrip("-").replace("-", "_").partition("=")
+            before = args[place - 1] if place else ""
+            is_option = word.startswith("--") and word.partition("=")[0] not in options
+            is_setting = equals and "-" not in word[0] and before not in options
+            if not (files and (is_option or is_setting) and name.isidentifier()):
+                continue
+            value = word.partition("=")[2] if equals else "".join(args[place + 1 : place + 2])
+            with suppress(DecompError):
+                known = [each.name for each in ExperimentFile.read(files[0]).parameters]
+                if name in known:
+                    raise typer.BadParameter(
+                        f"{word}: expected --set {name}={value or 'VALUE'}, as {name} is a "
+                        f"parameter of {files[0]}"
+                    )
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the usage, then the parameters of the file if there is one."""

@@ -33,7 +33,7 @@ def blame_terms(estimate: Estimate, values: Mapping[str, float], batch: Batch, s
         objective = values["objective"]
         return (
             f"step {step}: the objective is {objective} but every term finite, so a weight is not, "
-            "or is too large"
+            "or is too large, or another density of Pyro's own objective"
         )
     named = ", ".join(f"{name} = {values[name]}" for name in terms)
     where = f", at site {', '.join(dict.fromkeys(sites))}" if sites else ""

@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any
 
 import torch
-from pyro import infer
+from pyro import infer, poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -87,7 +87,8 @@ class PyroELBO(TermsELBO):
 
         Raises:
             ModelError: The pair or the batch is not something that the plain ELBO can score; or
-                the objective calls ``backward`` on nothing, or has several losses.
+                the objective calls ``backward`` on nothing, or has several losses; or a site has a
+                baseline that is no parameter.
         """
         known = self._known(model, guide, args, kwargs)
         with _traces_of(self.objective) as traces, self._powers(known) as of_plate:
@@ -118,6 +119,7 @@ class PyroELBO(TermsELBO):
                 known, *traces = self._run(model, guide, args, kwargs, is_drawn=False)
             known.runs.put_back()
             set_random_state(before)
+            _check_baselines(traces[1])
             plate = data_plate(traces[0])
             frames = [site["cond_indep_stack"] for trace in traces for site in sample_sites(trace)]
             is_only = all(any(frame.name == plate.name for frame in each) for each in frames)
@@ -155,6 +157,16 @@ class _WithoutScale(Messenger):
         """Let the sites in traces have the scales that they had before."""
         for site in (site for pair in traces for trace in pair for site in trace.nodes.values()):
             site["scale"] = site.pop("scale_before", site.get("scale"))
+
+
+def _check_baselines(guide: poutine.Trace) -> None:
+    """Refuse baselines that Pyro keeps among the parameters and replaces at every step."""
+    for site in sample_sites(guide):
+        if site["infer"].get("baseline", {}).get("use_decaying_avg_baseline"):
+            raise ModelError(
+                f"site '{site['name']}': expected nn_baseline or baseline_value, got "
+                "use_decaying_avg_baseline, an average that no checkpoint would have"
+            )
 
 
 def _are_of_single_draws(

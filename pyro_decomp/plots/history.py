@@ -37,7 +37,9 @@ def terms_over_steps(
 
     Columns that never change (weights without a schedule), columns without a finite number and
     ``epoch`` are left out; if all would be, the constant ones stay. Fifty values or more are a
-    pale line under their running median over a twentieth of the run. The vertical axis covers
+    pale line under their running median over a twentieth of the run, or under the column's means
+    over epochs, where the history has them (``epoch_elbo`` beside ``elbo``). Held-out values
+    (``test_elbo``) are a dashed line in the same panel. The vertical axis covers
     what follows the first tenth of the run; values far outside it are cut off, and the farthest
     is then written in the panel.
 
@@ -64,7 +66,9 @@ def terms_over_steps(
                 f"got {len(values)} for {len(steps)} steps"
             )
     finite = {k: v for k, v in rows.items() if k != "epoch" and np.isfinite(v).any()}
-    terms = {k: v for k, v in finite.items() if np.ptp(v[np.isfinite(v)]) > 0} or finite
+    beside = {f"{kind}_{name}" for name in finite for kind in ("epoch", "test")}
+    own = {k: v for k, v in finite.items() if k not in beside}
+    terms = {k: v for k, v in own.items() if np.ptp(v[np.isfinite(v)]) > 0} or own
     if not terms:
         raise ValueError(f"history: expected a column of finite numbers, got {sorted(rows)}")
 
@@ -74,7 +78,10 @@ def terms_over_steps(
     for i, (name, values) in enumerate(terms.items()):
         axes = figure.add_subplot(lines, columns, i + 1)
         thin_ticks(axes)
-        _draw(axes, steps, values)
+        means, held_out = finite.get(f"epoch_{name}"), finite.get(f"test_{name}")
+        _draw(axes, steps, values, means, held_out)
+        if held_out is not None and not any(each.get_legend() for each in figure.axes):
+            axes.legend(fontsize=6.5, frameon=False)
         unit = (units or {}).get(name, "nats")
         axes.set_title(name.replace("_", " ") + (f" ({unit})" if unit else ""), loc="left")
         axes.tick_params(labelbottom=i + columns >= len(terms))
@@ -93,12 +100,20 @@ def _column(name: str, values: ArrayLike) -> Row:
     return row
 
 
-def _draw(axes: Axes, steps: Row, values: Row) -> None:
+def _draw(
+    axes: Axes, steps: Row, values: Row, means: Row | None = None, held_out: Row | None = None
+) -> None:
+    if np.isfinite(values).sum() < len(values) / 2:  # lines would break at every gap
+        steps, values = _known(steps, values)
     if len(values) < FEW:
         axes.plot(steps, values, color=DATA, linewidth=1, marker=".", markersize=4)
     else:
+        smooth = _running_median(steps, values) if means is None else _known(steps, means)
         axes.plot(*_envelope(steps, values), color=DATA, linewidth=0.5, alpha=0.35)
-        axes.plot(*_running_median(steps, values), color=DATA, linewidth=1.2)
+        axes.plot(*smooth, color=DATA, linewidth=1.2)
+    if held_out is not None:
+        x, y = _known(steps, held_out)
+        axes.plot(x, y, color=INK, linewidth=1, linestyle="--", label="held-out data")
     axes.spines[["top", "right"]].set_visible(False)
     axes.xaxis.set_major_locator(round_ticks(6, integer=True))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -107,10 +122,18 @@ def _draw(axes: Axes, steps: Row, values: Row) -> None:
     axes.yaxis.set_major_locator(round_ticks(5))
     shown = np.isfinite(values)
     low, high = _limits(values[shown])
+    if held_out is not None:
+        low, high = min(low, np.nanmin(held_out)), max(high, np.nanmax(held_out))
     if low < high:
         axes.set_ylim(low, high)
         _note(axes, steps, values, shown & (values > high), top=True)
         _note(axes, steps, values, shown & (values < low), top=False)
+
+
+def _known(steps: Row, values: Row) -> Curve:
+    """Where there are values, and which."""
+    shown = np.isfinite(values)
+    return steps[shown], values[shown]
 
 
 def _envelope(steps: Row, values: Row) -> Curve:

@@ -55,7 +55,7 @@ class SweepProgress:
     seconds_left: float
 
 
-class SweepInterrupted(Exception):  # noqa: N818 - the user's wish, not an error
+class SweepInterrupted(KeyboardInterrupt):
     """A sweep was stopped by Ctrl-C or SIGTERM; what was done is kept.
 
     Attributes:

@@ -70,6 +70,11 @@ class Training:
         return self._run.step
 
     @property
+    def seed(self) -> int:
+        """Of the run's batches and noise."""
+        return self._run.seed
+
+    @property
     def total_steps(self) -> int:
         """Steps of the whole run, unless it is stopped."""
         return self._run.total_steps

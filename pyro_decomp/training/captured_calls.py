@@ -189,6 +189,11 @@ class CapturedSteps:
         self._auditor.begin(0, 0)
         self.num_steps = 0
 
+    @property
+    def used_by_python(self) -> set[str]:
+        """Numbers among the arguments that cannot be inputs, as Python uses them."""
+        return {name.removeprefix("elbo.") for name in self._compute.used_by_python}
+
     def change(self, svi: infer.SVI) -> str:
         """What was changed since, but for what a step reads anew, in a clause; empty if nothing."""
         if (

@@ -48,6 +48,9 @@ class Display(Protocol):
     interval: float
     fraction: float
 
+    def say(self, sentence: str) -> None:
+        """Write a line that stays."""
+
     def show(self, shown: Shown) -> None:
         """Draw it."""
 
@@ -71,6 +74,10 @@ class Shower:
     ) -> None:
         self._display, self._clock = display, clock
         self._due = self._due_done = self._shown = -math.inf
+
+    def say(self, sentence: str) -> None:
+        """Write a line that stays."""
+        self._try(lambda display: display.say(sentence))
 
     def is_due(self, done: float) -> bool:
         """Whether something is to be shown now."""
@@ -112,10 +119,13 @@ class Lines:
 
     def show(self, shown: Shown) -> None:
         """Print all pieces on one line."""
+        self.say("  ".join(shown.pieces))
+
+    def say(self, sentence: str) -> None:
+        """Print a line."""
         stream = self._stream or sys.stderr
-        text = "  ".join(shown.pieces)
         letters = getattr(stream, "encoding", None) or "utf-8"
-        print(text.encode(letters, "replace").decode(letters), file=stream, flush=True)
+        print(sentence.encode(letters, "replace").decode(letters), file=stream, flush=True)
 
     def close(self) -> None:
         """Do nothing: lines are whole."""
@@ -135,6 +145,10 @@ class Bar:
 
         self._console = console
         self._live = Live(console=console, auto_refresh=False, redirect_stderr=sys.stderr.isatty())
+
+    def say(self, sentence: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, shown: Shown) -> None:
         """Draw it in the place of what was drawn before."""
@@ -169,6 +183,10 @@ class NotebookBar:
 
     def __init__(self) -> None:
         self._handle: Any = None
+
+    def say(self, sentence: str) -> None:
+        """Print a line above the bar."""
+        sys.stdout.write(f"{sentence}\n")
 
     def show(self, shown: Shown) -> None:
         """Draw it in the place of what was drawn before."""

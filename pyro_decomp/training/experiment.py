@@ -78,6 +78,8 @@ class Experiment:
         factors: int64 ``[N, k]``, or None.
         test_factors: The same of the test data.
         factor_names: One for each of the k factors.
+        scheduled_steps: The steps over which schedules run, for a run that went on beyond them with
+            their last values; None for all steps.
     """
 
     model: Program
@@ -95,6 +97,7 @@ class Experiment:
     test_factors: Any = None
     factor_names: Sequence[str] | None = None
     callbacks: Sequence[Callback] = ()
+    scheduled_steps: int | None = field(default=None, init=False, repr=False, compare=False)
     _numbers: Numbers = field(default_factory=Numbers, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -223,7 +226,8 @@ class Experiment:
 
     def apply_schedules(self, step: int) -> dict[str, float]:
         """Set what schedules change as it is at a step, from 1, and return the values."""
-        values = {n: s.value(step, self.total_steps) for n, s in self.schedules.items()}
+        total = self.scheduled_steps or self.total_steps
+        values = {n: s.value(min(step, total), total) for n, s in self.schedules.items()}
         for name, value in values.items():
             self.number(name).assign(value)
         return values
@@ -241,7 +245,7 @@ class Experiment:
 
     def scheduled_ranges(self) -> dict[str, tuple[float, float]]:
         """What each schedule sets its number to at the first step and at the last, by its name."""
-        total = self.total_steps
+        total = self.scheduled_steps or self.total_steps
         return {n: (s.value(1, total), s.value(total, total)) for n, s in self.schedules.items()}
 
     def _check_schedule(self, name: str, schedule: Schedule) -> None:

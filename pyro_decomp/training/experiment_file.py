@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pyro_decomp.errors import ExperimentError
+from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.training.parameters import (
     SUPPORTED,
     Parameter,
@@ -21,7 +21,7 @@ from pyro_decomp.training.parameters import (
     parse,
     read_signature,
 )
-from pyro_decomp.training.recorded.kept import KeptTensors
+from pyro_decomp.training.recorded.kept import FILE_NAME, NAME, KeptTensors
 from pyro_decomp.training.user_code import execute, place_of, running
 
 if TYPE_CHECKING:
@@ -172,11 +172,17 @@ class ExperimentFile:
         """
         if record.get("source") is None:
             return None
+        tensors = KeptTensors.beside(folder)
+        if tensors is None and is_function(record["source_file"]) and NAME in record["source"]:
+            raise RunError(
+                f"{folder / FILE_NAME}: expected the tensors that the run's source uses, found no "
+                "such file (restore it, or give load(path, experiment=...))"
+            )
         return cls.from_source(
             record["source"],
             record["source_file"],
             seed=seed,
-            tensors=KeptTensors.beside(folder),
+            tensors=tensors,
             folders=record.get("source_folders", ()),
         )
 

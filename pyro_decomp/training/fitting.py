@@ -11,8 +11,9 @@ from pyro_decomp.acceleration import Execution, choose, peak_memory, process_set
 from pyro_decomp.errors import ExperimentError, one_line
 from pyro_decomp.seeds import derive, set_seed
 from pyro_decomp.training.callbacks import Callback
+from pyro_decomp.training.display import in_notebook
 from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.interruption import Interrupted, is_in_notebook, stop_requests
+from pyro_decomp.training.interruption import Interrupted, stop_requests
 from pyro_decomp.training.progress import Progress
 from pyro_decomp.training.recorded.kept import KeptTensors
 from pyro_decomp.training.run import Run, finish
@@ -44,7 +45,7 @@ def fit(
         folder: Where to.
         seed: Of batches and noise.
         execution: How steps are computed.
-        callbacks: Are told of events.
+        callbacks: Are told of events, after those of the experiment.
         config: What the run is, for a folder that is to be begun; None goes on in the one there is.
         force: Begin it in place of the run that is there.
         checkpoint: To go on from.
@@ -102,11 +103,18 @@ def ended(loop: SingleRun, stopped: Interrupted | None, seed: int) -> Run:
     """
     history = loop.histories[0]
     run = finish(loop.folder, loop.experiment, loop.state, history, loop.step, seed=seed)
-    if stopped is None:
-        return run
+    return run if stopped is None else handed_back(run, stopped)
+
+
+def handed_back(run: Run, stopped: Interrupted) -> Run:
+    """Mark a run as interrupted, and return it in a notebook.
+
+    Raises:
+        Interrupted: This is no notebook; the error has the run.
+    """
     run.interrupted = True
     run.folder.keep()
-    if is_in_notebook():
+    if in_notebook():
         return run
     stopped.run = run
     raise stopped

@@ -1,7 +1,6 @@
 """Stopping a run by Ctrl-C, a notebook's stop button or SIGTERM."""
 
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,12 +28,6 @@ class Interrupted(KeyboardInterrupt):
         self.out = out
         self.run: Any = None
         self.runs: list[Any] = []
-
-
-def is_in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook."""
-    shell = sys.modules.get("IPython")
-    return shell is not None and getattr(shell.get_ipython(), "kernel", None) is not None
 
 
 @contextmanager

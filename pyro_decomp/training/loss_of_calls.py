@@ -3,7 +3,7 @@
 Internal to :mod:`.svi`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,8 +57,15 @@ class Call:
         return self.layout, *((t.shape, t.dtype, t.device) for t in self.tensors)
 
     @classmethod
-    def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "Call":
+    def of(
+        cls, args: tuple[Any, ...], kwargs: dict[str, Any], constants: Collection[str] = ()
+    ) -> "Call":
         """Take arguments apart.
+
+        Args:
+            args: By place.
+            kwargs: By name.
+            constants: Names of numbers that decide the graph.
 
         Raises:
             OtherArgument: One is neither a tensor nor a plain value, nor made of such.
@@ -75,10 +82,10 @@ class Call:
                     places[id(leaf)] = len(tensors)
                     tensors.append(leaf)
                 leaves.append(("tensor", places[id(leaf)]))
-            elif type(leaf) is float or isinstance(leaf, float):
-                numbers[name := f"argument_{index}"] = leaf
+            elif isinstance(leaf, float) and (name := f"argument_{index}") not in constants:
+                numbers[name] = leaf
                 leaves.append(("number", name))
-            elif isinstance(leaf, PLAIN):
+            elif isinstance(leaf, (float, *PLAIN)):
                 leaves.append(("value", type(leaf), leaf))
             else:
                 raise OtherArgument(f"an argument is a {type(leaf).__name__}")
@@ -88,7 +95,8 @@ class Call:
 
     def is_unmoved(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether the arguments are as they were, after the programs have run on them."""
-        now = Call.of(args, kwargs)
+        constants = {f"argument_{index}" for index in range(len(self.layout.leaves))}
+        now = Call.of(args, kwargs, constants - self.numbers.keys())
         return now.layout == self.layout and now.versions == self.versions
 
 

@@ -1,6 +1,6 @@
 """How far a run is, shown while it trains."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from pyro_decomp import arguments
 from pyro_decomp.training.callbacks import Callback, Training
@@ -12,9 +12,6 @@ from pyro_decomp.training.display import (
     duration_text,
     number_text,
 )
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 class Progress(Callback):
@@ -36,9 +33,11 @@ class Progress(Callback):
         self,
         style: Literal["auto", "lines", "none"] = "auto",
         *,
-        console: "Console | None" = None,
+        console: Any = None,
     ) -> None:
         arguments.one_of(("auto", "lines", "none"), style=style)
+        if console is not None and not hasattr(console, "is_terminal"):
+            arguments.refuse("console", "a console of rich", console)
         self._style, self._console = style, console
         self._shower = Shower(None)
 
@@ -50,6 +49,8 @@ class Progress(Callback):
             self._shower = Shower(Lines(None if self._console is None else self._console.file))
         else:
             self._shower = Shower(display_for(self._console))
+        if self._console is None and training.folder.note:
+            self._shower.say(training.folder.note)
 
     def step(self, training: Training) -> None:
         """Show it, if it is due; the last step is shown once others have said all of it."""

@@ -79,7 +79,7 @@ def warn_unrecorded(config: Mapping[str, Any]) -> None:
             f"{config['unrecorded']}; as it is the run is loaded by load(path, experiment=...) "
             "alone",
             UnrecordedWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -113,11 +113,11 @@ def rebuild(
     if given is None:
         if not is_kept(config):
             why = config.get("unrecorded")
-            what = f"a function that it could not keep: {why}" if why else "an Experiment"
+            what = f"a function that it could not keep ({why})" if why else "an Experiment"
             raise RunError(
-                f"{folder.path} was trained from {what}; give load(path, experiment=...) it, or "
-                "the function that builds it, or evaluate and plot --experiment FILE a file whose "
-                "`experiment` does"
+                f"{folder.path} was trained from {what}: give it, or the function that builds it, "
+                "to load(path, experiment=...), or a file whose `experiment` does to evaluate and "
+                "plot, with --experiment FILE"
             )
         source = ExperimentFile.from_record(config, folder.path, seed=seed)
         assert source is not None

@@ -27,6 +27,7 @@ from pyro_decomp.training.record import Buildable, is_kept, rebuild
 from pyro_decomp.training.run_folder import History, RunFolder
 from pyro_decomp.training.run_methods import RunMethods
 from pyro_decomp.training.state import State, prepare
+from pyro_decomp.training.stretches import ends_of, lengthen
 
 
 @dataclass(repr=False)
@@ -140,7 +141,9 @@ def load(
     try:
         given = experiment is not None
         experiment = rebuild(folder, config, experiment)
+        lengthen(experiment, ends_of(config))
         check_recorded(folder.path, config, experiment)
+        lengthen(experiment, ends_of(config))
         state = prepare(experiment, device, check=partial(_check_sites, folder.path, config))
         check_data(folder.path, config, experiment, is_given=given)
     finally:
@@ -197,6 +200,7 @@ def describe(
         "seed": seed,
         "device": str(device),
         "total_steps": experiment.total_steps,
+        "steps_per_epoch": experiment.steps_per_epoch,
         "schedules": {name: list(ends) for name, ends in experiment.scheduled_ranges().items()},
         "num_data": len(experiment.data),
         "objective": objective_text(experiment),

@@ -14,7 +14,7 @@ import tempfile
 import weakref
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,6 +61,7 @@ class RunFolder:
 
     Attributes:
         note: Where the run is, if that is not where it was asked for; a sentence, or empty.
+        held_by: The folder that this one is in, if that is a temporary one.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -74,6 +75,7 @@ class RunFolder:
         self.tensors_path = self.path / FILE_NAME
         self.plots_path = self.path / "plots"
         self.note = ""
+        self.held_by: RunFolder | None = None
         self._removal: Any = None
 
     def keep(self) -> None:
@@ -101,7 +103,7 @@ class RunFolder:
         if self.config_path.exists():
             before = self.read_config()
             if not force:
-                if not self._is_finished(before):
+                if not self.is_finished(before):
                     raise RunError(
                         f"{self.path} already holds a run: continue it with --resume, replace it "
                         "with --force, or choose another folder with --out"
@@ -114,13 +116,15 @@ class RunFolder:
         write_json(self.config_path, marked(config))
         return self
 
-    def _is_finished(self, config: Mapping[str, Any]) -> bool:
+    def is_finished(self, config: Mapping[str, Any]) -> bool:
         """Whether the run here has been trained to the end that it was to have."""
         try:
             checkpoint = self.read_checkpoint()
         except RunError:  # a damaged one
             return False
-        return checkpoint is not None and checkpoint["step"] == config.get("total_steps")
+        if checkpoint is None:
+            return False
+        return checkpoint["step"] == config.get("total_steps") or bool(checkpoint.get("stopped"))
 
     def _numbered(self) -> "RunFolder":
         """A new folder beside this one: ``a-2`` beside ``a``, or the next number that is free."""
@@ -156,8 +160,14 @@ class RunFolder:
 
     def write_execution(self, execution: Mapping[str, Any]) -> None:
         """Say in ``config.json`` how steps are computed from now on."""
-        config = self.read_config() | {"execution": dict(execution)}
-        write_json(self.config_path, marked(config))
+        self._note({"execution": dict(execution)})
+
+    def write_stretches(self, ends: Sequence[int]) -> None:
+        """Say in ``config.json`` to which step a run is trained that went on after its end."""
+        self._note({"total_steps": ends[-1], "stretches": list(ends)})
+
+    def _note(self, found: Mapping[str, Any]) -> None:
+        write_json(self.config_path, marked(self.read_config() | dict(found)))
 
     def write_checkpoint(
         self, checkpoint: Mapping[str, Any], history: History, which: Which = "last"
@@ -247,7 +257,7 @@ def temporary_folder() -> RunFolder:
     """A new run folder among the system's temporary files, removed once nothing holds it."""
     path = Path(tempfile.mkdtemp(prefix="pyro-decomp-"))
     folder = RunFolder(path)
-    folder.note = f"no folder was given: the run is in {path} until nothing refers to it"
+    folder.note = f"the run is in {path} for as long as it is used (give out=... to keep it)"
     folder._removal = weakref.finalize(folder, shutil.rmtree, path, ignore_errors=True)
     return folder
 

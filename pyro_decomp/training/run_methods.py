@@ -1,7 +1,7 @@
 """What a user looks for on a run: methods that forward to the functions of ``analysis``.
 
-The one place where training reaches up to a room above it; each function is imported when its
-method is called, and takes the run as its first argument.
+The one place where training reaches up to a room above it, or to a module that makes runs; each
+function is imported when its method is called, and takes the run as its first argument.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,12 +17,40 @@ if TYPE_CHECKING:
     from pyro_decomp.analysis.generation import Draws
     from pyro_decomp.analysis.inference import Kind
     from pyro_decomp.analysis.summary import Summary
+    from pyro_decomp.training.callbacks import Callback
+    from pyro_decomp.training.run import Run
 
 # ruff: noqa: PLC0415
 
 
 class RunMethods:
     """The methods of :class:`~pyro_decomp.training.run.Run` that are functions of ``analysis``."""
+
+    def train(
+        self: Any, *, epochs: int | None = None, callbacks: "Sequence[Callback]" = ()
+    ) -> "Run":
+        """Go on with training, in the same folder and with this object.
+
+        A run that has come to its end goes on from its last step: optimiser, random generators and
+        batches continue, and schedules keep the values that they ended on. That is not the run
+        that would have been had it been made as long from the beginning.
+
+        Args:
+            epochs: How many more than the run was to have; None trains an interrupted run to the
+                end that it was to have.
+            callbacks: Are told of what happens, in the order given.
+
+        Returns:
+            This run, at its new last step.
+
+        Raises:
+            RunError: The folder holds another run, or this one at another step; or no step is left
+                and ``epochs`` is None.
+            Interrupted: The user stopped it.
+        """
+        from pyro_decomp.training.going_on import train_on
+
+        return train_on(self, epochs, callbacks)
 
     def codes(
         self: Any, x: AnyData | None = None, *, kind: "Kind" = "mean", seed: int = 0

@@ -175,7 +175,7 @@ class SingleRun(Loop[StepResult]):
         )
         checkpoint |= self._events.noted()
         if self.stopped:
-            checkpoint["stopped"] = self.stopped
+            checkpoint |= {"stopped": self.stopped, "stopped_before": self.total_steps}
         self.folder.write_checkpoint(checkpoint, self.histories[0], which)
 
     def begin(self) -> None:
@@ -199,7 +199,8 @@ class SingleRun(Loop[StepResult]):
         self.step = int(checkpoint["step"])
         self.histories[0] = self.folder.read_history(self.step, checkpoint["rows"])
         self._sums[0] = dict(checkpoint.get("epoch_sums", {}))
-        self.stopped = checkpoint.get("stopped", "")
+        if checkpoint.get("stopped_before") == self.total_steps:  # else it goes on beyond that end
+            self.stopped = checkpoint["stopped"]
         self.is_resumed = self.step > 0
         self._events.begin(checkpoint)
         if not self._optimize.adopt():

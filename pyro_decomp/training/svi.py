@@ -36,7 +36,7 @@ from pyro_decomp.training.gradients import gradients_kept
 from pyro_decomp.training.loop import ExecutionWarning
 from pyro_decomp.training.loss_of_calls import Call, OtherArgument
 
-FIRST = "these are the first steps"
+FIRST = "arguments like these have not come often enough yet"
 BEFORE_CAPTURE = 10  # steps by the programs, for every shape and plain value of the arguments
 MOST_SIGNATURES = 24  # that are captured
 
@@ -109,6 +109,7 @@ class SVI(infer.SVI):
         self._before = self._least
         self._seen: dict[tuple[Any, ...], tuple[int, dict[str, Tensor]]] = {}
         self._captured: CapturedSteps | None = None
+        self._constants: set[str] = set()  # numbers among the arguments that Python uses
         self._is_watching = steps != "eager"
 
     def step(self, *args: Any, **kwargs: Any) -> Any:
@@ -144,7 +145,7 @@ class SVI(infer.SVI):
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         try:
-            return Call.of(args, kwargs)
+            return Call.of(args, kwargs, self._constants)
         except OtherArgument as reason:
             self._run_programs(f"{reason}: expected tensors and plain values")
             return None
@@ -152,9 +153,13 @@ class SVI(infer.SVI):
     def _note(self, call: Call, parameters: dict[str, Tensor]) -> None:
         """Count a step that ran the programs."""
         count, before = self._seen.get(call.signature, (0, parameters))
-        if call.signature in self._seen or len(self._seen) < MOST_SIGNATURES:
-            is_same = _is_same(before, parameters)
-            self._seen[call.signature] = (count + 1 if is_same else 1, parameters)
+        if not count and len(self._seen) >= MOST_SIGNATURES:
+            rare = next((s for s, (times, _) in self._seen.items() if times < self._before), None)
+            if rare is None:
+                return
+            del self._seen[rare]
+        is_same = _is_same(before, parameters)
+        self._seen[call.signature] = (count + 1 if is_same else 1, parameters)
 
     def _steps_for(self, call: Call, args: Any, kwargs: Any) -> CapturedSteps | None:
         """What takes this step without the programs, if anything does."""
@@ -178,6 +183,11 @@ class SVI(infer.SVI):
             if self._asked != "auto":
                 raise ExperimentError(f"steps: expected eager or auto, as {self.execution.why}")
             self._run_programs(self.execution.why)
+        elif steps.used_by_python - self._constants:
+            self._constants |= steps.used_by_python
+            self._seen.clear()
+            self.execution = replace(self.execution, steps="eager", why=FIRST)
+            return
         self._captured = steps
 
     def _captured_steps(

@@ -12,19 +12,21 @@ from torch import nn
 
 from pyro_decomp import arguments as check
 from pyro_decomp.acceleration import Execution
-from pyro_decomp.errors import RunError
+from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.programs.program_state.copies import check_own
 from pyro_decomp.schedules import UnfinishedScheduleWarning
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.data_support import check_support
-from pyro_decomp.training.description import digest, sites_text
+from pyro_decomp.training.description import data_record, sites_text
 from pyro_decomp.training.experiment import CALLBACKS, Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.fitting import ended, fit
+from pyro_decomp.training.json_files import is_plain
 from pyro_decomp.training.record import Buildable, built, tensors_of, warn_unrecorded
 from pyro_decomp.training.run import Run, describe
 from pyro_decomp.training.run_folder import RunFolder, temporary_folder
 from pyro_decomp.training.state import prepare
+from pyro_decomp.training.stretches import go_on
 
 __all__ = ["Execution", "train"]
 
@@ -40,23 +42,30 @@ def train(
     out: str | Path | None = None,
     *,
     seed: int = 0,
+    seeds: Sequence[int] | None = None,
     device: torch.device | str = "cpu",
     execution: Execution | None = None,
     resume: bool = False,
     force: bool = False,
     arguments: Mapping[str, Any] | None = None,
     callbacks: Sequence[Callback] = (),
-) -> Run:
+) -> Any:
     """Train an experiment into a run folder.
 
-    The same experiment and seed give the same bits on the same processor, also when the run was
-    killed and resumed.
+    What is given is a description: the run has networks, an objective and Python state of its own,
+    copied from the experiment, on the same data. The same call gives the same bits on the same
+    processor, whatever was trained before, also when the run was killed and resumed.
 
     Args:
         experiment: What to train: an experiment, an experiment file, or a function that builds an
             experiment.
-        out: The run folder; by default a temporary one, which is there as long as the run is.
+        out: The run folder; where that holds a finished run, another with a number, such as
+            ``a-2``. By default a temporary one, which is there as long as the run is, or for good
+            if it is interrupted.
         seed: Of batches and noise; and of initial parameters, where a file or function is given.
+        seeds: Train with each of these instead, into one folder below ``out`` each. Runs of a file
+            or function are trained together where that can be, unless ``execution`` or
+            ``callbacks`` are given.
         device: Where to train.
         execution: How steps are computed; a run that is resumed goes on as it began.
         resume: Continue the run in ``out`` from its last checkpoint; start it if there is none.
@@ -67,7 +76,8 @@ def train(
             there is none.
 
     Returns:
-        The trained run, its networks in evaluation mode.
+        The trained :class:`.Run`, its networks in evaluation mode; a list of them with ``seeds``.
+        In a notebook, if stopped, the run so far, ``run.interrupted``.
 
     Raises:
         ExperimentError: No experiment can be built.
@@ -75,9 +85,71 @@ def train(
         NonFiniteError: A term or gradient became infinite or not a number; the last checkpoint is
             from before.
         RunError: The folder cannot be used as asked.
-        Interrupted: The user stopped the run.
+        Interrupted: The user stopped the run, outside of a notebook; ``run.train()`` goes on.
     """
     check.annotated(train, locals(), seed=0)
+    if seeds is None:
+        return train_one(
+            experiment,
+            out,
+            seed=seed,
+            device=device,
+            execution=execution,
+            resume=resume,
+            force=force,
+            arguments=arguments,
+            callbacks=callbacks,
+        )
+    from pyro_decomp.sweep.seeds import one_by_one, together  # noqa: PLC0415 (a room above)
+
+    check.items(int, "whole numbers, such as [0, 1, 2]", seeds=seeds)
+    if not seeds or len(set(seeds)) < len(seeds) or seed != 0:
+        raise ValueError(f"seeds: expected different seeds and no seed beside them, got {seeds}")
+    file = _file_of(experiment, arguments or {})
+    if file is not None and execution is None and not callbacks:
+        options = {"device": str(device), "resume": resume, "force": force}
+        return together(file, out, seeds, arguments or {}, **options)
+    return one_by_one(
+        partial(
+            train_one,
+            experiment,
+            device=device,
+            execution=execution,
+            resume=resume,
+            force=force,
+            arguments=arguments,
+            callbacks=callbacks,
+        ),
+        out,
+        seeds,
+    )
+
+
+def _file_of(given: Buildable, arguments: Mapping[str, Any]) -> ExperimentFile | None:
+    """The file or function as one that each member of a sweep can be built from, if it can be."""
+    if isinstance(given, ExperimentFile):
+        return given
+    if isinstance(given, Experiment) or not all(map(is_plain, arguments.values())):
+        return None
+    try:
+        return ExperimentFile.of_function(given)
+    except ExperimentError:
+        return None
+
+
+def train_one(
+    experiment: Buildable,
+    out: str | Path | None = None,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    execution: Execution | None = None,
+    resume: bool = False,
+    force: bool = False,
+    arguments: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Run:
+    """Train with one seed; see :func:`train`."""
     check.device(device=device)
     check.items(Callback, CALLBACKS, callbacks=callbacks)
     if resume and force:
@@ -85,10 +157,14 @@ def train(
     given, arguments = experiment, dict(arguments or {})
     experiment, source = built(given, arguments, seed)
     folder = temporary_folder() if out is None else RunFolder(out)
+    is_there = resume and folder.config_path.exists()
+    ends: list[int] = []
+    if is_there:
+        ends, arguments = go_on(experiment, folder, arguments)
     config = describe(experiment, seed, device, source, arguments)
-    checkpoint = _saved(folder, config) if resume else None
+    checkpoint = _saved(folder, config, ends) if is_there else None
     execution = execution or Execution()
-    if resume and folder.config_path.exists():
+    if is_there:
         execution = _as_before(folder, execution)
     warn_unrecorded(config)
     _warn_of_unfinished_schedules(experiment)
@@ -96,9 +172,11 @@ def train(
     if not isinstance(given, ExperimentFile):
         roots = given.programs if isinstance(given, Experiment) else {"": given}
         check_own(roots, experiment.programs, state.program.moving)
-    config["data_blake2b"] = digest(experiment)  # of the types that the programs take
+    config |= data_record(experiment)  # of the types that the programs take
     if checkpoint is not None:
         _check_same(folder, config, "data_blake2b")
+    if len(ends) > 1:
+        folder.write_stretches(ends)
     loop, stopped = fit(
         experiment,
         state,
@@ -106,7 +184,7 @@ def train(
         seed=seed,
         execution=execution,
         callbacks=callbacks,
-        config=None if resume and folder.config_path.exists() else config,
+        config=None if is_there else config,
         force=force,
         checkpoint=checkpoint,
         tensors=tensors_of(source),
@@ -122,16 +200,14 @@ def check_first(
     config["sites"] = sites_text(first)
 
 
-def _saved(folder: RunFolder, config: dict[str, Any]) -> dict[str, Any] | None:
+def _saved(folder: RunFolder, config: dict[str, Any], ends: Sequence[int]) -> dict[str, Any] | None:
     """The checkpoint to continue from, None if there is none yet, checked to be of the same run."""
-    if not folder.config_path.exists():
-        return None
-    _check_same(folder, config, *SAME)
+    _check_same(folder, config, *SAME, total_steps=ends[-1])
     return folder.read_checkpoint()
 
 
-def _check_same(folder: RunFolder, config: Mapping[str, Any], *keys: str) -> None:
-    before = folder.read_config()
+def _check_same(folder: RunFolder, config: Mapping[str, Any], *keys: str, **known: Any) -> None:
+    before = folder.read_config() | known
     before.setdefault("schedules", config["schedules"])  # which runs did not always record
     for key in keys:
         if before.get(key) != config[key]:
@@ -161,5 +237,5 @@ def _warn_of_unfinished_schedules(experiment: Experiment) -> None:
                 f"the schedule of {name} ends at step {schedule.last_step(total):.0f}, but the run "
                 f"at step {total}, where {name} is {schedule.value(total, total):.4g}",
                 UnfinishedScheduleWarning,
-                stacklevel=3,
+                stacklevel=4,
             )

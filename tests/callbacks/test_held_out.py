@@ -16,11 +16,14 @@ from tests.callbacks.test_protocol import STEPS, TEST_DATA, experiment, trained
 from tests.elbo.objectives import OBJECTIVES
 from tests.example_programs import D, N
 
+pytestmark = pytest.mark.full
+
 
 def rows_with(history: dict[str, Any], name: str) -> list[int]:
     return history["step"][~np.isnan(history[name])].astype(int).tolist()
 
 
+@pytest.mark.full(but=["several"])
 @pytest.mark.parametrize("size", [8, 3], ids=["one batch", "several"])
 def test_the_last_evaluation_is_the_objective_of_the_run(tmp_path: Path, size: int) -> None:
     run = trained(tmp_path / "run", HeldOut(2, seed=3), batch_size=size)
@@ -76,7 +79,6 @@ def test_no_test_data_is_said_and_no_folder_made(tmp_path: Path) -> None:
     assert trained(tmp_path / "run", HeldOut()).step == STEPS
 
 
-@pytest.mark.full(but=["BetaELBO"])
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_no_objective_is_trained_otherwise(tmp_path: Path, name: str) -> None:
     row = OBJECTIVES[name]

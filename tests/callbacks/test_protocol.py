@@ -18,11 +18,14 @@ from pyro_decomp import Experiment, load, train
 from pyro_decomp.acceleration import Execution
 from pyro_decomp.callbacks import Callback, EarlyStopping, HeldOut, Progress
 from pyro_decomp.errors import ArgumentError, ExperimentError, RunError
+from pyro_decomp.sweep import sweep
 from pyro_decomp.training import loop
 from pyro_decomp.training.callbacks import EVENTS, Training
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run
 from tests.acceleration.moving import DATA, Programs, build
+
+pytestmark = pytest.mark.full
 
 EPOCHS, STEPS = 4, 12
 TEST_DATA = torch.randn(7, 3, generator=torch.Generator().manual_seed(1), dtype=torch.double)
@@ -69,6 +72,7 @@ def interrupt_at(step: int) -> Callback:
     return All(stop, "step")
 
 
+@pytest.mark.fast
 def test_events_come_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop.Loop, "_checkpoint_is_due", lambda loop: loop.step == 4)
     seen: list[tuple[str, int]] = []
@@ -115,7 +119,7 @@ MEDDLING: dict[str, Callable[[Training], object]] = {
 }
 
 
-@pytest.mark.full(but=["eager-draws", "captured-runs the programs"])
+@pytest.mark.full(but=["eager-draws"])
 @pytest.mark.parametrize("meddle", MEDDLING.values(), ids=MEDDLING)
 @pytest.mark.parametrize("how", ["eager", "captured", "fused"])
 def test_no_event_changes_the_bits(tmp_path: Path, how: str, meddle: Callable[..., Any]) -> None:
@@ -128,7 +132,7 @@ def test_no_event_changes_the_bits(tmp_path: Path, how: str, meddle: Callable[..
     assert files(plain) == files(told)
 
 
-@pytest.mark.parametrize("how", ["eager", pytest.param("captured", marks=pytest.mark.full)])
+@pytest.mark.parametrize("how", ["eager", "captured"])
 def test_what_a_callback_means_to_change_is_changed(tmp_path: Path, how: str) -> None:
     def anneal(event: str, training: Training) -> None:
         training.experiment.elbo.beta = 1.5 - training.step / 10
@@ -144,6 +148,7 @@ def test_what_a_callback_means_to_change_is_changed(tmp_path: Path, how: str) ->
     assert np.isfinite(weighted).all()
 
 
+@pytest.mark.full(but=["step"])
 @pytest.mark.parametrize("event", EVENTS)
 def test_an_error_ends_the_run_which_is_saved_and_names_the_callback(
     tmp_path: Path, event: str
@@ -200,6 +205,7 @@ class Deciding(Callback):
         self.count = state.get("count", 0)
 
 
+@pytest.mark.fast
 def test_what_a_callback_keeps_is_kept_over_an_interruption(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         trained(tmp_path / "run", Counting(), Deciding(), interrupt_at(5))
@@ -275,6 +281,7 @@ def test_a_run_that_is_stopped_is_finished(tmp_path: Path) -> None:
     assert files(again) == before
 
 
+@pytest.mark.fast
 def test_epochs_have_means_over_their_data(tmp_path: Path) -> None:
     history = trained(tmp_path / "run", batch_size=7).history
     rows = np.array([7, 7, 7, 3])
@@ -295,6 +302,21 @@ def test_means_of_an_epoch_that_was_interrupted_are_the_same(tmp_path: Path) -> 
 def test_an_epoch_of_one_step_has_no_columns_of_its_own(tmp_path: Path) -> None:
     history = trained(tmp_path / "run", batch_size=None).history
     assert not [name for name in history if name.startswith("epoch_")]
+
+
+def test_in_a_sweep_a_run_with_callbacks_trains_by_itself(tmp_path: Path) -> None:
+    file = Path(__file__).parents[2] / "examples" / "pinwheel_mixture.py"
+    text = file.read_text().replace("data=data,", "data=data, callbacks=[Mine()],")
+    mine = "from pyro_decomp.callbacks import Callback\n\n\nclass Mine(Callback):\n"
+    mine += "    def step(self, training):\n        training.record({'mine': training.step})\n\n\n"
+    assert text.count("[Mine()]") == 1
+    (tmp_path / "mine.py").write_text(text.replace("def experiment", f"{mine}def experiment"))
+    table = sweep(tmp_path / "mine.py", {"epochs": [3]}, 2, out=tmp_path / "out", num_workers=1)
+    assert table["way"].to_pylist() == ["single", "single"]
+    for history in (tmp_path / "out").rglob("history.csv"):
+        assert [line.split(",")[-1] for line in history.read_text().split()] == [
+            "mine", "1.0", "2.0", "3.0",
+        ]  # fmt: skip
 
 
 def test_callbacks_of_an_experiment_are_a_description(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from pyro_decomp.training.callbacks import Training
 from pyro_decomp.training.interruption import Interrupted
 from tests.callbacks.test_protocol import STEPS, experiment, files, interrupt_at, trained
 
+pytestmark = pytest.mark.full
+
 VALUES = [1.0, 3.0, 2.0, 3.05, 2.5, 4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
 
 
@@ -29,6 +31,7 @@ class Says(Callback):
         training.record({"score": self.values[training.step - 1]}, is_evaluation=True)
 
 
+@pytest.mark.full(but=["settings0-*"])
 @pytest.mark.parametrize(
     ("settings", "stops", "best"),
     [
@@ -55,7 +58,6 @@ def test_a_run_stops_where_a_number_is_no_better(
     assert load(run.path, experiment=experiment()).step == stops
 
 
-@pytest.mark.full(but=["4", "7"])
 @pytest.mark.parametrize("step", range(1, 8))
 def test_a_resumed_run_stops_at_the_same_step_with_the_same_bits(tmp_path: Path, step: int) -> None:
     def told() -> list[Callback]:
@@ -74,6 +76,18 @@ def test_a_resumed_run_stops_at_the_same_step_with_the_same_bits(tmp_path: Path,
 def test_the_same_callback_begins_anew_in_another_run(tmp_path: Path) -> None:
     early = EarlyStopping("score", patience=2)
     assert [trained(tmp_path / name, Says(), early).step for name in "ab"] == [8, 8]
+
+
+def test_a_run_that_was_stopped_can_go_on(tmp_path: Path) -> None:
+    early = EarlyStopping("score", patience=2)
+    run = trained(tmp_path / "run", Says(), early)
+    assert run.step == 8
+    with pytest.raises(RunError, match="trained to its end, step 8: expected how many more"):
+        run.train()
+    run.train(epochs=1, callbacks=[Says(VALUES * 2), early])
+    assert (run.step, run.history["step"][-1]) == (10, 10)  # stopped again
+    run.train(epochs=1, callbacks=[Says(range(30)), early])
+    assert run.step == 15
 
 
 def test_a_mean_over_an_epoch_can_be_watched(tmp_path: Path) -> None:

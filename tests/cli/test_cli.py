@@ -333,3 +333,15 @@ def test_a_run_is_kept_unless_told_otherwise(capsys: Capture) -> None:
     assert Path("runs/trial/checkpoint.pt").read_bytes() == checkpoint
     assert run("train", "trial.py", "--seed", "1", "--force") == 0
     assert Path("runs/trial/checkpoint.pt").read_bytes() != checkpoint
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_numbers_are_handed_on_by_name(capsys: Capture) -> None:
+    assert run("train", "trial.py", "--track", "csv", "--track", "csv", "--quiet") == 0
+    lines = Path("runs/trial/log.csv").read_text().splitlines()
+    assert lines[0] == "step,epoch,name,value"
+    assert lines[1].startswith("1,1,objective,")
+    assert run("train", "trial.py", "--out", "other", "--track", "wandb") == 1
+    message = "--track: expected one of csv, mlflow, tensorboard, got 'wandb'"
+    assert message in capsys.readouterr().err
+    assert not Path("other").exists()

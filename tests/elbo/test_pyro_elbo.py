@@ -65,6 +65,7 @@ NOT_OF_PYRO = {
     *((program, name) for program in MADE[2:] for name in OBJECTIVES if "vectorised" in name),
     ("nested plates", "TraceMeanField_ELBO"),
 }
+AVERAGED = {"baseline": {"use_decaying_avg_baseline": True}}
 CAPTURED = (
     "Trace_ELBO",
     "TraceMeanField_ELBO",
@@ -153,6 +154,17 @@ def test_terms_are_the_plain_elbos_at_the_same_draws(num_particles: int) -> None
     assert found.objective != found.elbo
     torch.testing.assert_close((found.elbo, found.terms), (wanted.elbo, wanted.terms))
     assert not found.elbo.requires_grad
+
+
+def test_a_baseline_that_no_checkpoint_would_have_is_refused() -> None:
+    made = mixture()
+
+    def guide(x: Tensor) -> None:
+        with poutine.infer_config(config_fn=lambda site: AVERAGED if site["name"] == "c" else {}):
+            guide_with_component(x)
+
+    with pytest.raises(ModelError, match=r"^site 'c': expected nn_baseline or baseline_value, got"):
+        PyroELBO(infer.TraceGraph_ELBO()).evaluate(made.model, guide, made.x)
 
 
 def test_networks_that_pyro_is_not_told_of_are_trained() -> None:

@@ -31,6 +31,7 @@ from pyro_decomp.errors import DecompError
 from pyro_decomp.schedules import Linear
 
 MODULES = (
+    "callbacks",
     "elbo",
     "divergences",
     "priors",
@@ -44,6 +45,7 @@ MODULES = (
 )
 SCHEDULES = ("Constant", "Linear", "Cosine", "Cyclical", "Capacity", "Sequence")
 NOT_CALLED = {  # by a user
+    "Callback": "without arguments",
     "Divergence": "abstract",
     "TermsELBO": "abstract",
     "Stored": "abstract",
@@ -52,11 +54,11 @@ NOT_CALLED = {  # by a user
     **dict.fromkeys(
         [
             *("Attributes", "Combination", "Comparison", "Estimate", "MeanInterval", "Plan"),
-            *("Score", "TracePair"),
+            *("Score", "TracePair", "Training"),
         ],
         "a result",
     ),
-    **dict.fromkeys(["SweepInterrupted", "SweepProgress"], "a message"),
+    **dict.fromkeys(["Interrupted", "SweepInterrupted", "SweepProgress"], "a message"),
 }
 
 NAN, OBJECT = math.nan, object()
@@ -258,6 +260,7 @@ def good(folder: Path) -> Callable[[str, str], Any]:
         "runs": [codes, codes],
         "samples": codes,
         "scale": 1.0,
+        "scheduler": torch.optim.lr_scheduler.ReduceLROnPlateau,
         "settings": {"decoder.*": {"lr": 0.1}},
         "site": "z",
         "size": 20,

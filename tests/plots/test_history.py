@@ -31,6 +31,24 @@ def test_a_panel_for_each_column_that_changes():
     )
 
 
+def test_means_over_epochs_and_held_out_values_are_in_the_panel_of_their_column():
+    steps, noise = noisy(60)
+    nan = np.where(steps % 10 == 0, steps / 10, np.nan)
+    history = {"step": steps, "elbo": noise, "epoch_elbo": nan, "test_elbo": -nan, "other": nan}
+    figure = terms_over_steps(history)
+    assert titles(figure) == ["elbo (nats)", "other (nats)"]
+    every, means, held_out = figure.axes[0].lines
+    np.testing.assert_array_equal(every.get_ydata(), noise)
+    known = steps[steps % 10 == 0]
+    np.testing.assert_array_equal(means.get_xydata(), np.stack([known, known / 10], 1))
+    np.testing.assert_array_equal(held_out.get_xydata(), np.stack([known, -known / 10], 1))
+    assert figure.axes[0].get_legend().get_texts()[0].get_text() == "held-out data"
+    low, high = figure.axes[0].get_ylim()
+    assert low <= -6 < high
+    (sparse,) = figure.axes[1].lines
+    np.testing.assert_array_equal(sparse.get_xydata(), np.stack([known, known / 10], 1))
+
+
 def test_only_the_lowest_panel_of_a_column_names_the_steps():
     history = {"step": [1, 2], **{name: [0.0, 1.0] for name in "abcde"}}
     figure = terms_over_steps(history)

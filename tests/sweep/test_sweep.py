@@ -1,5 +1,6 @@
 """Whole sweeps: what is trained, tabulated, added, measured and marked."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+import torch
 
-from pyro_decomp import evaluate, load, train
+from pyro_decomp import Experiment, evaluate, load, train
 from pyro_decomp.errors import DataError, ExperimentError, RunError
 from pyro_decomp.sweep import Plan, SweepProgress, read_table, sweep
 from pyro_decomp.sweep.ensemble.members import Member, WorkItem
@@ -35,6 +37,47 @@ def rows(table: pa.Table) -> dict[str, dict[str, Any]]:
 def timeless(table: pa.Table) -> bytes:
     """What must not depend on how often a sweep was stopped."""
     return as_csv(table.drop_columns(["seconds"]))
+
+
+WIDTH = 2
+SHIFT = torch.full((400, 1), 0.5)
+
+
+def of_this_file(beta: float = 1.0, epochs: int = 3) -> Experiment:
+    """Reaches a value and a tensor of this file."""
+    experiment: Experiment = ExperimentFile.read("trial.py").build({"beta": beta, "epochs": epochs})
+    return dataclasses.replace(experiment, data=SHIFT * WIDTH)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("way", ["batched", "processes"])
+def test_a_function_is_swept_from_its_text(way: str) -> None:
+    table = sweep(of_this_file, {"beta": [0.5, 2.0]}, 2, **{**OPTIONS, "way": way})
+    assert table["status"].to_pylist() == ["finished"] * 4
+    member = Path("out/members/beta=0.5,seed=1")
+    assert (member / "source.pt").samefile("out/source.pt")
+    run = load(member)
+    single = train(of_this_file, "single", seed=1, arguments={"beta": 0.5})
+    assert run.experiment.elbo.beta == 0.5
+    torch.testing.assert_close(run.data[:][0], SHIFT * WIDTH)
+    for name, parameter in run.state.parameters.items():
+        torch.testing.assert_close(parameter, single.state.parameters[name])
+    again = sweep(of_this_file, {"beta": [0.5, 2.0]}, 3, **OPTIONS, resume=True)
+    assert len(again) == 6
+    with pytest.raises(RunError, match="a different experiment file or function"):
+        sweep("trial.py", {"beta": [0.5, 2.0]}, 3, **OPTIONS, resume=True)
+
+
+def test_a_function_that_no_text_can_make_is_not_swept() -> None:
+    handle = Path("trial.py").open()  # noqa: SIM115
+
+    def make() -> Experiment:
+        handle.read()
+        return of_this_file()
+
+    with pytest.raises(ExperimentError, match=r"got `handle`, a TextIOWrapper \(make it inside"):
+        sweep(make, {}, **OPTIONS)
+    handle.close()
 
 
 def test_every_member_is_the_run_that_train_makes() -> None:

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp import AggregateELBO, BetaELBO, Experiment, InclusiveKL, load, train
+from pyro_decomp.cli import main
 from pyro_decomp.errors import ExperimentError, RunError
-from pyro_decomp.training.description import objective_text
+from pyro_decomp.training.description import DifferentDataWarning, objective_text
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.record import UnrecordedWarning
 from pyro_decomp.training.run import Run, untrained
@@ -161,6 +162,10 @@ def test_a_function_of_a_cell_comes_back_with_its_values(tmp_path: Path) -> None
     loaded = load(tmp_path / "run")
     assert weights(loaded) == weights(run)
     torch.testing.assert_close(loaded.data[:][0], DATA + 0.5)
+    (tmp_path / "run" / "source.pt").unlink()
+    with pytest.raises(RunError, match=r"source\.pt: expected the tensors .* found no such file"):
+        load(tmp_path / "run")
+    assert weights(load(tmp_path / "run", experiment=build)) == weights(run)
 
 
 def test_a_function_that_cannot_be_kept_trains_and_says_so(tmp_path: Path) -> None:
@@ -168,7 +173,7 @@ def test_a_function_that_cannot_be_kept_trains_and_says_so(tmp_path: Path) -> No
     build = of_cell(text, line=line, DATA=DATA, network=nn.Linear(1, 1))
     with pytest.warns(UnrecordedWarning, match=r"build: .* got `network`, a Linear \(make it ins"):
         run = train(build, tmp_path / "run")
-    with pytest.raises(RunError, match=r"got `network`, a Linear .*; give load\(path, experiment"):
+    with pytest.raises(RunError, match=r"got `network`, a Linear .*: give it, or the function"):
         load(tmp_path / "run")
     assert weights(load(tmp_path / "run", experiment=build)) == weights(run)
     assert untrained(run) is None
@@ -183,6 +188,19 @@ def test_an_argument_that_is_no_number_or_text_is_part_of_the_source(tmp_path: P
         load(tmp_path / "run", experiment=line)
     given = partial(line, prior=dist.Laplace)
     assert weights(load(tmp_path / "run", experiment=given)) == weights(run)
+
+
+def shaped(hidden: tuple[int, ...] = (1,), epochs: int = 3) -> Experiment:
+    return line(hidden=hidden[0], epochs=epochs)
+
+
+@pytest.mark.full
+def test_a_run_goes_on_whose_arguments_are_lists_in_its_record(tmp_path: Path) -> None:
+    train(shaped, tmp_path / "run", arguments={"hidden": (2,), "epochs": 2})
+    more = {"hidden": (2,), "epochs": 4}
+    run = train(shaped, tmp_path / "run", arguments=more, resume=True)
+    assert (run.step, load(tmp_path / "run").step) == (4, 4)
+    assert weights(load(tmp_path / "run")) == weights(run)
 
 
 @pytest.mark.full
@@ -207,6 +225,9 @@ def test_data_that_changed_on_disk_are_refused(tmp_path: Path) -> None:
     torch.save(DATA * 2, tmp_path / "data.pt")
     with pytest.raises(RunError, match=r"expected its experiment to read the same, .*restore"):
         load(tmp_path / "run")
+    torch.save(DATA * (1 + 2e-7), tmp_path / "data.pt")  # as another processor may round
+    with pytest.warns(DifferentDataWarning, match="differ from these in their last digits"):
+        load(tmp_path / "run")
 
 
 def test_the_words_of_an_objective_are_its_arguments() -> None:
@@ -226,6 +247,42 @@ def test_a_function_begins_anew_by_its_text(tmp_path: Path) -> None:
     assert again.build({"beta": 3}).elbo.beta == 3.0
     with pytest.raises(ExperimentError, match=r"<make>: `experiment` has no parameter `gamma`"):
         again.build({"gamma": 1})
+
+
+FILE = """
+from tests.training.test_record import line
+
+def experiment():
+    return line(BETA)
+"""
+
+
+@pytest.mark.full
+def test_a_run_of_an_experiment_is_measured_by_the_shell_with_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(make(2.0), tmp_path / "run")
+    command = ["evaluate", str(tmp_path / "run"), "--only", "elbo", "--quiet"]
+    assert said_by(command) == 1
+    assert (
+        "trained from an Experiment: give it, or the function that builds it, to load(path"
+        in one_line(capsys)
+    )
+    (tmp_path / "same.py").write_text(FILE.replace("BETA", "2.0"))
+    (tmp_path / "other.py").write_text(FILE.replace("BETA", "3.0"))
+    assert said_by([*command, "--experiment", str(tmp_path / "same.py")]) == 0
+    assert said_by([*command, "--experiment", str(tmp_path / "other.py")]) == 1
+    assert "got objective BetaELBO(beta=3.0)" in one_line(capsys)
+
+
+def said_by(words: list[str]) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    return int(ended.value.code or 0)
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capsys.readouterr().err.split())
 
 
 SCRIPT = """

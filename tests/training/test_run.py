@@ -142,7 +142,7 @@ def test_a_run_from_python_needs_its_experiment(tmp_path: Path) -> None:
         return Experiment(model, guide, data=data, elbo=AggregateELBO(), epochs=2)
 
     expected = values(train(build(), tmp_path / "run"))
-    with pytest.raises(RunError, match=r"trained from an Experiment; give load\(path, experiment="):
+    with pytest.raises(RunError, match=r"trained from an Experiment: .* load\(path, experiment="):
         load(tmp_path / "run")
     net.reset_parameters()
     assert equal(values(load(tmp_path / "run", experiment=build())), expected)

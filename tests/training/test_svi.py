@@ -386,6 +386,23 @@ def test_steps_are_captured_ever_later_where_each_is_another(
     assert len(calls) == 4  # after 1, 2, 4 and 8 steps
 
 
+@pytest.mark.full
+def test_values_that_never_come_again_keep_nothing_from_being_captured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = captures(monkeypatch)
+
+    def play(svi: Any, programs: Linear) -> Iterator[float]:
+        inner = programs.model
+        svi.model, svi.guide = lambda x, n: inner(x, 1.0 + n), lambda x, n: programs.guide(x)
+        for number in (*range(30), 0, 0, 0):
+            yield svi.step(data(), number)
+
+    assert_as_pyro(play)
+    assert len(calls) == 1
+
+
+@pytest.mark.full
 def test_an_annealed_number_is_captured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = captures(monkeypatch)
     svi = assert_as_pyro(annealed)

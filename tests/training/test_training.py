@@ -190,7 +190,8 @@ def test_resuming_what_is_not_there_starts_it_and_what_is_done_stays(
     ("options", "seed", "message"),
     [
         ({}, 4, "it was started with seed 3, not 4; use the same, or train into another folder"),
-        ({"epochs": 5}, 3, "it was started with total_steps 12, not 15"),
+        ({"epochs": 3}, 3, "expected at least the 4 epochs that the run has been trained for"),
+        ({"batch_size": 5}, 3, "it was started with total_steps 12, not 16"),
         ({"data": DATA[:19]}, 3, "it was started with num_data 20, not 19"),
     ],
 )

@@ -92,9 +92,7 @@ def _pictures(run: Run, seed: int) -> Mapping[str, Callable[[], Drawing | None]]
     moved = cache(lambda: traversals.moved_in(data()))
     known = cache(lambda: factors.FactorData.of(data()))
     return {
-        "terms.png": lambda: (
-            drawing_of(plots.terms_over_steps, run.history) if run.history else None
-        ),
+        "terms.png": lambda: _terms(run) if run.history else None,
         "reconstructions.png": lambda: outputs.reconstructions(data()),
         "prior_samples.png": lambda: outputs.prior_samples(data()),
         "aggregate_posterior.png": lambda: latent_plane.aggregate_posterior(grid()),
@@ -106,3 +104,10 @@ def _pictures(run: Run, seed: int) -> Mapping[str, Callable[[], Drawing | None]]
         "code_magnitudes.png": lambda: factors.code_magnitudes(data(), known()),
         "active_dimensions.png": lambda: factors.active_dimensions(data(), known()),
     }
+
+
+def _terms(run: Run) -> Drawing:
+    """The columns of the history but for norms of single parameters' gradients."""
+    shown = {name: column for name, column in run.history.items() if "[" not in name}
+    without = {name: "" for name in shown if name.startswith(("learning_rate", "gradient_norm"))}
+    return drawing_of(plots.terms_over_steps, shown, units=without)

@@ -13,7 +13,7 @@ from pyro_decomp.errors import listed
 from pyro_decomp.schedules import Schedule
 from pyro_decomp.seeds import derive, random_state, seeded, set_seed
 from pyro_decomp.sweep.ensemble.members import Member
-from pyro_decomp.training.description import digest
+from pyro_decomp.training.description import data_record
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.fitting import TRAINING_STREAM
@@ -54,7 +54,7 @@ class MemberRun:
         experiment = own.build(member.arguments)
         config = describe(experiment, member.seed, device, own, member.arguments)
         state = prepare(experiment, device, check=partial(check_first, config))
-        config["data_blake2b"] = digest(experiment)
+        config |= data_record(experiment)
         state.train(True)
         with seeded(derive(member.seed, TRAINING_STREAM)):
             random = random_state()

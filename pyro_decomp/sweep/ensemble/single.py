@@ -49,6 +49,8 @@ def train_single(
             arguments=member.arguments, callbacks=[telling, Progress("none")],
         )  # fmt: skip
         step = run.step
+        if run.interrupted:  # and returned, as in a notebook
+            raise Interrupted(step, folder)
         if why:
             execution = Execution.of_config(run.config)
             reasons = [execution.why, f"alone, as {why}"]

@@ -5,13 +5,21 @@ import inspect
 import linecache
 import symtable
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from types import CodeType, FunctionType
+from functools import cached_property
+from types import FunctionType
 from typing import Any
 
-AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # as in a cell
+from pyro_decomp.training.recorded.texts import (
+    FUTURE,
+    codes_of,
+    is_same,
+    nodes_of,
+    text_of,
+    texts_of,
+)
+
 Node = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
 
 
@@ -128,9 +136,9 @@ def definition_of(thing: FunctionType | type) -> Definition:
 
 def _of_function(function: FunctionType) -> Definition | None:
     code = function.__code__
-    text = _text(code.co_filename, function.__globals__)
-    flags = code.co_flags & _FUTURE
-    if text is None or not any(_is_same(code, each) for each in _codes(text, flags)):
+    text = text_of(code.co_filename, function.__globals__)
+    flags = code.co_flags & FUTURE
+    if text is None or not any(is_same(code, each) for each in codes_of(text, flags)):
         return None
     return _found(text, code.co_name, code.co_firstlineno, bool(flags))
 
@@ -141,14 +149,14 @@ def _of_class(kind: type) -> Definition | None:
     if not methods:
         return _class_by_name(kind, namespace)
     first = methods[0].__code__
-    text = _text(first.co_filename, methods[0].__globals__)
+    text = text_of(first.co_filename, methods[0].__globals__)
     if text is None:
         return None
-    flags = first.co_flags & _FUTURE
-    compiled = _codes(text, flags)
-    if not all(any(_is_same(m.__code__, each) for each in compiled) for m in methods):
+    flags = first.co_flags & FUTURE
+    compiled = codes_of(text, flags)
+    if not all(any(is_same(m.__code__, each) for each in compiled) for m in methods):
         return None
-    for node in _nodes(text):
+    for node in nodes_of(text):
         if isinstance(node, ast.ClassDef) and node.name == kind.__name__:
             assert node.end_lineno is not None
             if node.lineno <= first.co_firstlineno <= node.end_lineno:
@@ -168,14 +176,6 @@ def _class_by_name(kind: type, namespace: dict[str, Any]) -> Definition | None:
     return next(iter(found.values())) if len(found) == 1 else None
 
 
-def texts_of(namespace: Mapping[str, Any]) -> list[str]:
-    """The text of the file whose globals these are; without a file, of all cells."""
-    files = [namespace["__file__"]] if namespace.get("__file__") else list(linecache.cache)
-    if len(files) > 1:
-        files = [name for name in files if "ipykernel_" in name or not name.endswith(".py")]
-    return [text for name in files if (text := _text(name, dict(namespace))) is not None]
-
-
 def own_functions(kind: type) -> list[FunctionType]:
     """The functions in the body of a class, but for those that decorators make."""
     members = vars(kind).values()
@@ -192,69 +192,17 @@ def own_functions(kind: type) -> list[FunctionType]:
 
 
 _GENERATED = ("<string", "<attrs")
-_FUTURE = __import__("__future__").annotations.compiler_flag
-
-
-def _text(filename: str, namespace: dict[str, Any]) -> str | None:
-    """The text of a file or cell, if it is Python."""
-    text = "".join(linecache.getlines(filename, namespace))
-    try:
-        _nodes(text)
-    except (SyntaxError, ValueError):
-        return None
-    return text or None
-
-
-@lru_cache(maxsize=8)
-def _nodes(text: str) -> list[ast.AST]:
-    """All nodes of a text's tree."""
-    return list(ast.walk(ast.parse(text)))
-
-
-@lru_cache(maxsize=8)
-def _codes(text: str, flags: int) -> list[CodeType]:
-    """The code of every function in a text."""
-    found = []
-    waiting = [compile(text, "text", "exec", flags | AWAIT, dont_inherit=True)]
-    while waiting:
-        code = waiting.pop()
-        found.append(code)
-        waiting += [const for const in code.co_consts if isinstance(const, CodeType)]
-    return found
-
-
-_PARTS = (
-    *("co_name", "co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars"),
-    *("co_argcount", "co_posonlyargcount", "co_kwonlyargcount"),
-)
-
-
-def _is_same(one: CodeType, other: CodeType, *, is_inner: bool = False) -> bool:
-    """Whether two codes do the same, and stand at the same line of their texts."""
-    if not is_inner and one.co_firstlineno != other.co_firstlineno:
-        return False
-    if any(getattr(one, part) != getattr(other, part) for part in _PARTS):
-        return False
-    if len(one.co_consts) != len(other.co_consts):
-        return False
-    pairs = zip(one.co_consts, other.co_consts, strict=True)
-    return all(
-        _is_same(a, b, is_inner=True)
-        if isinstance(a, CodeType) and isinstance(b, CodeType)
-        else type(a) is type(b) and repr(a) == repr(b)
-        for a, b in pairs
-    )
 
 
 def _found(text: str, name: str, line: int, has_future: bool) -> Definition | None:
     """The definition of a name that begins at a line; of a lambda, the only one there."""
     if name == "<lambda>":
-        found = [n for n in _nodes(text) if isinstance(n, ast.Lambda) and n.lineno == line]
+        found = [n for n in nodes_of(text) if isinstance(n, ast.Lambda) and n.lineno == line]
         segment = ast.get_source_segment(text, found[0]) if len(found) == 1 else None
         if segment is None:
             raise UnrecordedError("one of several lambdas in a line")
         return Definition(found[0], (segment,), has_future)
-    for node in _nodes(text):
+    for node in nodes_of(text):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             continue
         if node.name == name and _first_line(node) == line:

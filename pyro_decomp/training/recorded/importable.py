@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pyro_decomp.training.recorded.definitions import texts_of
+from pyro_decomp.training.recorded.texts import texts_of
 
 INSTALLED = tuple(
     Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")

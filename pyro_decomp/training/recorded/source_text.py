@@ -20,9 +20,11 @@ from pyro_decomp.training.recorded.definitions import (
     own_functions,
 )
 from pyro_decomp.training.recorded.importable import Importable, folder_of, submodules
-from pyro_decomp.training.recorded.values import Values, naming
+from pyro_decomp.training.recorded.texts import is_assigned
+from pyro_decomp.training.recorded.values import VALUES, Values, naming
 
 EXPERIMENT = "experiment"
+DEEPEST = 20  # partials within partials
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +119,8 @@ class _Writer(Values):
             expression = self.expression(thing, name)
         if expression != name:
             self.lines.append(f"{name} = {expression}")
-            self._known.setdefault(id(thing), (name, thing))  # other places have the same object
+            if type(thing) not in VALUES:  # other places have the same object
+                self._known.setdefault(id(thing), (name, thing))
 
     def module(self, thing: types.ModuleType, name: str) -> str:
         """Import a module."""
@@ -143,15 +146,36 @@ class _Writer(Values):
         self.globals.setdefault(alias, thing)
         return self.is_expression(thing, f"{alias}.{rest}" if rest else alias)
 
-    def function(self, thing: types.FunctionType, name: str) -> str:
+    def _written(self, thing: Any, name: str) -> str:
+        if name and self.namespace.get(name) is thing and not isinstance(thing, type):
+            raw = self._undecorated(thing)
+            if raw is not None and raw is not thing and raw.__name__ == name:
+                return self.function(thing, name)
+        return super()._written(thing, name)
+
+    def _undecorated(self, thing: Any, depth: int = 0) -> types.FunctionType | None:
+        """The function of the file that decorators made a thing of, Pyro's handlers too."""
+        if hasattr(thing, "__wrapped__"):
+            return self._undecorated(thing.__wrapped__, depth)
+        if isinstance(thing, types.FunctionType):
+            return thing if thing.__globals__ is self.namespace else None
+        if not isinstance(thing, functools.partial) or depth > DEEPEST:
+            return None
+        inner = (self._undecorated(part, depth + 1) for part in (*thing.args[::-1], thing.func))
+        return next((each for each in inner if each is not None), None)
+
+    def function(self, thing: Any, name: str) -> str:
         """Copy a function of the file, or import one."""
-        raw = inspect.unwrap(thing)
-        if not isinstance(raw, types.FunctionType) or raw.__globals__ is not self.namespace:
+        raw = self._undecorated(thing)
+        if raw is None:
             return self.imported(thing, name)
         definition = definition_of(raw)
         is_global = self.namespace.get(definition.name) is thing
-        if raw is not thing and not (is_global and definition.decorators):
-            raise UnrecordedError(f"which wraps `{raw.__name__}`", "use a decorator")
+        is_as_defined = (
+            is_global and definition.decorators and not is_assigned(name, self.namespace)
+        )
+        if raw is not thing and not is_as_defined:
+            raise UnrecordedError(f"which wraps `{raw.__name__}`", "use decorators alone")
         definition = definition if is_global else definition.undecorated()
         self._check_defaults(raw, definition)
         return self._copied(thing, name, definition, _closure(raw))

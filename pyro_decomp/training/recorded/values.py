@@ -20,6 +20,7 @@ from pyro_decomp.training.recorded.definitions import UnrecordedError
 from pyro_decomp.training.recorded.tensors import Tensors
 
 _PLAIN = (bool, int, str, bytes, complex, types.NoneType, types.EllipsisType, range, slice)
+VALUES = (*_PLAIN, float, tuple, frozenset)  # one is as good as another that is equal
 _CONTAINERS: dict[type, tuple[str, str]] = {
     tuple: ("(", ")"),
     list: ("[", "]"),
@@ -69,7 +70,7 @@ class Values(ABC):
         return text
 
     @abstractmethod
-    def function(self, thing: types.FunctionType, name: str) -> str:
+    def function(self, thing: Any, name: str) -> str:
         """Give the name of a function, once it is imported or copied."""
 
     @abstractmethod

@@ -6,6 +6,7 @@ from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -226,6 +227,20 @@ def test_large_tensors_and_data_are_not_copied() -> None:
     its = copies["network"].cell_contents
     assert its.view.data_ptr() == network.view.data_ptr()
     assert its.own.data_ptr() != network.own.data_ptr()
+
+
+@pytest.mark.parametrize(
+    "large", [torch.zeros(1 << 21), np.zeros(1 << 20)], ids=["tensor", "array"]
+)
+def test_what_is_large_and_written_to_is_refused(large: Any) -> None:
+    def program() -> None:
+        large[0] += 1
+
+    roots = {"model": program}
+    copies = copied(roots)
+    moving = ProgramState(**copies).moved_by(copies["model"])
+    with pytest.raises(ModelError, match=r"^model\.large: expected .*others share it"):
+        check_own(roots, copies, moving)
 
 
 def test_locks_and_tensors_of_a_graph_are_shared() -> None:

@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import torch
+from pyro import poutine
+from pyro.infer import config_enumerate
 from torch.nn.functional import softplus
 
 from tests.training.recorded import neighbour
@@ -93,6 +97,45 @@ def twice(x: int) -> int:
     return x + WIDTH
 
 
+@functools.lru_cache
+def remembered() -> list[int]:
+    return [WIDTH]
+
+
+@config_enumerate
+@poutine.scale(scale=3.0)
+def sampled() -> Any:
+    return pyro.sample("c", dist.Categorical(torch.ones(WIDTH)))
+
+
+@dataclasses.dataclass(slots=True)
+class Slots:
+    first: int
+    rest: tuple[int, ...] = (WIDTH,)
+
+    def total(self) -> int:
+        return self.first + sum(self.rest)
+
+
+class Derived(Network):
+    class Inner:
+        depth = WIDTH
+
+    def __init__(self) -> None:
+        super().__init__(Settings(2))
+
+    @property
+    def depth(self) -> int:
+        return self.width + self.Inner.depth
+
+    @classmethod
+    def made(cls) -> int:
+        return cls().depth
+
+
+SLOTS = Slots(1)
+
+
 def outer(width: int, values: list[int]) -> Any:
     def scaled(x: int) -> int:
         return x * width
@@ -144,8 +187,20 @@ def annotated(n: "int" = 3, *, name: str | None = None, width: int = WIDTH) -> A
     return n, name, width
 
 
+def handlers() -> Any:
+    with poutine.trace() as trace:
+        sampled()
+    site = trace.trace.nodes["c"]
+    return site["scale"], site["infer"], remembered()
+
+
+def inherited() -> Any:
+    return SLOTS.total(), Derived.made()
+
+
 square = lambda x: x**2  # noqa: E731 (as a user may)
 closed = outer(5, [1, 2])
+method = Derived.made
 partly = partial(annotated, 4, name="a")
 lambda_ = lambda: square(3)  # noqa: E731
 
@@ -156,7 +211,7 @@ def lambdas() -> Any:
 
 FUNCTIONS = (
     *("values", "classes", "imports", "decorated", "its_file", "annotated", "closed", "partly"),
-    *("lambda_", "lambdas"),
+    *("lambda_", "lambdas", "handlers", "inherited", "method"),
 )
 
 limit = 1
@@ -175,6 +230,14 @@ def counter() -> Any:
 
 counting = counter()
 rewrapped = wrapped(is_odd)
+
+
+@wrapped
+def scaled() -> int:
+    return 1
+
+
+scaled = poutine.scale(scaled, scale=2.0)
 late = [lambda: 1, lambda: 2][1]
 
 

@@ -22,9 +22,12 @@ from tests.training.recorded import functions
 def made_again(function: Any) -> Any:
     """The function that the text makes, in a namespace of its own."""
     written = source_text(function)
-    names: dict[str, Any] = {"__name__": "again", "_tensors": written.tensors}
-    exec(compile(written.text, "again", "exec", dont_inherit=True), names)
-    return names["experiment"]
+    again = types.ModuleType("again")
+    again._tensors = written.tensors  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "again", again)  # dataclasses look there
+        exec(compile(written.text, "again", "exec", dont_inherit=True), vars(again))
+    return again.experiment
 
 
 def flat(value: Any) -> Any:
@@ -90,6 +93,7 @@ def uses(name: str) -> Any:
     [
         ("counting", "`counting`, which changes `number` of the function around it"),
         ("rewrapped", "`rewrapped`, which wraps `is_odd`"),
+        ("scaled", "`scaled`, which wraps `scaled`"),
         ("late", "`late`, one of several lambdas in a line"),
         ("with_default", "`with_default`, whose default `limit` is another by now"),
     ],

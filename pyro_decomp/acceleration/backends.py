@@ -63,8 +63,8 @@ def by_compiler(graph: StepGraph, inputs: Sequence[Tensor]) -> Run:
     program = compiled(module, example_inputs(inputs))
 
     def run(inputs: Sequence[Tensor]) -> StepOutputs:
-        values, *rest = program(*inputs)
-        return StepOutputs(values[:-1], values[-1], *_parted(graph, rest))
+        values, *rest, norm = program(*inputs)
+        return StepOutputs(values, norm, *_parted(graph, rest))
 
     return run
 
@@ -77,14 +77,14 @@ def by_fusion(graph: StepGraph, inputs: Sequence[Tensor], members: int | None = 
     """
     trained, buffers = graph.slots.trained, graph.slots.buffers
     module = with_norm(graph.module, len(trained))
-    program = Program(module, inputs, [1, len(trained), *[1] * len(buffers)])
+    program = Program(module, inputs, [1, len(trained), *[1] * len(buffers), 1])
     leading = () if members is None else (members,)
     own = [((*leading, *buffer.shape), buffer.dtype) for buffer in buffers]
 
     def run(inputs: Sequence[Tensor]) -> StepOutputs:
-        values, gradient, *left = program(inputs, members)
+        values, gradient, *left, norm = program(inputs, members)
         shaped = [b.view(s).to(dtype) for b, (s, dtype) in zip(left, own, strict=True)]
-        return StepOutputs(values[..., :-1], values[..., -1], gradient, shaped)
+        return StepOutputs(values, norm.view(leading), gradient, shaped)
 
     return run
 

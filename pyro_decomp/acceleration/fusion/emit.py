@@ -1,5 +1,6 @@
 """Kept values as functions in C, one after another."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,8 +20,8 @@ from pyro_decomp.acceleration.fusion.values import (
 
 # Of a sum and of a largest: where it begins, OpenMP's name of it, and how a term is added.
 _ADDING = {
-    "sum": ("0", "+", "total += {0};"),
-    "max": ("-INFINITY", "max", "total = {0} > total ? {0} : total;"),
+    "sum": ("0", "+", "{0} += {1};"),
+    "max": ("-INFINITY", "max", "{0} = {1} > {0} ? {1} : {0};"),
 }
 
 
@@ -42,51 +43,48 @@ class Emitter:
         self.functions: list[str] = []
         self.calls: list[str] = []
         self.kept: list[Any] = []
+        done: set[Value] = set()
         for value in strides:
             if isinstance(value, Call):
                 self._call(value)
             elif isinstance(value, Product):
                 self._product(value)
-            elif not isinstance(value, Result):
-                self._loops(value)
+            elif not isinstance(value, Result) and value not in done:
+                sums = [v for v in strides if v.added and v.base is value]
+                alike = [value, *(v for v in sums if _looped(v) == _looped(value))]
+                self._loops(alike)
+                done.update(alike)
 
-    def _loops(self, value: Value) -> None:
-        """Loops over a value's numbers, or over the terms of a sum.
-
-        Inner loops add up what the outer ones keep; the longest of each kind is innermost.
-        """
-        terms, added = value.terms, value.dims if isinstance(value, Reduction) else ()
-        if terms is value:
-            added = ()
-        shape = terms.shape
-        dims = [dim for dim, extent in enumerate(shape) if extent > 1]
-        dims.sort(key=lambda dim: (dim in added, shape[dim], -dim))
+    def _loops(self, values: Sequence[Value]) -> None:
+        """Loops over a value's numbers, or over the terms of a sum; then sums of it on the way."""
+        shape, dims = values[0].terms.shape, _looped(values[0])
         names = {dim: f"i{level}" for level, dim in enumerate(dims)}
         index = tuple(names.get(dim, "0") for dim in range(len(shape)))
-        own = tuple(each for dim, each in enumerate(index) if dim not in added)
-        body = _Body(self._strides, self._names)
-        body.pointers[self._names[value]] = f"{value.kind} *restrict "
-        place = f"{self._names[value]}[{offset(own, self._strides[value])}]"
-        clause = ""
-        before, after = {}, {}
-        if isinstance(value, Reduction) and added:
-            first, sign, add = _ADDING[value.how]
-            outermost = sum(dim not in added for dim in dims)
-            before[outermost] = [f"{value.kind} total = {first};"]
-            after[outermost] = [f"{place} = total;"]
-            clause = f" reduction({sign} : total)"
-            body.lines.append(add.format(body.of(terms, index)))
-        else:
-            body.lines.append(f"{place} = {value.at(index, body.of)};")
+        body, clauses = _Body(self._strides, self._names), ""
+        before, after = defaultdict[int, list[str]](list), defaultdict[int, list[str]](list)
+        for value in values:
+            name = self._names[value]
+            own = tuple(each for dim, each in enumerate(index) if dim not in value.added)
+            place = f"{name}[{offset(own, self._strides[value])}]"
+            body.pointers[name] = f"{value.kind} *restrict "
+            if isinstance(value, Reduction) and value.added:
+                first, sign, add = _ADDING[value.how]
+                level, total = sum(dim not in value.added for dim in dims), f"of_{name}"
+                before[level].append(f"{value.kind} {total} = {first};")
+                after[level].append(f"{place} = {total};")
+                clauses += f" reduction({sign} : {total})"
+                body.lines.append(add.format(total, body.of(value.base, index)))
+            else:
+                body.lines.append(f"{place} = {value.at(index, body.of)};")
         lines: list[str] = []
         for level, dim in enumerate(dims):
-            lines += before.get(level, [])
+            lines += before[level]
             if level == len(dims) - 1:
-                lines.append("#pragma omp simd" + clause)
+                lines.append("#pragma omp simd" + clauses)
             lines.append(f"for (int64_t i{level} = 0; i{level} < {shape[dim]}; i{level}++) {{")
         lines += body.lines
         for level in reversed(range(len(dims))):
-            lines += ["}", *after.get(level, [])]
+            lines += ["}", *after[level]]
         self._function(body.pointers, lines)
 
     def _product(self, product: Product) -> None:
@@ -118,6 +116,16 @@ class Emitter:
         assert found is not None
         base, first, strides = found
         return f"p{base.number}" if isinstance(base, Stored) else self._names[base], first, strides
+
+
+def _looped(value: Value) -> list[int]:
+    """The dimensions of the loops that compute a value, the outermost first.
+
+    Inner loops add up what the outer ones keep; the longest of each kind is innermost.
+    """
+    shape = value.terms.shape
+    dims = [dim for dim, extent in enumerate(shape) if extent > 1]
+    return sorted(dims, key=lambda dim: (dim in value.added, shape[dim], -dim))
 
 
 class _Body:

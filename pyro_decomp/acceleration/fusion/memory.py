@@ -92,7 +92,7 @@ def _worth_keeping(order: Sequence[Value], kept: Collection[Value]) -> set[Value
     for value in order:
         times = value.cost if isinstance(value, Reduction) and value.is_unrolled else 1
         own = value.cost + times * sum(cost[operand] for operand in value.operands)
-        is_repeated = users[value] > 1 or reach[value] > 2 * value.size
+        is_repeated = users[value] > 1 or reach[value] >= 2 * value.size
         if isinstance(value, Expression | Reduction) and (
             (own >= KEPT and is_repeated) or own >= MOST_INLINED
         ):

@@ -16,6 +16,7 @@ from pyro_decomp.acceleration.fusion.values import (
     Number,
     Stored,
     Value,
+    expanded,
     kind_of,
     literal,
 )
@@ -45,14 +46,15 @@ class Translation(Interpreter):
             raise FusionError("an output that is no tensor")
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Value:
-        """A constant: one number where all are the same."""
+        """A constant: one number where all are the same, and what is expanded once."""
         tensor: Tensor = super().get_attr(target, args, kwargs)
         first = tensor.flatten()[:1]
         if tensor.numel() and bool((tensor == first).all()):
             kind = self._kind(tensor)
             return Number(tuple(tensor.shape), kind, literal(first.item(), kind))
-        self.constants.append(tensor.contiguous())
-        return self._stored(tensor)
+        once = tensor[tuple(slice(None if step else 1) for step in tensor.stride())]
+        self.constants.append(once.contiguous())
+        return expanded(self._stored(once), tensor.shape)
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         """What an operation gives, as values."""

@@ -65,7 +65,12 @@ class Value:
     @property
     def terms(self) -> "Value":
         """The value whose numbers the loops that compute this one go through."""
-        return self
+        return self.base if self.added else self
+
+    @property
+    def added(self) -> Sequence[int]:
+        """The dimensions along which these loops add."""
+        return ()
 
 
 @dataclass(eq=False)
@@ -132,9 +137,9 @@ class Reduction(Value):
         return self.cost <= MOST_UNROLLED
 
     @property
-    def terms(self) -> Value:
-        """The operand, unless its numbers are added in one expression."""
-        return self if self.is_unrolled else self.base
+    def added(self) -> Sequence[int]:
+        """All, unless the numbers are added in one expression."""
+        return () if self.is_unrolled else self.dims
 
     def at(self, index: Index, reader: Reader) -> str:
         """The sum of all terms as one C expression."""

@@ -32,12 +32,7 @@ class StepResult:
 
 
 class EagerStep:
-    """Runs the model and the guide for every step.
-
-    Args:
-        source: What is trained; its parameters receive the gradients.
-        precision: "float32" or "bfloat16".
-    """
+    """Runs the model and the guide for every step."""
 
     def __init__(self, source: StepSource, precision: str = "float32") -> None:
         self._source = source

@@ -125,13 +125,6 @@ class FlatUpdate(Update):
         return self._own.param_groups[0] | {"params": [self.vector]}
 
 
-def by_parameter(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """A kept ``state_dict`` as the optimiser takes it; fused runs once kept that of one vector."""
-    kept = [len(group["params"]) for group in state["param_groups"]]
-    own = optimizer.param_groups[0]["params"]
-    return split_state(state, own) if kept == [1] and len(own) > 1 else state
-
-
 def split_state(state: dict[str, Any], parameters: Sequence[Tensor]) -> dict[str, Any]:
     """An optimiser's ``state_dict`` of one vector as that of the parameters it is made of."""
     (group,) = state["param_groups"]

@@ -135,7 +135,11 @@ def _names(container: Any) -> Iterator[Any]:
 def _described(
     thing: Any, path: str, containers: dict[str, Any], tensors: list[Tensor], seen: set[int]
 ) -> Hashable:
-    """A value by which things that compute the same are equal."""
+    """A value by which things that compute the same are equal.
+
+    Its dictionaries and sequences go into ``containers`` by their dotted paths, its tensors into
+    ``tensors``; what is in ``seen`` was described before.
+    """
     if thing is None or isinstance(thing, bool | int | float | str):
         return (type(thing), repr(thing))
     if isinstance(thing, Tensor):

@@ -18,7 +18,6 @@ from pyro_decomp.acceleration import (
     Audit,
     Auditor,
     CaptureError,
-    Computed,
     GraphStep,
     StepSource,
 )
@@ -135,8 +134,8 @@ def check_gradients(svi: infer.SVI, source: StepSource, args: Any, kwargs: Any) 
         value = -torch_item(svi.loss_and_grads(svi.model, svi.guide, *args, **kwargs))
         each = source.parameters.items()
         gradients = {name: p.grad.clone() for name, p in each if p.grad is not None}
-        found = Computed({"objective": value, "elbo": value}, audit.buffers(), gradients)
-        if audit.disagreement(wanted, found, batch, 1):
+        values = {"objective": value, "elbo": value}
+        if audit.disagreement(wanted, values, gradients):
             raise CaptureError("the loss does more to gradients than to call backward")
 
 
@@ -196,7 +195,7 @@ class CapturedSteps:
             pending = self._auditor.before(batch, step, 0)
             result = self._compute(batch, step)
             if pending:
-                self._auditor.after(pending, result, step)
+                self._auditor.after(pending, result)
         if pending or result.estimate is not None:  # the programs were run
             self._changed = self._python.watch()
         self.num_steps = step

@@ -23,7 +23,6 @@ from pyro_decomp.acceleration import (
     GoEager,
     GraphStep,
     StepResult,
-    by_parameter,
     copied,
     make_update,
     unstackable_reason,
@@ -177,7 +176,7 @@ class SingleRun(Loop[StepResult]):
         """Put everything back as it was when the checkpoint was written."""
         try:
             self.state.load_tensors(dict(checkpoint))
-            self.optimizer.load_state_dict(by_parameter(checkpoint["optimizer"], self.optimizer))
+            self.optimizer.load_state_dict(checkpoint["optimizer"])
             for name, optimizer in self.auxiliary_optimizers.items():
                 optimizer.load_state_dict(checkpoint["auxiliaries"][name])
             set_random_state(checkpoint["random"])
@@ -248,7 +247,7 @@ class SingleRun(Loop[StepResult]):
         pending = auditor and auditor.before(batches[0], step, self.num_rows())
         result = self._compute(batches[0], step)
         if auditor and pending:
-            auditor.after(pending, result, step)
+            auditor.after(pending, result)
         if self._optimize.vector is not self._compute.vector:
             self._separate()
         if result.norm is None:

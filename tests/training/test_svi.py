@@ -16,7 +16,7 @@ from pyro.infer.autoguide import AutoIAFNormal, AutoMultivariateNormal, AutoNorm
 from torch import Tensor, nn
 
 from pyro_decomp import SVI, BetaELBO, TotalCorrelationELBO
-from pyro_decomp.acceleration import auditor, graph
+from pyro_decomp.acceleration import graph, verification
 from pyro_decomp.errors import ExperimentError
 from pyro_decomp.training import svi as module
 from pyro_decomp.training.loop import ExecutionWarning
@@ -376,7 +376,7 @@ def test_a_loss_that_changes_gradients_itself_is_run() -> None:
 
 
 def test_what_is_changed_within_a_list_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auditor, "LEAST", 1e9)  # every audit at steps 2, 4, 8, ...
+    monkeypatch.setattr(verification, "LEAST", 1e9)  # every audit at steps 2, 4, 8, ...
     programs, scales = Linear(), [1.0, object()]
     inner = programs.model
     adam = OPTIMIZERS["adam"]()

@@ -40,9 +40,6 @@ class GraphHash:
 def graph_hash(source: StepSource, batch: Sequence[Tensor], weights: Sequence[str]) -> GraphHash:
     """Run a step's forward pass once and hash its graph; random generators move.
 
-    Returns:
-        The hash, and what planning needs to know of the graph.
-
     Raises:
         CaptureError: Values of tensors decide what is computed, or a draw depends on parameters.
     """

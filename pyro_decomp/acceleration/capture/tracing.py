@@ -55,10 +55,6 @@ def traced(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) 
 def functional(module: GraphModule, inputs: Sequence[Tensor]) -> GraphModule:
     """A graph without operations that write to a tensor, traced once more where there are any.
 
-    Args:
-        module: A traced graph.
-        inputs: What it was traced with.
-
     Raises:
         CaptureError: It writes to a tensor that is neither an input nor made in it.
     """

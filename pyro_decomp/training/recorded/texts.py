@@ -57,8 +57,8 @@ def codes_of(text: str, flags: int) -> list[CodeType]:
     """
     found, whole = [], ast.parse(text)
     parts = [whole, *(ast.Module([statement], []) for statement in whole.body)]
-    how = {"flags": flags | AWAIT, "dont_inherit": True}
-    waiting = [compile(part, "text", "exec", **how) for part in parts]
+    flags |= AWAIT
+    waiting = [compile(part, "text", "exec", flags, dont_inherit=True) for part in parts]
     while waiting:
         code = waiting.pop()
         found.append(code)

@@ -1,4 +1,4 @@
-"""What is shown of sweeps: what is planned, and how far they are."""
+"""What is shown of sweeps before they begin."""
 
 from collections import Counter
 from typing import TYPE_CHECKING

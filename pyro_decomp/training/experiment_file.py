@@ -130,9 +130,6 @@ class ExperimentFile:
         and values of its file or notebook are written as they are now, those of other modules are
         imported, and nothing else of its file is run again.
 
-        Args:
-            function: From a file or a notebook.
-
         Raises:
             ExperimentError: It uses what no text can make again, such as a network or an open file;
                 or its signature cannot be read.
@@ -161,11 +158,6 @@ class ExperimentFile:
         cls, record: Mapping[str, Any], folder: Path, *, seed: int | None = None
     ) -> Self | None:
         """Run the text that a run or sweep keeps; None if it keeps none.
-
-        Args:
-            record: What `record` gave.
-            folder: The run's or sweep's, with the tensors of the text.
-            seed: As of `from_source`.
 
         Raises:
             ExperimentError: The text no longer runs.

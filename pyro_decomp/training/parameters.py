@@ -45,10 +45,6 @@ class Parameter:
 def read_signature(function: Callable[..., Any], place: str) -> tuple[Parameter, ...]:
     """Read the parameters of a function ``experiment``.
 
-    Args:
-        function: The function.
-        place: Where it is, for messages.
-
     Raises:
         ExperimentError: A parameter cannot be set by name, or an annotation cannot be evaluated.
     """

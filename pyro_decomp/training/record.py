@@ -14,7 +14,6 @@ from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile, is_function
 from pyro_decomp.training.json_files import is_plain
-from pyro_decomp.training.recorded.kept import KeptTensors
 from pyro_decomp.training.run_folder import RunFolder
 
 Buildable = Experiment | ExperimentFile | Callable[..., Experiment]
@@ -87,11 +86,6 @@ def warn_unrecorded(config: Mapping[str, Any]) -> None:
         )
 
 
-def tensors_of(source: ExperimentFile | str | None) -> KeptTensors | None:
-    """The tensors that a source uses, if any."""
-    return source.tensors if isinstance(source, ExperimentFile) else None
-
-
 def is_kept(config: Mapping[str, Any]) -> bool:
     """Whether a run keeps all that its experiment is built from."""
     return config.get("source") is not None and "unrecorded" not in config
@@ -102,12 +96,7 @@ def rebuild(
 ) -> Experiment:
     """The experiment of a run as it was before training, its source executed with the run's seed.
 
-    The global random generators are seeded.
-
-    Args:
-        folder: The run's.
-        config: Its ``config.json``.
-        given: What to build it from instead of what the run keeps.
+    It is built from what is given, else from what the run keeps; random generators are seeded.
 
     Raises:
         RunError: The run keeps no source, or another one than that given.

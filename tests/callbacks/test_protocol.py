@@ -132,6 +132,30 @@ def test_no_event_changes_the_bits(tmp_path: Path, how: str, meddle: Callable[..
     assert files(plain) == files(told)
 
 
+class Noisy(Programs):
+    """Draws from generators that the programs hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numpy, self.python = np.random.default_rng(0), random.Random(0)
+        self.torch = torch.Generator().manual_seed(0)
+
+    def prior(self) -> Any:
+        drawn = self.numpy.random() + self.python.random()
+        loc = drawn + torch.rand(2, generator=self.torch, dtype=torch.double)
+        return pyro.distributions.Normal(loc, 1.0).to_event(1)
+
+
+def test_generators_of_programs_that_a_callback_runs_are_put_back(tmp_path: Path) -> None:
+    def run_all(event: str, training: Training) -> None:
+        own = training.experiment
+        own.elbo.evaluate(own.model, own.guide, *own.data[:5])
+        own.model(*own.data[:5])
+
+    plain = trained(tmp_path / "plain", programs=Noisy)
+    assert files(trained(tmp_path / "told", All(run_all), programs=Noisy)) == files(plain)
+
+
 @pytest.mark.parametrize("how", ["eager", "captured"])
 def test_what_a_callback_means_to_change_is_changed(tmp_path: Path, how: str) -> None:
     def anneal(event: str, training: Training) -> None:
@@ -172,6 +196,18 @@ def test_an_error_ends_the_run_which_is_saved_and_names_the_callback(
         "ended",
     ):  # elsewhere the row of the step has no test data
         assert files(whole) == files(resumed)
+
+
+@pytest.mark.parametrize("event", ["started", "step", "ended"])
+def test_all_are_told_of_the_end_whoever_fails(tmp_path: Path, event: str) -> None:
+    def fail(_: str, training: Training) -> None:
+        raise ZeroDivisionError
+
+    seen: list[str] = []
+    told = All(lambda event, training: seen.append(event), "started", "ended")
+    with pytest.raises(RunError, match=f"failed in `{event}`"):
+        trained(tmp_path / "run", All(fail, event), told, All(fail, "ended"))
+    assert seen[-1] == "ended"
 
 
 class Counting(Callback):
@@ -279,6 +315,12 @@ def test_a_run_that_is_stopped_is_finished(tmp_path: Path) -> None:
     again = trained(tmp_path / "run", resume=True)
     assert again.step == load(run.path, experiment=experiment()).step == 5
     assert files(again) == before
+
+
+@pytest.mark.parametrize("reason", ["", 3])
+def test_a_reason_is_text(tmp_path: Path, reason: Any) -> None:
+    with pytest.raises(RunError, match="reason: expected a clause that says why, got"):
+        trained(tmp_path / "run", All(lambda _, training: training.stop(reason), "step"))
 
 
 @pytest.mark.fast

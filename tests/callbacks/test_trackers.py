@@ -9,8 +9,9 @@ import pytest
 
 from pyro_decomp.callbacks import CSVLog, GradientNorms, HeldOut, MLflow, TensorBoard, trackers
 from pyro_decomp.errors import ExperimentError
+from pyro_decomp.training.callbacks import Training
 from pyro_decomp.training.interruption import Interrupted
-from tests.callbacks.test_protocol import EPOCHS, STEPS, interrupt_at, trained
+from tests.callbacks.test_protocol import EPOCHS, STEPS, All, interrupt_at, trained
 
 pytestmark = pytest.mark.full
 
@@ -38,6 +39,17 @@ def written(path: Path) -> list[tuple[int, str, float]]:
 @pytest.mark.fast
 def test_a_file_has_every_number_once(tmp_path: Path) -> None:
     run = trained(tmp_path / "run", CSVLog(), *RECORDERS)
+    lines = written(run.path / "log.csv")
+    assert set(lines) == numbers(run.history)
+    assert len(lines) == len(set(lines))
+
+
+@pytest.mark.parametrize("event", ["step", "epoch", "evaluated"])
+def test_a_file_has_what_is_recorded_at_any_event(tmp_path: Path, event: str) -> None:
+    def record(_: str, training: Training) -> None:
+        training.record({"mine": training.step})
+
+    run = trained(tmp_path / "run", CSVLog(), HeldOut(2), All(record, event))
     lines = written(run.path / "log.csv")
     assert set(lines) == numbers(run.history)
     assert len(lines) == len(set(lines))

@@ -12,7 +12,7 @@ import pyro.optim
 import pytest
 import torch
 from pyro import infer, poutine
-from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
+from pyro.infer.autoguide import AutoIAFNormal, AutoMultivariateNormal, AutoNormal
 from torch import Tensor, nn
 
 from pyro_decomp import SVI, BetaELBO, TotalCorrelationELBO
@@ -248,6 +248,20 @@ def with_numbers_that_python_uses(svi: Any, programs: Linear) -> Iterator[float]
         yield svi.step(data(), beta)
 
 
+def with_one_network_by_two_names(svi: Any, programs: Linear) -> Iterator[float]:
+    inner = programs.model
+    svi.model = lambda x: (pyro.module("again", programs.decoder), inner(x))
+    yield from (svi.step(data()) for _ in range(5))
+
+
+def inside_of_handlers(svi: Any, programs: Linear) -> Iterator[float]:
+    yield from (svi.step(data()) for _ in range(4))
+    for handler in (poutine.scale(scale=3.0), poutine.mask(mask=False)):
+        with handler:
+            yield svi.step(data())
+        yield svi.step(data())
+
+
 def with_not_a_number(svi: Any, programs: Linear) -> Iterator[float]:
     yield from (svi.step(data()) for _ in range(3))
     with pyro.validation_enabled(False), warnings.catch_warnings(record=True) as told:
@@ -264,12 +278,23 @@ PLAYS = {
         in_minibatches,
         moved_by_hand,
         gradients_by_hand,
+        inside_of_handlers,
         with_settings,
         with_batch_norm,
+        with_one_network_by_two_names,
         with_numbers_that_python_uses,
         with_not_a_number,
     )
 }
+
+
+def test_inside_of_a_handler_that_is_said() -> None:
+    def play(svi: Any, programs: Linear) -> Iterator[float]:
+        with poutine.scale(scale=0.5):
+            yield svi.step(data())
+
+    svi = assert_as_pyro(play, is_captured=False)
+    assert svi.execution.why == "they are taken inside of a handler of Pyro's"
 
 
 @pytest.mark.full
@@ -419,7 +444,7 @@ def test_automatic_guides_train_and_their_parameters_are_saved(tmp_path: Path) -
             pyro.sample("x", dist.Normal(loc, scale).to_event(1), obs=x)
 
     x = data().float()
-    for guide in (AutoNormal, AutoMultivariateNormal):
+    for guide in (AutoNormal, AutoMultivariateNormal, AutoIAFNormal):
         found = []
         for kind, asked in ((infer.SVI, {}), (SVI, {"steps": "captured"})):
             pyro.clear_param_store()

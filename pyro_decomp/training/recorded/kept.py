@@ -20,11 +20,7 @@ ENTRY = "__experiment__"  # or this, where it has another of that name
 
 @dataclass(frozen=True)
 class KeptTensors:
-    """Tensors by the key that the text has for them.
-
-    Args:
-        where: They themselves, or the file that has them.
-    """
+    """Tensors by the key that the text has for them."""
 
     where: "Mapping[str, Tensor] | Path"
 

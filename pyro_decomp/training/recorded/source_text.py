@@ -20,7 +20,12 @@ from pyro_decomp.training.recorded.definitions import (
     definition_of,
     own_functions,
 )
-from pyro_decomp.training.recorded.importable import Importable, folder_of, submodules
+from pyro_decomp.training.recorded.importable import (
+    Importable,
+    can_be_imported,
+    folder_of,
+    submodules,
+)
 from pyro_decomp.training.recorded.kept import ENTRY, EXPERIMENT
 from pyro_decomp.training.recorded.texts import is_assigned
 from pyro_decomp.training.recorded.values import VALUES, Values, naming
@@ -77,11 +82,7 @@ def source_text(function: Callable[..., Any]) -> SourceText:
 
 
 class _Writer(Values):
-    """Writes lines, each after those that it needs.
-
-    Args:
-        namespace: The globals of the function; what has other globals is imported.
-    """
+    """Writes lines, each after those that it needs."""
 
     def __init__(self, namespace: Mapping[str, Any]) -> None:
         super().__init__()
@@ -130,7 +131,7 @@ class _Writer(Values):
     def module(self, thing: types.ModuleType, name: str) -> str:
         """Import a module."""
         module = thing.__name__
-        if not self.importable.has(module):
+        if not can_be_imported(module):
             raise UnrecordedError("a module that cannot be imported elsewhere")
         if self.globals.get(name) is not thing:
             name = self._free(name or module.rpartition(".")[2])

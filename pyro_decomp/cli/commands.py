@@ -306,6 +306,8 @@ class _Summary(Callback):
 
     def started(self, training: Training) -> None:
         if training.folder.note:
+            if self._console.quiet:  # what asks for the folder next would find the other run
+                tell("warning", "yellow", training.folder.note)
             say(self._console, training.folder.note)
         if self._console.quiet:
             return

@@ -65,8 +65,8 @@ def train(
             if it is interrupted.
         seed: Of batches and noise; and of initial parameters, where a file or function is given.
         seeds: Train with each of these instead, into one folder below ``out`` each. Runs of a file
-            or function are trained together where that can be, unless ``execution`` or
-            ``callbacks`` are given.
+            or function are trained together where that can be, as the members of a sweep, unless
+            ``execution`` or ``callbacks`` are given.
         device: Where to train.
         execution: How steps are computed; a run that is resumed goes on as it began.
         resume: Continue the run in ``out`` from its last checkpoint; start it if there is none.

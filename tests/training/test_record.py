@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pyro_decomp import AggregateELBO, BetaELBO, Experiment, InclusiveKL, load, train
 from pyro_decomp.cli import main
-from pyro_decomp.errors import ExperimentError, RunError
+from pyro_decomp.errors import ExperimentError, ModelError, RunError
 from pyro_decomp.training.description import DifferentDataWarning, objective_text
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.record import UnrecordedWarning
@@ -246,6 +246,24 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
     runs = train(given, seeds=np.arange(3, 5))
     assert [each.seed for each in runs] == [3, 4]
     assert weights(runs[0]) == weights(run)
+
+
+NETWORK = nn.Linear(1, 1)
+
+
+def by_its_name(x: Tensor) -> None:
+    with pyro.plate("data", NUM_DATA, subsample=x):
+        pyro.sample("z", dist.Normal(globals()["NETWORK"](x), 1.0).to_event(1))
+
+
+def test_a_network_that_no_copy_of_a_program_reaches_is_refused(tmp_path: Path) -> None:
+    given = line()
+    given.guide, given.modules = by_its_name, [NETWORK]
+    with pytest.raises(
+        ModelError, match=r"^modules: expected programs that run the copy of Linear"
+    ):
+        train(given, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def shaped(hidden: tuple[int, ...] = (1,), epochs: int = 3) -> Experiment:

@@ -68,8 +68,10 @@ def source_text(function: Callable[..., Any]) -> SourceText:
     if namespace is None:  # of a class
         namespace = vars(sys.modules.get(str(getattr(inner, "__module__", "")), object))
     writer = _Writer(namespace)
-    with naming(getattr(function, "__name__", EXPERIMENT), function):
-        given = writer.expression(function, EXPERIMENT)
+    name = getattr(function, "__name__", EXPERIMENT)
+    with naming(name, function):
+        is_global = namespace.get(name) is function
+        given = writer.expression(function, name if is_global else EXPERIMENT)
     if given != EXPERIMENT:
         own = ENTRY if EXPERIMENT in writer.globals else EXPERIMENT
         writer.lines.append(f"{own} = {given}")

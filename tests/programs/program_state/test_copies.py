@@ -123,6 +123,7 @@ HELD: dict[str, Callable[[], Callable[[Tensor], Any]]] = {
     "containers of an object": lambda: Owner(nn.Linear(2, 2)).program,
     "partial": lambda: partial(lambda network, x: network(x), nn.Linear(2, 2)),
     "default argument": lambda: lambda x, network=nn.Linear(2, 2): network(x),  # noqa: B008
+    "default argument by name": lambda: lambda x, *, network=nn.Linear(2, 2): network(x),  # noqa: B008
     "handler": lambda: poutine.scale(closing(nn.Linear(2, 2)), scale=0.5),
     "handler as decorator": lambda: poutine.scale(scale=0.5)(closing(nn.Linear(2, 2))),
     "torch.no_grad": lambda: torch.no_grad()(closing(nn.Linear(2, 2))),

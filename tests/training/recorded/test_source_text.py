@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from pyro_decomp.training.recorded.definitions import UnrecordedError
+from pyro_decomp.training.recorded.kept import ENTRY
 from pyro_decomp.training.recorded.source_text import source_text
 from tests.training.recorded import functions
 
@@ -27,7 +28,7 @@ def made_again(function: Any) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "again", again)  # dataclasses look there
         exec(compile(written.text, "again", "exec", dont_inherit=True), vars(again))
-    return again.experiment
+    return getattr(again, ENTRY, again.experiment)
 
 
 def flat(value: Any) -> Any:
@@ -125,6 +126,14 @@ def test_what_a_script_has_and_no_text_can_make_is_named(
     with pytest.raises(UnrecordedError) as caught:
         source_text(scope["make"])
     assert str(caught.value).startswith(message)
+
+
+def test_the_function_itself_may_be_decorated() -> None:
+    text = "import functools\n@functools.lru_cache\ndef make():\n    return 3\n"
+    linecache.cache["<cell>"] = (len(text), None, text.splitlines(True), "<cell>")
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(text, "<cell>", "exec"), scope)
+    assert made_again(scope["make"])() == 3
 
 
 def test_a_function_of_a_cell_that_imports_what_it_calls_is_found() -> None:

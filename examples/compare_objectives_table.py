@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pyro_decomp.analysis.encoding import encode
 from pyro_decomp.analysis.evaluation import evaluate
+from pyro_decomp.callbacks import Progress
 from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import seeded
@@ -96,6 +97,7 @@ def members(
                 seed=seed,
                 resume=True,  # nothing is left to do for a run that is finished
                 arguments=arguments,
+                callbacks=[Progress("none")],
             )
             names = source.function.__globals__
             _, factors = names["squares"]()

@@ -20,6 +20,7 @@ from torch.distributions import Distribution
 
 from pyro_decomp import evaluate, plots, train
 from pyro_decomp.analysis.encoding import encode
+from pyro_decomp.callbacks import Progress
 from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
 from pyro_decomp.seeds import seeded
 from pyro_decomp.training.experiment_file import ExperimentFile
@@ -101,6 +102,7 @@ def members(out: Path, seeds: int, epochs: int) -> Iterator[tuple[Weights, int, 
                 seed=seed,
                 resume=True,  # nothing is left to do for a run that is finished
                 arguments=arguments,
+                callbacks=[Progress("none")],
             )
             yield (beta, alpha), seed, run, source.function.__globals__["LOCS"]
 

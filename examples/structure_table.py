@@ -19,6 +19,7 @@ from intervals import mean_with_interval
 from matplotlib.figure import Figure
 
 from pyro_decomp import plots
+from pyro_decomp.callbacks import Progress
 from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
@@ -126,6 +127,7 @@ def members(
                 seed=seed,
                 resume=True,  # nothing is left to do for a run that is finished
                 arguments=arguments,
+                callbacks=[Progress("none")],
             )
             yield seed, prior, run, source.function.__globals__
 

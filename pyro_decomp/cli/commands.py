@@ -175,8 +175,7 @@ def train(
                 err=True,
             )
             raise typer.Exit(INTERRUPTED) from None
-        _draw_if_possible(run, beside)
-        _report_end(console, run)
+        _report_end(console, run, _draw_if_possible(run, beside))
 
 
 @app.command(cls=FileCommand)
@@ -339,17 +338,18 @@ def _show_summary_if_possible(
     say(console, f"{execution}\n")
 
 
-def _draw_if_possible(run: "Run", beside: "SecondProcess | None") -> None:
+def _draw_if_possible(run: "Run", beside: "SecondProcess | None") -> list[Path]:
     """Draw a run whose training is done and safe; where that fails, warn only."""
     try:
         from pyro_decomp.analysis.pictures import draw
 
-        draw(run, beside=beside)
+        return draw(run, beside=beside)
     except Exception as error:
         tell("warning", "yellow", f"the run is whole, but could not be drawn: {one_line(error)}")
+        return []
 
 
-def _report_end(console: "Console", run: "Run") -> None:
+def _report_end(console: "Console", run: "Run", pictures: list[Path]) -> None:
     if not console.quiet:
         _show_final_terms(console, run)
     folder = shlex.quote(str(run.path))
@@ -357,7 +357,11 @@ def _report_end(console: "Console", run: "Run") -> None:
         peak = took["peak_resident_bytes"]
         memory = "" if peak is None else f", {peak / 2**20:.0f} MiB of memory at most"
         say(console, f"{took['steps']} steps in {took['seconds']:.1f} s{memory}")
-    say(console, f"The run is in {run.path}. Next:")
+    codes = [path for path in pictures if path.name == "encodings.png"]
+    where = f"; its codes are drawn in {codes[0]}" if codes else ""
+    if pictures and not codes:
+        where = f"; its pictures are in {run.folder.plots_path}"
+    say(console, f"The run is in {run.path}{where}. Next:")
     say(console, f"  pyro-decomp evaluate {folder}\n  pyro-decomp plot {folder}")
 
 

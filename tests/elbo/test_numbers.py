@@ -181,7 +181,7 @@ def test_a_run_is_the_same_by_the_programs_and_captured(kind: str, tmp_path: Pat
     ]
     eager, captured = (run.history for run in runs)
     for column, values in eager.items():
-        assert captured[column].tolist() == values.tolist(), column
+        np.testing.assert_array_equal(captured[column], values, column)
     steps = range(1, 13)
     assert eager[f"model.prior.{name}"].tolist() == [HALF.value(step, 12) for step in steps]
     plain = train(experiment(closure(), {}), tmp_path / "plain").history

@@ -2,10 +2,10 @@
 
 import csv
 import importlib.util
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +13,8 @@ from pyro.distributions import Normal
 from typer.testing import CliRunner, Result
 
 from pyro_decomp import load, train
+from pyro_decomp.training.callbacks import Callback
+from pyro_decomp.training.run import Run
 from tests.callbacks import Step
 from tests.training.test_training_schedules import interrupt_at
 
@@ -100,7 +102,11 @@ def test_an_out_that_is_a_file_is_one_line(script: ModuleType, tmp_path: Path) -
 def test_ctrl_c_ends_plainly(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(script, "train", partial(train, callbacks=[Step(interrupt_at(3))]))
+    def interrupted(*given: Any, callbacks: Sequence[Callback], **named: Any) -> Run:
+        run: Run = train(*given, callbacks=[*callbacks, Step(interrupt_at(3))], **named)
+        return run
+
+    monkeypatch.setattr(script, "train", interrupted)
     result = start(script, tmp_path, "--epochs", "10")
     assert result.exit_code == 130
     assert result.stderr.count("\n") == 1

@@ -145,9 +145,10 @@ def test_a_run_killed_after_a_checkpoint_goes_on_to_the_same_bits(at: int, tmp_p
 def test_a_loaded_run_is_evaluated_with_the_counter_that_it_ended_on(tmp_path: Path) -> None:
     _, trial = experiment()
     run = train(trial, tmp_path / "run")
-    programs, fresh = experiment()
+    given, fresh = experiment()
     again = load(tmp_path / "run", experiment=fresh)
-    assert programs.steps == STEPS
+    programs = programs_of(again.experiment)
+    assert (given.steps, programs.steps) == (0, STEPS)
     assert programs.seen == [N] * STEPS
     set_seed(1)
     expected = run.experiment.elbo.evaluate(run.model, run.guide, run.data.x).terms["kl"]
@@ -186,7 +187,7 @@ def test_what_no_checkpoint_can_keep_is_named_and_refused(tmp_path: Path) -> Non
     with pytest.warns(UnkeptStateWarning, match=r"`model\.rates` moved, which no checkpoint"):
         train(unkept, tmp_path / "run")
     with pytest.raises(RunError, match=r"had moved `model\.rates`, which no checkpoint can keep"):
-        load(tmp_path / "run", experiment=unkept())
+        load(tmp_path / "run", experiment=unkept)
     with pytest.raises(RunError, match=r"had moved `model\.rates`, which no checkpoint can keep"):
         train(unkept, tmp_path / "run", resume=True)
 

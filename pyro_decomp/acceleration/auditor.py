@@ -99,9 +99,6 @@ class Auditor:
     def check(self, step: int) -> None:
         """Compare what the programs keep in Python with what it was when training began.
 
-        Args:
-            step: Whose numbers schedules have set.
-
         Raises:
             Departed: It moved, otherwise than a step follows; the message says what.
         """

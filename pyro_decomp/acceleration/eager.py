@@ -61,10 +61,6 @@ class EagerStep:
     def __call__(self, batch: Batch, step: int) -> StepResult:
         """Compute values and gradients.
 
-        Args:
-            batch: The data.
-            step: The number of this step, for messages.
-
         Raises:
             NonFiniteError: The objective is infinite or not a number; it says what made it so.
         """

@@ -11,10 +11,6 @@ class HiddenValueError(CaptureError, RuntimeError):
     """Python asked for the value of a tensor that is another at every step.
 
     A RuntimeError, as torch's own transforms raise, for programs that have another way without it.
-
-    Args:
-        message: Why the value matters.
-        inputs: Positions of the inputs that the value depends on.
     """
 
     def __init__(

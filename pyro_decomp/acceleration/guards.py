@@ -17,9 +17,6 @@ class Guard:
 
     Comparing is for every step: by identity, some microseconds in all. Only where something is
     another object is it described by value.
-
-    Args:
-        source: Whose programs, networks and parameters.
     """
 
     def __init__(self, source: StepSource) -> None:
@@ -140,15 +137,7 @@ def _names(container: Any) -> Iterator[Any]:
 def _described(
     thing: Any, path: str, containers: dict[str, Any], tensors: list[Tensor], seen: set[int]
 ) -> Hashable:
-    """A value by which things that compute the same are equal.
-
-    Args:
-        thing: An objective, or what it is made of.
-        path: Of it, dotted.
-        containers: Receives the dictionaries and sequences in it by their paths.
-        tensors: Receives the tensors in it.
-        seen: Identities of what was described before.
-    """
+    """A value by which things that compute the same are equal."""
     if thing is None or isinstance(thing, bool | int | float | str):
         return (type(thing), repr(thing))
     if isinstance(thing, Tensor):

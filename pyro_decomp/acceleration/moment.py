@@ -23,15 +23,7 @@ class Kept(Protocol):
 
 
 class Moment:
-    """Parameters, buffers, optimiser, random generators and Python state after some steps.
-
-    Args:
-        step: Steps done.
-        rows: Rows of the history by then.
-        source: The networks and parameters.
-        optimizer: Trains them.
-        programs: What the programs, and a user's functions that run between steps, keep.
-    """
+    """Parameters, buffers, optimiser, random generators and Python state after some steps."""
 
     def __init__(
         self,

@@ -50,10 +50,6 @@ class Audit:
     that is a sum of numbers that cancel, as that of a bias before batch normalisation, is nothing
     but rounding noise. How large that is shows when the programs are run once more with every
     parameter moved by a rounding, up or down.
-
-    Args:
-        source: What is trained.
-        precision: Of the products of networks, in the steps and by the programs.
     """
 
     def __init__(self, source: StepSource, precision: str) -> None:
@@ -85,14 +81,7 @@ class Audit:
         return Computed(values, self.buffers(), step.gradients())
 
     def disagreement(self, wanted: Computed, found: Computed, batch: Batch, step: int) -> str:
-        """What differs, in a clause; empty if nothing does.
-
-        Args:
-            wanted: Of the programs.
-            found: Of the step.
-            batch: The data of both, for another look at what rounding does.
-            step: The number of the step.
-        """
+        """What differs, in a clause; empty if nothing does."""
         sizes, apart = _sizes(wanted), _apart(wanted, found)
         differing = [k for k, far in apart.items() if not far <= self._tolerance * sizes[k]]
         if differing and all(map(math.isfinite, found.values.values())):

@@ -25,17 +25,13 @@ class Tracker(Callback):
     """Hands on the history of a run as it grows: all columns, at some of its rows.
 
     Rows at ends of epochs of several steps, and evaluations, are handed on whatever ``every`` is.
-
-    Args:
-        every: Between two rows at least: a whole number of epochs, or a fraction of the run in
-            (0, 1].
     """
 
     is_last = True  # others have written into a row before it is handed on
     package = ""  # that is needed
 
     def __init__(self, every: float = 0.001) -> None:
-        cadence.check(every=every)
+        cadence.check(every)
         self._every = every
         self._next, self._written = 0, (0, frozenset[str]())
 
@@ -110,11 +106,7 @@ class Tracker(Callback):
         """Write numbers of a step by their names."""
 
     def close(self, *, is_whole: bool) -> None:
-        """Write nothing more.
-
-        Args:
-            is_whole: Whether the run came to its end.
-        """
+        """Write nothing more."""
 
 
 class CSVLog(Tracker):

@@ -26,12 +26,7 @@ def of_sweep(progress: "SweepProgress") -> Shown:
 
 
 class SweepReporter:
-    """Shows how far a sweep is: in place on a terminal, elsewhere in a line now and then.
-
-    Args:
-        console: Where to.
-        clock: Seconds on a clock that never goes back.
-    """
+    """Shows how far a sweep is: in place on a terminal, elsewhere in a line now and then."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._shower = Shower(None if console.quiet else display_for(console), clock)

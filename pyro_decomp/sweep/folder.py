@@ -29,9 +29,6 @@ class SweepFolder:
     """The files of one sweep.
 
     ``sweep.json``, ``members/NAME/``, ``members.jsonl``, ``table.csv`` and ``table.parquet``.
-
-    Args:
-        path: The folder.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

@@ -46,13 +46,6 @@ def together(
 ) -> list[Run]:
     """Train a file with several seeds in this process, as the members of a sweep.
 
-    Args:
-        source: The file.
-        out: The folder of the sweep; a temporary one by default.
-        seeds: Which.
-        arguments: What ``experiment`` is called with.
-        **options: Of :func:`.sweep`.
-
     Returns:
         The runs in the order of the seeds; in a notebook, if stopped, those that were done.
 

@@ -36,12 +36,7 @@ Parameters = Mapping[str, Tensor]
 
 
 class SVIPrograms:
-    """The model, the guide and the loss of an ``SVI`` as they are now.
-
-    Args:
-        svi: Whose.
-        loss: Its loss at the arguments of a call.
-    """
+    """The model, the guide and the loss of an ``SVI`` as they are now."""
 
     schedules: Mapping[str, Schedule] = {}
     auxiliaries: Mapping[str, Auxiliary] = {}
@@ -82,12 +77,6 @@ def source_of(
 
     Every parameter of the networks that asks for gradients gets them, as with Pyro; the optimiser
     is given those that are declared to Pyro.
-
-    Args:
-        svi: Whose steps.
-        networks: That its programs use.
-        parameters: Those declared to Pyro.
-        call: The arguments of a step.
     """
     loss = LossOfCalls(getattr(svi.loss, "__self__", svi.loss), svi.loss_and_grads)
     programs = SVIPrograms(svi, loss)
@@ -113,11 +102,7 @@ def source_of(
 
 
 def check_known(networks: Sequence[nn.Module], parameters: Mapping[str, Tensor]) -> None:
-    """Check that what Pyro trains can be found.
-
-    Raises:
-        CaptureError: There is nothing, or it is out of reach.
-    """
+    """Raise a CaptureError if there is nothing that Pyro trains, or it is out of reach."""
     if not parameters:
         raise CaptureError("they declare no parameters to Pyro (by pyro.param or pyro.module)")
     inside = {id(parameter) for parameter in all_parameters(networks)}
@@ -141,17 +126,7 @@ def all_parameters(networks: Sequence[nn.Module]) -> list[Tensor]:
 
 
 def check_gradients(svi: infer.SVI, source: StepSource, args: Any, kwargs: Any) -> None:
-    """Check that a loss leaves the gradients of what it calls ``backward`` on.
-
-    Args:
-        svi: Whose loss.
-        source: Its programs, at these arguments.
-        args: Of a step, by place.
-        kwargs: And by name.
-
-    Raises:
-        CaptureError: It does more to them, which no captured step would do.
-    """
+    """Raise a CaptureError if a loss does more to gradients than what its ``backward`` does."""
     audit, (batch, *_) = Audit(source, "float32"), source.batches
     wanted = audit.by_programs(batch, 1, has_gradients=True)
     with audit.unmoved():
@@ -168,12 +143,7 @@ def check_gradients(svi: infer.SVI, source: StepSource, args: Any, kwargs: Any) 
 class CapturedSteps:
     """Takes steps of an ``SVI`` without running its programs.
 
-    Args:
-        svi: Whose steps.
-        source: What they are computed from.
-        parameters: Those that the optimiser is given, by their names in Pyro's store.
-        compute: Gives values and gradients.
-        is_rounded: Whether it rounds otherwise than the programs, as the optimiser then may.
+    Where ``compute`` rounds otherwise than the programs, the optimiser may too.
     """
 
     def __init__(
@@ -238,9 +208,6 @@ class CapturedSteps:
         """Make networks, parameters and optimiser as when steps last agreed with the programs.
 
         What the programs keep in Python is left, as no captured step has changed it.
-
-        Returns:
-            The captured steps taken by then.
         """
         kept, random = self._python.keep(), random_state()
         moment, _ = self._auditor.go_back()

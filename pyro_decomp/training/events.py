@@ -22,10 +22,7 @@ Values = Mapping[str, float]
 class Events:
     """Tells the callbacks of one run, in their order, what happens, and notes what they record.
 
-    Args:
-        callbacks: Who is told.
-        run: Whose events.
-        save: Writes a checkpoint and tells nobody.
+    An error of a callback ends the run after ``save``, which tells nobody of its checkpoint.
 
     Attributes:
         callbacks: Who is told.

@@ -121,6 +121,8 @@ class Experiment:
             if not isinstance(self.elbo, TermsELBO):
                 self.elbo = PyroELBO(self.elbo)
             arguments.whole(epochs=self.epochs, **given(batch_size=self.batch_size))
+            self.epochs = int(self.epochs)
+            self.batch_size = None if self.batch_size is None else int(self.batch_size)
             arguments.number("(0, inf)", **given(clip_grad_norm=self.clip_grad_norm))
             arguments.items(nn.Module, "networks, such as [network]", modules=self.modules)
             arguments.items(Callback, CALLBACKS, callbacks=self.callbacks)

@@ -128,8 +128,9 @@ class RunFolder:
 
     def _numbered(self) -> "RunFolder":
         """A new folder beside this one: ``a-2`` beside ``a``, or the next number that is free."""
+        before = self.path.resolve() if self.path.name in ("", "..") else self.path
         for number in itertools.count(2):
-            path = self.path.with_name(f"{self.path.name}-{number}")
+            path = before.with_name(f"{before.name}-{number}")
             try:
                 path.mkdir()
             except FileExistsError:

@@ -53,16 +53,6 @@ CLIP_EPSILON = 1e-6  # torch's, in its norm of a gradient that is clipped
 class SingleRun(Loop[StepResult]):
     """The training of one run into its folder.
 
-    Args:
-        experiment: What is trained.
-        state: Its networks and parameters.
-        optimizer: Trains them.
-        folder: Where history and checkpoint are written.
-        seed: Of the run.
-        compute: Gives values and gradients of a step.
-        execution: How it does.
-        callbacks: Are told of its events.
-
     Attributes:
         is_resumed: Whether steps were taken before those of this object.
     """
@@ -150,9 +140,6 @@ class SingleRun(Loop[StepResult]):
 
     def save_as(self, which: Which) -> None:
         """Write history and a checkpoint.
-
-        Args:
-            which: "last" or "best".
 
         Raises:
             NonFiniteError: A parameter became infinite or not a number; nothing is written.

@@ -74,12 +74,6 @@ def vectorized(
 ) -> BatchedStep:
     """All members by every operation at once: ``torch.func.vmap`` of the step of one.
 
-    Args:
-        graph: The step of one.
-        inputs: Of all members.
-        shares_data: Whether the batch is one for all of them.
-        is_compiled: Let torch's compiler translate it.
-
     Raises:
         CaptureError: ``torch.func.vmap`` does not allow it.
     """

@@ -38,10 +38,6 @@ class BatchVerification:
     the last, with the gradient by each parameter, and at steps 2, 4, 8, ... one member in turn, by
     values and buffers, within the time that verification may take. Members are handed their tensors
     for it; everything else is as before afterwards.
-
-    Args:
-        sources: Of each member, what its steps are computed from.
-        steps: The steps of the batch.
     """
 
     def __init__(self, sources: Sequence[StepSource], steps: BatchedSteps) -> None:
@@ -55,11 +51,7 @@ class BatchVerification:
         self._budget.begin()
 
     def due(self, step: int, total: int, members: Sequence[int]) -> Sequence[int]:
-        """Which of the members that are still trained are verified at a step, the last being total.
-
-        Returns:
-            Their indices.
-        """
+        """Indices of those of some members that are verified at a step, the last being total."""
         if step == total or not members:
             return members
         if not self._budget.allows(step):
@@ -71,11 +63,6 @@ class BatchVerification:
         self, batches: Mapping[int, Batch], step: int, *, has_gradients: bool
     ) -> dict[int, _Pending]:
         """Run the programs of members for a step that is about to be taken.
-
-        Args:
-            batches: The data of each member that is verified, by its index.
-            step: The number of the step.
-            has_gradients: Compare the gradient by each parameter too.
 
         Returns:
             What :meth:`after` is to be given, by member.
@@ -100,11 +87,7 @@ class BatchVerification:
             return _Pending(batch, None, f"its programs fail: {one_line(error)}")
 
     def after(self, pending: Mapping[int, _Pending], results: Results, step: int) -> dict[int, str]:
-        """Compare a step with what the programs of members gave.
-
-        Returns:
-            By member, what differs, in a clause; of those alone in which something does.
-        """
+        """Compare a step with what the programs of members gave."""
         told = {}
         for index, each in pending.items():
             values = dict(zip(self._steps.names, results.values[index].tolist(), strict=True))
@@ -122,13 +105,7 @@ class BatchVerification:
         return {index: why for index, why in told.items() if why}
 
     def why_nonfinite(self, index: int, batch: Batch, step: int) -> str:
-        """Why the step that was just computed for a member is not finite, as a single run says.
-
-        Args:
-            index: The member, which has its tensors from before the step.
-            batch: Its data.
-            step: The number of the step.
-        """
+        """Why the step that was just computed for a member is not finite, as a single run says."""
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(self._steps.generator(index, is_before=True))
             try:

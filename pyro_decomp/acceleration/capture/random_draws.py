@@ -24,9 +24,6 @@ def lift(module: GraphModule) -> GraphModule:
     standard draws, which is how torch draws them. The module is to be recompiled afterwards, which
     simplifying it does.
 
-    Returns:
-        A graph without inputs that gives all draws.
-
     Raises:
         CaptureError: A draw of another kind depends on what the graph computes.
     """

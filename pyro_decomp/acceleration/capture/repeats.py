@@ -121,13 +121,6 @@ def is_followed(
     """Whether a graph gives what the programs give where its numbers are those of later steps.
 
     A number of which Python or numpy made another, or a new tensor, is a constant of the graph.
-
-    Args:
-        source: Whose schedules say what the numbers become.
-        state: Which of the inputs are numbers.
-        inputs: What the graph was traced with.
-        step: What was traced.
-        graph: The graph, on draws of its own.
     """
     for values in _later(source, state.weights):
         trained, frozen, buffers, numbers, batch = state.split(inputs)

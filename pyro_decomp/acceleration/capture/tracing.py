@@ -37,9 +37,6 @@ def traced(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) 
             for draws into new ones, which become operations that make a filled one.
         inputs: Its arguments; no two may be one tensor.
 
-    Returns:
-        The graph as a module of the same arguments.
-
     Raises:
         HiddenValueError: It asks for the value of a tensor that depends on inputs or draws.
         CaptureError: It draws from a generator of its own.

@@ -10,10 +10,6 @@ from pyro_decomp.acceleration.fusion.values import Number, Reader, Reduction, St
 class Body(Reader):
     """Statements that compute values at the place of the loops around them.
 
-    Args:
-        strides: Of the values that are kept in memory.
-        names: Of the pointers to these.
-
     Attributes:
         lines: The statements.
         pointers: What they read and write, with their C types.

@@ -16,9 +16,6 @@ INDENT = "    "
 class Emitter:
     """Writes the functions of a program.
 
-    Args:
-        schedule: What the program does.
-
     Attributes:
         functions: In C.
         calls: The statements that call these and the functions of libraries, in their order.

@@ -10,9 +10,6 @@ class Loops:
     Inner loops add up what the outer ones keep. The longest dimension is innermost of its kind,
     and dimensions of few numbers are unrolled.
 
-    Args:
-        value: What is computed.
-
     Attributes:
         terms: The value whose numbers the loops go through.
         added: The dimensions of it that are added up.

@@ -21,12 +21,7 @@ MOST_INLINED = 300  # cost of one expression
 
 
 def materialized(order: Sequence[Value], outputs: Sequence[Value]) -> dict[Value, Shape]:
-    """The values that are kept in memory, with their strides there.
-
-    Args:
-        order: All values, each after its operands.
-        outputs: Those that the program gives, which are contiguous.
-    """
+    """The values that are kept in memory, with their strides there; outputs are contiguous."""
     calls = [value for value in order if isinstance(value, Call)]
     in_order = dict.fromkeys([*order, *(result for call in calls for result in call.results)])
     whole = set(outputs)  # what has to be contiguous
@@ -52,10 +47,6 @@ def materialized(order: Sequence[Value], outputs: Sequence[Value]) -> dict[Value
 
 def strided(value: Value, strides: Mapping[Value, Shape]) -> tuple[Value, int, Shape] | None:
     """Where the numbers of a value are that is a strided view of memory.
-
-    Args:
-        value: What is asked for.
-        strides: Of the values that are kept.
 
     Returns:
         What it is a view of, a kept value or an input; where in it the first number is; and its

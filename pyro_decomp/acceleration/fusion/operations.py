@@ -79,11 +79,6 @@ VIEWS = frozenset(
 def applied(target: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
     """What an operation of torch's gives: a value, or a list of them.
 
-    Args:
-        target: The operation.
-        args: Its arguments, values in place of tensors.
-        named: Its arguments by name.
-
     Raises:
         FusionError: It is not written as C, or not for such arguments.
     """

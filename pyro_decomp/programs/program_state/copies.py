@@ -24,13 +24,6 @@ def copied(roots: Mapping[str, Any], data: Iterable[Tensor] = ()) -> dict[str, A
     data: tensors that look at the memory of ``data``, and others of more than 4 MiB that are no
     network's.
 
-    Args:
-        roots: By name: ``model=``, ``guide=``, ``elbo=``.
-        data: Whose memory is shared.
-
-    Returns:
-        The copies by name.
-
     Raises:
         ModelError: Something cannot be copied, or a network would still be shared, as one is that
             methods of a class name as a global; the message has its path.
@@ -55,11 +48,6 @@ def check_own(
     roots: Mapping[str, Any], copies: Mapping[str, Any], moving: Mapping[str, str]
 ) -> None:
     """Check that what runs of copies move is theirs alone.
-
-    Args:
-        roots: What was copied.
-        copies: The copies.
-        moving: What their runs move, as :meth:`.ProgramState.moved_by` tells it.
 
     Raises:
         ModelError: It is in something that is not copied, as an attribute of a class is; the

@@ -102,9 +102,12 @@ def _array(copier: Copier, array: "np.ndarray[Any, Any]") -> Any:
 
 def _by_itself(copier: Copier, thing: Any) -> Any:
     try:
-        return thing.__deepcopy__(copier.memo)
+        made = thing.__deepcopy__(copier.memo)
     except (TypeError, RuntimeError) as error:
         raise copier.refusal(thing, error) from error
+    if isinstance(made, nn.Module) and not all(each.is_leaf for each in made.parameters()):
+        raise copier.refusal(thing, "copies of a scripted network have no weights of their own")
+    return made
 
 
 def _list(copier: Copier, thing: list[Any]) -> list[Any]:

@@ -115,9 +115,6 @@ class ProgramState:
 
         The global generators of Python and numpy are among it as "generator". The first run of
         programs may fill caches: run them once before.
-
-        Args:
-            run: Runs the programs; what it moves stays moved.
         """
         before, numbers = self.fingerprint(), _global_numbers()
         run()
@@ -171,9 +168,6 @@ class ProgramState:
         What they make in their first run alone, such as a cache, is there from now on and at the
         start (:meth:`start`); unless that run writes to networks as no other does, as where numbers
         are taken from the first batch: then the first step is to do so.
-
-        Args:
-            run: Runs the programs.
         """
         kept, numbers, tensors = self.keep(), _global_numbers(), self._tensors_of_networks()
         before = self.fingerprint()
@@ -242,11 +236,7 @@ class ProgramState:
             return values, unkept
 
     def load(self, values: Mapping[str, Any]) -> list[str]:
-        """Put back what :meth:`values` gave, in place where that can be done.
-
-        Returns:
-            Paths that the programs do not have.
-        """
+        """Put back what :meth:`values` gave, in place where that can be done."""
         missing = []
         of_networks = [t for each in self._networks for t in (*each.parameters(), *each.buffers())]
         carried = {memory_of(t) for t in of_networks if not is_lazy(t)}

@@ -198,6 +198,14 @@ def test_a_network_that_a_class_names_is_refused() -> None:
         copied({"model": Named().program})
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")
+def test_a_scripted_network_is_refused() -> None:
+    network = torch.jit.script(nn.Linear(2, 2))
+    with pytest.raises(ModelError, match=r"^model: .*a scripted network"):
+        copied({"model": network})
+    assert ProgramState(model=network).moved_by(partial(network, X)) == {}
+
+
 def test_a_network_that_a_cached_function_holds_is_refused() -> None:
     @cache
     def network() -> nn.Module:

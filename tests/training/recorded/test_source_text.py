@@ -1,5 +1,6 @@
 """What a function is written down as makes it again, with all that it reaches."""
 
+import ast
 import io
 import linecache
 import sys
@@ -125,6 +126,15 @@ def test_what_a_script_has_and_no_text_can_make_is_named(
     with pytest.raises(UnrecordedError) as caught:
         source_text(scope["make"])
     assert str(caught.value).startswith(message)
+
+
+def test_a_function_of_a_cell_that_imports_what_it_calls_is_found() -> None:
+    text = "import math\n\n\ndef make(x):\n    return math.sqrt(x)\n"
+    linecache.cache["<cell>"] = (len(text), None, text.splitlines(True), "<cell>")
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    for statement in ast.parse(text).body:  # as notebooks do
+        exec(compile(ast.Module([statement], []), "<cell>", "exec"), scope)
+    assert text in source_text(scope["make"]).text
 
 
 def test_a_function_without_a_text_is_named() -> None:

@@ -26,14 +26,7 @@ class Guard:
         self._names = [path for path, _ in parts_of(source)]
         self._carried = [place for place in places_of(source) if place.is_buffer]
         self._kept: list[dict[str, Any]] = [
-            kept
-            for part in self._parts
-            for kept in (
-                part._modules,
-                part._parameters,
-                part._forward_pre_hooks,
-                part._forward_hooks,
-            )
+            kept for part in self._parts for kept in (part._modules, part._parameters)
         ]
         self._structure = self._objects()
         self.renew()
@@ -106,7 +99,7 @@ class Guard:
         for name, one, other in programs:
             if one is not other:
                 return f"the {name} was replaced by another"
-        return "a network, a parameter or a hook was replaced by another"
+        return "a network or a parameter was replaced by another"
 
     def watches(self, path: str) -> bool:
         """Whether what is kept at a dotted path, from ``elbo`` for the objective, is compared."""

@@ -248,14 +248,6 @@ def with_numbers_that_python_uses(svi: Any, programs: Linear) -> Iterator[float]
         yield svi.step(data(), beta)
 
 
-def with_forward_hooks(svi: Any, programs: Linear) -> Iterator[float]:
-    yield from (svi.step(data()) for _ in range(6))
-    hook = programs.encoder.register_forward_hook(lambda module, given, found: 2 * found)
-    yield from (svi.step(data()) for _ in range(3))
-    hook.remove()
-    yield from (svi.step(data()) for _ in range(8))
-
-
 def with_what_optimisers_keep_cleared(svi: Any, programs: Linear) -> Iterator[float]:
     yield from (svi.step(data()) for _ in range(4))
     for optimizer in svi.optim.optim_objs.values():
@@ -296,7 +288,6 @@ PLAYS = {
         inside_of_handlers,
         with_settings,
         with_batch_norm,
-        with_forward_hooks,
         with_what_optimisers_keep_cleared,
         with_one_network_by_two_names,
         with_numbers_that_python_uses,

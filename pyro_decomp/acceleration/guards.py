@@ -89,7 +89,9 @@ class Guard:
         return (*kinds, self._objective)
 
     def replaced(self) -> str:
-        """What is another object than at first, in a clause; empty if nothing is."""
+        """What is another object than at first, or hears of gradients; empty if nothing."""
+        if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in self._trained):
+            return "a hook is on the gradient of a parameter"
         now = self._objects()
         if len(now) == len(self._structure) and all(map(is_, now, self._structure)):
             return ""

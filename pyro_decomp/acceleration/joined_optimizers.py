@@ -36,11 +36,14 @@ class JoinedUpdate:
         if not all(map(_may_be_joined, self._own)):
             return False
         kept = self.optimizer.state
-        if self._settings != self._groups() or not all(
+        is_other = self._settings != self._groups() or not all(
             kept.get(each) is own.state.get(each) for own, each in self._each()
-        ):
+        )
+        if is_other:
             self._join()
         self._update()
+        if is_other:  # what was cleared was made anew
+            self.hand_back()
         return True
 
     def hand_back(self) -> None:

@@ -101,8 +101,10 @@ class Lines:
         self.say("  ".join(shown.pieces))
 
     def say(self, sentence: str) -> None:
-        """Print a line."""
+        """Print a line; none where the standard error stream is closed."""
         stream = self._stream or sys.stderr
+        if stream is None:
+            return
         letters = getattr(stream, "encoding", None) or "utf-8"
         print(sentence.encode(letters, "replace").decode(letters), file=stream, flush=True)
 

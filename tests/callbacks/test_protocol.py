@@ -172,6 +172,30 @@ def test_what_a_callback_means_to_change_is_changed(tmp_path: Path, how: str) ->
     assert np.isfinite(weighted).all()
 
 
+@pytest.mark.filterwarnings("ignore::pyro_decomp.training.loop.ExecutionWarning")
+@pytest.mark.parametrize("how", ["captured", "fused"])
+@pytest.mark.parametrize("kind", ["register_hook", "register_post_accumulate_grad_hook"])
+def test_a_hook_on_a_gradient_counts_from_the_next_step(
+    tmp_path: Path, how: str, kind: str
+) -> None:
+    def double(given: torch.Tensor) -> torch.Tensor | None:
+        if kind == "register_hook":
+            return 2 * given
+        assert given.grad is not None
+        given.grad *= 2
+        return None
+
+    def register(_: str, training: Training) -> None:
+        if training.step == 5:
+            getattr(next(iter(training.parameters.values())), kind)(double)
+
+    eager = trained(tmp_path / "eager", All(register, "step"))
+    run = trained(tmp_path / "run", All(register, "step"), how=how)
+    assert run.config["execution"]["stretches"][-1]["first_step"] == 6
+    for name, parameter in run.state.parameters.items():
+        torch.testing.assert_close(parameter, eager.state.parameters[name])
+
+
 @pytest.mark.full(but=["step"])
 @pytest.mark.parametrize("event", EVENTS)
 def test_an_error_ends_the_run_which_is_saved_and_names_the_callback(

@@ -55,6 +55,22 @@ def test_a_file_has_what_is_recorded_at_any_event(tmp_path: Path, event: str) ->
     assert len(lines) == len(set(lines))
 
 
+@pytest.mark.filterwarnings("ignore::pyro_decomp.training.loop.ExecutionWarning")
+def test_a_run_that_goes_back_writes_its_steps_anew(tmp_path: Path) -> None:
+    def move(_: str, training: Training) -> None:
+        training.experiment.model.__self__.scale = 1.0 if training.step < 9 else 0.5
+
+    told = All(move, "step"), CSVLog(), HeldOut(3)
+    run = trained(tmp_path / "run", *told, how="captured", batch_size=None, epochs=40)
+    assert run.config["execution"]["steps"] == "eager"
+    with (run.path / "log.csv").open(newline="") as file:
+        lines = [
+            (int(row["step"]), row["name"], float(row["value"])) for row in csv.DictReader(file)
+        ]
+    assert set(lines) == numbers(run.history)
+    assert len(lines) == len(set(lines))
+
+
 def test_of_a_long_run_there_are_some_rows_and_all_ends_of_epochs_and_evaluations(
     tmp_path: Path,
 ) -> None:

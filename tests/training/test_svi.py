@@ -248,6 +248,13 @@ def with_numbers_that_python_uses(svi: Any, programs: Linear) -> Iterator[float]
         yield svi.step(data(), beta)
 
 
+def with_what_optimisers_keep_cleared(svi: Any, programs: Linear) -> Iterator[float]:
+    yield from (svi.step(data()) for _ in range(4))
+    for optimizer in svi.optim.optim_objs.values():
+        optimizer.state.clear()
+    yield from (svi.step(data()) for _ in range(4))
+
+
 def with_one_network_by_two_names(svi: Any, programs: Linear) -> Iterator[float]:
     inner = programs.model
     svi.model = lambda x: (pyro.module("again", programs.decoder), inner(x))
@@ -281,6 +288,7 @@ PLAYS = {
         inside_of_handlers,
         with_settings,
         with_batch_norm,
+        with_what_optimisers_keep_cleared,
         with_one_network_by_two_names,
         with_numbers_that_python_uses,
         with_not_a_number,

@@ -287,8 +287,7 @@ app.command("compare")(compare_runs)
 def _loaded(run: Path, experiment: Path | None = None, device: str = "cpu") -> "Run":
     from pyro_decomp.training.run import load
 
-    given = None if experiment is None else ExperimentFile.read(experiment)
-    return load(run, device=device, experiment=given)
+    return load(run, device=device, experiment=experiment)
 
 
 def _show_summary(console: "Console", experiment: "Experiment", state: "State") -> None:

@@ -102,7 +102,7 @@ def load(
     path: str | os.PathLike[str],
     *,
     device: torch.device | str = "cpu",
-    experiment: Buildable | None = None,
+    experiment: Buildable | str | Path | None = None,
     checkpoint: Literal["last", "best"] = "last",
 ) -> Run:
     """Get a run back: model, guide, data and history as they were at a checkpoint.
@@ -114,8 +114,9 @@ def load(
     Args:
         path: The run folder.
         device: Where to put it.
-        experiment: The experiment, or the file or function that builds it, for a run that was
-            trained from an ``Experiment``, or from a function that uses what no run can keep.
+        experiment: The experiment, or the file, its path or the function that builds it, for a run
+            that was trained from an ``Experiment``, or from a function that uses what no run can
+            keep.
         checkpoint: "last", or the "best", which :class:`~pyro_decomp.callbacks.BestCheckpoint`
             keeps.
 
@@ -129,6 +130,8 @@ def load(
     """
     arguments.annotated(load, locals())
     arguments.device(device=device)
+    if isinstance(experiment, str | Path):
+        experiment = ExperimentFile.read(experiment)
     folder = RunFolder(path)
     config = folder.read_config()
     saved = folder.read_checkpoint(checkpoint)

@@ -39,7 +39,7 @@ OTHER = {
 
 
 def train(
-    experiment: Buildable,
+    experiment: Buildable | str | Path,
     out: str | Path | None = None,
     *,
     seed: int = 0,
@@ -58,8 +58,8 @@ def train(
     processor, whatever was trained before, also when the run was killed and resumed.
 
     Args:
-        experiment: What to train: an experiment, an experiment file, or a function that builds an
-            experiment.
+        experiment: What to train: an experiment, an experiment file or its path, or a function
+            that builds an experiment.
         out: The run folder; where that holds a finished run, another with a number, such as
             ``a-2``. By default a temporary one, which is there as long as the run is, or for good
             if it is interrupted.
@@ -89,6 +89,8 @@ def train(
         Interrupted: The user stopped the run, outside of a notebook; ``run.train()`` goes on.
     """
     check.annotated(train, locals(), seed=0)
+    if isinstance(experiment, str | Path):
+        experiment = ExperimentFile.read(experiment, seed=seed)
     arguments = {name: _number(value) for name, value in (arguments or {}).items()}
     one = partial(
         train_one,

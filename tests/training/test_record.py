@@ -399,3 +399,14 @@ def test_a_run_of_a_script_is_evaluated_and_drawn_by_the_shell(tmp_path: Path, g
         assert "at the top" not in words
     measured = (tmp_path / "run" / "metrics.json").read_text()
     assert elbo in measured
+
+
+def test_a_path_is_the_file_that_it_names(tmp_path: Path) -> None:
+    text = Path(__file__).parents[2].joinpath("examples", "pinwheel_mixture.py").read_text()
+    path = tmp_path / "clusters.py"
+    path.write_text(text)
+    arguments = {"epochs": 1, "hidden": 4}
+    run = train(str(path), tmp_path / "run", seed=3, arguments=arguments)
+    same = train(ExperimentFile.read(path), tmp_path / "same", seed=3, arguments=arguments)
+    assert run.history["elbo"].tolist() == same.history["elbo"].tolist()
+    assert load(tmp_path / "run", experiment=path).step == run.step

@@ -54,10 +54,10 @@ class Case:
 
 
 def pinwheel(seed: int, *, epochs: int) -> Experiment:
-    """examples/pinwheel_mixture.py with alpha = 1."""
+    """examples/pinwheel_mixture.py at the published settings, with alpha = 1."""
     source = ExperimentFile.read(PINWHEEL, seed=seed)
     set_seed(seed)
-    return source.build({"alpha": 1.0, "epochs": epochs})
+    return source.build({"alpha": 1.0, "epochs": epochs, "batch_size": 400, "anneal": False})
 
 
 def sprites(seed: int, *, steps: int) -> Experiment:

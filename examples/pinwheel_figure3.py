@@ -95,13 +95,13 @@ def members(out: Path, seeds: int, epochs: int) -> Iterator[tuple[Weights, int, 
     for beta, alpha in (weights for row in GRID for weights in row):
         for seed in range(seeds):
             source = ExperimentFile.read(EXPERIMENT, seed=seed)
-            arguments = {"beta": beta, "alpha": alpha, "epochs": epochs}
+            arguments = {"beta": beta, "alpha": alpha, "epochs": epochs, "batch_size": 400}
             run = train(
                 source,
                 out / f"beta={beta:g},alpha={alpha:g}" / f"seed={seed}",
                 seed=seed,
                 resume=True,  # nothing is left to do for a run that is finished
-                arguments=arguments,
+                arguments=arguments | {"anneal": False},
                 callbacks=[Progress("none")],
             )
             yield (beta, alpha), seed, run, source.function.__globals__["LOCS"]

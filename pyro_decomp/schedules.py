@@ -155,6 +155,32 @@ class Linear(Ramp):
         return progress
 
 
+class Exponential(Ramp):
+    r"""By equal ratios from one positive number to another; arguments of :class:`Ramp`.
+
+    .. math:: v(t) = start^{1 - progress} end^{progress}
+
+    For numbers that change over orders of magnitude, such as a temperature or a variance.
+
+    Raises:
+        ValueError: A value is not positive, or as for :class:`Ramp`.
+
+    Example:
+        >>> cooling = Exponential(1.0, 0.01, until=0.5)
+        >>> [round(cooling.value(step, total_steps=100), 6) for step in (25, 50, 100)]
+        [0.1, 0.01, 0.01]
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        arguments.number("(0, inf)", start=self.start, end=self.end)
+
+    def shape(self, progress: float) -> float:
+        """The way that equal ratios have gone."""
+        ratio = self.end / self.start
+        return progress if ratio == 1 else (ratio**progress - 1) / (ratio - 1)
+
+
 class Cosine(Ramp):
     """Half a cosine between two values, flat at both ends: w = (1 - cos(pi progress)) / 2.
 

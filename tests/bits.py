@@ -40,6 +40,9 @@ def _processor() -> str:
     return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "unknown")
 
 
+PUBLISHED = {"alpha": 1.0, "batch_size": 400, "anneal": False}  # of the pinwheel
+
+
 def trained(
     out: Path,
     file: str = "pinwheel_mixture",
@@ -49,7 +52,7 @@ def trained(
     **arguments: Any,
 ) -> Path:
     """A run of an example from its beginning, or stopped after a step and resumed."""
-    published = {"alpha": 1.0} if file == "pinwheel_mixture" else {}
+    published = PUBLISHED if file == "pinwheel_mixture" else {}
     arguments = {"epochs": STEPS, **published, **arguments}
     source = ExperimentFile.read(EXAMPLES / f"{file}.py")
 
@@ -70,7 +73,8 @@ def trained(
 
 def swept(out: Path) -> Path:
     """Four members of a grid, trained as one computation."""
-    values = {"alpha": [0.5, 2.0], "epochs": [STEPS]}
+    published = {name: [value] for name, value in PUBLISHED.items()}
+    values = published | {"alpha": [0.5, 2.0], "epochs": [STEPS]}
     sweep(EXAMPLES / "pinwheel_mixture.py", values, 2, out=out, way="batched", num_workers=1)
     return out
 

@@ -13,6 +13,7 @@ import pytest
 from pyro_decomp import priors, train
 from pyro_decomp.analysis import evaluation
 from pyro_decomp.training.experiment_file import ExperimentFile
+from tests.training.test_notebook_record import executed
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,10 +49,12 @@ def test_the_python_of_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(evaluation, "MIN_SAMPLES", 400)
     monkeypatch.setattr(evaluation, "MAX_SAMPLES", 400)
     train(source, "runs/pinwheel_mixture", arguments={"epochs": 2})
-    written: dict[str, Any] = {}
+    make = source.function  # whatever built the experiment of the run "runs/a"
+    train(make, "runs/a", arguments={"epochs": 2})
+    written: dict[str, Any] = {"make": make}
     for block in blocks("docs/run_folder.md", "python"):
         exec(block, written)
-    assert written["run"].step == 2
+    assert written["run"].step == 8
     assert written["metrics"].keys() == {"train", "test"}
 
 
@@ -97,3 +100,35 @@ def test_the_python_of_programs() -> None:
     assert pair.log_likelihood().detach().numpy() == pytest.approx(
         expected.detach().numpy(), rel=1e-4
     )
+
+
+@pytest.mark.slow
+def test_the_notebook_shows_what_its_page_says(tmp_path: Path) -> None:
+    cells = [
+        re.sub(r"^:tags:.*\n", "", cell)
+        for cell in blocks("docs/tutorials/notebook.md", r"\{code-cell\} python")
+    ]
+    shown: dict[str, dict[str, str]] = {}  # by the last line of a cell, all outputs by their type
+    for cell, outputs in zip(cells, executed(cells, tmp_path), strict=True):
+        joined = shown.setdefault(cell.strip().splitlines()[-1], {})
+        for kind, text in (item for each in outputs for item in each.get("data", {}).items()):
+            joined[kind] = joined.get(kind, "") + text
+    html = {line: each["text/html"] for line, each in shown.items() if "text/html" in each}
+    plain = {line: each["text/plain"] for line, each in shown.items() if "text/plain" in each}
+    bars = [re.findall(r"<progress value=.(\d+). max=.(\d+)", text) for text in html.values()]
+    *ends, (early,) = filter(None, bars)
+    assert ends == [[("200", "200")], [("75", "200")], [("200", "200")], [("250", "250")]]
+    assert int(early[0]) < int(early[1]) == 1000
+    assert "test_elbo was no better in 3 values" in plain['early.resources["stopped"]']
+    assert [line for line, text in html.items() if "<progress" not in text] == ["run", "found"]
+    assert "data:image/png" in html["run"]
+    stopped = plain["stopped.interrupted, stopped.step, stopped.codes().shape"]
+    assert stopped.endswith("(True, 75, torch.Size([400, 2]))")
+    (went_on,) = (text for line, text in plain.items() if line.startswith("finished.interrupted"))
+    assert went_on.endswith("(False, 200, True)")
+    assert plain["runs"].count("200 of 200 steps") == 2
+    (swept,) = (text for line, text in plain.items() if line.startswith("table.select"))
+    assert swept.count("'finished'") == 2
+    assert plain["again, torch.equal(again.codes(), run.codes())"].endswith("True)")
+    figures = [line.partition("(")[0] for line, each in shown.items() if "image/png" in each]
+    assert figures == ["plots.terms_over_steps", "Image", "plots.trade_offs"]

@@ -81,7 +81,8 @@ PUBLIC: dict[str, str] = {
         ArgumentError DataError DecompError ExperimentError ModelError NonFiniteError RunError
     """,
     "pyro_decomp.schedules": """
-        Capacity Constant Cosine Cyclical Linear Ramp Schedule Sequence UnfinishedScheduleWarning
+        Capacity Constant Cosine Cyclical Exponential Linear Ramp Schedule Sequence
+        UnfinishedScheduleWarning
     """,
 }
 

@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from pyro_decomp.schedules import Capacity, Constant, Cosine, Cyclical, Linear, Schedule
+from pyro_decomp.schedules import (
+    Capacity,
+    Constant,
+    Cosine,
+    Cyclical,
+    Exponential,
+    Linear,
+    Schedule,
+)
 
 TOTAL = 80
 EVERY_STEP = range(TOTAL + 1)
@@ -15,6 +23,7 @@ CLOSED_FORMS: dict[str, tuple[Schedule, Callable[[float], float]]] = {
     "linear": (Linear(1.0, 5.0), lambda t: 1 + 4 * t),
     "linear, down": (Linear(0.3, 0.1), lambda t: 0.3 - 0.2 * t),
     "cosine": (Cosine(1.0, 5.0), lambda t: 3 - 2 * math.cos(math.pi * t)),
+    "exponential": (Exponential(4.0, 0.25), lambda t: 4.0 ** (1 - 2 * t)),
     "capacity": (Capacity(25.0), lambda t: 25 * t),
     "cyclical": (
         Cyclical(1.0, 5.0, cycles=4, ramp=0.5),
@@ -50,8 +59,8 @@ def test_rising_ones_never_fall_and_stay_at_the_end(name: str) -> None:
     assert values[48:] == [values[48]] * len(values[48:])
 
 
-@pytest.mark.parametrize("kind", [Linear, Cosine, Cyclical])
-@pytest.mark.parametrize("ends", [(0.1, 0.7), (-2.0, 1e9), (0.3, 0.1)])
+@pytest.mark.parametrize("kind", [Linear, Exponential, Cosine, Cyclical])
+@pytest.mark.parametrize("ends", [(0.1, 0.7), (2.0, 1e9), (0.3, 0.1)])
 def test_the_ends_are_exact(kind: type[Linear], ends: tuple[float, float]) -> None:
     schedule = kind(*ends, until=7)
     assert (schedule.value(0, 20), schedule.value(7, 20), schedule.value(20, 20)) == (

@@ -13,8 +13,9 @@ from comparisons import Effort
 from comparisons.cases import EXAMPLES
 
 FILE = EXAMPLES / "pinwheel_mixture.py"
-GRID = {"beta": "0.01,0.5,1,1.2", "alpha": "0,1,3"}
-QUICK_GRID = {"beta": "0.5,1", "epochs": "3"}
+PUBLISHED = {"epochs": "500", "batch_size": "400", "anneal": "false"}
+GRID = {"beta": "0.01,0.5,1,1.2", "alpha": "0,1,3"} | PUBLISHED
+QUICK_GRID = {"beta": "0.5,1"} | PUBLISHED | {"epochs": "3"}
 
 
 def grids(effort: Effort) -> Iterator[Comparison]:

@@ -14,7 +14,7 @@ from training_step import training_step
 
 from comparisons import Effort
 from comparisons.alternation import Training, alternate, training_of
-from comparisons.cases import EXAMPLES, MOST_STEPS
+from comparisons.cases import EXAMPLES, MOST_STEPS, PINWHEEL
 from pyro_decomp import VAE, Experiment, TotalCorrelationELBO
 from pyro_decomp.acceleration import Execution
 from pyro_decomp.data import pinwheel
@@ -84,7 +84,7 @@ def experiment(B: int, D: int, N: int) -> Experiment:  # noqa: N803
 def training_of_members(count: int, how: str) -> Training:
     """The pinwheel with as many seeds, as one computation."""
     source = ExperimentFile.read(EXAMPLES / "pinwheel_mixture.py", seed=0)
-    arguments = {"epochs": MOST_STEPS}
+    arguments = {"epochs": MOST_STEPS, **PINWHEEL}
     those = tuple(Member(f"seed={seed}", arguments, seed) for seed in range(count))
     item = WorkItem(those, is_batched=True, why="for their time", backend=how)
 

@@ -3,8 +3,8 @@
 Other rooms import from here alone, and only training and sweep do.
 """
 
-from pyro_decomp.acceleration.auditor import Auditor
-from pyro_decomp.acceleration.batched.backends import Results
+from pyro_decomp.acceleration.auditor import Auditor, copied
+from pyro_decomp.acceleration.backends import StepOutputs
 from pyro_decomp.acceleration.batched.steps import BatchedSteps
 from pyro_decomp.acceleration.batched.verification import BatchVerification
 from pyro_decomp.acceleration.capture.compiled import unavailable_reason
@@ -18,15 +18,14 @@ from pyro_decomp.acceleration.errors import (
     GoEager,
 )
 from pyro_decomp.acceleration.execution import CHOICES, Execution
-from pyro_decomp.acceleration.flat_parameters import by_parameter, make_update
+from pyro_decomp.acceleration.flat_parameters import make_update
 from pyro_decomp.acceleration.graph import GraphStep
 from pyro_decomp.acceleration.joined_optimizers import JoinedUpdate, can_be_joined
-from pyro_decomp.acceleration.moment import copied
 from pyro_decomp.acceleration.optimizers import is_elementwise, unstackable_reason
 from pyro_decomp.acceleration.policy import choose, resolve
 from pyro_decomp.acceleration.process import is_small, peak_memory, process_settings, threads
 from pyro_decomp.acceleration.source import StepSource
-from pyro_decomp.acceleration.verification import Audit, Computed
+from pyro_decomp.acceleration.verification import Audit
 
 __all__ = [
     "CHOICES",
@@ -36,7 +35,6 @@ __all__ = [
     "BatchedSteps",
     "CaptureError",
     "ChangedTooOften",
-    "Computed",
     "Departed",
     "EagerStep",
     "Execution",
@@ -45,10 +43,9 @@ __all__ = [
     "GraphHash",
     "GraphStep",
     "JoinedUpdate",
-    "Results",
+    "StepOutputs",
     "StepResult",
     "StepSource",
-    "by_parameter",
     "can_be_joined",
     "choose",
     "copied",

@@ -1,56 +1,74 @@
 """When steps are held against the programs, and the last moment at which they agreed."""
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
 
+from pyro_decomp.acceleration.capture.places import Contents, places_of
 from pyro_decomp.acceleration.eager import StepResult
 from pyro_decomp.acceleration.errors import Departed
 from pyro_decomp.acceleration.graph import GraphStep
-from pyro_decomp.acceleration.moment import Kept, Moment
 from pyro_decomp.acceleration.source import StepSource
-from pyro_decomp.acceleration.verification import Audit, Computed
+from pyro_decomp.acceleration.verification import Audit, Budget, Wanted
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.programs.program_state import Fingerprint, ProgramState
-
-SHARE, LEAST = 0.02, 0.02  # of the run's time, and seconds, that audits may take: the larger
-
-
-class Budget:
-    """The time that audits take, and at which steps there is some left for another."""
-
-    def __init__(self) -> None:
-        self._began, self._spent = time.monotonic(), 0.0
-
-    def begin(self) -> None:
-        """Count the run's time from now on."""
-        self._began = time.monotonic()
-
-    @contextmanager
-    def spending(self) -> Iterator[None]:
-        """What is done within it is part of an audit."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self._spent += time.monotonic() - began
-
-    def allows(self, step: int) -> bool:
-        """Whether a step is one of 2, 4, 8, ... and audits have taken less than they may."""
-        is_power = step > 1 and step & (step - 1) == 0
-        return is_power and self._spent < max(LEAST, SHARE * (time.monotonic() - self._began))
+from pyro_decomp.seeds import random_state, set_random_state
 
 
-@dataclass(frozen=True)
-class _Pending:
-    """A step that is being audited."""
+class Kept(Protocol):
+    """What can be kept as it is at one moment, and put back."""
 
-    before: Moment
-    wanted: Computed
-    batch: Batch
+    def keep(self) -> Any:
+        """What there is now."""
+
+    def put_back(self, kept: Any, /) -> list[str]:
+        """Make it as it was; paths of what could not be put back."""
+
+
+class Moment:
+    """Parameters, buffers, optimiser, random generators and Python state after some steps."""
+
+    def __init__(
+        self,
+        step: int,
+        rows: int,
+        source: StepSource,
+        optimizer: torch.optim.Optimizer,
+        programs: Iterable[Kept],
+    ) -> None:
+        self.step, self.rows = step, rows
+        self._optimizer = optimizer
+        self._contents = Contents(places_of(source))
+        asking = [(p, p.requires_grad) for p in source.parameters.values()]
+        self._asking = asking
+        self._settings = [
+            {name: copied(value) for name, value in group.items() if name != "params"}
+            for group in optimizer.param_groups
+        ]
+        self._kept = {p: copied(kept) for p, kept in optimizer.state.items()}
+        self._random = random_state()
+        self._programs = [(each, each.keep()) for each in programs]
+
+    @torch.no_grad()
+    def put_back(self) -> list[str]:
+        """Make everything as it was; the paths of what programs keep that could not be put back."""
+        lost: list[str] = []
+        for each, kept in self._programs:
+            unmoved = each.put_back(kept)
+            lost = lost or unmoved  # of what both reach the programs' own names
+        self._contents.put_back()
+        for parameter, is_asking in self._asking:
+            parameter.requires_grad_(is_asking)
+            parameter.grad = None
+        for group, settings in zip(self._optimizer.param_groups, self._settings, strict=False):
+            group.update(copied(settings))
+        self._optimizer.state.clear()
+        self._optimizer.state.update({p: copied(kept) for p, kept in self._kept.items()})
+        set_random_state(self._random)
+        return lost
 
 
 class Auditor:
@@ -59,12 +77,7 @@ class Auditor:
     That is done at the last step and at steps 2, 4, 8, ... as long as it has taken less than 2 % of
     the run's time or 20 ms, whichever is more.
 
-    Args:
-        source: What is trained.
-        optimizer: Trains them.
-        compute: The steps.
-        precision: Of the products of networks.
-        between: What else changes between steps, and is to go back with them.
+    ``between`` is what else changes between steps, and is to go back with them.
     """
 
     def __init__(
@@ -99,9 +112,6 @@ class Auditor:
     def check(self, step: int) -> None:
         """Compare what the programs keep in Python with what it was when training began.
 
-        Args:
-            step: Whose numbers schedules have set.
-
         Raises:
             Departed: It moved, otherwise than a step follows; the message says what.
         """
@@ -112,7 +122,7 @@ class Auditor:
         if paths:
             raise Departed(f"{' and '.join(paths[:3])} changed between steps")
 
-    def before(self, batch: Batch, step: int, rows: int) -> _Pending | None:
+    def before(self, batch: Batch, step: int, rows: int) -> tuple[Moment, Wanted] | None:
         """Run the programs for a step that is about to be taken; None if it is not audited.
 
         Raises:
@@ -125,20 +135,20 @@ class Auditor:
             self.check(step)
             moment = self._moment(step - 1, rows)
             wanted = self._audit.by_programs(batch, step, has_gradients=is_last)
-        return _Pending(moment, wanted, batch)
+        return moment, wanted
 
-    def after(self, pending: _Pending, result: StepResult, step: int) -> None:
+    def after(self, pending: tuple[Moment, Wanted], result: StepResult) -> None:
         """Compare a step that was taken with what the programs gave.
 
         Raises:
             Departed: They differ; the message says in what.
         """
+        moment, wanted = pending
         with self._budget.spending():
-            found = self._audit.of_step(self._compute, result.values)
-            why = self._audit.disagreement(pending.wanted, found, pending.batch, step)
+            why = self._audit.disagreement(wanted, result.values, self._compute.gradients())
         if why:
             raise Departed(why)
-        self.agreed = pending.before
+        self.agreed = moment
 
     def go_back(self) -> tuple[Moment, list[str]]:
         """Make everything as it was when steps last agreed with the programs.
@@ -163,3 +173,8 @@ class Auditor:
     def _moment(self, step: int, rows: int) -> Moment:
         programs = (self._source.python, self._others, *self._between)
         return Moment(step, rows, self._source, self._optimizer, programs)
+
+
+def copied(value: Any) -> Any:
+    """A copy of a nested value, with tensors of its own."""
+    return tree_map(lambda each: each.clone() if isinstance(each, Tensor) else each, value)

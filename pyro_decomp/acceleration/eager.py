@@ -32,12 +32,7 @@ class StepResult:
 
 
 class EagerStep:
-    """Runs the model and the guide for every step.
-
-    Args:
-        source: What is trained; its parameters receive the gradients.
-        precision: "float32" or "bfloat16".
-    """
+    """Runs the model and the guide for every step."""
 
     def __init__(self, source: StepSource, precision: str = "float32") -> None:
         self._source = source
@@ -60,10 +55,6 @@ class EagerStep:
 
     def __call__(self, batch: Batch, step: int) -> StepResult:
         """Compute values and gradients.
-
-        Args:
-            batch: The data.
-            step: The number of this step, for messages.
 
         Raises:
             NonFiniteError: The objective is infinite or not a number; it says what made it so.

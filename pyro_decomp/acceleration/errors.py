@@ -12,9 +12,7 @@ class HiddenValueError(CaptureError, RuntimeError):
 
     A RuntimeError, as torch's own transforms raise, for programs that have another way without it.
 
-    Args:
-        message: Why the value matters.
-        inputs: Positions of the inputs that the value depends on.
+    ``inputs`` are the positions of the inputs that the value depends on.
     """
 
     def __init__(

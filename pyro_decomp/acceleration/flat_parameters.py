@@ -1,6 +1,7 @@
 """Parameters as parts of one vector, on which an optimiser takes its step. Internal."""
 
 import copy
+import operator
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -74,6 +75,7 @@ class FlatUpdate(Update):
         self.vector: Tensor = vector
         super().__init__(twin(optimizer, [self._settings()]))
         self._is_shared = False
+        self._given: list[dict[str, Any]] = []  # to the optimiser, for every parameter
 
     def adopt(self) -> bool:
         """Take over what the optimiser keeps; False if parameters have come differently far."""
@@ -92,7 +94,13 @@ class FlatUpdate(Update):
 
     def may_go_on(self) -> bool:
         """Whether the optimiser is still one whose step can be taken on the vector."""
-        return len(self._own.param_groups) == 1 and is_unobserved(self._own)
+        is_one = len(self._own.param_groups) == 1 and is_unobserved(self._own)
+        return is_one and (self._is_as_shared() or self.adopt())
+
+    def _is_as_shared(self) -> bool:
+        """Whether the optimiser keeps what it was given to; else it was cleared, or loaded."""
+        found = map(self._own.state.get, self._parameters())
+        return not self._is_shared or all(map(operator.is_, found, self._given))
 
     def __call__(self) -> None:
         """Change the vector."""
@@ -113,8 +121,11 @@ class FlatUpdate(Update):
         """Let the optimiser find in its state what the twin has come to."""
         parameters, kept = self._parameters(), self._optimizer.state.get(self.vector, {})
         each = {name: split(value, parameters) for name, value in kept.items()}
-        for index, parameter in enumerate(parameters if kept else ()):
-            self._own.state[parameter] = {name: each[name][index] for name in each}
+        self._given = [
+            {n: parts[index] for n, parts in each.items()} for index in range(len(parameters))
+        ]
+        if kept:
+            self._own.state.update(zip(parameters, self._given, strict=True))
         self._is_shared = bool(kept)
 
     def _parameters(self) -> list[Tensor]:
@@ -123,13 +134,6 @@ class FlatUpdate(Update):
 
     def _settings(self) -> dict[str, Any]:
         return self._own.param_groups[0] | {"params": [self.vector]}
-
-
-def by_parameter(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """A kept ``state_dict`` as the optimiser takes it; fused runs once kept that of one vector."""
-    kept = [len(group["params"]) for group in state["param_groups"]]
-    own = optimizer.param_groups[0]["params"]
-    return split_state(state, own) if kept == [1] and len(own) > 1 else state
 
 
 def split_state(state: dict[str, Any], parameters: Sequence[Tensor]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -25,14 +24,6 @@ Key = tuple[object, ...]
 MAX_GRAPHS = 24  # of one run: what Python changes more often is not worth capturing
 
 
-@dataclass(frozen=True)
-class _Ready:
-    """A captured step and what runs it."""
-
-    graph: StepGraph
-    run: backends.Run
-
-
 class GraphStep:
     """Replays a captured step; one is captured for every shape of batch when it first comes.
 
@@ -40,10 +31,6 @@ class GraphStep:
     frozen, networks put into another mode, or the objective is another one. A number that a
     schedule changes, or one of the objective that was changed once, is an input of the graph. Where
     one of the objective is 0 what it weighs is not computed, and that is another graph.
-
-    Args:
-        source: What is trained, in training mode; its parameters receive the gradients.
-        precision: "float32" or "bfloat16".
     """
 
     def __init__(self, source: StepSource, precision: str = "float32") -> None:
@@ -53,8 +40,8 @@ class GraphStep:
         self.vector: Tensor | None = None
         self._precision = precision
         self._eager = EagerStep(source, precision)
-        self._ready: dict[Key, _Ready | CaptureError] = {}
-        self._current: dict[Key, _Ready] = {}
+        self._ready: dict[Key, backends.Ready | CaptureError] = {}
+        self._current: dict[Key, backends.Ready] = {}
         self._guard = Guard(source)
         self._moved = list(source.changing)
         self._used_by_python: set[str] = set()
@@ -105,7 +92,7 @@ class GraphStep:
         if is_flat and all(graph.has_gradient) and not self._programs.schedules:
             self.vector = flattened(self._eager.trained)
         self._renew()  # as the parameters may be elsewhere
-        self._backend, self._ready = backend, {self._key(batch): _Ready(graph, run)}
+        self._backend, self._ready = backend, {self._key(batch): backends.Ready(graph, run)}
 
     def follows(self, path: str) -> bool:
         """Whether what is kept at a dotted path is compared before every step."""
@@ -130,8 +117,7 @@ class GraphStep:
             return self._by_programs(batch, step)
         noise = torch.get_rng_state()
         outputs = ready.run(self._inputs(ready.graph, batch))
-        found, names = outputs.values.tolist(), ready.graph.names
-        values = dict(zip(names, found, strict=False))
+        values = dict(zip(ready.graph.names, outputs.values.tolist(), strict=True))
         if not math.isfinite(values["objective"]):
             torch.set_rng_state(noise)
             result = self._by_programs(batch, step)  # says which term and site
@@ -141,9 +127,9 @@ class GraphStep:
         self._place(outputs.gradients, ready.graph)
         if outputs.buffers:
             ready.graph.slots.put(outputs.buffers, ready.graph.assigned)
-        return StepResult(values, norm=found[-1] if len(found) > len(names) else None)
+        return StepResult(values, norm=None if outputs.norm is None else outputs.norm.item())
 
-    def _place(self, gradients: Sequence[Tensor] | Tensor, graph: StepGraph) -> None:
+    def _place(self, gradients: Sequence[Tensor | None] | Tensor, graph: StepGraph) -> None:
         """Leave gradients where the optimiser finds them."""
         if self.vector is not None:
             self.vector.grad = gradients if isinstance(gradients, Tensor) else _flat(gradients)
@@ -164,7 +150,7 @@ class GraphStep:
                 self.vector.grad = _flat(found)
         return result
 
-    def _for(self, batch: Batch) -> _Ready:
+    def _for(self, batch: Batch) -> backends.Ready:
         shapes = tuple((tensor.shape, tensor.dtype) for tensor in batch)
         if not (self._guard.holds() and all(weight.get() for weight in self._free)):
             self._follow()
@@ -193,7 +179,7 @@ class GraphStep:
         self._guard.renew(self._free)
         self._current.clear()
 
-    def _made(self, batch: Batch) -> _Ready:
+    def _made(self, batch: Batch) -> backends.Ready:
         key = self._key(batch)
         if key not in self._ready:
             if len(self._ready) >= MAX_GRAPHS:
@@ -209,13 +195,13 @@ class GraphStep:
             raise ready
         return ready
 
-    def _captured(self, batch: Batch) -> _Ready:
+    def _captured(self, batch: Batch) -> backends.Ready:
         names = self._inputs_by_name()
         graph = capture(self._source, batch, names, self._precision)
         self._renew()  # as the programs may have kept things anew in the objective
         if self.vector is not None and not all(graph.has_gradient):
             self.separate()
-        return _Ready(graph, self._run(graph, batch))
+        return backends.Ready(graph, self._run(graph, batch))
 
     def _keep_for_python(self) -> bool:
         """Let numbers that were changed by hand be constants again; whether there are any."""
@@ -261,5 +247,5 @@ def is_convolutional(source: StepSource) -> bool:
     return any(isinstance(part, nn.Conv2d | nn.ConvTranspose2d) for part in parts)
 
 
-def _flat(gradients: Sequence[Tensor]) -> Tensor:
-    return torch.cat([gradient.flatten() for gradient in gradients])
+def _flat(gradients: Sequence[Tensor | None]) -> Tensor:
+    return torch.cat([gradient.flatten() for gradient in gradients if gradient is not None])

@@ -17,9 +17,6 @@ class Guard:
 
     Comparing is for every step: by identity, some microseconds in all. Only where something is
     another object is it described by value.
-
-    Args:
-        source: Whose programs, networks and parameters.
     """
 
     def __init__(self, source: StepSource) -> None:
@@ -92,7 +89,9 @@ class Guard:
         return (*kinds, self._objective)
 
     def replaced(self) -> str:
-        """What is another object than at first, in a clause; empty if nothing is."""
+        """What is another object than at first, or hears of gradients; empty if nothing."""
+        if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in self._trained):
+            return "a hook is on the gradient of a parameter"
         now = self._objects()
         if len(now) == len(self._structure) and all(map(is_, now, self._structure)):
             return ""
@@ -140,12 +139,8 @@ def _described(
 ) -> Hashable:
     """A value by which things that compute the same are equal.
 
-    Args:
-        thing: An objective, or what it is made of.
-        path: Of it, dotted.
-        containers: Receives the dictionaries and sequences in it by their paths.
-        tensors: Receives the tensors in it.
-        seen: Identities of what was described before.
+    Its dictionaries and sequences go into ``containers`` by their dotted paths, its tensors into
+    ``tensors``; what is in ``seen`` was described before.
     """
     if thing is None or isinstance(thing, bool | int | float | str):
         return (type(thing), repr(thing))

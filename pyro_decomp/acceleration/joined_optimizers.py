@@ -12,12 +12,11 @@ from pyro_decomp.acceleration.optimizers import ELEMENTWISE, KERNELS, Update, is
 class JoinedUpdate:
     """The steps of several optimisers of one kind as those of one, which has all their parameters.
 
+    Each has one parameter, and has taken a step. Where ``is_rounded``, torch's fused kernels may
+    take steps, which round otherwise.
+
     Their settings are read at every step, and what they keep of parameters is theirs and the joined
     one's alike, so that each of them can take its steps itself, or be saved, at any time.
-
-    Args:
-        optimizers: Each has one parameter, and has taken a step.
-        is_rounded: Let torch's fused kernels take steps, which round otherwise.
 
     Attributes:
         optimizer: The joined one.
@@ -37,11 +36,14 @@ class JoinedUpdate:
         if not all(map(_may_be_joined, self._own)):
             return False
         kept = self.optimizer.state
-        if self._settings != self._groups() or not all(
+        is_other = self._settings != self._groups() or not all(
             kept.get(each) is own.state.get(each) for own, each in self._each()
-        ):
+        )
+        if is_other:
             self._join()
         self._update()
+        if is_other:  # what was cleared was made anew
+            self.hand_back()
         return True
 
     def hand_back(self) -> None:

@@ -37,10 +37,7 @@ def is_elementwise(optimizer: torch.optim.Optimizer) -> bool:
 def is_unobserved(optimizer: torch.optim.Optimizer, *, but_for_schedulers: bool = False) -> bool:
     """Whether nothing of a user's runs at its steps: neither hooks nor a ``step`` of its own.
 
-    Args:
-        optimizer: The optimiser.
-        but_for_schedulers: Leave out the ``step`` that torch's schedulers give it, by which they
-            see whether it has taken one.
+    The ``step`` that torch's schedulers give it, to see whether it has taken one, can be left out.
     """
     own = vars(optimizer).get("step")
     is_counted = but_for_schedulers and hasattr(own, "_wrapped_by_lr_sched")
@@ -73,9 +70,6 @@ class Update:
     For Adam and AdamW with ``fused=True`` on the processor the kernel is called at once, with the
     optimiser's own state and settings: the same bits, at a fifth of the time for small networks.
     For all else, and at the first step, it is ``optimizer.step()``.
-
-    Args:
-        optimizer: Whose parameters have their gradients when this is called.
     """
 
     vector: Tensor | None = None  # that all parameters are views of

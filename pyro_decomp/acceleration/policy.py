@@ -20,6 +20,7 @@ from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.acceleration.verification import Audit
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import ExperimentError, ModelError, NonFiniteError, one_line
+from pyro_decomp.programs.program_state.modules import in_mode
 
 # Seconds, on the 2-core machine that docs/speed.md tells of. Only their ratios matter.
 SAVED_BY_REPLAYING = 12e-6  # an operation and step, of Pyro's handlers and autograd
@@ -72,21 +73,17 @@ def resolve(asked: Execution, source: StepSource) -> Execution:
 def _failure(source: StepSource, precision: str) -> str:
     """How the programs fail on a batch, with gradients and in evaluation; empty if they do not."""
     eager = EagerStep(source, precision)
-    modes = [(part, part.training) for module in source.modules for part in module.modules()]
     try:
         with Audit(source, precision).unmoved():
-            source.train(True)
-            for batch in source.batches:
-                eager(batch, 1)
-            source.train(False)
-            eager.estimate(source.batches[0], 1)
+            with in_mode(source.modules, training=True):
+                for batch in source.batches:
+                    eager(batch, 1)
+            with in_mode(source.modules, training=False):
+                eager.estimate(source.batches[0], 1)
     except (NonFiniteError, ModelError):  # told of when training begins
         return ""
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         return f"({one_line(error)})"
-    finally:
-        for part, mode in modes:
-            part.training = mode
     return ""
 
 
@@ -101,41 +98,42 @@ def choose(
 
     What does not run the programs is held against them on the first batch.
 
-    Args:
-        execution: As :func:`resolve` gave it.
-        source: What is trained.
-        optimizer: One of the kind that will train them; None if each has one of its own.
-        is_resumed: The run was begun so, maybe on another machine: replay what cannot be translated
-            on this one.
+    A run that is resumed was begun so, maybe on another machine: what cannot be translated on this
+    one is replayed.
 
     Raises:
         ExperimentError: It asks for steps that cannot be had.
     """
     eager = EagerStep(source, execution.precision)
-    asked, total = execution.steps, source.programs.total_steps
+    asked, batch, total = execution.steps, source.batches[0], source.programs.total_steps
     if asked == "eager":
         return eager, execution
-    if asked == "auto" and not _pays_at_all(total):
+    if asked == "auto" and not _paying(total, operations=10**9):
         return eager, replace(execution, steps="eager", why=_too_few(total))
     step = GraphStep(source, execution.precision)
-    reason = _why_not_captured(step, source)
-    if not reason:
+    try:
+        if source.programs.auxiliaries:
+            raise CaptureError("the objective trains networks of its own on the programs' traces")
+        operations = step.captured(batch).num_operations
+    except CaptureError as error:
+        reason = str(error)
+    else:
         is_flat = optimizer is not None and can_be_flat(step.trained, optimizer)
-        translate = partial(_why_not_translated, step, source.batches[0], is_flat=is_flat)
+        translate = partial(_why_not_translated, step, batch, is_flat=is_flat)
         if asked == "auto":
-            how, why = _what_pays_here(step, execution, source, translate)
+            how, why = _what_pays_here(operations, execution, source, translate)
         else:
-            how, why = asked, "" if asked == "captured" else translate(asked)
+            how, why = asked, translate(asked)
         if why and asked != "auto":
             if not is_resumed:
                 raise ExperimentError(f"steps: expected eager, captured or auto, as {why}")
             how = "captured"
-            step.use(backends.replayed, source.batches[0], is_flat=is_flat)
+            step.use(backends.replayed, batch, is_flat=is_flat)
         if how == "eager":
             return eager, replace(execution, steps=how, why=why)
         reason = _disagreement(step, source, execution.precision)
-    if not reason:
-        return step, replace(execution, steps=how, why=why)
+        if not reason:
+            return step, replace(execution, steps=how, why=why)
     if asked != "auto":
         raise ExperimentError(f"steps: expected eager or auto, as {reason}")
     return eager, replace(execution, steps="eager", why=reason)
@@ -147,8 +145,8 @@ def _disagreement(step: GraphStep, source: StepSource, precision: str) -> str:
     try:
         wanted = audit.by_programs(batch, 1, has_gradients=True)
         with audit.unmoved():
-            found = audit.of_step(step, step(batch, 1).values)
-            return audit.disagreement(wanted, found, batch, 1)
+            values = step(batch, 1).values
+            return audit.disagreement(wanted, values, step.gradients())
     except NonFiniteError:  # told of when training begins
         return ""
     finally:
@@ -157,15 +155,14 @@ def _disagreement(step: GraphStep, source: StepSource, precision: str) -> str:
 
 
 def _why_not_translated(step: GraphStep, batch: Batch, how: str, *, is_flat: bool) -> str:
-    """Fuse or compile a step; why that cannot be done, empty if it was."""
+    """Fuse or compile a step, where that is asked for; why that cannot be done, or empty."""
     if how == "fused":
         try:
             step.use(backends.by_fusion, batch, is_flat=is_flat)
         except FusionError as error:
             return f"it cannot be fused: {error}"
-        return ""
-    missing = unavailable_reason(step.trained[0].device.type)
-    if not missing:
+    missing = unavailable_reason(step.trained[0].device.type) if how == "compiled" else ""
+    if how == "compiled" and not missing:
         try:
             step.use(backends.by_compiler, batch, is_flat=is_flat)
         except RuntimeError as error:
@@ -174,56 +171,37 @@ def _why_not_translated(step: GraphStep, batch: Batch, how: str, *, is_flat: boo
 
 
 def _what_pays_here(
-    step: GraphStep, execution: Execution, source: StepSource, translate: Callable[[str], str]
+    operations: int, execution: Execution, source: StepSource, translate: Callable[[str], str]
 ) -> tuple[str, str]:
     """Translate a step in the fastest of the ways that pay and can be had; its name, and why."""
-    total, operations = source.programs.total_steps, step.captured(source.batches[0]).num_operations
+    total = source.programs.total_steps
     why = f"{total} of {operations} operations"
-    if execution.threads == 1 and _wins(SAVED_BY_FUSING, FUSING, total, operations):
-        missing = translate("fused")  # fused steps have one thread
+    for how in _paying(total, operations):
+        if how == "fused" and execution.threads != 1:  # fused steps have one thread
+            continue
+        if how == "compiled" and is_convolutional(source):
+            missing = "compiling does not make convolutions faster"
+        else:
+            missing = translate(how)
         if not missing:
-            return "fused", why
+            return how, why
         why += f"; {missing}"
-    how = _what_pays(total, operations)
-    if how == "eager":
-        return how, _too_few(total)
-    missing = ""
-    if how == "compiled" and is_convolutional(source):
-        missing = "compiling does not make convolutions faster"
-    elif how == "compiled":
-        missing = translate(how)
-    return ("captured", missing) if missing else (how, why)
+    return "eager", _too_few(total)
 
 
-def _why_not_captured(step: GraphStep, source: StepSource) -> str:
-    if source.programs.auxiliaries:
-        return "the objective trains networks of its own on the programs' traces"
-    try:
-        step.captured(source.batches[0])
-    except CaptureError as error:
-        return str(error)
-    return ""
-
-
-def _pays_at_all(total_steps: int) -> bool:
-    """Whether anything but eager steps could pay, whatever the number of operations."""
-    many = 10**9
-    is_fused = _wins(SAVED_BY_FUSING, FUSING, total_steps, many)
-    return is_fused or _what_pays(total_steps, many) != "eager"
+def _paying(total_steps: int, operations: int) -> list[str]:
+    """The ways that save enough more by so many operations than they cost, the fastest first."""
+    ways = {
+        "fused": (SAVED_BY_FUSING, *FUSING),
+        "compiled": (SAVED_BY_COMPILING, *COMPILING),
+        "captured": (SAVED_BY_REPLAYING, *CAPTURING),
+    }
+    return [
+        how
+        for how, (saved, once, each) in ways.items()
+        if total_steps * operations * saved > MARGIN * (once + operations * each)
+    ]
 
 
 def _too_few(total_steps: int) -> str:
     return f"{total_steps} are too few for capturing to pay"
-
-
-def _what_pays(total_steps: int, operations: int) -> str:
-    """Whether steps of so many operations are to be "eager", "captured" or "compiled"."""
-    if _wins(SAVED_BY_COMPILING, COMPILING, total_steps, operations):
-        return "compiled"
-    is_long = _wins(SAVED_BY_REPLAYING, CAPTURING, total_steps, operations)
-    return "captured" if is_long else "eager"
-
-
-def _wins(saved: float, cost: tuple[float, float], total_steps: int, operations: int) -> bool:
-    """Whether what is saved an operation and step is enough more than what it costs once."""
-    return total_steps * operations * saved > MARGIN * (cost[0] + operations * cost[1])

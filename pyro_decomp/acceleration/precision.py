@@ -11,43 +11,17 @@ from torch.overrides import TorchFunctionMode
 functional = nn.functional
 
 # Round 32-bit numbers that they are given.
-_PRODUCTS = frozenset(
-    {
-        functional.linear,
-        functional.conv1d,
-        functional.conv2d,
-        functional.conv3d,
-        functional.conv_transpose1d,
-        functional.conv_transpose2d,
-        functional.conv_transpose3d,
-    }
-)
+_PRODUCTS = {functional.linear, functional.conv1d, functional.conv2d, functional.conv3d}
+_PRODUCTS |= {functional.conv_transpose1d, functional.conv_transpose2d}
+_PRODUCTS |= {functional.conv_transpose3d}
 # Take rounded numbers as they come, and give rounded ones.
-_BETWEEN = frozenset(
-    {
-        functional.batch_norm,
-        functional.relu,
-        functional.leaky_relu,
-        functional.dropout,
-        functional.max_pool2d,
-        functional.avg_pool2d,
-        functional.pixel_shuffle,
-        torch.relu,
-        torch.tanh,
-        torch.flatten,
-        torch.reshape,
-        torch.unflatten,
-        Tensor.relu,
-        Tensor.tanh,
-        Tensor.flatten,
-        Tensor.reshape,
-        Tensor.view,
-        Tensor.unflatten,
-        Tensor.permute,
-        Tensor.transpose,
-        Tensor.contiguous,
-    }
-)
+_BETWEEN = {functional.batch_norm, functional.relu, functional.leaky_relu, functional.dropout}
+_BETWEEN |= {functional.max_pool2d, functional.avg_pool2d, functional.pixel_shuffle}
+_BETWEEN |= {torch.relu, torch.tanh, torch.flatten, torch.reshape, torch.unflatten}
+_BETWEEN |= {Tensor.relu, Tensor.tanh, Tensor.flatten, Tensor.reshape, Tensor.view}
+_BETWEEN |= {Tensor.unflatten, Tensor.permute, Tensor.transpose, Tensor.contiguous}
+# Read what a tensor is, such as its shape, and not what is in it.
+_BETWEEN |= {Tensor.dim, Tensor.size, Tensor.numel, Tensor.stride, Tensor.is_contiguous}
 
 
 def in_precision(precision: str) -> AbstractContextManager[object]:
@@ -71,18 +45,10 @@ class _Rounded(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func in _BETWEEN or _is_attribute(func):
+        if func in _BETWEEN or getattr(func, "__name__", "") == "__get__":  # of an attribute
             return func(*args, **kwargs)
         convert = _round if func in _PRODUCTS else _unround
         return func(*map(convert, args), **{name: convert(v) for name, v in kwargs.items()})
-
-
-def _is_attribute(func: Callable[..., Any]) -> bool:
-    """Whether it reads what a tensor is, such as its shape, and not what is in it."""
-    return getattr(func, "__name__", "") == "__get__" or func in _METADATA
-
-
-_METADATA = frozenset({Tensor.dim, Tensor.size, Tensor.numel, Tensor.stride, Tensor.is_contiguous})
 
 
 def _round(value: Any) -> Any:

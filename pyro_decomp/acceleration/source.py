@@ -97,8 +97,3 @@ class StepSource:
         with self.programs.at_first_step():  # what schedules set is an input
             moved = self.python.moved()
         return [path for path in moved if not path.endswith(".training")]
-
-    def train(self, mode: bool) -> None:
-        """Set every network to training or to evaluation."""
-        for module in self.modules:
-            module.train(mode)

@@ -1,18 +1,17 @@
-"""Steps that do not run the programs, held against the programs with the same noise."""
+"""What a step computes, held against what the programs give with the same noise."""
 
 import math
-from collections import defaultdict
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyro_decomp.acceleration.capture.places import Place, places_of
+from pyro_decomp.acceleration.capture.places import Contents, Place, places_of
 from pyro_decomp.acceleration.eager import EagerStep
-from pyro_decomp.acceleration.graph import GraphStep
 from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.seeds import random_state, set_random_state
@@ -20,27 +19,46 @@ from pyro_decomp.seeds import random_state, set_random_state
 # Relative to a value or 1 nat, to the norm of a gradient by a parameter, and to that of a buffer.
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-9}
 OF_BFLOAT16 = 5e-2
-Key = tuple[str, str]  # a kind of number, and its name
 ROUNDINGS = 32  # a difference this many times that of one rounding of the parameters is rounding
+SHARE, LEAST = 0.02, 0.02  # of the run's time, and seconds, that audits may take: the larger
+Numbers = dict[tuple[str, str], Tensor]  # by kind, "value", "buffer" or "gradient", and by name
 
 
-@dataclass
-class Computed:
-    """What one step computes.
+class Budget:
+    """The time that audits take, and at which steps there is some left for another."""
 
-    Attributes:
-        values: As logged.
-        buffers: As they are after it, by name.
-        gradients: By each parameter that has one; empty if they were not asked for.
-        generators: The random generators' states before it.
-        before: Buffers before it.
-    """
+    def __init__(self) -> None:
+        self._began, self._spent = time.monotonic(), 0.0
 
-    values: Mapping[str, float]
-    buffers: dict[str, Tensor]
-    gradients: dict[str, Tensor] = field(default_factory=dict)
-    generators: dict[str, Any] = field(default_factory=dict)
-    before: dict[str, Tensor] = field(default_factory=dict)
+    def begin(self) -> None:
+        """Count the run's time from now on."""
+        self._began = time.monotonic()
+
+    @contextmanager
+    def spending(self) -> Iterator[None]:
+        """What is done within it is part of an audit."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._spent += time.monotonic() - began
+
+    def allows(self, step: int) -> bool:
+        """Whether a step is one of 2, 4, 8, ... and audits have taken less than they may."""
+        is_power = step > 1 and step & (step - 1) == 0
+        return is_power and self._spent < max(LEAST, SHARE * (time.monotonic() - self._began))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the programs give at a step, and what they were given: generators and buffers before."""
+
+    numbers: Numbers
+    has_gradients: bool
+    batch: Batch
+    step: int
+    generators: dict[str, Any]
+    buffers: list[Tensor]
 
 
 class Audit:
@@ -48,12 +66,7 @@ class Audit:
 
     A difference counts if it is larger than the tolerance and than what rounding does: a gradient
     that is a sum of numbers that cancel, as that of a bias before batch normalisation, is nothing
-    but rounding noise. How large that is shows when the programs are run once more with every
-    parameter moved by a rounding, up or down.
-
-    Args:
-        source: What is trained.
-        precision: Of the products of networks, in the steps and by the programs.
+    but rounding. Then the programs are run again with every parameter moved by one rounding.
     """
 
     def __init__(self, source: StepSource, precision: str) -> None:
@@ -64,73 +77,69 @@ class Audit:
         self._tolerance = OF_BFLOAT16 if is_rounded else TOLERANCES.get(dtype, OF_BFLOAT16)
         self._rounding = torch.finfo(torch.bfloat16 if is_rounded else dtype).eps
 
-    def by_programs(self, batch: Batch, step: int, *, has_gradients: bool) -> Computed:
+    def by_programs(self, batch: Batch, step: int, *, has_gradients: bool) -> Wanted:
         """What the programs give on a batch with the noise that comes next.
 
         Raises:
             NonFiniteError: The objective is infinite or not a number.
         """
-        generators, before = random_state(), self.buffers()
-        gradients: dict[str, Tensor] = {}
+        before = random_state(), [place.tensor.detach().clone() for place in self._untrained()]
         with self.unmoved():
             if has_gradients:
-                values: Mapping[str, float] = self._eager(batch, step).values
-                gradients = {name: g.clone() for name, g in self._eager.gradients().items()}
+                values, gradients = self._eager(batch, step).values, self._eager.gradients()
             else:
-                _, values = self._eager.estimate(batch, step)
-            return Computed(values, self.buffers(), gradients, generators, before)
+                values, gradients = self._eager.estimate(batch, step)[1], {}
+            numbers = self._numbers(values, gradients)
+        return Wanted(numbers, has_gradients, batch, step, *before)
 
-    def of_step(self, step: GraphStep, values: Mapping[str, float]) -> Computed:
-        """What a step has just given, its gradients still in place."""
-        return Computed(values, self.buffers(), step.gradients())
-
-    def disagreement(self, wanted: Computed, found: Computed, batch: Batch, step: int) -> str:
-        """What differs, in a clause; empty if nothing does.
-
-        Args:
-            wanted: Of the programs.
-            found: Of the step.
-            batch: The data of both, for another look at what rounding does.
-            step: The number of the step.
-        """
-        sizes, apart = _sizes(wanted), _apart(wanted, found)
-        differing = [k for k, far in apart.items() if not far <= self._tolerance * sizes[k]]
-        if differing and all(map(math.isfinite, found.values.values())):
+    def disagreement(
+        self, wanted: Wanted, values: Mapping[str, float], gradients: Mapping[str, Tensor]
+    ) -> str:
+        """What differs in a step that was just taken, in a clause; empty if nothing does."""
+        found = self._numbers(values, gradients if wanted.has_gradients else {})
+        apart = _apart(wanted.numbers, found)
+        differing = [
+            key
+            for key, far in apart.items()
+            if not far <= self._tolerance * _size(key, wanted.numbers)
+        ]
+        if differing and all(map(math.isfinite, values.values())):
             with self.unmoved(), self._rounded():
                 set_random_state(wanted.generators)
-                for place, content in zip(self._untrained(), wanted.before.values(), strict=True):
+                for place, content in zip(self._untrained(), wanted.buffers, strict=True):
                     place.put(content)
-                has_gradients = bool(wanted.gradients)
-                other = self.by_programs(batch, step, has_gradients=has_gradients)
-            noise = _apart(wanted, other)
-            differing = [k for k in differing if not apart[k] <= ROUNDINGS * noise[k]]
-        return _told(differing[0], wanted, found) if differing else ""
-
-    def buffers(self) -> dict[str, Tensor]:
-        """What networks have that is not trained, as it is now."""
-        places = [*self._untrained()]
-        return {f"{i} {p.path}": p.tensor.detach().clone() for i, p in enumerate(places)}
-
-    def _untrained(self) -> Iterator[Place]:
-        trained = {id(parameter) for parameter in self._source.parameters.values()}
-        return (place for place in places_of(self._source) if id(place.tensor) not in trained)
+                other = self.by_programs(
+                    wanted.batch, wanted.step, has_gradients=wanted.has_gradients
+                )
+            noise = _apart(wanted.numbers, other.numbers)
+            differing = [key for key in differing if not apart[key] <= ROUNDINGS * noise[key]]
+        return _told(*differing[0], wanted.numbers, found) if differing else ""
 
     @contextmanager
     def unmoved(self) -> Iterator[None]:
         """Put back afterwards what running the programs moves."""
         generators, kept = random_state(), self._source.python.keep()
-        places = [(place, place.tensor, place.tensor.clone()) for place in self._untrained()]
+        contents = Contents(self._untrained())
         slopes = [(p, p.grad) for p in self._source.parameters.values()]
         try:
             yield
         finally:
-            for place, tensor, content in places:
-                place.put(tensor)
-                tensor.data.copy_(content)
+            contents.put_back()
             for parameter, slope in slopes:
                 parameter.grad = slope
             self._source.python.put_back(kept)
             set_random_state(generators)
+
+    def _numbers(self, values: Mapping[str, float], gradients: Mapping[str, Tensor]) -> Numbers:
+        """Copies of the numbers that a step has just left."""
+        found = {("value", n): torch.tensor(v, dtype=torch.double) for n, v in values.items()}
+        places = enumerate(self._untrained())
+        found |= {("buffer", f"{i} {p.path}"): p.tensor.detach().clone() for i, p in places}
+        return found | {("gradient", name): g.clone() for name, g in gradients.items()}
+
+    def _untrained(self) -> Iterator[Place]:
+        trained = {id(parameter) for parameter in self._source.parameters.values()}
+        return (place for place in places_of(self._source) if id(place.tensor) not in trained)
 
     @contextmanager
     def _rounded(self) -> Iterator[None]:
@@ -149,47 +158,31 @@ class Audit:
                 parameter.data.copy_(content)
 
 
-def _apart(wanted: Computed, found: Computed) -> dict[Key, float]:
-    """How far each value, buffer and gradient is from what is wanted."""
-    apart: dict[Key, float] = {}
-    for name, value in wanted.values.items():
-        is_there = name in found.values
-        apart["value", name] = _between(found.values[name], value) if is_there else math.inf
-    kinds = [("buffer", wanted.buffers, found.buffers)]
-    if wanted.gradients:
-        kinds.append(("gradient", wanted.gradients, found.gradients))
-    for kind, mine, others in kinds:
-        for name in {**mine, **others}:
-            one, other = mine.get(name), others.get(name)
-            if one is None or other is None or one.shape != other.shape:
-                apart[kind, name] = math.inf
-            else:
-                apart[kind, name] = _size(one.double() - other.double())
+def _apart(wanted: Numbers, found: Numbers) -> dict[tuple[str, str], float]:
+    """How far all numbers are from what is wanted; infinitely, where one is missing."""
+    apart = {}
+    for key in wanted | found:
+        one, other = wanted.get(key), found.get(key)
+        if one is None or other is None or one.shape != other.shape:
+            apart[key] = math.inf
+            continue
+        one, other = one.double(), other.double()
+        is_same = (one == other) | (one.isnan() & other.isnan())
+        apart[key] = float((one - other).masked_fill(is_same, 0.0).norm())
     return apart
 
 
-def _between(one: float, other: float) -> float:
-    """How far two numbers are apart; infinity and NaN are nowhere from themselves."""
-    is_same = one == other or (math.isnan(one) and math.isnan(other))
-    return 0.0 if is_same else abs(one - other)
+def _size(key: tuple[str, str], wanted: Numbers) -> float:
+    """What a difference is relative to."""
+    if key not in wanted:
+        return 0.0
+    norm = float(wanted[key].double().nan_to_num().norm())
+    return max(1.0, norm) if key[0] == "value" else norm
 
 
-def _sizes(wanted: Computed) -> dict[Key, float]:
-    """What a difference of each is relative to."""
-    sizes: dict[Key, float] = {("value", n): max(1.0, abs(v)) for n, v in wanted.values.items()}
-    sizes |= {("buffer", n): _size(b) for n, b in wanted.buffers.items()}
-    sizes |= {("gradient", n): _size(g) for n, g in wanted.gradients.items()}
-    return defaultdict(float, sizes)
-
-
-def _size(tensor: Tensor) -> float:
-    return float(tensor.double().nan_to_num().norm())
-
-
-def _told(key: Key, wanted: Computed, found: Computed) -> str:
-    kind, name = key
+def _told(kind: str, name: str, wanted: Numbers, found: Numbers) -> str:
     if kind == "value":
-        one, other = found.values[name], wanted.values[name]
+        one, other = (numbers.get((kind, name), math.nan) for numbers in (found, wanted))
         return f"{name} of a step comes out as {one:.6g}, by the programs as {other:.6g}"
     what = f"the buffer {name.split(' ', 1)[1]}" if kind == "buffer" else f"the gradient by {name}"
     return f"{what} comes out otherwise than by the programs"

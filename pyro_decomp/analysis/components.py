@@ -79,10 +79,6 @@ def components(data: EncodedData, *, seed: int = 0) -> dict[str, Any]:
 def assigned(data: EncodedData, rows: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
     """The component that is most responsible for the mean code of each datum.
 
-    Args:
-        data: The data and their encodings.
-        rows: Which of the data, in any order.
-
     Returns:
         The number of the component of each row, several sites' values in the order of a table.
 

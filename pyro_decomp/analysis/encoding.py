@@ -35,12 +35,6 @@ class EncodedData:
     further draws are made from them, by the same random numbers as the guide itself would take. A
     guide whose sites depend on one another's draws, or that draws otherwise than at its sites, is
     run for every draw instead. Data are read a batch at a time, and none are kept.
-
-    Args:
-        data: The data, where the programs are.
-        model: The generative model.
-        guide: The guide.
-        elbo: The objective whose tracing and checks are used.
     """
 
     def __init__(
@@ -208,10 +202,6 @@ class EncodedData:
         Where the prior is given something of the datum, every draw is given that of a datum of the
         set: of each as often as of any other, and of chosen ones at random where there are fewer
         draws. Where data do not count the same, they are chosen with chances as they count.
-
-        Args:
-            pair: Guide and model on some of the data.
-            num_samples: The number of draws.
         """
         if not pair.prior_inputs.given:
             return pair.prior.draw(num_samples)[0]
@@ -251,10 +241,6 @@ def encode(run: Run, x: AnyData) -> Iterator[TracePair]:
 
 def evenly_spaced(x: AnyData, limit: int) -> Tensor | Batch:
     """At most so many data, spread evenly over the set, which may be in some order.
-
-    Args:
-        x: The set.
-        limit: The largest number of data.
 
     Returns:
         One tensor, or a tuple of them where the set has several.

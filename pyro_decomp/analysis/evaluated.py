@@ -127,7 +127,10 @@ class Evaluation(dict[str, dict[str, Any]]):
         return shortened(f"{type(self).__name__}({', '.join(said)})")
 
     def _repr_html_(self) -> str:
-        facts: dict[str, Fact] = {"checkpoint": self._checkpoint, "components": self._components}
+        facts: dict[str, Fact] = {
+            "checkpoint": lambda: f"step {next(iter(self.values()))['checkpoint']['step']}",
+            "components": lambda: described(self["train"]["components"]),
+        }
         seeds = self.of_seeds()
         if len(seeds) > 1:
             facts |= {f"of seed {seed}": ", ".join(names) for seed, names in seeds.items()}
@@ -152,12 +155,6 @@ class Evaluation(dict[str, dict[str, Any]]):
             if each.reason and each.name not in found.setdefault(each.reason, []):
                 found[each.reason].append(each.name)
         return found
-
-    def _checkpoint(self) -> str:
-        return f"step {next(iter(self.values()))['checkpoint']['step']}"
-
-    def _components(self) -> str:
-        return described(self["train"]["components"])
 
 
 def _of_set(name: str, found: Mapping[str, Any]) -> Iterator[Quantity]:

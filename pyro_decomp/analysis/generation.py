@@ -1,6 +1,6 @@
 """Draws from a trained run: of its prior, and under interventions on latent sites."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,9 +103,6 @@ def intervention(
         num_samples: As for :func:`intervene`.
         is_spread: Whether fewer draws than data take as many data, spread evenly over them.
         seed: The seed of the draws.
-
-    Returns:
-        The draws.
     """
     with seeded(seed), torch.no_grad():
         model = _ModelDraws(data, is_spread=is_spread)
@@ -164,6 +161,7 @@ def traversal(
     dim: int | None = None,
     kind: Kind = "mean",
     seed: int = 0,
+    below: Collection[str] | None = None,
 ) -> Draws:
     """Move one latent site of a row of data that are encoded; see :func:`traverse`. Internal.
 
@@ -175,11 +173,13 @@ def traversal(
         dim: As for :func:`traverse`.
         kind: As for :func:`traverse`.
         seed: The seed of the draws.
+        below: What :func:`descendants_in` finds, where that is known.
 
     Returns:
         One draw for each value.
     """
-    below, device = _descendants(data, site), data.data.device
+    below = descendants_in(data, site) if below is None else below
+    device = data.data.device
     rows = torch.tensor([row or 0])
     with seeded(seed), torch.no_grad():
         model = _ModelDraws(data, rows)
@@ -207,11 +207,11 @@ def descendants(run: Run, site: str) -> set[str]:
     Raises:
         ValueError: The site is not a latent site of a datum.
     """
-    return _descendants(EncodedData.of(run), site)
+    return descendants_in(EncodedData.of(run), site)
 
 
-def _descendants(data: EncodedData, site: str) -> set[str]:
-    """The latent sites that depend on one in the model of some data."""
+def descendants_in(data: EncodedData, site: str) -> set[str]:
+    """The latent sites that depend on one in the model of some data, as :func:`descendants`."""
     with seeded(0), torch.no_grad():
         model = _ModelDraws(data)
         batch = data.data[:2]

@@ -112,9 +112,6 @@ def information_of_dimensions(pairs: Sequence[TracePair]) -> dict[str, Float[Ten
 
     Over these data and their own samples; at most log N.
 
-    Args:
-        pairs: The data, a batch each.
-
     Returns:
         None where the marginals of q(z) are not known.
     """

@@ -25,11 +25,6 @@ class LogJoint:
     Discrete sites are summed out, those that the guide infers too. The plate's N/B is left out, so
     that it is the log posterior of each datum up to a constant, whatever the size of the data set.
 
-    Args:
-        run: The run.
-        batch: The data, n.
-        outside: The latent sites outside the data plate and their values.
-
     Attributes:
         dim: d, the length of u.
 

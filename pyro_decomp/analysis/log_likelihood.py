@@ -64,10 +64,6 @@ def log_px_over(data: EncodedData, num_samples: int) -> dict[str, Any]:
     See :func:`importance_weighted_log_px`. Beside it are the number of these data,
     ``importance_weighted_data``, and K, ``importance_weighted_samples``.
 
-    Args:
-        data: The set.
-        num_samples: K, draws of the guide per datum.
-
     Raises:
         ModelError: The guide has no density, or log p(x) of a datum is infinite.
     """
@@ -89,10 +85,6 @@ def check_affordable(sets: Sequence[EncodedData], num_samples: int) -> None:
 
     Where more than 10,000 are asked for, the time that they take is foreseen from 1,000 draws for
     each of 25 data.
-
-    Args:
-        sets: The data sets.
-        num_samples: K, draws of the guide per datum.
 
     Raises:
         DataError: They would take longer.

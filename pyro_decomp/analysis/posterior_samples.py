@@ -24,10 +24,6 @@ SIGNS = {"log_likelihood": 1.0, "kl": -1.0, "global_kl": -1.0}  # of the ELBO's 
 class TermSums:
     """Terms of all data of a set, summed over the batches of one pass or several.
 
-    Args:
-        size: Rows of the set.
-        refused: Terms that are not tried, and why.
-
     Attributes:
         counts: How much each row counts, ``[N]``; 0 where it is masked.
     """
@@ -183,11 +179,6 @@ def sample_posterior(
     refused: Mapping[str, str] | None = None,
 ) -> PosteriorSamples:
     """Go over a whole set, as few times as give so many samples, but at most 100.
-
-    Args:
-        data: The set.
-        num_samples: How many samples, when it is known what is encoded.
-        refused: Terms of the ELBO that are not tried, and why.
 
     Returns:
         The terms and the samples; why any of them could not be had is among its attributes.

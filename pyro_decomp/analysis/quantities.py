@@ -38,13 +38,6 @@ def by_itself(left_out: dict[str, str], *names: str) -> Iterator[None]:
 
     Whatever programs, data or numerics raise is such a reason, lack of memory for one quantity too.
     Ctrl-C is not, nor are warnings that Python was told to raise.
-
-    Args:
-        left_out: Takes the reason, by name.
-        names: What is measured.
-
-    Returns:
-        A context manager.
     """
     try:
         yield

@@ -28,13 +28,8 @@ def run_card(run: Run) -> str:
     Numbers are those of ``metrics.json`` where they are of this very state of the run, or else the
     ELBO and its terms (:func:`.findings.final_terms`) over up to 1,000 data. The picture is the
     density of q(z), of up to 500 data, where the latent space is a plane, and else the terms over
-    the steps. Of large data these are fewer. What fails is left out, with the reason.
-
-    Args:
-        run: The run; it is left as it was, and so are the random generators.
-
-    Returns:
-        One ``div``.
+    the steps. Of large data these are fewer. What fails is left out, with the reason. The run and
+    the random generators are left as they were.
     """
     left_out: dict[str, str] = {}
     numbers, measured_on, said, picture = Evaluation(), "", [], None

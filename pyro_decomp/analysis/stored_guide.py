@@ -70,10 +70,6 @@ class StoredGuide:
     Internal. It stands for a guide of which no site depends on what another one draws: the
     distributions of a datum are then the same in every run, and its encoder need not be run for
     each. Rows may be repeated, for several draws of each datum.
-
-    Args:
-        size: N, the number of rows of the data set.
-        plate: The name of the data plate.
     """
 
     _is_memory_of_programs = True
@@ -95,12 +91,6 @@ class StoredGuide:
         values and densities of the guide's own run from the same state of the random generators.
         That fails for a guide that draws elsewhere than at its sites, and for a family that is not
         known by its parameters.
-
-        Args:
-            pair: Guide and model on the batch.
-            size: N, the number of rows of the data set.
-            rows: The rows of the batch.
-            began: The state of the random generators when the guide was run.
 
         Returns:
             None where the guide has to be run for every draw.

@@ -214,10 +214,6 @@ def count_parameters(experiment: Experiment, state: State) -> dict[str, int]:
 
     What two networks share is counted in the first alone. A network has the name of the attribute
     or variable by which the programs know it, and its class.
-
-    Args:
-        experiment: What is run.
-        state: What was found of it.
     """
     trained = list(state.parameters.values())
     trained += [p for a in experiment.auxiliaries.values() for p in a.module.parameters()]

@@ -7,13 +7,12 @@ from pyro_decomp.arguments import refuse
 from pyro_decomp.training.callbacks import Training
 
 
-def check(**values: object) -> None:
-    """Check arguments that say how often: a whole number of epochs, or a fraction of the run."""
-    for name, value in values.items():
-        if not isinstance(value, float):
-            arguments.whole(**{name: value})
-        elif not 0 < value <= 1:
-            refuse(name, "a whole number of epochs, or a fraction of the run in (0, 1]", value)
+def check(every: object) -> None:
+    """Check an argument that says how often: a whole number of epochs, or a fraction of the run."""
+    if not isinstance(every, float):
+        arguments.whole(every=every)
+    elif not 0 < every <= 1:
+        refuse("every", "a whole number of epochs, or a fraction of the run in (0, 1]", every)
 
 
 def steps_between(every: float | int, training: Training) -> int:

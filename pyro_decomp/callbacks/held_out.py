@@ -18,9 +18,10 @@ class HeldOut(Callback):
     History gets the columns ``test_objective``, ``test_elbo`` and so on, in nats per datum, in the
     rows of the evaluations and of the last step; elsewhere they are NaN. Networks are in evaluation
     mode, and every evaluation takes the same draws, so that its values can be compared with one
-    another. Terms of the aggregate posterior are estimated as in training, from batches of at most
-    ``batch_size`` held-out data taken as a sample of as many data as the training set has, and are
-    biased as they are there; :func:`pyro_decomp.evaluate` estimates them over the whole set.
+    another. Terms of the aggregate posterior are estimated as in training, from random batches of
+    at most ``batch_size`` held-out data taken as a sample of as many data as the training set has,
+    and are biased as they are there; :func:`pyro_decomp.evaluate` estimates them over the whole
+    set.
 
     Args:
         every: A whole number of epochs, or a fraction of the run in (0, 1]: 0.02 is 50 times.
@@ -28,7 +29,7 @@ class HeldOut(Callback):
     """
 
     def __init__(self, every: float = 0.02, *, seed: int = 0) -> None:
-        cadence.check(every=every)
+        cadence.check(every)
         arguments.whole(0, arguments.LARGEST_SEED, seed=seed)
         self._every, self._seed = every, seed
         self._next = 0
@@ -69,16 +70,13 @@ class HeldOut(Callback):
 def evaluated(training: Training, seed: int) -> dict[str, float]:
     """The objective and its terms on the test data, by name with ``test_`` before it.
 
-    Args:
-        training: Of what.
-        seed: Of the draws; generators, buffers and what programs keep are as before afterwards.
-
-    Returns:
-        Means over the data, nats per datum.
+    Means over the data, in nats per datum; generators, buffers and what programs keep are as
+    before afterwards.
     """
     experiment, state = training.experiment, training.state
     data, sums = experiment.test_data, dict[str, float]()
-    batches = torch.arange(len(data)).tensor_split(-(-len(data) // experiment.data_per_step))
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    batches = order.tensor_split(-(-len(data) // experiment.data_per_step))
     with (
         state.program.preserving_rng_and_buffers(),
         in_mode(state.modules, training=False),

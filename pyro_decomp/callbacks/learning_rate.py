@@ -8,13 +8,14 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from pyro_decomp import arguments
+from pyro_decomp.callbacks.watching import Watcher
 from pyro_decomp.errors import ExperimentError
-from pyro_decomp.training.callbacks import Callback, Training
+from pyro_decomp.training.callbacks import Training
 
 COLUMN = "learning_rate"
 
 
-class LearningRate(Callback):
+class LearningRate(Watcher):
     """Changes the learning rate by a scheduler of ``torch.optim.lr_scheduler``.
 
     ``LearningRate(lambda optimizer: CosineAnnealingLR(optimizer, T_max=100))``. The rate of every
@@ -36,8 +37,10 @@ class LearningRate(Callback):
     ) -> None:
         arguments.function("a function that builds a scheduler of torch", scheduler=scheduler)
         arguments.one_of(("epoch", "step"), per=per)
-        arguments.text(**arguments.given(monitor=monitor))
-        self._build, self._per, self._monitor = scheduler, per, monitor
+        super().__init__(monitor)
+        if monitor is not None and per != "epoch":
+            arguments.refuse("per", "no per with monitor, which says when the scheduler steps", per)
+        self._build, self._per = scheduler, per
         self._scheduler: Any = None
         self._kept: dict[str, Any] = {}
 
@@ -55,12 +58,13 @@ class LearningRate(Callback):
         settings = _settings(training.optimizer)
         scheduler = self._built(training.optimizer)
         _put_back(training.optimizer, settings)
-        if isinstance(scheduler, ReduceLROnPlateau) != (self._monitor is not None):
+        if isinstance(scheduler, ReduceLROnPlateau) != (self.monitor is not None):
             raise ExperimentError(
                 "LearningRate: expected monitor with ReduceLROnPlateau, such as "
                 f"monitor='test_elbo', and with no other, got {type(scheduler).__name__} and "
-                f"monitor={self._monitor!r}"
+                f"monitor={self.monitor!r}"
             )
+        super().check(training)
 
     def started(self, training: Training) -> None:
         """Build the scheduler, which goes on from where it was."""
@@ -72,25 +76,23 @@ class LearningRate(Callback):
 
     def step(self, training: Training) -> None:
         """Write the rate of the step, and change it if that is to be done after every step."""
-        if training.is_logged:
+        first = next(each for each in training.callbacks if isinstance(each, LearningRate))
+        if training.is_logged and self is first:  # no other has changed the rate of this step yet
             rates = [float(group["lr"]) for group in training.optimizer.param_groups]
             names = [f"{COLUMN}_{i + 1}" if i else COLUMN for i in range(len(rates))]
             training.record(dict(zip(names, rates, strict=True)))
-        if self._per == "step" and self._monitor is None:
+        if self._per == "step" and self.monitor is None:
             self._scheduler.step()
 
     def epoch(self, training: Training) -> None:
         """Change the rate, if that is to be done after every epoch."""
-        if self._monitor is None:
-            if self._per == "epoch":
-                self._scheduler.step()
-        elif self._monitor in training.epoch_means:
-            self._scheduler.step(training.epoch_means[self._monitor])
+        if self.monitor is None and self._per == "epoch":
+            self._scheduler.step()
+        super().epoch(training)
 
-    def evaluated(self, training: Training) -> None:
+    def seen(self, training: Training, value: float) -> None:
         """Let the scheduler see the number that it watches."""
-        if self._monitor is not None and self._monitor in training.evaluation:
-            self._scheduler.step(training.evaluation[self._monitor])
+        self._scheduler.step(value)
 
     def state_dict(self) -> dict[str, Any]:
         """What the scheduler keeps."""
@@ -98,7 +100,7 @@ class LearningRate(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what :meth:`state_dict` gave."""
-        self._kept = state
+        self._kept, self._is_seen = state, state.get("last_epoch", 0) > 0
         if not state:
             self._scheduler = None
         elif self._scheduler is not None:

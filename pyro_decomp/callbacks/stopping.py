@@ -4,12 +4,11 @@ import math
 from typing import Any, Literal
 
 from pyro_decomp import arguments
-from pyro_decomp.callbacks.held_out import HeldOut
-from pyro_decomp.errors import ExperimentError
-from pyro_decomp.training.callbacks import Callback, Training, is_own
+from pyro_decomp.callbacks.watching import Watcher
+from pyro_decomp.training.callbacks import Training
 
 
-class Monitor(Callback):
+class Monitor(Watcher):
     """Watches one number and knows its best value.
 
     Args:
@@ -23,54 +22,18 @@ class Monitor(Callback):
         self, monitor: str, mode: Literal["max", "min"] = "max", min_delta: float = 0.0
     ) -> None:
         arguments.text(monitor=monitor)
+        super().__init__(monitor)
         arguments.one_of(("max", "min"), mode=mode)
         arguments.number("[0, inf)", min_delta=min_delta)
-        self.monitor, self.min_delta = monitor, min_delta
+        self.min_delta = min_delta
         self._sign = 1.0 if mode == "max" else -1.0
         self.best: float | None = None
         self.best_step = 0
-        self._is_seen = False
 
     @property
     def mode(self) -> Literal["max", "min"]:
         """Whether the largest value is best, or the smallest."""
         return "max" if self._sign > 0 else "min"
-
-    def check(self, training: Training) -> None:
-        """Check that something gives the number.
-
-        Raises:
-            ExperimentError: It is one of held-out data, which nothing evaluates.
-        """
-        others = [c for c in training.callbacks if isinstance(c, HeldOut) or not is_own(c)]
-        if self.monitor.startswith("test_") and not others:
-            raise ExperimentError(
-                f"{type(self).__name__}: expected a callback that gives {self.monitor}, got none "
-                "(add HeldOut() to the callbacks)"
-            )
-
-    def evaluated(self, training: Training) -> None:
-        """Look at the number, if the evaluation has it."""
-        if self.monitor in training.evaluation:
-            self._look(training, training.evaluation[self.monitor])
-
-    def epoch(self, training: Training) -> None:
-        """Look at the mean over the epoch, if the number is one of the objective."""
-        if self.monitor in training.epoch_means:
-            self._look(training, training.epoch_means[self.monitor])
-
-    def ended(self, training: Training) -> None:
-        """Check that the number was seen.
-
-        Raises:
-            ExperimentError: It never was.
-        """
-        if training.step == training.total_steps and not self._is_seen:
-            known = [*training.epoch_means, *training.evaluation]
-            raise ExperimentError(
-                f"{type(self).__name__}: expected monitor to be one of {', '.join(known)}, got "
-                f"{self.monitor!r}, which no step and no evaluation gave"
-            )
 
     def state_dict(self) -> dict[str, Any]:
         """The best value and its step."""
@@ -81,8 +44,8 @@ class Monitor(Callback):
         self.best, self.best_step = state.get("best"), state.get("best_step", 0)
         self._is_seen = state.get("is_seen", False)
 
-    def _look(self, training: Training, value: float) -> None:
-        self._is_seen = True
+    def seen(self, training: Training, value: float) -> None:
+        """Compare a value with the best so far."""
         at_least = -math.inf if self.best is None else self._sign * self.best + self.min_delta
         if self._sign * value > at_least:
             self.best, self.best_step = value, training.step

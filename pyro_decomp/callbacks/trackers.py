@@ -25,17 +25,13 @@ class Tracker(Callback):
     """Hands on the history of a run as it grows: all columns, at some of its rows.
 
     Rows at ends of epochs of several steps, and evaluations, are handed on whatever ``every`` is.
-
-    Args:
-        every: Between two rows at least: a whole number of epochs, or a fraction of the run in
-            (0, 1].
     """
 
     is_last = True  # others have written into a row before it is handed on
     package = ""  # that is needed
 
     def __init__(self, every: float = 0.001) -> None:
-        cadence.check(every=every)
+        cadence.check(every)
         self._every = every
         self._next, self._written = 0, (0, frozenset[str]())
 
@@ -55,12 +51,14 @@ class Tracker(Callback):
     def started(self, training: Training) -> None:
         """Open what is written to; a run that is resumed goes on in it."""
         self._steps = cadence.steps_between(self._every, training)
-        self._next, self._written = training.step + 1, (training.step, frozenset())
-        self.open(training)
+        self._begin(training, training.step)
 
     def step(self, training: Training) -> None:
         """Hand on the row of the step, if there is one and it is due."""
         per_epoch, step = training.steps_per_epoch, training.step
+        if step <= self._written[0]:  # it is taken again, as the run went back before it
+            self.close(is_whole=False)
+            self._begin(training, step - 1)
         ends_epoch = per_epoch > 1 and step % per_epoch == 0
         is_due = step >= self._next or ends_epoch or step == training.total_steps
         if not (training.is_logged and is_due):
@@ -69,8 +67,14 @@ class Tracker(Callback):
             self._next = step + self._steps
         self._hand_on(training.row, step)
 
+    def epoch(self, training: Training) -> None:
+        """Hand on what was recorded since, if the row was handed on."""
+        if self._written[0] == training.step and training.is_logged:
+            self._hand_on(training.row, training.step)
+
     def evaluated(self, training: Training) -> None:
-        """Hand on the evaluation."""
+        """Hand on the evaluation, and what was recorded since."""
+        self.epoch(training)
         self._hand_on(training.evaluation, training.step)
 
     def ended(self, training: Training) -> None:
@@ -86,18 +90,23 @@ class Tracker(Callback):
         if new:
             self.write(new, step)
 
-    def open(self, training: Training) -> None:
-        """Make ready to write."""
+    def _begin(self, training: Training, step: int) -> None:
+        self._next, self._written = step + 1, (step, frozenset())
+        self.open(training, step)
+
+    def open(self, training: Training, step: int) -> None:
+        """Make ready to write.
+
+        Args:
+            training: Of what.
+            step: What was written of later steps is to go.
+        """
 
     def write(self, values: Mapping[str, float], step: int) -> None:
         """Write numbers of a step by their names."""
 
     def close(self, *, is_whole: bool) -> None:
-        """Write nothing more.
-
-        Args:
-            is_whole: Whether the run came to its end.
-        """
+        """Write nothing more."""
 
 
 class CSVLog(Tracker):
@@ -107,7 +116,7 @@ class CSVLog(Tracker):
     table, but only as far as the last checkpoint.
 
     Args:
-        path: The file; by default ``log.csv`` in the run's folder.
+        path: The file, of this run alone; by default ``log.csv`` in the run's folder.
         every: Between two rows at least: a whole number of epochs, or a fraction of the run in
             (0, 1].
     """
@@ -118,11 +127,11 @@ class CSVLog(Tracker):
         self._path = path
         self._file: Any = None
 
-    def open(self, training: Training) -> None:
-        """Open the file; of a run that is resumed, with the lines up to its step."""
+    def open(self, training: Training, step: int) -> None:
+        """Open the file, with the lines up to a step; a run that begins replaces it."""
         path = Path(self._path or training.folder.path / "log.csv")
         self._per_epoch = training.steps_per_epoch
-        before = list(_lines_until(path, training.step)) if training.is_resumed else []
+        before = list(_lines_until(path, step))
         self._file = path.open("w", newline="")
         self._writer = csv.writer(self._file, lineterminator="\n")
         self._writer.writerows([["step", "epoch", "name", "value"], *before])
@@ -158,12 +167,12 @@ class TensorBoard(Tracker):
         self._folder = folder
         self._writer: Any = None
 
-    def open(self, training: Training) -> None:
-        """Open the log; what it has of steps that are to come is not shown."""
+    def open(self, training: Training, step: int) -> None:
+        """Open the log; what it has of later steps is not shown."""
         from torch.utils.tensorboard import SummaryWriter
 
         folder = self._folder or training.folder.path / "tensorboard"
-        self._writer = SummaryWriter(str(folder), purge_step=training.step + 1)
+        self._writer = SummaryWriter(str(folder), purge_step=step + 1)
 
     def write(self, values: Mapping[str, float], step: int) -> None:
         """Write a point of each curve."""
@@ -201,7 +210,7 @@ class MLflow(Tracker):
         self._id: str | None = None
         self._client: Any = None
 
-    def open(self, training: Training) -> None:
+    def open(self, training: Training, step: int) -> None:
         """Begin a run of MLflow's, or go on with that of a run that is resumed."""
         from mlflow import MlflowClient
 

@@ -3,7 +3,8 @@
 import gc
 import shlex
 import warnings
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,9 +34,7 @@ if TYPE_CHECKING:
 
     from pyro_decomp.training.experiment import Experiment
     from pyro_decomp.training.run import Run
-    from pyro_decomp.training.second_process import SecondProcess
     from pyro_decomp.training.state import State
-    from pyro_decomp.training.training import Execution
 
 # What needs torch, or more of rich than help does, is imported once a command has work to do.
 # ruff: noqa: PLC0415
@@ -175,7 +174,12 @@ def train(
                 err=True,
             )
             raise typer.Exit(INTERRUPTED) from None
-        _report_end(console, run, _draw_if_possible(run, beside))
+        pictures: list[Path] = []
+        with _warned("the run is whole, but could not be drawn"):
+            from pyro_decomp.analysis.pictures import draw
+
+            pictures = draw(run, beside=beside)
+        _report_end(console, run, pictures)
 
 
 @app.command(cls=FileCommand)
@@ -302,10 +306,14 @@ class _Summary(Callback):
 
     def started(self, training: Training) -> None:
         if training.folder.note:
+            if self._console.quiet:  # what asks for the folder next would find the other run
+                tell("warning", "yellow", training.folder.note)
             say(self._console, training.folder.note)
-        _show_summary_if_possible(
-            self._console, training.experiment, training.state, training.execution
-        )
+        if self._console.quiet:
+            return
+        with _warned("what is trained could not be shown"):
+            _show_summary(self._console, training.experiment, training.state)
+        say(self._console, f"{training.execution}\n")
 
 
 def _trackers(names: list[str]) -> list[Callback]:
@@ -325,33 +333,19 @@ def _trackers(names: list[str]) -> list[Callback]:
     return [TRACKERS[name]() for name in dict.fromkeys(names)]
 
 
-def _show_summary_if_possible(
-    console: "Console", experiment: "Experiment", state: "State", execution: "Execution"
-) -> None:
-    """Show what is about to be trained; where that fails, warn and let training go on."""
-    if console.quiet:
-        return
+@contextmanager
+def _warned(what: str) -> Iterator[None]:
+    """Show or draw something of a run; where that fails, warn only."""
     try:
-        _show_summary(console, experiment, state)
+        yield
     except Exception as error:
-        tell("warning", "yellow", f"what is trained could not be shown: {one_line(error)}")
-    say(console, f"{execution}\n")
-
-
-def _draw_if_possible(run: "Run", beside: "SecondProcess | None") -> list[Path]:
-    """Draw a run whose training is done and safe; where that fails, warn only."""
-    try:
-        from pyro_decomp.analysis.pictures import draw
-
-        return draw(run, beside=beside)
-    except Exception as error:
-        tell("warning", "yellow", f"the run is whole, but could not be drawn: {one_line(error)}")
-        return []
+        tell("warning", "yellow", f"{what}: {one_line(error)}")
 
 
 def _report_end(console: "Console", run: "Run", pictures: list[Path]) -> None:
     if not console.quiet:
-        _show_final_terms(console, run)
+        with _warned("the run is whole, but could not be summed up"):
+            _show_final_terms(console, run)
     folder = shlex.quote(str(run.path))
     if took := run.resources:
         peak = took["peak_resident_bytes"]
@@ -366,27 +360,21 @@ def _report_end(console: "Console", run: "Run", pictures: list[Path]) -> None:
 
 
 def _show_final_terms(console: "Console", run: "Run") -> None:
-    """Show the terms of the last step over the data; where that fails, warn only."""
+    """Show the terms of the last step over the data."""
     from pyro_decomp.analysis.findings import final_terms, findings
     from pyro_decomp.cli.tables import left_out_lines, metrics_table
 
-    try:
-        found = final_terms(run)
-        headings = {"train": "data", "test": "held-out data"}
-        counts = []
-        for name, terms in found.items():
-            rows, some = terms.pop("rows"), terms.pop("data")
-            among = f"{some} of {rows}" if terms.pop("sampled") else f"all {some}"
-            counts.append(f"{among} {headings[name]}")
-        columns = {headings[name]: terms for name, terms in found.items()}
-        title = f"After step {run.step}, over {' and '.join(counts)}"
-        console.print(metrics_table(columns, title))
-        for line in (*findings(run, found).values(), *left_out_lines(columns)):
-            say(console, line)
-    except Exception as error:
-        tell(
-            "warning", "yellow", f"the run is whole, but could not be summed up: {one_line(error)}"
-        )
+    found = final_terms(run)
+    headings = {"train": "data", "test": "held-out data"}
+    counts = []
+    for name, terms in found.items():
+        rows, some = terms.pop("rows"), terms.pop("data")
+        among = f"{some} of {rows}" if terms.pop("sampled") else f"all {some}"
+        counts.append(f"{among} {headings[name]}")
+    columns = {headings[name]: terms for name, terms in found.items()}
+    console.print(metrics_table(columns, f"After step {run.step}, over {' and '.join(counts)}"))
+    for line in (*findings(run, found).values(), *left_out_lines(columns)):
+        say(console, line)
 
 
 def _show_metrics(console: "Console", metrics: "Mapping[str, Mapping[str, Any]]") -> None:

@@ -1,52 +1,10 @@
-"""What is shown of sweeps: what is planned, and how far they are."""
+"""What is shown of sweeps before they begin."""
 
-import math
-import time
 from collections import Counter
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Self
-
-from rich.console import Console
-
-from pyro_decomp.training.display import Shower, Shown, display_for, duration_text
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pyro_decomp.sweep import Plan, SweepProgress
-
-
-def of_sweep(progress: "SweepProgress") -> Shown:
-    """The members that have ended, the part of the training and the time left of a sweep."""
-    pieces = [
-        f"members {progress.num_ended}/{progress.num_members}",
-        *([f"{progress.num_failed} failed"] if progress.num_failed else []),
-        f"{math.floor(100 * progress.fraction)} % of the training",
-        f"{duration_text(progress.seconds_left)} left",
-    ]
-    return Shown(pieces, progress.fraction, 1.0)
-
-
-class SweepReporter:
-    """Shows how far a sweep is: in place on a terminal, elsewhere in a line now and then.
-
-    Args:
-        console: Where to.
-        clock: Seconds on a clock that never goes back.
-    """
-
-    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        self._shower = Shower(None if console.quiet else display_for(console), clock)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._shower.close()
-
-    def __call__(self, progress: "SweepProgress") -> None:
-        """Show the progress if it is due, or the last."""
-        is_last = progress.num_ended == progress.num_members
-        if is_last or self._shower.is_due(progress.fraction):
-            self._shower.show(of_sweep(progress), is_last=is_last)
+    from pyro_decomp.sweep import Plan
 
 
 def plan_lines(plan: "Plan") -> list[str]:

@@ -94,9 +94,10 @@ def sweep_file(
 
         from rich.console import Console
 
-        from pyro_decomp.cli.progress import SweepReporter, plan_lines
+        from pyro_decomp.cli.progress import plan_lines
         from pyro_decomp.sweep import SweepInterrupted, sweep
         from pyro_decomp.sweep.grid import read_values
+        from pyro_decomp.sweep.progress import SweepReporter
 
         console = Console(quiet=quiet)
         values = read_values(source, settings or [])

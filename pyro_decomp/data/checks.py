@@ -178,11 +178,6 @@ def checked(
 def check_finite(values: Tensor, source: str, rows: Sequence[int] | Tensor) -> None:
     """Check that some rows of data are finite.
 
-    Args:
-        values: Some rows of them.
-        source: What the message calls them.
-        rows: The number of each row in the whole data.
-
     Raises:
         DataError: A value is NaN or infinite; the first is named by row and column.
     """
@@ -201,9 +196,6 @@ def check_finite(values: Tensor, source: str, rows: Sequence[int] | Tensor) -> N
 
 def large_columns(rows: Tensor) -> str:
     """A clause on values that are large for a network: the widest column, and a remedy.
-
-    Args:
-        rows: Data along the first axis.
 
     Returns:
         A clause; empty where all values are within 100, or are no measurements.

@@ -64,9 +64,6 @@ def from_images(
         image_shape: Channels, height and width.
         chunks: Some images each, of 0 and 1.
 
-    Returns:
-        The grid; it keeps the packed images.
-
     Raises:
         DataError: There are other values, or too few or too many images.
     """

@@ -161,9 +161,6 @@ def read_splits(
 ) -> Splits:
     """Read and check the data and factors that an :class:`~pyro_decomp.Experiment` is given.
 
-    Returns:
-        Both sets with their factors.
-
     Raises:
         DataError: Something cannot be read or used.
         ExperimentError: What is given does not fit together.

@@ -29,9 +29,6 @@ def read_array(path: Path, *, key: str | None) -> NDArray[Any]:
         path: A ``.npy`` or ``.npz`` file.
         key: Which array of a ``.npz`` file; needed only when it holds several.
 
-    Returns:
-        The array in its own type.
-
     Raises:
         DataError: The file is missing, of another kind or damaged, or does not hold what was
             asked for.

@@ -26,10 +26,6 @@ def read_idx(path: Path, num_dims: int) -> NDArray[np.uint8]:
     The format, big-endian: two zero bytes, a byte for the type of the values, a byte for the number
     of dimensions, four bytes for each dimension, the values.
 
-    Args:
-        path: The file.
-        num_dims: Dimensions that it must have.
-
     Raises:
         DataError: The file cannot be read, is of another kind, or its length is not what its header
             says.

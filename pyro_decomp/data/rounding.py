@@ -24,11 +24,6 @@ def as_floats(
 ) -> Float[Tensor, "data ..."]:
     """Numbers in the default type, or in float64 with a warning where that would spoil a column.
 
-    Args:
-        values: Data along the first axis.
-        source: What messages call them.
-        names: Of the columns, if there are any.
-
     Raises:
         DataError: Whole numbers are so large that float64 takes some of them for their neighbours.
     """
@@ -67,10 +62,6 @@ def spoilt_columns(rows: Sliceable, dtype: torch.dtype) -> list[int]:
     Those of whole numbers of which some would become equal, and those whose values would be moved
     by more than a ten-thousandth of their standard deviation. Those that are constant but for
     float64's own rounding, or beyond what ``dtype`` can hold, are not among them.
-
-    Args:
-        rows: Data along the first axis.
-        dtype: The type of fewer digits.
     """
     error = _largest_error(rows, dtype)
     if not bool((error > 0).any()):

@@ -35,11 +35,7 @@ class Table:
     names: list[str] | None = None
 
     def without_row_numbers(self, source: str) -> "Table":
-        """Leave out a first column that has no name and numbers the rows, with a warning.
-
-        Returns:
-            The table without it, or itself.
-        """
+        """Leave out a first column that has no name and numbers the rows, with a warning."""
         if self.values.shape[1] < 2 or not row_numbers(self.names, self.values):
             return self
         warnings.warn(
@@ -78,9 +74,6 @@ def read_csv(
         has_header: Whether the first line names the columns; by default see
             :func:`pyro_decomp.data.headers.header`.
         without: Columns that are not among "all".
-
-    Returns:
-        The columns in the order chosen.
     """
     names, width, skipped = _first_line(path, has_header=has_header, is_told=True)
     chosen = positions(path, columns, names, width, without=without)
@@ -221,9 +214,6 @@ def read_parquet(path: Path, columns: Columns | None, *, without: Columns = ()) 
         path: The file.
         columns: Which columns; by default all, less the numbers of the rows.
         without: Columns that are not among "all".
-
-    Returns:
-        The columns in the order chosen.
 
     Raises:
         DataError: There is no such column, it does not hold numbers, a value is missing, or a whole

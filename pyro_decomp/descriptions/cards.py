@@ -54,15 +54,7 @@ def card(
 
 
 def object_card(thing: object, facts: Mapping[str, Fact] | None = None) -> str:
-    """A card of an object by itself: its line, and what its class is for.
-
-    Args:
-        thing: Of any class.
-        facts: What else is known of it, by name.
-
-    Returns:
-        HTML.
-    """
+    """A card of an object by itself: its line, and what its class is for."""
     return card(shortened(repr(thing)), {"what": purpose(thing), **(facts or {})})
 
 

@@ -26,18 +26,6 @@ def constructor_call(thing: object) -> str:
     same names, with ``_`` before them or without, so that a number that was changed since has its
     present value. What equals its default is left out, but for weights: numbers that are no counts.
     What no attribute has is looked for among the arguments of the class above.
-
-    Args:
-        thing: Of any class.
-
-    Returns:
-        The call, of at most 200 characters; ``...`` in it stands for what cannot be told.
-
-    >>> class Weighted:
-    ...     def __init__(self, beta=1.0, *, num_samples=None):
-    ...         self.beta, self.num_samples = beta, num_samples
-    >>> constructor_call(Weighted(2.5))
-    'Weighted(beta=2.5)'
     """
     try:
         arguments = list(_arguments(thing))

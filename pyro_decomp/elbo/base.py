@@ -309,9 +309,6 @@ class TermsELBO(Described, ELBO):
 
         Its parameters include those of the modules that ``model`` and ``guide`` are methods of or
         close over.
-
-        Returns:
-            Pyro's module of the objective.
         """
         return _OwningELBOModule(model, guide, self)
 

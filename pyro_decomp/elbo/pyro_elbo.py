@@ -54,8 +54,9 @@ class PyroELBO(TermsELBO):
 
     Raises:
         ValueError: It is one of Pyro's ``Jit`` objectives, which are compiled for one model and
-            guide; ``ReweightedWakeSleep``, which has two losses; or ``TraceTailAdaptive_ELBO``,
-            which gives its gradient alone.
+            guide; ``ReweightedWakeSleep``, which has two losses; ``TraceTailAdaptive_ELBO``,
+            which gives its gradient alone; or of a class of one's own without
+            ``loss_and_grads``, or with a ``differentiable_loss`` that Pyro's does not call.
     """
 
     supervision = 0.0  # of the class: no number of this objective that could be set
@@ -73,6 +74,9 @@ class PyroELBO(TermsELBO):
         arguments.instance(
             infer.ELBO, "an objective of Pyro such as Trace_ELBO()", objective=objective
         )
+        if _is_without_gradients(type(objective)):
+            own = "a class with a loss_and_grads of its own, which is all that training calls"
+            arguments.refuse("elbo", own, type(objective).__name__)
         self.objective = objective
 
     def weights(self) -> dict[str, float | Tensor]:
@@ -132,6 +136,17 @@ class PyroELBO(TermsELBO):
         return _WithoutScale("" if is_linear else known.memory[PLATE])
 
 
+def _is_without_gradients(kind: type[infer.ELBO]) -> bool:
+    """Whether ``loss_and_grads`` is missing, or Pyro's, which leaves the loss of a user's class."""
+    owners = [each for each in kind.__mro__ if {GRADS, LOSS} & vars(each).keys()]
+    if not hasattr(kind, GRADS):
+        return True
+    found = kind.loss_and_grads
+    is_older = GRADS not in vars(owners[0]) and found.__module__.startswith("pyro.")
+    return is_older and LOSS not in found.__code__.co_names
+
+
+GRADS, LOSS = "loss_and_grads", "differentiable_loss"
 PLATE = "the plate that all sites are in"
 
 

@@ -25,6 +25,7 @@ Curve = tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]
 COLUMNS = 3
 FEW = 50
 RESOLUTION = 1000
+MEDIANS = 250  # along a panel of some 300 pixels
 
 
 @styled
@@ -146,9 +147,9 @@ def _envelope(steps: Row, values: Row) -> Curve:
 
 
 def _running_median(steps: Row, values: Row) -> Curve:
-    """The median of the finite values within a fortieth of the run, at up to 1000 steps."""
+    """The median of the finite values within a fortieth of the run, at up to 250 steps."""
     reach = len(values) // 40
-    centres = evenly_spaced(len(values), RESOLUTION)
+    centres = evenly_spaced(len(values), MEDIANS)
     nearby = (values[max(i - reach, 0) : i + reach + 1] for i in centres)
     finite = (window[np.isfinite(window)] for window in nearby)
     return steps[centres], np.array([np.median(w) if len(w) else np.nan for w in finite])

@@ -2,8 +2,7 @@
 
 import io
 import os
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -100,39 +99,16 @@ def save_animation(
     write_whole(target, animation.getbuffer())
 
 
-def save_drawn(draw: Callable[[], Figure | Frames], path: str | os.PathLike[str]) -> list[Warning]:
-    """Draw a figure or frames and write it, in whatever process this is called. Internal.
-
-    Args:
-        draw: Makes the figure or the frames.
-        path: A file name ending in ``.png`` for a figure and ``.gif`` for frames.
-
-    Returns:
-        What was warned of meanwhile.
-
-    Raises:
-        ValueError: As in :func:`save` and :func:`save_animation`.
-        OSError: If the file cannot be written; what was there before stays.
-    """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        drawn = draw()
-        if isinstance(drawn, Figure):
-            save(drawn, path)
-        else:
-            save_animation(drawn, path)
-    return [each.message for each in caught if isinstance(each.message, Warning)]
-
-
 def _paletted(pixels: Frames) -> list[Image.Image]:
     """Reduce all frames to the colours that they share, white among them.
 
     Pillow looks the nearest colour up by six bits a channel: with more, white would turn grey.
     """
     coarse = pixels & 0b11111100
-    shared = Image.fromarray(coarse.reshape(-1, *pixels.shape[2:])).quantize(
-        COLOURS, method=Image.Quantize.MEDIANCUT
-    )
+    other = coarse[1:] != coarse[:1]
+    changed = other[..., 0] | other[..., 1] | other[..., 2]
+    seen = np.concatenate([coarse[0].reshape(-1, 3), coarse[1:][changed]])  # what stays, once
+    shared = Image.fromarray(seen[None]).quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
     colours = np.array(shared.getpalette(), dtype=np.uint8).reshape(-1, 3)
     if (coarse[..., 0] & coarse[..., 1] & coarse[..., 2] == 0b11111100).any():
         colours[colours.sum(axis=1).argmax()] = 0b11111100

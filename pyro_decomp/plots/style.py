@@ -69,12 +69,20 @@ def styled(make: Callable[P, Figure]) -> Callable[P, Figure]:
         with mpl.rc_context(STYLE):
             figure = make(*args, **kwargs)
             if engine := figure.get_layout_engine():
+                before = _ticks(figure)
                 engine.execute(figure)
-                engine.execute(figure)  # tick labels follow from the first sizes of the axes
+                if _ticks(figure) != before:  # labels of other sizes need other room
+                    engine.execute(figure)
             figure.set_layout_engine(None)  # with "none" all would be drawn once more to be saved
         return figure
 
     return in_style
+
+
+def _ticks(figure: Figure) -> list[list[float]]:
+    """Where the ticks are that the axes have at their present sizes."""
+    both = (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis))
+    return [[float(place) for place in axis.get_majorticklocs()] for axis in both]
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -166,7 +166,7 @@ def traversal_frames(
             canvas.restore_region(still)
             for artist in moving.artists:
                 moving.figure.draw_artist(artist)
-            frames.append(np.array(canvas.buffer_rgba())[..., :3])
+            frames.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
     return np.stack(frames)
 
 

@@ -59,10 +59,6 @@ def anneal(program: Program, beta: Power) -> "AnnealedProgram":
 class AnnealedProgram(nn.Module):
     """A prior program whose latent sites are annealed, as :func:`anneal` makes it.
 
-    Args:
-        program: The program.
-        beta: The power.
-
     Attributes:
         program: The program; its parameters are this module's too.
         beta: The power.
@@ -82,9 +78,6 @@ class AnnealedProgram(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program with every latent site annealed.
-
-        Returns:
-            What the program returns.
 
         Raises:
             ModelError: As for :func:`anneal`.

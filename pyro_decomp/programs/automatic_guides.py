@@ -98,12 +98,7 @@ def has_local_parameters(guide: Callable[..., Any]) -> bool:
 
 
 def explain(guide: Callable[..., Any], reason: str) -> str | None:
-    """Explain an error of shapes of a guide with parameters for certain data; None of others.
-
-    Args:
-        guide: The guide.
-        reason: The error.
-    """
+    """Explain an error of shapes of a guide with parameters for certain data; None of others."""
     if "index_select" in reason:
         return (
             "a parameter with an entry for every datum, as Pyro's automatic guides have, is taken "

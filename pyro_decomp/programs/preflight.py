@@ -52,11 +52,6 @@ def check_missing_values(
 ) -> None:
     """Check that nothing in the model depends on missing values that the guide does not draw.
 
-    Args:
-        model: The model's trace.
-        guide: The guide's.
-        dependencies: Site of the model to the others that it depends on.
-
     Raises:
         ModelError: Something does, so that they do not integrate to one.
     """

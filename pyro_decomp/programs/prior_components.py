@@ -61,10 +61,6 @@ class PriorComponents:
     ``MixtureSameFamily`` or ``MixtureOfDiagNormals`` over whole values; a mixture over each
     dimension by itself has no components of a datum. Without either, the discrete sites that the
     guide infers.
-
-    Args:
-        pair: Guide and model on the batch, the guide's discrete sites drawn.
-        program: The model with the batch bound.
     """
 
     def __init__(self, pair: TracePair, program: Callable[[], Any]) -> None:
@@ -121,9 +117,6 @@ class PriorComponents:
         Args:
             z: Values of every latent site, one a datum, along the axes of ``TracePair.axes``;
                 those of discrete sites are not looked at.
-
-        Returns:
-            The components with their log densities, in nats.
 
         Raises:
             ModelError: There are no components, or more than 1,000; or the model cannot be run with

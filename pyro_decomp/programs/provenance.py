@@ -32,12 +32,6 @@ def dependencies(
     is run once more to find out, without a trace in random generators, buffers or what it keeps in
     Python; one of fewer than two sites needs no run.
 
-    Args:
-        program: The program.
-        trace: A trace of it.
-        *args: What it takes.
-        **kwargs: The same, by name.
-
     Returns:
         Site name to the names of the sites that it depends on.
     """

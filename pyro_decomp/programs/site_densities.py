@@ -251,11 +251,7 @@ class SiteDensities(TracedSites):
         }
 
     def _marginal_log_prob(self, *, observed: bool) -> Tensor:
-        """Log p of the sites that depend on those summed out, ``[..., B]``.
-
-        Args:
-            observed: Whether data are among these sites.
-        """
+        """Log p of the sites that depend on those summed out, ``[..., B]``."""
         names = [n for n in self.depends_on_marginalized if observed or n not in self.observed]
         discrete = [self.model.nodes[name] for name in self.summed_out]
         others = [self.model.nodes[n] for n in sorted(names, key=list(self.model.nodes).index)]

@@ -30,10 +30,6 @@ class RepeatedRuns:
     Samples of the prior and densities of other data's codes need further runs of the programs in
     the same step. They begin as the step's own run did, and leave the state as that left it. Of
     programs that move nothing in a few runs this costs nothing from then on.
-
-    Args:
-        model: The model.
-        guide: The guide, which is run first.
     """
 
     _is_memory_of_programs = True
@@ -138,14 +134,6 @@ class ProgramStructure:
     ) -> "ProgramStructure":
         """Look at two programs that were run, and check them.
 
-        Args:
-            model: The model.
-            guide: The guide.
-            traces: Their traces.
-            args: What both took.
-            kwargs: The same, by name.
-            runs: Where their runs began.
-
         Raises:
             ModelError: They are not a pair that an objective can score.
         """
@@ -203,9 +191,6 @@ class ProgramStructure:
 
     def trace(self, args: Any, kwargs: Any) -> Traces:
         """Run the programs with all values of the discrete sites that are summed over.
-
-        Returns:
-            The model's trace and the guide's.
 
         Raises:
             ModelError: They cannot be run with all these values at once.

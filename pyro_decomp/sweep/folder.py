@@ -29,9 +29,6 @@ class SweepFolder:
     """The files of one sweep.
 
     ``sweep.json``, ``members/NAME/``, ``members.jsonl``, ``table.csv`` and ``table.parquet``.
-
-    Args:
-        path: The folder.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -62,8 +59,9 @@ class SweepFolder:
                 check_extends(self.path, before, description)
             elif not force:
                 raise RunError(
-                    f"{self.path} already holds a sweep: go on with it with --resume, replace it "
-                    "with --force, or choose another folder with --out"
+                    f"{self.path} already holds a sweep: go on with it with --resume "
+                    "(resume=True), replace it with --force (force=True), or choose another folder "
+                    "with --out"
                 )
         elif self.path.exists() and any(not _is_unfinished(p) for p in self.path.iterdir()):
             raise RunError(f"{self.path} holds files but no sweep: choose another with --out")

@@ -16,7 +16,6 @@ from pyro_decomp.errors import ExperimentError
 from pyro_decomp.sweep.cli_values import split_values, unquoted
 from pyro_decomp.sweep.ensemble.members import Member
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.parameters import UnsupportedAnnotationError, conform
 
 MOST_MEMBERS = 100_000
 
@@ -96,18 +95,11 @@ def make_grid(
             type or there twice, there is no seed or a seed twice, or there are more than
             ``MOST_MEMBERS`` members.
     """
-    by_name = {parameter.name: parameter for parameter in source.parameters}
     typed: dict[str, tuple[Any, ...]] = {}
     for name, given in values.items():
-        if name not in by_name:
-            raise ExperimentError(
-                f"{source.path}: `experiment` has no parameter `{name}`; "
-                f"it has {', '.join(by_name) or 'none'}"
-            )
         if isinstance(given, str) or not isinstance(given, Sequence) or not len(given):
             raise ExperimentError(f"{name}: expected a list of at least one value, got {given!r}")
-        parameter = by_name[name]
-        typed[name] = tuple(_typed(source, name, value, parameter.annotation) for value in given)
+        typed[name] = tuple(source.typed({name: value})[name] for value in given)
         _check_different(name, "values", [value_text(value) for value in typed[name]])
     for parameter in source.parameters:
         if parameter.required and parameter.name not in typed:
@@ -119,19 +111,7 @@ def make_grid(
     count = len(chosen) * math.prod(map(len, typed.values()))
     if count > MOST_MEMBERS:
         raise ExperimentError(f"expected at most {MOST_MEMBERS} members, got {count}")
-    return Grid(typed, _checked_seeds(chosen), tuple(by_name))
-
-
-def _typed(source: ExperimentFile, name: str, value: Any, annotation: Any) -> Any:
-    try:
-        return conform(value, annotation)
-    except UnsupportedAnnotationError:
-        return value
-    except ValueError as error:
-        expected = next(p for p in source.parameters if p.name == name).type_text
-        raise ExperimentError(
-            f"{source.path}: `{name}`: expected {expected}, got {value!r}"
-        ) from error
+    return Grid(typed, _checked_seeds(chosen), tuple(each.name for each in source.parameters))
 
 
 def _checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:

@@ -38,12 +38,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Advance:
-    """How far the training of an item is.
-
-    Args:
-        step: Steps done.
-        total_steps: Steps of the whole item.
-    """
+    """How far the training of an item is."""
 
     step: int
     total_steps: int
@@ -79,10 +74,6 @@ class Work:
 
     def __call__(self, job: Job, tell: Tell) -> None:
         """Do a job.
-
-        Args:
-            job: What to do.
-            tell: Takes its progress now and then, and a record of each member.
 
         Raises:
             Interrupted: The user stopped it.

@@ -6,6 +6,7 @@ from typing import Any
 
 from pyro_decomp.errors import RunError
 from pyro_decomp.sweep.folder import SweepFolder
+from pyro_decomp.sweep.progress import SweepReporter
 from pyro_decomp.sweep.running import sweep
 from pyro_decomp.sweep.supervisor import FINISHED, SweepInterrupted
 from pyro_decomp.sweep.table import read_table
@@ -46,28 +47,30 @@ def together(
 ) -> list[Run]:
     """Train a file with several seeds in this process, as the members of a sweep.
 
-    Args:
-        source: The file.
-        out: The folder of the sweep; a temporary one by default.
-        seeds: Which.
-        arguments: What ``experiment`` is called with.
-        **options: Of :func:`.sweep`.
-
     Returns:
-        The runs in the order of the seeds; in a notebook, if stopped, those that were done.
+        The runs in the order of the seeds; in a notebook, if stopped, those that were done, and
+        how to go on is said.
 
     Raises:
         RunError: A member could not be trained to its end; the others are in ``out``.
         Interrupted: The user stopped it; ``runs`` has those that were done.
     """
-    root = temporary_folder() if out is None else RunFolder(out)
+    root = temporary_folder() if out is None else _folder(out, **options)
     values = {name: [value] for name, value in arguments.items()}
     interruption = None
-    try:
-        table = sweep(source, values, seeds, out=root.path, num_workers=1, **options)
-    except SweepInterrupted as stopped:
-        interruption = stopped
-        table = read_table(root.path)
+    with SweepReporter() as report:
+        if root.note:
+            report.say(root.note)
+        try:
+            table = sweep(
+                source, values, seeds, out=root.path, num_workers=1, report=report, **options
+            )
+        except SweepInterrupted as stopped:
+            interruption = stopped
+            table = read_table(root.path)
+            how = f"{stopped}; the same call with out={str(root.path)!r} and resume=True goes on"
+            if in_notebook():
+                report.say(how)
     rows = table.select(["member", "seed", "status", "message"]).to_pylist()
     runs = _loaded(root, [row["member"] for row in rows if row["status"] == FINISHED])
     if interruption is not None:
@@ -75,12 +78,21 @@ def together(
         if in_notebook():
             return runs
         ended = Interrupted(0, root.path)
-        ended.runs = runs
+        ended.args, ended.runs = (how,), runs
         raise ended from interruption
     if failed := [f"seed {r['seed']}: {r['message']}" for r in rows if r["status"] != FINISHED]:
         root.keep()
         raise RunError(f"{'; '.join(failed)}; the other runs are in {root.path}")
     return runs
+
+
+def _folder(out: str | Path, *, resume: bool, force: bool, **_: Any) -> RunFolder:
+    """The folder of a sweep; of a new one, with a number where a finished one is there."""
+    folder = RunFolder(out)
+    if resume or force or not SweepFolder(out).description_path.exists():
+        return folder
+    is_finished = set(read_table(out)["status"].to_pylist()) == {FINISHED}
+    return folder.numbered("sweep") if is_finished else folder
 
 
 def _loaded(root: RunFolder, members: Sequence[str]) -> list[Run]:

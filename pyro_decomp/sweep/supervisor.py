@@ -114,14 +114,6 @@ class Supervisor:
     itself; what fails by itself is recorded as failed, except that a process that died alone is
     also tried once more, since it may have been killed for the memory of its neighbours. What is
     trained is not trained again.
-
-    Args:
-        queue: Where jobs that are tried again go.
-        members: All members of the sweep.
-        records: What became of members before.
-        metrics: What is to be measured on each.
-        journal: Where records go.
-        report: Called with the progress.
     """
 
     def __init__(

@@ -165,12 +165,6 @@ def run_here(do: Do[J], queue: deque[J], listener: Listener[J], stop: threading.
 
     It has one thread meanwhile, as a worker has: their number may change the last bits of a sum.
 
-    Args:
-        do: Does a job.
-        queue: The jobs, to which the listener may add.
-        listener: Is told of them.
-        stop: Ends the work between two jobs.
-
     Raises:
         Interrupted: The user stopped a job.
     """

@@ -12,12 +12,7 @@ from pyro_decomp.training.state import State
 
 
 class CallbackStates:
-    """The state of callbacks: what they say it is, else all plain values that they reach.
-
-    Args:
-        callbacks: Whose.
-        state: Of the run, whose networks and parameters are kept elsewhere.
-    """
+    """The state of callbacks: what they say it is, else all plain values that they reach."""
 
     def __init__(self, callbacks: Sequence[Callback], state: State) -> None:
         self._callbacks = callbacks

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from pyro_decomp import arguments
 from pyro_decomp.descriptions import Described
 
 if TYPE_CHECKING:
@@ -205,6 +206,8 @@ class Training:
         Args:
             reason: Why, in a clause; it is kept with the run.
         """
+        if not isinstance(reason, str) or not reason.strip():
+            arguments.refuse("reason", "a clause that says why", reason)
         self._run.stopped = reason
 
     def gradient_norms(self, *, by_parameter: bool = False) -> dict[str, float]:

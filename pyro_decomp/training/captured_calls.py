@@ -18,7 +18,6 @@ from pyro_decomp.acceleration import (
     Audit,
     Auditor,
     CaptureError,
-    Computed,
     GraphStep,
     StepSource,
 )
@@ -36,12 +35,7 @@ Parameters = Mapping[str, Tensor]
 
 
 class SVIPrograms:
-    """The model, the guide and the loss of an ``SVI`` as they are now.
-
-    Args:
-        svi: Whose.
-        loss: Its loss at the arguments of a call.
-    """
+    """The model, the guide and the loss of an ``SVI`` as they are now."""
 
     schedules: Mapping[str, Schedule] = {}
     auxiliaries: Mapping[str, Auxiliary] = {}
@@ -82,17 +76,12 @@ def source_of(
 
     Every parameter of the networks that asks for gradients gets them, as with Pyro; the optimiser
     is given those that are declared to Pyro.
-
-    Args:
-        svi: Whose steps.
-        networks: That its programs use.
-        parameters: Those declared to Pyro.
-        call: The arguments of a step.
     """
     loss = LossOfCalls(getattr(svi.loss, "__self__", svi.loss), svi.loss_and_grads)
     programs = SVIPrograms(svi, loss)
     batch = loss.take(call)
-    own = {id(p) for p in parameters.values()}
+    declared = distinct(parameters)
+    own = {id(p) for p in declared.values()}
     others = {
         f"{index}.{name}": p
         for index, network in enumerate(networks)
@@ -102,7 +91,7 @@ def source_of(
     python = ProgramState(networks, model=svi.model, guide=svi.guide, elbo=loss)
     with python.preserving_rng_and_buffers(), tensors_kept(networks):
         python.look(lambda: loss.evaluate(svi.model, svi.guide, *batch))
-    trained = {**parameters, **others}
+    trained = {**declared, **others}
     python.start(trained.values())
     store = pyro.get_param_store()
     changing = tuple(f"elbo.{name}" for name in call.numbers)
@@ -112,11 +101,7 @@ def source_of(
 
 
 def check_known(networks: Sequence[nn.Module], parameters: Mapping[str, Tensor]) -> None:
-    """Check that what Pyro trains can be found.
-
-    Raises:
-        CaptureError: There is nothing, or it is out of reach.
-    """
+    """Raise a CaptureError if there is nothing that Pyro trains, or it is out of reach."""
     if not parameters:
         raise CaptureError("they declare no parameters to Pyro (by pyro.param or pyro.module)")
     inside = {id(parameter) for parameter in all_parameters(networks)}
@@ -128,23 +113,19 @@ def check_known(networks: Sequence[nn.Module], parameters: Mapping[str, Tensor])
             )
 
 
+def distinct(parameters: Parameters) -> dict[str, Tensor]:
+    """Each tensor once, by the first of the names that it was declared by."""
+    names = {id(tensor): name for name, tensor in reversed(list(parameters.items()))}
+    return {name: each for name, each in parameters.items() if names[id(each)] == name}
+
+
 def all_parameters(networks: Sequence[nn.Module]) -> list[Tensor]:
     """Those of networks, one after another."""
     return [parameter for network in networks for parameter in network.parameters()]
 
 
 def check_gradients(svi: infer.SVI, source: StepSource, args: Any, kwargs: Any) -> None:
-    """Check that a loss leaves the gradients of what it calls ``backward`` on.
-
-    Args:
-        svi: Whose loss.
-        source: Its programs, at these arguments.
-        args: Of a step, by place.
-        kwargs: And by name.
-
-    Raises:
-        CaptureError: It does more to them, which no captured step would do.
-    """
+    """Raise a CaptureError if a loss does more to gradients than what its ``backward`` does."""
     audit, (batch, *_) = Audit(source, "float32"), source.batches
     wanted = audit.by_programs(batch, 1, has_gradients=True)
     with audit.unmoved():
@@ -153,20 +134,15 @@ def check_gradients(svi: infer.SVI, source: StepSource, args: Any, kwargs: Any) 
         value = -torch_item(svi.loss_and_grads(svi.model, svi.guide, *args, **kwargs))
         each = source.parameters.items()
         gradients = {name: p.grad.clone() for name, p in each if p.grad is not None}
-        found = Computed({"objective": value, "elbo": value}, audit.buffers(), gradients)
-        if audit.disagreement(wanted, found, batch, 1):
+        values = {"objective": value, "elbo": value}
+        if audit.disagreement(wanted, values, gradients):
             raise CaptureError("the loss does more to gradients than to call backward")
 
 
 class CapturedSteps:
     """Takes steps of an ``SVI`` without running its programs.
 
-    Args:
-        svi: Whose steps.
-        source: What they are computed from.
-        parameters: Those that the optimiser is given, by their names in Pyro's store.
-        compute: Gives values and gradients.
-        is_rounded: Whether it rounds otherwise than the programs, as the optimiser then may.
+    Where ``compute`` rounds otherwise than the programs, the optimiser may too.
     """
 
     def __init__(
@@ -182,10 +158,11 @@ class CapturedSteps:
         assert isinstance(source.programs, SVIPrograms)
         self._loss, self._compute = source.programs.elbo, compute
         self._python, self._changed = source.python, source.python.watch()
-        self._optimize = Optimization(svi.optim, list(parameters.values()), is_rounded=is_rounded)
+        declared = list(distinct(parameters).values())
+        self._optimize = Optimization(svi.optim, declared, is_rounded=is_rounded)
         self._all = [*parameters.values(), *all_parameters(source.modules)]
         self._made_for, self._stored = _parts(svi, self._all), _stored(parameters)
-        self._gradients = Gradients(source.parameters.values(), parameters.values())
+        self._gradients = Gradients(source.parameters.values(), declared)
         self._auditor = Auditor(source, self._optimize.joined, compute, precision="float32")
         self._auditor.begin(0, 0)
         self.num_steps = 0
@@ -218,7 +195,7 @@ class CapturedSteps:
             pending = self._auditor.before(batch, step, 0)
             result = self._compute(batch, step)
             if pending:
-                self._auditor.after(pending, result, step)
+                self._auditor.after(pending, result)
         if pending or result.estimate is not None:  # the programs were run
             self._changed = self._python.watch()
         self.num_steps = step
@@ -230,9 +207,6 @@ class CapturedSteps:
         """Make networks, parameters and optimiser as when steps last agreed with the programs.
 
         What the programs keep in Python is left, as no captured step has changed it.
-
-        Returns:
-            The captured steps taken by then.
         """
         kept, random = self._python.keep(), random_state()
         moment, _ = self._auditor.go_back()

@@ -97,14 +97,7 @@ def check_data(
 
 
 class Look:
-    """How data are held against the sites that observe them.
-
-    Args:
-        experiment: The programs.
-        first: The model's trace of some data.
-        seen: These.
-        name: What messages call the data.
-    """
+    """How data are held against the sites that observe them."""
 
     def __init__(
         self, experiment: Experiment, first: poutine.Trace, seen: Batch, name: str
@@ -272,12 +265,6 @@ class Unseen:
 
     In the first epoch every batch is held against the same as data in memory before training, by
     rows of the whole data; from the second epoch on nothing is done.
-
-    Args:
-        experiment: What is trained, prepared.
-        modules: Its networks.
-        seed: Of the run, which tells the rows of a batch.
-        streams: Of the batches of a step.
 
     Attributes:
         is_due: Whether there may be data that were not looked at yet.

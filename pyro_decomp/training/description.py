@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pyro import poutine
 from torch import Tensor, nn
 
@@ -33,8 +34,8 @@ def objective_text(experiment: Experiment) -> str:
 
 
 def _text(thing: Any, depth: int = 0) -> str:
-    if isinstance(thing, _PLAIN):
-        return repr(thing)
+    if isinstance(thing, _PLAIN | np.generic):
+        return repr(thing.item() if isinstance(thing, np.generic) else thing)
     if isinstance(thing, list | tuple):
         return f"[{', '.join(_text(item, depth) for item in thing)}]"
     if isinstance(thing, Mapping):

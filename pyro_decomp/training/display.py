@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -37,27 +37,6 @@ class Shown(NamedTuple):
     total: float
 
 
-class Display(Protocol):
-    """Where progress is shown.
-
-    Attributes:
-        interval: Seconds between two drawings, at least.
-        fraction: Of the whole, between two drawings, at least.
-    """
-
-    interval: float
-    fraction: float
-
-    def say(self, sentence: str) -> None:
-        """Write a line that stays."""
-
-    def show(self, shown: Shown) -> None:
-        """Draw it."""
-
-    def close(self) -> None:
-        """Leave what was drawn last."""
-
-
 class Shower:
     """Shows progress where it is due, which is not more often than its display wants.
 
@@ -70,7 +49,7 @@ class Shower:
     """
 
     def __init__(
-        self, display: Display | None, clock: Callable[[], float] = time.monotonic
+        self, display: "Display | None", clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._display, self._clock = display, clock
         self._due = self._due_done = self._shown = -math.inf
@@ -97,7 +76,7 @@ class Shower:
         self._try(lambda display: display.close())
         self._display = None
 
-    def _try(self, draw: Callable[[Display], None]) -> None:
+    def _try(self, draw: "Callable[[Display], None]") -> None:
         try:
             if self._display is not None:
                 draw(self._display)
@@ -122,8 +101,10 @@ class Lines:
         self.say("  ".join(shown.pieces))
 
     def say(self, sentence: str) -> None:
-        """Print a line."""
+        """Print a line; none where the standard error stream is closed."""
         stream = self._stream or sys.stderr
+        if stream is None:
+            return
         letters = getattr(stream, "encoding", None) or "utf-8"
         print(sentence.encode(letters, "replace").decode(letters), file=stream, flush=True)
 
@@ -132,11 +113,7 @@ class Lines:
 
 
 class Bar:
-    """A bar and the pieces beside it, drawn in place.
-
-    Args:
-        console: A terminal.
-    """
+    """A bar and the pieces beside it, drawn in place."""
 
     interval, fraction = LIVE_INTERVAL, 0.0
 
@@ -202,6 +179,10 @@ class NotebookBar:
         """Do nothing: what was drawn last stays."""
 
 
+Display = Lines | Bar | NotebookBar
+"""Where progress is shown: at most every ``interval`` seconds, and ``fraction`` of the whole."""
+
+
 class _InNotebook:
     """A drawing of progress as IPython displays it."""
 
@@ -221,11 +202,7 @@ class _InNotebook:
 
 
 def display_for(console: "Console | None" = None) -> Display:
-    """What suits the place: a notebook, a terminal, or anything else.
-
-    Args:
-        console: Where to; by default a notebook's cell, or the standard error stream.
-    """
+    """What suits a console; without one a notebook's cell, a terminal or the standard error."""
     if console is not None:
         is_terminal = console.is_terminal and not console.is_dumb_terminal
         return Bar(console) if is_terminal else Lines(console.file)

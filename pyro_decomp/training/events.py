@@ -22,10 +22,7 @@ Values = Mapping[str, float]
 class Events:
     """Tells the callbacks of one run, in their order, what happens, and notes what they record.
 
-    Args:
-        callbacks: Who is told.
-        run: Whose events.
-        save: Writes a checkpoint and tells nobody.
+    An error of a callback ends the run after ``save``, which tells nobody of its checkpoint.
 
     Attributes:
         callbacks: Who is told.
@@ -61,31 +58,42 @@ class Events:
         return bool(self._told["step"] or self._told["epoch"])
 
     def tell(self, event: str) -> None:
-        """Tell of an event those that listen to it.
+        """Tell of an event those that listen to it; of the end all, whatever one of them raises.
 
         Raises:
             RunError: One of them raised something; what the user can mend is raised as it is. The
                 run is saved.
         """
+        failed: Exception | None = None
         for callback in self._told[event]:
-            tell = getattr(callback, event)
             try:
-                if is_own(callback):
-                    tell(self._training)
-                else:
-                    with self._unmoved():
-                        tell(self._training)
-            except Departed:
-                raise
+                self._tell(callback, event)
             except Exception as error:
-                with suppress(DecompError, Departed):
-                    self._save()
-                if isinstance(error, DecompError):
+                if event != "ended":
                     raise
-                raise RunError(
-                    f"step {self._run.step}: the callback {type(callback).__name__} failed in "
-                    f"`{event}`: {sentence(error)}"
-                ) from error
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def _tell(self, callback: Callback, event: str) -> None:
+        tell = getattr(callback, event)
+        try:
+            if is_own(callback):
+                tell(self._training)
+            else:
+                with self._unmoved():
+                    tell(self._training)
+        except Departed:
+            raise
+        except Exception as error:
+            with suppress(DecompError, Departed):
+                self._save()
+            if isinstance(error, DecompError):
+                raise
+            raise RunError(
+                f"step {self._run.step}: the callback {type(callback).__name__} failed in "
+                f"`{event}`: {sentence(error)}"
+            ) from error
 
     def of_step(self, values: Values, means: Values) -> None:
         """Tell of a step that was taken, and of all that it is the end of.
@@ -154,11 +162,13 @@ class Events:
     @contextmanager
     def _unmoved(self) -> Iterator[None]:
         """Run a user's method: networks in evaluation mode, generators put back afterwards."""
-        generators, has_gradients = random_state(), torch.is_grad_enabled()
-        with in_mode(self._run.states[0].modules, training=False):
+        state, has_gradients = self._run.states[0], torch.is_grad_enabled()
+        generators, put_back = random_state(), state.program.keep_generators()
+        with in_mode(state.modules, training=False):
             try:
                 yield
             finally:
+                put_back()
                 set_random_state(generators)
                 torch.set_grad_enabled(has_gradients)
 

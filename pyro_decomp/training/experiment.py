@@ -99,6 +99,7 @@ class Experiment:
     callbacks: Sequence[Callback] = ()
     scheduled_steps: int | None = field(default=None, init=False, repr=False, compare=False)
     _numbers: Numbers = field(default_factory=Numbers, init=False, repr=False, compare=False)
+    _copied_modules: Sequence[nn.Module] = field(default=(), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         splits = read_splits(
@@ -121,6 +122,8 @@ class Experiment:
             if not isinstance(self.elbo, TermsELBO):
                 self.elbo = PyroELBO(self.elbo)
             arguments.whole(epochs=self.epochs, **given(batch_size=self.batch_size))
+            self.epochs = int(self.epochs)
+            self.batch_size = None if self.batch_size is None else int(self.batch_size)
             arguments.number("(0, inf)", **given(clip_grad_norm=self.clip_grad_norm))
             arguments.items(nn.Module, "networks, such as [network]", modules=self.modules)
             arguments.items(Callback, CALLBACKS, callbacks=self.callbacks)
@@ -213,6 +216,7 @@ class Experiment:
         data = [t for each in sets for t in each.tensors if isinstance(t, Tensor)]
         other = copy(self)
         vars(other).update(copied(self.programs, data), _numbers=Numbers())
+        other._copied_modules = tuple(self.modules)
         return other
 
     def number(self, name: str) -> Number:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from pyro_decomp.arguments import plain
 from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.training.parameters import (
     SUPPORTED,
@@ -21,7 +22,7 @@ from pyro_decomp.training.parameters import (
     parse,
     read_signature,
 )
-from pyro_decomp.training.recorded.kept import FILE_NAME, NAME, KeptTensors
+from pyro_decomp.training.recorded.kept import ENTRY, EXPERIMENT, FILE_NAME, NAME, KeptTensors
 from pyro_decomp.training.user_code import execute, place_of, running
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class ExperimentFile:
         path, more = Path(path), tuple(map(Path, folders))
         names = {} if tensors is None else tensors.names()
         module = execute(source, path, seed, names=names, folders=more)
-        function = getattr(module, "experiment", None)
+        function = getattr(module, ENTRY, getattr(module, EXPERIMENT, None))
         if function is None:
             raise ExperimentError(
                 f"{path}: expected a function `experiment` that returns an Experiment, found none"
@@ -128,9 +129,6 @@ class ExperimentFile:
         Its ``function`` is the one given; `fresh` makes another from the text. Functions, classes
         and values of its file or notebook are written as they are now, those of other modules are
         imported, and nothing else of its file is run again.
-
-        Args:
-            function: From a file or a notebook.
 
         Raises:
             ExperimentError: It uses what no text can make again, such as a network or an open file;
@@ -160,11 +158,6 @@ class ExperimentFile:
         cls, record: Mapping[str, Any], folder: Path, *, seed: int | None = None
     ) -> Self | None:
         """Run the text that a run or sweep keeps; None if it keeps none.
-
-        Args:
-            record: What `record` gave.
-            folder: The run's or sweep's, with the tensors of the text.
-            seed: As of `from_source`.
 
         Raises:
             ExperimentError: The text no longer runs.
@@ -250,7 +243,7 @@ class ExperimentFile:
         """
         from pyro_decomp.training.experiment import Experiment  # noqa: PLC0415 (torch takes seconds)
 
-        typed = {name: self._typed(conform, name, value) for name, value in arguments.items()}
+        typed = self.typed(arguments)
         for parameter in self.parameters:
             if parameter.required and parameter.name not in typed:
                 raise ExperimentError(
@@ -267,6 +260,14 @@ class ExperimentFile:
             )
         return experiment
 
+    def typed(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments as ``experiment`` is called with them, from their record or from Python.
+
+        Raises:
+            ExperimentError: One is unknown or not of its annotated type.
+        """
+        return {name: self._typed(conform, name, value) for name, value in arguments.items()}
+
     def _typed(self, read: Callable[[Any, Any], Any], name: str, value: Any) -> Any:
         """Read one value as its annotation says; ``conform`` passes over types it does not know."""
         by_name = {parameter.name: parameter for parameter in self.parameters}
@@ -282,12 +283,14 @@ class ExperimentFile:
             return read(value, parameter.annotation)
         except UnsupportedAnnotationError as error:
             if read is conform:
-                return value
+                return plain(value)
             raise ExperimentError(
                 f"{self.path}: `{name}` cannot be set in words: expected an annotation of "
                 f"{SUPPORTED}, got {parameter.type_text}"
             ) from error
         except ValueError as error:
+            if read is conform and not parameter.is_annotated:
+                return plain(value)
             raise ExperimentError(
                 f"{self.path}: `{name}`: expected {parameter.type_text}, got {value!r}"
             ) from error

@@ -129,10 +129,6 @@ def give_sizes(modules: Sequence[nn.Module], run: Callable[[], Any]) -> None:
     The networks are in evaluation mode, without gradients. Initial values are drawn from torch's
     global generator, as those of other networks are when they are made.
 
-    Args:
-        modules: The networks.
-        run: Runs the programs on a batch.
-
     Raises:
         ExperimentError: A network is not run by them.
     """
@@ -288,12 +284,6 @@ def _last_layer(trace: TracebackType | None) -> nn.Module | None:
 
 def traced(experiment: Experiment, batch: Batch, rows: Tensor, name: str) -> poutine.Trace:
     """The model's trace of a batch of data.
-
-    Args:
-        experiment: The programs.
-        batch: The data.
-        rows: Their row numbers, for messages.
-        name: What messages call the data.
 
     Raises:
         ModelError: The programs cannot be run on a row, which is named.

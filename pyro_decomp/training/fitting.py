@@ -39,17 +39,7 @@ def fit(
 ) -> tuple[SingleRun, Interrupted | None]:
     """Train an experiment, in place, to its last step or until the user stops it.
 
-    Args:
-        experiment: What is trained.
-        state: Its networks and parameters.
-        folder: Where to.
-        seed: Of batches and noise.
-        execution: How steps are computed.
-        callbacks: Are told of events, after those of the experiment.
-        config: What the run is, for a folder that is to be begun; None goes on in the one there is.
-        force: Begin it in place of the run that is there.
-        checkpoint: To go on from.
-        tensors: What the source of the run uses of tensors.
+    With ``config`` the folder is begun, without it goes on, from ``checkpoint`` where there is one.
 
     Returns:
         The training, whose folder may be a numbered one; and how it was stopped, if it was.

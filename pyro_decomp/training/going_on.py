@@ -28,7 +28,7 @@ def train_on(run: Run, epochs: int | None, callbacks: Sequence[Callback]) -> Run
     if epochs is not None:
         per_epoch = experiment.steps_per_epoch
         done = -(-run.step // per_epoch) * per_epoch if is_stopped else ends[-1]
-        ends.append(done + epochs * per_epoch)
+        ends.append(done + int(epochs) * per_epoch)
         folder.write_stretches(ends)
     elif run.step == ends[-1] or is_stopped:
         raise RunError(

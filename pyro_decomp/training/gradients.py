@@ -75,14 +75,9 @@ class Gradients:
 
 
 class Optimization:
-    """A step of one of Pyro's optimisers, which has a torch optimiser for every parameter.
+    """A step of one of Pyro's optimisers, which has taken one of every parameter before.
 
     They are stepped together where nobody sees that, and as Pyro does where not.
-
-    Args:
-        optim: Has taken a step of every parameter.
-        parameters: That it is given.
-        is_rounded: Whether it may round otherwise.
 
     Attributes:
         joined: Has all parameters, and what is kept of them.

@@ -62,11 +62,6 @@ class Call:
     ) -> "Call":
         """Take arguments apart.
 
-        Args:
-            args: By place.
-            kwargs: By name.
-            constants: Names of numbers that decide the graph.
-
         Raises:
             OtherArgument: One is neither a tensor nor a plain value, nor made of such.
         """
@@ -114,10 +109,6 @@ class LossOfCalls:
 
     Numbers among the arguments are attributes: where they change, captured steps take them as
     inputs, as they do the weights of an objective; ``layout`` stands for what decides the graph.
-
-    Args:
-        loss: Pyro's or one of ours, or a function of model, guide and their arguments.
-        loss_and_grads: Gives its value, and adds its gradients to those of the parameters.
     """
 
     def __init__(self, loss: Any, loss_and_grads: Callable[..., Any]) -> None:

@@ -100,9 +100,6 @@ def build_optimizer(
         named: Every parameter with the name that Pyro keeps it by, or else its own.
         num_data: N, the number of data.
 
-    Returns:
-        The optimiser, which takes its steps by gradients alone.
-
     Raises:
         ExperimentError: It cannot be built, has parameters of its own, or cannot take a step.
     """
@@ -179,18 +176,11 @@ def _try(optimizer: torch.optim.Optimizer, copies: Sequence[Tensor]) -> None:
 
 def _of_pyro(wrapper: PyroOptim, named: Named, num_data: int) -> torch.optim.Optimizer:
     """The one optimiser whose steps are those that Pyro's takes parameter by parameter."""
-    optimizer: torch.optim.Optimizer | None = None
-    clips: list[tuple[Tensor, Settings]] = []
-    for settings, parameters in _by_settings(wrapper, named):
-        other = wrapper.pt_optim_constructor(parameters, **settings)
-        if optimizer is None:
-            optimizer = other
-        else:
-            optimizer.add_param_group(other.param_groups[0])
-    for name, parameter in named:
-        if clip := _called(wrapper.pt_clip_args, name):
-            clips.append((parameter, clip))
-    assert optimizer is not None
+    make, groups = wrapper.pt_optim_constructor, _by_settings(wrapper, named)
+    optimizer, *others = (make(parameters, **settings) for settings, parameters in groups)
+    for other in others:
+        optimizer.add_param_group(other.param_groups[0])
+    clips = [(p, clip) for name, p in named if (clip := _called(wrapper.pt_clip_args, name))]
 
     def as_in_svi(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         own = [each for group in optimizer.param_groups for each in group["params"]]

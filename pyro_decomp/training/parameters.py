@@ -22,7 +22,8 @@ class Parameter:
 
     Args:
         name: Its name.
-        annotation: Its annotation, or the type of its default where it has none.
+        annotation: Its annotation, or the type of its default where it has none; then only what is
+            given in words has to be of it.
         default: Its default; None where it is required.
         required: Whether it has no default.
         help: What the docstring's ``Args:`` says about it; empty where it says nothing.
@@ -33,6 +34,7 @@ class Parameter:
     default: Any
     required: bool
     help: str
+    is_annotated: bool = True
 
     @property
     def type_text(self) -> str:
@@ -42,10 +44,6 @@ class Parameter:
 
 def read_signature(function: Callable[..., Any], place: str) -> tuple[Parameter, ...]:
     """Read the parameters of a function ``experiment``.
-
-    Args:
-        function: The function.
-        place: Where it is, for messages.
 
     Raises:
         ExperimentError: A parameter cannot be set by name, or an annotation cannot be evaluated.
@@ -67,10 +65,13 @@ def read_signature(function: Callable[..., Any], place: str) -> tuple[Parameter,
         required = parameter.default is parameter.empty
         default = None if required else parameter.default
         annotation = parameter.annotation
-        if annotation is parameter.empty:
+        is_annotated = annotation is not parameter.empty
+        if not is_annotated:
             annotation = str if required else type(default)
         text = texts.get(parameter.name, "")
-        parameters.append(Parameter(parameter.name, annotation, default, required, text))
+        parameters.append(
+            Parameter(parameter.name, annotation, default, required, text, is_annotated)
+        )
     return tuple(parameters)
 
 

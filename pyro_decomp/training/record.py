@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from pyro_decomp.descriptions import value_text
 from pyro_decomp.errors import ExperimentError, ModelError, RunError
 from pyro_decomp.programs.program_state.copies import shared_network
 from pyro_decomp.programs.program_state.walk import walk
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile, is_function
-from pyro_decomp.training.json_files import is_plain, plain
-from pyro_decomp.training.recorded.kept import KeptTensors
+from pyro_decomp.training.json_files import is_plain
 from pyro_decomp.training.run_folder import RunFolder
 
 Buildable = Experiment | ExperimentFile | Callable[..., Experiment]
@@ -47,11 +47,14 @@ def built(
     except TypeError as error:
         raise ExperimentError(f"arguments: {error}") from None
     source: ExperimentFile | str
+    others = {name: value for name, value in arguments.items() if not is_plain(value)}
     try:
-        others = {name: value for name, value in arguments.items() if not is_plain(value)}
         source = ExperimentFile.of_function(partial(given, **others) if others else given)
     except ExperimentError as error:
         source = str(error)
+    if isinstance(source, ExperimentFile):  # as a run that is loaded will call it
+        known = {name: value for name, value in arguments.items() if name not in others}
+        arguments = {**arguments, **source.typed(known)}
     before = list(walk({"": given}))
     set_seed(seed)
     experiment = given(**arguments)
@@ -83,11 +86,6 @@ def warn_unrecorded(config: Mapping[str, Any]) -> None:
         )
 
 
-def tensors_of(source: ExperimentFile | str | None) -> KeptTensors | None:
-    """The tensors that a source uses, if any."""
-    return source.tensors if isinstance(source, ExperimentFile) else None
-
-
 def is_kept(config: Mapping[str, Any]) -> bool:
     """Whether a run keeps all that its experiment is built from."""
     return config.get("source") is not None and "unrecorded" not in config
@@ -98,12 +96,7 @@ def rebuild(
 ) -> Experiment:
     """The experiment of a run as it was before training, its source executed with the run's seed.
 
-    The global random generators are seeded.
-
-    Args:
-        folder: The run's.
-        config: Its ``config.json``.
-        given: What to build it from instead of what the run keeps.
+    It is built from what is given, else from what the run keeps; random generators are seeded.
 
     Raises:
         RunError: The run keeps no source, or another one than that given.
@@ -157,8 +150,8 @@ def _check_defaults(
     parameters = inspect.signature(function).parameters
     for name, text in others.items():
         default = parameters[name].default if name in parameters else None
-        if plain(default) != text:
+        if (now := value_text(default)) != text:
             raise RunError(
                 f"{folder.path} was trained with {name}={text}: expected a function that has this "
-                f"as its default, got {name}={default} (give functools.partial(..., {name}=...))"
+                f"as its default, got {name}={now} (give functools.partial(..., {name}=...))"
             )

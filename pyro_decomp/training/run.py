@@ -2,17 +2,15 @@
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from pyro.poutine import Trace
-from torch import nn
 
 from pyro_decomp import arguments
 from pyro_decomp.data.batches import Data
@@ -143,8 +141,9 @@ def load(
         experiment = rebuild(folder, config, experiment)
         lengthen(experiment, ends_of(config))
         check_recorded(folder.path, config, experiment)
-        lengthen(experiment, ends_of(config))
-        state = prepare(experiment, device, check=partial(_check_sites, folder.path, config))
+        state = prepare(
+            experiment, device, check=lambda *of: check_sites(folder.path, config, of[-1])
+        )
         check_data(folder.path, config, experiment, is_given=given)
     finally:
         set_random_state(generators)
@@ -158,12 +157,6 @@ def load(
     step = int(saved["step"])
     history = folder.read_history(step, saved["rows"])
     return finish(folder, experiment, state, history, step, seed=int(config["seed"]))
-
-
-def _check_sites(
-    folder: Path, config: dict[str, Any], _: Experiment, __: Sequence[nn.Module], first: Trace
-) -> None:
-    check_sites(folder, config, first)
 
 
 def finish(
@@ -193,7 +186,7 @@ def describe(
 
     The source is a file, or a function as one, or why the function cannot be kept.
     """
-    lost = {name: plain(value) for name, value in arguments.items() if not is_plain(value)}
+    lost = {name: value_text(value) for name, value in arguments.items() if not is_plain(value)}
     nothing = dict.fromkeys(("source_file", "source_sha256", "source"))
     found = {
         "arguments": {n: plain(value) for n, value in arguments.items() if n not in lost},

@@ -105,10 +105,11 @@ class RunFolder:
             if not force:
                 if not self.is_finished(before):
                     raise RunError(
-                        f"{self.path} already holds a run: continue it with --resume, replace it "
-                        "with --force, or choose another folder with --out"
+                        f"{self.path} already holds a run: continue it with --resume "
+                        "(resume=True), replace it with --force (force=True), or choose another "
+                        "folder with --out"
                     )
-                return self._numbered().open_new(config)
+                return self.numbered("run").open_new(config)
             self._remove_run()
         elif self.path.exists() and set(self.path.iterdir()) - {unfinished(self.config_path)}:
             raise RunError(f"{self.path} holds files but no run: choose another folder with --out")
@@ -126,16 +127,17 @@ class RunFolder:
             return False
         return checkpoint["step"] == config.get("total_steps") or bool(checkpoint.get("stopped"))
 
-    def _numbered(self) -> "RunFolder":
+    def numbered(self, what: str) -> "RunFolder":
         """A new folder beside this one: ``a-2`` beside ``a``, or the next number that is free."""
+        before = self.path.resolve() if self.path.name in ("", "..") else self.path
         for number in itertools.count(2):
-            path = self.path.with_name(f"{self.path.name}-{number}")
+            path = before.with_name(f"{before.name}-{number}")
             try:
                 path.mkdir()
             except FileExistsError:
                 continue
             folder = RunFolder(path)
-            folder.note = f"{self.path} holds a finished run, so this one is in {path}"
+            folder.note = f"{self.path} holds a finished {what}, so this one is in {path}"
             return folder
         raise AssertionError
 

@@ -23,9 +23,6 @@ R = TypeVar("R")
 class SecondProcess:
     """A process that makes one call after the other.
 
-    Args:
-        module: What it imports before the first call.
-
     Raises:
         OSError: It cannot be started.
     """
@@ -46,12 +43,7 @@ class SecondProcess:
         return self._process.poll() is None and all(call.done() for call in self._calls)
 
     def submit(self, function: Callable[P, R], *args: P.args, **named: P.kwargs) -> "Future[R]":
-        """Have a function of a module called.
-
-        Args:
-            function: The function.
-            *args: What it is called with, of types that can be pickled and need no torch.
-            **named: The same, by name.
+        """Have a function called; what it is given can be pickled and needs no torch.
 
         Returns:
             Its result, or what it raised; ``EOFError`` or an ``OSError`` if the process has died.
@@ -79,9 +71,6 @@ class SecondProcess:
 @contextmanager
 def second_process(module: str) -> Iterator[SecondProcess | None]:
     """A process that is ready for calls by the time that this one has imported the module too.
-
-    Args:
-        module: What both import.
 
     Returns:
         A context manager that gives the process; None where it would only cost time: with one

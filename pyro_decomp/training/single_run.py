@@ -23,9 +23,9 @@ from pyro_decomp.acceleration import (
     GoEager,
     GraphStep,
     StepResult,
-    by_parameter,
     copied,
     make_update,
+    unstackable_reason,
 )
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.divergences.auxiliary import guide_codes, make_optimizer
@@ -51,16 +51,6 @@ CLIP_EPSILON = 1e-6  # torch's, in its norm of a gradient that is clipped
 
 class SingleRun(Loop[StepResult]):
     """The training of one run into its folder.
-
-    Args:
-        experiment: What is trained.
-        state: Its networks and parameters.
-        optimizer: Trains them.
-        folder: Where history and checkpoint are written.
-        seed: Of the run.
-        compute: Gives values and gradients of a step.
-        execution: How it does.
-        callbacks: Are told of its events.
 
     Attributes:
         is_resumed: Whether steps were taken before those of this object.
@@ -90,6 +80,7 @@ class SingleRun(Loop[StepResult]):
         self.is_resumed = False
         self._began = 0, time.monotonic()
         self._norm = math.nan
+        self._gradients: dict[str, Tensor] = {}  # where the optimiser may change them
         self._events = Events(callbacks, self, self._save)
         self.is_watched = self._events.listens
         self._source = step_source(experiment, state)
@@ -114,10 +105,10 @@ class SingleRun(Loop[StepResult]):
                 taken back.
         """
         self._began = self.step, time.monotonic()
-        self._events.tell("started")
-        if self._auditor is not None:
-            self._auditor.begin(self.step, self.num_rows())
         try:
+            self._events.tell("started")
+            if self._auditor is not None:
+                self._auditor.begin(self.step, self.num_rows())
             super().run(stop, path)
         except BaseException:
             with suppress(Exception):  # which would hide what went wrong before
@@ -148,9 +139,6 @@ class SingleRun(Loop[StepResult]):
 
     def save_as(self, which: Which) -> None:
         """Write history and a checkpoint.
-
-        Args:
-            which: "last" or "best".
 
         Raises:
             NonFiniteError: A parameter became infinite or not a number; nothing is written.
@@ -188,7 +176,7 @@ class SingleRun(Loop[StepResult]):
         """Put everything back as it was when the checkpoint was written."""
         try:
             self.state.load_tensors(dict(checkpoint))
-            self.optimizer.load_state_dict(by_parameter(checkpoint["optimizer"], self.optimizer))
+            self.optimizer.load_state_dict(checkpoint["optimizer"])
             for name, optimizer in self.auxiliary_optimizers.items():
                 optimizer.load_state_dict(checkpoint["auxiliaries"][name])
             set_random_state(checkpoint["random"])
@@ -222,7 +210,7 @@ class SingleRun(Loop[StepResult]):
         """Norms of the last gradient before clipping; see :meth:`.Training.gradient_norms`."""
         norms, limit = {"": self._norm}, self.experiment.clip_grad_norm
         if by_parameter:
-            gradients = self._compute.gradients()
+            gradients = self._gradients or self._compute.gradients()
             each = torch.stack([gradient.norm() for gradient in gradients.values()])
             clipped = 1.0 if limit is None else min(1.0, limit / (self._norm + CLIP_EPSILON))
             norms |= dict(zip(gradients, (each / clipped).tolist(), strict=True))
@@ -259,7 +247,7 @@ class SingleRun(Loop[StepResult]):
         pending = auditor and auditor.before(batches[0], step, self.num_rows())
         result = self._compute(batches[0], step)
         if auditor and pending:
-            auditor.after(pending, result, step)
+            auditor.after(pending, result)
         if self._optimize.vector is not self._compute.vector:
             self._separate()
         if result.norm is None:
@@ -291,6 +279,8 @@ class SingleRun(Loop[StepResult]):
         if limit is not None:
             norm = torch.tensor(result.norm, dtype=trained[0].dtype)
             torch.nn.utils.clip_grads_with_norm_(trained, limit, norm)
+        if self.is_watched and unstackable_reason(self.optimizer):
+            self._gradients = {n: g.clone() for n, g in self._compute.gradients().items()}
         self._optimize()
 
     def _values(self, result: StepResult) -> Sequence[dict[str, float]]:

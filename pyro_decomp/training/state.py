@@ -22,6 +22,7 @@ from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.programs import preflight
 from pyro_decomp.programs.automatic_guides import LocalGuides
 from pyro_decomp.programs.program_state import ProgramState, preserving_rng_and_buffers
+from pyro_decomp.programs.program_state.copies import not_run
 from pyro_decomp.programs.program_state.modules import find_modules, in_mode, tensors_kept
 from pyro_decomp.programs.sites import SampleTrace
 from pyro_decomp.training.experiment import Experiment, Program
@@ -210,6 +211,7 @@ def prepare(
     with (
         explained(experiment, modules, size),
         in_mode(modules, training=True),
+        not_run(experiment._copied_modules),
         preserving_rng_and_buffers(),
         tensors_kept(modules),
         poutine.trace(param_only=True) as capture,

@@ -33,11 +33,6 @@ def go_on(
     A run that has come to its end goes on to as many epochs as it is now asked for. The arguments
     that it was begun with ask for no more than was asked before.
 
-    Args:
-        experiment: As it was built for this call.
-        folder: Of the run.
-        arguments: What it was built with.
-
     Returns:
         The ends of all stretches, and the arguments that the run was begun with where the new ones
         differ from those in ``epochs`` alone, else the new ones.

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from pyro import infer, poutine
 from pyro.optim import PyroOptim
+from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor
 
 from pyro_decomp import arguments
@@ -37,6 +38,7 @@ from pyro_decomp.training.loop import ExecutionWarning
 from pyro_decomp.training.loss_of_calls import Call, OtherArgument
 
 FIRST = "arguments like these have not come often enough yet"
+INSIDE = "they are taken inside of a handler of Pyro's"
 BEFORE_CAPTURE = 10  # steps by the programs, for every shape and plain value of the arguments
 MOST_SIGNATURES = 24  # that are captured
 
@@ -52,8 +54,9 @@ class SVI(infer.SVI):
     often, what the programs did to tensors is replayed: see :doc:`/captured_steps`. Numbers among
     the arguments, such as the weight of an annealed KL, may be others at every step. Parameters,
     buffers, learning rates, ``requires_grad`` and the networks' modes are read at every step, so
-    that all of them may be changed between two. Steps are held against the programs as those of
-    :func:`.train` are. What cannot be captured is run, and :attr:`execution` says why.
+    that all of them may be changed between two. A step inside of one of Pyro's handlers, such as
+    ``with poutine.scale(scale=0.5):``, runs the programs. Steps are held against the programs as
+    those of :func:`.train` are. What cannot be captured is run, and :attr:`execution` says why.
 
     Args:
         model: The model, a Pyro program.
@@ -144,6 +147,10 @@ class SVI(infer.SVI):
         return loss
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+        if am_i_wrapped():
+            if self._captured is None:
+                self.execution = replace(self.execution, why=INSIDE)
+            return None
         try:
             return Call.of(args, kwargs, self._constants)
         except OtherArgument as reason:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pyro.poutine import Trace
 from torch import nn
@@ -22,7 +23,7 @@ from pyro_decomp.training.experiment import CALLBACKS, Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.fitting import ended, fit
 from pyro_decomp.training.json_files import is_plain
-from pyro_decomp.training.record import Buildable, built, tensors_of, warn_unrecorded
+from pyro_decomp.training.record import Buildable, built, warn_unrecorded
 from pyro_decomp.training.run import Run, describe
 from pyro_decomp.training.run_folder import RunFolder, temporary_folder
 from pyro_decomp.training.state import prepare
@@ -64,8 +65,8 @@ def train(
             if it is interrupted.
         seed: Of batches and noise; and of initial parameters, where a file or function is given.
         seeds: Train with each of these instead, into one folder below ``out`` each. Runs of a file
-            or function are trained together where that can be, unless ``execution`` or
-            ``callbacks`` are given.
+            or function are trained together where that can be, as the members of a sweep, unless
+            ``execution`` or ``callbacks`` are given.
         device: Where to train.
         execution: How steps are computed; a run that is resumed goes on as it began.
         resume: Continue the run in ``out`` from its last checkpoint; start it if there is none.
@@ -88,41 +89,36 @@ def train(
         Interrupted: The user stopped the run, outside of a notebook; ``run.train()`` goes on.
     """
     check.annotated(train, locals(), seed=0)
+    arguments = {name: _number(value) for name, value in (arguments or {}).items()}
+    one = partial(
+        train_one,
+        experiment,
+        device=device,
+        execution=execution,
+        resume=resume,
+        force=force,
+        arguments=arguments,
+        callbacks=callbacks,
+    )
     if seeds is None:
-        return train_one(
-            experiment,
-            out,
-            seed=seed,
-            device=device,
-            execution=execution,
-            resume=resume,
-            force=force,
-            arguments=arguments,
-            callbacks=callbacks,
-        )
+        return one(out, seed=int(seed))
     from pyro_decomp.sweep.seeds import one_by_one, together  # noqa: PLC0415 (a room above)
 
-    check.items(int, "whole numbers, such as [0, 1, 2]", seeds=seeds)
+    for each in seeds:
+        check.whole(0, seeds=each)
+    seeds = [int(each) for each in seeds]
     if not seeds or len(set(seeds)) < len(seeds) or seed != 0:
         raise ValueError(f"seeds: expected different seeds and no seed beside them, got {seeds}")
-    file = _file_of(experiment, arguments or {})
+    file = _file_of(experiment, arguments)
     if file is not None and execution is None and not callbacks:
         options = {"device": str(device), "resume": resume, "force": force}
-        return together(file, out, seeds, arguments or {}, **options)
-    return one_by_one(
-        partial(
-            train_one,
-            experiment,
-            device=device,
-            execution=execution,
-            resume=resume,
-            force=force,
-            arguments=arguments,
-            callbacks=callbacks,
-        ),
-        out,
-        seeds,
-    )
+        return together(file, out, seeds, arguments, **options)
+    return one_by_one(one, out, seeds)
+
+
+def _number(value: Any) -> Any:
+    """A number of numpy, such as one of ``linspace``, as Python's."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _file_of(given: Buildable, arguments: Mapping[str, Any]) -> ExperimentFile | None:
@@ -162,10 +158,10 @@ def train_one(
     if is_there:
         ends, arguments = go_on(experiment, folder, arguments)
     config = describe(experiment, seed, device, source, arguments)
-    checkpoint = _saved(folder, config, ends) if is_there else None
-    execution = execution or Execution()
+    checkpoint, execution = None, execution or Execution()
     if is_there:
-        execution = _as_before(folder, execution)
+        _check_same(folder, config, *SAME, total_steps=ends[-1])
+        checkpoint, execution = folder.read_checkpoint(), _as_before(folder, execution)
     warn_unrecorded(config)
     _warn_of_unfinished_schedules(experiment)
     state = prepare(experiment, device, check=None if checkpoint else partial(check_first, config))
@@ -187,7 +183,7 @@ def train_one(
         config=None if is_there else config,
         force=force,
         checkpoint=checkpoint,
-        tensors=tensors_of(source),
+        tensors=source.tensors if isinstance(source, ExperimentFile) else None,
     )
     return ended(loop, stopped, seed)
 
@@ -198,12 +194,6 @@ def check_first(
     """Check the data against the likelihood, and record the model's sites."""
     check_support(experiment, modules, first)
     config["sites"] = sites_text(first)
-
-
-def _saved(folder: RunFolder, config: dict[str, Any], ends: Sequence[int]) -> dict[str, Any] | None:
-    """The checkpoint to continue from, None if there is none yet, checked to be of the same run."""
-    _check_same(folder, config, *SAME, total_steps=ends[-1])
-    return folder.read_checkpoint()
 
 
 def _check_same(folder: RunFolder, config: Mapping[str, Any], *keys: str, **known: Any) -> None:

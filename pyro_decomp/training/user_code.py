@@ -66,11 +66,6 @@ def execute(
 def running(what: str, path: Path, folders: Sequence[Path] = ()) -> Iterator[None]:
     """Let a file's neighbours be imported, and say where in the file something was raised.
 
-    Args:
-        what: What runs, for messages.
-        path: The file that it is from.
-        folders: What can be imported from, beside the file's.
-
     Raises:
         ExperimentError: What runs raised anything but a `DecompError`, which is passed on.
     """

@@ -30,7 +30,7 @@ WAYS = ["captured", *([] if library.why_not() else ["fused"])]
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Audits at all powers of two, however slow the machine."""
-    monkeypatch.setattr("pyro_decomp.acceleration.auditor.LEAST", 1e9)
+    monkeypatch.setattr("pyro_decomp.acceleration.verification.LEAST", 1e9)
 
 
 def scale(experiment: Experiment, programs: Programs, step: int) -> None:
@@ -197,9 +197,9 @@ def test_audits_leave_the_bits_of_training_as_they_are(
     audited: list[int] = []
     after = Auditor.after
 
-    def counted(self: Auditor, pending: Any, result: Any, step: int) -> None:
-        audited.append(step)
-        after(self, pending, result, step)
+    def counted(self: Auditor, pending: Any, result: Any) -> None:
+        audited.append(pending[1].step)
+        after(self, pending, result)
 
     monkeypatch.setattr(Auditor, "after", counted)
     with_them = trained(tmp_path / "with", how, programs=programs)

@@ -20,7 +20,7 @@ from pyro_decomp.training.run_folder import PICTURES
 
 OF_ALL = ["terms.png", "reconstructions.png", "prior_samples.png"]
 OF_THE_PLANE = ["aggregate_posterior.png", "encodings.png"]
-TRAVERSALS = ["traversals.png", "traversals.gif"]
+TRAVERSALS = ["traversals.gif", "traversals.png"]
 OF_FACTORS = ["mutual_information.png", "codes_against_factors.png"]
 
 
@@ -143,8 +143,13 @@ def test_factors_give_pictures_of_codes_against_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
-def test_one_factor_of_classes_gives_their_mean_codes(tmp_path: Path) -> None:
-    run = build(tmp_path, 1, data=torch.randn(24, 3))
-    run.experiment.factors = torch.arange(24)[:, None] % 3
-    run.experiment.factor_names = ("class",)
-    assert names(draw(run))[-2:] == ["code_magnitudes.png", "active_dimensions.png"]
+def test_one_factor_of_classes_gives_their_mean_codes_unless_a_plane_shows_them(
+    tmp_path: Path,
+) -> None:
+    of_a_label = ["code_magnitudes.png", "active_dimensions.png"]
+    for latent_dim in (2, 3):
+        run = build(tmp_path / str(latent_dim), latent_dim, data=torch.randn(24, 3))
+        run.experiment.factors = torch.arange(24)[:, None] % 3
+        run.experiment.factor_names = ("class",)
+        drawn = names(draw(run))
+        assert drawn[-2:] == (OF_FACTORS if latent_dim == 2 else of_a_label)

@@ -64,7 +64,7 @@ def test_the_pinwheel(alpha: float) -> None:
 
 def test_adam_of_the_pinwheel() -> None:
     x = pinwheel()
-    experiment = pinwheel_mixture(alpha=1.0)
+    experiment = pinwheel_mixture(alpha=1.0, batch_size=400, anneal=False)
     by_hand = Pinwheel(x, compiled=False)
     leaf = by_hand.parameters.clone().requires_grad_()
     optimizer = experiment.optimizer([leaf])

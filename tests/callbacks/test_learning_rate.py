@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyro
 import pytest
 import torch
+from pyro.optim.clipped_adam import ClippedAdam
 from torch import nn
 from torch.optim import lr_scheduler as torchs
 
@@ -150,6 +152,10 @@ def test_a_plateau_watches_means_over_epochs_and_held_out_numbers(tmp_path: Path
             r"the scheduler cannot be built: .*gamma",
         ),
         (
+            LearningRate(torchs.ReduceLROnPlateau, monitor="test_elbo"),
+            r"LearningRate: expected a callback that gives test_elbo, got none \(add HeldOut",
+        ),
+        (
             LearningRate(lambda optimizer: 3),
             "scheduler: expected a function that gives",
         ),
@@ -161,6 +167,41 @@ def test_what_cannot_be_is_said_before_a_folder_is_made(
     with pytest.raises(ExperimentError, match=message):
         trained(tmp_path / "run", callback)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_plateau_of_a_number_that_nothing_gives_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match="LearningRate: expected monitor to be one of"):
+        trained(tmp_path / "run", LearningRate(torchs.ReduceLROnPlateau, monitor="elbow"))
+
+
+def test_a_plateau_steps_where_its_number_is_seen_alone() -> None:
+    with pytest.raises(ValueError, match="per: expected no per with monitor"):
+        LearningRate(torchs.ReduceLROnPlateau, "step", monitor="elbo")
+
+
+def test_of_two_schedules_the_rate_of_a_step_is_what_it_was_taken_with(tmp_path: Path) -> None:
+    halves = [LearningRate(partial(torchs.ExponentialLR, gamma=0.5), "step") for _ in range(2)]
+    rates = trained(tmp_path / "run", *halves).history["learning_rate"]
+    np.testing.assert_allclose(rates, LR / 4.0 ** np.arange(STEPS))
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        pyro.optim.Adam({"lr": LR}, {"clip_norm": 0.1}),
+        partial(ClippedAdam, lr=LR, clip_norm=0.01),
+    ],
+    ids=["of Pyro", "with clipping of its own"],
+)
+@pytest.mark.parametrize("how", ["eager", "fused"])
+def test_norms_are_those_before_the_optimiser_changes_gradients(
+    tmp_path: Path, how: str, optimizer: Any
+) -> None:
+    told = GradientNorms(by_parameter=True)
+    history = trained(tmp_path / "run", told, how=how, optimizer=optimizer).history
+    each = [values for name, values in history.items() if name.startswith("gradient_norm[")]
+    total = np.sqrt(np.square(each).sum(0))
+    np.testing.assert_allclose(total, history["gradient_norm"], rtol=1e-9)
 
 
 @pytest.mark.parametrize("limit", [None, 1e-3, 1e3])

@@ -132,6 +132,30 @@ def test_no_event_changes_the_bits(tmp_path: Path, how: str, meddle: Callable[..
     assert files(plain) == files(told)
 
 
+class Noisy(Programs):
+    """Draws from generators that the programs hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numpy, self.python = np.random.default_rng(0), random.Random(0)
+        self.torch = torch.Generator().manual_seed(0)
+
+    def prior(self) -> Any:
+        drawn = self.numpy.random() + self.python.random()
+        loc = drawn + torch.rand(2, generator=self.torch, dtype=torch.double)
+        return pyro.distributions.Normal(loc, 1.0).to_event(1)
+
+
+def test_generators_of_programs_that_a_callback_runs_are_put_back(tmp_path: Path) -> None:
+    def run_all(event: str, training: Training) -> None:
+        own = training.experiment
+        own.elbo.evaluate(own.model, own.guide, *own.data[:5])
+        own.model(*own.data[:5])
+
+    plain = trained(tmp_path / "plain", programs=Noisy)
+    assert files(trained(tmp_path / "told", All(run_all), programs=Noisy)) == files(plain)
+
+
 @pytest.mark.parametrize("how", ["eager", "captured"])
 def test_what_a_callback_means_to_change_is_changed(tmp_path: Path, how: str) -> None:
     def anneal(event: str, training: Training) -> None:
@@ -146,6 +170,30 @@ def test_what_a_callback_means_to_change_is_changed(tmp_path: Path, how: str) ->
     for name, column in eager.history.items():
         np.testing.assert_allclose(run.history[name], column, rtol=1e-9, err_msg=name)
     assert np.isfinite(weighted).all()
+
+
+@pytest.mark.filterwarnings("ignore::pyro_decomp.training.loop.ExecutionWarning")
+@pytest.mark.parametrize("how", ["captured", "fused"])
+@pytest.mark.parametrize("kind", ["register_hook", "register_post_accumulate_grad_hook"])
+def test_a_hook_on_a_gradient_counts_from_the_next_step(
+    tmp_path: Path, how: str, kind: str
+) -> None:
+    def double(given: torch.Tensor) -> torch.Tensor | None:
+        if kind == "register_hook":
+            return 2 * given
+        assert given.grad is not None
+        given.grad *= 2
+        return None
+
+    def register(_: str, training: Training) -> None:
+        if training.step == 5:
+            getattr(next(iter(training.parameters.values())), kind)(double)
+
+    eager = trained(tmp_path / "eager", All(register, "step"))
+    run = trained(tmp_path / "run", All(register, "step"), how=how)
+    assert run.config["execution"]["stretches"][-1]["first_step"] == 6
+    for name, parameter in run.state.parameters.items():
+        torch.testing.assert_close(parameter, eager.state.parameters[name])
 
 
 @pytest.mark.full(but=["step"])
@@ -172,6 +220,18 @@ def test_an_error_ends_the_run_which_is_saved_and_names_the_callback(
         "ended",
     ):  # elsewhere the row of the step has no test data
         assert files(whole) == files(resumed)
+
+
+@pytest.mark.parametrize("event", ["started", "step", "ended"])
+def test_all_are_told_of_the_end_whoever_fails(tmp_path: Path, event: str) -> None:
+    def fail(_: str, training: Training) -> None:
+        raise ZeroDivisionError
+
+    seen: list[str] = []
+    told = All(lambda event, training: seen.append(event), "started", "ended")
+    with pytest.raises(RunError, match=f"failed in `{event}`"):
+        trained(tmp_path / "run", All(fail, event), told, All(fail, "ended"))
+    assert seen[-1] == "ended"
 
 
 class Counting(Callback):
@@ -279,6 +339,12 @@ def test_a_run_that_is_stopped_is_finished(tmp_path: Path) -> None:
     again = trained(tmp_path / "run", resume=True)
     assert again.step == load(run.path, experiment=experiment()).step == 5
     assert files(again) == before
+
+
+@pytest.mark.parametrize("reason", ["", 3])
+def test_a_reason_is_text(tmp_path: Path, reason: Any) -> None:
+    with pytest.raises(RunError, match="reason: expected a clause that says why, got"):
+        trained(tmp_path / "run", All(lambda _, training: training.stop(reason), "step"))
 
 
 @pytest.mark.fast

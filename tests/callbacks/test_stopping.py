@@ -105,10 +105,21 @@ def test_held_out_numbers_need_who_gives_them(tmp_path: Path, kind: type[Callbac
     assert trained(tmp_path / "run", kind(), HeldOut()).step == STEPS
 
 
-def test_a_number_that_nothing_gives_is_said(tmp_path: Path) -> None:
-    message = r"expected monitor to be one of .*elbo.*, got 'elbow', which no step and"
+@pytest.mark.parametrize(
+    ("name", "others", "step"),
+    [
+        ("elbow", [], 3),
+        ("test_elbow", [HeldOut(4)], 3),
+        ("elbow", [Says()], STEPS),  # which may give any at any time
+    ],
+)
+def test_a_number_that_nothing_gives_is_said_as_soon_as_that_is_known(
+    tmp_path: Path, name: str, others: list[Callback], step: int
+) -> None:
+    message = rf"expected monitor to be one of .*elbo.*, got '{name}', which no step and"
     with pytest.raises(ExperimentError, match=message):
-        trained(tmp_path / "run", EarlyStopping("elbow"))
+        trained(tmp_path / "run", EarlyStopping(name), *others)
+    assert load(tmp_path / "run", experiment=experiment()).step == step
 
 
 def test_the_best_is_the_run_as_it_was(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from pyro_decomp.callbacks import CSVLog, GradientNorms, HeldOut, MLflow, TensorBoard, trackers
 from pyro_decomp.errors import ExperimentError
+from pyro_decomp.training.callbacks import Training
 from pyro_decomp.training.interruption import Interrupted
-from tests.callbacks.test_protocol import EPOCHS, STEPS, interrupt_at, trained
+from tests.callbacks.test_protocol import EPOCHS, STEPS, All, interrupt_at, trained
 
 pytestmark = pytest.mark.full
 
@@ -39,6 +40,33 @@ def written(path: Path) -> list[tuple[int, str, float]]:
 def test_a_file_has_every_number_once(tmp_path: Path) -> None:
     run = trained(tmp_path / "run", CSVLog(), *RECORDERS)
     lines = written(run.path / "log.csv")
+    assert set(lines) == numbers(run.history)
+    assert len(lines) == len(set(lines))
+
+
+@pytest.mark.parametrize("event", ["step", "epoch", "evaluated"])
+def test_a_file_has_what_is_recorded_at_any_event(tmp_path: Path, event: str) -> None:
+    def record(_: str, training: Training) -> None:
+        training.record({"mine": training.step})
+
+    run = trained(tmp_path / "run", CSVLog(), HeldOut(2), All(record, event))
+    lines = written(run.path / "log.csv")
+    assert set(lines) == numbers(run.history)
+    assert len(lines) == len(set(lines))
+
+
+@pytest.mark.filterwarnings("ignore::pyro_decomp.training.loop.ExecutionWarning")
+def test_a_run_that_goes_back_writes_its_steps_anew(tmp_path: Path) -> None:
+    def move(_: str, training: Training) -> None:
+        training.experiment.model.__self__.scale = 1.0 if training.step < 9 else 0.5
+
+    told = All(move, "step"), CSVLog(), HeldOut(3)
+    run = trained(tmp_path / "run", *told, how="captured", batch_size=None, epochs=40)
+    assert run.config["execution"]["steps"] == "eager"
+    with (run.path / "log.csv").open(newline="") as file:
+        lines = [
+            (int(row["step"]), row["name"], float(row["value"])) for row in csv.DictReader(file)
+        ]
     assert set(lines) == numbers(run.history)
     assert len(lines) == len(set(lines))
 

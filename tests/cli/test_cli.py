@@ -309,6 +309,14 @@ def test_a_run_can_be_measured_and_drawn(monkeypatch: pytest.MonkeyPatch, capsys
         assert Path(picture).stat().st_size > 0
 
 
+@pytest.mark.full
+def test_a_numbered_folder_is_said_even_where_little_is(capsys: Capture) -> None:
+    for _ in range(2):
+        assert run("train", "trial.py", "--out", "out", "--quiet") == 0
+    said = "warning: out holds a finished run, so this one is in out-2"
+    assert capsys.readouterr().err.splitlines() == [said]
+
+
 def test_a_run_that_cannot_be_drawn_is_kept(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:

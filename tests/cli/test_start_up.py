@@ -34,7 +34,16 @@ def test_a_second_run_starts_no_compiler_and_imports_nothing_for_one(tmp_path: P
     log.touch()
     started = []
     for number in range(2):
-        words = ["train", str(EXAMPLE), "--set", "epochs=4", "--steps", "fused"]
+        words = [
+            "train",
+            str(EXAMPLE),
+            "--set",
+            "epochs=4",
+            "--set",
+            "anneal=false",
+            "--steps",
+            "fused",
+        ]
         words += ["--out", str(tmp_path / f"run-{number}")]
         environment = {"CC": str(compiler), "XDG_CACHE_HOME": str(tmp_path / "cache")}
         environment["PYTHONHASHSEED"] = str(number)

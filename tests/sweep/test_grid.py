@@ -108,7 +108,7 @@ def test_names_of_awkward_values_are_names_of_files(tmp_path: Path) -> None:
     [
         ({"alpha": []}, 1, r"alpha: expected a list of at least one value, got \[\]"),
         ({"name": "ab"}, 1, "name: expected a list of at least one value, got 'ab'"),
-        ({"alpah": [1]}, 1, "no parameter `alpah`; it has alpha, depth"),
+        ({"alpah": [1]}, 1, "no parameter `alpah` .did you mean `alpha`.*; it has alpha, depth"),
         ({"alpha": ["x"]}, 1, "`alpha`: expected float, got 'x'"),
         ({"alpha": [1, 2, 1.0]}, 1, "alpha: expected different values, got 1 twice"),
         ({"hidden": [(1,), [1]]}, 1, r"hidden: expected different values, got \[1\] twice"),

@@ -1,6 +1,7 @@
 """One experiment with several seeds is the runs of each seed."""
 
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,22 @@ def test_of_a_function_too(tmp_path: Path) -> None:
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.full
+def test_a_finished_sweep_is_left_for_a_numbered_one(
+    source: ExperimentFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    first, second = (train(source, out, seeds=[0], arguments={"beta": b})[0] for b in (1.0, 2.0))
+    assert [run.path.parents[1].name for run in (first, second)] == ["out", "out-2"]
+    said = capsys.readouterr().err.splitlines()
+    assert f"{out} holds a finished sweep, so this one is in {out}-2" in said
+    assert "members 1/1" in said[-1]
+    again = train(source, out, seeds=[0, 1], arguments={"beta": 1.0}, resume=True)
+    assert again[0].path == first.path
+    train(source, seeds=[0])
+    assert re.search(r"^the run is in .* for as long", capsys.readouterr().err, re.MULTILINE)
+
+
 def test_of_an_experiment_one_after_another(tmp_path: Path) -> None:
     given = made()
     runs = train(given, tmp_path, seeds=SEEDS)
@@ -93,6 +110,8 @@ def test_of_a_file_those_that_are_done_are_kept(
         train(source, seeds=SEEDS)
     assert [(run.seed, run.step) for run in caught.value.runs] == [(3, 3)]
     assert caught.value.out.exists()
+    assert "interrupted after 1 of 2 members" in str(caught.value)
+    assert "resume=True goes on" in str(caught.value)
 
 
 @pytest.mark.parametrize("given", [[], [1, 1], ["a"], 3])

@@ -143,6 +143,19 @@ def test_a_run_that_fails_as_it_goes_on_is_at_its_last_checkpoint(tmp_path: Path
     assert run.train().step == 12
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("out", [".", "../run", "x/..", "./"])
+def test_a_number_goes_to_the_name_of_the_folder_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path / "run")
+    assert train(made, out).path == Path(out)
+    found = train(made, out).path
+    assert found.resolve() == tmp_path / "run-2"
+    assert load(found).step == 9
+
+
 def test_a_folder_with_a_finished_run_is_left_for_a_numbered_one(tmp_path: Path) -> None:
     runs = [train(made, tmp_path / "run", seed=s) for s in range(3)]
     assert [run.path.name for run in runs] == ["run", "run-2", "run-3"]

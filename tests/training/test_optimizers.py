@@ -132,6 +132,33 @@ def test_captured_steps_of_an_optimiser_have_the_same_bits(tmp_path: Path, name:
     torch.testing.assert_close(trained(tmp_path, "fused", TORCH[name]), eager)
 
 
+def cleared(training: Any) -> None:
+    if training.step == 2:
+        training.optimizer.state.clear()
+
+
+def loaded(training: Any) -> None:
+    if training.step == 2:
+        kept = training.optimizer.state_dict()
+        for each in kept["state"].values():
+            each["exp_avg"] = each["exp_avg"] * 3.0
+        training.optimizer.load_state_dict(kept)
+
+
+def cleared_in_part(training: Any) -> None:
+    if training.step == 2:
+        training.optimizer.state.pop(next(iter(training.optimizer.state)))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("change", [cleared, loaded, cleared_in_part])
+def test_what_an_optimiser_keeps_can_be_changed_between_steps(tmp_path: Path, change: Any) -> None:
+    told = [Step(change)]
+    eager = trained(tmp_path, "eager", Adam, callbacks=told)
+    torch.testing.assert_close(trained(tmp_path, "captured", Adam, callbacks=told), eager)
+    torch.testing.assert_close(trained(tmp_path, "fused", Adam, callbacks=told), eager)
+
+
 def slower(training: Any) -> None:
     for group in training.optimizer.param_groups:
         group["lr"] = 0.1 / (1 + training.step) ** 2

@@ -185,3 +185,11 @@ def test_in_a_notebook_one_output_is_updated(monkeypatch: pytest.MonkeyPatch) ->
     assert [repr(each).split("  ")[0] for each in drawn] == ["step 1/1000", "step 2/1000"]
     assert "&lt;b&gt; 1.000" in drawn[1]._repr_html_()
     assert '<progress value="2" max="1000">' in drawn[1]._repr_html_()
+
+
+def test_nothing_is_written_to_a_stream_that_is_closed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    Lines().say("a line")
+    assert capsys.readouterr().out == ""

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from pyro_decomp import AggregateELBO, BetaELBO, Experiment, InclusiveKL, load, train
 from pyro_decomp.cli import main
-from pyro_decomp.errors import ExperimentError, RunError
+from pyro_decomp.errors import ExperimentError, ModelError, RunError
 from pyro_decomp.training.description import DifferentDataWarning, objective_text
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.record import UnrecordedWarning
@@ -188,6 +189,81 @@ def test_an_argument_that_is_no_number_or_text_is_part_of_the_source(tmp_path: P
         load(tmp_path / "run", experiment=line)
     given = partial(line, prior=dist.Laplace)
     assert weights(load(tmp_path / "run", experiment=given)) == weights(run)
+
+
+def bare(weight, beta=1, hidden=None) -> Experiment:  # type: ignore[no-untyped-def]
+    return line(float(weight) * float(beta), hidden=hidden or 1)
+
+
+def typed(beta: float = 1.0, hidden: int = 1) -> Experiment:
+    return line(beta, hidden=hidden) if isinstance(beta, float) else wider()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("build", "arguments"),
+    [
+        (bare, {"weight": 2}),
+        (bare, {"weight": 2.0, "beta": 0.5}),
+        (bare, {"weight": np.float64(0.25), "hidden": np.int64(3)}),
+        (typed, {"beta": 3, "hidden": np.int32(2)}),
+    ],
+    ids=["untyped", "not-of-the-default", "numpy", "whole-for-float"],
+)
+def test_a_function_is_called_again_as_it_was(
+    tmp_path: Path, build: Callable[..., Experiment], arguments: dict[str, Any]
+) -> None:
+    run = train(build, tmp_path / "run", arguments=arguments)
+    for again in (load(tmp_path / "run"), load(tmp_path / "run", experiment=build)):
+        assert weights(again) == weights(run)
+    both = train(build, seeds=[0, 1], arguments=arguments)
+    assert torch.allclose(both[0].codes(), run.codes(), atol=1e-5)
+
+
+def test_an_argument_of_another_type_is_refused_before_training(tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match=r"`hidden`: expected int, got 1\.5"):
+        train(typed, tmp_path / "run", arguments={"hidden": 1.5})
+    assert not (tmp_path / "run").exists()
+
+
+def experiment(beta: float = 1.0) -> Experiment:
+    return line(beta)
+
+
+@pytest.mark.full
+def test_a_function_may_use_one_called_experiment(tmp_path: Path) -> None:
+    run = train(partial(experiment, beta=0.5), tmp_path / "run")
+    assert load(tmp_path / "run").experiment.elbo.beta == 0.5
+    assert weights(load(tmp_path / "run")) == weights(run)
+
+
+@pytest.mark.full
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    given = line(elbo=BetaELBO(beta=np.float64(0.5)), epochs=np.int64(2))
+    run = train(given, tmp_path / "run", seed=np.int64(3))
+    again = load(tmp_path / "run", experiment=line(elbo=BetaELBO(beta=0.5), epochs=2))
+    assert again.train(epochs=np.int64(1)).step == run.step + 1
+    runs = train(given, seeds=np.arange(3, 5))
+    assert [each.seed for each in runs] == [3, 4]
+    assert weights(runs[0]) == weights(run)
+
+
+NETWORK = nn.Linear(1, 1)
+
+
+def by_its_name(x: Tensor) -> None:
+    with pyro.plate("data", NUM_DATA, subsample=x):
+        pyro.sample("z", dist.Normal(globals()["NETWORK"](x), 1.0).to_event(1))
+
+
+def test_a_network_that_no_copy_of_a_program_reaches_is_refused(tmp_path: Path) -> None:
+    given = line()
+    given.guide, given.modules = by_its_name, [NETWORK]
+    with pytest.raises(
+        ModelError, match=r"^modules: expected programs that run the copy of Linear"
+    ):
+        train(given, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def shaped(hidden: tuple[int, ...] = (1,), epochs: int = 3) -> Experiment:

@@ -262,7 +262,9 @@ def test_a_run_is_replaced_only_by_force_and_without_files_of_others(folder: Run
     folder.write_metrics({"train": {"elbo": 1.0}})
     (folder.path / ".checkpoint.pt.tmp").write_bytes(b"of a run that was killed")
     before = contents(folder)
-    with pytest.raises(RunError, match="already holds a run: continue it with --resume, replace"):
+    with pytest.raises(
+        RunError, match=r"already holds a run: continue it with --resume .*, replace"
+    ):
         folder.open_new(CONFIG)
     assert contents(folder) == before
     folder.open_new(CONFIG | {"seed": 1}, force=True)

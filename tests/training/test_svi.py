@@ -12,11 +12,11 @@ import pyro.optim
 import pytest
 import torch
 from pyro import infer, poutine
-from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
+from pyro.infer.autoguide import AutoIAFNormal, AutoMultivariateNormal, AutoNormal
 from torch import Tensor, nn
 
 from pyro_decomp import SVI, BetaELBO, TotalCorrelationELBO
-from pyro_decomp.acceleration import auditor, graph
+from pyro_decomp.acceleration import graph, verification
 from pyro_decomp.errors import ExperimentError
 from pyro_decomp.training import svi as module
 from pyro_decomp.training.loop import ExecutionWarning
@@ -248,6 +248,27 @@ def with_numbers_that_python_uses(svi: Any, programs: Linear) -> Iterator[float]
         yield svi.step(data(), beta)
 
 
+def with_what_optimisers_keep_cleared(svi: Any, programs: Linear) -> Iterator[float]:
+    yield from (svi.step(data()) for _ in range(4))
+    for optimizer in svi.optim.optim_objs.values():
+        optimizer.state.clear()
+    yield from (svi.step(data()) for _ in range(4))
+
+
+def with_one_network_by_two_names(svi: Any, programs: Linear) -> Iterator[float]:
+    inner = programs.model
+    svi.model = lambda x: (pyro.module("again", programs.decoder), inner(x))
+    yield from (svi.step(data()) for _ in range(5))
+
+
+def inside_of_handlers(svi: Any, programs: Linear) -> Iterator[float]:
+    yield from (svi.step(data()) for _ in range(4))
+    for handler in (poutine.scale(scale=3.0), poutine.mask(mask=False)):
+        with handler:
+            yield svi.step(data())
+        yield svi.step(data())
+
+
 def with_not_a_number(svi: Any, programs: Linear) -> Iterator[float]:
     yield from (svi.step(data()) for _ in range(3))
     with pyro.validation_enabled(False), warnings.catch_warnings(record=True) as told:
@@ -264,12 +285,24 @@ PLAYS = {
         in_minibatches,
         moved_by_hand,
         gradients_by_hand,
+        inside_of_handlers,
         with_settings,
         with_batch_norm,
+        with_what_optimisers_keep_cleared,
+        with_one_network_by_two_names,
         with_numbers_that_python_uses,
         with_not_a_number,
     )
 }
+
+
+def test_inside_of_a_handler_that_is_said() -> None:
+    def play(svi: Any, programs: Linear) -> Iterator[float]:
+        with poutine.scale(scale=0.5):
+            yield svi.step(data())
+
+    svi = assert_as_pyro(play, is_captured=False)
+    assert svi.execution.why == "they are taken inside of a handler of Pyro's"
 
 
 @pytest.mark.full
@@ -351,7 +384,7 @@ def test_a_loss_that_changes_gradients_itself_is_run() -> None:
 
 
 def test_what_is_changed_within_a_list_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auditor, "LEAST", 1e9)  # every audit at steps 2, 4, 8, ...
+    monkeypatch.setattr(verification, "LEAST", 1e9)  # every audit at steps 2, 4, 8, ...
     programs, scales = Linear(), [1.0, object()]
     inner = programs.model
     adam = OPTIMIZERS["adam"]()
@@ -419,7 +452,7 @@ def test_automatic_guides_train_and_their_parameters_are_saved(tmp_path: Path) -
             pyro.sample("x", dist.Normal(loc, scale).to_event(1), obs=x)
 
     x = data().float()
-    for guide in (AutoNormal, AutoMultivariateNormal):
+    for guide in (AutoNormal, AutoMultivariateNormal, AutoIAFNormal):
         found = []
         for kind, asked in ((infer.SVI, {}), (SVI, {"steps": "captured"})):
             pyro.clear_param_store()

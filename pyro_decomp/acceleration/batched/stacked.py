@@ -72,10 +72,8 @@ class Stacked:
     ) -> None:
         """One step of the optimiser.
 
-        Args:
-            gradients: Of ``trained``; what has none is left as it is.
-            norms: Of each member's gradient, ``[K]``.
-            limit: To which a member's gradient is scaled down, if it is longer.
+        Gradients are those of ``trained``; what has none is left as it is. A member's, whose norms
+        are ``[K]``, is scaled down to the limit.
         """
         for each, gradient in zip(self.trained, gradients, strict=True):
             each.grad = gradient

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_decomp.acceleration.batched.backends import BatchedStep, Results, fused, vectorized
+from pyro_decomp.acceleration.backends import Ready, StepOutputs, by_fusion, vectorized
 from pyro_decomp.acceleration.batched.draws import Draws
 from pyro_decomp.acceleration.batched.stacked import Stacked
 from pyro_decomp.acceleration.capture import StepGraph, capture
@@ -16,7 +16,7 @@ from pyro_decomp.acceleration.flat_parameters import can_be_flat, split
 from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.data.batches import Batch
 
-_made: dict[Hashable, dict[tuple[Any, ...], BatchedStep]] = {}  # of the last kind of step
+_made: dict[Hashable, dict[tuple[Any, ...], Ready]] = {}  # of the last kind of step
 
 
 class BatchedSteps:
@@ -68,7 +68,7 @@ class BatchedSteps:
         is_steady = backend == "fused" and not first.programs.schedules  # as for a single run
         self._is_flat = is_steady and can_be_flat(trained[0], optimizer)
         self._stacked = Stacked(trained, optimizer, is_flat=self._is_flat)
-        self._ready: dict[tuple[Any, ...], BatchedStep] = {}
+        self._ready: dict[tuple[Any, ...], Ready] = {}
         if kind is not None:
             kind = (kind, tuple(self._names), len(sources), backend)
             if kind not in _made:
@@ -84,30 +84,34 @@ class BatchedSteps:
         """Let the next step draw what the first one does."""
         self._draws = Draws(self._generators, self._frozen)
 
-    def __call__(self, batches: Sequence[Batch], num_alike: int = 1) -> Results:
+    def __call__(self, batches: Sequence[Batch], num_alike: int = 1) -> StepOutputs:
         """Compute the next step of all members; what they keep is as it was.
 
-        Args:
-            batches: One for each member, or the one that they share.
-            num_alike: For how many steps, this one included, batches have this shape.
+        There is one batch for each member, or one that they share; ``num_alike`` steps, this one
+        included, have batches of this shape.
         """
         ready = self._for(batches)
         self.names, self._assigned = ready.graph.names, ready.graph.assigned
         draws = self._draws.next(ready.graph.sampler, num_alike)
-        return ready.run(self._inputs(self._joined(batches), draws))
+        outputs = ready.run(self._inputs(self._joined(batches), draws))
+        if not isinstance(outputs.gradients, Tensor):
+            return outputs
+        whole, trained = outputs.gradients, ready.graph.slots.trained  # fused: [K, P]
+        if self._is_flat:
+            return outputs._replace(gradients=[whole])
+        parts = whole.split([parameter.numel() for parameter in trained], 1)
+        pairs = zip(parts, trained, ready.graph.has_gradient, strict=True)
+        each = [g.reshape(len(g), *p.shape) if is_there else None for g, p, is_there in pairs]
+        return outputs._replace(gradients=each)
 
-    def update(self, results: Results, limit: float | None) -> None:
-        """Let the optimiser change the parameters, and take over the buffers of a step.
-
-        Args:
-            results: Of the step.
-            limit: To which the norm of a member's gradient is clipped; None never clips.
-        """
-        self._stacked.update(results.gradients, results.norms, limit)
-        self._buffers = results.buffers
+    def update(self, results: StepOutputs, limit: float | None) -> None:
+        """Let the optimiser change the parameters, and take over the buffers of a step."""
+        assert results.norm is not None
+        self._stacked.update(list(results.gradients), results.norm, limit)
+        self._buffers = list(results.buffers)
 
     @torch.no_grad()
-    def hand_back(self, index: int, results: Results | None = None) -> None:
+    def hand_back(self, index: int, results: StepOutputs | None = None) -> None:
         """Put a member's parameters and buffers, or the buffers of a step, into its networks."""
         state = self._states[index]
         for own, stacked in zip(state.trained, self._stacked.parameters, strict=True):
@@ -116,7 +120,7 @@ class BatchedSteps:
         pairs = zip(state.buffers, buffers, strict=True)
         state.put([new[index].to(own.dtype, copy=True) for own, new in pairs], self._assigned)
 
-    def gradients_of(self, index: int, results: Results) -> dict[str, Tensor]:
+    def gradients_of(self, index: int, results: StepOutputs) -> dict[str, Tensor]:
         """A member's gradients by the names of its parameters."""
         own = self._sources[index].parameters
         each = [None if gradient is None else gradient[index] for gradient in results.gradients]
@@ -168,7 +172,7 @@ class BatchedSteps:
         trained = [parameter.detach() for parameter in self._stacked.parameters]
         return [*trained, *self._frozen, *self._buffers, *self._values, *batch, *draws]
 
-    def _for(self, batches: Sequence[Batch]) -> BatchedStep:
+    def _for(self, batches: Sequence[Batch]) -> Ready:
         """The step for batches of these shapes."""
         names, one = self._used_numbers(), batches[0]
         leading = () if self._shares_data else (len(batches),)
@@ -183,18 +187,16 @@ class BatchedSteps:
         return self._ready[key]
 
     @torch.no_grad()
-    def _step_of(self, graph: StepGraph, batches: Sequence[Batch]) -> BatchedStep:
+    def _step_of(self, graph: StepGraph, batches: Sequence[Batch]) -> Ready:
         draws = Draws(self._generators, self._frozen).next(graph.sampler)
         first = [*graph.slots.inputs(), *batches[0], *(draw[0] for draw in draws)]
         _check_buffers(graph, first)
         if self._backend == "fused":
-            return fused(graph, first, is_flat=self._is_flat)
-        return vectorized(
-            graph,
-            self._inputs(self._joined(batches), draws),
-            shares_data=self._shares_data,
-            is_compiled=self._backend == "compiled",
-        )
+            return Ready(graph, by_fusion(graph, first, len(self._sources)))
+        is_compiled = self._backend == "compiled"
+        inputs = self._inputs(self._joined(batches), draws)
+        run = vectorized(graph, inputs, shares_data=self._shares_data, is_compiled=is_compiled)
+        return Ready(graph, run)
 
 
 def _stacked(each: Sequence[Sequence[Tensor]]) -> list[Tensor]:

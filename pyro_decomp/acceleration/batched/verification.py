@@ -1,34 +1,20 @@
 """Members of a batch, held against their own programs. Internal."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 
-from pyro_decomp.acceleration.auditor import Budget
-from pyro_decomp.acceleration.batched.backends import Results
+from pyro_decomp.acceleration.backends import StepOutputs
 from pyro_decomp.acceleration.batched.steps import BatchedSteps
 from pyro_decomp.acceleration.eager import EagerStep
+from pyro_decomp.acceleration.errors import Departed
 from pyro_decomp.acceleration.source import StepSource
-from pyro_decomp.acceleration.verification import Audit, Computed
+from pyro_decomp.acceleration.verification import Audit, Budget, Wanted
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.elbo.nonfinite import blame_gradients, remedy
 from pyro_decomp.errors import NonFiniteError, listed, one_line
 
-
-@dataclass(frozen=True)
-class _Pending:
-    """A step of one member that is being verified.
-
-    Attributes:
-        batch: The member's data.
-        wanted: What its programs give; None if they fail.
-        failure: How they fail, in a clause.
-    """
-
-    batch: Batch
-    wanted: Computed | None
-    failure: str = ""
+Pending = Wanted | Departed | None  # None where the objective is not finite by the programs
 
 
 class BatchVerification:
@@ -38,96 +24,69 @@ class BatchVerification:
     the last, with the gradient by each parameter, and at steps 2, 4, 8, ... one member in turn, by
     values and buffers, within the time that verification may take. Members are handed their tensors
     for it; everything else is as before afterwards.
-
-    Args:
-        sources: Of each member, what its steps are computed from.
-        steps: The steps of the batch.
     """
 
     def __init__(self, sources: Sequence[StepSource], steps: BatchedSteps) -> None:
         self._sources, self._steps = sources, steps
         self._audits = [Audit(source, "float32") for source in sources]
-        self._budget = Budget()
+        self.budget = Budget()
         self._turn = 0
 
-    def begin(self) -> None:
-        """Count the time of the run from now on."""
-        self._budget.begin()
-
     def due(self, step: int, total: int, members: Sequence[int]) -> Sequence[int]:
-        """Which of the members that are still trained are verified at a step, the last being total.
-
-        Returns:
-            Their indices.
-        """
+        """The indices of the members, of those still trained, that are verified at a step."""
         if step == total or not members:
             return members
-        if not self._budget.allows(step):
+        if not self.budget.allows(step):
             return []
         self._turn += 1
         return [members[self._turn % len(members)]]
 
     def before(
         self, batches: Mapping[int, Batch], step: int, *, has_gradients: bool
-    ) -> dict[int, _Pending]:
+    ) -> dict[int, Pending]:
         """Run the programs of members for a step that is about to be taken.
 
-        Args:
-            batches: The data of each member that is verified, by its index.
-            step: The number of the step.
-            has_gradients: Compare the gradient by each parameter too.
-
-        Returns:
-            What :meth:`after` is to be given, by member.
+        ``batches`` are the data of each member that is verified, by its index.
         """
         pending = {}
         for index, batch in batches.items():
             self._steps.hand_back(index)
-            with self._budget.spending(), torch.random.fork_rng(devices=[]):
+            with self.budget.spending(), torch.random.fork_rng(devices=[]):
                 torch.set_rng_state(self._steps.generator(index))
                 pending[index] = self._by_programs(index, batch, step, has_gradients)
         return pending
 
-    def _by_programs(self, index: int, batch: Batch, step: int, has_gradients: bool) -> _Pending:
+    def _by_programs(self, index: int, batch: Batch, step: int, has_gradients: bool) -> Pending:
         if moved := self._sources[index].moved():
-            return _Pending(batch, None, f"{listed(moved)} changed between steps")
+            return Departed(f"{listed(moved)} changed between steps")
         try:
-            audit = self._audits[index]
-            return _Pending(batch, audit.by_programs(batch, step, has_gradients=has_gradients))
+            return self._audits[index].by_programs(batch, step, has_gradients=has_gradients)
         except NonFiniteError:
-            return _Pending(batch, None)
+            return None
         except Exception as error:  # whatever it is, a single run tells of it
-            return _Pending(batch, None, f"its programs fail: {one_line(error)}")
+            return Departed(f"its programs fail: {one_line(error)}")
 
-    def after(self, pending: Mapping[int, _Pending], results: Results, step: int) -> dict[int, str]:
-        """Compare a step with what the programs of members gave.
-
-        Returns:
-            By member, what differs, in a clause; of those alone in which something does.
-        """
+    def after(self, pending: Mapping[int, Pending], results: StepOutputs) -> dict[int, str]:
+        """By member, what differs in a step from what its programs gave, in a clause."""
         told = {}
-        for index, each in pending.items():
+        for index, wanted in pending.items():
             values = dict(zip(self._steps.names, results.values[index].tolist(), strict=True))
             self._steps.hand_back(index, results)
-            audit = self._audits[index]
-            if each.wanted is None:
+            if isinstance(wanted, Departed):
+                told[index] = str(wanted)
+            elif wanted is None:
                 is_finite = torch.tensor(values["objective"]).isfinite()
-                unlike = "the objective is not finite by the programs" if is_finite else ""
-                told[index] = each.failure or unlike
-                continue
-            with self._budget.spending(), torch.random.fork_rng(devices=[]):
-                gradients = self._steps.gradients_of(index, results)
-                found = Computed(values, audit.buffers(), gradients)
-                told[index] = audit.disagreement(each.wanted, found, each.batch, step)
+                told[index] = "the objective is not finite by the programs" if is_finite else ""
+            else:
+                with self.budget.spending(), torch.random.fork_rng(devices=[]):
+                    gradients = self._steps.gradients_of(index, results)
+                    told[index] = self._audits[index].disagreement(wanted, values, gradients)
         return {index: why for index, why in told.items() if why}
 
     def why_nonfinite(self, index: int, batch: Batch, step: int) -> str:
         """Why the step that was just computed for a member is not finite, as a single run says.
 
-        Args:
-            index: The member, which has its tensors from before the step.
-            batch: Its data.
-            step: The number of the step.
+        The member has its tensors from before the step.
         """
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(self._steps.generator(index, is_before=True))

@@ -7,7 +7,7 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor
 
-from pyro_decomp.acceleration.capture.places import Place, parts_of, places_of
+from pyro_decomp.acceleration.capture.places import Contents, Place, parts_of, places_of
 from pyro_decomp.acceleration.errors import CaptureError
 from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.elbo.numbers import Number
@@ -156,24 +156,21 @@ def _written_by(source: StepSource, batch: Sequence[Tensor]) -> set[int]:
     trained = {id(parameter) for parameter in source.parameters.values()}
     originals = {place.key: id(place.tensor) for place in places_of(source)}
     with source.python.preserving_rng_and_buffers(), torch.no_grad():
-        before = [(place, place.tensor, place.tensor.clone()) for place in places_of(source)]
-        versions = [tensor._version for _, tensor, _ in before]
+        contents = Contents(places_of(source))
+        versions = [tensor._version for _, tensor, _ in contents.kept]
         modes = [(f"{path}.training", part, part.training) for path, part in parts_of(source)]
         try:
             source.evaluate(*batch)
             entries = {place.key for place in places_of(source)}
             switched = [name for name, part, mode in modes if part.training != mode]
-            anew = {p.key for p, tensor, _ in before if p.kept.get(p.name) is not tensor}
+            anew = {p.key for p, tensor, _ in contents.kept if p.kept.get(p.name) is not tensor}
             written = [
                 place
-                for (place, tensor, content), version in zip(before, versions, strict=True)
+                for (place, tensor, content), version in zip(contents.kept, versions, strict=True)
                 if place.key in anew or tensor._version != version or not _is_same(tensor, content)
             ]
         finally:
-            for place, tensor, content in before:
-                if not _is_same(tensor, content):
-                    tensor.copy_(content)
-                place.put(tensor)
+            contents.put_back()
     if switched:
         raise CaptureError(f"they change {switched[0]} as they run")
     if entries != originals.keys():

@@ -40,14 +40,6 @@ class GraphHash:
 def graph_hash(source: StepSource, batch: Sequence[Tensor], weights: Sequence[str]) -> GraphHash:
     """Run a step's forward pass once and hash its graph; random generators move.
 
-    Args:
-        source: Whose programs.
-        batch: A batch of data.
-        weights: Names of the numbers that are inputs.
-
-    Returns:
-        The hash, and what planning needs to know of the graph.
-
     Raises:
         CaptureError: Values of tensors decide what is computed, or a draw depends on parameters.
     """

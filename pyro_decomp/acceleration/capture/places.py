@@ -1,8 +1,9 @@
 """Where networks and Pyro's store keep their tensors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from pyro_decomp.acceleration.source import StepSource
@@ -37,6 +38,20 @@ class Place(NamedTuple):
     def put(self, tensor: Tensor) -> None:
         """Keep another tensor at this place."""
         self.kept[self.name] = tensor
+
+
+class Contents:
+    """Which tensors are at places, and copies of what is in them, to be put back."""
+
+    def __init__(self, places: Iterable[Place]) -> None:
+        self.kept = [(place, place.tensor, place.tensor.detach().clone()) for place in places]
+
+    def put_back(self) -> None:
+        """Make places, and the tensors that were there, as they were."""
+        for place, tensor, content in self.kept:
+            place.put(tensor)
+            if not torch.equal(tensor, content):
+                tensor.data.copy_(content)
 
 
 def places_of(source: StepSource) -> Iterator[Place]:

@@ -21,16 +21,10 @@ def lift(module: GraphModule, frozen: slice) -> GraphModule:
     """Make an input of a graph of every random draw in it, after its other inputs.
 
     Draws from a Normal whose parameters the graph computes become its location and scale applied to
-    standard draws, which is how torch draws them. Other draws may depend on what no step changes,
-    as those of a mixture with fixed weights. The module is to be recompiled afterwards, which
-    simplifying it does.
-
-    Args:
-        module: A graph without operations that write to a tensor.
-        frozen: Which of its inputs are tensors that no step changes.
-
-    Returns:
-        A graph that takes these inputs and gives all draws.
+    standard draws, which is how torch draws them. Other draws may depend on the inputs
+    that are ``frozen``, which no step changes, such as the fixed weights of a mixture: the graph
+    that is returned takes these and gives all draws. The module is to be recompiled afterwards,
+    which simplifying it does.
 
     Raises:
         CaptureError: A draw of another kind depends on other inputs.

@@ -32,9 +32,6 @@ def refuse_moving(source: StepSource) -> None:
 
     A further run would move on what cannot be taken back, such as a generator function.
 
-    Args:
-        source: Whose ``python`` knows what every run moves.
-
     Raises:
         CaptureError: Something moves that is no tensor.
     """
@@ -44,10 +41,8 @@ def refuse_moving(source: StepSource) -> None:
 def tensors_that_move(source: StepSource, batch: Sequence[Tensor]) -> list[str]:
     """Run the programs until they have filled their caches, and see what another run moves.
 
-    Args:
-        source: Whose programs. Buffers of its networks are as before afterwards; what the programs
-            keep in Python is moved, as are random generators.
-        batch: A batch of data.
+    Buffers of networks are as before afterwards; what the programs keep in Python is moved, as are
+    random generators.
 
     Returns:
         Dotted paths of tensors that every run assigns anew or writes to.
@@ -85,10 +80,8 @@ def tensors_that_move(source: StepSource, batch: Sequence[Tensor]) -> list[str]:
 def check_unread(paths: Sequence[str], before: Fingerprint, module: GraphModule) -> None:
     """Refuse tensors that move and are read; warn of those that are only written.
 
-    Args:
-        paths: Of tensors that every run moves.
-        before: What the programs kept when they were traced.
-        module: Their graph; tensors that they found are constants in it.
+    What they kept when they were traced is in ``before``; tensors that they found are constants of
+    the graph.
 
     Raises:
         CaptureError: One is read, and would be a constant.
@@ -122,12 +115,7 @@ def is_followed(
 
     A number of which Python or numpy made another, or a new tensor, is a constant of the graph.
 
-    Args:
-        source: Whose schedules say what the numbers become.
-        state: Which of the inputs are numbers.
-        inputs: What the graph was traced with.
-        step: What was traced.
-        graph: The graph, on draws of its own.
+    ``inputs`` are what ``step`` was traced with; ``graph`` has draws of its own.
     """
     for values in _later(source, state.weights):
         trained, frozen, buffers, numbers, batch = state.split(inputs)

@@ -1,10 +1,8 @@
 """A captured graph with as few operations as its values need."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Interpreter, Node
+from torch.fx import GraphModule, Interpreter
 
 from pyro_decomp.acceleration.capture.tracing import is_random
 
@@ -22,7 +20,7 @@ _SAME = {
 
 
 def simplify(module: GraphModule) -> None:
-    """Compute constants once, equal expressions once, and nothing that is not asked for.
+    """Compute constants once, and nothing that is not asked for.
 
     The graph must be functional: nothing in it writes to a tensor.
     """
@@ -33,8 +31,6 @@ def simplify(module: GraphModule) -> None:
             graph.erase_node(node)
     graph.eliminate_dead_code()
     _fold_constants(module)
-    _merge_equal(module)
-    graph.eliminate_dead_code()
     module.delete_all_unused_submodules()
     module.recompile()
 
@@ -61,25 +57,3 @@ def _fold_constants(module: GraphModule) -> None:
         constant.meta = dict(node.meta)
         node.replace_all_uses_with(constant)
     graph.eliminate_dead_code()
-
-
-def _merge_equal(module: GraphModule) -> None:
-    """Let equal operations on equal arguments be one."""
-    graph = module.graph
-    seen: dict[Any, Node] = {}
-    for node in list(graph.nodes):
-        if node.op not in ("call_function", "get_attr") or is_random(node.target):
-            continue
-        key = (node.op, node.target, _hashable(node.args), _hashable(node.kwargs))
-        first = seen.setdefault(key, node)
-        if first is not node:
-            node.replace_all_uses_with(first)
-            graph.erase_node(node)
-
-
-def _hashable(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return tuple(map(_hashable, value))
-    if isinstance(value, dict):
-        return tuple((name, _hashable(item)) for name, item in value.items())
-    return (type(value), repr(value) if isinstance(value, float) else value)

@@ -63,15 +63,13 @@ class StepGraph:
 
 
 def with_norm(module: GraphModule, num_trained: int) -> GraphModule:
-    """A step's graph, whose values are followed by the Euclidean norm of the whole gradient.
+    """A step's graph that gives the Euclidean norm of the whole gradient last.
 
-    Args:
-        module: Gives a vector of values first, then as many gradients, and more; it stays as it is.
-        num_trained: How many gradients.
+    The graph gives a vector of values first, then as many gradients, and more; it stays as it is.
     """
     graph = copy.deepcopy(module.graph)
     *_, output = graph.nodes
-    values, *rest = output.args[0]
+    _, *rest = output.args[0]
     with graph.inserting_before(output):
         total: Node | None = None
         for gradient in rest[:num_trained]:
@@ -79,9 +77,7 @@ def with_norm(module: GraphModule, num_trained: int) -> GraphModule:
             term = graph.call_function(aten.sum.default, (square,))
             total = term if total is None else graph.call_function(aten.add.Tensor, (total, term))
         norm = graph.call_function(aten.sqrt.default, (total,))
-        one = graph.call_function(aten.unsqueeze.default, (norm, 0))
-        both = graph.call_function(aten.cat.default, ([values, one],))
-    output.args = ([both, *rest],)
+    output.args = ([*output.args[0], norm],)
     return GraphModule(module, graph)
 
 
@@ -95,15 +91,6 @@ def capture(
 
     Python runs once: numbers that it computes become constants, and so do choices that it makes.
     Numbers that are to change are named in ``weights``.
-
-    Args:
-        source: What is trained, its networks in training mode.
-        batch: A batch, as the programs take it.
-        weights: Names of the numbers that are inputs.
-        precision: Of the products of networks.
-
-    Returns:
-        The graph of the step.
 
     Raises:
         CaptureError: The programs let values of tensors decide what they compute, draw what depends

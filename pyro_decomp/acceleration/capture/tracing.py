@@ -37,9 +37,6 @@ def traced(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) 
             for draws into new ones, which become operations that make a filled one.
         inputs: Its arguments; no two may be one tensor.
 
-    Returns:
-        The graph as a module of the same arguments.
-
     Raises:
         HiddenValueError: It asks for the value of a tensor that depends on inputs or draws.
         CaptureError: It draws from a generator of its own.
@@ -57,10 +54,6 @@ def traced(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) 
 
 def functional(module: GraphModule, inputs: Sequence[Tensor]) -> GraphModule:
     """A graph without operations that write to a tensor, traced once more where there are any.
-
-    Args:
-        module: A traced graph.
-        inputs: What it was traced with.
 
     Raises:
         CaptureError: It writes to a tensor that is neither an input nor made in it.

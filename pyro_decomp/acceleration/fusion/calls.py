@@ -2,7 +2,7 @@
 
 import ctypes
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,40 +21,33 @@ def called(target: Any, given: Sequence[Any], real: torch.dtype) -> Any:
         FusionError: Its code could not be compiled.
     """
     if target is gaussian.forward:
-
-        def shape(num_sets: int) -> Sequence[Shape]:
-            return [(num_sets, given[0].shape[1])]
-
-        return _call("forward", given[:4], given[4:7], real, shape)[0]
+        problem = _problem(given[:4], given[4:7])
+        shape = problem.num_sets, given[0].shape[1]
+        return _call("forward", problem, given[:4], [shape], real)[0]
     if target is gaussian.backward:
         z, loc, with_z = given[0].shape, given[1].shape, given[9]
         shapes = [z if with_z else (z[0], 0), loc, loc]
-        return _call("backward", given[:6], given[6:9], real, lambda _: shapes, clear=with_z)
+        problem = _problem(given[:6], given[6:9])
+        return _call("backward", problem, given[:6], shapes, real, clear=with_z)
     return None
 
 
 def _call(
     name: str,
+    problem: gaussian_native.Problem,
     inputs: Sequence[Value | None],
-    asked: Sequence[Any],
+    results: Sequence[Shape],
     real: torch.dtype,
-    shapes: Callable[[int], Sequence[Shape]],
     *,
     clear: bool | None = None,
 ) -> Sequence[Result]:
     """The results of a C function of a problem, where to begin and end, and tensors.
 
-    Args:
-        name: Of the function.
-        inputs: What it reads; the fourth, weights of rows, may be None.
-        asked: What it is asked for besides.
-        real: The floating type.
-        shapes: Of the results, from how many sets of dimensions there are.
-        clear: Whether the first result is added to, or not asked for; None if it is written to.
+    The first result is added to, or not asked for, as ``clear`` says; if that is None it is written
+    to. The fourth input, weights of rows, may be None.
     """
-    code, problem = _code(real), _problem(inputs, asked)
+    code = _code(real)
     start, units = getattr(code, name), getattr(code, f"{name}_units")(problem)
-    results = shapes(problem.num_sets)
     num_tensors = len(inputs) + len(results)
     kinds = ", ".join(["const void *", "int64_t", "int64_t", *["const real *"] * num_tensors])
 

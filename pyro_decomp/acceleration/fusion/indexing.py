@@ -58,13 +58,6 @@ def offset(index: Index, strides: Shape) -> str:
 def viewed_index(index: Index, shape: Shape, strides: Shape, first: int, base: Shape) -> Index:
     """The index into a contiguous tensor that a view of it reads at an index.
 
-    Args:
-        index: Into the view.
-        shape: Of the view.
-        strides: Of the view.
-        first: Where the view's first number is.
-        base: Shape of the tensor.
-
     >>> viewed_index(("i", "j"), (3, 2), (1, 3), 0, (2, 3))  # transposed
     ('j', 'i')
     >>> viewed_index(("i",), (6,), (1,), 0, (2, 3))  # flattened

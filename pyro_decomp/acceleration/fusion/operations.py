@@ -12,9 +12,20 @@ import torch
 
 from pyro_decomp.acceleration.errors import FusionError
 from pyro_decomp.acceleration.fusion import views
-from pyro_decomp.acceleration.fusion.expressions import computed, converted, value_of
 from pyro_decomp.acceleration.fusion.reductions import REDUCTIONS
-from pyro_decomp.acceleration.fusion.values import FLOATING, Kind, Number, Value, literal, promoted
+from pyro_decomp.acceleration.fusion.values import (
+    FLOATING,
+    Kind,
+    Number,
+    Value,
+    computed,
+    converted,
+    expanded,
+    literal,
+    promoted,
+    value_of,
+    viewed,
+)
 
 aten = torch.ops.aten
 Operation = Callable[..., Value | list[Value]]
@@ -79,11 +90,6 @@ VIEWS = frozenset(
 def applied(target: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
     """What an operation of torch's gives: a value, or a list of them.
 
-    Args:
-        target: The operation.
-        args: Its arguments, values in place of tensors.
-        named: Its arguments by name.
-
     Raises:
         FusionError: It is not written as C, or not for such arguments.
     """
@@ -91,7 +97,7 @@ def applied(target: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
     name = schema.name.removeprefix("aten::") if schema else ""
     try:
         if name in VIEWS:
-            return views.viewed(target, *args, **named)
+            return viewed(target, *args, **named)
         if name in OPERATIONS:
             given = {each.name: value for each, value in zip(schema.arguments, args, strict=False)}
             given |= named
@@ -213,7 +219,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "binary_cross_entropy_with_logits": _cross_entropy,
     "_to_copy": _to_copy,
     "clone": lambda self, **_: self,
-    "copy": lambda self, src, **_: converted(views.expanded(src, self.shape), self.kind),
+    "copy": lambda self, src, **_: converted(expanded(src, self.shape), self.kind),
     "new_zeros": partial(_full, fill_value=0),
     "new_ones": partial(_full, fill_value=1),
     "new_full": _full,

@@ -13,11 +13,7 @@ SUM_OF_A_VECTOR = 10  # what it costs, in multiplications of vectors
 class Matrix:
     """A strided matrix in memory.
 
-    Attributes:
-        pointer: To the first, in C.
-        shape: Rows and columns.
-        row: The stride from one row to the next, in numbers.
-        column: The stride from one column to the next.
+    ``row`` and ``column`` are the strides to the next row and column, in numbers.
     """
 
     pointer: str
@@ -81,7 +77,7 @@ def _in_rows(matrix: Matrix, name: str) -> tuple[float, list[str], Matrix]:
         return 0.0, [], matrix
     rows, columns = matrix.shape
     lines = [
-        f"static _Thread_local real {name}[{matrix.size}];",
+        f"static _Thread_local _Alignas(64) real {name}[{matrix.size}];",
         f"pack({rows}, {columns}, {matrix.pointer}, {matrix.row}, {matrix.column}, {name});",
     ]
     return 1.0 * matrix.size, lines, replace(matrix, pointer=name, row=columns, column=1)

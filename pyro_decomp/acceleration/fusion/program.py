@@ -2,7 +2,7 @@
 
 import ctypes
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch.fx import GraphModule
 from pyro_decomp.acceleration.errors import FusionError
 from pyro_decomp.acceleration.fusion.emit import Emitter
 from pyro_decomp.acceleration.fusion.indexing import contiguous
-from pyro_decomp.acceleration.fusion.schedule import Schedule, scheduled
+from pyro_decomp.acceleration.fusion.memory import materialized
 from pyro_decomp.acceleration.fusion.translate import Translation
 from pyro_decomp.acceleration.fusion.values import Call, Stored, Value
 from pyro_decomp.acceleration.fusion.views import copied
@@ -53,10 +53,13 @@ class Program:
         each = iter(outputs)
         self._sizes = [sum(value.size for value in islice(each, count)) for count in groups]
 
-        schedule = scheduled(outputs)
-        emitter = Emitter(schedule)
+        strides = materialized(outputs)
+        names = {value: f"out{number}" for number, value in enumerate(outputs)}
+        inner = [v for v in strides if v not in names and not isinstance(v, Call)]
+        names |= {value: f"b{number}" for number, value in enumerate(inner)}
+        emitter = Emitter(strides, names)
         self._kept = [*translation.constants, *emitter.kept]
-        num_bytes, memory = _memory(schedule, outputs, real)
+        num_bytes, memory = _memory(inner, names, real)
         pointers = _pointers(translation.kinds, len(emitter.kept), outputs, groups)
         self.text = _text(pointers, memory, emitter)
         self._run = _compiled(self.text, real)
@@ -134,17 +137,14 @@ def _text(pointers: Sequence[str], memory: Sequence[str], emitter: Emitter) -> s
 
 
 def _memory(
-    schedule: Schedule, outputs: Sequence[Value], real: torch.dtype
+    kept: Sequence[Value], names: Mapping[Value, str], real: torch.dtype
 ) -> tuple[int, list[str]]:
-    """Bytes of the kept values that are no outputs, and the lines that give each its part."""
-    widths = {"real": torch.finfo(real).bits // 8, "int64_t": 8, "bool": 1}
+    """Bytes of kept values that are no outputs, and the lines that give each its part."""
+    widths = {"real": torch.finfo(real).bits // 8, "float": 4, "int64_t": 8, "bool": 1}
     lines, end = [], 0
-    for value in schedule.strides:
-        if value in outputs or isinstance(value, Call):
-            continue
-        kind, name = value.kind, schedule.names[value]
-        lines.append(f"{kind} *{name} = ({kind} *)(memory + {end});")
-        size = value.size * widths[kind]
+    for value in kept:
+        lines.append(f"{value.kind} *{names[value]} = ({value.kind} *)(memory + {end});")
+        size = value.size * widths[value.kind]
         end += size + -size % ALIGNED
     return end, lines
 

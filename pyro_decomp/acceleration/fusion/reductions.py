@@ -11,15 +11,17 @@ from typing import Any, Literal
 import torch
 
 from pyro_decomp.acceleration.errors import FusionError
-from pyro_decomp.acceleration.fusion.expressions import computed, converted
 from pyro_decomp.acceleration.fusion.values import (
     FLOATING,
     MOST_UNROLLED,
     Product,
     Reduction,
     Value,
+    computed,
+    converted,
+    viewed,
 )
-from pyro_decomp.acceleration.fusion.views import reshaped, viewed
+from pyro_decomp.acceleration.fusion.views import reshaped
 
 aten = torch.ops.aten
 

@@ -6,23 +6,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Node
-from torch.fx.node import map_arg
+from torch.fx import GraphModule, Interpreter, Node
 
 from pyro_decomp.acceleration.errors import FusionError
 from pyro_decomp.acceleration.fusion.calls import called
-from pyro_decomp.acceleration.fusion.indexing import contiguous
 from pyro_decomp.acceleration.fusion.operations import applied
-from pyro_decomp.acceleration.fusion.values import Number, Stored, Value, kind_of, literal
-from pyro_decomp.acceleration.fusion.views import copied
+from pyro_decomp.acceleration.fusion.values import (
+    Kind,
+    Number,
+    Stored,
+    Value,
+    expanded,
+    kind_of,
+    literal,
+)
 
 
-class Translation:
-    """The values of a graph's nodes.
-
-    Args:
-        module: The graph, functional, of one floating type.
-        inputs: What it is to be given, or the like of it.
+class Translation(Interpreter):
+    """Runs a graph with values in place of tensors.
 
     Attributes:
         real: That type.
@@ -35,67 +36,52 @@ class Translation:
     """
 
     def __init__(self, module: GraphModule, inputs: Sequence[Tensor]) -> None:
+        super().__init__(module)
+        self.extra_traceback = False  # which is put in front of the message of an error
         self.real = _real(inputs)
-        self.kinds = [self._kind(tensor) for tensor in inputs]
+        self.kinds: list[Kind] = []
         self.constants: list[Tensor] = []
-        self._module = module
-        self._given = iter(enumerate(inputs))
-        values: dict[Node, Any] = {}
-        for node in module.graph.nodes:
-            if node.op == "output":
-                self.outputs: list[Value] = list(map_arg(node.args[0], values.__getitem__))
-            else:
-                values[node] = self._checked(node, self._value(node, values))
+        self.outputs: list[Value] = list(self.run(*map(self._stored, inputs)))
         if not all(isinstance(value, Value) for value in self.outputs):
             raise FusionError("an output that is no tensor")
 
-    def _value(self, node: Node, values: dict[Node, Any]) -> Any:
-        if node.op == "placeholder":
-            number, tensor = next(self._given)
-            shape = tuple(tensor.shape)
-            if not tensor.numel():
-                raise FusionError("a tensor of no numbers")
-            return Stored(shape, self.kinds[number], number, contiguous(shape))
-        if node.op == "get_attr":
-            return self._constant(getattr(self._module, str(node.target)))
-        args: Any = map_arg(node.args, values.__getitem__)
-        named: Any = map_arg(node.kwargs, values.__getitem__)
-        if node.target is operator.getitem:
-            return args[0][args[1]]
-        found = called(node.target, args, self.real)
-        return applied(node.target, args, named) if found is None else found
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Value:
+        """A constant: one number where all are the same, and what is expanded once."""
+        tensor: Tensor = super().get_attr(target, args, kwargs)
+        first = tensor.flatten()[:1]
+        if tensor.numel() and bool((tensor == first).all()):
+            kind = self._kind(tensor)
+            return Number(tuple(tensor.shape), kind, literal(first.item(), kind))
+        once = tensor[tuple(slice(None if step else 1) for step in tensor.stride())]
+        self.constants.append(once.contiguous())
+        return expanded(self._stored(once), tensor.shape)
 
-    def _checked(self, node: Node, value: Any) -> Any:
-        """A value, if it is of the type that torch gives it."""
-        known = node.meta.get("kind")
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """What an operation gives, as values."""
+        if target is operator.getitem:
+            return args[0][args[1]]
+        found = called(target, args, self.real)
+        return applied(target, args, kwargs) if found is None else found
+
+    def run_node(self, n: Node) -> Any:
+        """What a node gives, if it is of the type that torch gives it."""
+        value, known = super().run_node(n), n.meta.get("kind")
         if known is None or not isinstance(value, Value):
             return value
         if known.device.type != "cpu":
-            raise FusionError(f"{node.target} on {known.device}: C is for the processor")
+            raise FusionError(f"{n.target} on {known.device}: C is for the processor")
         if kind_of(known.dtype, self.real) != value.kind or known.shape != value.shape:
-            raise FusionError(f"{node.target} of {known.dtype} beside {self.real}")
+            raise FusionError(f"{n.target} of {known.dtype} beside {self.real}")
         return value
 
-    def _constant(self, tensor: Tensor) -> Value:
-        """One number where all are the same; no more memory than there are different ones."""
-        kind, shape = self._kind(tensor), tuple(tensor.shape)
+    def _stored(self, tensor: Tensor) -> Value:
+        """What the next pointer leads to."""
         if not tensor.numel():
             raise FusionError("a tensor of no numbers")
-        for dim in range(tensor.dim()):
-            first = tensor.narrow(dim, 0, 1)
-            if torch.equal(first.expand_as(tensor), tensor):
-                tensor = first
-        if tensor.numel() == 1:
-            return Number(shape, kind, literal(tensor.item(), kind))
-        kept = tensor.contiguous()
-        strides = [0 if n == 1 else s for n, s in zip(kept.shape, kept.stride(), strict=True)]
-        self.constants.append(kept)
-        self.kinds.append(kind)
-        number = len(self.kinds) - 1
-        stored = Stored(shape, kind, number, tuple(strides), kept.expand(shape))
-        return copied(stored)  # as a call needs what is contiguous
+        self.kinds.append(self._kind(tensor))
+        return Stored(tuple(tensor.shape), self.kinds[-1], len(self.kinds) - 1)
 
-    def _kind(self, tensor: Tensor) -> Any:
+    def _kind(self, tensor: Tensor) -> Kind:
         kind = kind_of(tensor.dtype, self.real)
         if kind is None:
             raise FusionError(f"tensors of {tensor.dtype} beside {self.real}")

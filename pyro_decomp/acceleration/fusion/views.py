@@ -7,35 +7,17 @@ import torch
 
 from pyro_decomp.acceleration.errors import FusionError
 from pyro_decomp.acceleration.fusion.indexing import Index, contiguous
-from pyro_decomp.acceleration.fusion.values import Expression, Number, Reader, Value, View, promoted
+from pyro_decomp.acceleration.fusion.values import (
+    Expression,
+    Reader,
+    Value,
+    View,
+    expanded,
+    promoted,
+    viewed,
+)
 
 aten = torch.ops.aten
-
-
-def viewed(target: Any, base: Value, *args: Any, **named: Any) -> Any:
-    """What torch's view ``target`` gives of a value: a view, or a list of them."""
-    like = torch.empty(base.shape, dtype=torch.uint8, device="meta")
-
-    def view(found: torch.Tensor) -> Value:
-        if found.dtype != like.dtype:
-            raise TypeError("the bits of numbers as numbers of another type")
-        shape, strides, first = tuple(found.shape), found.stride(), int(found.storage_offset())
-        if isinstance(base, Number):
-            return Number(shape, base.kind, base.text)
-        if shape == base.shape and strides == like.stride():
-            return base
-        return View(shape, base.kind, strides, first, operands=(base,))
-
-    result = target(like, *args, **named)
-    return view(result) if isinstance(result, torch.Tensor) else list(map(view, result))
-
-
-def expanded(base: Value, shape: Sequence[int]) -> Value:
-    """A value as torch broadcasts a tensor to a shape."""
-    if base.shape == tuple(shape):
-        return base
-    view: Value = viewed(aten.expand.default, base, list(shape))
-    return view
 
 
 def copied(base: Value) -> Value:
@@ -91,8 +73,8 @@ def gathered(self: Value, dim: int, index: Value, **_: Any) -> Value:
     dim %= len(self.shape)
 
     def at(place: Index, reader: Reader) -> str:
-        there = f"clamped({reader.of(index, place)}, {self.shape[dim]})"  # nothing outside is read
-        return reader.of(self, _replaced(place, dim, there))
+        there = f"clamped({reader(index, place)}, {self.shape[dim]})"  # nothing outside is read
+        return reader(self, _replaced(place, dim, there))
 
     return Expression(index.shape, self.kind, at, operands=(self, index))
 
@@ -130,7 +112,7 @@ def diagonal_backward(
 
     def along(at: Index, reader: Reader) -> str:
         there = f"clamped({at[0]} - ({max(-offset, 0)}), {grad_output.size})"
-        return reader.of(grad_output, (there,))
+        return reader(grad_output, (there,))
 
     wide = Expression(tuple(input_sizes), grad_output.kind, along, operands=(grad_output,))
     return _masked(wide, lambda at: f"{at[1]} == {at[0]} + ({offset})")
@@ -146,10 +128,10 @@ def _placed(parts: Sequence[tuple[int, Value]], shape: Sequence[int], dim: int) 
             extent = value.shape[dim]
             if along.isdigit():
                 if begin <= int(along) < begin + extent:
-                    return reader.of(value, _replaced(index, dim, str(int(along) - begin)))
+                    return reader(value, _replaced(index, dim, str(int(along) - begin)))
                 continue
             inside = f"clamped({along} - {begin}, {extent})"  # or it would be read from outside
-            there = reader.of(value, _replaced(index, dim, inside if extent > 1 else "0"))
+            there = reader(value, _replaced(index, dim, inside if extent > 1 else "0"))
             text = f"({along} >= {begin} && {along} < {begin + extent} ? {there} : {text})"
         return text
 
@@ -163,7 +145,7 @@ def _masked(base: Value, condition: Callable[[Index], str]) -> Value:
     """A value's numbers where a C condition on the index holds, and 0 elsewhere."""
 
     def at(index: Index, reader: Reader) -> str:
-        return f"({condition(index)} ? {reader.of(base, index)} : 0)"
+        return f"({condition(index)} ? {reader(base, index)} : 0)"
 
     return Expression(base.shape, base.kind, at, operands=(base,), cost=1)
 

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import torch
 
-from pyro_decomp import plots
 from pyro_decomp.analysis.pictures import factors, latent_plane, outputs, traversals
-from pyro_decomp.analysis.pictures.picture_data import Drawing, PictureData, drawing_of
+from pyro_decomp.analysis.pictures.picture_data import PictureData, drawing_of
+from pyro_decomp.analysis.plot_calls import Drawing, save_drawn
 from pyro_decomp.analysis.quantities import by_itself
-from pyro_decomp.plots.saving import save_drawn
 from pyro_decomp.seeds import seeded
 from pyro_decomp.training.run import Run
 from pyro_decomp.training.second_process import SecondProcess
@@ -97,8 +96,8 @@ def _pictures(run: Run, seed: int) -> Mapping[str, Callable[[], Drawing | None]]
         "prior_samples.png": lambda: outputs.prior_samples(data()),
         "aggregate_posterior.png": lambda: latent_plane.aggregate_posterior(grid()),
         "encodings.png": lambda: latent_plane.encodings(data(), grid(), known()),
+        "traversals.gif": lambda: traversals.moving(moved()),  # the longest of those that are left
         "traversals.png": lambda: traversals.still(moved()),
-        "traversals.gif": lambda: traversals.moving(moved()),
         "mutual_information.png": lambda: factors.mutual_information(data(), known()),
         "codes_against_factors.png": lambda: factors.codes_against_factors(data(), known()),
         "code_magnitudes.png": lambda: factors.code_magnitudes(data(), known()),
@@ -110,4 +109,4 @@ def _terms(run: Run) -> Drawing:
     """The columns of the history but for norms of single parameters' gradients."""
     shown = {name: column for name, column in run.history.items() if "[" not in name}
     without = {name: "" for name in shown if name.startswith(("learning_rate", "gradient_norm"))}
-    return drawing_of(plots.terms_over_steps, shown, units=without)
+    return drawing_of("terms_over_steps", shown, units=without)

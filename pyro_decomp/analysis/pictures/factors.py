@@ -5,12 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from pyro_decomp import plots
-from pyro_decomp.analysis.pictures.picture_data import MAX_DRAWN, Drawing, PictureData, drawing_of
+from pyro_decomp.analysis.pictures.picture_data import MAX_DRAWN, PictureData, drawing_of
 from pyro_decomp.analysis.pictures.traversals import can_move, decode, ranges, typical
+from pyro_decomp.analysis.plot_calls import Drawing
 from pyro_decomp.analysis.representations import MAX_ROWS, Representations
 from pyro_decomp.metrics import mig
-from pyro_decomp.plots.style import CATEGORIES
 
 MAX_LATENTS = 10  # rows
 ELEMENTS = 2**22  # of the data that are encoded
@@ -19,6 +18,7 @@ PLANE = ("x", "y")  # factors of these names share a map
 MAX_CLASSES = 20  # of a factor that is taken for a label
 MAX_DIMENSIONS, DATA_OF_A_CLASS = 4, 3
 MAX_BARS = 50
+MAX_COLOURS = 10  # of encodings
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class FactorData:
         None where every factor has more values.
         """
         for name, values in zip(self.names, self.of_drawn.T, strict=True):
-            if len(np.unique(values)) <= len(CATEGORIES):
+            if len(np.unique(values)) <= MAX_COLOURS:
                 return name, values
         return None
 
@@ -75,7 +75,7 @@ def mutual_information(data: PictureData, known: FactorData | None) -> Drawing |
         return None
     score = mig(known.codes, known.factors, num_resamples=0)
     return drawing_of(
-        plots.mutual_information,
+        "mutual_information",
         score.details["mutual_information"],
         known.names,
         names=[column.label for column in data.columns],
@@ -94,7 +94,7 @@ def codes_against_factors(data: PictureData, known: FactorData | None) -> Drawin
     names = [known.names[k] for k in few]
     shown = data.order[:MAX_LATENTS]
     return drawing_of(
-        plots.codes_against_factors,
+        "codes_against_factors",
         known.codes[:, shown],
         known.factors[:, few],
         names,
@@ -105,11 +105,14 @@ def codes_against_factors(data: PictureData, known: FactorData | None) -> Drawin
 
 
 def code_magnitudes(data: PictureData, known: FactorData | None) -> Drawing | None:
-    """The magnitude of codes in each class, where the only factor is a label."""
-    if known is None or not _is_label(known):
+    """The magnitude of codes in each class, where the only factor is a label.
+
+    Of codes of two dimensions the plane with the encodings in the colours of the label says it all.
+    """
+    if known is None or not _is_label_of_many(data, known):
         return None
     return drawing_of(
-        plots.code_magnitudes,
+        "code_magnitudes",
         known.codes,
         known.factors[:, 0],
         class_names=[f"{known.names[0]} {k}" for k in np.unique(known.factors)],
@@ -121,10 +124,10 @@ def code_magnitudes(data: PictureData, known: FactorData | None) -> Drawing | No
 def active_dimensions(data: PictureData, known: FactorData | None) -> Drawing | None:
     """Traversals of the dimensions that are active in one class more than in the others.
 
-    About data of that class, where the only factor is a label, as in figure 5 of Mathieu et al.
-    2019 (https://arxiv.org/abs/1812.02833).
+    About data of that class, as in figure 5 of Mathieu et al. 2019
+    (https://arxiv.org/abs/1812.02833), where :func:`code_magnitudes` are drawn.
     """
-    if known is None or not _is_label(known):
+    if known is None or not _is_label_of_many(data, known):
         return None
     labels = [column.label for column in data.columns]
     found = _most_active(data, known.of_drawn[:, 0])
@@ -141,12 +144,14 @@ def active_dimensions(data: PictureData, known: FactorData | None) -> Drawing | 
         return None
     rows = [f"datum {i + 1}" for i in range(DATA_OF_A_CLASS)]
     return drawing_of(
-        plots.traversals, np.stack(decoded), np.stack(values), components=blocks, names=rows
+        "traversals", np.stack(decoded), np.stack(values), components=blocks, names=rows
     )
 
 
-def _is_label(known: FactorData) -> bool:
-    return known.factors.shape[1] == 1 and len(np.unique(known.factors)) <= MAX_CLASSES
+def _is_label_of_many(data: PictureData, known: FactorData) -> bool:
+    """Whether the only factor is a label, of codes of more dimensions than a plane has."""
+    is_label = known.factors.shape[1] == 1 and len(np.unique(known.factors)) <= MAX_CLASSES
+    return is_label and len(data.columns) > 2
 
 
 def _most_active(data: PictureData, classes: Int[np.ndarray, " n"]) -> list[tuple[int, int]]:

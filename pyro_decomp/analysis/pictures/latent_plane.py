@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_decomp import plots
 from pyro_decomp.aggregate_posterior import log_prob_over
 from pyro_decomp.analysis.pictures.factors import FactorData
-from pyro_decomp.analysis.pictures.picture_data import Drawing, PictureData, drawing_of
+from pyro_decomp.analysis.pictures.picture_data import PictureData, drawing_of
+from pyro_decomp.analysis.plot_calls import Drawing
 from pyro_decomp.distributions.densities import family_without_density
 from pyro_decomp.programs.traces import TracePair
 
@@ -23,7 +23,7 @@ def aggregate_posterior(grid: Grid | None) -> Drawing | None:
     if grid is None:
         return None
     axis, log_qz, log_pz = grid
-    return drawing_of(plots.aggregate_density, axis, axis, log_qz, log_pz)
+    return drawing_of("aggregate_density", axis, axis, log_qz, log_pz)
 
 
 def encodings(data: PictureData, grid: Grid | None, known: FactorData | None) -> Drawing | None:
@@ -33,7 +33,7 @@ def encodings(data: PictureData, grid: Grid | None, known: FactorData | None) ->
     axis, _, log_pz = grid
     name, labels = (known and known.few_valued) or (None, None)
     return drawing_of(
-        plots.encodings,
+        "encodings",
         *_moments(data.pairs),
         axis,
         axis,

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from pyro_decomp import plots
 from pyro_decomp.analysis.generation import intervention
-from pyro_decomp.analysis.pictures.picture_data import MAX_DRAWN, Drawing, PictureData, drawing_of
+from pyro_decomp.analysis.pictures.picture_data import MAX_DRAWN, PictureData, drawing_of
+from pyro_decomp.analysis.plot_calls import Drawing
 from pyro_decomp.seeds import seeded
 
 NUM_IMAGES = 64  # at most
@@ -23,7 +23,7 @@ def reconstructions(data: PictureData) -> Drawing | None:
     with seeded(data.seed):
         decoded = data.encoded.reconstructions(rows, kind="sample").cpu()
     is_alike = decoded.shape == x.shape
-    return drawing_of(plots.reconstructions, drawable(x), drawable(decoded)) if is_alike else None
+    return drawing_of("reconstructions", drawable(x), drawable(decoded)) if is_alike else None
 
 
 def prior_samples(data: PictureData) -> Drawing:
@@ -31,7 +31,7 @@ def prior_samples(data: PictureData) -> Drawing:
     x = data.encoded.batch(_shown(data))[0].cpu()
     drawn = intervention(data.encoded, {}, num_samples=len(x), seed=data.seed).x.cpu()
     is_alike = drawn.shape == x.shape
-    return drawing_of(plots.prior_samples, drawable(drawn), drawable(x) if is_alike else None)
+    return drawing_of("prior_samples", drawable(drawn), drawable(x) if is_alike else None)
 
 
 def _shown(data: PictureData) -> Int[Tensor, " n"]:

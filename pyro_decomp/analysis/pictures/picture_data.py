@@ -1,26 +1,23 @@
 """What the pictures of a run are drawn from."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_decomp.aggregate_posterior.families import data_rows
 from pyro_decomp.analysis.encoding import EncodedData
+from pyro_decomp.analysis.generation import descendants_in
 from pyro_decomp.analysis.kl_decomposition import information_of_dimensions
+from pyro_decomp.analysis.plot_calls import Drawing
 from pyro_decomp.programs.sites import Site
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import seeded
 from pyro_decomp.training.run import Run
-
-Picture = Figure | np.ndarray
-Drawing = Callable[[], Picture]
 
 MAX_DRAWN = 2000  # data whose encodings and reconstructions are drawn
 
@@ -88,6 +85,12 @@ class PictureData:
         ]
 
     @cached_property
+    def below(self) -> dict[str, set[str]]:
+        """The sites that depend on each site of :attr:`columns`."""
+        sites = dict.fromkeys(each.site for each in self.columns)
+        return {site: descendants_in(self.encoded, site) for site in sites}
+
+    @cached_property
     def codes(self) -> Float[np.ndarray, "n d"]:
         """Mean codes, a column each of :attr:`columns`."""
         return self._arranged(self.means)
@@ -123,10 +126,10 @@ class PictureData:
         return torch.stack(rows, -1).numpy() if rows else np.empty((len(self), 0))
 
 
-def drawing_of(make: Callable[..., Picture], *given: Any, **named: Any) -> Drawing:
+def drawing_of(name: str, *given: Any, **named: Any) -> Drawing:
     """A call of one of ``plots`` that another process can make, even one without torch."""
-    arrays = [np.asarray(each) if isinstance(each, Tensor) else each for each in given]
-    return partial(make, *arrays, **named)
+    arrays = (np.asarray(each) if isinstance(each, Tensor) else each for each in given)
+    return Drawing(name, tuple(arrays), named)
 
 
 def is_discrete(site: Site) -> bool:

@@ -7,17 +7,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyro_decomp import plots
 from pyro_decomp.analysis.components import assigned
 from pyro_decomp.analysis.generation import traversal
 from pyro_decomp.analysis.pictures.outputs import drawable
 from pyro_decomp.analysis.pictures.picture_data import (
     Column,
-    Drawing,
     PictureData,
     drawing_of,
     is_discrete,
 )
+from pyro_decomp.analysis.plot_calls import Drawing
 from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.sites import Site
 
@@ -45,14 +44,12 @@ class Moved(NamedTuple):
 
 def still(moved: Moved | None) -> Drawing | None:
     """All values of a dimension side by side."""
-    return moved and drawing_of(plots.traversals, moved.decoded, moved.values, **moved.arguments)
+    return moved and drawing_of("traversals", moved.decoded, moved.values, **moved.arguments)
 
 
 def moving(moved: Moved | None) -> Drawing | None:
     """One value of every dimension after the other, as frames."""
-    return moved and drawing_of(
-        plots.traversal_frames, moved.decoded, moved.values, **moved.arguments
-    )
+    return moved and drawing_of("traversal_frames", moved.decoded, moved.values, **moved.arguments)
 
 
 def moved_in(data: PictureData) -> Moved | None:
@@ -116,6 +113,7 @@ def decode(
         row=int(data.rows[base]),
         dim=column.dim,
         seed=data.seed,
+        below=data.below[column.site],
     )
     return drawable(moved.x.cpu()).double().numpy()
 

@@ -25,11 +25,6 @@ Copy = Callable[["Copier", Any], Any]
 class Copier:
     """One copying of things that may reach each other.
 
-    Args:
-        roots: What is copied, by name.
-        data: Tensors whose memory is shared.
-        ways: How things are copied, by their type.
-
     Attributes:
         memo: The copy of each thing by its identity, of the form that ``__deepcopy__`` takes.
         modules: Copies of the user's Python modules, by the identity of their variables.

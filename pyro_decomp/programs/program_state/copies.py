@@ -6,12 +6,14 @@ its closure variables and of the globals that it names.
 """
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
+from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.program_state.copier import Copier, is_trained, refused
 from pyro_decomp.programs.program_state.copying import ways
 from pyro_decomp.programs.program_state.walk import Node, walk
@@ -23,13 +25,6 @@ def copied(roots: Mapping[str, Any], data: Iterable[Tensor] = ()) -> dict[str, A
     Classes, modules of libraries and what else holds nothing of a program's are not copied, nor are
     data: tensors that look at the memory of ``data``, and others of more than 4 MiB that are no
     network's.
-
-    Args:
-        roots: By name: ``model=``, ``guide=``, ``elbo=``.
-        data: Whose memory is shared.
-
-    Returns:
-        The copies by name.
 
     Raises:
         ModelError: Something cannot be copied, or a network would still be shared, as one is that
@@ -56,11 +51,6 @@ def check_own(
 ) -> None:
     """Check that what runs of copies move is theirs alone.
 
-    Args:
-        roots: What was copied.
-        copies: The copies.
-        moving: What their runs move, as :meth:`.ProgramState.moved_by` tells it.
-
     Raises:
         ModelError: It is in something that is not copied, as an attribute of a class is; the
             message has its path.
@@ -76,3 +66,30 @@ def check_own(
         holder = node.thing if is_written else node.slot.owner
         if id(holder) in others:
             raise refused(node.path, "every run of the programs changes it, and others share it")
+
+
+@contextmanager
+def not_run(networks: Iterable[nn.Module]) -> Iterator[None]:
+    """Have the block run none of the networks of which its programs are to have copies.
+
+    Raises:
+        ModelError: It ran one, in a way that no copy of a program follows.
+    """
+    ran: list[nn.Module] = []
+    parts = [(network, part) for network in networks for part in network.modules()]
+    hooks = [
+        part.register_forward_pre_hook(lambda _, __, network=network: ran.append(network))
+        for network, part in parts
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if ran:
+        raise ModelError(
+            f"modules: expected programs that run the copy of {type(ran[0]).__name__} that the run "
+            "has, as training leaves what it is given as it was, got programs that run the network "
+            "itself, as by an import within a function (name it at the top of the file, or make it "
+            "an attribute of an object that the programs use)"
+        )

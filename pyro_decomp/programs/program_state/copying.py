@@ -102,9 +102,12 @@ def _array(copier: Copier, array: "np.ndarray[Any, Any]") -> Any:
 
 def _by_itself(copier: Copier, thing: Any) -> Any:
     try:
-        return thing.__deepcopy__(copier.memo)
+        made = thing.__deepcopy__(copier.memo)
     except (TypeError, RuntimeError) as error:
         raise copier.refusal(thing, error) from error
+    if isinstance(made, nn.Module) and not all(each.is_leaf for each in made.parameters()):
+        raise copier.refusal(thing, "copies of a scripted network have no weights of their own")
+    return made
 
 
 def _list(copier: Copier, thing: list[Any]) -> list[Any]:
@@ -161,7 +164,7 @@ def _set_state(copier: Copier, thing: Any, made: Any, state: Any) -> None:
         copies = copier.copy({n: v for n, v in state.items() if n not in found_out}) | shared
     else:
         copies = copier.copy(state)
-    if hasattr(made, "__setstate__"):
+    if hasattr(type(made), "__setstate__"):  # an object that is not made yet may not be asked
         made.__setstate__(copies)
         return
     attributes, in_slots = copies if isinstance(copies, tuple) else (copies, None)
@@ -214,7 +217,8 @@ def _function(copier: Copier, function: FunctionType) -> FunctionType:
         known = {n: variables[n] for n in named(function.__code__)[0] if n in variables}
         names = [n for n, v in known.items() if not isinstance(v, type | BuiltinFunctionType)]
     closure = function.__closure__ or ()
-    if not (names or closure or function.__defaults__ or vars(function)):
+    defaults = (function.__defaults__, function.__kwdefaults__)
+    if not (names or closure or any(defaults) or vars(function)):
         return function
     fresh = [cell for cell in closure if id(cell) not in copier.memo]
     cells = [copier.memo.get(id(c)) or copier.keep(c, CellType()) for c in closure]

@@ -263,11 +263,7 @@ def _numbers(state: Any) -> Iterator[Any]:
 
 
 class Fingerprint:
-    """What programs keep at one moment, by dotted path, to be compared with another.
-
-    Args:
-        nodes: Everything that they reach.
-    """
+    """What programs keep at one moment, by dotted path, to be compared with another."""
 
     _is_memory_of_programs = True
 
@@ -286,9 +282,6 @@ class Fingerprint:
 
     def difference(self, other: "Fingerprint") -> dict[str, str]:
         """What moved between two moments.
-
-        Args:
-            other: Of the same programs, at another moment.
 
         Returns:
             The dotted path of each thing that is different, and what it is at both: "tensor", which

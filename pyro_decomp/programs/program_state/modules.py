@@ -18,9 +18,6 @@ def find_modules(programs: Iterable[Callable[..., Any] | nn.Module]) -> list[nn.
     Whatever the programs reach is searched: variables that functions name, attributes of objects,
     items of containers (:mod:`pyro_decomp.programs.program_state.reachable`).
 
-    Args:
-        programs: Models, guides, and modules themselves.
-
     Returns:
         Each module once, in the order found; none is a part of another.
     """

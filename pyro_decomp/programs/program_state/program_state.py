@@ -15,7 +15,9 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from pyro_decomp.programs.program_state.fingerprint import (
     Fingerprint,
+    is_random_kind,
     numbers_of,
+    set_state_of,
     state_of,
     version_of,
 )
@@ -113,9 +115,6 @@ class ProgramState:
 
         The global generators of Python and numpy are among it as "generator". The first run of
         programs may fill caches: run them once before.
-
-        Args:
-            run: Runs the programs; what it moves stays moved.
         """
         before, numbers = self.fingerprint(), _global_numbers()
         run()
@@ -127,6 +126,21 @@ class ProgramState:
         """Keep what there is now, for :meth:`put_back`."""
         with _disable_current_modes():
             return Snapshot(self._nodes())
+
+    def keep_generators(self) -> Callable[[], None]:
+        """Keep how far the programs' own generators of random numbers are.
+
+        Returns:
+            What puts them back; nothing where no run of the programs moves anything.
+        """
+        nodes = self._nodes() if self._is_moving else []
+        found = [(n.thing, state_of(n.thing)) for n in nodes if is_random_kind(type(n.thing))]
+
+        def put_back() -> None:
+            for generator, state in found:
+                set_state_of(generator, state)
+
+        return put_back
 
     def put_back(self, snapshot: Snapshot) -> list[str]:
         """Make everything as it was when it was kept, in the objects that held it then.
@@ -154,9 +168,6 @@ class ProgramState:
         What they make in their first run alone, such as a cache, is there from now on and at the
         start (:meth:`start`); unless that run writes to networks as no other does, as where numbers
         are taken from the first batch: then the first step is to do so.
-
-        Args:
-            run: Runs the programs.
         """
         kept, numbers, tensors = self.keep(), _global_numbers(), self._tensors_of_networks()
         before = self.fingerprint()
@@ -225,11 +236,7 @@ class ProgramState:
             return values, unkept
 
     def load(self, values: Mapping[str, Any]) -> list[str]:
-        """Put back what :meth:`values` gave, in place where that can be done.
-
-        Returns:
-            Paths that the programs do not have.
-        """
+        """Put back what :meth:`values` gave, in place where that can be done."""
         missing = []
         of_networks = [t for each in self._networks for t in (*each.parameters(), *each.buffers())]
         carried = {memory_of(t) for t in of_networks if not is_lazy(t)}

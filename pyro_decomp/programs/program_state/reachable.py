@@ -217,8 +217,8 @@ def _of_network(network: nn.Module) -> Iterator[Slot]:
             yield Slot(name, value, network, name, ATTRIBUTE)
     for kind in ("_parameters", "_buffers", "_modules"):
         kept = inside.get(kind)
-        if kept:
-            yield from _items(kept)
+        if kept:  # of a scripted network not a dictionary
+            yield from _items(kept if isinstance(kept, dict) else dict(kept.items()))
     for kind in HOOKS:
         hooks = inside.get(kind)
         for index, hook in enumerate(list(hooks.values()) if hooks else ()):

@@ -51,11 +51,7 @@ Restore = Callable[[], object]
 
 
 class Snapshot:
-    """What programs keep, and how it is put back in place.
-
-    Args:
-        nodes: Everything that they reach.
-    """
+    """What programs keep, and how it is put back in place."""
 
     _is_memory_of_programs = True
 
@@ -85,12 +81,7 @@ class Snapshot:
         return list(dict.fromkeys(path for path, restore in self._restores if restore() is False))
 
     def put_back_at(self, paths: Collection[str], nodes: Iterable[Node]) -> list[str]:
-        """Put back what is at some paths alone, as :meth:`put_back` does with all.
-
-        Args:
-            paths: Which; what is inside of them is put back too.
-            nodes: Everything that the programs reach now.
-        """
+        """Put back what is at some paths alone, as :meth:`put_back` does with all."""
         now = {node.path: node for node in nodes if not node.is_part}
         unable = []
         for path in paths:
@@ -265,7 +256,11 @@ def _public(kind: type) -> dict[str, Any]:
 def _made_of(network: nn.Module) -> tuple[Any, ...]:
     """What a network is made of, which changes where it is built by its first run."""
     names = (network._parameters, network._buffers, network._modules)
-    return type(network), [list(each) for each in names], [*map(id, network._modules.values())]
+    return (
+        type(network),
+        [list(each.keys()) for each in names],
+        [*map(id, network._modules.values())],
+    )
 
 
 def _set_back_network(

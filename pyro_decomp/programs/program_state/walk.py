@@ -48,11 +48,6 @@ def walk(
     """Everything that is reached from some roots, what is near first.
 
     A plain value and an iterator come at every path that they have, any other thing once.
-
-    Args:
-        roots: By name.
-        networks: Identities of networks whose parameters and buffers are left out.
-        tensors: Identities of tensors that are left out.
     """
     waiting: deque[Node] = deque(Node(name, root, None, False) for name, root in roots.items())
     seen: set[int] = set(tensors)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_decomp.acceleration import BatchedSteps, BatchVerification, Results, copied
+from pyro_decomp.acceleration import BatchedSteps, BatchVerification, StepOutputs, copied
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.sweep.ensemble.item_checkpoint import ItemCheckpoint
@@ -21,7 +21,7 @@ Report = Callable[[int, int], None]
 FIRST_SAVE = 5.0  # seconds until the state of members is written for the first time
 
 
-class BatchedRuns(Loop[Results]):
+class BatchedRuns(Loop[StepOutputs]):
     """K members with one computation graph, trained as one computation.
 
     Each has its own parameters, buffers, numbers, schedules, batches and draws, those that it would
@@ -96,30 +96,31 @@ class BatchedRuns(Loop[Results]):
         first = batches[self.left[0]]
         return [first if index in self.departed else own for index, own in enumerate(batches)]
 
-    def _computed(self, batches: Sequence[Batch]) -> Results:
+    def _computed(self, batches: Sequence[Batch]) -> StepOutputs:
         step = self.step + 1
         due = self._verification.due(step, self.total_steps, self.left)
         return self._verified(due, batches, step, has_gradients=step == self.total_steps)
 
     def _verified(
         self, due: Sequence[int], batches: Sequence[Batch], step: int, *, has_gradients: bool
-    ) -> Results:
+    ) -> StepOutputs:
         """A step, and which of the members that are due depart in it from their programs."""
         own = {index: self._own(batches, index) for index in due}
         pending = self._verification.before(own, step, has_gradients=has_gradients)
         results = self._results(batches)
-        self.departed |= self._verification.after(pending, results, step)
+        self.departed |= self._verification.after(pending, results)
         return results
 
-    def _results(self, batches: Sequence[Batch]) -> Results:
+    def _results(self, batches: Sequence[Batch]) -> StepOutputs:
         return self._steps(batches, self._num_alike())
 
     def _own(self, batches: Sequence[Batch], index: int) -> Batch:
         return batches[0 if self.shares_data else index]
 
-    def _set_aside_nonfinite(self, results: Results, batches: Sequence[Batch]) -> None:
+    def _set_aside_nonfinite(self, results: StepOutputs, batches: Sequence[Batch]) -> None:
         objective = results.values[:, self._steps.names.index("objective")]
-        is_finite = objective.isfinite() & results.norms.isfinite()
+        assert results.norm is not None
+        is_finite = objective.isfinite() & results.norm.isfinite()
         if bool(is_finite.all()):
             return
         for index in (~is_finite).nonzero().flatten().tolist():
@@ -128,10 +129,10 @@ class BatchedRuns(Loop[Results]):
                 why = self._verification.why_nonfinite(index, batch, self.step + 1)
                 self.set_aside[index] = why, kept
 
-    def _update(self, results: Results) -> None:
+    def _update(self, results: StepOutputs) -> None:
         self._steps.update(results, self.experiments[0].clip_grad_norm)
 
-    def _values(self, results: Results) -> Sequence[dict[str, float]]:
+    def _values(self, results: StepOutputs) -> Sequence[dict[str, float]]:
         return [dict(zip(self._steps.names, row, strict=True)) for row in results.values.tolist()]
 
     def _tell_of_step(self, rows: Mapping[int, Row], means: Mapping[int, Row]) -> None:
@@ -145,7 +146,7 @@ class BatchedRuns(Loop[Results]):
 
     def run(self, stop: Event, path: Path) -> None:
         """Train to the last step, or until a stop is asked for; see :meth:`.Loop.run`."""
-        self._verification.begin()
+        self._verification.budget.begin()
         super().run(stop, path)
 
     def verify_first(self) -> None:

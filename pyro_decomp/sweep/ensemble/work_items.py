@@ -87,12 +87,6 @@ def _verified(
 ) -> BatchedRuns | None:
     """A batch of the members whose first step is what their programs compute.
 
-    Args:
-        make: Makes a batch of members.
-        runs: The members.
-        backend: What is to compute their steps; one that cannot be fused is captured.
-        apart: Receives by name why the others are trained as single runs.
-
     Returns:
         None if there is no such member.
     """

@@ -24,12 +24,7 @@ Node = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
 
 
 class UnrecordedError(Exception):
-    """Raised for what no text can make again; the message says what it is, and why not.
-
-    Args:
-        what: What it is.
-        remedy: What to do instead.
-    """
+    """Raised for what no text can make again; the message says what it is, and why not."""
 
     def __init__(self, what: str, remedy: str = "make it inside the function") -> None:
         super().__init__(what)

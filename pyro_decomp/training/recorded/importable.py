@@ -18,28 +18,13 @@ _NOTHING = object()
 
 
 class Importable:
-    """Says how to import what a file uses: as the file does, or else by the shortest way.
-
-    Args:
-        namespace: The globals of the file.
-    """
+    """Says how to import what a file uses: as the file does, or else by the shortest way."""
 
     def __init__(self, namespace: Mapping[str, Any]) -> None:
         self._namespace = namespace
 
-    def has(self, name: str) -> bool:
-        """Whether a module that is loaded can be imported by its name elsewhere."""
-        module = sys.modules.get(name)
-        spec = getattr(module, "__spec__", None)
-        return name != "__main__" and spec is not None and spec.name == name
-
     def home_of(self, thing: Any, name: str) -> tuple[str, str] | None:
-        """The module and the dotted name there that a thing can be imported by.
-
-        Args:
-            thing: A function, class or whatever a module has.
-            name: What it is called where it is used.
-        """
+        """The module and the dotted name there that a thing can be imported by."""
         home = self._by_file.get(name)
         if home is not None and self._is(thing, *home):
             return home
@@ -53,12 +38,12 @@ class Importable:
                     return prefix, own
         modules = [each for each in list(sys.modules) if _is_public(each)]
         found = [each for each in modules if vars(sys.modules[each]).get(name) is thing]
-        found = [each for each in found if self.has(each)]
+        found = [each for each in found if can_be_imported(each)]
         shortest = sorted(found, key=lambda each: (folder_of(each) is not None, len(each), each))
         return (shortest[0], name) if shortest else None
 
     def _is(self, thing: Any, module: str, dotted: str) -> bool:
-        found: Any = sys.modules.get(module) if self.has(module) else None
+        found: Any = sys.modules.get(module) if can_be_imported(module) else None
         for name in dotted.split("."):
             found = getattr(found, name, _NOTHING)
         return found is thing
@@ -75,6 +60,12 @@ class Importable:
                     module = ".".join([*above, *([node.module] if node.module else [])])
                     found |= {n.asname or n.name: (module, n.name) for n in node.names}
         return found
+
+
+def can_be_imported(module: str) -> bool:
+    """Whether a module that is loaded can be imported by its name elsewhere."""
+    spec = getattr(sys.modules.get(module), "__spec__", None)
+    return module != "__main__" and spec is not None and spec.name == module
 
 
 def _is_public(module: str) -> bool:
@@ -98,6 +89,6 @@ def submodules(module: ModuleType, name: str, chains: Collection[str]) -> list[s
         first, *parts = chain.split(".")
         for length in range(1, len(parts) + 1) if first == name else ():
             inner = ".".join([module.__name__, *parts[:length]])
-            if Importable({}).has(inner):
+            if can_be_imported(inner):
                 found[inner] = None
     return list(found)

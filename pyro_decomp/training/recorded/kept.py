@@ -14,15 +14,13 @@ if TYPE_CHECKING:
 
 FILE_NAME = "source.pt"
 NAME = "_tensors"  # what a recorded text calls them
+EXPERIMENT = "experiment"  # what it calls the function
+ENTRY = "__experiment__"  # or this, where it has another of that name
 
 
 @dataclass(frozen=True)
 class KeptTensors:
-    """Tensors by the key that the text has for them.
-
-    Args:
-        where: They themselves, or the file that has them.
-    """
+    """Tensors by the key that the text has for them."""
 
     where: "Mapping[str, Tensor] | Path"
 

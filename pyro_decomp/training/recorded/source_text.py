@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import inspect
 import itertools
+import sys
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,11 +20,16 @@ from pyro_decomp.training.recorded.definitions import (
     definition_of,
     own_functions,
 )
-from pyro_decomp.training.recorded.importable import Importable, folder_of, submodules
+from pyro_decomp.training.recorded.importable import (
+    Importable,
+    can_be_imported,
+    folder_of,
+    submodules,
+)
+from pyro_decomp.training.recorded.kept import ENTRY, EXPERIMENT
 from pyro_decomp.training.recorded.texts import is_assigned
 from pyro_decomp.training.recorded.values import VALUES, Values, naming
 
-EXPERIMENT = "experiment"
 DEEPEST = 20  # partials within partials
 
 
@@ -32,7 +38,8 @@ class SourceText:
     """A text that makes a function again.
 
     Args:
-        text: Python, in which the function is called ``experiment``.
+        text: Python, in which the function is called ``experiment``, or ``__experiment__`` where
+            it uses another of that name.
         tensors: What it calls ``_tensors``: the values of tensors and arrays.
         folder: That of the function's file; of a cell, the current one.
         folders: Others from which it imports.
@@ -57,14 +64,17 @@ def source_text(function: Callable[..., Any]) -> SourceText:
     while isinstance(inner, functools.partial):
         inner = inner.func
     inner = inspect.unwrap(getattr(inner, "__func__", inner))
-    namespace = getattr(inner, "__globals__", {})
+    namespace = getattr(inner, "__globals__", None)
+    if namespace is None:  # of a class
+        namespace = vars(sys.modules.get(str(getattr(inner, "__module__", "")), object))
     writer = _Writer(namespace)
-    with naming(getattr(function, "__name__", EXPERIMENT), function):
-        given = writer.expression(function, EXPERIMENT)
+    name = getattr(function, "__name__", EXPERIMENT)
+    with naming(name, function):
+        is_global = namespace.get(name) is function
+        given = writer.expression(function, name if is_global else EXPERIMENT)
     if given != EXPERIMENT:
-        if EXPERIMENT in writer.globals:
-            raise UnrecordedError(f"`{EXPERIMENT}`, the name that it gets itself", "rename that")
-        writer.lines.append(f"{EXPERIMENT} = {given}")
+        own = ENTRY if EXPERIMENT in writer.globals else EXPERIMENT
+        writer.lines.append(f"{own} = {given}")
     file = namespace.get("__file__")
     folder = Path(file).absolute().parent if file else Path.cwd()
     others = tuple(each for each in writer.folders if each != folder)
@@ -72,11 +82,7 @@ def source_text(function: Callable[..., Any]) -> SourceText:
 
 
 class _Writer(Values):
-    """Writes lines, each after those that it needs.
-
-    Args:
-        namespace: The globals of the function; what has other globals is imported.
-    """
+    """Writes lines, each after those that it needs."""
 
     def __init__(self, namespace: Mapping[str, Any]) -> None:
         super().__init__()
@@ -125,7 +131,7 @@ class _Writer(Values):
     def module(self, thing: types.ModuleType, name: str) -> str:
         """Import a module."""
         module = thing.__name__
-        if not self.importable.has(module):
+        if not can_be_imported(module):
             raise UnrecordedError("a module that cannot be imported elsewhere")
         if self.globals.get(name) is not thing:
             name = self._free(name or module.rpartition(".")[2])

@@ -51,9 +51,14 @@ def nodes_of(text: str) -> list[ast.AST]:
 
 @lru_cache(maxsize=8)
 def codes_of(text: str, flags: int) -> list[CodeType]:
-    """The code of every function in a text."""
-    found = []
-    waiting = [compile(text, "text", "exec", flags | AWAIT, dont_inherit=True)]
+    """The code of every function in a text, and as notebooks compile it, statement by statement.
+
+    What is called on a module has other code where its import is in the same text.
+    """
+    found, whole = [], ast.parse(text)
+    parts = [whole, *(ast.Module([statement], []) for statement in whole.body)]
+    flags |= AWAIT
+    waiting = [compile(part, "text", "exec", flags, dont_inherit=True) for part in parts]
     while waiting:
         code = waiting.pop()
         found.append(code)

@@ -45,10 +45,6 @@ class Values(ABC):
     def expression(self, thing: Any, name: str = "") -> str:
         """Python that gives this value, once all that it needs is written.
 
-        Args:
-            thing: The value.
-            name: What it is called where it is used.
-
         Raises:
             UnrecordedError: There is none.
         """

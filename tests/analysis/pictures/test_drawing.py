@@ -39,7 +39,7 @@ def test_pictures_that_fail_alike_are_named_together(
         raise MemoryError
 
     monkeypatch.setattr("pyro_decomp.analysis.pictures.traversals.traversal", fails)
-    with pytest.warns(UserWarning, match=r"^traversals.png, traversals.gif.* are not drawn: Mem"):
+    with pytest.warns(UserWarning, match=r"^traversals.gif, traversals.png.* are not drawn: Mem"):
         draw(run)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pyro_decomp import plots
 from pyro_decomp.analysis.pictures import factors
 from pyro_decomp.analysis.pictures.outputs import drawable
 from pyro_decomp.analysis.pictures.picture_data import PictureData
@@ -46,7 +47,7 @@ def test_positions_share_a_map_and_long_factors_have_no_column(
         drawn.update(options, names_of_factors=names_of_factors)
 
     monkeypatch.setattr(factors, "MAX_VALUES", N - 1)
-    monkeypatch.setattr(factors.plots, "codes_against_factors", record)
+    monkeypatch.setattr(plots, "codes_against_factors", record)
     values = torch.stack([torch.arange(N), torch.arange(N) % 4, torch.arange(N) % 5], 1)
     shown = picture_data(tmp_path)
     with torch.no_grad():

@@ -123,6 +123,7 @@ HELD: dict[str, Callable[[], Callable[[Tensor], Any]]] = {
     "containers of an object": lambda: Owner(nn.Linear(2, 2)).program,
     "partial": lambda: partial(lambda network, x: network(x), nn.Linear(2, 2)),
     "default argument": lambda: lambda x, network=nn.Linear(2, 2): network(x),  # noqa: B008
+    "default argument by name": lambda: lambda x, *, network=nn.Linear(2, 2): network(x),  # noqa: B008
     "handler": lambda: poutine.scale(closing(nn.Linear(2, 2)), scale=0.5),
     "handler as decorator": lambda: poutine.scale(scale=0.5)(closing(nn.Linear(2, 2))),
     "torch.no_grad": lambda: torch.no_grad()(closing(nn.Linear(2, 2))),
@@ -196,6 +197,14 @@ class Named:
 def test_a_network_that_a_class_names_is_refused() -> None:
     with pytest.raises(ModelError, match=r"^model\.NETWORK: expected .* \(make it an attribute of"):
         copied({"model": Named().program})
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")
+def test_a_scripted_network_is_refused() -> None:
+    network = torch.jit.script(nn.Linear(2, 2))
+    with pytest.raises(ModelError, match=r"^model: .*a scripted network"):
+        copied({"model": network})
+    assert ProgramState(model=network).moved_by(partial(network, X)) == {}
 
 
 def test_a_network_that_a_cached_function_holds_is_refused() -> None:

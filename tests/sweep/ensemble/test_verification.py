@@ -10,7 +10,7 @@ import torch
 
 from pyro_decomp import train
 from pyro_decomp.acceleration import Execution
-from pyro_decomp.acceleration.batched.backends import Results
+from pyro_decomp.acceleration.backends import StepOutputs
 from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.sweep.ensemble import Member, WorkItem, plan, train_item
 from pyro_decomp.sweep.ensemble.batched import BatchedRuns
@@ -37,7 +37,7 @@ ALONE = {
 @pytest.fixture(autouse=True)
 def _settings(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Audits at all powers of two, however slow the machine; the default type as it was."""
-    monkeypatch.setattr("pyro_decomp.acceleration.auditor.LEAST", 1e9)
+    monkeypatch.setattr("pyro_decomp.acceleration.verification.LEAST", 1e9)
     yield
     torch.set_default_dtype(torch.float32)
 
@@ -179,7 +179,7 @@ def spoilt(monkeypatch: pytest.MonkeyPatch, member: int, step: int, what: str) -
     """Let a batch compute something wrong for one member at one step."""
     computed = BatchedRuns._results
 
-    def results(self: BatchedRuns, batch: Any) -> Results:
+    def results(self: BatchedRuns, batch: Any) -> StepOutputs:
         found = computed(self, batch)
         if self.step + 1 == step and len(self.runs) > member:
             wrong = getattr(found, what)

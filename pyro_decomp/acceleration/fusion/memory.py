@@ -3,8 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
-from pyro_decomp.acceleration.fusion.indexing import Index, Shape, contiguous
-from pyro_decomp.acceleration.fusion.loops import Loops
+from pyro_decomp.acceleration.fusion.indexing import Shape, contiguous
 from pyro_decomp.acceleration.fusion.values import (
     Call,
     Expression,
@@ -13,41 +12,34 @@ from pyro_decomp.acceleration.fusion.values import (
     Stored,
     Value,
     View,
+    in_order,
 )
 
-KEPT_IF_SHARED = 8  # cost from which on a value is not computed twice
-KEPT_IF_REPEATED = 3  # the same for one that is needed at many places of what needs it
+KEPT = 8  # cost from which on a value is not computed more than twice
 MOST_INLINED = 300  # cost of one expression
 
 
-def materialized(order: Sequence[Value], outputs: Sequence[Value]) -> dict[Value, Shape]:
-    """The values that are kept in memory, with their strides there.
+def materialized(outputs: Sequence[Value]) -> dict[Value, Shape]:
+    """The values that are kept in memory, each after what it needs, with their strides there.
 
     Args:
-        order: All values, each after its operands.
-        outputs: Those that the program gives, which are contiguous.
+        outputs: What the program gives, which is contiguous.
     """
-    calls = [value for value in order if isinstance(value, Call)]
-    in_order = dict.fromkeys([*order, *(result for call in calls for result in call.results)])
-    whole = set(outputs)  # what has to be contiguous
-    for call in calls:
-        whole.update(call.results, (each for each in call.operands if not _is_view(each)))
-    kept = set(whole)
-    for value in order:
+    order: list[Value] = []
+    kept, whole = set(outputs), set(outputs)  # whole is what has to be contiguous
+    for value in in_order(outputs):
+        order.append(value)
         if isinstance(value, Call):
+            order += value.results  # also those that nothing needs are written to
             kept.add(value)
-            for operand in value.operands:
-                base = _viewed_contiguously(operand, whole)
-                kept.add(operand if base is None else base)
-                if base is None:
-                    whole.add(operand)
+            whole.update(value.results, value.operands)
         elif isinstance(value, Product):
             kept.update([value, *map(_viewed, value.operands)])
         elif isinstance(value, Reduction) and not value.is_unrolled:
             kept.add(value)
-    kept = {value for value in kept if not isinstance(value, Stored)}
+    kept = {value for value in kept | whole if not isinstance(value, Stored)}
     kept |= _worth_keeping(order, kept)
-    return {value: _strides(value, whole) for value in in_order if value in kept}
+    return {value: _strides(value, whole) for value in order if value in kept}
 
 
 def strided(value: Value, strides: Mapping[Value, Shape]) -> tuple[Value, int, Shape] | None:
@@ -61,9 +53,10 @@ def strided(value: Value, strides: Mapping[Value, Shape]) -> tuple[Value, int, S
         What it is a view of, a kept value or an input; where in it the first number is; and its
         strides. None if it is no such view.
     """
-    names = tuple(f"v{dim}" for dim in range(len(value.shape)))
-    base, index = _base_of(value, names, strides)
-    steps = base.strides if isinstance(base, Stored) else strides.get(base)
+    index = names = tuple(f"v{dim}" for dim in range(len(value.shape)))
+    while isinstance(value, View) and value not in strides:
+        index, value = value.place(index), value.base
+    steps = contiguous(value.shape) if isinstance(value, Stored) else strides.get(value)
     if steps is None:
         return None
     found, first = dict.fromkeys(names, 0), 0
@@ -74,53 +67,34 @@ def strided(value: Value, strides: Mapping[Value, Shape]) -> tuple[Value, int, S
             found[place] += step
         else:
             return None
-    return base, first, tuple(found.values())
-
-
-def _base_of(value: Value, index: Index, kept: Collection[Value] = ()) -> tuple[Value, Index]:
-    """What a value is a view of, and the index into it."""
-    while isinstance(value, View) and value not in kept:
-        index = value.place(index)
-        value = value.base
-    return value, index
-
-
-def _is_view(value: Value) -> bool:
-    return isinstance(value, Stored | View)
+    return value, first, tuple(found.values())
 
 
 def _viewed(value: Value) -> Value:
     """What a value is a strided view of; or else the value."""
-    base, _ = _base_of(value, tuple(f"v{dim}" for dim in range(len(value.shape))))
+    base = value
+    while isinstance(base, View):
+        base = base.base
     return value if strided(value, {base: contiguous(base.shape)}) is None else base
 
 
-def _viewed_contiguously(value: Value, whole: Collection[Value]) -> Value | None:
-    """What a value is a view of, if in the memory of that its numbers will be contiguous."""
-    base = _viewed(value)
-    found = strided(value, {base: _strides(base, whole)})
-    is_so = found is not None and found[1:] == (0, contiguous(value.shape))
-    return base if is_so else None
-
-
-def _worth_keeping(order: Sequence[Value], kept: set[Value]) -> set[Value]:
+def _worth_keeping(order: Sequence[Value], kept: Collection[Value]) -> set[Value]:
     """What would otherwise be computed too often."""
     users: dict[Value, int] = defaultdict(int)
     reach: dict[Value, int] = defaultdict(int)  # numbers of whatever it is computed for
     for value in reversed(order):
-        size = Loops(value).terms.size
         for operand in value.operands:
             users[operand] += 1
-            reach[operand] = max(reach[operand], size, 0 if value in kept else reach[value])
+            further = 0 if value in kept else reach[value]
+            reach[operand] = max(reach[operand], value.terms.size, further)
     found: set[Value] = set()
     cost: dict[Value, int] = {}
     for value in order:
         times = value.cost if isinstance(value, Reduction) and value.is_unrolled else 1
         own = value.cost + times * sum(cost[operand] for operand in value.operands)
+        is_repeated = users[value] > 1 or reach[value] >= 2 * value.size
         if isinstance(value, Expression | Reduction) and (
-            (own >= KEPT_IF_SHARED and users[value] > 1)
-            or (own >= KEPT_IF_REPEATED and reach[value] > 2 * value.size)
-            or own >= MOST_INLINED
+            (own >= KEPT and is_repeated) or own >= MOST_INLINED
         ):
             found.add(value)
         cost[value] = 0 if value in kept or value in found else own

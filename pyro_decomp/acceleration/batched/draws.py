@@ -33,8 +33,8 @@ class Draws:
     def next(self, draw: Draw, steps: int = 1) -> list[Tensor]:
         """The draws of the next step, with a leading K.
 
-        ``draw`` gives one step's draws of a member from the global generator, and is the same for so many
-        steps, this one included.
+        ``draw`` gives one step's draws of a member from the global generator, and is the same
+        for so many steps, this one included.
         """
         if draw is not self._draw or self._used == len(self._held):
             self._ahead = self.generators()

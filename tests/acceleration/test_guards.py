@@ -3,14 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
 
-from pyro_decomp import Experiment
+from pyro_decomp import AggregateELBO, Experiment
 from pyro_decomp.acceleration.guards import Guard
 from pyro_decomp.aggregate_posterior.native import library
-from pyro_decomp.divergences import ExclusiveKL
+from pyro_decomp.divergences import ExclusiveKL, InclusiveKL
+from pyro_decomp.priors import GaussianMixture
 from pyro_decomp.training.loop import ExecutionWarning
 from pyro_decomp.training.state import prepare, step_source
 from tests.acceleration.moving import Change, Programs, assert_same, build, trained
@@ -106,6 +108,55 @@ def test_a_change_is_followed(name: str, how: str, tmp_path: Path) -> None:
     other = trained(tmp_path / how, how, FOLLOWED[name], **options)
     assert_same(eager, other)
     assert other.config["execution"]["steps"] == how
+
+
+class Clustered(Programs):
+    """Clusters, whose weights are a buffer, in the place of the Normal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clusters = GaussianMixture(torch.eye(2, dtype=torch.double), 0.5)
+
+    def prior(self) -> Any:
+        clusters = dist.Categorical(logits=self.clusters.logits)
+        components = dist.Normal(self.clusters.locs, self.clusters.scale).to_event(1)
+        return dist.MixtureSameFamily(clusters, components)
+
+
+def cluster_weights_in_place(experiment: Experiment, programs: Any, step: int) -> None:
+    programs.clusters.logits[0] += 0.1
+
+
+def cluster_weights_anew(experiment: Experiment, programs: Any, step: int) -> None:
+    programs.clusters.logits = torch.tensor([0.1 * step, 0.0], dtype=torch.double)
+
+
+def another_cluster(experiment: Experiment, programs: Any, step: int) -> None:
+    if step == 10:
+        locs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [3.0, 3.0]], dtype=torch.double)
+        new = GaussianMixture(locs, 0.5)
+        for name in ("locs", "log_scale", "logits"):
+            setattr(programs.clusters, name, getattr(new, name))
+
+
+@pytest.mark.full(but=["cluster_weights_in_place-captured"])
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize(
+    "change", [cluster_weights_in_place, cluster_weights_anew, another_cluster]
+)
+def test_draws_follow_the_buffers_that_they_depend_on(
+    change: Change, how: str, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {
+        "programs": Clustered,
+        "elbo": AggregateELBO(alpha=1.0, divergence=InclusiveKL()),
+    }
+    eager = trained(tmp_path / "eager", "eager", change, **options)
+    other = trained(tmp_path / how, how, change, **options)
+    assert_same(eager, other)
+    assert other.config["execution"]["steps"] == how
+    fixed = trained(tmp_path / "fixed", how, **options)
+    assert fixed.history["divergence"][-1] != other.history["divergence"][-1]
 
 
 def network_replaced(experiment: Experiment, programs: Programs, step: int) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 BYTES = 2**22  # of draws that are held at once
 MOST_STEPS = 64  # that are drawn for at once
 
-Draw = Callable[[], Sequence[Tensor]]
+Draw = Callable[..., Sequence[Tensor]]
 
 
 class Draws:
@@ -19,9 +19,11 @@ class Draws:
 
     Args:
         generators: The state of each member's generator before its next step.
+        given: What a draw takes, with a leading K.
     """
 
-    def __init__(self, generators: Sequence[Tensor]) -> None:
+    def __init__(self, generators: Sequence[Tensor], given: Sequence[Tensor] = ()) -> None:
+        self._given = [[tensor[member] for tensor in given] for member in range(len(generators))]
         self._ahead = list(generators)
         self._behind = list(generators)
         self._draw: Draw | None = None
@@ -31,8 +33,8 @@ class Draws:
     def next(self, draw: Draw, steps: int = 1) -> list[Tensor]:
         """The draws of the next step, with a leading K.
 
-        ``draw`` gives one step's draws from the global generator, and is the same for so many
-        steps, this one included.
+        ``draw`` gives one step's draws of a member from the global generator, and is the same
+        for so many steps, this one included.
         """
         if draw is not self._draw or self._used == len(self._held):
             self._ahead = self.generators()
@@ -52,7 +54,7 @@ class Draws:
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(self._behind[member])
             for _ in range(self._used - is_before):
-                self._draw()
+                self._draw(*self._given[member])
             return torch.get_rng_state()
 
     def _fill(self, draw: Draw, steps: int) -> None:
@@ -62,12 +64,12 @@ class Draws:
         with torch.random.fork_rng(devices=[]):
             for member, state in enumerate(self._ahead):
                 torch.set_rng_state(state)
-                of_member = [draw()]
+                of_member = [draw(*self._given[member])]
                 if member == 0:
                     size = sum(t.numel() * t.element_size() for t in of_member[0])
                     at_once = BYTES // max(1, size * len(self._ahead))
                     steps = max(1, min(steps, MOST_STEPS, at_once))
-                of_member += [draw() for _ in range(steps - 1)]
+                of_member += [draw(*self._given[member]) for _ in range(steps - 1)]
                 drawn.append(of_member)
                 self._ahead[member] = torch.get_rng_state()
         self._held = [

@@ -82,7 +82,7 @@ class BatchedSteps:
 
     def rewind(self) -> None:
         """Let the next step draw what the first one does."""
-        self._draws = Draws(self._generators)
+        self._draws = Draws(self._generators, self._frozen)
 
     def __call__(self, batches: Sequence[Batch], num_alike: int = 1) -> StepOutputs:
         """Compute the next step of all members; what they keep is as it was.
@@ -92,7 +92,7 @@ class BatchedSteps:
         """
         ready = self._for(batches)
         self.names, self._assigned = ready.graph.names, ready.graph.assigned
-        draws = self._draws.next(ready.graph.draw, num_alike)
+        draws = self._draws.next(ready.graph.sampler, num_alike)
         outputs = ready.run(self._inputs(self._joined(batches), draws))
         if not isinstance(outputs.gradients, Tensor):
             return outputs
@@ -149,7 +149,7 @@ class BatchedSteps:
         """Put back what :meth:`state_dict` gave for the same members."""
         self._stacked.load_state_dict(state["stacked"])
         self._buffers = state["buffers"]
-        self._draws = Draws(state["generators"])
+        self._draws = Draws(state["generators"], self._frozen)
 
     def _joined(self, batches: Sequence[Batch]) -> Batch:
         if self._shares_data:
@@ -188,7 +188,7 @@ class BatchedSteps:
 
     @torch.no_grad()
     def _step_of(self, graph: StepGraph, batches: Sequence[Batch]) -> Ready:
-        draws = Draws(self._generators).next(graph.draw)
+        draws = Draws(self._generators, self._frozen).next(graph.sampler)
         first = [*graph.slots.inputs(), *batches[0], *(draw[0] for draw in draws)]
         _check_buffers(graph, first)
         if self._backend == "fused":

@@ -54,6 +54,11 @@ class FunctionalState:
         return [first.tensor for first, *_ in self._frozen_at]
 
     @property
+    def where_frozen(self) -> slice:
+        """Which of the inputs are frozen."""
+        return slice(len(self.trained), len(self.trained) + len(self._frozen_at))
+
+    @property
     def buffers(self) -> list[Tensor]:
         """What the programs write to or assign anew, such as BatchNorm's statistics."""
         return [first.tensor for first, *_ in self._buffers_at]

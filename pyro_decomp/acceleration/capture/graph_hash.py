@@ -58,7 +58,8 @@ def graph_hash(source: StepSource, batch: Sequence[Tensor], weights: Sequence[st
     found = hashlib.sha256(f"{module.graph}{kinds}".encode())
     for constant in module.buffers():
         found.update(content(constant))
-    lift(functional(module, [tensor.detach() for tensor in inputs]))  # or it is refused here
+    module = functional(module, [tensor.detach() for tensor in inputs])
+    lift(module, state.where_frozen)
     nodes = [node for node in module.graph.nodes if node.op == "call_function"]
     results = [node.meta["kind"].shape for node in nodes if "kind" in node.meta]
     return GraphHash(

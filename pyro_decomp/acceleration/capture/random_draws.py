@@ -17,15 +17,17 @@ from pyro_decomp.acceleration.errors import CaptureError
 aten = torch.ops.aten
 
 
-def lift(module: GraphModule) -> GraphModule:
+def lift(module: GraphModule, frozen: slice) -> GraphModule:
     """Make an input of a graph of every random draw in it, after its other inputs.
 
     Draws from a Normal whose parameters the graph computes become its location and scale applied to
-    standard draws, which is how torch draws them. The module is to be recompiled afterwards, which
-    simplifying it does.
+    standard draws, which is how torch draws them. Other draws may depend on the inputs
+    that are ``frozen``, which no step changes, such as the fixed weights of a mixture: the graph
+    that is returned takes these and gives all draws. The module is to be recompiled afterwards,
+    which simplifying it does.
 
     Raises:
-        CaptureError: A draw of another kind depends on what the graph computes.
+        CaptureError: A draw of another kind depends on other inputs.
     """
     graph = module.graph
     for node in list(graph.nodes):
@@ -35,18 +37,19 @@ def lift(module: GraphModule) -> GraphModule:
             value.meta = dict(node.meta)
             node.replace_all_uses_with(value)
             graph.erase_node(node)
-    depends: set[Node] = set()
+    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+    depends = {*placeholders} - {*placeholders[frozen]}
     draws: list[Node] = []
     for node in graph.nodes:
-        if node.op == "placeholder" or not depends.isdisjoint(node.all_input_nodes):
+        if not depends.isdisjoint(node.all_input_nodes):
             depends.add(node)
         if not is_random(node.target):
             continue
         if node in depends:
             name = str(node.target).split(".")[1]
             raise CaptureError(
-                f"what '{name}' draws depends on parameters or data, so that it cannot be "
-                "sampled outside the graph"
+                f"what '{name}' draws depends on parameters, data or buffers that steps change, so "
+                "that it cannot be sampled outside the graph"
             )
         draws.append(node)
     sampler, copies = Graph(), dict[Node, Node]()
@@ -56,9 +59,8 @@ def lift(module: GraphModule) -> GraphModule:
     sampler.output([copies[node] for node in draws])
     sampler.eliminate_dead_code()
     sampled = GraphModule(module, sampler)
-    *_, last = (node for node in graph.nodes if node.op == "placeholder")
     for index, node in reversed(list(enumerate(draws))):
-        with graph.inserting_after(last):
+        with graph.inserting_after(placeholders[-1]):
             given = graph.placeholder(f"draw_{index}")
         given.meta = dict(node.meta)
         node.replace_all_uses_with(given)

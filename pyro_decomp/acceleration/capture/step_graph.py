@@ -36,7 +36,8 @@ class StepGraph:
             then come the batch and the draws.
         module: Takes the inputs; gives the values, the gradients of what is trained, and buffers
             as they are afterwards.
-        draw: Gives the draws, in the programs' order, from the global generator.
+        sampler: Takes the frozen inputs; gives the draws, in the programs' order, from the global
+            generator.
         names: Of the values: ``objective``, ``elbo`` and every term.
         has_gradient: Of each that is trained, whether the objective depends on it; where it does
             not, the module gives zeros, and an optimiser is to be given none.
@@ -45,10 +46,15 @@ class StepGraph:
 
     slots: FunctionalState
     module: GraphModule
-    draw: GraphModule
+    sampler: GraphModule
     names: tuple[str, ...]
     has_gradient: tuple[bool, ...]
     assigned: tuple[bool, ...]
+
+    def draw(self) -> list[Tensor]:
+        """The draws of a step, with frozen tensors as they are now."""
+        drawn: list[Tensor] = self.sampler(*(tensor.detach() for tensor in self.slots.frozen))
+        return drawn
 
     @property
     def num_operations(self) -> int:
@@ -144,16 +150,19 @@ def _captured(
             message = str(error).strip().partition("\n")[0] or type(error).__name__
             reason = f"they cannot be traced: {type(error).__name__}: {message}"
             raise CaptureError(reason) from error
-    draw = lift(module)
-    simplify(draw)
+    sampler = lift(module, state.where_frozen)
+    simplify(sampler)
     simplify(module)
     if weights:
+
+        def replay(*given: Tensor) -> Sequence[Tensor]:
+            results: Sequence[Tensor] = module(*given, *sampler(*given[state.where_frozen]))
+            return results
+
         with source.python.preserving_rng_and_buffers():
-            if not is_followed(
-                source, state, inputs, step=step, graph=lambda *given: module(*given, *draw())
-            ):
+            if not is_followed(source, state, inputs, step=step, graph=replay):
                 raise CaptureError(f"{' or '.join(weights)} becomes a constant")
-    return StepGraph(state, module, draw, step.names, step.has_gradient, step.assigned)
+    return StepGraph(state, module, sampler, step.names, step.has_gradient, step.assigned)
 
 
 class _Step:

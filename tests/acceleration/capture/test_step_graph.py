@@ -16,10 +16,12 @@ from pyro_decomp.divergences import InclusiveKL
 from pyro_decomp.elbo import AggregateELBO, BetaELBO, TermsELBO
 from pyro_decomp.elbo.numbers import objective_weights
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
+from pyro_decomp.priors import GaussianMixture
 from pyro_decomp.seeds import random_state, seeded
 from pyro_decomp.training.state import State, prepare, step_source
 from tests.elbo.objectives import OBJECTIVES
 from tests.example_programs import PROGRAMS, B, D, N, Programs, normal_prior, vae
+from tests.priors.priors import IN, PRIORS
 
 # Their handlers fit a batch of B, and 20 data leave a smaller one.
 OF_ONE_BATCH = {"user's scale", "user's mask"}
@@ -253,7 +255,7 @@ REFUSED: dict[str, tuple[Callable[[], Programs], str]] = {
         lambda: Programs(choosing, vae().guide, torch.zeros(B, D)),
         "^values of tensors decide what the programs compute$",
     ),
-    "a draw that cannot be lifted": (gammas, "draws depends on parameters or data"),
+    "a draw that cannot be lifted": (gammas, "draws depends on parameters, data or buffers"),
     "a count of calls": (counting, "Python decides"),
     "a count that a network keeps": (counting_network, "Python decides"),
     "draws of Python's": (python_noise, "Python decides"),
@@ -279,7 +281,53 @@ def test_a_prior_of_known_parameters_is_sampled_outside_the_graph() -> None:
     graph = capture(step_source(experiment, state), [x])
     draws = graph.draw()
     assert [tuple(draw.shape) for draw in draws] == [(B, 2), (B, 1), (B, 4, 2)]
-    nodes = [*graph.module.graph.nodes, *graph.draw.graph.nodes]
+    nodes = [*graph.module.graph.nodes, *graph.sampler.graph.nodes]
     assert sum(is_random(node.target) for node in nodes) == len(draws)
     assert not any(is_random(node.target) for node in graph.module.graph.nodes)
     assert_equal(experiment, state, graph, x)
+
+
+class Moving(GaussianMixture):
+    """Clusters whose weights every run of the programs changes."""
+
+    def forward(self) -> Any:
+        self.logits.mul_(0.9)
+        return super().forward()
+
+
+def test_a_draw_by_a_buffer_that_the_programs_write_to_is_refused() -> None:
+    prior = Moving(torch.eye(2), 0.5, torch.tensor([1.0, 3.0]))
+    module = VAE(prior, MLPEncoder(D, 2, hidden=(4,)), MLPDecoder(2, D, hidden=(4,)), size=N)
+    programs = Programs(module.double().model, module.guide, torch.zeros(B, D))
+    experiment, state, x = ready(programs, AggregateELBO(alpha=1.0, divergence=InclusiveKL()))
+    with pytest.raises(CaptureError, match=r"'multinomial' draws depends on .* buffers that steps"):
+        capture(step_source(experiment, state), [x])
+
+
+# Flows and spheres are drawn by loops that end by what was drawn.
+FIXED = (
+    *("isotropic", "anisotropic", "Student-t", "Laplace", "spike and slab", "mixture"),
+    *("enumerated mixture", "nested clusters", "a subspace", "two subspaces"),
+)
+
+
+@pytest.mark.full(but=["mixture"])
+@pytest.mark.parametrize("name", FIXED)
+def test_a_fixed_prior_is_drawn_outside_the_graph_by_what_its_buffers_are(name: str) -> None:
+    module = PRIORS[name].vae().double()
+    programs = Programs(module.model, module.guide, torch.zeros(B, IN))
+    experiment, state, _ = ready(programs, AggregateELBO(alpha=1.0, divergence=InclusiveKL()))
+    x = torch.randn(B, IN, dtype=torch.double)
+    graph = capture(step_source(experiment, state), [x])
+
+    def assert_same_bits() -> None:
+        for one, other in zip(by_programs(experiment, state, x), by_graph(graph, x), strict=True):
+            torch.testing.assert_close(other, one, rtol=0, atol=0)
+
+    assert_same_bits()
+    before = by_graph(graph, x)[0]
+    with torch.no_grad():
+        for buffer in module.prior.buffers():
+            buffer.copy_((1.2 + 0.1 * torch.rand_like(buffer)) * buffer + 0.05)
+    assert_same_bits()
+    assert not torch.equal(by_graph(graph, x)[0], before)

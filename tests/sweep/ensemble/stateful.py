@@ -8,7 +8,8 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
-from pyro_decomp import BetaELBO, Experiment
+from pyro_decomp import AggregateELBO, BetaELBO, Experiment, InclusiveKL
+from pyro_decomp.priors import GaussianMixture
 from pyro_decomp.schedules import Linear
 
 CALLS = [0]
@@ -22,6 +23,9 @@ class Program(nn.Module):
         self.register_buffer("noise", torch.tensor(1.0))
         self.register_buffer("count", torch.tensor(0))
         self.constant = torch.full((2,), 0.5)
+        self.clusters = None
+        if kind == "clusters of a seed":
+            self.clusters = GaussianMixture(torch.randn(3, 2), 0.5, torch.rand(3) + 0.1)
         if kind == "constant of a seed":
             self.constant = torch.rand(2)
         if kind == "normalised":
@@ -50,7 +54,10 @@ class Program(nn.Module):
         if self.kind == "evaluated in the last batch" and len(x) == 2:
             self.decoder.eval()
         with pyro.plate("data", 12, subsample=x):
-            z = pyro.sample("z", dist.Normal(self.constant, self.scale()).to_event(1))
+            if self.clusters is not None:
+                z = self.clusters()
+            else:
+                z = pyro.sample("z", dist.Normal(self.constant, self.scale()).to_event(1))
             pyro.sample("x", dist.Normal(self.decoder(z), self.noise).to_event(1), obs=x)
 
     def guide(self, x):
@@ -80,11 +87,14 @@ def experiment(
     torch.set_default_dtype(torch.float64)
     x = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
     program = Program(kind).double()
+    elbo = BetaELBO(beta)
+    if program.clusters is not None:
+        elbo = AggregateELBO(beta, alpha=1.0, divergence=InclusiveKL())
     return Experiment(
         program.model,
         program.guide,
         x,
-        BetaELBO(beta),
+        elbo,
         epochs=epochs,
         batch_size=batch_size,
         optimizer=partial(optimizer, program),

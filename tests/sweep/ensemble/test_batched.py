@@ -388,18 +388,19 @@ def test_what_cannot_be_captured_trains_alone(
 
 
 def test_draws_are_those_of_each_generator_by_itself() -> None:
-    def draw() -> list[torch.Tensor]:
-        return [torch.empty(2).normal_()]
+    def draw(scale: torch.Tensor) -> list[torch.Tensor]:
+        return [scale * torch.empty(2).normal_()]
 
     states = [torch.Generator().manual_seed(seed).get_state() for seed in (3, 4)]
-    draws = Draws(states)
+    draws = Draws(states, [torch.tensor([3.0, 4.0])])
     for step in range(70):  # more than are held at once
         (drawn,) = draws.next(draw, steps=70 - step)
         for member, seed in enumerate((3, 4)):
             generator = torch.Generator().manual_seed(seed)
             for _ in range(step):
                 torch.empty(2).normal_(generator=generator)
-            assert torch.equal(drawn[member], torch.empty(2).normal_(generator=generator))
+            wanted = seed * torch.empty(2).normal_(generator=generator)
+            assert torch.equal(drawn[member], wanted)
             assert torch.equal(draws.generator(member), generator.get_state())
 
 

@@ -14,10 +14,11 @@ from pyro_decomp.acceleration.backends import StepOutputs
 from pyro_decomp.aggregate_posterior.native import library
 from pyro_decomp.sweep.ensemble import Member, WorkItem, plan, train_item
 from pyro_decomp.sweep.ensemble.batched import BatchedRuns
+from pyro_decomp.sweep.ensemble.member_run import MemberRun
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import Run, load
 from tests.sweep.ensemble.stateful import FILE
-from tests.sweep.ensemble.test_batched import nobody
+from tests.sweep.ensemble.test_batched import assert_close, nobody
 
 pytestmark = pytest.mark.full
 
@@ -25,7 +26,7 @@ fused = pytest.param(
     "fused", marks=pytest.mark.skipif(bool(library.why_not()), reason="no C compiler")
 )
 HOW = ["captured", fused, pytest.param("compiled", marks=pytest.mark.slow)]
-TOGETHER = ["assigned", "decay by shape", "Adagrad", "normalised"]
+TOGETHER = ["assigned", "clusters of a seed", "decay by shape", "Adagrad", "normalised"]
 ALONE = {
     "counter": "every run of the programs changes model.calls, which Python keeps",
     "global": "every run of the programs changes ",
@@ -92,6 +93,22 @@ def test_members_are_what_their_programs_compute(
     kind: str, how: str, source: ExperimentFile, tmp_path: Path
 ) -> None:
     assert_as_by_programs(source, members(kind), how, tmp_path)
+
+
+def test_a_stopped_batch_goes_on_with_draws_of_its_own_buffers(source: ExperimentFile) -> None:
+    def fresh() -> BatchedRuns:
+        return BatchedRuns([MemberRun.of(source, m) for m in members("clusters of a seed", 2)])
+
+    whole, begun, resumed = fresh(), fresh(), fresh()
+    list(whole.take_steps())
+    steps = begun.take_steps()
+    for _ in range(7):
+        next(steps)
+    resumed.load_state_dict(begun.state_dict())
+    list(resumed.take_steps())
+    np.testing.assert_equal(resumed.histories, whole.histories)
+    for index in range(2):
+        assert_close(whole.checkpoint(index), resumed.checkpoint(index), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("kind", ALONE)

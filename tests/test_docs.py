@@ -116,9 +116,10 @@ def test_the_notebook_shows_what_its_page_says(tmp_path: Path) -> None:
     html = {line: each["text/html"] for line, each in shown.items() if "text/html" in each}
     plain = {line: each["text/plain"] for line, each in shown.items() if "text/plain" in each}
     bars = [re.findall(r"<progress value=.(\d+). max=.(\d+)", text) for text in html.values()]
-    *ends, (early,) = filter(None, bars)
+    *ends, (early,), seeds = filter(None, bars)
     assert ends == [[("200", "200")], [("75", "200")], [("200", "200")], [("250", "250")]]
     assert int(early[0]) < int(early[1]) == 1000
+    assert seeds == [("1", "1")]  # a bar of the whole
     assert "test_elbo was no better in 3 values" in plain['early.resources["stopped"]']
     assert [line for line, text in html.items() if "<progress" not in text] == ["run", "found"]
     assert "data:image/png" in html["run"]

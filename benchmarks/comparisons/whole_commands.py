@@ -73,6 +73,8 @@ def _run(words: list[object], cache: Path, last: str) -> Run:
             seen = time.perf_counter() - start
     _, status, used = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
+    process.stdout.close()
+    process.returncode = os.waitstatus_to_exitcode(status)
     if status:
-        raise subprocess.CalledProcessError(os.waitstatus_to_exitcode(status), process.args)
+        raise subprocess.CalledProcessError(process.returncode, process.args)
     return Run(seconds, seen or seconds, used.ru_maxrss / 1024)

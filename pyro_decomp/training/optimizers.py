@@ -113,7 +113,8 @@ def build_optimizer(
             'apart by name, as in parameter_groups(torch.optim.Adam, {"decoder.*": {"lr": 1e-4}})'
         )
     special = [group.get(name) for group in optimizer.param_groups for name in SPECIAL]
-    if not is_elementwise(optimizer) or any(special):
+    is_known = type(optimizer).__module__.startswith(("torch.", "pyro."))  # steps do nothing else
+    if is_known and (not is_elementwise(optimizer) or any(special)):
         copies = [(name, p.detach().clone().requires_grad_()) for name, p in named]
         _try(_built(factory, copies, num_data), [copy for _, copy in copies])
     return optimizer

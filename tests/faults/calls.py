@@ -75,7 +75,6 @@ CALLS = [
     "train(experiment(optimizer=torch.optim.LBFGS, epochs=2), 'o')",
     "train(experiment(modules=[3], epochs=2), 'o')",
     "train(3, 'o')",
-    "train(experiment(epochs=2), None)",
     "train(experiment(epochs=2), 'o', seed=-1)",
     "train(experiment(epochs=2), 'o', seed='a')",
     "train(experiment(epochs=2), 'o', device='tpu')",

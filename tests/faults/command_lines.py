@@ -51,7 +51,6 @@ COMMAND_LINES = [
     "train lastone.py --out o",
     "train good.py --out notrun",
     "train good.py --out notrun --force",
-    "train good.py --out run",
     "train good.py --out afile",
     "train good.py --out afile/x",
     "train good.py --out /proc/x",

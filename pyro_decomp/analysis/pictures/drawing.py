@@ -1,6 +1,5 @@
 """All of a run's pictures, to its folder."""
 
-import pickle
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -75,7 +74,7 @@ class _Sharing:
         found, drawing, path = self.elsewhere[name]
         try:
             _warn_of(found.result())
-        except (EOFError, OSError, pickle.UnpicklingError):
+        except EOFError:
             _warn_of(save_drawn(drawing, path))
 
 

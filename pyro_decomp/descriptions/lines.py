@@ -115,10 +115,13 @@ def _by_place(thing: object, parameters: Sequence[inspect.Parameter]) -> set[str
     """The arguments that a call gives without their names, as it must for others to follow."""
     rest = [each for each in parameters if each.kind is each.VAR_POSITIONAL]
     values = _attribute(thing, rest[0].name) if rest else _NOTHING
-    kinds = [inspect.Parameter.POSITIONAL_ONLY]
-    if isinstance(values, Sized) and len(values):
-        kinds.append(inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return {each.name for each in parameters if each.kind in kinds}
+    are_more = isinstance(values, Sized) and len(values) > 0
+    return {
+        each.name
+        for each in parameters
+        if each.kind is each.POSITIONAL_ONLY
+        or (are_more and each.kind is each.POSITIONAL_OR_KEYWORD)
+    }
 
 
 def _attribute(thing: object, name: str) -> Any:

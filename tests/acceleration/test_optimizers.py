@@ -1,3 +1,4 @@
+import inspect
 import subprocess
 import sys
 from functools import partial, wraps
@@ -144,6 +145,9 @@ def compare_before_and_after_the_compiler() -> None:
         assert (COMPILER in sys.modules) == with_compiler
         results.append(found)
     torch.testing.assert_close(*results, rtol=0, atol=0)
+    for name in ("add_param_group", "load_state_dict", "state_dict", "zero_grad"):
+        kept = vars(inspect.unwrap(getattr(torch.optim.Optimizer, name)))["__dynamo_disable"]
+        assert kept.__globals__["__name__"].startswith(COMPILER)  # torch's own, as without us
 
 
 @pytest.mark.full

@@ -35,8 +35,9 @@ def is_elementwise(optimizer: torch.optim.Optimizer) -> bool:
 
 
 def is_unobserved(optimizer: torch.optim.Optimizer, *, but_for_schedulers: bool = False) -> bool:
-    """Whether nothing of a user's runs at its steps: neither hooks nor a ``step`` of its own.
+    """Whether nothing of a user's runs at its steps: no hooks, nor a ``step`` other than torch's.
 
+    A user's may be the optimiser's own, or its class's, in which it may be wrapped around torch's.
     The ``step`` that torch's schedulers give it, to see whether it has taken one, can be left out.
     """
     own = vars(optimizer).get("step")
@@ -47,7 +48,17 @@ def is_unobserved(optimizer: torch.optim.Optimizer, *, but_for_schedulers: bool 
         or _global_optimizer_pre_hooks
         or _global_optimizer_post_hooks
         or (own is not None and not is_counted)
+        or not _is_of_torch(type(optimizer).step)
     )
+
+
+def _is_of_torch(method: Callable[..., Any] | None) -> bool:
+    """Whether torch has defined a method and all that is wrapped around it."""
+    while method is not None:
+        if not getattr(method, "__globals__", {}).get("__name__", "").startswith("torch."):
+            return False
+        method = getattr(method, "__wrapped__", None)
+    return True
 
 
 def unstackable_reason(optimizer: torch.optim.Optimizer) -> str:

@@ -11,6 +11,7 @@ from pyro_decomp.analysis.evaluated import Evaluation
 from pyro_decomp.analysis.findings import final_terms, findings
 from pyro_decomp.analysis.metrics_file import checkpoint_of
 from pyro_decomp.analysis.pictures import latent_plane
+from pyro_decomp.analysis.pictures.drawing import terms_drawing
 from pyro_decomp.analysis.pictures.picture_data import PictureData
 from pyro_decomp.analysis.quantities import by_itself
 from pyro_decomp.descriptions import card
@@ -96,9 +97,11 @@ def _warnings(run: Run) -> Iterator[str]:
 def _picture(run: Run) -> bytes | None:
     with seeded(0), torch.no_grad():
         figure = _density(run)
-        terms = {n: c for n, c in run.history.items() if not n.startswith(("epoch_", "test_"))}
-        if figure is None and terms:
-            figure = plots.terms_over_steps(terms)
+        names = [name for name in run.history if not name.startswith(("epoch_", "test_"))]
+        if figure is None and names:
+            drawn = terms_drawing(run, names)()
+            assert isinstance(drawn, Figure)
+            figure = drawn
     return None if figure is None else plots.saving.png(figure, DPI)
 
 

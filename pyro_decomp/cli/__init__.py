@@ -1,10 +1,13 @@
 """The command line, words in and words out; never a setting of what a run is made of."""
 
 import ctypes
+import os
 import sys
 from collections.abc import Sequence
 
 from pyro_decomp.cli.commands import app
+
+WATCHED = ("LD_PRELOAD", "CUDA_INJECTION64_PATH")
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -26,11 +29,13 @@ def main(words: Sequence[str] | None = None) -> None:
 def _leave_libraries_as_they_are() -> None:
     """Let this process end, once Python has, without taking the libraries of torch apart.
 
-    That takes half a second and 120 MiB, and whatever they hold is the process's own.
+    That takes half a second and 120 MiB, and whatever they hold is the process's own. What was
+    written by C is let out as at any end of a process. Where another program watches this one, as
+    profilers do, it has its say at the end.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or any(os.environ.get(name) for name in WATCHED):
         return
     system = ctypes.CDLL(None)
     if hasattr(system, "on_exit"):  # as glibc has; what is registered last is called first
-        system.fflush(None)
         system.on_exit(system._exit, None)
+        system.on_exit(system.fcloseall, None)

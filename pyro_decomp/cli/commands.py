@@ -174,12 +174,19 @@ def train(
                 err=True,
             )
             raise typer.Exit(INTERRUPTED) from None
-        pictures: list[Path] = []
-        with _warned("the run is whole, but could not be drawn"):
-            from pyro_decomp.analysis.pictures import draw
+        try:
+            pictures: list[Path] = []
+            with _warned("the run is whole, but could not be drawn"):
+                from pyro_decomp.analysis.pictures import draw
 
-            pictures = draw(run, beside=beside)
-        _report_end(console, run, pictures)
+                pictures = draw(run, beside=beside)
+            _report_end(console, run, pictures)
+        except KeyboardInterrupt:
+            again = shlex.join(["pyro-decomp", "plot", str(run.path)])
+            typer.echo(
+                f"interrupted; training had ended, and the run is whole: {again} draws it", err=True
+            )
+            raise typer.Exit(INTERRUPTED) from None
 
 
 @app.command(cls=FileCommand)

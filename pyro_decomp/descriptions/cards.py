@@ -72,7 +72,8 @@ class Described:
 
 def purpose(thing: object) -> str:
     """The first sentence of the docstring of an object's class, without marks of formatting."""
-    first = (inspect.getdoc(type(thing)) or "").partition("\n\n")[0]
+    told = inspect.getdoc(type(thing)) or ""
+    first = told.partition("\n\n")[0] if told != inspect.getdoc(Described) else ""
     plain = re.sub(r":\w+:`~?\.?([^`<]*)`|``([^`]*)``", lambda found: found[1] or found[2], first)
     return " ".join(plain.split())
 

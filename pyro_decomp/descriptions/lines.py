@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set, Sized
 from functools import partial
 from itertools import islice
 from pathlib import PurePath
@@ -84,16 +84,24 @@ def _arguments(thing: object) -> Iterator[str]:
     makers = [kind for kind in type(thing).__mro__[:-1] if "__init__" in vars(kind)]
     for kind in makers:
         is_known = True
-        for argument in [*inspect.signature(vars(kind)["__init__"]).parameters.values()][1:]:
+        parameters = [*inspect.signature(vars(kind)["__init__"]).parameters.values()][1:]
+        placed = _by_place(thing, parameters)
+        for argument in parameters:
             name = argument.name
             if name in seen:
                 continue
             value = _attribute(thing, name)
             if value is not _NOTHING:
                 seen.add(name)
+                if name in placed:
+                    yield value_text(value)
+                    continue
                 yield from _shown(argument, value, is_weight=is_ours and _is_weight(argument))
                 continue
             is_known = False
+            if name in placed:
+                yield UNKNOWN
+                continue
             of_many = argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)
             is_told = is_ours or argument.default is argument.empty
             is_lost |= kind is makers[0] and is_told and not of_many
@@ -101,6 +109,19 @@ def _arguments(thing: object) -> Iterator[str]:
             break
     if is_lost:
         yield UNKNOWN
+
+
+def _by_place(thing: object, parameters: Sequence[inspect.Parameter]) -> set[str]:
+    """The arguments that a call gives without their names, as it must for others to follow."""
+    rest = [each for each in parameters if each.kind is each.VAR_POSITIONAL]
+    values = _attribute(thing, rest[0].name) if rest else _NOTHING
+    are_more = isinstance(values, Sized) and len(values) > 0
+    return {
+        each.name
+        for each in parameters
+        if each.kind is each.POSITIONAL_ONLY
+        or (are_more and each.kind is each.POSITIONAL_OR_KEYWORD)
+    }
 
 
 def _attribute(thing: object, name: str) -> Any:

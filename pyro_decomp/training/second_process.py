@@ -6,15 +6,23 @@ It ends when its input does, so that it outlives no parent, and when it has noth
 import os
 import pickle
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 PATIENCE = 60.0  # seconds; a parent that has this much to do needs no help
+PROGRAM = f"""
+import sys
+sys.path[:] = [*filter(None, sys.path), sys.argv[2]]  # a user's random.py is none of Python's
+from {__name__} import serve
+serve(sys.argv[1])
+"""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,7 +37,7 @@ class SecondProcess:
 
     def __init__(self, module: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, module],
+            [sys.executable, "-c", PROGRAM, module, str(Path(__file__).parents[2])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is its parent's
@@ -46,7 +54,7 @@ class SecondProcess:
         """Have a function called; what it is given can be pickled and needs no torch.
 
         Returns:
-            Its result, or what it raised; ``EOFError`` or an ``OSError`` if the process has died.
+            Its result, or what it raised; an ``EOFError`` if the process has died.
         """
         self._calls.append(self._thread.submit(self._call, (function, args, named)))
         return self._calls[-1]
@@ -60,9 +68,14 @@ class SecondProcess:
     def _call(self, call: Any) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        pickle.dump(call, self._process.stdin)
-        self._process.stdin.flush()
-        result, error = pickle.load(self._process.stdout)
+        written = pickle.dumps(call)
+        try:
+            self._process.stdin.write(written)
+            self._process.stdin.flush()
+            result, error = pickle.load(self._process.stdout)
+        except Exception as lost:  # whatever is read next would be of this call
+            self._process.kill()
+            raise EOFError(f"the second process gave no answer ({lost})") from lost
         if error is not None:
             raise error
         return result
@@ -78,7 +91,7 @@ def second_process(module: str) -> Iterator[SecondProcess | None]:
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     process = None
-    if module not in sys.modules and (allowed or 1) > 1:
+    if sys.executable and module not in sys.modules and (allowed or 1) > 1:
         try:
             process = SecondProcess(module)
         except OSError:  # no more of them are allowed
@@ -91,10 +104,17 @@ def second_process(module: str) -> Iterator[SecondProcess | None]:
 
 
 def serve(module: str) -> None:
-    """Import a module, and make the calls that come through the standard input until that ends."""
+    """Import a module, and make the calls that come through the standard input until that ends.
+
+    Without the module it ends at once: the parent finds out why.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where a session has no meaning
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     sys.stdout = sys.stderr  # for whatever else is printed
-    import_module(module)
+    try:
+        import_module(module)
+    except Exception:
+        return
     calls = sys.stdin.buffer
     while _is_asked(calls.fileno()):
         try:
@@ -105,8 +125,21 @@ def serve(module: str) -> None:
             answer: tuple[Any, Exception | None] = function(*args, **named), None
         except Exception as error:
             answer = None, error
-        pickle.dump(answer, answers)
-        answers.flush()
+        try:
+            answers.write(_written(answer))
+            answers.flush()
+        except OSError:  # the parent has gone
+            os._exit(1)
+
+
+def _written(answer: tuple[Any, Exception | None]) -> bytes:
+    """An answer that can be read; of an error that cannot be sent, what it says."""
+    try:
+        pickle.loads(written := pickle.dumps(answer))
+    except Exception as error:
+        said = answer[1] or error
+        written = pickle.dumps((None, RuntimeError(f"{type(said).__name__}: {said}")))
+    return written
 
 
 def _is_asked(calls: int) -> bool:
@@ -114,7 +147,3 @@ def _is_asked(calls: int) -> bool:
     if os.name == "nt":  # whose pipes cannot be waited for so
         return True
     return bool(select.select([calls], [], [], PATIENCE)[0])
-
-
-if __name__ == "__main__":
-    serve(sys.argv[1])

@@ -1,13 +1,14 @@
+import inspect
 import subprocess
 import sys
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from pyro_decomp.acceleration.optimizers import COMPILER, ELEMENTWISE, Update
+from pyro_decomp.acceleration.optimizers import COMPILER, ELEMENTWISE, Update, is_unobserved
 
 CASES: dict[str, Any] = {
     "Adam": partial(torch.optim.Adam, lr=0.01, fused=True),
@@ -100,6 +101,30 @@ def test_a_transposed_gradient_is_taken_for_what_it_is(kind: str) -> None:
     torch.testing.assert_close(found, wanted)
 
 
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.SGD])
+def test_a_step_that_a_user_wraps_in_its_class_is_run(
+    kind: type[torch.optim.Optimizer], fused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, step = [], kind.step
+
+    @wraps(step)
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        return step(*args, **kwargs)
+
+    (parameter, *_) = parameters()
+    optimizer = kind([parameter], lr=0.1, fused=fused)
+    assert is_unobserved(optimizer)
+    monkeypatch.setattr(kind, "step", counted)
+    assert not is_unobserved(optimizer)
+    update = Update(optimizer)
+    for _ in range(3):
+        parameter.grad = torch.ones_like(parameter)
+        update()
+    assert len(calls) == 3
+
+
 def compare_before_and_after_the_compiler() -> None:
     """Train, save and load with every optimiser; then import the compiler and do so again."""
     results = []
@@ -120,6 +145,9 @@ def compare_before_and_after_the_compiler() -> None:
         assert (COMPILER in sys.modules) == with_compiler
         results.append(found)
     torch.testing.assert_close(*results, rtol=0, atol=0)
+    for name in ("add_param_group", "load_state_dict", "state_dict", "zero_grad"):
+        kept = vars(inspect.unwrap(getattr(torch.optim.Optimizer, name)))["__dynamo_disable"]
+        assert kept.__globals__["__name__"].startswith(COMPILER)  # torch's own, as without us
 
 
 @pytest.mark.full

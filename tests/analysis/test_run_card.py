@@ -6,10 +6,12 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from pyro_decomp import AggregateELBO, Execution, Experiment, evaluate, train
 from pyro_decomp.analysis import run_card as cards
 from pyro_decomp.analysis.evaluation import write_metrics
+from pyro_decomp.analysis.pictures.drawing import terms_drawing
 from pyro_decomp.schedules import Linear, UnfinishedScheduleWarning
 from pyro_decomp.training.run import Run
 from tests.descriptions.test_cards import Page
@@ -23,6 +25,16 @@ def trained(folder: Path, **settings: Any) -> Run:
     elbo = AggregateELBO(beta=2.0, alpha=3.0)
     experiment = Experiment(programs.model, programs.guide, data, elbo, epochs=2, **settings)
     return train(experiment, folder, execution=Execution("eager"))
+
+
+@pytest.mark.full
+def test_only_terms_are_said_to_be_in_nats(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", schedules={"beta": Linear(0.0, 4.0, until=2)})
+    figure = terms_drawing(run)()
+    assert isinstance(figure, Figure)
+    titles = {axes.get_title(loc="left") for axes in figure.axes}
+    assert titles >= {"elbo (nats)", "log likelihood (nats)", "kl (nats)", "divergence (nats)"}
+    assert titles & {"beta", "beta (nats)"} == {"beta"}
 
 
 def without_picture(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pyro_decomp import load
 from pyro_decomp.analysis import evaluation, pictures
 from pyro_decomp.cli import main
 from pyro_decomp.errors import ModelError
@@ -210,6 +211,20 @@ def test_a_warning_is_one_line(file: Path, capsys: Capture) -> None:
 def test_an_interruption_before_training(capsys: Capture) -> None:
     assert run("train", "trial.py", "--set", "fail=interrupt") == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_an_interruption_while_drawing_leaves_the_run_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def draw(_run: object, **_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pictures, "draw", draw)
+    assert run("train", "trial.py", "--out", "a run", "--quiet") == 130
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("the run is whole: pyro-decomp plot 'a run' draws it")
+    whole = load("a run")
+    assert whole.step == whole.experiment.total_steps
 
 
 def test_a_reader_that_goes_away_is_no_error(file: Path) -> None:

@@ -59,3 +59,24 @@ def test_a_second_run_starts_no_compiler_and_imports_nothing_for_one(tmp_path: P
         started.append(len(log.read_text().splitlines()))
     assert started[0] > 0
     assert started[1] == started[0]
+
+
+END = """
+import atexit, ctypes, sys
+from pyro_decomp.cli import main
+system = ctypes.CDLL(None)
+system.fopen.restype = ctypes.c_void_p
+file = ctypes.c_void_p(system.fopen(sys.argv.pop().encode(), b"w"))
+atexit.register(lambda: system.fputs(b"told by C at the end", file))
+main()
+"""
+
+
+@pytest.mark.full
+@pytest.mark.skipif(sys.platform == "win32", reason="no C library by that name")
+@pytest.mark.parametrize(("word", "code"), [("--version", 0), ("no-such-command", 2)])
+def test_nothing_is_lost_at_the_end(word: str, code: int, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    done = subprocess.run([sys.executable, "-c", END, word, str(path)], check=False)
+    assert done.returncode == code
+    assert path.read_text() == "told by C at the end"

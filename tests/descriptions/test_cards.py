@@ -4,7 +4,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pyro_decomp.descriptions import card
+from pyro_decomp import BetaELBO
+from pyro_decomp.descriptions import Described, card
+from pyro_decomp.descriptions.cards import purpose
 from tests.descriptions.test_lines import ROWS, Failing
 
 
@@ -60,3 +62,11 @@ def test_every_object_has_a_card_with_its_line_and_its_purpose(name: str) -> Non
 
 def test_an_objective_that_cannot_be_asked_has_a_card() -> None:
     assert Page(Failing()._repr_html_()).text[0] == "Failing(...)"
+
+
+def test_what_a_class_is_for_is_its_own_or_that_of_one_above() -> None:
+    class Mine(Described):
+        pass
+
+    assert purpose(Mine()) == ""
+    assert purpose(BetaELBO()).startswith("The objective of the beta-VAE")

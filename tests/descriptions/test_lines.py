@@ -166,9 +166,24 @@ class Containing(BetaELBO):
         self.other = other
 
 
+class Placed(BetaELBO):
+    def __init__(self, first: float, /, second: float = 1.0, *rest: float, last: int = 0) -> None:
+        super().__init__(first)
+        self.first, self.second, self.rest, self.last = first, second, rest, last
+
+
+class Lost(BetaELBO):
+    def __init__(self, first: float, second: float = 1.0, *rest: float) -> None:
+        super().__init__(first)
+        self.second, self.rest = second, rest
+
+
 @pytest.mark.parametrize(
     ("thing", "line"),
     [
+        (Placed(2.0, last=3), "Placed(2.0, second=1.0, last=3)"),
+        (Placed(2.0, 1.0, 5.0), "Placed(2.0, 1.0, 5.0)"),
+        (Lost(2.0, 3.0, 4.0), "Lost(..., 3.0, 4.0, beta=2.0)"),
         (Renamed(), "Renamed(beta=2.0, ...)"),
         (Forwarding(3.0, num_particles=4), "Forwarding(gamma=1, beta=3.0, num_particles=4)"),
         (Failing(), "Failing(...)"),
@@ -180,7 +195,18 @@ class Containing(BetaELBO):
             "FactorELBO(gamma=2.0, discriminator=Discriminator(...))",
         ),
     ],
-    ids=["renamed", "forwarded", "failing", "tensor", "not a number", "empty", "network"],
+    ids=[
+        "by place",
+        "and more",
+        "one of them lost",
+        "renamed",
+        "forwarded",
+        "failing",
+        "tensor",
+        "not a number",
+        "empty",
+        "network",
+    ],
 )
 def test_objectives_of_other_kinds(thing: object, line: str) -> None:
     assert repr(thing) == line

@@ -80,12 +80,13 @@ def why_not() -> str:
     """Why nothing can be compiled here; empty if there is a compiler and a folder for libraries."""
     try:
         _compiler()
+        folder = _folder()
     except FileNotFoundError as error:
         return str(error)
     try:
-        _folder().mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        return f"{_folder()} cannot be written to ({error.strerror}); XDG_CACHE_HOME names another"
+        return f"{folder} cannot be written to ({error.strerror}); XDG_CACHE_HOME names another"
     return ""
 
 
@@ -166,8 +167,18 @@ def _run(command: list[str]) -> bytes:
 
 
 def _folder() -> Path:
+    """The cache.
+
+    Raises:
+        FileNotFoundError: There is no home to put it in.
+    """
     cache_home = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(cache_home) if cache_home else Path.home() / ".cache") / "pyro_decomp"
+    try:
+        return (Path(cache_home) if cache_home else Path.home() / ".cache") / "pyro_decomp"
+    except RuntimeError as error:  # neither HOME nor a user of this number
+        raise FileNotFoundError(
+            "no home folder was found for what is compiled; XDG_CACHE_HOME names another"
+        ) from error
 
 
 def reason(error: OSError | subprocess.SubprocessError) -> str:

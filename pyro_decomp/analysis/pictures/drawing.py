@@ -1,11 +1,11 @@
 """All of a run's pictures, to its folder."""
 
-import pickle
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -75,7 +75,7 @@ class _Sharing:
         found, drawing, path = self.elsewhere[name]
         try:
             _warn_of(found.result())
-        except (EOFError, OSError, pickle.UnpicklingError):
+        except EOFError:
             _warn_of(save_drawn(drawing, path))
 
 
@@ -91,7 +91,7 @@ def _pictures(run: Run, seed: int) -> Mapping[str, Callable[[], Drawing | None]]
     moved = cache(lambda: traversals.moved_in(data()))
     known = cache(lambda: factors.FactorData.of(data()))
     return {
-        "terms.png": lambda: _terms(run) if run.history else None,
+        "terms.png": lambda: terms_drawing(run) if run.history else None,
         "reconstructions.png": lambda: outputs.reconstructions(data()),
         "prior_samples.png": lambda: outputs.prior_samples(data()),
         "aggregate_posterior.png": lambda: latent_plane.aggregate_posterior(grid()),
@@ -105,8 +105,14 @@ def _pictures(run: Run, seed: int) -> Mapping[str, Callable[[], Drawing | None]]
     }
 
 
-def _terms(run: Run) -> Drawing:
-    """The columns of the history but for norms of single parameters' gradients."""
-    shown = {name: column for name, column in run.history.items() if "[" not in name}
-    without = {name: "" for name in shown if name.startswith(("learning_rate", "gradient_norm"))}
-    return drawing_of("terms_over_steps", shown, units=without)
+def terms_drawing(run: Run, names: Collection[str] | None = None) -> Drawing:
+    """Columns of the history, by default all but norms of single parameters' gradients.
+
+    The objective, the ELBO and its terms are in nats; of the unit of other columns (numbers with a
+    schedule, rates, a callback's own) nothing is known.
+    """
+    names = [name for name in run.history if "[" not in name] if names is None else names
+    shown = {name: run.history[name] for name in names}
+    weights: Mapping[str, Any] = getattr(run.experiment.elbo, "weights", dict)()
+    in_nats = {"objective", "elbo", "supervision", *weights}
+    return drawing_of("terms_over_steps", shown, units=dict.fromkeys({*shown} - in_nats, ""))

@@ -29,6 +29,20 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "pyro_decomp"
 
 
+def test_where_there_is_no_home_it_says_so(
+    source: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", home)
+    monkeypatch.setattr(module, "_compiler", lambda: ["cc"])
+    assert module.why_not.__wrapped__().endswith("XDG_CACHE_HOME names another")
+    assert load(source) is None
+    assert "XDG_CACHE_HOME names another" in caplog.text
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     path = tmp_path / "count.c"

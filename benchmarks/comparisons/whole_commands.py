@@ -33,7 +33,8 @@ class Run(NamedTuple):
 
 def whole_commands(effort: Effort) -> Iterator[Comparison]:
     """Training with an empty cache and again, then measuring and drawing the run; in turns."""
-    epochs = 50 if effort.is_quick else 500
+    epochs = 50 if effort.is_quick else 250  # 250 is the default; of four steps each
+    last = f"step {4 * epochs}/{4 * epochs} "
     turns = 1 if effort.is_quick else min(effort.turns, 7)
     with tempfile.TemporaryDirectory() as folder:
         took: dict[str, list[Run]] = {}
@@ -49,7 +50,7 @@ def whole_commands(effort: Effort) -> Iterator[Comparison]:
             }
             for name, words in commands.items():
                 cache = Path(folder, f"cache-{turn}")  # which the first run finds empty
-                took.setdefault(name, []).append(_run(words, cache, f"step {epochs}/{epochs} "))
+                took.setdefault(name, []).append(_run(words, cache, last))
     others = [run.seconds for run in took[IMPORTS]]
     for name in list(took)[1:]:
         runs = took[name]

@@ -25,7 +25,7 @@ def prior():
 def experiment(
     alpha: float = 3.0,
     beta: float = 1.0,
-    epochs: int = 250,
+    epochs: int = 200,
     *,
     batch_size: int = 100,
     anneal: bool = True,

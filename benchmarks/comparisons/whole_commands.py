@@ -33,7 +33,7 @@ class Run(NamedTuple):
 
 def whole_commands(effort: Effort) -> Iterator[Comparison]:
     """Training with an empty cache and again, then measuring and drawing the run; in turns."""
-    epochs = 50 if effort.is_quick else 250  # 250 is the default; of four steps each
+    epochs = 50 if effort.is_quick else 200  # 200 is the default; of four steps each
     last = f"step {4 * epochs}/{4 * epochs} "
     turns = 1 if effort.is_quick else min(effort.turns, 7)
     with tempfile.TemporaryDirectory() as folder:

@@ -14,6 +14,7 @@ import typer
 from intervals import mean_with_interval
 
 from pyro_decomp.analysis.encoding import encode
+from pyro_decomp.callbacks import Progress
 from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
 from pyro_decomp.divergences import dimensionwise_mmd
 from pyro_decomp.elbo import TermsELBO
@@ -86,6 +87,7 @@ def members(
                 seed=seed,
                 resume=True,  # nothing is left to do for a run that is finished
                 arguments=arguments,
+                callbacks=[Progress("none")],
             )
             yield (alpha, gamma), seed, run
 

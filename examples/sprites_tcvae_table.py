@@ -14,6 +14,7 @@ import typer
 from intervals import mean_with_interval
 
 from pyro_decomp.analysis.encoding import evenly_spaced
+from pyro_decomp.callbacks import Progress
 from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.metrics import active_units, density_mig
@@ -99,6 +100,7 @@ def members(out: Path, seeds: int, epochs: int, positions: int) -> Iterator[tupl
                 seed=seed,
                 resume=True,  # nothing is left to do for a run that is finished
                 arguments=arguments,
+                callbacks=[Progress("none")],
             )
             yield title, seed, run
 

@@ -20,8 +20,8 @@ Training = Callable[[Path, Callable[[int], None]], object]
 WARM_UP = 3
 
 
-class _EnoughError(Exception):
-    """All turns are timed."""
+class _EnoughError(BaseException):
+    """All turns are timed; no Exception, which training would report as the callback's failure."""
 
 
 def alternate(

@@ -98,6 +98,7 @@ def test_the_marginal_likelihood_is_that_of_the_known_values(tmp_path: Path) -> 
     programs = Incomplete()
     settings = {"elbo": BetaELBO(), "epochs": 3, "batch_size": 10}
     run = train(Experiment(programs.model, programs.guide, data=data(), **settings), tmp_path / "r")
+    programs = run.experiment.model.__self__
     x, known = data()
     weight, bias = programs.decoder.weight.detach()[:, 0], programs.decoder.bias.detach()
     expected = []

@@ -377,7 +377,8 @@ def test_in_a_sweep_a_run_with_callbacks_trains_by_itself(tmp_path: Path) -> Non
     mine += "    def step(self, training):\n        training.record({'mine': training.step})\n\n\n"
     assert text.count("[Mine()]") == 1
     (tmp_path / "mine.py").write_text(text.replace("def experiment", f"{mine}def experiment"))
-    table = sweep(tmp_path / "mine.py", {"epochs": [3]}, 2, out=tmp_path / "out", num_workers=1)
+    values = {"epochs": [3], "batch_size": [400], "anneal": [False]}
+    table = sweep(tmp_path / "mine.py", values, 2, out=tmp_path / "out", num_workers=1)
     assert table["way"].to_pylist() == ["single", "single"]
     for history in (tmp_path / "out").rglob("history.csv"):
         assert [line.split(",")[-1] for line in history.read_text().split()] == [

@@ -40,13 +40,14 @@ def test_the_schedules(written: dict[str, Any], tmp_path: Path) -> None:
 @pytest.mark.full
 def test_an_annealed_prior_and_temperature(written: dict[str, Any], tmp_path: Path) -> None:
     annealed: Experiment = written["annealed"]
-    history = train(annealed, tmp_path / "run", execution=Execution("captured")).history
+    run = train(annealed, tmp_path / "run", execution=Execution("captured"))
+    history = run.history
     step = history["step"]
     scale, temperature = (history[f"model.prior.{name}"] for name in ("scale", "temperature"))
     assert scale == pytest.approx(1 - 0.8 * (step / 50).clip(max=1))
     assert temperature == pytest.approx(1 - 0.9 * (step / 80).clip(max=1))
-    prior = written["clustered"].prior
-    assert (prior.scale, prior.temperature) == (0.2, 0.1)
+    priors = written["clustered"].prior, run.experiment.model.__self__.prior
+    assert [(prior.scale, prior.temperature) for prior in priors] == [(1.0, 1.0), (0.2, 0.1)]
 
 
 def trained(written: dict[str, Any], elbo: TermsELBO, out: Path) -> dict[str, Any]:

@@ -185,10 +185,11 @@ def experiment(*, plates_given: bool = True, **settings: Any) -> Experiment:
 
 @pytest.mark.full
 def test_a_run_trains_them_and_is_loaded_and_evaluated(tmp_path: Path) -> None:
-    run = train(experiment(elbo=AggregateELBO(alpha=1.0, divergence=MMD())), tmp_path / "run")
+    elbo = AggregateELBO(alpha=1.0, divergence=MMD())
+    run = train(experiment(elbo=elbo), tmp_path / "run")
     names = [name.partition(".")[2] for name in run.state.parameters]
     assert {"locs.z_unconstrained", "scales.a_unconstrained", "locs.w_unconstrained"} <= set(names)
-    loaded = load(tmp_path / "run", experiment=experiment())
+    loaded = load(tmp_path / "run", experiment=experiment(elbo=elbo))
     for name, parameter in run.state.parameters.items():
         assert torch.equal(parameter, loaded.state.parameters[name])
     with pytest.warns(UserWarning, match="auxiliary site"):

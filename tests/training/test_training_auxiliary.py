@@ -78,7 +78,8 @@ def test_it_is_trained_and_logged(
     (auxiliary,) = made.auxiliaries.values()
     before = [weight.detach().clone() for weight in auxiliary.module.parameters()]
     run = train(made, tmp_path / "run")
-    after = list(discriminator(run).values())
+    (trained,) = run.experiment.auxiliaries.values()
+    after = [weight.detach() for weight in trained.module.parameters()]
     assert all((a - b).abs().max() > 1e-3 for a, b in zip(after, before, strict=True))
     assert all(map(torch.equal, auxiliary.module.parameters(), before))
     assert len(run.history["discriminator_loss"]) == made.total_steps

@@ -67,6 +67,7 @@ def test_python_that_moves_between_steps_takes_the_run_back(how: str, tmp_path: 
     assert other.config["execution"]["steps"] == "eager"
 
 
+@pytest.mark.full
 @pytest.mark.fast
 @pytest.mark.filterwarnings("ignore:`model.decoder.forward_hooks.0` moved, which no checkpoint")
 def test_a_hook_that_is_registered_between_steps_is_taken_back(tmp_path: Path) -> None:

@@ -169,6 +169,7 @@ def test_a_function_of_a_cell_comes_back_with_its_values(tmp_path: Path) -> None
     assert weights(load(tmp_path / "run", experiment=build)) == weights(run)
 
 
+@pytest.mark.full
 def test_a_function_that_cannot_be_kept_trains_and_says_so(tmp_path: Path) -> None:
     text = "def build():\n    network(DATA)\n    return line()\n"
     build = of_cell(text, line=line, DATA=DATA, network=nn.Linear(1, 1))

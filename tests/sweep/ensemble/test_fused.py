@@ -82,6 +82,7 @@ def test_its_checkpoint_is_that_of_a_fused_run(source: ExperimentFile, tmp_path:
         assert_close(other, one, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.full
 @pytest.mark.fast
 def test_what_cannot_be_fused_is_captured(source: ExperimentFile, tmp_path: Path) -> None:
     found = members({"alpha": 1.0}, {"alpha": 2.5}, normalised=True)

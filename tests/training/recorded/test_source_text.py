@@ -128,6 +128,7 @@ def test_what_a_script_has_and_no_text_can_make_is_named(
     assert str(caught.value).startswith(message)
 
 
+@pytest.mark.full
 def test_the_function_itself_may_be_decorated() -> None:
     text = "import functools\n@functools.lru_cache\ndef make():\n    return 3\n"
     linecache.cache["<cell>"] = (len(text), None, text.splitlines(True), "<cell>")
@@ -173,6 +174,7 @@ def test_a_text_that_was_edited_since_is_not_taken_for_the_function(tmp_path: Pa
     assert made_again(after.make)() == 333
 
 
+@pytest.mark.full
 def test_a_class_without_methods_that_two_cells_define_is_not_guessed() -> None:
     scope: dict[str, Any] = {"__name__": "__main__"}
     cells = ["class C:\n    width = 1\n", "class C:\n    width = 2\n", "def make(): return C.width"]

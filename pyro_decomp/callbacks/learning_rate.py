@@ -40,14 +40,9 @@ class LearningRate(Watcher):
         super().__init__(monitor)
         if monitor is not None and per != "epoch":
             arguments.refuse("per", "no per with monitor, which says when the scheduler steps", per)
-        self._build, self._per = scheduler, per
-        self._scheduler: Any = None
+        self.scheduler, self._per = scheduler, per
+        self._schedule: Any = None
         self._kept: dict[str, Any] = {}
-
-    @property
-    def scheduler(self) -> Callable[[torch.optim.Optimizer], LRScheduler]:
-        """Makes the schedule of an optimiser."""
-        return self._build
 
     def check(self, training: Training) -> None:
         """Check that the scheduler can be built, and that it fits ``monitor``.
@@ -69,9 +64,9 @@ class LearningRate(Watcher):
     def started(self, training: Training) -> None:
         """Build the scheduler, which goes on from where it was."""
         settings = _settings(training.optimizer)
-        self._scheduler = self._built(training.optimizer)
+        self._schedule = self._built(training.optimizer)
         if self._kept:
-            self._scheduler.load_state_dict(self._kept)
+            self._schedule.load_state_dict(self._kept)
             _put_back(training.optimizer, settings)
 
     def step(self, training: Training) -> None:
@@ -82,29 +77,29 @@ class LearningRate(Watcher):
             names = [f"{COLUMN}_{i + 1}" if i else COLUMN for i in range(len(rates))]
             training.record(dict(zip(names, rates, strict=True)))
         if self._per == "step" and self.monitor is None:
-            self._scheduler.step()
+            self._schedule.step()
 
     def epoch(self, training: Training) -> None:
         """Change the rate, if that is to be done after every epoch."""
         if self.monitor is None and self._per == "epoch":
-            self._scheduler.step()
+            self._schedule.step()
         super().epoch(training)
 
     def seen(self, training: Training, value: float) -> None:
         """Let the scheduler see the number that it watches."""
-        self._scheduler.step(value)
+        self._schedule.step(value)
 
     def state_dict(self) -> dict[str, Any]:
         """What the scheduler keeps."""
-        return self._kept if self._scheduler is None else self._scheduler.state_dict()
+        return self._kept if self._schedule is None else self._schedule.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what :meth:`state_dict` gave."""
         self._kept, self._is_seen = state, state.get("last_epoch", 0) > 0
         if not state:
-            self._scheduler = None
-        elif self._scheduler is not None:
-            self._scheduler.load_state_dict(state)
+            self._schedule = None
+        elif self._schedule is not None:
+            self._schedule.load_state_dict(state)
 
     def _built(self, optimizer: torch.optim.Optimizer) -> LRScheduler:
         """The scheduler, of another optimiser with the same groups of parameters.
@@ -114,7 +109,7 @@ class LearningRate(Watcher):
         """
         stand_in = copy.copy(optimizer)
         try:
-            scheduler = self._build(stand_in)
+            scheduler = self.scheduler(stand_in)
         except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
             raise ExperimentError(
                 f"LearningRate: the scheduler cannot be built: {error}"

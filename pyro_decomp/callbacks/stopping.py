@@ -25,15 +25,9 @@ class Monitor(Watcher):
         super().__init__(monitor)
         arguments.one_of(("max", "min"), mode=mode)
         arguments.number("[0, inf)", min_delta=min_delta)
-        self.min_delta = min_delta
-        self._sign = 1.0 if mode == "max" else -1.0
+        self.mode, self.min_delta = mode, min_delta
         self.best: float | None = None
         self.best_step = 0
-
-    @property
-    def mode(self) -> Literal["max", "min"]:
-        """Whether the largest value is best, or the smallest."""
-        return "max" if self._sign > 0 else "min"
 
     def state_dict(self) -> dict[str, Any]:
         """The best value and its step."""
@@ -46,8 +40,9 @@ class Monitor(Watcher):
 
     def seen(self, training: Training, value: float) -> None:
         """Compare a value with the best so far."""
-        at_least = -math.inf if self.best is None else self._sign * self.best + self.min_delta
-        if self._sign * value > at_least:
+        sign = 1.0 if self.mode == "max" else -1.0
+        at_least = -math.inf if self.best is None else sign * self.best + self.min_delta
+        if sign * value > at_least:
             self.best, self.best_step = value, training.step
             self.improved(training)
         else:

@@ -1,7 +1,6 @@
 """Options that several commands take, what is checked of them, and the help of a file's own."""
 
 import textwrap
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,30 +60,26 @@ class FileCommand(TyperCommand):
         Raises:
             typer.BadParameter: A parameter of the file is given as if it were the command's.
         """
-        self._check_settings(args)
+        self._check_settings(ctx, args)
         words, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         ctx.meta[FILE_KEY] = words.get("file")
         return super().parse_args(ctx, args)
 
-    def _check_settings(self, args: list[str]) -> None:
+    def _check_settings(self, ctx: Any, args: list[str]) -> None:
         """Answer ``--alpha 1``, ``--alpha=1`` and ``alpha=1`` by ``--set alpha=1``."""
-        files = [Path(word) for word in args if word.endswith(".py")]
-        options = {option for each in self.params for option in each.opts}
-        for place, word in enumerate(args):
-            name, equals, value = word.lstrip("-").replace("-", "_").partition("=")
-            before = args[place - 1] if place else ""
-            is_option = word.startswith("--") and word.partition("=")[0] not in options
-            is_setting = equals and "-" not in word[0] and before not in options
-            if not (files and (is_option or is_setting) and name.isidentifier()):
+        known = {*ctx.help_option_names, *(name for each in self.params for name in each.opts)}
+        file = next((word for word in args if word.endswith(".py")), None)
+        for before, word, after in zip(["", *args], args, [*args[1:], ""], strict=False):
+            option, equals, value = word.partition("=")
+            is_setting = equals and not word.startswith("-") and before not in known
+            if file is None or option in known or not (option.startswith("--") or is_setting):
                 continue
-            value = word.partition("=")[2] if equals else "".join(args[place + 1 : place + 2])
-            with suppress(DecompError):
-                known = [each.name for each in ExperimentFile.read(files[0]).parameters]
-                if name in known:
-                    raise typer.BadParameter(
-                        f"{word}: expected --set {name}={value or 'VALUE'}, as {name} is a "
-                        f"parameter of {files[0]}"
-                    )
+            name = option.lstrip("-").replace("-", "_")
+            if name in _parameter_names(file):
+                raise typer.BadParameter(
+                    f"{word}: expected --set {name}={(value if equals else after) or 'VALUE'}, as "
+                    f"{name} is a parameter of {file}"
+                )
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the usage, then the parameters of the file if there is one."""
@@ -101,6 +96,14 @@ class FileCommand(TyperCommand):
                 formatter.write_text(headline)
                 formatter.write_paragraph()
             formatter.write_dl(rows or [("none", "")])
+
+
+def _parameter_names(file: str) -> list[str]:
+    """The parameters of a file; none where it cannot be read, which is said later."""
+    try:
+        return [parameter.name for parameter in ExperimentFile.read(file).parameters]
+    except DecompError:
+        return []
 
 
 def _row(parameter: Parameter) -> tuple[str, str]:

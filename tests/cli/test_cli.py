@@ -368,3 +368,18 @@ def test_numbers_are_handed_on_by_name(capsys: Capture) -> None:
     message = "--track: expected one of csv, mlflow, tensorboard, got 'wandb'"
     assert message in capsys.readouterr().err
     assert not Path("other").exists()
+
+
+@pytest.mark.parametrize("words", [["--alpha", "2"], ["--alpha=2"], ["alpha=2"]])
+def test_a_parameter_given_as_an_option_is_answered_with_set(
+    words: list[str], capsys: Capture
+) -> None:
+    assert run("train", "trial.py", *words) == 2
+    assert "expected --set alpha=2, as alpha is a parameter of trial.py" in capsys.readouterr().err
+
+
+def test_help_is_help_whatever_the_parameters_are_called(capsys: Capture) -> None:
+    text = Path("trial.py").read_text()
+    Path("helpful.py").write_text(text.replace("def experiment(", "def experiment(help: int = 1, "))
+    assert run("train", "helpful.py", "--help") == 0
+    assert "help <int>" in capsys.readouterr().out

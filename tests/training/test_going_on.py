@@ -1,5 +1,6 @@
 """Runs that are interrupted, go on, and go on beyond their end."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from tests.callbacks import Step
 from tests.training.test_description import DATA, of_vae
 
 EPOCHS = 3
+ROOT = Path(__file__).parents[2]
 
 
 def made(epochs: int = EPOCHS) -> Experiment:
@@ -188,7 +190,12 @@ for seed in range(3):
 @pytest.mark.full
 def test_a_signal_ends_the_loop_of_a_script(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], check=False, capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, "-c", SCRIPT],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert done.returncode != 0
     assert done.stdout == ""

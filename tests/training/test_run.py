@@ -1,5 +1,6 @@
 """A run comes back from its folder, and as it was before training."""
 
+import hashlib
 import json
 import random
 from pathlib import Path
@@ -159,7 +160,7 @@ def test_what_cannot_be_loaded_is_said(tmp_path: Path) -> None:
     (run / "config.json").write_text(json.dumps(config | {"arguments": {"wide": 4}}))
     with pytest.raises(ExperimentError, match="no parameter `wide`"):
         load(run)
-    (run / "config.json").write_text(json.dumps(config | {"source": "def experiment(): 1 / 0"}))
+    (run / "config.json").write_text(json.dumps(config | with_source("def experiment(): 1 / 0")))
     with pytest.raises(ExperimentError, match=r"trial\.py:1: .* raised ZeroDivisionError"):
         load(run)
     (run / "config.json").write_text(json.dumps(config))
@@ -168,11 +169,16 @@ def test_what_cannot_be_loaded_is_said(tmp_path: Path) -> None:
         load(run)
 
 
+def with_source(text: str) -> dict[str, str]:
+    """What a run records of a text."""
+    return {"source": text, "source_sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
 def test_an_error_of_the_experiment_is_not_blamed_on_the_checkpoint(tmp_path: Path) -> None:
     trained(tmp_path)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     broken = config["source"].replace("slope * z", "slope @ z")
-    (tmp_path / "run" / "config.json").write_text(json.dumps(config | {"source": broken}))
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config | with_source(broken)))
     with pytest.raises(ModelError, match=r"cannot be run on a batch of .* shapes"):
         load(tmp_path / "run")
 

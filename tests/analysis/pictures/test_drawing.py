@@ -44,7 +44,9 @@ def test_pictures_that_fail_alike_are_named_together(
         draw(run)
 
 
-def test_ctrl_c_ends_drawing_and_gives_the_threads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_drawing_and_gives_the_threads_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = picture_data(tmp_path).run
 
     used = []

@@ -52,8 +52,10 @@ def contents(path: Path) -> Found:
     metrics = read_record(path / "metrics.json", damages, needed=False)
     found |= {"resources": resources, "metrics": metrics}
     found["state"] = _state(found["step"], found["total_steps"], resources.get("stopped"))
-    found |= files(path) | {"damages": damages}
-    return found | {"next": list(_next(path, config, found))}
+    found |= files(path) | {"damages": damages, "next": []}
+    with noted(damages, path / CONFIG):
+        found["next"] = list(_next(path, config, found))
+    return found
 
 
 def provenance(path: Path, record: Mapping[str, Any], damages: list[str]) -> Found:
@@ -171,9 +173,12 @@ def _next(path: Path, config: Mapping[str, Any], found: Found) -> Iterator[str]:
     folder, own = shlex.quote(str(path)), not found["strangers"]
     if not own:
         yield f"pyro-decomp show {folder} --source"
-    file = config.get("source_file")
+    file = found["source_file"]
     is_begun = found["state"] in ("not begun", "unfinished") and own
     if is_begun and isinstance(file, str) and file.endswith(".py"):
+        if not _is_as_trained(Path(file), found):
+            file = f"{Path(file).stem}_as_trained.py"
+            yield f"pyro-decomp show {folder} --source > {shlex.quote(file)}"
         words = ["pyro-decomp", "train", file]
         for name, value in config["arguments"].items():
             words += ["--set", f"{name}={word(value)}"]
@@ -186,6 +191,14 @@ def _next(path: Path, config: Mapping[str, Any], found: Found) -> Iterator[str]:
         for name in ("evaluate", "plot"):
             if not found["metrics" if name == "evaluate" else "pictures"]:
                 yield f"pyro-decomp {name} {folder}{given}{trust}"
+
+
+def _is_as_trained(file: Path, found: Found) -> bool:
+    """Whether a file still has the text that the run was begun with."""
+    try:
+        return file.is_file() and file.read_text() == found["source"]
+    except (OSError, ValueError):
+        return False
 
 
 def word(value: Any) -> str:

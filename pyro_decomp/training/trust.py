@@ -58,7 +58,7 @@ def check_source(folder: Path, record: Mapping[str, Any], *, trust: bool = False
         )
     if not trust and (found := list(strangers(folder, record))):
         raise RunError(
-            f"{folder}: expected a run that nobody but {user_name(user() or 0)} could have "
+            f"{folder}: expected a run that only {user_name(user() or 0)} could have "
             f"written, since its source is executed, got {listed(found)} (look at it with "
             f"`pyro-decomp show {folder} --source`, then give --trust, or trust=True in Python)"
         )

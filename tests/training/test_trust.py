@@ -88,7 +88,7 @@ def test_the_run_before_it_was_trained_is_of_the_same_trust(run: Path) -> None:
     changed["source"] += "\n"
     changed["source_sha256"] = source_digest(changed)
     (run / "config.json").write_text(json.dumps(changed))
-    with pytest.raises(RunError, match="nobody but"):
+    with pytest.raises(RunError, match="expected a run that only"):
         untrained(found)
 
 
@@ -108,7 +108,7 @@ def test_what_this_process_ran_before_it_may_run_again(run: Path) -> None:
     elsewhere = record | {"source_file": "/elsewhere/pinwheel.py"}
     ExperimentFile.from_source(record["source"], record["source_file"])
     assert ExperimentFile.from_record(record, run) is not None
-    with pytest.raises(RunError, match="nobody but"):
+    with pytest.raises(RunError, match="expected a run that only"):
         ExperimentFile.from_record(elsewhere, run)
 
 

@@ -96,6 +96,7 @@ def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "written", f"by {found['owner']}, {' to '.join(found['written'])}"
     told = {name: value for name, value in found["record"].items() if name not in NOT_TOLD}
     told |= {name: found.get(name) for name in ("resources", "members", "failed")}
+    told |= {"schedules not at their end": found.get("schedules_left")}
     told |= {"last row": found.get("last"), "bytes": found["files"], "pictures": found["pictures"]}
     for name, value in told.items():
         if text := _text(value):

@@ -5,6 +5,7 @@ Internal: ``pyro-decomp show`` prints it.
 
 import csv
 import json
+import math
 import pickletools
 import shlex
 import stat
@@ -51,6 +52,9 @@ def contents(path: Path) -> Found:
     resources = read_record(path / "resources.json", damages, needed=False)
     metrics = read_record(path / "metrics.json", damages, needed=False)
     found |= {"resources": resources, "metrics": metrics}
+    found["schedules_left"] = {}
+    with noted(damages, path / CONFIG):
+        found["schedules_left"] = _schedules_left(config.get("schedules", {}), found["last"])
     found["state"] = _state(found["step"], found["total_steps"], resources.get("stopped"))
     found |= files(path) | {"damages": damages, "next": []}
     with noted(damages, path / CONFIG):
@@ -166,6 +170,16 @@ def _state(step: int | None, total: Any, stopped: Any) -> str:
     if step == total:
         return "finished"
     return f"stopped early: {stopped}" if stopped else "unfinished"
+
+
+def _schedules_left(ends: Mapping[str, list[float]], last: Mapping[str, Any]) -> dict[str, Any]:
+    """Scheduled numbers that the last row has not at their end, with that end."""
+    now = {name: last[name] for name in ends if isinstance(last.get(name), float)}
+    return {
+        name: {"now": value, "end": ends[name][-1]}
+        for name, value in now.items()
+        if not math.isclose(value, ends[name][-1])
+    }
 
 
 def _next(path: Path, config: Mapping[str, Any], found: Found) -> Iterator[str]:

@@ -51,6 +51,19 @@ def test_a_run(capsys: Capture) -> None:
         "train pinwheel_as_trained.py --set alpha=2.0 --out run --seed 0 --device cpu --re" in out
     )
     assert "damaged" not in out
+    assert "not at their end" not in out
+
+
+def test_schedules_that_the_run_stopped_before_the_end_of(capsys: Capture) -> None:
+    config = json.loads(Path("run/config.json").read_text()) | {"schedules": {"beta": [0.5, 2.0]}}
+    Path("run/config.json").write_text(json.dumps(config))
+    assert contents(Path("run"))["schedules_left"] == {"beta": {"now": 1.0, "end": 2.0}}
+    show("run")
+    assert "schedules not at their end  beta=(now=1, end=2)" in capsys.readouterr().out
+
+
+def test_one_form_at_a_time() -> None:
+    assert show("run", "--source", "--json") == 2
 
 
 def test_its_source(capsys: Capture) -> None:

@@ -88,8 +88,10 @@ def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if found["source"] is not None:
         digest = f"SHA-256 {found['source_sha256']}"
         fits = "as recorded" if found["source_is_recorded"] else "BUT ITS TEXT HAS ANOTHER"
-        lines = str(found["source"]).count("\n")
-        yield "source", f"{found['source_file']}, {lines} lines, {digest}, {fits}"
+        lines, where = str(found["source"]).count("\n"), Path(str(found["source_file"]))
+        is_function = where.name.startswith("<")
+        what = f"function {where.name[1:-1]} in {where.parent}" if is_function else str(where)
+        yield "source", f"{what}, {lines} lines, {digest}, {fits}"
     else:
         yield "source", "none is kept: commands need --experiment FILE"
     if "owner" in found:

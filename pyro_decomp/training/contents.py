@@ -41,14 +41,14 @@ def contents(path: Path) -> Found:
         raise RunError(f"{path}: expected the folder of a run or of a sweep, found {what}")
     damages: list[str] = []
     config = read_record(path / CONFIG, damages)
-    found: Found = {"kind": "run", "path": str(path), "step": None}
+    found: Found = {"kind": "run", "path": str(path), "step": 0}
     found["total_steps"] = config.get("total_steps")
     found |= {"last": {}, **provenance(path, config, damages)}
     with noted(damages, path / HISTORY):
         found["last"] = last_row(path / HISTORY)
-        found["step"] = found["last"].get("step")
+        found["step"] = found["last"].get("step", 0)
     with noted(damages, path / CHECKPOINT):
-        found["step"] = step_of(path / CHECKPOINT)
+        found["step"] = step_of(path / CHECKPOINT) or 0
     resources = read_record(path / "resources.json", damages, needed=False)
     metrics = read_record(path / "metrics.json", damages, needed=False)
     found |= {"resources": resources, "metrics": metrics}
@@ -164,7 +164,7 @@ def _check_file(path: Path) -> None:
         )
 
 
-def _state(step: int | None, total: Any, stopped: Any) -> str:
+def _state(step: int, total: Any, stopped: Any) -> str:
     if not step:
         return "not begun"
     if step == total:
@@ -189,7 +189,7 @@ def _next(path: Path, config: Mapping[str, Any], found: Found) -> Iterator[str]:
         yield f"pyro-decomp show {folder} --source"
     file = found["source_file"]
     is_begun = found["state"] in ("not begun", "unfinished") and own
-    if is_begun and isinstance(file, str) and file.endswith(".py"):
+    if is_begun and found["source"] and isinstance(file, str) and file.endswith(".py"):
         if not _is_as_trained(Path(file), found):
             file = f"{Path(file).stem}_as_trained.py"
             yield f"pyro-decomp show {folder} --source > {shlex.quote(file)}"

@@ -62,6 +62,27 @@ def test_schedules_that_the_run_stopped_before_the_end_of(capsys: Capture) -> No
     assert "schedules not at their end  beta=(now=1, end=2)" in capsys.readouterr().out
 
 
+def test_a_run_of_a_function(capsys: Capture) -> None:
+    write_run(Path("made"), {}, 0, "step,elbo\n2,1\n", file="<make>")
+    show("made")
+    out, _ = capsys.readouterr()
+    assert "made: a run, not begun, 0 of 3 steps" in out  # there is no checkpoint
+    assert "function make in /somewhere, 0 lines" in out
+    assert "train(..., 'made', seed=0, resume=True) in Python" in out
+
+
+def test_a_run_that_keeps_no_source(capsys: Capture) -> None:
+    config = json.loads(Path("run/config.json").read_text())
+    config |= {"source": None, "source_file": None, "source_sha256": None}
+    Path("run/config.json").write_text(json.dumps(config))
+    assert show("run") == 0
+    out, _ = capsys.readouterr()
+    assert "train(..., 'run', seed=0, resume=True) in Python" in out
+    assert "pyro-decomp evaluate run --experiment FILE" in out
+    assert show("run", "--source") == 1
+    assert "expected a run that keeps its source" in capsys.readouterr().err
+
+
 def test_one_form_at_a_time() -> None:
     assert show("run", "--source", "--json") == 2
 

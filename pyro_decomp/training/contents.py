@@ -64,7 +64,7 @@ def contents(path: Path) -> Found:
 
 def provenance(path: Path, record: Mapping[str, Any], damages: list[str]) -> Found:
     """From what a run or sweep was made, by whom, and what else its record has."""
-    found: Found = {"source": None, "record": dict(record), "strangers": []}
+    found: Found = {"source": None, "source_file": None, "record": dict(record), "strangers": []}
     with noted(damages, path):
         digest = source_digest(record)
         times = [each.stat().st_mtime for each in path.iterdir() if each.is_file()]
@@ -187,16 +187,14 @@ def _next(path: Path, config: Mapping[str, Any], found: Found) -> Iterator[str]:
     folder, own = shlex.quote(str(path)), not found["strangers"]
     if not own:
         yield f"pyro-decomp show {folder} --source"
-    file = found["source_file"]
     is_begun = found["state"] in ("not begun", "unfinished") and own
-    if is_begun and found["source"] and isinstance(file, str) and file.endswith(".py"):
-        if not _is_as_trained(Path(file), found):
-            file = f"{Path(file).stem}_as_trained.py"
-            yield f"pyro-decomp show {folder} --source > {shlex.quote(file)}"
+    first, file = file_as_trained(path, found) if is_begun else ([], "")
+    if file:
         words = ["pyro-decomp", "train", file]
         for name, value in config["arguments"].items():
             words += ["--set", f"{name}={word(value)}"]
         words += ["--out", str(path), "--seed", str(config["seed"])]
+        yield from first
         yield shlex.join([*words, "--device", str(config.get("device", "cpu")), "--resume"])
     elif is_begun:
         yield f"train(..., {str(path)!r}, seed={config.get('seed')}, resume=True) in Python"
@@ -207,12 +205,23 @@ def _next(path: Path, config: Mapping[str, Any], found: Found) -> Iterator[str]:
                 yield f"pyro-decomp {name} {folder}{given}{trust}"
 
 
-def _is_as_trained(file: Path, found: Found) -> bool:
-    """Whether a file still has the text that the run was begun with."""
+def file_as_trained(path: Path, found: Found) -> tuple[list[str], str]:
+    """The experiment file of a run or sweep, with the text that was trained.
+
+    Returns:
+        The command that writes it, if the file is gone or has another text; and its path, empty
+        where it was no file.
+    """
+    name, text = found["source_file"], found["source"]
+    if not (isinstance(text, str) and isinstance(name, str) and name.endswith(".py")):
+        return [], ""
     try:
-        return file.is_file() and file.read_text() == found["source"]
+        if Path(name).is_file() and Path(name).read_text() == text:
+            return [], name
     except (OSError, ValueError):
-        return False
+        pass
+    file = f"{Path(name).stem}_as_trained.py"
+    return [f"pyro-decomp show {shlex.quote(str(path))} --source > {shlex.quote(file)}"], file
 
 
 def word(value: Any) -> str:

@@ -102,7 +102,8 @@ def test_a_sweep(capsys: Capture) -> None:
     assert found["members"] == {"finished": 1, "failed": 1}
     assert found["failed"] == {"beta=2,seed=0": "no way"}
     assert found["source_is_recorded"]
-    assert found["next"][0].endswith("--set beta=0.5,2.0 --seeds 0,1 --out out --resume")
+    assert found["next"][0] == "pyro-decomp show out --source > trial_as_trained.py"
+    assert found["next"][1].endswith("--set beta=0.5,2.0 --seeds 0,1 --out out --resume")
     assert show("out") == 0
     assert "out: a sweep, unfinished, 1 of 4 members finished" in capsys.readouterr().out
 

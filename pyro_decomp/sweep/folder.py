@@ -9,18 +9,25 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import pyarrow as pa
 import pyarrow.parquet
 
 from pyro_decomp.errors import RunError, unfinished, write_whole
 from pyro_decomp.sweep.grid import Grid
+from pyro_decomp.sweep.journal import read_journal
+from pyro_decomp.training.checked_files import read_checked, write_checked
+from pyro_decomp.training.damages import damages as damages_of_run
+from pyro_decomp.training.damages import sentences
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.json_files import marked, plain, read_json, write_json
 from pyro_decomp.training.recorded.kept import FILE_NAME
+from pyro_decomp.training.run_config import NAME as CONFIG
 
 PICTURES = ("trade_off.png", "boxes.png", "scatter.png")
 
@@ -80,7 +87,7 @@ class SweepFolder:
                 with suppress(FileNotFoundError):
                     shutil.rmtree(folder)
         self.members_path.mkdir(parents=True, exist_ok=True)
-        write_json(self.description_path, marked(description))
+        write_checked(self.description_path, marked(description))
 
     def run_path(self, member: str) -> Path:
         """The run folder of a member."""
@@ -114,7 +121,23 @@ def _is_unfinished(path: Path) -> bool:
 
 
 NAME = "sweep.json"
-KEYS = {"values", "defaults", "seeds", "source", "source_file", "source_sha256"}
+
+
+class Description(TypedDict):
+    """The keys of ``sweep.json`` that others rely on."""
+
+    values: dict[str, list[Any]]
+    defaults: dict[str, Any]
+    seeds: list[int]
+    source: str
+    source_file: str
+    source_sha256: str
+    source_folders: NotRequired[list[str]]
+    metrics: NotRequired[list[str]]
+    device: NotRequired[str]
+    versions: NotRequired[dict[str, str]]
+
+
 PACKAGES = ("pyro-decomp", "torch", "pyro-ppl", "numpy")
 
 
@@ -136,18 +159,22 @@ def read_description(folder: Path) -> dict[str, Any]:
     """The contents of ``sweep.json``.
 
     Raises:
-        RunError: There is no sweep, or its ``sweep.json`` cannot be read.
+        RunError: There is no sweep, or its ``sweep.json`` is damaged, of something else or of a
+            newer version.
     """
     path = folder / NAME
     if not path.exists():
         raise RunError(f"{folder}: expected the folder of a sweep with a {NAME}, found none")
-    try:
-        description = read_json(path)
-    except (ValueError, OSError) as error:
-        raise RunError(f"{path}: expected JSON, got {error}; restore it") from error
-    if not isinstance(description, dict) or not description.keys() >= KEYS:
-        raise RunError(f"{path}: expected the description of a sweep")
-    return description
+    return read_checked(path, "restore it", Description, "the description of a sweep")
+
+
+def damages(folder: Path) -> list[str]:
+    """What is damaged in the folder of a sweep and of its members, a sentence each."""
+    sweep = SweepFolder(folder)
+    readers = (partial(read_description, folder), partial(read_journal, sweep.journal_path))
+    members = sorted(sweep.members_path.iterdir()) if sweep.members_path.is_dir() else []
+    of_members = (damages_of_run(member) for member in members if (member / CONFIG).exists())
+    return [*sentences(iter(readers)), *chain.from_iterable(of_members)]
 
 
 def described_grid(description: Mapping[str, Any]) -> Grid:

@@ -6,7 +6,6 @@ Internal. Nothing is executed here, and torch is not imported.
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -32,35 +31,21 @@ def user_name(number: int) -> str:
         return f"user {number}"
 
 
-def source_digest(record: Mapping[str, Any]) -> str | None:
-    """SHA-256 of the text that a run or sweep keeps, in hexadecimal; None if it keeps none."""
-    source = record.get("source")
-    return sha256(source.encode(errors="replace")).hexdigest() if isinstance(source, str) else None
-
-
-def check_source(folder: Path, record: Mapping[str, Any], *, trust: bool = False) -> None:
-    """Refuse to execute a folder's source if it is another than is on record, or a stranger's.
+def check_trust(folder: Path, record: Mapping[str, Any]) -> None:
+    """Refuse to execute the text that a run keeps if somebody else could have written it.
 
     Args:
         folder: The run folder.
         record: The contents of its ``config.json``.
-        trust: Whether the user has said that the code may be anyone's.
 
     Raises:
-        RunError: The text has another SHA-256 than is on record; or somebody else could have
-            written it, or what it imports.
+        RunError: Somebody else could have written it, or what it imports.
     """
-    known, now = record.get("source_sha256"), source_digest(record)
-    if now != known:
+    if found := list(strangers(folder, record)):
         raise RunError(
-            f"{folder / 'config.json'}: expected a source of SHA-256 {known}, as it records, got "
-            f"one of {now}, which was not executed (restore the file)"
-        )
-    if not trust and (found := list(strangers(folder, record))):
-        raise RunError(
-            f"{folder}: expected a run that only {user_name(user() or 0)} could have "
-            f"written, since its source is executed, got {listed(found)} (look at it with "
-            f"`pyro-decomp show {folder} --source`, then give --trust, or trust=True in Python)"
+            f"{folder}: expected a run that only {user_name(user() or 0)} could have written, as "
+            f"its source is executed, got {listed(found)} (look at it with `pyro-decomp show "
+            f"{folder} --source`, then give --trust, or trust=True in Python)"
         )
 
 

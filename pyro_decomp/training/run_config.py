@@ -59,7 +59,7 @@ def read_run_config(folder: Path) -> dict[str, Any]:
         raise RunError(f"{folder}: expected a run folder with a {NAME}, found none")
     config = read_checked(path, REMEDY, RunConfig, "the configuration of a run")
     source, known = config["source"], config["source_sha256"]
-    if source is not None and hashlib.sha256(source.encode()).hexdigest() != known:
+    if source is not None and hashlib.sha256(source.encode(errors="replace")).hexdigest() != known:
         raise RunError(
             f"{path}: source: expected the text whose SHA-256 is source_sha256, got another: it is "
             f"damaged, or was edited ({REMEDY})"

@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from pyro_decomp.training.callbacks import Training
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.writer import BY_ITSELF, NAME, check_free, writer
-from pyro_decomp.training.writer_record import Record
+from pyro_decomp.training.writer_record import Record, started
 from tests.callbacks import Step
 from tests.sweep.files import SOURCE
 from tests.training.test_training import build
@@ -399,3 +400,81 @@ def test_while_a_sweep_runs_neither_it_nor_a_member_is_begun_again(
         pass
     swept(resume=True)
     assert not list(Path("out").rglob(".*"))
+
+
+def forked(act: Callable[[], None]) -> int:
+    """Begin an act in a child, which ends with status 3 where it is refused."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            act()
+            code = 0
+        except RunError as error:
+            code = 3 if HELD in str(error) else 2
+        finally:
+            os._exit(code)
+    return child
+
+
+def ended(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.full
+def test_of_three_that_begin_at_once_one_trains(tmp_path: Path) -> None:
+    train(build(), tmp_path / "whole", seed=3)
+    (begun, begin), (heard, tell) = os.pipe(), os.pipe()
+
+    def wait_for_others(progress: Training) -> None:
+        if progress.step == 2:
+            os.read(heard, 1)
+            os.read(heard, 1)
+
+    def act() -> None:
+        os.read(begun, 1)
+        try:
+            train(build(), tmp_path / "run", seed=3, callbacks=[Step(wait_for_others)])
+        except RunError:
+            os.write(tell, b".")
+            raise
+
+    children = [forked(act) for _ in range(3)]
+    os.write(begin, b"...")
+    assert sorted(map(ended, children)) == [0, 3, 3]
+    for name in ("checkpoint.pt", "history.csv"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not hidden(tmp_path / "run")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "whole"]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("has_kernel", [True, False])
+def test_there_is_never_more_than_one_whoever_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_kernel: bool
+) -> None:
+    """Six processes take the lock again and again, and are killed one by one while they have it."""
+    inside, turns = tmp_path / "inside", tmp_path / "turns"
+    monkeypatch.setattr(lock, "SETTLED", 0.05)
+    if not has_kernel:
+        monkeypatch.setattr(lock, "_flock", lambda file: None)
+
+    def take_turns() -> None:
+        while True:
+            with suppress(RunError), writer(tmp_path):
+                before = inside.read_text() if inside.exists() else str(os.getpid())
+                if before != str(os.getpid()) and started(int(before)):
+                    os._exit(9)  # which a living process has left meanwhile, or is in
+                inside.write_text(str(os.getpid()))
+                with turns.open("a") as file:
+                    file.write(".")
+                if turns.stat().st_size % 5 == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                assert inside.read_text() == str(os.getpid())
+                inside.unlink()
+
+    children = [forked(take_turns) for _ in range(6)]
+    assert [ended(child) for child in children] == [-signal.SIGKILL] * 6
+    with writer(tmp_path):
+        pass
+    assert not hidden(tmp_path)

@@ -47,6 +47,7 @@ class RunFolder:
     Attributes:
         note: Where the run is, if that is not where it was asked for; a sentence, or empty.
         held_by: The folder that this one is in, if that is a temporary one.
+        is_trusted: Whether its source is executed whoever could have written it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -61,6 +62,7 @@ class RunFolder:
         self.tensors_path = self.path / FILE_NAME
         self.plots_path = self.path / "plots"
         self.note = ""
+        self.is_trusted = False
         self.held_by: RunFolder | None = None
         self._removal: Any = None
         self._writer: Writer | None = None

@@ -1,6 +1,5 @@
 """A run comes back from its folder, and as it was before training."""
 
-import hashlib
 import json
 import random
 from pathlib import Path

@@ -12,7 +12,7 @@ import typer
 
 from pyro_decomp.descriptions import visible
 from pyro_decomp.errors import DecompError, one_line
-from pyro_decomp.training.user_code import place_raised
+from pyro_decomp.training.user_code import place_raised, sentence
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,7 +62,7 @@ def tell(kind: str, colour: str, sentence: str) -> None:
 
 def _sentence(error: Exception, folder: Path | None) -> str:
     if isinstance(error, DecompError):
-        return str(error)
+        return sentence(error)
     if isinstance(error, OSError) and error.strerror:
         place = error.filename or folder
         return f"{place}: {error.strerror}" if place else error.strerror

@@ -23,7 +23,7 @@ from pyro_decomp.training.parameters import (
     read_signature,
 )
 from pyro_decomp.training.recorded.kept import ENTRY, EXPERIMENT, FILE_NAME, NAME, KeptTensors
-from pyro_decomp.training.trust import check_trust
+from pyro_decomp.training.trust import check_source
 from pyro_decomp.training.user_code import execute, place_of, running
 
 if TYPE_CHECKING:
@@ -178,13 +178,12 @@ class ExperimentFile:
 
         Raises:
             ExperimentError: The text no longer runs.
-            RunError: Somebody else than the user could have written it, and ``trust`` is False; or
-                the tensors cannot be read.
+            RunError: It is not the text whose digest is on record, or a stranger's; or the tensors
+                cannot be read.
         """
         if record.get("source") is None:
             return None
-        if not trust and _identity(record) not in _OF_THIS_PROCESS:
-            check_trust(folder, record)
+        check_source(folder, record, trust=trust or _identity(record) in _OF_THIS_PROCESS)
         tensors = KeptTensors.beside(folder)
         if tensors is None and is_function(record["source_file"]) and NAME in record["source"]:
             raise RunError(

@@ -15,7 +15,7 @@ from pyro_decomp.errors import RunError
 from pyro_decomp.training import trust
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import untrained
-from pyro_decomp.training.trust import check_trust, strangers
+from pyro_decomp.training.trust import check_source, strangers
 from tests.training.edited import of_source
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "run_folder"
@@ -118,12 +118,12 @@ def test_what_every_user_may_write_is_not_one_s_own(name: str, run: Path) -> Non
     path = run.parent / name
     path.chmod(path.stat().st_mode | 0o002)
     with pytest.raises(RunError, match="every user may write"):
-        check_trust(run, record_of(run))
+        check_source(run, record_of(run))
 
 
 def test_a_folder_above_in_which_each_user_has_files_of_their_own_is_fine(run: Path) -> None:
     run.parent.chmod(0o1777)  # as /tmp
-    check_trust(run, record_of(run))
+    check_source(run, record_of(run))
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs to be root")
@@ -144,4 +144,4 @@ def test_where_users_have_no_numbers_files_have_no_strangers(
 ) -> None:
     monkeypatch.setattr(trust, "user", lambda: None)
     (run / "config.json").chmod(0o666)
-    check_trust(run, record_of(run))
+    check_source(run, record_of(run))

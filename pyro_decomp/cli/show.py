@@ -74,6 +74,9 @@ def _print(found: Mapping[str, Any]) -> None:
             console.print("", _measured(found["metrics"]), sep="\n")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             say(console, f"its metrics.json cannot be used: {one_line(error)}")
+    if (writer := found["writer"]) is not None:
+        end = "which has ended" if writer["has_ended"] else f"heard of at {writer['last_heard_of']}"
+        say(console, f"written by {writer['process']}, {end}")
     for why in found["damages"]:
         say(console, f"cannot be used: {why}")
     for why in found["strangers"]:

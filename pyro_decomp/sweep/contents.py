@@ -13,7 +13,14 @@ from typing import Any
 from pyro_decomp.errors import RunError
 from pyro_decomp.sweep.folder import NAME, SweepFolder, damages
 from pyro_decomp.sweep.journal import Record, read_journal
-from pyro_decomp.training.contents import as_it_stands, file_as_trained, files, provenance, word
+from pyro_decomp.training.contents import (
+    as_it_stands,
+    file_as_trained,
+    files,
+    is_written,
+    provenance,
+    word,
+)
 
 MOST_TOLD = 20  # members that failed, of which the sentences are kept
 
@@ -42,7 +49,7 @@ def contents(path: Path) -> dict[str, Any]:
         "damages": damages(path),
     }  # fmt: skip
     following = [] if not finished else [f"pyro-decomp compare {shlex.quote(str(path))}"]
-    is_open = state != "finished" and total and not found["strangers"]
+    is_open = state != "finished" and total and not (found["strangers"] or is_written(found))
     first, file = file_as_trained(path, found) if is_open else ([], "")
     if file:
         words = ["pyro-decomp", "sweep", file]

@@ -21,6 +21,9 @@ from pyro_decomp.training.history import COUNTED, read_history
 from pyro_decomp.training.json_files import read_json, regular
 from pyro_decomp.training.run_config import NAME
 from pyro_decomp.training.trust import strangers, user_name
+from pyro_decomp.training.writer import LONGEST
+from pyro_decomp.training.writer import NAME as WRITER
+from pyro_decomp.training.writer_record import Record, started
 
 HISTORY, CHECKPOINT = "history.csv", "checkpoint.pt"
 SOURCE_KEYS = ("source", "source_file", "source_sha256", "source_folders")
@@ -69,11 +72,29 @@ def provenance(path: Path, record: Mapping[str, Any]) -> Found:
     times = [each.stat().st_mtime for each in path.iterdir() if each.is_file()] or [0.0]
     ends = [datetime.fromtimestamp(at).astimezone() for at in (min(times), max(times))]
     found: Found = {name: record.get(name) for name in SOURCE_KEYS}
-    found |= {"owner": user_name(path.stat().st_uid), "strangers": []}
+    found |= {"owner": user_name(path.stat().st_uid), "strangers": [], "writer": None}
     found["written"] = [end.isoformat(timespec="seconds") for end in ends]
     with suppress(Exception):  # of paths that are none, which are damage
         found["strangers"] = list(strangers(path, record))
+    with suppress(OSError):  # there is none
+        found["writer"] = _writer(path / WRITER)
     return found | {"record": {name: v for name, v in record.items() if name not in SOURCE_KEYS}}
+
+
+def _writer(path: Path) -> Found | None:
+    """Which process says that it writes into a folder, and whether that is so, as far as is known.
+
+    Raises:
+        OSError: None says so.
+    """
+    regular(path, LONGEST)
+    heard = datetime.fromtimestamp(path.stat().st_mtime).astimezone().isoformat(timespec="seconds")
+    found = Record.read(path)
+    if found is None:
+        return None
+    is_known = found.is_here and found.namespace == Record.own().namespace
+    has_ended = is_known and started(found.pid) != found.started
+    return {"process": str(found), "last_heard_of": heard, "has_ended": has_ended}
 
 
 def files(path: Path) -> Found:
@@ -139,7 +160,7 @@ def _next(path: Path, config: Mapping[str, Any], found: Found) -> Iterator[str]:
     folder, own = shlex.quote(str(path)), not found["strangers"]
     if not own:
         yield f"pyro-decomp show {folder} --source"
-    is_begun = found["state"] in ("not begun", "unfinished") and own
+    is_begun = found["state"] in ("not begun", "unfinished") and own and not is_written(found)
     first, file = file_as_trained(path, found) if is_begun else ([], "")
     if file:
         words = ["pyro-decomp", "train", file]
@@ -155,6 +176,11 @@ def _next(path: Path, config: Mapping[str, Any], found: Found) -> Iterator[str]:
         for name in ("evaluate", "plot"):
             if not found["metrics" if name == "evaluate" else "pictures"]:
                 yield f"pyro-decomp {name} {folder}{given}{trust}"
+
+
+def is_written(found: Found) -> bool:
+    """Whether a process may be writing into the folder of a run or sweep at present."""
+    return found["writer"] is not None and not found["writer"]["has_ended"]
 
 
 def file_as_trained(path: Path, found: Found) -> tuple[list[str], str]:

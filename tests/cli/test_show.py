@@ -14,10 +14,12 @@ import pytest
 
 from pyro_decomp import train
 from pyro_decomp.cli import main
+from pyro_decomp.sweep.contents import contents as contents_of_sweep
 from pyro_decomp.training import trust
 from pyro_decomp.training.contents import contents, word
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
+from pyro_decomp.training.writer import NAME, writer
 from tests.callbacks import Step
 from tests.fixtures.write_run_folder import HERE, stop
 from tests.sweep.grids import write_run, write_sweep
@@ -81,6 +83,30 @@ def test_a_run_that_keeps_no_source(capsys: Capture) -> None:
     assert "pyro-decomp evaluate run --experiment FILE" in out
     assert show("run", "--source") == 1
     assert "expected a run that keeps its source" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+def test_who_writes_into_a_folder(kind: str, capsys: Capture) -> None:
+    write_sweep(Path("sweep"), {"beta": [0.5]}, 2, {})
+    before = contents_of(kind)
+    assert before["writer"] is None
+    assert any("--resume" in line for line in before["next"])
+    with writer(Path(kind)):
+        assert show(kind) == 0
+        out, _ = capsys.readouterr()
+        assert f"written by process {os.getpid()} on " in out
+        assert ", heard of at " in out
+        assert "--resume" not in out
+        left = json.loads(Path(kind, NAME).read_text())
+    Path(kind, NAME).write_text(json.dumps(left | {"started": "-1"}))  # by one that was killed
+    assert show(kind) == 0
+    out, _ = capsys.readouterr()
+    assert "which has ended" in out
+    assert "--resume" in out
+
+
+def contents_of(path: str) -> dict[str, Any]:
+    return (contents if path == "run" else contents_of_sweep)(Path(path))
 
 
 def test_one_form_at_a_time() -> None:

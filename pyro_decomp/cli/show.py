@@ -60,7 +60,8 @@ def _print(found: Mapping[str, Any]) -> None:
     from rich.text import Text
 
     console = Console()
-    far = f"{found['step']} of {found['total_steps']} "
+    total = "" if found["total_steps"] is None else f"of {found['total_steps']} "
+    far = f"{found['step']} {total}"
     far += "steps" if found["kind"] == "run" else "members finished"
     say(console, f"{found['path']}: a {found['kind']}, {found['state']}, {far}")
     facts = Table.grid(padding=(0, 2, 0, 0))
@@ -95,7 +96,7 @@ def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         is_function = where.name.startswith("<")
         what = f"function {where.name[1:-1]} in {where.parent}" if is_function else str(where)
         yield "source", f"{what}, {lines} lines, {digest}"
-    else:
+    elif found["record"]:
         yield "source", "none is kept: commands need --experiment FILE"
     yield "written", f"by {found['owner']}, {' to '.join(found['written'])}"
     told = {name: value for name, value in found["record"].items() if name not in NOT_TOLD}

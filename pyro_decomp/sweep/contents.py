@@ -40,7 +40,7 @@ def contents(path: Path) -> dict[str, Any]:
         total = len(seeds) * math.prod(map(len, values.values()))
     statuses = Counter(record.status for record in records.values())
     finished = statuses["finished"]
-    state = "finished" if len(records) == total else "unfinished"
+    state = "finished" if len(records) == total else "unfinished" if total else "of unknown length"
     failed = {r.member: r.message for r in records.values() if r.status != "finished"}
     found = {
         "kind": "sweep", "path": str(path), "step": finished, "total_steps": total, "state": state,

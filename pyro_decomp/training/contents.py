@@ -138,6 +138,8 @@ def step_of(path: Path) -> int:
 
 
 def _state(step: int, total: Any, stopped: Any) -> str:
+    if total is None:
+        return "of unknown length"
     if not step:
         return "not begun"
     if step == total:

@@ -195,6 +195,19 @@ def test_what_is_damaged_is_named_and_the_rest_is_shown(
     assert all(name in line and len(line) < 300 for line in damages)
 
 
+@pytest.mark.parametrize(("name", "kind"), [("config.json", "run"), ("sweep.json", "sweep")])
+def test_nothing_is_said_that_the_record_does_not_tell(
+    name: str, kind: str, capsys: Capture
+) -> None:
+    Path("run/config.json").unlink()
+    Path("run", name).write_text("{")
+    show("run")
+    out, _ = capsys.readouterr()
+    assert f"run: a {kind}, of unknown length, {5 if kind == 'run' else 0} " in out
+    assert "None" not in out
+    assert "none is kept" not in out
+
+
 def test_a_source_that_is_not_the_recorded_one_is_said(capsys: Capture) -> None:
     config = json.loads(Path("run/config.json").read_text())
     Path("run/config.json").write_text(json.dumps(config | {"source": "pass"}))

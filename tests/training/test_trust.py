@@ -145,3 +145,10 @@ def test_where_users_have_no_numbers_files_have_no_strangers(
     monkeypatch.setattr(trust, "user", lambda: None)
     (run / "config.json").chmod(0o666)
     check_source(run, record_of(run))
+
+
+def test_a_file_that_is_given_needs_no_word(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["inspect", "file.py", "--trust"])
+    assert ended.value.code == 2
+    assert "--trust: expected a run folder" in capsys.readouterr().err

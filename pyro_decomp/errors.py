@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from pyro_decomp import memory
+
 MESSAGE_WIDTH = 400  # characters
 
 
@@ -40,11 +42,13 @@ class RunError(DecompError):
 
 
 def one_line(error: BaseException) -> str:
-    """Give an error's type and message as one line of bounded length.
+    """Give an error's type and message as one line of bounded length, or that memory ended.
 
     The shapes of all sites, which Pyro appends to an error's message, are left out, and so are the
     values that torch does.
     """
+    if memory.is_short(error):
+        return memory.told(error)
     message = str(error)
     for appended in ("\nTrace Shapes:", ", but found invalid values:"):
         message = message.partition(appended)[0]

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -158,37 +159,42 @@ def train_one(
     folder = temporary_folder() if out is None else RunFolder(out)
     is_there = resume and folder.config_path.exists()
     ends: list[int] = []
-    if is_there:
-        ends, arguments = go_on(experiment, folder, arguments)
-    config = describe(experiment, seed, device, source, arguments)
-    checkpoint, execution = None, execution or Execution()
-    if is_there:
-        _check_same(folder, config, *SAME, total_steps=ends[-1])
-        checkpoint, execution = folder.read_checkpoint(), _as_before(folder, execution)
-    warn_unrecorded(config)
-    _warn_of_unfinished_schedules(experiment)
-    state = prepare(experiment, device, check=None if checkpoint else partial(check_first, config))
-    if not isinstance(given, ExperimentFile):
-        roots = given.programs if isinstance(given, Experiment) else {"": given}
-        check_own(roots, experiment.programs, state.program.moving)
-    config |= data_record(experiment)  # of the types that the programs take
-    if checkpoint is not None:
-        _check_same(folder, config, "data_blake2b")
-    if len(ends) > 1:
-        folder.write_stretches(ends)
-    loop, stopped = fit(
-        experiment,
-        state,
-        folder,
-        seed=seed,
-        execution=execution,
-        callbacks=callbacks,
-        config=None if is_there else config,
-        force=force,
-        checkpoint=checkpoint,
-        tensors=source.tensors if isinstance(source, ExperimentFile) else None,
-    )
-    return ended(loop, stopped, seed)
+    with ExitStack() as held:
+        if is_there:
+            held.enter_context(folder.written())
+            ends, arguments = go_on(experiment, folder, arguments)
+        config = describe(experiment, seed, device, source, arguments)
+        checkpoint, execution = None, execution or Execution()
+        if is_there:
+            _check_same(folder, config, *SAME, total_steps=ends[-1])
+            checkpoint, execution = folder.read_checkpoint(), _as_before(folder, execution)
+        warn_unrecorded(config)
+        _warn_of_unfinished_schedules(experiment)
+        state = prepare(
+            experiment, device, check=None if checkpoint else partial(check_first, config)
+        )
+        if not isinstance(given, ExperimentFile):
+            roots = given.programs if isinstance(given, Experiment) else {"": given}
+            check_own(roots, experiment.programs, state.program.moving)
+        config |= data_record(experiment)  # of the types that the programs take
+        if checkpoint is not None:
+            _check_same(folder, config, "data_blake2b")
+        if len(ends) > 1:
+            folder.write_stretches(ends)
+        loop, stopped = fit(
+            experiment,
+            state,
+            folder,
+            held=held,
+            seed=seed,
+            execution=execution,
+            callbacks=callbacks,
+            config=None if is_there else config,
+            force=force,
+            checkpoint=checkpoint,
+            tensors=source.tensors if isinstance(source, ExperimentFile) else None,
+        )
+        return ended(loop, stopped, seed)
 
 
 def check_first(

@@ -94,8 +94,9 @@ class RunFolder:
             with a number.
 
         Raises:
-            RunError: There is an unfinished run and ``force`` is False, or a folder that is no run,
-                or a ``config.json`` that is no run's; or another process writes there.
+            RunError: There is an unfinished or damaged run and ``force`` is False, or a folder that
+                is no run, or a ``config.json`` that is damaged or no run's; or another process
+                writes there.
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path}: expected a folder for the run, got a file")
@@ -121,11 +122,12 @@ class RunFolder:
         return self
 
     def is_finished(self, config: Mapping[str, Any]) -> bool:
-        """Whether the run here has been trained to the end that it was to have."""
-        try:
-            checkpoint = self.read_checkpoint()
-        except RunError:  # a damaged one
-            return False
+        """Whether the run here has been trained to the end that it was to have.
+
+        Raises:
+            RunError: Its checkpoint is damaged.
+        """
+        checkpoint = self.read_checkpoint()
         if checkpoint is None:
             return False
         return checkpoint["step"] == config.get("total_steps") or bool(checkpoint.get("stopped"))

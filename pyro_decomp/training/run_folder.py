@@ -25,7 +25,7 @@ import torch
 from pyro_decomp.errors import RunError, write_whole
 from pyro_decomp.training.json_files import marked, read_json, write_json
 from pyro_decomp.training.recorded.kept import FILE_NAME
-from pyro_decomp.training.writer import BY_ITSELF, Writer, check_free, is_passing, writer
+from pyro_decomp.training.writer import BY_ITSELF, Lock, check_free, is_passing, writer
 
 History = dict[str, list[float]]
 Which = Literal["last", "best"]
@@ -79,17 +79,17 @@ class RunFolder:
         self.note = ""
         self.held_by: RunFolder | None = None
         self._removal: Any = None
-        self._writer: Writer | None = None
+        self._lock: Lock | None = None
 
     @contextmanager
     def written(self) -> Iterator[None]:
         """Keep other processes from writing here; see :func:`.writer`."""
         with writer(self.path) as held:
-            self._writer = held
+            self._lock = held
             try:
                 yield
             finally:
-                self._writer = None
+                self._lock = None
 
     def keep(self) -> None:
         """Leave the folder where it is, also if it is a temporary one."""
@@ -199,8 +199,8 @@ class RunFolder:
         Raises:
             RunError: Another process has taken the folder over.
         """
-        if self._writer is not None:
-            self._writer.check()
+        if self._lock is not None:
+            self._lock.check()
         write_whole(self.history_path, _csv(history))
         buffer = io.BytesIO()
         torch.save(_interned(dict(checkpoint)), buffer)

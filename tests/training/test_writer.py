@@ -95,7 +95,6 @@ HERE: dict[str, Callable[[Record], Record]] = {  # what a dead writer of this ma
     "itself": lambda own: own,
     "none of its number": lambda own: replace(own, pid=2**22 + 1),
     "another of its number": lambda own: replace(own, started="17"),
-    "before a restart": lambda own: replace(own, pid=os.getppid()),
 }
 
 

@@ -1,6 +1,15 @@
 """The errors that a user can mend, and the one writer of files, which no error leaves half there.
 
-The command line prints each ``DecompError`` as one line.
+Each is a ``DecompError``, and whatever else callers of Python expect: ``except DecompError``
+catches all of them, and ``except ValueError`` those of arguments, data, programs and experiments.
+The command line prints each as one line.
+
+>>> from pyro_decomp import BetaELBO
+>>> try:
+...     BetaELBO(beta=-1)
+... except DecompError as error:
+...     print(error)
+beta: expected a finite number of at least 0, got -1
 """
 
 import os
@@ -22,7 +31,7 @@ class DataError(DecompError, ValueError):
     """Data that cannot be found, read or used."""
 
 
-class ArgumentError(TypeError, ValueError):
+class ArgumentError(DecompError, TypeError, ValueError):
     """An argument of a function or class, called from Python, of a wrong type or out of range."""
 
 

@@ -31,7 +31,6 @@ from pyro_decomp.sweep.workers import WorkerPool, run_here
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted, stop_requests
-from pyro_decomp.training.json_files import read_json
 from pyro_decomp.training.recorded.kept import KeptTensors
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.writer import check_free, writer
@@ -207,10 +206,10 @@ def recovered(folder: SweepFolder, members: Iterable[Member]) -> list[Record]:
             continue
         run = RunFolder(folder.run_path(member.name))
         try:
-            total = read_json(run.config_path)["total_steps"]
+            total = run.read_config()["total_steps"]
             terms, step = last_terms(run.path)
             checkpoint = run.read_checkpoint() if step == total else None
-        except (OSError, ValueError, KeyError, RunError):
+        except RunError:
             continue  # there is none, or it is trained again
         if checkpoint is not None and checkpoint["step"] == total:
             found.append(Record(member.name, "finished", "", total, None, _way(run), terms))

@@ -14,7 +14,7 @@ from torch import nn
 
 from pyro_decomp import arguments as check
 from pyro_decomp.acceleration import Execution
-from pyro_decomp.errors import ExperimentError, RunError
+from pyro_decomp.errors import ArgumentError, ExperimentError, RunError
 from pyro_decomp.programs.program_state.copies import check_own
 from pyro_decomp.schedules import UnfinishedScheduleWarning
 from pyro_decomp.training.callbacks import Callback
@@ -111,7 +111,7 @@ def train(
         check.whole(0, seeds=each)
     seeds = [int(each) for each in seeds]
     if not seeds or len(set(seeds)) < len(seeds) or seed != 0:
-        raise ValueError(f"seeds: expected different seeds and no seed beside them, got {seeds}")
+        raise ArgumentError(f"seeds: expected different seeds and no seed beside them, got {seeds}")
     file = _file_of(experiment, arguments)
     if file is not None and execution is None and not callbacks:
         options = {"device": str(device), "resume": resume, "force": force}

@@ -140,7 +140,7 @@ def _of_one_graph(
 
 def _train(batch: BatchedRuns, file: ItemCheckpoint) -> None:
     state = file.read()
-    if state is not None and state.get("backend") == batch.backend:
+    if state is not None and batch.is_mine(state):
         batch.load_state_dict(state)
     with stop_requests() as stop, process_settings(1):
         batch.run(stop, Path())

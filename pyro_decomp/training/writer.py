@@ -141,9 +141,8 @@ class Lock:
             Whether it is taken, None where it is not known yet whether that process lives; and
             which was seen, None where that has changed since.
         """
-        way = os.O_RDWR if os.access(self.path, os.W_OK) else os.O_RDONLY
         try:
-            file = os.open(self.path, way | getattr(os, "O_NOFOLLOW", 0))
+            file = _opened(self.path)
         except FileNotFoundError:  # it was given back
             return False, None
         try:
@@ -269,6 +268,15 @@ def _check_sweep(folder: Path) -> None:
     is_near = (found.machine, found.namespace) == (own.machine, own.namespace)
     if not (is_near and found.pid in (own.pid, os.getppid())):
         check_free(sweep)
+
+
+def _opened(path: Path) -> int:
+    """Open a lock to look at it; for writing, where that may be, as some disks lock no other."""
+    no_link = getattr(os, "O_NOFOLLOW", 0)
+    try:
+        return os.open(path, os.O_RDWR | no_link)
+    except PermissionError:  # another user's
+        return os.open(path, os.O_RDONLY | no_link)
 
 
 def _flock(file: int) -> bool | None:

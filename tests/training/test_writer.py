@@ -318,6 +318,7 @@ def test_measuring_goes_on_beside_training(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.full
 def test_while_a_run_trains_no_other_does_there(tmp_path: Path) -> None:
     out = tmp_path / "run"
     refused: list[str] = []

@@ -1,4 +1,4 @@
-"""The files of a sweep, and the one process that may write them."""
+"""The files of a sweep."""
 
 import csv
 import io
@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -18,7 +17,7 @@ from typing import Any, NotRequired, TypedDict
 import pyarrow as pa
 import pyarrow.parquet
 
-from pyro_decomp.errors import RunError, unfinished, write_whole
+from pyro_decomp.errors import RunError, write_whole
 from pyro_decomp.sweep.grid import Grid
 from pyro_decomp.sweep.journal import read_journal
 from pyro_decomp.training.checked_files import read_checked, write_checked
@@ -28,6 +27,7 @@ from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.json_files import marked, plain, read_json, write_json
 from pyro_decomp.training.recorded.kept import FILE_NAME
 from pyro_decomp.training.run_config import NAME as CONFIG
+from pyro_decomp.training.writer import is_passing
 
 PICTURES = ("trade_off.png", "boxes.png", "scatter.png")
 
@@ -115,8 +115,8 @@ def _cell(value: Any) -> Any:
 
 
 def _is_unfinished(path: Path) -> bool:
-    """Whether a file is what a killed writer left of ``sweep.json``, or the folder made before."""
-    is_ours = path.name in {unfinished(Path(NAME)).name, "members", FILE_NAME}
+    """Whether a file is what a writer that was killed left, or the folder made before."""
+    is_ours = path.name in {"members", FILE_NAME} or is_passing(path)
     return is_ours and not (path.is_dir() and any(path.iterdir()))
 
 
@@ -218,29 +218,6 @@ def _refusal(folder: Path, what: str, mend: str) -> RunError:
 def _listed(values: Sequence[Any]) -> str:
     words = [value if isinstance(value, str) else json.dumps(value) for value in values]
     return ",".join(words if len(words) <= 10 else [*words[:9], "..."])
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Make a folder and keep other processes that ask for it out; the system ends it with us.
-
-    Raises:
-        RunError: Another process has it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    if sys.platform == "win32":  # where two sweeps at once in one folder go unnoticed
-        yield
-        return
-    import fcntl  # noqa: PLC0415 (Windows has none)
-
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise RunError(f"{folder}: another process is running this sweep") from error
-    finally:
-        os.close(file)
 
 
 MOST_DEATHS = 2  # in a row, without a member being recorded

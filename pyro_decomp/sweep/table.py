@@ -177,7 +177,7 @@ def _finite(value: float | None) -> float | None:
 
 def defaults_in(source: str) -> dict[str, Any]:
     """The defaults of ``experiment`` that are written as literals; nothing is executed."""
-    with suppress(SyntaxError, ValueError):
+    with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
         for node in ast.parse(source).body:
             if isinstance(node, ast.FunctionDef) and node.name == "experiment":
                 return dict(_literal_defaults(node.args))

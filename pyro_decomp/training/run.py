@@ -104,6 +104,7 @@ def load(
     device: torch.device | str = "cpu",
     experiment: Buildable | str | Path | None = None,
     checkpoint: Literal["last", "best"] = "last",
+    trust: bool = False,
 ) -> Run:
     """Get a run back: model, guide, data and history as they were at a checkpoint.
 
@@ -119,13 +120,16 @@ def load(
             keep.
         checkpoint: "last", or the "best", which :class:`~pyro_decomp.callbacks.BestCheckpoint`
             keeps.
+        trust: Execute the text of a run that another user made, or could have changed. What it is
+            shows ``pyro-decomp show RUN --source``.
 
     Returns:
         The run.
 
     Raises:
-        RunError: There is no run, no checkpoint yet, or they cannot be read; or the experiment is
-            not the one that was trained, in what is named.
+        RunError: There is no run, no checkpoint yet, or they cannot be read; or its text is not the
+            one whose digest it records, or another user's and ``trust`` is False; or the experiment
+            is not the one that was trained, in what is named.
         ExperimentError: The run's experiment no longer runs.
     """
     arguments.annotated(load, locals())
@@ -133,6 +137,7 @@ def load(
     if isinstance(experiment, str | Path):
         experiment = ExperimentFile.read(experiment)
     folder = RunFolder(path)
+    folder.is_trusted = trust
     config = folder.read_config()
     saved = folder.read_checkpoint(checkpoint)
     if saved is None:

@@ -5,17 +5,19 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from pyro_decomp.errors import RunError, unfinished, write_whole
+from pyro_decomp.errors import RunError, write_whole
 from pyro_decomp.training import run_config
 from pyro_decomp.training.checked_files import AGAIN, RESTORE, facts_of, read_checked, write_checked
 from pyro_decomp.training.history import History, as_csv, facts, read_history
 from pyro_decomp.training.json_files import marked
 from pyro_decomp.training.recorded.kept import FILE_NAME
 from pyro_decomp.training.tensor_files import read_tensors, write_tensors
+from pyro_decomp.training.writer import BY_ITSELF, Writer, check_free, is_passing, writer
 
 Which = Literal["last", "best"]
 
@@ -41,6 +43,7 @@ class RunFolder:
     Attributes:
         note: Where the run is, if that is not where it was asked for; a sentence, or empty.
         held_by: The folder that this one is in, if that is a temporary one.
+        is_trusted: Whether its source is executed whoever could have written it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -50,26 +53,41 @@ class RunFolder:
         self.checkpoint_path = self.path / "checkpoint.pt"
         best_path = self.path / "best.pt"
         self.checkpoint_paths: dict[Which, Path] = {"last": self.checkpoint_path, "best": best_path}
-        self.metrics_path = self.path / "metrics.json"
+        self.metrics_path = self.path / BY_ITSELF
         self.resources_path = self.path / "resources.json"
         self.tensors_path = self.path / FILE_NAME
         self.plots_path = self.path / "plots"
         self.note = ""
+        self.is_trusted = False
         self.held_by: RunFolder | None = None
         self._removal: Any = None
+        self._writer: Writer | None = None
         self._identity = ""
+
+    @contextmanager
+    def written(self) -> Iterator[None]:
+        """Keep other processes from writing here; see :func:`.writer`."""
+        with writer(self.path) as held:
+            self._writer = held
+            try:
+                yield
+            finally:
+                self._writer = None
 
     def keep(self) -> None:
         """Leave the folder where it is, also if it is a temporary one."""
         if self._removal is not None:
             self._removal.detach()
 
-    def open_new(self, config: Mapping[str, Any], *, force: bool = False) -> "RunFolder":
+    def open_new(
+        self, config: Mapping[str, Any], *, force: bool = False, held: ExitStack | None = None
+    ) -> "RunFolder":
         """Make the folder and write its ``config.json``.
 
         Args:
             config: What the run is, in JSON's types.
             force: Take the place of the run that is there.
+            held: Keeps other processes from writing there until it is closed.
 
         Returns:
             This folder; where it holds a finished run and ``force`` is False, a new one beside it,
@@ -77,25 +95,30 @@ class RunFolder:
 
         Raises:
             RunError: There is an unfinished or damaged run and ``force`` is False, or a folder that
-                is no run, or a ``config.json`` that is damaged or no run's.
+                is no run, or a ``config.json`` that is damaged or no run's; or another process
+                writes there.
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path}: expected a folder for the run, got a file")
-        if self.config_path.exists():
-            before = self.read_config()
-            if not force:
-                if not self.is_finished(before):
+        check_free(self.path)
+        if not force and self.config_path.exists() and self.is_finished(self.read_config()):
+            return self.numbered("run").open_new(config, held=held)
+        with ExitStack() as meanwhile:
+            (held or meanwhile).enter_context(self.written())
+            if self.config_path.exists():
+                self.read_config()
+                if not force:
                     raise RunError(
                         f"{self.path} already holds a run: continue it with --resume "
                         "(resume=True), replace it with --force (force=True), or choose another "
                         "folder with --out"
                     )
-                return self.numbered("run").open_new(config)
-            self._remove_run()
-        elif self.path.exists() and set(self.path.iterdir()) - {unfinished(self.config_path)}:
-            raise RunError(f"{self.path} holds files but no run: choose another folder with --out")
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._write_config(config)
+                self._remove_run()
+            elif not all(map(is_passing, self.path.iterdir())):
+                raise RunError(
+                    f"{self.path} holds files but no run: choose another folder with --out"
+                )
+            self._write_config(config)
         return self
 
     def is_finished(self, config: Mapping[str, Any]) -> bool:
@@ -151,7 +174,13 @@ class RunFolder:
     def write_checkpoint(
         self, checkpoint: Mapping[str, Any], history: History, which: Which = "last"
     ) -> None:
-        """Write the history and then the checkpoint, each whole or not at all."""
+        """Write the history and then the checkpoint, each whole or not at all.
+
+        Raises:
+            RunError: Another process has taken the folder over.
+        """
+        if self._writer is not None:
+            self._writer.check()
         text = as_csv(history)
         write_whole(self.history_path, text)
         if not self._identity:
@@ -223,7 +252,7 @@ class RunFolder:
         files = [*self.checkpoint_paths.values(), self.history_path, self.tensors_path]
         files += [self.metrics_path, self.resources_path]
         pictures = [self.plots_path / name for name in PICTURES]
-        for path in (*files, *map(unfinished, files), *pictures):
+        for path in (*files, *pictures):
             path.unlink(missing_ok=True)
 
 

@@ -170,7 +170,6 @@ def test_what_is_no_file_of_a_run_is_one_sentence(
         ({"arguments": []}, r"arguments: expected an object, got \[\]"),
         ({"total_steps": -1}, "total_steps: expected a whole number from 0, got -1"),
         ({"source": 3}, "source: expected text or null, got 3"),
-        ({"source": "a = 1"}, "source: expected the text whose SHA-256 is source_sha256"),
         ({"stretches": [1, "x"]}, "stretches: expected a list, each a whole number from 0, got"),
         ({"schedules": {"beta": 3}}, "schedules: expected an object, each a list, got"),
         ({"versions": "1.0"}, "versions: expected an object, each text, got"),

@@ -274,13 +274,13 @@ def test_a_run_is_replaced_only_by_force_and_without_files_of_others(folder: Run
     (folder.plots_path / "mine.png").write_bytes(b"mine")
     (folder.plots_path / "terms.png").write_bytes(b"ours")
     folder.write_metrics({"train": {"elbo": 1.0}})
-    (folder.path / ".checkpoint.pt.tmp").write_bytes(b"of a run that was killed")
     before = contents(folder)
     with pytest.raises(
         RunError, match=r"already holds a run: continue it with --resume .*, replace"
     ):
         folder.open_new(CONFIG)
     assert contents(folder) == before
+    (folder.path / ".checkpoint.pt.0123456789ab.tmp").write_bytes(b"of a run that was killed")
     folder.open_new(CONFIG | {"seed": 1}, force=True)
     after = contents(folder)
     assert json.loads(after.pop("config.json"))["seed"] == 1
@@ -314,7 +314,7 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path: Path, force: bool) -> N
 
 
 def test_a_folder_where_a_run_was_killed_before_it_began_can_be_used(tmp_path: Path) -> None:
-    (tmp_path / ".config.json.tmp").write_text('{"argum')
+    (tmp_path / ".config.json.0123456789ab.tmp").write_text('{"argum')
     folder = RunFolder(tmp_path)
     folder.open_new(CONFIG)
     assert set(contents(folder)) == {"config.json"}

@@ -62,7 +62,6 @@ class KeptTensors:
         part = unfinished(path)
         try:
             if isinstance(self.where, Path):
-                part.unlink(missing_ok=True)
                 try:
                     os.link(self.where, part)
                 except OSError:  # on another disk, or one without links

@@ -53,10 +53,8 @@ def read_run_config(folder: Path) -> dict[str, Any]:
         RunError: There is no run, or its ``config.json`` is damaged, of something else or of a
             newer version.
     """
-    path = folder / NAME
-    if not path.exists():
-        raise RunError(f"{folder}: expected a run folder with a {NAME}, found none")
-    return read_checked(path, REMEDY, RunConfig, "the configuration of a run")
+    what = "the configuration of a run"
+    return read_checked(folder / NAME, REMEDY, RunConfig, what, "a run folder")
 
 
 def identity(config: Mapping[str, Any]) -> str:

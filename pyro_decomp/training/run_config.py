@@ -39,9 +39,10 @@ class RunConfig(TypedDict):
     sites: NotRequired[dict[str, str]]
     versions: NotRequired[dict[str, str]]
     data_blake2b: NotRequired[str]
-    data_sums: NotRequired[list[list[float | int]]]
+    data_sums: NotRequired[list[list[Any]]]
     stretches: NotRequired[list[int]]
     execution: NotRequired[dict[str, Any]]
+    environments: NotRequired[list[dict[str, Any]]]
     other_arguments: NotRequired[dict[str, str]]
     unrecorded: NotRequired[str]
 

@@ -164,10 +164,8 @@ def read_description(folder: Path) -> dict[str, Any]:
         RunError: There is no sweep, or its ``sweep.json`` is damaged, of something else or of a
             newer version.
     """
-    path = folder / NAME
-    if not path.exists():
-        raise RunError(f"{folder}: expected the folder of a sweep with a {NAME}, found none")
-    return read_checked(path, "restore it", Description, "the description of a sweep")
+    what = "the description of a sweep"
+    return read_checked(folder / NAME, "restore it", Description, what, "the folder of a sweep")
 
 
 def damages(folder: Path) -> list[str]:
@@ -175,7 +173,7 @@ def damages(folder: Path) -> list[str]:
     sweep = SweepFolder(folder)
     readers = (partial(read_description, folder), partial(read_journal, sweep.journal_path))
     members = sorted(sweep.members_path.iterdir()) if sweep.members_path.is_dir() else []
-    of_members = (damages_of_run(member) for member in members if (member / CONFIG).exists())
+    of_members = (damages_of_run(member) for member in members if os.path.lexists(member / CONFIG))
     return [*sentences(iter(readers)), *chain.from_iterable(of_members)]
 
 

@@ -195,7 +195,7 @@ class RunFolder:
             RunError: It is damaged, not a checkpoint, or one of another run.
         """
         path = self.checkpoint_paths[which]
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         checkpoint, known = read_tensors(path, RESTORE)
         if not isinstance(checkpoint, dict) or not checkpoint.keys() >= CHECKPOINT_KEYS:
@@ -239,7 +239,7 @@ class RunFolder:
         Raises:
             RunError: It is damaged.
         """
-        if not self.resources_path.exists():
+        if not os.path.lexists(self.resources_path):
             return {}
         return read_checked(self.resources_path, AGAIN)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 PROC = Path("/proc")
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
+LIMITS = {"Max address space": "VmSize", "Max data size": "VmData"}  # and what they limit
 NO_LIMIT = 2**62  # bytes: what is this large limits nothing
 FEW = 2**26  # bytes, about what a thread's stack and the first arrays on it take
 SHORT = re.compile(
@@ -62,6 +63,11 @@ def is_short(error: BaseException) -> bool:
 def told(error: BaseException) -> str:
     """Say of an error for want of memory how much was asked for, where it says so, and is free."""
     message = str(error)
+    if isinstance(error, ImportError):
+        return (
+            f"not enough memory to load what is needed, and {text(free())} are free: let the "
+            "process take more (`ulimit -v`, `ulimit -d`)"
+        )
     asked = ASKED.search(message)
     there = FREE_THERE.search(message)  # on a GPU
     if not asked:
@@ -77,16 +83,15 @@ def _left() -> Iterator[int]:
         yield os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if sys.platform != "linux":
         return
-    import resource  # noqa: PLC0415 (Unix has it)
-
     with suppress(OSError, KeyError, ValueError):
         yield _numbers(PROC / "meminfo")["MemAvailable"] * 1024
-    with suppress(OSError, KeyError, ValueError):
-        held = _numbers(PROC / "self" / "status")
-        for limit, name in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
-            most = resource.getrlimit(limit)[0]
-            if most != resource.RLIM_INFINITY:
-                yield most - held[name] * 1024
+    with suppress(OSError, KeyError, ValueError):  # read, as importing `resource` takes memory
+        held, limits = _numbers(PROC / "self" / "status"), (PROC / "self" / "limits").read_text()
+        for line in limits.splitlines():
+            for limit, name in LIMITS.items():
+                most = line.removeprefix(limit).split()[0]
+                if most.isdigit():  # of another line, or "unlimited"
+                    yield int(most) - held[name] * 1024
     for folder, most_name, held_name in _control_groups():
         with suppress(OSError, KeyError, ValueError):
             held = _numbers(folder / "memory.stat")

@@ -156,5 +156,5 @@ def check_array(path: Path, stream: IO[bytes], size: int, *, key: str = "", mapp
         refuse_larger(
             f"{path}: {what}",
             needed + (0 if is_kept else math.prod(shape) * FLOAT_BYTES),
-            "save it as a .npy file, of which memory_mapped(path) reads a batch at a time",
+            "memory_mapped(path) reads a .npy file a batch at a time",
         )

@@ -156,7 +156,7 @@ CASES: dict[str, tuple[str, Write, str]] = {
         "x.npy",
         content(header((5 * GIB,)), then_zeros=40 * GIB),
         r"an array of shape \(5368709120,\) and type float64 takes 60.0 GiB of memory to read, and "
-        ".* are free: save it as a .npy file, of which memory_mapped",
+        ".* are free: memory_mapped.path. reads a .npy file a batch at a time$",
     ),
     "npy that claims too much": (
         "x.npy",

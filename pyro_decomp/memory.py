@@ -13,16 +13,14 @@ CONTROL_GROUPS = Path("/sys/fs/cgroup")
 LIMITS = {"Max address space": "VmSize", "Max data size": "VmData"}  # and what they limit
 NO_LIMIT = 2**62  # bytes: what is this large limits nothing
 FEW = 2**26  # bytes, about what a thread's stack and the first arrays on it take
-SHORT = re.compile(
-    r"can't allocate memory|cannot allocate memory|not enough memory|bad_alloc|out of memory|"
-    r"failed to map segment",
-    re.I,
+SHORT = (
+    r"(?i)can't allocate memory|cannot allocate memory|not enough memory|bad_alloc|out of memory|"
+    r"failed to map segment"
 )
-ASKED = re.compile(
-    r"(?:tried to allocate|unable to allocate|malloc of size|realloc of size) ([\d.]+) ?(\w+)?",
-    re.I,
+ASKED = (
+    r"(?i)(?:tried to allocate|unable to allocate|malloc of size|realloc of size) ([\d.]+) ?(\w+)?"
 )
-FREE_THERE = re.compile(r"of which ([\d.]+ \w+) is free")
+FREE_THERE = r"of which ([\d.]+ \w+) is free"
 
 
 def free() -> int:
@@ -57,7 +55,7 @@ def is_short(error: BaseException) -> bool:
     message = str(error)
     if isinstance(error, RuntimeError) and "can't start new thread" in message:
         return free() < FEW
-    return isinstance(error, RuntimeError | ImportError) and bool(SHORT.search(message))
+    return isinstance(error, RuntimeError | ImportError) and bool(re.search(SHORT, message))
 
 
 def told(error: BaseException) -> str:
@@ -68,8 +66,8 @@ def told(error: BaseException) -> str:
             f"not enough memory to load what is needed, and {text(free())} are free: let the "
             "process take more (`ulimit -v`, `ulimit -d`)"
         )
-    asked = ASKED.search(message)
-    there = FREE_THERE.search(message)  # on a GPU
+    asked = re.search(ASKED, message)
+    there = re.search(FREE_THERE, message)  # on a GPU
     if not asked:
         return f"not enough memory: more was asked for than the {text(free())} that are free"
     amount, unit = asked.groups()

@@ -345,8 +345,8 @@ def in_words(annotation: Any) -> str:
 def plain(value: object) -> object:
     """The Python number in a numpy number or a tensor without dimensions; else the value itself."""
     item = getattr(value, "item", None)
-    has_one = callable(item) and getattr(value, "ndim", None) == 0
-    return item() if has_one and not getattr(value, "is_meta", False) else value
+    is_one = getattr(value, "ndim", None) == 0 and not getattr(value, "is_meta", False)
+    return item() if callable(item) and is_one else value
 
 
 def _taken_apart(annotation: Any) -> tuple[Any, tuple[Any, ...]]:

@@ -103,6 +103,9 @@ def read_tensor(
         DataError: As for :func:`as_tensor`.
     """
     names: Sequence[str] | None = None
+    if isinstance(data, Tensor) and (data.is_meta or data.layout != torch.strided):
+        got = "one on the device meta" if data.is_meta else f"one of the layout {data.layout}"
+        raise DataError(f"{source}: expected a dense tensor in memory, got {got}")
     if isinstance(data, str | PathLike):
         source = str(data)
         path = Path(data)

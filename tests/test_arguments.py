@@ -13,6 +13,12 @@ import torch
 from pyro_decomp import arguments
 from pyro_decomp.errors import ArgumentError, DataError, DecompError
 
+
+def drawn(render: Callable[[int], Any], path: str | Path = "a.png") -> None:
+    """A function whose arguments are checked by its annotations."""
+    arguments.annotated(drawn, locals())
+
+
 NAMED: list[tuple[Callable[[], object], str]] = [
     (
         lambda: arguments.number("[0, inf)", a=-1),
@@ -55,6 +61,16 @@ NAMED: list[tuple[Callable[[], object], str]] = [
     (lambda: arguments.one_of(("x", "y"), a=[]), "a: expected one of 'x', 'y', got []"),
     (lambda: arguments.flag(a=1), "a: expected True or False, got 1"),
     (lambda: arguments.path(a=3), "a: expected a path, got 3"),
+    (lambda: arguments.path(a=""), "a: expected a path, got ''"),
+    (lambda: arguments.path(a=Path("b\0")), "a: expected a path, got PosixPath("),
+    (lambda: arguments.whole(a=2**63), "a: expected a positive whole number below 2^63, got 92233"),
+    (
+        lambda: arguments.number("[0, 1]", a=torch.ones((), device="meta")),
+        "a: expected a number in [0, 1], got tensor(...",
+    ),
+    (lambda: drawn(lambda: 0), "render: expected a function of 1 argument, got <function"),
+    (lambda: drawn(torch.nn.Module()), "render: expected a function of 1 argument, got Module()"),
+    (lambda: drawn(str, ""), "path: expected a path, got ''"),
     (lambda: arguments.function(a=3), "a: expected a function, got 3"),
     (
         lambda: arguments.device(a="tpu"),

@@ -325,4 +325,10 @@ CALLS = [
     "data.pinwheel(10**30)",
     "data.image_folder('')",
     "data.as_tensor('wide.csv', columns=[1.5])",
+    "sweep('good.py', {'a': range(10**9)}, out='o')",
+    "sweep('good.py', {3: [1.]}, out='o')",
+    "sweep('good.py', {'a': [True]}, out='o')",
+    "data.Data(torch.zeros(3, 2))",
+    "data.Data((torch.zeros(()),))",
+    "data.as_tensor(torch.zeros(2, 2).to_sparse())",
 ]

@@ -346,7 +346,7 @@ def plain(value: object) -> object:
     """The Python number in a numpy number or a tensor without dimensions; else the value itself."""
     item = getattr(value, "item", None)
     is_one = getattr(value, "ndim", None) == 0 and not getattr(value, "is_meta", False)
-    return item() if callable(item) and is_one else value
+    return item() if is_one and callable(item) else value
 
 
 def _taken_apart(annotation: Any) -> tuple[Any, tuple[Any, ...]]:

@@ -1,6 +1,7 @@
 """Arguments are refused in one sentence that names them, and what is right is left alone."""
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -12,12 +13,6 @@ import torch
 
 from pyro_decomp import arguments
 from pyro_decomp.errors import ArgumentError, DataError, DecompError
-
-
-def drawn(render: Callable[[int], Any], path: str | Path = "a.png") -> None:
-    """A function whose arguments are checked by its annotations."""
-    arguments.annotated(drawn, locals())
-
 
 NAMED: list[tuple[Callable[[], object], str]] = [
     (
@@ -68,9 +63,6 @@ NAMED: list[tuple[Callable[[], object], str]] = [
         lambda: arguments.number("[0, 1]", a=torch.ones((), device="meta")),
         "a: expected a number in [0, 1], got tensor(...",
     ),
-    (lambda: drawn(lambda: 0), "render: expected a function of 1 argument, got <function"),
-    (lambda: drawn(torch.nn.Module()), "render: expected a function of 1 argument, got Module()"),
-    (lambda: drawn(str, ""), "path: expected a path, got ''"),
     (lambda: arguments.function(a=3), "a: expected a function, got 3"),
     (
         lambda: arguments.device(a="tpu"),
@@ -125,7 +117,13 @@ def test_another_error_has_the_same_words() -> None:
 
 
 def drawn(
-    size: int, names: Sequence[str] | None = None, *, scale: float = 1.0, values: Any = ()
+    size: int,
+    names: Sequence[str] | None = None,
+    *,
+    scale: float = 1.0,
+    values: Any = (),
+    render: Callable[[int], Any] = str,
+    path: str | Path = "a.png",
 ) -> None:
     arguments.annotated(drawn, locals(), size=1)
 
@@ -138,6 +136,16 @@ def drawn(
         ({"size": 1, "names": "ab"}, "names: expected a sequence of strings or None, got 'ab'"),
         ({"size": 1, "names": [1]}, "names: expected a sequence of strings or None, got [1]"),
         ({"size": 1, "scale": math.inf}, "scale: expected a finite number, got inf"),
+        ({"size": 1, "path": ""}, "path: expected a path, got ''"),
+        ({"size": 1, "render": 3}, "render: expected a function of 1 argument, got 3"),
+        (
+            {"size": 1, "render": torch.nn.Module()},  # which has no ``forward``
+            "render: expected a function of 1 argument, got Module()",
+        ),
+        (
+            {"size": 1, "render": operator.add},  # of two
+            "render: expected a function of 1 argument, got <built-in function add>",
+        ),
     ],
 )
 def test_annotations_say_what_is_right(given: dict[str, Any], message: str) -> None:

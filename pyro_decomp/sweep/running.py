@@ -138,13 +138,14 @@ def sweep(
                 if not is_dangerous and (size == 1 or is_worth_no_workers(queue, work.metrics)):
                     run_here(work, queue, supervisor, stop)
                 WorkerPool(work, size).run(queue, supervisor, stop)
-            except Interrupted:
+            except Interrupted as interruption:
+                stop.signal = interruption.signal
                 stop.set()
             finally:
                 table = read_table(folder.path)
                 folder.write_tables(table)
     if stop.is_set():
-        raise SweepInterrupted(supervisor.num_ended, len(members), folder.path)
+        raise SweepInterrupted(supervisor.num_ended, len(members), folder.path, stop.signal)
     return table
 
 

@@ -175,10 +175,14 @@ class RunFolder:
         self, checkpoint: Mapping[str, Any], history: History, which: Which = "last"
     ) -> None:
         """Write the history and then the checkpoint, each whole or not at all."""
-        write_whole(self.history_path, _csv(history))
+        self.write_history(history)
         buffer = io.BytesIO()
         torch.save(_interned(dict(checkpoint)), buffer)
         write_whole(self.checkpoint_paths[which], buffer.getvalue())
+
+    def write_history(self, history: History) -> None:
+        """Write ``history.csv``, which may have steps after those of the checkpoint."""
+        write_whole(self.history_path, _csv(history))
 
     def read_checkpoint(self, which: Which = "last") -> dict[str, Any] | None:
         """Read a checkpoint, tensors in main memory and plain values; None if there is none.

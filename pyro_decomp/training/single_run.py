@@ -47,7 +47,7 @@ from pyro_decomp.training.loop import (
 from pyro_decomp.training.run import Run
 from pyro_decomp.training.run_folder import RunFolder, Which
 from pyro_decomp.training.state import State, step_source
-from pyro_decomp.training.taking_back import BegunStep, is_same
+from pyro_decomp.training.taking_back import BegunStep
 
 CLIP_EPSILON = 1e-6  # torch's, in its norm of a gradient that is clipped
 
@@ -90,7 +90,8 @@ class SingleRun(Loop[StepResult]):
         self._compute = compute
         self._begun: BegunStep | None = None
         self._is_whole = True  # state and history are of the same step
-        self._saved_step, self._saved_rest = 0, (None, None)  # see :meth:`_rest`
+        self._saved_step = 0
+        self._saved_rest: tuple[Any, Any] = None, None  # generators, and what Python keeps
         self._auditor: Auditor | None = None
         if isinstance(compute, GraphStep):
             self._auditor = Auditor(
@@ -159,14 +160,13 @@ class SingleRun(Loop[StepResult]):
 
     def _take_back(self) -> bool:
         """Take back a step that failed before its update; whether that could be done."""
-        if self._begun is None:
-            return False
-        is_same_python = is_same(_rest(random_state(), self._python(0)), self._saved_rest)
-        return is_same_python and self._begun.take_back()
+        return self._begun is not None and self._begun.take_back(
+            partial(self._python, 0), *self._saved_rest
+        )
 
     def _note_saved(self, checkpoint: Mapping[str, Any]) -> None:
         self._saved_step = int(checkpoint["step"])
-        self._saved_rest = copy.deepcopy(_rest(checkpoint["random"], checkpoint.get("python")))
+        self._saved_rest = checkpoint["random"], copy.deepcopy(checkpoint.get("python"))
 
     def _back_to_checkpoint(self) -> None:
         """Go back to the last checkpoint; the history of the steps after it is written."""
@@ -425,11 +425,6 @@ class SingleRun(Loop[StepResult]):
     def _auxiliary_parameters(self, name: str) -> dict[str, Tensor]:
         weights = self.auxiliaries[name].module.named_parameters()
         return {f"{name}.{n}": weight for n, weight in weights}
-
-
-def _rest(random: Mapping[str, Any], python: Any) -> tuple[Any, Any]:
-    """What no step keeps: the generators that are not torch's, what programs keep in Python."""
-    return [random["numpy"], random["python"]], python
 
 
 def _norm(trained: Iterable[Tensor]) -> float:

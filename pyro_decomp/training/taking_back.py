@@ -1,6 +1,6 @@
 """What a step moves before the optimiser does, to be taken back where the step fails."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -8,14 +8,17 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
 from pyro_decomp.acceleration import Contents, Place, StepSource, places_of
+from pyro_decomp.seeds import random_state, set_random_state
+
+OTHER_GENERATORS = {"random": "python", "numpy.random": "numpy"}
 
 
 class BegunStep:
-    """Takes back a step that fails before its update: noise that was drawn, buffers that moved.
+    """Takes back a step that fails before its update: noise that was drawn, what programs moved.
 
-    torch's generator, and the buffers that the first step moved, are kept before every step, which
-    takes microseconds. The other generators and what programs keep in Python are not: where they
-    are no longer as in the last checkpoint, nothing can be taken back to a later step.
+    torch's generator and what the programs move in every run, buffers and Python state, are kept
+    before every step, which takes microseconds. Where something else is not as it was in the last
+    checkpoint, the step cannot be taken back.
 
     Args:
         source: What steps are computed from.
@@ -24,13 +27,12 @@ class BegunStep:
 
     def __init__(self, source: StepSource, device: torch.device) -> None:
         self._device = device if device.type == "cuda" else None
+        self._python, self._parameters = source.python, list(source.parameters.values())
         self._places = [place for place in places_of(source) if place.is_buffer]
+        self._moving = self._places
         self._first: Contents | None = None
-        self._kept: Contents | None = None
-        self._moving: Sequence[Place] = self._places
-        self._noise: list[Tensor] = []
-        self._parameters = list(source.parameters.values())
-        self._versions: list[int] = []
+        self._put_back: Callable[[], bool] | None = None
+        self._moves_others = not OTHER_GENERATORS.keys().isdisjoint(self._python.moving)
 
     def keep(self) -> None:
         """Keep what there is between two steps."""
@@ -38,31 +40,67 @@ class BegunStep:
             self._first = Contents(self._places)
         elif self._moving is self._places:
             self._moving = [place for place, *before in self._first.kept if _moved(place, *before)]
-        self._kept = Contents(self._moving)
-        self._versions = [parameter._version for parameter in self._parameters]
-        self._noise = [torch.default_generator.get_state()]
-        if self._device is not None:
-            self._noise.append(torch.cuda.get_rng_state(self._device))
+        buffers = Contents(self._moving) if self._moving else None
+        python = self._python.keep_moving() if self._python.moving else None
+        versions = [parameter._version for parameter in self._parameters]
+        noise = torch.default_generator.get_state()
+        others = random_state() if self._moves_others else {}
+        on_device = None if self._device is None else torch.cuda.get_rng_state(self._device)
+
+        def put_back() -> bool:
+            if versions != [parameter._version for parameter in self._parameters]:
+                return False
+            if python is not None and not python():
+                return False
+            if buffers is not None:
+                buffers.put_back()
+            if others:
+                set_random_state(others)
+            torch.default_generator.set_state(noise)
+            if self._device is not None and on_device is not None:
+                torch.cuda.set_rng_state(on_device, self._device)
+            return True
+
+        self._put_back = put_back
 
     def forget(self) -> None:
         """Take nothing back: the update has begun."""
-        self._kept = None
+        self._put_back = None
 
-    def take_back(self) -> bool:
-        """Put back what :meth:`keep` kept; False if parameters or other buffers moved."""
-        if self._first is None or self._kept is None:
-            return False
-        if self._versions != [parameter._version for parameter in self._parameters]:
+    def take_back(
+        self,
+        kept: Callable[[], Mapping[str, Any]],
+        random: Mapping[str, Any],
+        python: Mapping[str, Any] | None,
+    ) -> bool:
+        """Put back what :meth:`keep` kept; False if that cannot be done, or is not all.
+
+        Args:
+            kept: Gives what the programs keep in Python, as a checkpoint has it.
+            random: The generators in the last checkpoint.
+            python: What the programs kept in Python in it.
+        """
+        if self._first is None or self._put_back is None or not self._put_back():
             return False
         moving = {place.key for place in self._moving}
-        for place, *before in self._first.kept:
-            if place.key not in moving and _moved(place, *before):
-                return False
-        self._kept.put_back()
-        torch.default_generator.set_state(self._noise[0])
-        if self._device is not None:
-            torch.cuda.set_rng_state(self._noise[1], self._device)
-        return True
+        fixed = [each for each in self._first.kept if each[0].key not in moving]
+        if any(_moved(place, *before) for place, *before in fixed):
+            return False
+        now = random_state()
+        others = [] if self._moves_others else OTHER_GENERATORS.values()
+        return is_same([now[n] for n in others], [random[n] for n in others]) and is_same(
+            self._at_rest(kept()), self._at_rest(python or {})
+        )
+
+    def _at_rest(self, kept: Mapping[str, Any]) -> dict[str, Any]:
+        """What the programs keep in Python but for what moves in every run."""
+        inside = tuple(f"{path}." for path in self._python.moving)
+        values = kept.get("values", {}).items()
+        return {
+            path: value
+            for path, value in values
+            if path not in self._python.moving and not path.startswith(inside)
+        }
 
 
 def is_same(one: Any, other: Any) -> bool:

@@ -62,7 +62,7 @@ def score_files(
     """Score codes from files, with factors or without."""
     if num_resamples == 1:
         raise typer.BadParameter("--resamples: expected 0 or at least 2, got 1")
-    with told_in_one_line(show_traceback=show_traceback):
+    with told_in_one_line(show_traceback=show_traceback, is_printed=True):
         from pyro_decomp.metrics import report
 
         z = _read(codes)

@@ -83,7 +83,7 @@ def ended_by_signals() -> Iterator[None]:
     """
 
     def end(number: int) -> None:
-        raise Stopped(signal.Signals(number).name, number)
+        raise Stopped(f"interrupted by {signal.Signals(number).name}", number)
 
     with _handled(end, ENDING[1:]):
         yield

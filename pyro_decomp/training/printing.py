@@ -35,7 +35,8 @@ def keep_printing() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            lowest = os.open(os.devnull, os.O_RDWR)  # of the numbers that are free: this one
+            os.set_inheritable(lowest, True)
     sys.stdout, sys.stderr = _kept(sys.stdout, 1), _kept(sys.stderr, 2)
 
 

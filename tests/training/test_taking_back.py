@@ -1,4 +1,4 @@
-"""A step that fails once is taken back: what is saved resumes to the bytes of a run that did not."""
+"""A step that fails is taken back: what is saved resumes to the bytes of a run without failure."""
 
 import csv
 import itertools
@@ -141,8 +141,8 @@ def test_what_is_saved_resumes_to_the_same_bytes(
     go = partial(train, seed=3, execution=Execution(steps, threads=1))
     go(make(), tmp_path / "whole")
     step = FAILS_AT - 1
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="once") as caught:
-        fail_once(patch, RuntimeError("once"))
+    fail_once(monkeypatch, RuntimeError("once"))
+    with pytest.raises(RuntimeError, match="once") as caught:
         go(make(), tmp_path / "run")
     assert caught.value.__notes__ == [
         f"step {step} is saved in {tmp_path / 'run'}: --resume (resume=True) goes on from it, "
@@ -161,8 +161,8 @@ def test_whatever_is_raised(
 ) -> None:
     error = kind("once")
     expected = Interrupted if isinstance(error, KeyboardInterrupt) else type(error)
-    with monkeypatch.context() as patch, pytest.raises(expected) as caught:
-        fail_once(patch, error)
+    fail_once(monkeypatch, error)
+    with pytest.raises(expected) as caught:
         train(programs(), tmp_path / "run", seed=3)
     assert saved_step(tmp_path / "run") == FAILS_AT - 1
     if isinstance(caught.value, Interrupted):
@@ -198,8 +198,8 @@ def test_an_error_without_a_folder_leaves_one_where_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="once") as caught:
-        fail_once(patch, RuntimeError("once"))
+    fail_once(monkeypatch, RuntimeError("once"))
+    with pytest.raises(RuntimeError, match="once") as caught:
         train(programs(), seed=3)
     (folder,) = tmp_path.iterdir()
     assert f"step {FAILS_AT - 1} is saved in {folder}:" in caught.value.__notes__[0]

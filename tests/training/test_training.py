@@ -416,7 +416,6 @@ def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
 
-
     with pytest.raises(Interrupted) as caught:
         train(build(), tmp_path / "run", callbacks=[Step(report)])
     assert load(tmp_path / "run", experiment=build()).step == caught.value.step == 5

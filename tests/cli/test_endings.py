@@ -14,7 +14,7 @@ import pytest
 
 from tests.training.test_survival import SOURCE
 
-pytestmark = pytest.mark.full
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 STREAMS = ("gone", "full", "full stderr", "closed", "ascii", "narrow")

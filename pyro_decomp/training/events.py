@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from pyro_decomp.acceleration import Departed
-from pyro_decomp.errors import DecompError, ExperimentError, RunError
+from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.programs.program_state.modules import in_mode
 from pyro_decomp.seeds import random_state, set_random_state
 from pyro_decomp.training.callback_state import CallbackStates
 from pyro_decomp.training.callbacks import EVENTS, Callback, Training, is_own
 from pyro_decomp.training.loop import Loop
-from pyro_decomp.training.user_code import sentence
+from pyro_decomp.training.user_code import says_all, sentence
 
 Values = Mapping[str, float]
 
@@ -80,9 +80,11 @@ class Events:
             else:
                 with self._unmoved():
                     tell(self._training)
-        except (DecompError, Departed):
+        except Departed:
             raise
         except Exception as error:
+            if says_all(error):
+                raise
             raise RunError(
                 f"step {self._run.step}: the callback {type(callback).__name__} failed in "
                 f"`{event}`: {sentence(error)}"

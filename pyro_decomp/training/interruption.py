@@ -55,6 +55,12 @@ class StopRequest(threading.Event):
 
     signal: int = signal.SIGINT
 
+    def ask(self, number: int) -> None:
+        """Set it, for a signal if none has set it before."""
+        if not self.is_set():
+            self.signal = number
+        self.set()
+
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
@@ -67,8 +73,7 @@ def stop_requests() -> Iterator[StopRequest]:
     def request(number: int) -> None:
         if stop.is_set() and number == signal.SIGINT:
             raise Stopped(number=number)
-        stop.signal = stop.signal if stop.is_set() else number
-        stop.set()
+        stop.ask(number)
 
     with _handled(request, ENDING):
         yield stop

@@ -1,6 +1,7 @@
 """A step that fails is taken back: what is saved resumes to the bytes of a run without failure."""
 
 import csv
+import errno
 import itertools
 import signal
 from collections.abc import Callable
@@ -18,10 +19,13 @@ from torch import Tensor, nn
 from pyro_decomp import AggregateELBO, Experiment, train
 from pyro_decomp.acceleration import EagerStep, Execution, GraphStep
 from pyro_decomp.data.stored import Rows, Stored
+from pyro_decomp.errors import RunError
 from pyro_decomp.training import loop
+from pyro_decomp.training.callbacks import Training
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.taking_back import is_same
+from tests.callbacks import Step
 from tests.training.test_training import DATA, build, files
 
 FAILS_AT = 7  # of 12 steps, three an epoch
@@ -36,6 +40,20 @@ class Noisy(Stored):
 
     def telling(self) -> Any:
         yield DATA
+
+
+class Unreadable(Noisy):
+    """Data that draw, and then fail, where a test asks for it."""
+
+    def __init__(self) -> None:
+        super().__init__((len(DATA), 2))
+        self.errors: list[OSError] = []
+
+    def read(self, rows: Rows) -> Tensor:
+        torch.rand(3)
+        if self.errors:
+            raise self.errors.pop()
+        return DATA[rows]
 
 
 def programs(**options: Any) -> Experiment:
@@ -169,6 +187,7 @@ def test_whatever_is_raised(
         assert (caught.value.step, caught.value.signal) == (FAILS_AT - 1, signal.SIGINT)
 
 
+@pytest.mark.full
 def test_an_update_that_fails_halfway_leaves_the_checkpoint_and_all_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +211,51 @@ def test_an_update_that_fails_halfway_leaves_the_checkpoint_and_all_rows(
     go(tmp_path / "run", resume=True)
     go(tmp_path / "whole")
     assert files(tmp_path / "run") == files(tmp_path / "whole")
+
+
+@pytest.mark.full
+def test_data_that_cannot_be_read_once(tmp_path: Path) -> None:
+    data = Unreadable()
+
+    def fail(training: Training) -> None:
+        if training.step == FAILS_AT - 1:
+            data.errors.append(OSError("gone"))
+
+    go = partial(train, seed=3)
+    with pytest.raises(OSError, match="gone") as caught:
+        go(programs(data=data), tmp_path / "run", callbacks=[Step(fail)])
+    assert caught.value.__notes__[0].startswith(f"step {FAILS_AT - 1} is saved in")
+    go(programs(data=data), tmp_path / "run", resume=True)
+    go(programs(data=data), tmp_path / "whole")
+    assert history(tmp_path / "run") == history(tmp_path / "whole")
+    assert is_same(checkpoint(tmp_path / "run"), checkpoint(tmp_path / "whole"))
+
+
+@pytest.mark.full
+def test_a_callback_that_fails_once_is_of_the_step_that_is_saved(tmp_path: Path) -> None:
+    def fail(training: Training) -> None:
+        if training.step == FAILS_AT:
+            raise OSError("full")
+
+    go = partial(train, seed=3)
+    with pytest.raises(RunError, match="the callback Step failed in `step`: OSError: full") as told:
+        go(programs(), tmp_path / "run", callbacks=[Step(fail)])
+    assert told.value.__notes__[0].startswith(f"step {FAILS_AT} is saved in")
+    go(programs(), tmp_path / "run", resume=True)
+    go(programs(), tmp_path / "whole")
+    assert history(tmp_path / "run") == history(tmp_path / "whole")
+    assert is_same(checkpoint(tmp_path / "run"), checkpoint(tmp_path / "whole"))
+
+
+def test_a_run_is_whole_where_its_resources_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "resources.json")
+
+    monkeypatch.setattr(RunFolder, "write_resources", full)
+    with pytest.warns(UserWarning, match="the run is whole, but .*No space left on device"):
+        assert train(programs(), tmp_path / "run").step == 12
 
 
 def test_an_error_without_a_folder_leaves_one_where_it_says(

@@ -10,6 +10,7 @@ from pyro_decomp.acceleration.batched.verification import BatchVerification
 from pyro_decomp.acceleration.capture.compiled import unavailable_reason
 from pyro_decomp.acceleration.capture.graph_hash import GraphHash, graph_hash
 from pyro_decomp.acceleration.eager import EagerStep, StepResult
+from pyro_decomp.acceleration.environment import versions
 from pyro_decomp.acceleration.errors import (
     CaptureError,
     ChangedTooOften,
@@ -59,4 +60,5 @@ __all__ = [
     "threads",
     "unavailable_reason",
     "unstackable_reason",
+    "versions",
 ]

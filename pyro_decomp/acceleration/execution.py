@@ -82,12 +82,12 @@ class Execution:
         stretches = tuple(Stretch(**each) for each in known.pop("stretches", ()))
         return cls(**known, stretches=stretches)
 
-    def going_eager(self, step: int, why: str) -> Self:
-        """This way of computing steps, eager from a step on."""
+    def going(self, steps: str, step: int, why: str) -> Self:
+        """This way of computing steps, in another one from a step on."""
         before = self.stretches or (Stretch(1, self.steps, self.why),)
         kept = tuple(stretch for stretch in before if stretch.first_step < step)
-        stretches = (*kept, Stretch(step, "eager", why))
-        return replace(self, steps="eager", why=why, stretches=stretches)
+        stretches = (*kept, Stretch(step, steps, why))
+        return replace(self, steps=steps, why=why, stretches=stretches)
 
     def differs_from(self, other: "Execution") -> list[str]:
         """What this asks for that the other is not, as "name value"; "auto" asks for nothing."""

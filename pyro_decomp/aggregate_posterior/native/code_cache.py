@@ -51,19 +51,22 @@ def folder() -> Path:
     return path
 
 
-def why_not_private(path: Path) -> str:
+def why_not_private(path: Path, other: str = "XDG_CACHE_HOME names another folder") -> str:
     """Why others could put code into a folder, and what helps; empty if they cannot.
 
     It must belong to the user and be writable by no other. The folders above it, and those to which
     links among these lead, may be the administrator's too, and writable by all where nobody can
     rename what is another's in them, as in ``/tmp``.
 
+    Args:
+        path: The folder.
+        other: What helps whatever the reason is.
+
     Raises:
         OSError: It cannot be looked at.
     """
     if not hasattr(os, "getuid"):  # Windows, where a user's folders are the user's
         return ""
-    other = "XDG_CACHE_HOME names another folder"
     if path.is_symlink():
         return f"{path} is a link to another folder; {other}"
     for each in dict.fromkeys((path, *path.parents, *path.resolve().parents)):

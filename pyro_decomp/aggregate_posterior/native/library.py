@@ -23,6 +23,7 @@ SECONDS = 60
 
 PROCESSORS = Path("/proc/cpuinfo")
 INSTRUCTIONS = (b"flags", b"Features", b"isa")  # of x86, Arm, RISC-V
+OF_NUMBERS = ("sse", "ssse", "avx", "fma", "f16c", "amx", "fp", "asimd", "sve", "sme", "bf16", "rv")
 OF_PROCESSOR = {*INSTRUCTIONS, b"vendor_id", b"cpu family", b"model", b"model name"}
 OF_PROCESSOR |= {b"CPU implementer", b"CPU variant", b"CPU part", b"uarch"}
 
@@ -109,6 +110,17 @@ def compiler_text() -> str:
         return ""
 
 
+@cache
+def processor_text() -> str:
+    """The processor by its name, and a digest of the instructions that compute with numbers."""
+    told = dict(line.partition(b":")[::2] for line in _processor().splitlines())
+    named = {name.strip().decode(): value.strip().decode() for name, value in told.items()}
+    name = named.get("model name") or named.get("CPU part") or platform.machine()
+    words = " ".join(named.get(each.decode(), "") for each in INSTRUCTIONS).split()
+    computing = sorted(word for word in words if word.startswith(OF_NUMBERS))
+    return f"{name} {hashlib.sha256(' '.join(computing).encode()).hexdigest()[:8]}"
+
+
 def _compiled(command: list[str], text: str) -> bytes:
     """Run the compiler; the bytes of the library."""
     with tempfile.TemporaryDirectory(prefix="pyro-decomp-") as folder:
@@ -164,7 +176,8 @@ def _files(compiler: list[str]) -> list[bytes]:
 def _processor() -> bytes:
     """The name and the instructions of the first processor, as Linux tells them; else empty."""
     try:
-        lines = PROCESSORS.read_bytes().partition(b"\n\n")[0].splitlines()
+        with PROCESSORS.open("rb", buffering=0) as file:  # all of it takes long where many are
+            lines = file.read(2**14).partition(b"\n\n")[0].splitlines()
     except OSError:
         return b""
     kept = [line for line in lines if line.partition(b"\t")[0].strip() in OF_PROCESSOR]

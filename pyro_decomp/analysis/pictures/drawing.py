@@ -14,6 +14,7 @@ from pyro_decomp.analysis.pictures.picture_data import PictureData, drawing_of
 from pyro_decomp.analysis.plot_calls import Drawing, save_drawn
 from pyro_decomp.analysis.quantities import by_itself
 from pyro_decomp.seeds import seeded
+from pyro_decomp.training.experiment import few_threads
 from pyro_decomp.training.run import Run
 from pyro_decomp.training.second_process import SecondProcess
 
@@ -39,7 +40,7 @@ def draw(run: Run, *, seed: int = 0, beside: SecondProcess | None = None) -> lis
     drawn: dict[str, Path] = {}
     left_out: dict[str, str] = {}
     sharing = _Sharing(beside)
-    with seeded(seed), torch.no_grad():
+    with seeded(seed), torch.no_grad(), few_threads(run.experiment):
         for name, prepared in _pictures(run, seed).items():
             with by_itself(left_out, name):
                 if drawing := prepared():

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pyro_decomp.analysis.pictures import draw, outputs
 from pyro_decomp.training.interruption import Interrupted
@@ -43,15 +44,27 @@ def test_pictures_that_fail_alike_are_named_together(
         draw(run)
 
 
-def test_ctrl_c_ends_drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_drawing_and_gives_the_threads_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = picture_data(tmp_path).run
 
+    used = []
+
     def stops(*arguments: Any, **options: Any) -> Any:
+        used.append(torch.get_num_threads())
         raise Interrupted(0, tmp_path)
 
     monkeypatch.setattr(outputs, "intervention", stops)
-    with pytest.raises(Interrupted):
-        draw(run)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(Interrupted):
+            draw(run)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert used == [1]  # several only wait for each other on data so small
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 Other rooms import from here alone, and only training and sweep do.
 """
 
+from pyro_decomp.acceleration import environments
 from pyro_decomp.acceleration.auditor import Auditor, copied
 from pyro_decomp.acceleration.backends import StepOutputs
 from pyro_decomp.acceleration.batched.steps import BatchedSteps
@@ -10,7 +11,6 @@ from pyro_decomp.acceleration.batched.verification import BatchVerification
 from pyro_decomp.acceleration.capture.compiled import unavailable_reason
 from pyro_decomp.acceleration.capture.graph_hash import GraphHash, graph_hash
 from pyro_decomp.acceleration.eager import EagerStep, StepResult
-from pyro_decomp.acceleration.environment import versions
 from pyro_decomp.acceleration.errors import (
     CaptureError,
     ChangedTooOften,
@@ -50,6 +50,7 @@ __all__ = [
     "can_be_joined",
     "choose",
     "copied",
+    "environments",
     "graph_hash",
     "is_elementwise",
     "is_small",
@@ -60,5 +61,4 @@ __all__ = [
     "threads",
     "unavailable_reason",
     "unstackable_reason",
-    "versions",
 ]

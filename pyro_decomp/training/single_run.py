@@ -24,6 +24,7 @@ from pyro_decomp.acceleration import (
     GraphStep,
     StepResult,
     copied,
+    environments,
     make_update,
     unstackable_reason,
 )
@@ -300,8 +301,11 @@ class SingleRun(Loop[StepResult]):
         self._separate()
         self._auditor = None
         self._compute = EagerStep(self._source, self.execution.precision)
-        self.execution = self.execution.going_eager(self.step + 1, why)
-        self.folder.write_execution(asdict(self.execution))
+        first = self.step + 1
+        self.execution = self.execution.going("eager", first, why)
+        before = environments.of_config(self.folder.read_config(), self.step)
+        by = [environments.followed(before, before[-1] | {"from_step": first, "steps": "eager"})]
+        self.folder.write_execution(asdict(self.execution), *(by if before else []))
         warnings.warn(
             f"from step {self.step + 1} on the programs are run at every step, as {why}; what "
             "changes over a run can be a schedule or a buffer",

@@ -105,9 +105,10 @@ def compiler_text() -> str:
     """Which compiler makes libraries, with what tells it from another; empty if there is none."""
     try:
         words = _compiler()
-        return ", ".join([shlex.join(words), *map(os.fsdecode, _files(words))])
+        files = [f"{path} of {of.st_size} bytes" for path, of in _files(words)]
     except OSError:
         return ""
+    return f"{shlex.join(words)} ({', '.join(files)})"
 
 
 @cache
@@ -118,7 +119,7 @@ def processor_text() -> str:
     name = named.get("model name") or named.get("CPU part") or platform.machine()
     words = " ".join(named.get(each.decode(), "") for each in INSTRUCTIONS).split()
     computing = sorted(word for word in words if word.startswith(OF_NUMBERS))
-    return f"{name} {hashlib.sha256(' '.join(computing).encode()).hexdigest()[:8]}"
+    return f"{name} ({hashlib.sha256(' '.join(computing).encode()).hexdigest()[:8]})"
 
 
 def _compiled(command: list[str], text: str) -> bytes:
@@ -163,14 +164,14 @@ def _machine(compiler: list[str]) -> list[bytes]:
 
     No compiler is started to find out where the system tells what the processor can do.
     """
-    return [*_files(compiler), _processor() or _predefined(tuple(compiler))]
+    files = [f"{path} {of.st_size} {of.st_mtime_ns}".encode() for path, of in _files(compiler)]
+    return [*files, _processor() or _predefined(tuple(compiler))]
 
 
-def _files(compiler: list[str]) -> list[bytes]:
-    """The files that the words of a command name, each with its size and when it was made."""
+def _files(compiler: list[str]) -> list[tuple[Path, os.stat_result]]:
+    """The files that the words of a command name, and what the system knows of each."""
     found = [Path(path).resolve() for word in compiler if (path := shutil.which(word))]
-    made = [(path, path.stat()) for path in found]
-    return [f"{path} {of.st_size} {of.st_mtime_ns}".encode() for path, of in made]
+    return [(path, path.stat()) for path in found]
 
 
 def _processor() -> bytes:

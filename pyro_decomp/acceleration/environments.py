@@ -1,5 +1,4 @@
-"""What the steps of a run were computed by and on: what may change their bits, as ``config.json``
-keeps it, and in words.
+"""What the steps of a run were computed by and on, as ``config.json`` keeps it, and in words.
 
 An *environment* is a mapping of ``from_step``, the first step that it computed, from 1; ``steps``,
 as of :class:`.Execution`; ``threads``; ``processor``; ``compiler``, of C, None where there is none;
@@ -73,23 +72,30 @@ def followed(before: Sequence[Environment], now: Environment) -> list[Environmen
     return kept if is_same else [*kept, now]
 
 
-def departure(
-    before: Environment, now: Environment, uses_compiler: Callable[[], bool]
-) -> str:
-    """What is other than before and may change bits, in words; empty if nothing is.
+def departure(before: Environment, now: Environment, sums_pairs: Callable[[], bool]) -> str:
+    """A sentence on what is other than before and may change bits; empty if nothing is.
 
     Args:
         before: The environment of the steps before.
         now: That of the steps to come.
-        uses_compiler: Whether these run compiled C, asked only if the compiler is another.
+        sums_pairs: Asked where the compiler is another and steps are not fused; see
+            :func:`sums_pairs`.
     """
     found = _differences(before, now)
     if {before.get("steps"), now["steps"]} <= EXACT:
         found.pop("steps", None)
-    if "compiler" in found and now["steps"] != "fused" != before.get("steps") and not uses_compiler():
+    is_fused = "fused" in {before.get("steps"), now["steps"]}
+    if "compiler" in found and not is_fused and not sums_pairs():
         del found["compiler"]
-    pieces = [f"{name} {_text(new)} in place of {_text(old)}" for name, (old, new) in found.items()]
-    return ", ".join(pieces)
+    pieces = [
+        f"{_named(name, new)} in place of {_named(name, old)}" for name, (old, new) in found.items()
+    ]
+    if not pieces:
+        return ""
+    return (
+        f"from step {now['from_step']} on with {', '.join(pieces)}: the bits may differ from "
+        "those of an uninterrupted run, and config.json keeps which steps were computed by what"
+    )
 
 
 def _differences(before: Environment, now: Environment) -> dict[str, tuple[Any, Any]]:
@@ -101,12 +107,17 @@ def _differences(before: Environment, now: Environment) -> dict[str, tuple[Any, 
     return {n: (old[n], new[n]) for n in new if n in old and old[n] != new[n]}
 
 
-def _text(value: Any) -> str:
-    return "none" if value is None else str(value)
+def _named(name: str, value: Any) -> str:
+    """One entry of an environment in words."""
+    if name == "compiler":
+        return f"the C compiler {value}" if value else "no C compiler"
+    if name == "threads":
+        return "1 thread" if value == 1 else f"{value or 'unknown'} threads"
+    return f"{value} steps" if name == "steps" else f"{name} {value}"
 
 
-def calls_compiled_code(source: StepSource, precision: str) -> bool:
-    """Whether the objective sums pairs of Gaussians, which compiled C does where it can."""
+def sums_pairs(source: StepSource) -> bool:
+    """Whether the objective sums over pairs of Gaussians, which compiled C does where it can."""
     seen: set[Any] = set()
 
     class Seeing(TorchDispatchMode):
@@ -117,8 +128,8 @@ def calls_compiled_code(source: StepSource, precision: str) -> bool:
             return function(*args, **(kwargs or {}))
 
     try:
-        with Audit(source, precision).unmoved(), Seeing():
-            EagerStep(source, precision).estimate(source.batches[0], 1)
+        with Audit(source, "float32").unmoved(), Seeing():
+            EagerStep(source, "float32").estimate(source.batches[0], 1)
     except Exception:  # told of when training goes on
         return True
     return gaussian.forward in seen
@@ -129,7 +140,7 @@ def in_words(environments: Sequence[Environment]) -> list[str]:
     ends = [f" to {each['from_step'] - 1}" for each in environments[1:]] + [" on"]
     return [
         f"from step {each['from_step']}{end}: " + ", ".join(
-            f"{name} {_text(value)}"
+            _named(name, value)
             for name, value in ({**each, **each["versions"]}).items()
             if name not in {"from_step", "versions"}
         )

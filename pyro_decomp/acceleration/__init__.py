@@ -3,7 +3,6 @@
 Other rooms import from here alone, and only training and sweep do.
 """
 
-from pyro_decomp.acceleration import environments
 from pyro_decomp.acceleration.auditor import Auditor, copied
 from pyro_decomp.acceleration.backends import StepOutputs
 from pyro_decomp.acceleration.batched.steps import BatchedSteps
@@ -50,7 +49,6 @@ __all__ = [
     "can_be_joined",
     "choose",
     "copied",
-    "environments",
     "graph_hash",
     "is_elementwise",
     "is_small",

@@ -17,7 +17,7 @@ GO_WITH = {  # a quantity to what is measured with it and means nothing beside a
     "dimensionwise_kl": ("prior_information",),
     LOG_PX: ("importance_weighted_data", "importance_weighted_samples"),
 }
-BY_NAME = ("scores", "left_out", "seeds")
+BY_NAME = ("scores", "left_out", "seeds", "versions")
 
 
 def write_metrics(run: Run, metrics: Mapping[str, Any]) -> Path:
@@ -91,6 +91,7 @@ def _of_one_set(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
         key: {n: v for n, v in _mapping(old.get(key)).items() if n not in forgotten}
         | new.get(key, {})
         for key in BY_NAME
+        if key in old or key in new
     }
     return {**stays, **new, **by_name}
 

@@ -12,13 +12,13 @@ from pyro_decomp import arguments
 from pyro_decomp.acceleration import (
     Execution,
     choose,
-    environments,
     peak_memory,
     process_settings,
     resolve,
 )
 from pyro_decomp.errors import ExperimentError, one_line
 from pyro_decomp.seeds import derive, set_seed
+from pyro_decomp.training import environments
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.display import in_notebook
 from pyro_decomp.training.experiment import Experiment

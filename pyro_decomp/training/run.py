@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from pyro_decomp import arguments
-from pyro_decomp.acceleration import environments
 from pyro_decomp.data.batches import Data
 from pyro_decomp.descriptions import shortened, value_text
 from pyro_decomp.errors import RunError
 from pyro_decomp.seeds import random_state, set_random_state
+from pyro_decomp.training import environments
 from pyro_decomp.training.description import check_data, check_recorded, check_sites, objective_text
 from pyro_decomp.training.experiment import Experiment, Program
 from pyro_decomp.training.experiment_file import ExperimentFile

@@ -24,7 +24,6 @@ from pyro_decomp.acceleration import (
     GraphStep,
     StepResult,
     copied,
-    environments,
     make_update,
     unstackable_reason,
 )
@@ -33,6 +32,7 @@ from pyro_decomp.divergences.auxiliary import guide_codes, make_optimizer
 from pyro_decomp.elbo.nonfinite import blame_gradients, remedy
 from pyro_decomp.errors import DataError, ModelError, NonFiniteError, RunError
 from pyro_decomp.seeds import random_state, set_random_state
+from pyro_decomp.training import environments
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.events import Events
 from pyro_decomp.training.experiment import Experiment

@@ -18,7 +18,7 @@ from pyro_decomp.programs.program_state.copies import check_own
 from pyro_decomp.schedules import UnfinishedScheduleWarning
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.data_support import check_support
-from pyro_decomp.training.description import data_record, sites_text
+from pyro_decomp.training.description import are_near, data_record, sites_text
 from pyro_decomp.training.experiment import CALLBACKS, Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.fitting import ended, fit
@@ -172,7 +172,11 @@ def train_one(
         check_own(roots, experiment.programs, state.program.moving)
     config |= data_record(experiment)  # of the types that the programs take
     if checkpoint is not None:
-        _check_same(folder, config, "data_blake2b")
+        before = folder.read_config()
+        if before.get("data_blake2b") == config["data_blake2b"] or not are_near(
+            folder.path, before, config
+        ):
+            _check_same(folder, config, "data_blake2b")
     if len(ends) > 1:
         folder.write_stretches(ends)
     loop, stopped = fit(

@@ -12,7 +12,6 @@ from pyro_decomp.acceleration import (
     CaptureError,
     Execution,
     FusionError,
-    environments,
     peak_memory,
     process_settings,
 )
@@ -22,6 +21,7 @@ from pyro_decomp.sweep.ensemble.item_checkpoint import ItemCheckpoint
 from pyro_decomp.sweep.ensemble.member_run import MemberRun, own_numbers
 from pyro_decomp.sweep.ensemble.members import Member, Outcome, WorkItem
 from pyro_decomp.sweep.ensemble.single import train_single
+from pyro_decomp.training import environments
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import stop_requests
 from pyro_decomp.training.loop import ExecutionWarning

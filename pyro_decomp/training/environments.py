@@ -15,10 +15,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pyro_decomp.acceleration.eager import EagerStep
-from pyro_decomp.acceleration.execution import Execution
-from pyro_decomp.acceleration.source import StepSource
-from pyro_decomp.acceleration.verification import Audit
+from pyro_decomp.acceleration import Audit, EagerStep, Execution, StepSource
 from pyro_decomp.aggregate_posterior import gaussian
 from pyro_decomp.aggregate_posterior.native import library
 

@@ -91,7 +91,6 @@ def _of_one_set(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
         key: {n: v for n, v in _mapping(old.get(key)).items() if n not in forgotten}
         | new.get(key, {})
         for key in BY_NAME
-        if key in old or key in new
     }
     return {**stays, **new, **by_name}
 

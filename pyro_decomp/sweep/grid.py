@@ -107,11 +107,23 @@ def make_grid(
                 f"{source.path}: expected a value for `{parameter.name}` "
                 f"({parameter.type_text}), got none; give --set {parameter.name}=..."
             )
+    check_number(seeds)
     chosen = range(seeds) if isinstance(seeds, int) else seeds
     count = len(chosen) * math.prod(map(len, typed.values()))
     if count > MOST_MEMBERS:
         raise ExperimentError(f"expected at most {MOST_MEMBERS} members, got {count}")
     return Grid(typed, _checked_seeds(chosen), tuple(each.name for each in source.parameters))
+
+
+def check_number(seeds: int | Sequence[int]) -> None:
+    """Refuse more seeds than members that a grid may have, before any is looked at.
+
+    Raises:
+        ExperimentError: There are more.
+    """
+    is_many = seeds[MOST_MEMBERS:] if isinstance(seeds, Sequence) else seeds > MOST_MEMBERS
+    if is_many:
+        raise ExperimentError(f"seeds: expected at most {MOST_MEMBERS}, got more")
 
 
 def _checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:

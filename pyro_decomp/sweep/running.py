@@ -10,13 +10,14 @@ from typing import Any
 import pyarrow as pa
 
 from pyro_decomp import arguments
+from pyro_decomp.acceleration import check_count
 from pyro_decomp.analysis import evaluation
 from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.sweep import ensemble
 from pyro_decomp.sweep.ensemble.item_checkpoint import interrupted
 from pyro_decomp.sweep.ensemble.members import Member
 from pyro_decomp.sweep.folder import SweepFolder, attempt, describe, locked, read_description
-from pyro_decomp.sweep.grid import make_grid
+from pyro_decomp.sweep.grid import check_number, make_grid
 from pyro_decomp.sweep.jobs import Job, Work
 from pyro_decomp.sweep.journal import Record, journal, read_journal
 from pyro_decomp.sweep.supervisor import (
@@ -90,10 +91,12 @@ def sweep(
         RunError: The folder cannot be used as asked.
         SweepInterrupted: The user stopped it.
     """
+    if isinstance(seeds, range):  # of which each would be looked at
+        check_number(seeds)
     with arguments.raised_as(ExperimentError):
         arguments.annotated(sweep, locals())
         arguments.one_of(("auto", "batched", "processes"), way=way)
-        arguments.whole(**arguments.given(num_workers=num_workers))
+        check_count(num_workers=num_workers)
         arguments.device(device=device)
     source = _source(file)
     evaluation.check_names(metrics)

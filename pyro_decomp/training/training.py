@@ -12,7 +12,7 @@ from pyro.poutine import Trace
 from torch import nn
 
 from pyro_decomp import arguments as check
-from pyro_decomp.acceleration import Execution
+from pyro_decomp.acceleration import Execution, check_count
 from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.programs.program_state.copies import check_own
 from pyro_decomp.schedules import UnfinishedScheduleWarning
@@ -88,6 +88,10 @@ def train(
         RunError: The folder cannot be used as asked.
         Interrupted: The user stopped the run, outside of a notebook; ``run.train()`` goes on.
     """
+    if isinstance(seeds, range):  # of which each would be looked at
+        from pyro_decomp.sweep.grid import check_number  # noqa: PLC0415 (a room above)
+
+        check_number(seeds)
     check.annotated(train, locals(), seed=0)
     if isinstance(experiment, str | Path):
         experiment = ExperimentFile.read(experiment, seed=seed)
@@ -161,6 +165,8 @@ def train_one(
         ends, arguments = go_on(experiment, folder, arguments)
     config = describe(experiment, seed, device, source, arguments)
     checkpoint, execution = None, execution or Execution()
+    with check.raised_as(ExperimentError):
+        check_count(threads=None if is_there else execution.threads)
     if is_there:
         _check_same(folder, config, *SAME, total_steps=ends[-1])
         checkpoint, execution = folder.read_checkpoint(), _as_before(folder, execution)

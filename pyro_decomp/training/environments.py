@@ -37,7 +37,7 @@ def environment(execution: Execution, device: torch.device, from_step: int) -> E
         "from_step": from_step,
         "steps": execution.steps,
         "threads": execution.threads,
-        "processor": _processor(device),
+        "processor": processor(device),
         "compiler": library.compiler_text() or None,
         "versions": versions() | ({"libc": libc} if libc else {}),
     }
@@ -46,7 +46,8 @@ def environment(execution: Execution, device: torch.device, from_step: int) -> E
 _CONFSTR = getattr(os, "confstr_names", {})
 
 
-def _processor(device: torch.device) -> str:
+def processor(device: torch.device) -> str:
+    """What computes on a device: the processor, with the instructions that torch takes, or GPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     capability = torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else device.type

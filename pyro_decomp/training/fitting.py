@@ -4,6 +4,7 @@ import copy
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -39,6 +40,7 @@ def fit(
     state: State,
     folder: RunFolder,
     *,
+    held: ExitStack,
     seed: int,
     execution: Execution,
     callbacks: Sequence[Callback] = (),
@@ -50,6 +52,8 @@ def fit(
     """Train an experiment, in place, to its last step or until the user stops it.
 
     With ``config`` the folder is begun, without it goes on, from ``checkpoint`` where there is one.
+    Other processes are kept from writing there until ``held`` is closed, which does so already
+    where the folder goes on.
 
     Returns:
         The training, whose folder may be a numbered one; and how it was stopped, if it was.
@@ -79,7 +83,7 @@ def fit(
         )
     if config is not None:
         how = {"execution": asdict(execution), "environments": [now]}
-        loop.folder = folder.open_new({**config, **how}, force=force)
+        loop.folder = folder.open_new({**config, **how}, force=force, held=held)
     else:
         _go_on_in(folder, now, execution, partial(environments.sums_pairs, source))
     stopped = None

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from torch import nn
 
 from pyro_decomp import arguments as check
 from pyro_decomp.acceleration import Execution, check_count
-from pyro_decomp.errors import ExperimentError, RunError
+from pyro_decomp.errors import ArgumentError, ExperimentError, RunError
 from pyro_decomp.programs.program_state.copies import check_own
 from pyro_decomp.schedules import UnfinishedScheduleWarning
+from pyro_decomp.training import environments
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.data_support import check_support
 from pyro_decomp.training.description import are_near, data_record, sites_text
@@ -88,10 +90,6 @@ def train(
         RunError: The folder cannot be used as asked.
         Interrupted: The user stopped the run, outside of a notebook; ``run.train()`` goes on.
     """
-    if isinstance(seeds, range):  # of which each would be looked at
-        from pyro_decomp.sweep.grid import check_number  # noqa: PLC0415 (a room above)
-
-        check_number(seeds)
     check.annotated(train, locals(), seed=0)
     if isinstance(experiment, str | Path):
         experiment = ExperimentFile.read(experiment, seed=seed)
@@ -108,13 +106,15 @@ def train(
     )
     if seeds is None:
         return one(out, seed=int(seed))
+    from pyro_decomp.sweep.grid import check_number  # noqa: PLC0415
     from pyro_decomp.sweep.seeds import one_by_one, together  # noqa: PLC0415 (a room above)
 
+    check_number(seeds)
     for each in seeds:
         check.whole(0, seeds=each)
     seeds = [int(each) for each in seeds]
     if not seeds or len(set(seeds)) < len(seeds) or seed != 0:
-        raise ValueError(f"seeds: expected different seeds and no seed beside them, got {seeds}")
+        raise ArgumentError(f"seeds: expected different seeds and no seed beside them, got {seeds}")
     file = _file_of(experiment, arguments)
     if file is not None and execution is None and not callbacks:
         options = {"device": str(device), "resume": resume, "force": force}
@@ -161,43 +161,44 @@ def train_one(
     folder = temporary_folder() if out is None else RunFolder(out)
     is_there = resume and folder.config_path.exists()
     ends: list[int] = []
-    if is_there:
-        ends, arguments = go_on(experiment, folder, arguments)
-    config = describe(experiment, seed, device, source, arguments)
-    checkpoint, execution = None, execution or Execution()
-    with check.raised_as(ExperimentError):
-        check_count(threads=None if is_there else execution.threads)
-    if is_there:
-        _check_same(folder, config, *SAME, total_steps=ends[-1])
-        checkpoint, execution = folder.read_checkpoint(), _as_before(folder, execution)
-    warn_unrecorded(config)
-    _warn_of_unfinished_schedules(experiment)
-    state = prepare(experiment, device, check=None if checkpoint else partial(check_first, config))
-    if not isinstance(given, ExperimentFile):
-        roots = given.programs if isinstance(given, Experiment) else {"": given}
-        check_own(roots, experiment.programs, state.program.moving)
-    config |= data_record(experiment)  # of the types that the programs take
-    if checkpoint is not None:
-        before = folder.read_config()
-        if before.get("data_blake2b") == config["data_blake2b"] or not are_near(
-            folder.path, before, config
-        ):
+    with ExitStack() as held:
+        if is_there:
+            held.enter_context(folder.written())
+            ends, arguments = go_on(experiment, folder, arguments)
+        config = describe(experiment, seed, device, source, arguments)
+        checkpoint, execution = None, execution or Execution()
+        with check.raised_as(ExperimentError):
+            check_count(threads=None if is_there else execution.threads)
+        if is_there:
+            _check_same(folder, config, *SAME, total_steps=ends[-1])
+            checkpoint, execution = folder.read_checkpoint(), _as_before(folder, execution)
+        warn_unrecorded(config)
+        _warn_of_unfinished_schedules(experiment)
+        state = prepare(
+            experiment, device, check=None if checkpoint else partial(check_first, config)
+        )
+        if not isinstance(given, ExperimentFile):
+            roots = given.programs if isinstance(given, Experiment) else {"": given}
+            check_own(roots, experiment.programs, state.program.moving)
+        config |= data_record(experiment)  # of the types that the programs take
+        if checkpoint is not None and not _is_rounded(folder, config):
             _check_same(folder, config, "data_blake2b")
-    if len(ends) > 1:
-        folder.write_stretches(ends)
-    loop, stopped = fit(
-        experiment,
-        state,
-        folder,
-        seed=seed,
-        execution=execution,
-        callbacks=callbacks,
-        config=None if is_there else config,
-        force=force,
-        checkpoint=checkpoint,
-        tensors=source.tensors if isinstance(source, ExperimentFile) else None,
-    )
-    return ended(loop, stopped, seed)
+        if len(ends) > 1:
+            folder.write_stretches(ends)
+        loop, stopped = fit(
+            experiment,
+            state,
+            folder,
+            held=held,
+            seed=seed,
+            execution=execution,
+            callbacks=callbacks,
+            config=None if is_there else config,
+            force=force,
+            checkpoint=checkpoint,
+            tensors=source.tensors if isinstance(source, ExperimentFile) else None,
+        )
+        return ended(loop, stopped, seed)
 
 
 def check_first(
@@ -218,6 +219,15 @@ def _check_same(folder: RunFolder, config: Mapping[str, Any], *keys: str, **know
                 f"{folder.path} cannot be resumed: it was started with {what}; use the same, or "
                 "train into another folder with --out"
             )
+
+
+def _is_rounded(folder: RunFolder, config: Mapping[str, Any]) -> bool:
+    """Whether the data are those of the run as another processor, which has it now, rounds them."""
+    before = folder.read_config()
+    begun_on = environments.of_config(before, until_step=1)[0].get("processor")
+    now = environments.processor(torch.device(config["device"]))
+    is_same = before.get("data_blake2b") == config["data_blake2b"]
+    return not is_same and begun_on not in (None, now) and are_near(folder.path, before, config)
 
 
 def _as_before(folder: RunFolder, asked: Execution) -> Execution:

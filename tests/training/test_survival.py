@@ -1,6 +1,5 @@
 """Runs that are killed, interrupted, starved of disk or pointed at the wrong folder."""
 
-import json
 import os
 import random
 import re
@@ -24,6 +23,7 @@ from pyro_decomp.cli import main
 from pyro_decomp.errors import DataError, DecompError, ExperimentError, RunError
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import Run
+from tests.training.edited import edit_config
 
 # PAUSE makes a step long without making it costly, and a byte more in a file tells that it began;
 # the experiment, and so the run, stays the same.
@@ -311,8 +311,7 @@ def nothing() -> None:
 
 
 def never_finished() -> None:
-    config = json.loads(Path("run/config.json").read_text())
-    Path("run/config.json").write_text(json.dumps(config | {"total_steps": 10**6}))
+    edit_config("run", {"total_steps": 10**6})
 
 
 RESUME: dict[str, Any] = {"resume": True}
@@ -382,7 +381,7 @@ RESUME: dict[str, Any] = {"resume": True}
         pytest.param(
             change("config.json", b'"arguments"', b'"name"'),
             {"force": True},
-            "expected the configuration of a run",
+            "config.json: expected what was written, got other contents",
             id="not our config, force",
         ),
     ],

@@ -4,6 +4,7 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -142,7 +143,7 @@ def _of_one_graph(
 
 def _train(batch: BatchedRuns, file: ItemCheckpoint) -> None:
     state = file.read()
-    if state is not None and state.get("backend") == batch.backend:
+    if state is not None and batch.is_mine(state):
         batch.load_state_dict(state)
     first = batch.runs[0]
     device, before = next(iter(first.state.parameters.values())).device, batch.environments
@@ -169,12 +170,17 @@ def _kept(batch: BatchedRuns, index: int, out: Path, seconds: float) -> Outcome:
     checkpoint = batch.checkpoint(index)
     config = run.config | {"execution": asdict(_execution(batch)), "batched": True}
     config["environments"] = batch.environments
-    folder.open_new(config, force=True)
-    if (tensors := KeptTensors.beside(out)) is not None:
-        tensors.write(folder.path)
-    folder.write_checkpoint(checkpoint, batch.histories[index])
-    done = {"steps": checkpoint["step"], "seconds": seconds, "peak_resident_bytes": peak_memory()}
-    folder.write_resources(done)
+    with ExitStack() as held:
+        folder.open_new(config, force=True, held=held)
+        if (tensors := KeptTensors.beside(out)) is not None:
+            tensors.write(folder.path)
+        folder.write_checkpoint(checkpoint, batch.histories[index])
+        done = {
+            "steps": checkpoint["step"],
+            "seconds": seconds,
+            "peak_resident_bytes": peak_memory(),
+        }
+        folder.write_resources(done)
     why = batch.set_aside.get(index)
     status = "finished" if why is None else "not finite"
     message = "" if why is None else why[0]

@@ -132,7 +132,8 @@ def assert_as_alone(source: ExperimentFile, found: list[Member], out: Path) -> N
         assert other is not None
         one["random"], other["random"] = one["random"]["torch"], other["random"]["torch"]
         assert_close(other, one, rtol=1e-8, atol=1e-10)
-        config = {name: value for name, value in alone.config.items() if name != "execution"}
+        how = {"execution", "environments"}
+        config = {name: value for name, value in alone.config.items() if name not in how}
         assert config.items() <= together.config.items()
 
 

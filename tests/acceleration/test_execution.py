@@ -1,4 +1,5 @@
 import os
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pyro_decomp.acceleration import (
     Execution,
     GraphStep,
     backends,
+    check_count,
     choose,
     policy,
     resolve,
@@ -340,3 +342,17 @@ def test_holding_a_step_against_the_programs_changes_nothing() -> None:
     assert all(map(torch.equal, before, tensors))
     assert all(parameter.grad is None for parameter in state.parameters.values())
     assert torch.equal(noise, torch.get_rng_state())
+
+
+def test_runs_of_a_larger_machine_go_on_but_none_begins_with_so_many_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    many = Execution(threads=33)
+    assert Execution.of_config({"execution": asdict(many)}) == many
+    with pytest.raises(
+        ExperimentError, match="threads: expected a whole number from 1 to 32, 16 f"
+    ):
+        train(build(), tmp_path / "run", execution=many)
+    assert not (tmp_path / "run").exists()
+    check_count(threads=32)

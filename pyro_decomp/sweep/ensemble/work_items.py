@@ -151,8 +151,8 @@ def _train(batch: BatchedRuns, file: ItemCheckpoint) -> None:
     batch.environments = environments.followed(before, now)
     asked = partial(environments.sums_pairs, first.step_source)
     if before and (why := environments.departure(before[-1], now, asked)):
-        them = f"{first.member.name} and {len(batch.runs) - 1} others"
-        warnings.warn(f"{them}: {why}", ExecutionWarning, stacklevel=2)
+        them = f"{first.member.name} and those that train with it: "
+        warnings.warn(them + why, ExecutionWarning, stacklevel=2)
     with stop_requests() as stop, process_settings(1):
         batch.run(stop, Path())
 

@@ -19,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pyro_decomp import memory
+
 MESSAGE_WIDTH = 400  # characters
 _UNFINISHED = re.compile(r"\.(.+)\.[0-9a-f]{12}\.tmp")
 
@@ -52,11 +54,13 @@ class RunError(DecompError):
 
 
 def one_line(error: BaseException) -> str:
-    """Give an error's type and message as one line of bounded length.
+    """Give an error's type and message as one line of bounded length, or that memory ended.
 
     The shapes of all sites, which Pyro appends to an error's message, are left out, and so are the
     values that torch does.
     """
+    if memory.is_short(error):
+        return memory.told(error)
     message = str(error)
     for appended in ("\nTrace Shapes:", ", but found invalid values:"):
         message = message.partition(appended)[0]

@@ -88,14 +88,17 @@ def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if found["source"] is not None:
         digest = f"SHA-256 {found['source_sha256']}"
         fits = "as recorded" if found["source_is_recorded"] else "BUT ITS TEXT HAS ANOTHER"
-        lines = str(found["source"]).count("\n")
-        yield "source", f"{found['source_file']}, {lines} lines, {digest}, {fits}"
+        lines, where = str(found["source"]).count("\n"), Path(str(found["source_file"]))
+        is_function = where.name.startswith("<")
+        what = f"function {where.name[1:-1]} in {where.parent}" if is_function else str(where)
+        yield "source", f"{what}, {lines} lines, {digest}, {fits}"
     else:
         yield "source", "none is kept: commands need --experiment FILE"
     if "owner" in found:
         yield "written", f"by {found['owner']}, {' to '.join(found['written'])}"
     told = {name: value for name, value in found["record"].items() if name not in NOT_TOLD}
     told |= {name: found.get(name) for name in ("resources", "members", "failed")}
+    told |= {"schedules not at their end": found.get("schedules_left")}
     told |= {"last row": found.get("last"), "bytes": found["files"], "pictures": found["pictures"]}
     for name, value in told.items():
         if text := _text(value):

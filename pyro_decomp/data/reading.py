@@ -18,6 +18,7 @@ from pyro_decomp.data.checks import checked, numbers, without_mask
 from pyro_decomp.data.files import is_table, read_array, read_table
 from pyro_decomp.data.ground_truth import GroundTruth
 from pyro_decomp.data.images import image_folder
+from pyro_decomp.data.readable import is_file, is_folder
 from pyro_decomp.data.rounding import as_floats
 from pyro_decomp.data.stored import Stored, memory_mapped
 from pyro_decomp.data.tables import Columns
@@ -106,7 +107,7 @@ def read_tensor(
     if isinstance(data, str | PathLike):
         source = str(data)
         path = Path(data)
-        if path.is_dir() and key is None and columns is None:
+        if is_folder(path) and key is None and columns is None:
             values = image_folder(path)
         elif is_table(path) and key is None:
             table = read_table(path, columns, has_header=header, without=without)
@@ -250,7 +251,7 @@ def _read(value: object, source: str, *, keep_integers: bool = False) -> Tensor 
         return value.stored()
     if isinstance(value, str | PathLike):
         path = Path(value)
-        is_large = path.suffix.lower() == ".npy" and path.is_file()
+        is_large = path.suffix.lower() == ".npy" and is_file(path)
         if is_large and path.stat().st_size >= MAPPED_BYTES:
             return memory_mapped(path)
     return read_tensor(value, source, keep_integers=keep_integers)

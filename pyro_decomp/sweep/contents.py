@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from pyro_decomp.sweep.journal import Record, read_journal
-from pyro_decomp.training.contents import files, noted, provenance, read_record, word
+from pyro_decomp.training.contents import (
+    file_as_trained,
+    files,
+    noted,
+    provenance,
+    read_record,
+    word,
+)
 
 DESCRIPTION = "sweep.json"
 MOST_TOLD = 20  # members that failed, of which the sentences are kept
@@ -41,13 +48,14 @@ def contents(path: Path) -> dict[str, Any]:
         "damages": damages,
     }  # fmt: skip
     following = [] if not finished else [f"pyro-decomp compare {shlex.quote(str(path))}"]
-    file = description.get("source_file")
-    if state != "finished" and total and not found["strangers"] and str(file).endswith(".py"):
-        words = ["pyro-decomp", "sweep", str(file)]
+    is_open = state != "finished" and total and not found["strangers"]
+    first, file = file_as_trained(path, found) if is_open else ([], "")
+    if file:
+        words = ["pyro-decomp", "sweep", file]
         for name, given in values.items():
             words += ["--set", f"{name}={','.join(map(_word, given))}"]
         words += ["--seeds", ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")]
-        following.insert(0, shlex.join([*words, "--out", str(path), "--resume"]))
+        following = [*first, shlex.join([*words, "--out", str(path), "--resume"]), *following]
     return found | {"next": following}
 
 

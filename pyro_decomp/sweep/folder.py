@@ -8,7 +8,9 @@ import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -17,10 +19,14 @@ import pyarrow.parquet
 
 from pyro_decomp.errors import RunError, write_whole
 from pyro_decomp.sweep.grid import Grid
+from pyro_decomp.sweep.journal import read_journal
 from pyro_decomp.training.checked_files import read_checked, write_checked
+from pyro_decomp.training.damages import damages as damages_of_run
+from pyro_decomp.training.damages import sentences
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.json_files import marked, plain, read_json, write_json
 from pyro_decomp.training.recorded.kept import FILE_NAME
+from pyro_decomp.training.run_config import NAME as CONFIG
 from pyro_decomp.training.writer import is_passing
 
 PICTURES = ("trade_off.png", "boxes.png", "scatter.png")
@@ -160,6 +166,15 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not path.exists():
         raise RunError(f"{folder}: expected the folder of a sweep with a {NAME}, found none")
     return read_checked(path, "restore it", Description, "the description of a sweep")
+
+
+def damages(folder: Path) -> list[str]:
+    """What is damaged in the folder of a sweep and of its members, a sentence each."""
+    sweep = SweepFolder(folder)
+    readers = (partial(read_description, folder), partial(read_journal, sweep.journal_path))
+    members = sorted(sweep.members_path.iterdir()) if sweep.members_path.is_dir() else []
+    of_members = (damages_of_run(member) for member in members if (member / CONFIG).exists())
+    return [*sentences(iter(readers)), *chain.from_iterable(of_members)]
 
 
 def described_grid(description: Mapping[str, Any]) -> Grid:

@@ -5,6 +5,7 @@ Internal: ``pyro-decomp show`` prints it.
 
 import csv
 import json
+import math
 import pickletools
 import shlex
 import stat
@@ -40,17 +41,20 @@ def contents(path: Path) -> Found:
         raise RunError(f"{path}: expected the folder of a run or of a sweep, found {what}")
     damages: list[str] = []
     config = read_record(path / CONFIG, damages)
-    found: Found = {"kind": "run", "path": str(path), "step": None}
+    found: Found = {"kind": "run", "path": str(path), "step": 0}
     found["total_steps"] = config.get("total_steps")
     found |= {"last": {}, **provenance(path, config, damages)}
     with noted(damages, path / HISTORY):
         found["last"] = last_row(path / HISTORY)
-        found["step"] = found["last"].get("step")
+        found["step"] = found["last"].get("step", 0)
     with noted(damages, path / CHECKPOINT):
-        found["step"] = step_of(path / CHECKPOINT)
+        found["step"] = step_of(path / CHECKPOINT) or 0
     resources = read_record(path / "resources.json", damages, needed=False)
     metrics = read_record(path / "metrics.json", damages, needed=False)
     found |= {"resources": resources, "metrics": metrics}
+    found["schedules_left"] = {}
+    with noted(damages, path / CONFIG):
+        found["schedules_left"] = _schedules_left(config.get("schedules", {}), found["last"])
     found["state"] = _state(found["step"], found["total_steps"], resources.get("stopped"))
     found |= files(path) | {"damages": damages, "next": []}
     with noted(damages, path / CONFIG):
@@ -60,7 +64,7 @@ def contents(path: Path) -> Found:
 
 def provenance(path: Path, record: Mapping[str, Any], damages: list[str]) -> Found:
     """From what a run or sweep was made, by whom, and what else its record has."""
-    found: Found = {"source": None, "record": dict(record), "strangers": []}
+    found: Found = {"source": None, "source_file": None, "record": dict(record), "strangers": []}
     with noted(damages, path):
         digest = source_digest(record)
         times = [each.stat().st_mtime for each in path.iterdir() if each.is_file()]
@@ -160,7 +164,7 @@ def _check_file(path: Path) -> None:
         )
 
 
-def _state(step: int | None, total: Any, stopped: Any) -> str:
+def _state(step: int, total: Any, stopped: Any) -> str:
     if not step:
         return "not begun"
     if step == total:
@@ -168,21 +172,29 @@ def _state(step: int | None, total: Any, stopped: Any) -> str:
     return f"stopped early: {stopped}" if stopped else "unfinished"
 
 
+def _schedules_left(ends: Mapping[str, list[float]], last: Mapping[str, Any]) -> dict[str, Any]:
+    """Scheduled numbers that the last row has not at their end, with that end."""
+    now = {name: last[name] for name in ends if isinstance(last.get(name), float)}
+    return {
+        name: {"now": value, "end": ends[name][-1]}
+        for name, value in now.items()
+        if not math.isclose(value, ends[name][-1])
+    }
+
+
 def _next(path: Path, config: Mapping[str, Any], found: Found) -> Iterator[str]:
     """Commands that go on with a run, as far as its folder tells them."""
     folder, own = shlex.quote(str(path)), not found["strangers"]
     if not own:
         yield f"pyro-decomp show {folder} --source"
-    file = found["source_file"]
     is_begun = found["state"] in ("not begun", "unfinished") and own
-    if is_begun and isinstance(file, str) and file.endswith(".py"):
-        if not _is_as_trained(Path(file), found):
-            file = f"{Path(file).stem}_as_trained.py"
-            yield f"pyro-decomp show {folder} --source > {shlex.quote(file)}"
+    first, file = file_as_trained(path, found) if is_begun else ([], "")
+    if file:
         words = ["pyro-decomp", "train", file]
         for name, value in config["arguments"].items():
             words += ["--set", f"{name}={word(value)}"]
         words += ["--out", str(path), "--seed", str(config["seed"])]
+        yield from first
         yield shlex.join([*words, "--device", str(config.get("device", "cpu")), "--resume"])
     elif is_begun:
         yield f"train(..., {str(path)!r}, seed={config.get('seed')}, resume=True) in Python"
@@ -193,12 +205,23 @@ def _next(path: Path, config: Mapping[str, Any], found: Found) -> Iterator[str]:
                 yield f"pyro-decomp {name} {folder}{given}{trust}"
 
 
-def _is_as_trained(file: Path, found: Found) -> bool:
-    """Whether a file still has the text that the run was begun with."""
+def file_as_trained(path: Path, found: Found) -> tuple[list[str], str]:
+    """The experiment file of a run or sweep, with the text that was trained.
+
+    Returns:
+        The command that writes it, if the file is gone or has another text; and its path, empty
+        where it was no file.
+    """
+    name, text = found["source_file"], found["source"]
+    if not (isinstance(text, str) and isinstance(name, str) and name.endswith(".py")):
+        return [], ""
     try:
-        return file.is_file() and file.read_text() == found["source"]
+        if Path(name).is_file() and Path(name).read_text() == text:
+            return [], name
     except (OSError, ValueError):
-        return False
+        pass
+    file = f"{Path(name).stem}_as_trained.py"
+    return [f"pyro-decomp show {shlex.quote(str(path))} --source > {shlex.quote(file)}"], file
 
 
 def word(value: Any) -> str:

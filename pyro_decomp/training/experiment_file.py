@@ -291,6 +291,7 @@ class ExperimentFile:
         """Read one value as its annotation says; ``conform`` passes over types it does not know."""
         by_name = {parameter.name: parameter for parameter in self.parameters}
         if name not in by_name:
+            name = str(name)
             nearest = difflib.get_close_matches(name, by_name, n=1)
             hint = f" (did you mean `{nearest[0]}`?)" if nearest else ""
             raise ExperimentError(

@@ -105,7 +105,7 @@ class Writer:
 
     def _try(self) -> bool:
         """Put the file of this process in its place if none is there."""
-        if self._file < 0 or not self._part.exists():  # whoever had the lock may have removed it
+        if not self._part.exists():  # the first time, or whoever had the lock removed it
             self.leave()
             try:
                 self._file = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
@@ -113,8 +113,9 @@ class Writer:
                 error.filename = str(self.path.parent)  # the name that a user knows
                 raise
             os.write(self._file, json.dumps(asdict(self.record)).encode())
-            _flock(self._file)
             _TAKEN.add(self)
+            if _flock(self._file) is None:
+                self.leave()
         try:
             os.link(self._part, self.path)
         except FileExistsError:

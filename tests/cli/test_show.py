@@ -51,6 +51,40 @@ def test_a_run(capsys: Capture) -> None:
         "train pinwheel_as_trained.py --set alpha=2.0 --out run --seed 0 --device cpu --re" in out
     )
     assert "damaged" not in out
+    assert "not at their end" not in out
+
+
+def test_schedules_that_the_run_stopped_before_the_end_of(capsys: Capture) -> None:
+    config = json.loads(Path("run/config.json").read_text()) | {"schedules": {"beta": [0.5, 2.0]}}
+    Path("run/config.json").write_text(json.dumps(config))
+    assert contents(Path("run"))["schedules_left"] == {"beta": {"now": 1.0, "end": 2.0}}
+    show("run")
+    assert "schedules not at their end  beta=(now=1, end=2)" in capsys.readouterr().out
+
+
+def test_a_run_of_a_function(capsys: Capture) -> None:
+    write_run(Path("made"), {}, 0, "step,elbo\n2,1\n", file="<make>")
+    show("made")
+    out, _ = capsys.readouterr()
+    assert "made: a run, not begun, 0 of 3 steps" in out  # there is no checkpoint
+    assert "function make in /somewhere, 0 lines" in out
+    assert "train(..., 'made', seed=0, resume=True) in Python" in out
+
+
+def test_a_run_that_keeps_no_source(capsys: Capture) -> None:
+    config = json.loads(Path("run/config.json").read_text())
+    config |= {"source": None, "source_file": None, "source_sha256": None}
+    Path("run/config.json").write_text(json.dumps(config))
+    assert show("run") == 0
+    out, _ = capsys.readouterr()
+    assert "train(..., 'run', seed=0, resume=True) in Python" in out
+    assert "pyro-decomp evaluate run --experiment FILE" in out
+    assert show("run", "--source") == 1
+    assert "expected a run that keeps its source" in capsys.readouterr().err
+
+
+def test_one_form_at_a_time() -> None:
+    assert show("run", "--source", "--json") == 2
 
 
 def test_its_source(capsys: Capture) -> None:
@@ -68,7 +102,8 @@ def test_a_sweep(capsys: Capture) -> None:
     assert found["members"] == {"finished": 1, "failed": 1}
     assert found["failed"] == {"beta=2,seed=0": "no way"}
     assert found["source_is_recorded"]
-    assert found["next"][0].endswith("--set beta=0.5,2.0 --seeds 0,1 --out out --resume")
+    assert found["next"][0] == "pyro-decomp show out --source > trial_as_trained.py"
+    assert found["next"][1].endswith("--set beta=0.5,2.0 --seeds 0,1 --out out --resume")
     assert show("out") == 0
     assert "out: a sweep, unfinished, 1 of 4 members finished" in capsys.readouterr().out
 

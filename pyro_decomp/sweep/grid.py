@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import math
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -121,9 +122,12 @@ def check_number(seeds: int | Sequence[int]) -> None:
     Raises:
         ExperimentError: There are more.
     """
-    is_many = seeds[MOST_MEMBERS:] if isinstance(seeds, Sequence) else seeds > MOST_MEMBERS
-    if is_many:
-        raise ExperimentError(f"seeds: expected at most {MOST_MEMBERS}, got more")
+    try:
+        number = seeds if isinstance(seeds, int) else len(seeds)
+    except OverflowError:  # of a range
+        number = sys.maxsize
+    if number > MOST_MEMBERS:
+        raise ExperimentError(f"expected at most {MOST_MEMBERS} members, got {number}")
 
 
 def _checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:

@@ -87,7 +87,7 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is not None:
-            error.filename, error.filename2 = str(path), None  # the name that a user knows
+            error.filename = str(path)  # the name that a user knows
         raise
 
 

@@ -10,18 +10,17 @@ from pathlib import Path
 
 PROC = Path("/proc")
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
+LIMITS = {"Max address space": "VmSize", "Max data size": "VmData"}  # and what they limit
 NO_LIMIT = 2**62  # bytes: what is this large limits nothing
 FEW = 2**26  # bytes, about what a thread's stack and the first arrays on it take
-SHORT = re.compile(
-    r"can't allocate memory|cannot allocate memory|not enough memory|bad_alloc|out of memory|"
-    r"failed to map segment",
-    re.I,
+SHORT = (
+    r"(?i)can't allocate memory|cannot allocate memory|not enough memory|bad_alloc|out of memory|"
+    r"failed to map segment"
 )
-ASKED = re.compile(
-    r"(?:tried to allocate|unable to allocate|malloc of size|realloc of size) ([\d.]+) ?(\w+)?",
-    re.I,
+ASKED = (
+    r"(?i)(?:tried to allocate|unable to allocate|malloc of size|realloc of size) ([\d.]+) ?(\w+)?"
 )
-FREE_THERE = re.compile(r"of which ([\d.]+ \w+) is free")
+FREE_THERE = r"of which ([\d.]+ \w+) is free"
 
 
 def free() -> int:
@@ -56,14 +55,19 @@ def is_short(error: BaseException) -> bool:
     message = str(error)
     if isinstance(error, RuntimeError) and "can't start new thread" in message:
         return free() < FEW
-    return isinstance(error, RuntimeError | ImportError) and bool(SHORT.search(message))
+    return isinstance(error, RuntimeError | ImportError) and bool(re.search(SHORT, message))
 
 
 def told(error: BaseException) -> str:
     """Say of an error for want of memory how much was asked for, where it says so, and is free."""
     message = str(error)
-    asked = ASKED.search(message)
-    there = FREE_THERE.search(message)  # on a GPU
+    if isinstance(error, ImportError):
+        return (
+            f"not enough memory to load what is needed, and {text(free())} are free: let the "
+            "process take more (`ulimit -v`, `ulimit -d`)"
+        )
+    asked = re.search(ASKED, message)
+    there = re.search(FREE_THERE, message)  # on a GPU
     if not asked:
         return f"not enough memory: more was asked for than the {text(free())} that are free"
     amount, unit = asked.groups()
@@ -77,16 +81,15 @@ def _left() -> Iterator[int]:
         yield os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if sys.platform != "linux":
         return
-    import resource  # noqa: PLC0415 (Unix has it)
-
     with suppress(OSError, KeyError, ValueError):
         yield _numbers(PROC / "meminfo")["MemAvailable"] * 1024
-    with suppress(OSError, KeyError, ValueError):
-        held = _numbers(PROC / "self" / "status")
-        for limit, name in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
-            most = resource.getrlimit(limit)[0]
-            if most != resource.RLIM_INFINITY:
-                yield most - held[name] * 1024
+    with suppress(OSError, KeyError, ValueError):  # read, as importing `resource` takes memory
+        held, limits = _numbers(PROC / "self" / "status"), (PROC / "self" / "limits").read_text()
+        for line in limits.splitlines():
+            for limit, name in LIMITS.items():
+                most = line.removeprefix(limit).split()[0]
+                if most.isdigit():  # of another line, or "unlimited"
+                    yield int(most) - held[name] * 1024
     for folder, most_name, held_name in _control_groups():
         with suppress(OSError, KeyError, ValueError):
             held = _numbers(folder / "memory.stat")

@@ -212,6 +212,8 @@ def inspect(
     show_traceback: ShowTraceback = False,
 ) -> None:
     """Show what a file describes, or a run: sites, priors, objective, parameters; train nothing."""
+    if trust and not file.is_dir():
+        raise typer.BadParameter(f"--trust: expected a run folder, whose source it is, got {file}")
     with told_in_one_line(show_traceback=show_traceback):
         from rich.console import Console
 

@@ -68,7 +68,8 @@ def _sentence(error: Exception, folder: Path | None, less: str) -> str:
     if isinstance(error, DecompError):
         return sentence(error)
     if memory.is_short(error):
-        return f"{memory.told(error)} ({_place(error)}){f': {less} takes less' if less else ''}"
+        how = f": {less} takes less" if less and not isinstance(error, ImportError) else ""
+        return f"{memory.told(error)} ({_place(error)}){how}"
     if isinstance(error, OSError) and error.strerror:
         place = error.filename or folder
         return f"{place}: {error.strerror}" if place else error.strerror

@@ -16,6 +16,7 @@ from pyro_decomp import memory
 from pyro_decomp.errors import DataError
 
 HEADER_BYTES = 2**16  # of an array, that are looked at; those of plain numbers have a hundred
+LITTLE = 2**23  # bytes, for which it is not asked how many are free
 FLOAT_BYTES = 4  # of torch's usual type, which other numbers become
 
 
@@ -87,6 +88,8 @@ def refuse_larger(what: str, num_bytes: float, remedy: str) -> None:
     Raises:
         DataError: It does not fit.
     """
+    if num_bytes <= LITTLE:
+        return
     free = memory.free()
     if num_bytes > free:
         raise DataError(
@@ -156,5 +159,5 @@ def check_array(path: Path, stream: IO[bytes], size: int, *, key: str = "", mapp
         refuse_larger(
             f"{path}: {what}",
             needed + (0 if is_kept else math.prod(shape) * FLOAT_BYTES),
-            "save it as a .npy file, of which memory_mapped(path) reads a batch at a time",
+            "memory_mapped(path) reads a .npy file a batch at a time",
         )

@@ -129,12 +129,20 @@ def read_tensor(
     else:
         values, is_wide = _from_value(data, source), isinstance(data, Tensor)
         names = _names(data)
-    if values.is_complex():
-        raise DataError(f"{source}: expected real numbers, got values of type {values.dtype}")
+    _check_kind(values, source)
     if not (keep_integers and not values.is_floating_point()):
         is_kept = is_wide and values.dtype == torch.float64
         values = values if is_kept else as_floats(values, source, names)
     return checked(values.detach().contiguous(), source, names=names)
+
+
+def _check_kind(values: Tensor, source: str) -> None:
+    """Check that these are real numbers, one after the other in memory."""
+    if values.is_complex() or values.is_quantized:
+        raise DataError(f"{source}: expected real numbers, got values of type {values.dtype}")
+    if values.is_meta or values.layout != torch.strided:
+        got = "one on the device meta" if values.is_meta else f"one of the layout {values.layout}"
+        raise DataError(f"{source}: expected a dense tensor in memory, got {got}")
 
 
 def _names(table: object) -> list[str] | None:
@@ -152,8 +160,7 @@ def _from_dataset(data: Dataset[Any], source: str) -> Tensor:
         source = f"item {index} of the data set"
         item = data[index]
         value = _from_value(item[0] if isinstance(item, tuple) else item, source)
-        if value.is_complex():
-            raise DataError(f"{source}: expected real numbers, got values of type {value.dtype}")
+        _check_kind(value, source)
         if index == 0:
             stacked = torch.empty(size, *value.shape, dtype=value.dtype)
         if value.shape != stacked.shape[1:]:

@@ -111,11 +111,14 @@ def rows_of(path: Path) -> list[Row]:
     Raises:
         RunError: There is none, or one cannot be read.
     """
-    if (path / NAME).exists():
+    if os.path.lexists(path / NAME):
         return rows_of_sweep(path)
-    if (path / "config.json").exists():
+    if os.path.lexists(path / "config.json"):
         return [row_of_run(path)]
-    below = [child for child in sorted(path.iterdir()) if child.is_dir()] if path.is_dir() else []
+    try:
+        below = [each for each in sorted(path.iterdir()) if each.is_dir()] if path.is_dir() else []
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from error
     rows = []
     for child in below:
         with suppress(_NothingHereError):

@@ -21,7 +21,7 @@ from typing import Any
 from pyro_decomp.errors import RunError, write_whole
 from pyro_decomp.training.json_files import marked, read_json, regular, to_json
 
-FORMAT = 1  # of the folders of runs and sweeps; older ones say none
+FORMAT = 1  # of the folders of runs and sweeps: one more where versions that read this one cannot
 MOST_BYTES = 2**26  # of a file of JSON
 RESTORE = "restore it, or train again with --force"
 AGAIN = "delete it, and measure or train again"
@@ -54,7 +54,7 @@ def write_checked(path: Path, contents: Mapping[str, Any]) -> None:
 
 
 def read_checked(
-    path: Path, remedy: str, form: Any = None, what: str = "an object"
+    path: Path, remedy: str, form: Any = None, what: str = "an object", folder: str = ""
 ) -> dict[str, Any]:
     """Read what :func:`write_checked` wrote.
 
@@ -63,6 +63,7 @@ def read_checked(
         remedy: What to do where it cannot be used, in words.
         form: A ``TypedDict`` or dataclass of the keys that count and their types; None for any.
         what: It is, in words.
+        folder: In what kind of folder it is expected, in words.
 
     Returns:
         The contents, without format and digest.
@@ -84,6 +85,10 @@ def read_checked(
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path}: expected JSON, got {error} ({remedy})") from error
     except OSError as error:
+        if folder and isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise RunError(
+                f"{path.parent}: expected {folder} with a {path.name}, found none"
+            ) from error
         raise RunError(f"{path} cannot be read: {error.strerror} ({remedy})") from error
     contents.pop("format", None)
     hints = typing.get_type_hints(form) if form else {}

@@ -11,6 +11,7 @@ from pyro_decomp.training.checked_files import AGAIN, RESTORE, check_archive, re
 from pyro_decomp.training.history import read_history
 from pyro_decomp.training.recorded import kept
 from pyro_decomp.training.run_config import check_own, read_run_config
+from pyro_decomp.training.trust import other_source
 
 
 def damages(folder: Path) -> list[str]:
@@ -34,7 +35,7 @@ def sentences(readers: Iterator[Callable[[], Any]]) -> list[str]:
 
 
 def _readers(folder: Path) -> Iterator[Callable[[], Any]]:
-    yield partial(read_run_config, folder)
+    yield partial(_check_config, folder)
     for name in ("checkpoint.pt", "best.pt"):
         if os.path.lexists(folder / name):
             yield partial(_check_checkpoint, folder / name)
@@ -43,6 +44,11 @@ def _readers(folder: Path) -> Iterator[Callable[[], Any]]:
             yield partial(read_checked, folder / name, AGAIN)
     if os.path.lexists(folder / kept.FILE_NAME):
         yield partial(check_archive, folder / kept.FILE_NAME, kept.REMEDY)
+
+
+def _check_config(folder: Path) -> None:
+    if why := other_source(folder, read_run_config(folder)):
+        raise RunError(why)
 
 
 def _check_checkpoint(path: Path) -> None:

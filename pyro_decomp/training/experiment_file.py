@@ -77,6 +77,8 @@ class ExperimentFile:
             raise ExperimentError(f"{path}: expected a Python file whose name ends in .py")
         if not path.exists():
             raise ExperimentError(f"{path}: expected a Python file, found no such file")
+        if not path.is_file():
+            raise ExperimentError(f"{path}: expected a Python file, got a pipe, socket or device")
         try:
             with tokenize.open(path) as file:
                 source = file.read()

@@ -39,7 +39,7 @@ class RunConfig(TypedDict):
     sites: NotRequired[dict[str, str]]
     versions: NotRequired[dict[str, str]]
     data_blake2b: NotRequired[str]
-    data_sums: NotRequired[list[list[float | int]]]
+    data_sums: NotRequired[list[list[Any]]]
     stretches: NotRequired[list[int]]
     execution: NotRequired[dict[str, Any]]
     environments: NotRequired[list[dict[str, Any]]]
@@ -54,10 +54,8 @@ def read_run_config(folder: Path) -> dict[str, Any]:
         RunError: There is no run, or its ``config.json`` is damaged, of something else or of a
             newer version.
     """
-    path = folder / NAME
-    if not path.exists():
-        raise RunError(f"{folder}: expected a run folder with a {NAME}, found none")
-    return read_checked(path, REMEDY, RunConfig, "the configuration of a run")
+    what = "the configuration of a run"
+    return read_checked(folder / NAME, REMEDY, RunConfig, what, "a run folder")
 
 
 def identity(config: Mapping[str, Any]) -> str:

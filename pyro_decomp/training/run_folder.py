@@ -17,7 +17,7 @@ from pyro_decomp.training.history import History, as_csv, facts, read_history
 from pyro_decomp.training.json_files import marked
 from pyro_decomp.training.recorded.kept import FILE_NAME
 from pyro_decomp.training.tensor_files import read_tensors, write_tensors
-from pyro_decomp.training.writer import BY_ITSELF, Writer, check_free, is_passing, writer
+from pyro_decomp.training.writer import BY_ITSELF, Lock, check_free, is_passing, writer
 
 Which = Literal["last", "best"]
 
@@ -61,18 +61,18 @@ class RunFolder:
         self.is_trusted = False
         self.held_by: RunFolder | None = None
         self._removal: Any = None
-        self._writer: Writer | None = None
+        self._lock: Lock | None = None
         self._identity = ""
 
     @contextmanager
     def written(self) -> Iterator[None]:
         """Keep other processes from writing here; see :func:`.writer`."""
         with writer(self.path) as held:
-            self._writer = held
+            self._lock = held
             try:
                 yield
             finally:
-                self._writer = None
+                self._lock = None
 
     def keep(self) -> None:
         """Leave the folder where it is, also if it is a temporary one."""
@@ -182,8 +182,8 @@ class RunFolder:
         Raises:
             RunError: Another process has taken the folder over.
         """
-        if self._writer is not None:
-            self._writer.check()
+        if self._lock is not None:
+            self._lock.check()
         text = as_csv(history)
         write_whole(self.history_path, text)
         if not self._identity:
@@ -198,7 +198,7 @@ class RunFolder:
             RunError: It is damaged, not a checkpoint, or one of another run.
         """
         path = self.checkpoint_paths[which]
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         checkpoint, known = read_tensors(path, RESTORE)
         if not isinstance(checkpoint, dict) or not checkpoint.keys() >= CHECKPOINT_KEYS:
@@ -242,7 +242,7 @@ class RunFolder:
         Raises:
             RunError: It is damaged.
         """
-        if not self.resources_path.exists():
+        if not os.path.lexists(self.resources_path):
             return {}
         return read_checked(self.resources_path, AGAIN)
 

@@ -28,6 +28,7 @@ from pyro_decomp.errors import DataError
 SPARE = 50 * 2**20  # bytes, that a refusal may take
 SECONDS = 20  # the machine may be busy; a reader that is caught takes for ever
 GIB = 2**30
+NOBODY = 65534  # a user who may read only what all may
 
 Write = Callable[[Path], object]
 
@@ -156,7 +157,7 @@ CASES: dict[str, tuple[str, Write, str]] = {
         "x.npy",
         content(header((5 * GIB,)), then_zeros=40 * GIB),
         r"an array of shape \(5368709120,\) and type float64 takes 60.0 GiB of memory to read, and "
-        ".* are free: save it as a .npy file, of which memory_mapped",
+        ".* are free: memory_mapped.path. reads a .npy file a batch at a time$",
     ),
     "npy that claims too much": (
         "x.npy",
@@ -369,9 +370,27 @@ def test_pictures_that_do_not_fit_together_are_refused_before_they_are_read(tmp_
         image_folder(tmp_path / "x")
 
 
-def test_a_folder_that_may_not_be_read_is_not_passed_over(tmp_path: Path) -> None:
-    folder(a__png=png(1, 1, data=bytes(2)), b=lambda path: path.mkdir(0))(tmp_path / "x")
-    if os.access(tmp_path / "x" / "b", os.R_OK):
-        pytest.skip("this user may read all")
-    with pytest.raises(DataError, match="b: expected a readable folder, got: Permission denied"):
-        image_folder(tmp_path / "x")
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda path: (path / "b").mkdir(0), "x/b: expected a readable folder, got: Permission "),
+        (lambda path: path.chmod(0), "x: expected a readable folder, got: Permission denied"),
+        (lambda path: (path / "a.png").chmod(0), "a.png: expected a readable image, got: Permiss"),
+    ],
+    ids=["folder in it", "folder", "picture"],
+)
+def test_what_may_not_be_read_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Write, said: str
+) -> None:
+    folder(a__png=png(1, 1, data=bytes(2)))(tmp_path / "x")
+    spoil(tmp_path / "x")
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)  # the folders around it may be another user's
+    user = os.geteuid()
+    os.seteuid(NOBODY if user == 0 else user)
+    try:
+        with pytest.raises(DataError, match=said):
+            image_folder("x")
+    finally:
+        os.seteuid(user)
+        (tmp_path / "x").chmod(0o755)

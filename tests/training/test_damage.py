@@ -155,8 +155,6 @@ def test_what_is_no_file_of_a_run_is_one_sentence(
     path.unlink()
     kind(path)
     found = damages(folder.path)
-    if kind is loop and name in ("config.json", "checkpoint.pt", "resources.json"):
-        return  # as if there were none
     assert str(path) in found[0]
     assert "\n" not in found[0]
 
@@ -207,6 +205,15 @@ def test_neither_format_nor_digest_can_be_lost_alone(folder: RunFolder) -> None:
             folder.read_config()
 
 
+def test_a_link_to_itself_is_no_checkpoint_that_was_never_written(folder: RunFolder) -> None:
+    for path in (folder.checkpoint_path, folder.resources_path):
+        path.unlink()
+        loop(path)
+    for read in (folder.read_checkpoint, folder.read_resources):
+        with pytest.raises(RunError, match=r"cannot be read: Too many levels of symbolic links"):
+            read()
+
+
 def test_too_large_a_configuration_is_never_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +221,19 @@ def test_too_large_a_configuration_is_never_written(
     with pytest.raises(RunError, match=r"config\.json: expected at most 0.0 MiB of text, got 0.0"):
         write_checked(tmp_path / "config.json", {"source": "x" * 1000})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_sentences_say_to_do_mends_it(folder: RunFolder) -> None:
+    folder.checkpoint_path.write_bytes(b"damaged")
+    folder.resources_path.write_text("{}}")
+    (checkpoint, resources) = damages(folder.path)
+    assert "or train again with --force" in checkpoint
+    assert "delete it" in resources
+    with pytest.raises(RunError, match=r"checkpoint\.pt cannot be read: .* again with --force"):
+        folder.open_new(CONFIG)
+    folder.resources_path.unlink()
+    folder.open_new(CONFIG, force=True)
+    assert damages(folder.path) == []
 
 
 @pytest.mark.parametrize("how", ["compressed", "overlapping"])

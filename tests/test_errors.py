@@ -20,7 +20,7 @@ STRANGERS = {  # files that raise an error of Python's own, and why that is righ
     "acceleration/fusion/values.py": "no way to write this as C: another is taken",
     "aggregate_posterior/gaussian.py": "as torch does where autograd cannot",
     "aggregate_posterior/gaussian_native.py": "memory",
-    "acceleration/capture/compiled.py": "no private folder for torch's code: caught where steps are chosen",
+    "acceleration/capture/compiled.py": "as `torch.compile` does; caught by its callers",
     "aggregate_posterior/native/code_cache.py": "no private folder: said by `why_not`",
     "aggregate_posterior/native/library.py": "no compiler: said by `why_not`",
     "cli/failures.py": "the full disk that standard output is on",

@@ -3,12 +3,16 @@
 The command line prints each ``DecompError`` as one line.
 """
 
+import errno
 import os
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 MESSAGE_WIDTH = 400  # characters
+_OF_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+_OF_FOLDER = {errno.EACCES, errno.EPERM}
 
 
 class DecompError(Exception):
@@ -37,6 +41,30 @@ class NonFiniteError(DecompError, ArithmeticError):
 
 class RunError(DecompError):
     """A run folder that cannot be read, continued or written."""
+
+
+class DiskError(RunError):
+    """A file that the disk or the rights on its folder do not let be written."""
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Tell errors of the disk that a folder is on from those of what else is done inside.
+
+    Internal: where what fails by itself is left out or tried again, the disk's are nobody's own.
+
+    Raises:
+        DiskError: It is full, broken or read-only, or something in the folder may not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        place = Path(os.fsdecode(error.filename or folder))
+        is_ours = error.errno in _OF_FOLDER and place.is_relative_to(folder)
+        if error.errno in _OF_DISK or is_ours:
+            said = f"{place}: {error.strerror}; what was written before is kept"
+            raise DiskError(said) from error
+        raise
 
 
 def one_line(error: BaseException) -> str:

@@ -46,13 +46,17 @@ class Journal:
 
     def __init__(self, file: int) -> None:
         self._file = file
+        self._size = os.fstat(file).st_size
 
     def append(self, record: Record) -> None:
-        """Add a record; it is on the disk when this returns."""
+        """Add a record; it is on the disk when this returns, and none of it if this fails."""
         line = to_json(asdict(record))
+        os.ftruncate(self._file, self._size)  # what is left of one that failed
+        size = self._size + len(line)
         while line:
             line = line[os.write(self._file, line) :]
         os.fsync(self._file)
+        self._size = size
 
 
 @contextmanager

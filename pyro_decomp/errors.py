@@ -1,16 +1,27 @@
 """The errors that a user can mend, and the one writer of files, which no error leaves half there.
 
-The command line prints each ``DecompError`` as one line.
+Each is a ``DecompError``, and whatever else callers of Python expect: ``except DecompError``
+catches all of them, and ``except ValueError`` those of arguments, data, programs and experiments.
+The command line prints each as one line.
+
+>>> from pyro_decomp import BetaELBO
+>>> try:
+...     BetaELBO(beta=-1)
+... except DecompError as error:
+...     print(error)
+beta: expected a finite number of at least 0, got -1
 """
 
 import errno
 import os
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MESSAGE_WIDTH = 400  # characters
+_UNFINISHED = re.compile(r"\.(.+)\.[0-9a-f]{12}\.tmp")
 _OF_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 _OF_FOLDER = {errno.EACCES, errno.EPERM}
 
@@ -23,7 +34,7 @@ class DataError(DecompError, ValueError):
     """Data that cannot be found, read or used."""
 
 
-class ArgumentError(TypeError, ValueError):
+class ArgumentError(DecompError, TypeError, ValueError):
     """An argument of a function or class, called from Python, of a wrong type or out of range."""
 
 
@@ -95,14 +106,39 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is not None:
+            error.filename, error.filename2 = str(path), None  # the name that a user knows
         raise
 
 
 def unfinished(path: Path) -> Path:
-    """Where :func:`write_whole` collects a file until it is whole; a killed process leaves it."""
-    return path.with_name(f".{path.name}.tmp")
+    """A name, given once, under which a file is collected until it is whole.
+
+    Two processes may write a file at once, and one that is killed leaves it.
+    """
+    return path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
+
+
+def intended(path: Path) -> str:
+    """For which file a name of :func:`unfinished` is; empty where it is another's name."""
+    match = _UNFINISHED.fullmatch(path.name)
+    return match[1] if match else ""
+
+
+@contextmanager
+def tidied(folder: Path) -> Iterator[None]:
+    """Remove what is unfinished in a folder at the beginning and still is at the end.
+
+    For files that take far less time to write than what is done meanwhile: what is left was left by
+    a process that was killed.
+    """
+    before = list(filter(intended, folder.glob("*")))
+    yield
+    for path in before:
+        path.unlink(missing_ok=True)
 
 
 def listed(paths: Sequence[str]) -> str:

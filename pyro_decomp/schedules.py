@@ -89,7 +89,7 @@ class Ramp(Schedule):
             run (1.0 is the whole run; 1 is the first step).
 
     Raises:
-        ValueError: A value is not finite, or ``until`` is neither of the two.
+        ArgumentError: A value is not finite, or ``until`` is neither of the two.
     """
 
     start: float
@@ -101,10 +101,8 @@ class Ramp(Schedule):
         in_steps = _is_whole(self.until)
         as_fraction = isinstance(self.until, float)
         if not ((in_steps and self.until >= 1) or (as_fraction and 0 < self.until <= 1)):
-            raise ValueError(
-                "until: expected a whole number of steps from 1 or a fraction of the run in "
-                f"(0, 1], got {self.until!r}"
-            )
+            steps = "a whole number of steps from 1 or a fraction of the run in (0, 1]"
+            arguments.refuse("until", steps, self.until)
 
     @abstractmethod
     def shape(self, progress: float) -> float:
@@ -163,7 +161,7 @@ class Exponential(Ramp):
     For numbers that change over orders of magnitude, such as a temperature or a variance.
 
     Raises:
-        ValueError: A value is not positive, or as for :class:`Ramp`.
+        ArgumentError: A value is not positive, or as for :class:`Ramp`.
 
     Example:
         >>> cooling = Exponential(1.0, 0.01, until=0.5)

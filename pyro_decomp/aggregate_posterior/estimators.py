@@ -44,7 +44,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_decomp.descriptions import Described, constructor_call
-from pyro_decomp.errors import ModelError
+from pyro_decomp.errors import ArgumentError, ModelError
 
 BatchEstimator = Literal["stratified_averaged", "stratified", "weighted", "batch"]
 
@@ -96,10 +96,10 @@ class PairWeights:
         """Check that samples are the data's own, one each, where a datum's own weight is apart.
 
         Raises:
-            ValueError: Their number is another.
+            ArgumentError: Their number is another.
         """
         if not self.uniform and num_samples != num_data:
-            raise ValueError(
+            raise ArgumentError(
                 f"z: expected a sample for each of the {num_data} data, as weights that set a "
                 f"datum's own encoding apart need, got {num_samples}"
             )
@@ -212,9 +212,11 @@ def check_estimator(estimator: object) -> None:
     """Check that this is an estimator.
 
     Raises:
-        ValueError: It is not.
+        ArgumentError: It is not.
     """
     names = get_args(BatchEstimator)
     if not isinstance(estimator, Exact) and estimator not in names:
         expected = ", ".join(map(repr, names))
-        raise ValueError(f"estimator: expected one of {expected} or Exact(data), got {estimator!r}")
+        raise ArgumentError(
+            f"estimator: expected one of {expected} or Exact(data), got {estimator!r}"
+        )

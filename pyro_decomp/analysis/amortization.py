@@ -115,7 +115,7 @@ def amortization_gap(
         The bounds and their gaps, with the draws of NUTS.
 
     Raises:
-        ValueError: A number is too small, or the covariance not one of the two.
+        ArgumentError: A number is too small, or the covariance not one of the two.
         ModelError: There is no continuous latent site of a datum, or the support of one has no map
             from unconstrained numbers; the pair is not something an objective can score.
 

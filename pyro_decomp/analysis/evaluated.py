@@ -6,7 +6,6 @@ from dataclasses import astuple, dataclass, fields
 from importlib import import_module
 from typing import Any
 
-from pyro_decomp.analysis.components import described
 from pyro_decomp.analysis.quantities import HALF_WIDTH, STANDARD_ERROR
 from pyro_decomp.descriptions import Fact, Table, card, shortened
 from pyro_decomp.errors import DataError
@@ -127,6 +126,8 @@ class Evaluation(dict[str, dict[str, Any]]):
         return shortened(f"{type(self).__name__}({', '.join(said)})")
 
     def _repr_html_(self) -> str:
+        from pyro_decomp.analysis.components import described  # noqa: PLC0415 (torch takes seconds)
+
         facts: dict[str, Fact] = {
             "checkpoint": lambda: f"step {next(iter(self.values()))['checkpoint']['step']}",
             "components": lambda: described(self["train"]["components"]),

@@ -15,6 +15,7 @@ from pyro_decomp.analysis.inference import Kind, global_latents, likelihood_mean
 from pyro_decomp.analysis.latents import encoded
 from pyro_decomp.data.batches import AnyData, Batch
 from pyro_decomp.descriptions import constructor_call
+from pyro_decomp.errors import ArgumentError
 from pyro_decomp.programs.provenance import dependencies
 from pyro_decomp.programs.sites import Site, data_plate, is_latent
 from pyro_decomp.programs.substitute import Substitute
@@ -79,7 +80,7 @@ def intervene(
         The draws.
 
     Raises:
-        ValueError: A site is not a latent site of a datum, its values have the wrong shape, or
+        ArgumentError: A site is not a latent site of a datum, its values have the wrong shape, or
             nothing says how many to draw.
     """
     arguments.annotated(intervene, locals(), num_samples=1)
@@ -140,13 +141,13 @@ def traverse(
         V draws.
 
     Raises:
-        ValueError: The site is not a latent site of a datum, has no such dimension or another
+        ArgumentError: The site is not a latent site of a datum, has no such dimension or another
             shape; or x is not one datum.
     """
     arguments.annotated(traverse, locals())
     data = encoded(run, x)
     if x is not None and len(data) != 1:
-        raise ValueError(f"x: expected one datum, got {len(data)}")
+        raise ArgumentError(f"x: expected one datum, got {len(data)}")
     return traversal(
         data, site, values, row=None if x is None else 0, dim=dim, kind=kind, seed=seed
     )
@@ -205,7 +206,7 @@ def descendants(run: Run, site: str) -> set[str]:
         Their names.
 
     Raises:
-        ValueError: The site is not a latent site of a datum.
+        ArgumentError: The site is not a latent site of a datum.
     """
     return descendants_in(EncodedData.of(run), site)
 
@@ -296,7 +297,7 @@ def _moved(base: Tensor, values: Tensor, site: str, dim: int | None) -> Tensor:
     width = size if dim is None else 1
     if values.dim() < 1 or values.numel() != len(values) * width or not len(values):
         what = f"rows of the {size} dimensions of site '{site}', or a dim to set"
-        raise ValueError(
+        raise ArgumentError(
             f"values: expected {what if dim is None else 'numbers'}, got shape "
             f"{tuple(values.shape)}"
         )
@@ -314,7 +315,7 @@ def _as_values(name: str, value: Any, like: Mapping[str, Tensor]) -> Tensor:
     if tensor.shape == shape:
         tensor = tensor[None]
     if tensor.shape[1:] != shape:
-        raise ValueError(
+        raise ArgumentError(
             f"given[{name!r}]: expected values of shape {_text('n', *shape)} or {_text(*shape)}, "
             f"got {_text(*tensor.shape)}"
         )
@@ -330,7 +331,7 @@ def _number_of_draws(given: Mapping[str, Tensor], num_samples: int | None) -> in
     if num_samples is not None:
         counts.add(num_samples)
     if len(counts) > 1 or not (counts or given):
-        raise ValueError(
+        raise ArgumentError(
             "num_samples: expected one number of draws from it and the values given, got "
             f"{sorted(counts) or None}"
         )
@@ -340,4 +341,4 @@ def _number_of_draws(given: Mapping[str, Tensor], num_samples: int | None) -> in
 def _check_site(site: str, sites: Iterable[str]) -> None:
     if site not in sites:
         names = ", ".join(map(repr, sites))
-        raise ValueError(f"site: expected a latent site of a datum ({names}), got {site!r}")
+        raise ArgumentError(f"site: expected a latent site of a datum ({names}), got {site!r}")

@@ -11,12 +11,14 @@ from torch import Tensor
 from pyro_decomp.analysis.quantities import LOG_PX, STANDARD_ERROR
 from pyro_decomp.programs.program_state.fingerprint import content
 from pyro_decomp.training.run import Run
+from pyro_decomp.training.writer import BY_ITSELF, writer
 
 GO_WITH = {  # a quantity to what is measured with it and means nothing beside another
     "elbo": ("log_likelihood", "kl", "global_kl", "supervision", "findings"),
     "dimensionwise_kl": ("prior_information",),
     LOG_PX: ("importance_weighted_data", "importance_weighted_samples"),
 }
+PATIENCE = 60.0  # seconds for another process to add what it measured
 BY_NAME = ("scores", "left_out", "seeds")
 
 
@@ -34,10 +36,12 @@ def write_metrics(run: Run, metrics: Mapping[str, Any]) -> Path:
     Returns:
         The path of the file.
     """
-    before = run.folder.read_metrics()
-    if not before and run.folder.metrics_path.exists():
-        warnings.warn("metrics.json holds no metrics that can be read: written anew", stacklevel=2)
-    return run.folder.write_metrics(merged(before, metrics))
+    with writer(run.path, of=BY_ITSELF, patience=PATIENCE):
+        before = run.folder.read_metrics()
+        if not before and run.folder.metrics_path.exists():
+            words = "metrics.json holds no metrics that can be read: written anew"
+            warnings.warn(words, stacklevel=2)
+        return run.folder.write_metrics(merged(before, metrics))
 
 
 def checkpoint_of(run: Run) -> dict[str, Any]:

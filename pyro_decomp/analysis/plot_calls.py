@@ -50,7 +50,7 @@ def save_drawn(drawing: Drawing, path: str | os.PathLike[str]) -> list[Warning]:
         What was warned of meanwhile.
 
     Raises:
-        ValueError: As in ``plots.save`` and ``plots.save_animation``.
+        ArgumentError: As in ``plots.save`` and ``plots.save_animation``.
         OSError: If the file cannot be written; what was there before stays.
     """
     from pyro_decomp import plots

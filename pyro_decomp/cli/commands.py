@@ -1,4 +1,4 @@
-"""The commands: train, inspect, evaluate, plot, metrics, sweep, compare."""
+"""The commands: train, inspect, evaluate, plot, metrics, sweep, compare, show."""
 
 import gc
 import shlex
@@ -22,6 +22,7 @@ from pyro_decomp.cli.options import (
     ShowTraceback,
     check_device,
 )
+from pyro_decomp.cli.show import show_folder
 from pyro_decomp.cli.sweep import sweep_file
 from pyro_decomp.errors import one_line
 from pyro_decomp.training.callbacks import Callback, Training
@@ -64,6 +65,12 @@ GivenExperiment = Annotated[
         "--experiment",
         metavar="FILE",
         help="Whose `experiment` builds what a run was trained from that keeps no source.",
+    ),
+]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="Execute the source of a run that another user made, or could change."
     ),
 ]
 Steps = Annotated[
@@ -195,6 +202,7 @@ def inspect(
     *,
     settings: Settings = None,
     seed: Seed = 0,
+    trust: Trust = False,
     show_traceback: ShowTraceback = False,
 ) -> None:
     """Show what a file describes, or a run: sites, priors, objective, parameters; train nothing."""
@@ -202,7 +210,7 @@ def inspect(
         from rich.console import Console
 
         if file.is_dir() and not settings:
-            run = _loaded(file)
+            run = _loaded(file, trust=trust)
             experiment, state = run.experiment, run.state
         else:
             from pyro_decomp.seeds import set_seed
@@ -232,6 +240,7 @@ def evaluate(
         bool, typer.Option("--trees", help="Score by boosted trees (dci_trees) too; minutes.")
     ] = False,
     experiment: GivenExperiment = None,
+    trust: Trust = False,
     device: Device = "cpu",
     quiet: Quiet = False,
     show_traceback: ShowTraceback = False,
@@ -246,7 +255,7 @@ def evaluate(
         check_device(device)
         names = None if only is None else [name.strip() for name in only.split(",")]
         evaluation.check_names(names or ())
-        loaded = _loaded(run, experiment, device)
+        loaded = _loaded(run, experiment, device, trust=trust)
         with console.status("measuring"), warnings.catch_warnings():
             # what is left out is printed with its reason below the numbers
             warnings.simplefilter("ignore", evaluation.LeftOutWarning)
@@ -270,6 +279,7 @@ def plot(
     run: RunFolder,
     *,
     experiment: GivenExperiment = None,
+    trust: Trust = False,
     quiet: Quiet = False,
     show_traceback: ShowTraceback = False,
 ) -> None:
@@ -282,19 +292,22 @@ def plot(
         with second_process("pyro_decomp.plots") as beside:
             from pyro_decomp.analysis.pictures import draw
 
-            for path in draw(_loaded(run, experiment), beside=beside):
+            for path in draw(_loaded(run, experiment, trust=trust), beside=beside):
                 say(Console(quiet=quiet), str(path))
 
 
 app.command("metrics")(score_files)
 app.command("sweep", cls=FileCommand)(sweep_file)
 app.command("compare")(compare_runs)
+app.command("show")(show_folder)
 
 
-def _loaded(run: Path, experiment: Path | None = None, device: str = "cpu") -> "Run":
+def _loaded(
+    run: Path, experiment: Path | None = None, device: str = "cpu", *, trust: bool = False
+) -> "Run":
     from pyro_decomp.training.run import load
 
-    return load(run, device=device, experiment=experiment)
+    return load(run, device=device, experiment=experiment, trust=trust)
 
 
 def _show_summary(console: "Console", experiment: "Experiment", state: "State") -> None:

@@ -7,6 +7,7 @@ import typer
 
 from pyro_decomp.cli.failures import say, tell, told_in_one_line
 from pyro_decomp.cli.options import Quiet, ShowTraceback, names
+from pyro_decomp.descriptions import visible
 from pyro_decomp.training.json_files import to_json
 
 if TYPE_CHECKING:
@@ -127,9 +128,11 @@ def _table(columns: "Mapping[str, Sequence[str]]") -> "Table":
 
     table = Table(box=None, pad_edge=False)
     for heading in columns:
-        table.add_column(Text(heading), justify="right", no_wrap=True, vertical="bottom")
+        table.add_column(
+            Text(visible(heading, keep="\n")), justify="right", no_wrap=True, vertical="bottom"
+        )
     for cells in zip(*columns.values(), strict=True):
-        table.add_row(*map(Text, cells))
+        table.add_row(*(Text(visible(cell)) for cell in cells))
     return table
 
 

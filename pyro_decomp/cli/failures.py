@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from pyro_decomp.descriptions import visible
 from pyro_decomp.errors import DecompError, one_line
-from pyro_decomp.training.user_code import place_raised
+from pyro_decomp.training.user_code import place_raised, sentence
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,19 +50,19 @@ def told_in_one_line(*, show_traceback: bool = False, folder: Path | None = None
 
 
 def say(console: "Console", text: str) -> None:
-    """Print text as it is, without markup, colours or line breaks of its own."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Print text without markup, colours or line breaks of its own; control characters visibly."""
+    console.print(visible(text, keep="\n"), markup=False, highlight=False, soft_wrap=True)
 
 
 def tell(kind: str, colour: str, sentence: str) -> None:
     """Print ``kind: sentence`` as one line on the standard error stream."""
     label = typer.style(f"{kind}:", fg=colour, bold=True)
-    typer.echo(f"{label} {' '.join(sentence.split())}", file=sys.stderr)
+    typer.echo(f"{label} {visible(' '.join(sentence.split()))}", file=sys.stderr)
 
 
 def _sentence(error: Exception, folder: Path | None) -> str:
     if isinstance(error, DecompError):
-        return str(error)
+        return sentence(error)
     if isinstance(error, OSError) and error.strerror:
         place = error.filename or folder
         return f"{place}: {error.strerror}" if place else error.strerror

@@ -1,7 +1,13 @@
 """What objects say of themselves, a line each and cards in a notebook; never what they compute."""
 
 from pyro_decomp.descriptions.cards import Described, Fact, Table, card, object_card
-from pyro_decomp.descriptions.lines import constructor_call, shortened, value_text, weighted_sum
+from pyro_decomp.descriptions.lines import (
+    constructor_call,
+    shortened,
+    value_text,
+    visible,
+    weighted_sum,
+)
 
 __all__ = [
     "Described",
@@ -12,5 +18,6 @@ __all__ = [
     "object_card",
     "shortened",
     "value_text",
+    "visible",
     "weighted_sum",
 ]

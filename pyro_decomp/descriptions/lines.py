@@ -47,6 +47,23 @@ def shortened(text: str, longest: int = LONGEST) -> str:
     return f"{text[: longest - len(end)]}{end}"
 
 
+def visible(text: str, keep: str = "") -> str:
+    r"""A text with its control characters, and those that turn its direction, as escapes.
+
+    A terminal that it is printed on does nothing but show it.
+
+    Args:
+        text: Of anyone.
+        keep: Characters that stay, such as line breaks.
+
+    >>> print(visible("a\x1b[2Jb"))
+    a\x1b[2Jb
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
+
+
 def value_text(value: Any) -> str:
     """A value as one would write it in a call; what takes more than a line is abbreviated.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyro_decomp import arguments
 from pyro_decomp.distributions.generalized_normal import power
+from pyro_decomp.errors import ArgumentError
 
 
 class LpNested(TorchDistribution):
@@ -38,7 +39,7 @@ class LpNested(TorchDistribution):
         scale: a, positive, ``[..., K]``.
 
     Raises:
-        ValueError: There is no group, one is empty, or ``inner`` has another length.
+        ArgumentError: There is no group, one is empty, or ``inner`` has another length.
 
     Reference:
         Stuehmer, Turner & Nowozin, Independent subspace analysis for unsupervised learning of
@@ -72,7 +73,9 @@ class LpNested(TorchDistribution):
         arguments.instance(Tensor, "a tensor", inner=inner, outer=outer, scale=scale)
         self.sizes = tuple(sizes)
         if inner.shape[-1:] != (len(sizes),):
-            raise ValueError(f"inner: expected length {len(sizes)}, got shape {tuple(inner.shape)}")
+            raise ArgumentError(
+                f"inner: expected length {len(sizes)}, got shape {tuple(inner.shape)}"
+            )
         shape = torch.Size(broadcast_shape(inner.shape, scale.shape, (*outer.shape, 1)))
         self.inner, self.scale = inner.expand(shape), scale.expand(shape)
         self.outer = outer.expand(shape[:-1])

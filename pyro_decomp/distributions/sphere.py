@@ -24,7 +24,7 @@ class UniformSphere(TorchDistribution):
         like: A tensor with the dtype and device of samples; by default torch's.
 
     Raises:
-        ValueError: ``dim`` is less than 2.
+        ArgumentError: ``dim`` is less than 2.
 
     Reference:
         Davidson et al., Hyperspherical variational auto-encoders, 2018,

@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from pyro_decomp import arguments
 from pyro_decomp.distributions.bessel import log_bessel
 from pyro_decomp.distributions.sphere import UniformSphere, log_area
+from pyro_decomp.errors import ArgumentError
 
 NUM_NODES = 48  # nodes of Gauss's rule
 NEGLIGIBLE = 40.0  # nats below the density at the sample
@@ -59,7 +60,9 @@ class VonMisesFisher(TorchDistribution):
     ) -> None:
         arguments.instance(Tensor, "a tensor", loc=loc, concentration=concentration)
         if loc.dim() < 1 or loc.shape[-1] < 2:
-            raise ValueError(f"loc: expected vectors of length 2 or more, got {tuple(loc.shape)}")
+            raise ArgumentError(
+                f"loc: expected vectors of length 2 or more, got {tuple(loc.shape)}"
+            )
         batch_shape = torch.Size(broadcast_shape(loc.shape[:-1], concentration.shape))
         self.loc = loc.expand(batch_shape + loc.shape[-1:])
         self.concentration = concentration.expand(batch_shape)

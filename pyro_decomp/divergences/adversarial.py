@@ -65,8 +65,7 @@ class AdversarialDivergence(Divergence):
             ``betas=(0.5, 0.999)``.
 
     Raises:
-        TypeError: ``discriminator`` is not a module.
-        ValueError: ``kind`` is none of the three.
+        ArgumentError: ``discriminator`` is not a module, or ``kind`` is none of the three.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from pyro_decomp.aggregate_posterior import StructuredPosterior
 from pyro_decomp.aggregate_posterior.families import data_rows
 from pyro_decomp.distributions.densities import is_factorised, stripped
 from pyro_decomp.divergences.base import Divergence, Weight
-from pyro_decomp.errors import ModelError
+from pyro_decomp.errors import ArgumentError, ModelError
 from pyro_decomp.programs.traces import TracePair
 
 Kind = Literal["I", "II"]
@@ -39,10 +39,10 @@ def covariance(
         The covariance, ``[D, D]``.
 
     Raises:
-        ValueError: There are fewer than two rows.
+        ArgumentError: There are fewer than two rows.
     """
     if len(loc) < 2:
-        raise ValueError(f"loc: expected at least 2 rows, got {len(loc)}")
+        raise ArgumentError(f"loc: expected at least 2 rows, got {len(loc)}")
     of_all = 1.0 if num_data is None else (num_data - 1) / num_data
     if counts is None:
         centred = loc - loc.mean(0)
@@ -136,7 +136,7 @@ class CovariancePenalty(Divergence):
         lambda_d: Weight of the squared distances of the variances from one.
 
     Raises:
-        ValueError: ``kind`` is neither.
+        ArgumentError: ``kind`` is neither.
     """
 
     def __init__(self, kind: Kind, *, lambda_od: Weight = 1.0, lambda_d: Weight = 1.0) -> None:

@@ -15,8 +15,7 @@ def check_discriminator(discriminator: object) -> None:
     """Check that this is a network and, where its last layer tells, that it gives one logit.
 
     Raises:
-        TypeError: It is no module.
-        ValueError: Its last layer gives another number of values a row.
+        ArgumentError: It is no module, or its last layer gives another number of values a row.
     """
     arguments.instance(
         nn.Module, "a module such as Discriminator(latent_dim)", discriminator=discriminator

@@ -42,7 +42,7 @@ class InverseMultiquadratic(Kernel):
         scales: s, each positive; in units of the prior's variance.
 
     Raises:
-        ValueError: There are no scales, or one is not positive.
+        ArgumentError: There are no scales, or one is not positive.
 
     Example:
         >>> InverseMultiquadratic(scales=(0.5, 1.0))
@@ -83,7 +83,7 @@ class RBF(Kernel):
         bandwidth: h, in the unit of the codes; None for the median distance.
 
     Raises:
-        ValueError: The bandwidth is not positive.
+        ArgumentError: The bandwidth is not positive.
     """
 
     bandwidth: int | float | None = None

@@ -85,7 +85,7 @@ class ExclusiveKL(Divergence):
             :class:`Exact` with the whole data set.
 
     Raises:
-        ValueError: ``estimator`` is none of these.
+        ArgumentError: ``estimator`` is none of these.
     """
 
     def __init__(self, estimator: Estimator = "stratified_averaged") -> None:

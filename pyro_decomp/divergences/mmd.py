@@ -53,7 +53,7 @@ def mmd(
         The estimate, a scalar with gradients; it has no unit.
 
     Raises:
-        ValueError: A sample has fewer than two rows, or the rows differ in length, or pairs lack
+        ArgumentError: A sample has fewer than two rows, or the rows differ in length, or pairs lack
             one of their rows.
 
     Example:
@@ -95,7 +95,7 @@ def dimensionwise_mmd(
         The sum of the estimates, a scalar with gradients; it has no unit.
 
     Raises:
-        ValueError: As :func:`mmd`.
+        ArgumentError: As :func:`mmd`.
     """
     check(x, y, weights, is_paired=is_paired)
     width = max(1, nufft.POINTS // (len(x) + len(y)))
@@ -132,8 +132,8 @@ class MMD(Divergence):
         num_samples: S, draws from the prior, at least 2; None for as many as the batch has data.
 
     Raises:
-        TypeError: ``kernel`` is not a kernel and cannot be called.
-        ValueError: ``num_samples`` is less than 2.
+        ArgumentError: ``kernel`` is not a kernel and cannot be called, or ``num_samples`` is less
+            than 2.
     """
 
     def __init__(self, kernel: AnyKernel | None = None, *, num_samples: int | None = None) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pyro_decomp import arguments
+from pyro_decomp.errors import ArgumentError
 
 BLOCK = 2**17  # pairs held at once
 
@@ -82,7 +83,7 @@ def check(x: Tensor, y: Tensor, weights: Weights, *, is_paired: bool) -> None:
     """Check that two samples have what :func:`u_statistic` needs.
 
     Raises:
-        ValueError: A sample has fewer than two rows, or the rows differ in length, or pairs lack
+        ArgumentError: A sample has fewer than two rows, or the rows differ in length, or pairs lack
             one of their rows.
     """
     arguments.instance(Tensor, "a tensor [n, d]", x=x, y=y)
@@ -90,11 +91,15 @@ def check(x: Tensor, y: Tensor, weights: Weights, *, is_paired: bool) -> None:
     arguments.flag(is_paired=is_paired)
     for name, sample in (("x", x), ("y", y)):
         if len(sample) < 2:
-            raise ValueError(f"{name}: expected at least 2 rows, got {len(sample)}")
+            raise ArgumentError(f"{name}: expected at least 2 rows, got {len(sample)}")
     if x.shape[1] != y.shape[1]:
-        raise ValueError(f"x and y: expected rows of one length, got {x.shape[1]} and {y.shape[1]}")
+        raise ArgumentError(
+            f"x and y: expected rows of one length, got {x.shape[1]} and {y.shape[1]}"
+        )
     if is_paired and len(x) != len(y):
-        raise ValueError(f"is_paired: expected as many rows in y as in x, got {len(y)}, {len(x)}")
+        raise ArgumentError(
+            f"is_paired: expected as many rows in y as in x, got {len(y)}, {len(x)}"
+        )
 
 
 def value_and_gradients(

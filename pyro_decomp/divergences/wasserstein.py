@@ -94,7 +94,7 @@ def energy_distance(
         The estimate, a scalar in the unit of x.
 
     Raises:
-        ValueError: As :func:`mmd`.
+        ArgumentError: As :func:`mmd`.
     """
     check(x, y, weights, is_paired=is_paired)
     return u_statistic(x, y, MINUS_DISTANCE, weights, is_paired=is_paired)
@@ -121,7 +121,7 @@ class SlicedWasserstein(Divergence):
         num_samples: S, draws from the prior; None for as many as the batch has data.
 
     Raises:
-        ValueError: An argument is out of its range.
+        ArgumentError: An argument is out of its range.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class EnergyDistance(Divergence):
         num_samples: S, draws from the prior, at least 2; None for as many as the batch has data.
 
     Raises:
-        ValueError: ``num_samples`` is less than 2.
+        ArgumentError: ``num_samples`` is less than 2.
     """
 
     def __init__(self, *, num_samples: int | None = None) -> None:

@@ -49,7 +49,7 @@ class AnnealedPriorELBO(TermsELBO):
             ``entropy``, as of the last evaluation.
 
     Raises:
-        ValueError: ``beta`` is not positive.
+        ArgumentError: ``beta`` is not positive.
         ModelError: When evaluated: a site's prior cannot be annealed, or its normaliser is
             computed from other latent sites.
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pyro_decomp import arguments
 from pyro_decomp.descriptions import Described, constructor_call, object_card, weighted_sum
+from pyro_decomp.errors import ArgumentError
 from pyro_decomp.programs.program_state.modules import buffers_kept, find_modules
 from pyro_decomp.programs.structure import Program, ProgramStructure, RepeatedRuns, Traces, trace
 from pyro_decomp.programs.traces import TracePair
@@ -246,7 +247,7 @@ class TermsELBO(Described, ELBO):
         self.kl_methods = pairs[-1].kl_methods
         weights = {"supervision": self.supervision} | self.weights()
         if missing := terms.keys() - weights.keys():
-            raise TypeError(
+            raise ArgumentError(
                 f"{type(self).__name__}.weights(): expected a weight for every term, got none for "
                 f"{', '.join(sorted(missing))} (0 only logs it)"
             )

@@ -26,7 +26,7 @@ class BetaELBO(TermsELBO):
         analytic_kl: Use the closed form of the KL where there is one.
 
     Raises:
-        ValueError: ``beta`` is negative.
+        ArgumentError: ``beta`` is negative.
 
     Example:
         >>> BetaELBO(4.0).weights()

@@ -34,7 +34,7 @@ class CapacityELBO(TermsELBO):
         analytic_kl: Use the closed form of the KL where there is one.
 
     Raises:
-        ValueError: A weight is negative or not a number.
+        ArgumentError: A weight is negative or not a number.
 
     Example:
         >>> CapacityELBO(gamma=100.0).weights()["capacity_gap"]

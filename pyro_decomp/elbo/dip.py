@@ -43,7 +43,7 @@ class DIPELBO(TermsELBO):
         analytic_kl: Use the closed form of the KL where there is one.
 
     Raises:
-        ValueError: ``kind`` is neither.
+        ArgumentError: ``kind`` is neither.
 
     Example:
         >>> DIPELBO("II", lambda_od=10.0, lambda_d=5.0).weights()["diagonal"]

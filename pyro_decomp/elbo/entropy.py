@@ -40,7 +40,7 @@ class EntropyRegularizedELBO(TermsELBO):
         entropy_methods: Latent site to "analytic" or "Monte Carlo", as of the last evaluation.
 
     Raises:
-        ValueError: ``beta`` is negative.
+        ArgumentError: ``beta`` is negative.
 
     Example:
         >>> EntropyRegularizedELBO(3.0).weights()["half_log_det"]

@@ -73,8 +73,7 @@ class FactorELBO(TermsELBO):
         analytic_kl: Use the closed form of the KL where there is one.
 
     Raises:
-        ValueError: ``gamma`` is negative or not a number.
-        TypeError: ``discriminator`` is not a module.
+        ArgumentError: ``gamma`` is negative or not a number, or ``discriminator`` is not a module.
 
     Example:
         >>> import pyro, pyro.distributions as dist

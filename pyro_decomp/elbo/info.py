@@ -6,6 +6,7 @@ from pyro_decomp import arguments
 from pyro_decomp.divergences.base import Divergence
 from pyro_decomp.divergences.mmd import MMD
 from pyro_decomp.elbo.base import TermsELBO
+from pyro_decomp.errors import ArgumentError
 from pyro_decomp.programs.traces import TracePair
 
 
@@ -41,9 +42,8 @@ class InfoELBO(TermsELBO):
         analytic_kl: Use the closed form of the KL where there is one.
 
     Raises:
-        ValueError: A weight would reward the KL or the divergence; at the next step, for a
-            number that is set later.
-        TypeError: ``divergence`` is not one.
+        ArgumentError: ``divergence`` is not one, or a weight would reward the KL or the divergence;
+            at the next step, for a number that is set later.
 
     Example:
         >>> weights = InfoELBO(alpha=0.5, lambda_=1000.0).weights()
@@ -72,7 +72,7 @@ class InfoELBO(TermsELBO):
         """The weights of the terms: 1, -(1 - alpha), -1 and -(alpha + lambda - 1).
 
         Raises:
-            ValueError: A weight would reward the KL or the divergence.
+            ArgumentError: A weight would reward the KL or the divergence.
         """
         if not isinstance(self.alpha, Tensor) and not isinstance(self.lambda_, Tensor):
             _check(self.alpha, self.lambda_)
@@ -92,12 +92,12 @@ class InfoELBO(TermsELBO):
 
 def _check(alpha: float, lambda_: float) -> None:
     if not alpha <= 1:
-        raise ValueError(
+        raise ArgumentError(
             f"alpha: expected at most 1, got {alpha}: the KL would have the weight "
             f"{1 - alpha:.4g} and be maximised"
         )
     if not alpha + lambda_ - 1 >= -1e-6:  # rounding, as in alpha = 1 - beta, lambda_ = beta
-        raise ValueError(
+        raise ArgumentError(
             f"lambda_: expected at least 1 - alpha = {1 - alpha:.4g}, got {lambda_}: the "
             f"divergence would have the weight {alpha + lambda_ - 1:.4g} and be maximised"
         )

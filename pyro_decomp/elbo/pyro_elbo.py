@@ -53,7 +53,7 @@ class PyroELBO(TermsELBO):
         objective: Pyro's, or of a class of one's own.
 
     Raises:
-        ValueError: It is one of Pyro's ``Jit`` objectives, which are compiled for one model and
+        ArgumentError: It is one of Pyro's ``Jit`` objectives, which are compiled for one model and
             guide; ``ReweightedWakeSleep``, which has two losses; ``TraceTailAdaptive_ELBO``,
             which gives its gradient alone; or of a class of one's own without
             ``loss_and_grads``, or with a ``differentiable_loss`` that Pyro's does not call.

@@ -40,8 +40,7 @@ class WassersteinELBO(TermsELBO):
         analytic_kl: Use the closed form of the KL where there is one.
 
     Raises:
-        ValueError: The weight is negative.
-        TypeError: ``divergence`` is not one.
+        ArgumentError: The weight is negative, or ``divergence`` is not one.
 
     Example:
         >>> WassersteinELBO(lambda_=100.0).weights()["divergence"]

@@ -77,7 +77,7 @@ def estimate(
         of a half that is not a finite number.
 
     Raises:
-        ValueError: An argument is out of its range.
+        ArgumentError: An argument is out of its range.
 
     >>> x = np.arange(100.0)
     >>> low, high = estimate(lambda rows: x[rows].mean(), 100).interval
@@ -151,7 +151,7 @@ def half_samples(
         seed: Of the halves.
 
     Raises:
-        ValueError: An argument is out of its range.
+        ArgumentError: An argument is out of its range.
     """
     if num_resamples < 0 or num_resamples == 1:
         arguments.refuse("num_resamples", "0 or at least 2", num_resamples)
@@ -187,7 +187,7 @@ def estimate_from_halves(
         quarters: Values on random halves of each half, at least two of each.
 
     Raises:
-        ValueError: ``level`` is not between 0 and 1, or ``order`` not above 0.
+        ArgumentError: ``level`` is not between 0 and 1, or ``order`` not above 0.
     """
     from scipy.special import stdtrit
 

@@ -37,7 +37,7 @@ def linear_accuracy(
     Raises:
         DataError: The arrays cannot be used (:func:`.as_labels`), there are too few rows, or
             scikit-learn is not installed.
-        ValueError: ``held_out`` is not between 0 and 1.
+        ArgumentError: ``held_out`` is not between 0 and 1.
 
     Reference:
         Alain & Bengio, Understanding intermediate layers using linear classifier probes, 2016,
@@ -80,7 +80,7 @@ def knn_accuracy(
     Raises:
         DataError: The arrays cannot be used (:func:`.as_labels`), there are too few rows, or
             scikit-learn is not installed.
-        ValueError: ``held_out`` is not between 0 and 1, or ``num_neighbors`` less than 1.
+        ArgumentError: ``held_out`` is not between 0 and 1, or ``num_neighbors`` less than 1.
 
     Reference:
         Cover & Hart, Nearest neighbor pattern classification, 1967,

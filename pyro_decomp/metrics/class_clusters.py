@@ -125,7 +125,7 @@ def silhouette(
 
     Raises:
         DataError: The arrays cannot be used (:func:`.as_labels`), or scikit-learn is not installed.
-        ValueError: ``max_rows`` is less than 4.
+        ArgumentError: ``max_rows`` is less than 4.
 
     Reference:
         Rousseeuw, Silhouettes: a graphical aid to the interpretation and validation of cluster

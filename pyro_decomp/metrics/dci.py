@@ -150,7 +150,7 @@ def dci_lasso(
     Raises:
         DataError: The arrays cannot be used (:mod:`.arrays`), fewer than two factors vary, or
             there are too few rows.
-        ValueError: ``alpha`` is negative, or ``held_out`` is not between 0 and 1.
+        ArgumentError: ``alpha`` is negative, or ``held_out`` is not between 0 and 1.
 
     Reference:
         Eastwood & Williams, A framework for the quantitative evaluation of disentangled
@@ -241,7 +241,7 @@ def dci_trees(
     Raises:
         DataError: The arrays cannot be used (:mod:`.arrays`), fewer than two factors vary, there
             are too few rows, or scikit-learn is not installed.
-        ValueError: ``num_rounds`` is less than 1, or ``held_out`` is not between 0 and 1.
+        ArgumentError: ``num_rounds`` is less than 1, or ``held_out`` is not between 0 and 1.
 
     Reference:
         Eastwood & Williams, A framework for the quantitative evaluation of disentangled

@@ -69,7 +69,7 @@ def density_mig(
     Raises:
         DataError: The arrays cannot be used (:mod:`.arrays`), a scale is not positive, weights are
             negative, not finite or all 0, or densities overflow.
-        ValueError: ``num_samples`` is less than 4.
+        ArgumentError: ``num_samples`` is less than 4.
 
     Reference:
         Chen et al., Isolating sources of disentanglement in VAEs, 2018, eq. 5-6 and appendix B,

@@ -72,7 +72,7 @@ def divergence_from_prior(
     Raises:
         DataError: The codes are no matrix of finite numbers, or have fewer than 4 rows; the prior
             is of another form or has other dimensions.
-        ValueError: A number is out of its range.
+        ArgumentError: A number is out of its range.
     """
     least = {"num_samples": 4, "num_null": 1, "num_resamples": 0, "seed": 0}
     arguments.annotated(divergence_from_prior, locals(), **least)

@@ -41,7 +41,7 @@ def explicitness(
     Raises:
         DataError: The arrays cannot be used (:mod:`.arrays`), no value is among both kinds of rows,
             or scikit-learn is not installed.
-        ValueError: ``held_out`` is not between 0 and 1.
+        ArgumentError: ``held_out`` is not between 0 and 1.
 
     Reference:
         Ridgeway & Mozer, Learning deep disentangled embeddings with the F-statistic loss, 2018,

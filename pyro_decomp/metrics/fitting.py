@@ -42,7 +42,7 @@ def held_out_split(
         seed: Of the draw.
 
     Raises:
-        ValueError: ``held_out`` is not between 0 and 1.
+        ArgumentError: ``held_out`` is not between 0 and 1.
         DataError: There are fewer than 4 rows for either.
 
     >>> train, score = held_out_split(12, 1 / 3, seed=0)

@@ -92,7 +92,7 @@ def beta_vae_score(
     Raises:
         DataError: The arrays cannot be used (:mod:`.arrays`), fewer than two factors vary, or
             scikit-learn is not installed.
-        ValueError: An argument is out of its range.
+        ArgumentError: An argument is out of its range.
 
     Reference:
         Higgins et al., beta-VAE: learning basic visual concepts with a constrained variational
@@ -214,7 +214,7 @@ def factor_vae_score(
 
     Raises:
         DataError: The arrays cannot be used (:mod:`.arrays`), fewer than two factors vary.
-        ValueError: An argument is out of its range.
+        ArgumentError: An argument is out of its range.
 
     Reference:
         Kim & Mnih, Disentangling by factorising, 2018, section 4,

@@ -55,7 +55,7 @@ def irs(
     Raises:
         DataError: Codes or factors are no matrices of numbers with as many rows, or fewer
             than two factors vary.
-        ValueError: ``quantile`` is out of its range.
+        ArgumentError: ``quantile`` is out of its range.
     """
     arguments.annotated(irs, locals(), num_resamples=0, seed=0)
     arguments.number("(0, 1]", quantile=quantile)

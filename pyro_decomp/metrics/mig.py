@@ -98,7 +98,7 @@ def mig(
 
     Raises:
         DataError: The arrays cannot be used (:mod:`.arrays`).
-        ValueError: ``num_bins`` is less than 1.
+        ArgumentError: ``num_bins`` is less than 1.
 
     Reference:
         Chen et al., Isolating sources of disentanglement in VAEs, 2018, eq. 6,
@@ -155,7 +155,7 @@ def mean_maximal_mutual_information(
 
     Raises:
         DataError: The arrays cannot be used (:mod:`.arrays`).
-        ValueError: ``num_bins`` is less than 1.
+        ArgumentError: ``num_bins`` is less than 1.
 
     Reference:
         The first term of equation 6 of Chen et al., Isolating sources of disentanglement in VAEs,

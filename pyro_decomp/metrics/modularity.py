@@ -55,7 +55,7 @@ def modularity(
 
     Raises:
         DataError: The arrays cannot be used (:mod:`.arrays`), fewer than two factors vary.
-        ValueError: ``num_bins`` is less than 1.
+        ArgumentError: ``num_bins`` is less than 1.
 
     Reference:
         Ridgeway & Mozer, Learning deep disentangled embeddings with the F-statistic loss, 2018,

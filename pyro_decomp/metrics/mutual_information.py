@@ -31,7 +31,7 @@ def mutual_information(
 
     Raises:
         DataError: The arrays cannot be used (:mod:`.arrays`).
-        ValueError: ``num_bins`` is less than 1.
+        ArgumentError: ``num_bins`` is less than 1.
 
     >>> mutual_information([[0.0], [0.1], [5.0], [5.1]], [[0], [0], [1], [1]]).round(4).tolist()
     [[0.6931]]
@@ -50,7 +50,7 @@ def equal_bins(codes: Float[np.ndarray, "n d"], num_bins: int) -> Int[np.ndarray
         num_bins: Number of bins.
 
     Raises:
-        ValueError: ``num_bins`` is less than 1.
+        ArgumentError: ``num_bins`` is less than 1.
 
     >>> equal_bins(np.array([[0.0], [1.0], [2.0]]), 2)[:, 0].tolist()
     [0, 1, 1]

@@ -222,7 +222,7 @@ def index_code_information(
     Raises:
         DataError: The encodings are of another form, or their parameters are not finite, or not of
             one shape, or scales are not positive.
-        ValueError: ``num_samples`` is less than 2.
+        ArgumentError: ``num_samples`` is less than 2.
     """
     arguments.annotated(index_code_information, locals(), num_samples=2, num_resamples=0, seed=0)
     import torch

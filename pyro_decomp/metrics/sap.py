@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from pyro_decomp import arguments
+from pyro_decomp.errors import ArgumentError
 from pyro_decomp.metrics.arrays import Factors, as_codes, as_factors, standardised
 from pyro_decomp.metrics.bootstrap import estimate, without_interval
 from pyro_decomp.metrics.fitting import held_out_split, scikit
@@ -53,7 +54,7 @@ def sap(
 
     Raises:
         DataError: The arrays cannot be used (:mod:`.arrays`), or scikit-learn is not installed.
-        ValueError: An argument is out of its range.
+        ArgumentError: An argument is out of its range.
 
     Reference:
         Kumar et al., Variational inference of disentangled latent concepts from unlabeled
@@ -65,7 +66,7 @@ def sap(
     levels = as_factors(factors, num_rows=len(z))
     unknown = set(continuous) - set(levels.columns)
     if unknown:
-        raise ValueError(
+        raise ArgumentError(
             f"continuous: expected columns that vary, of {list(levels.columns)}, got {unknown}"
         )
     train, test = held_out_split(len(z), held_out, seed)

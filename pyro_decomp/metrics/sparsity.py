@@ -43,7 +43,7 @@ def active_units(
 
     Raises:
         DataError: The codes are no matrix of finite numbers, or fewer than two rows.
-        ValueError: ``threshold`` is negative.
+        ArgumentError: ``threshold`` is negative.
     """
     arguments.annotated(active_units, locals(), num_resamples=0, seed=0)
     arguments.number("[0, inf)", threshold=threshold)

@@ -116,7 +116,7 @@ def udr(
 
     Raises:
         DataError: Fewer than two runs, too few rows, or arrays that do not fit together.
-        ValueError: An argument is out of its range.
+        ArgumentError: An argument is out of its range.
     """
     arguments.annotated(udr, locals(), num_resamples=0, seed=0)
     arguments.number("(0, inf)", alpha=alpha)

@@ -54,7 +54,7 @@ class ConvEncoder32(nn.Module):
             ``Normal(loc, scale).to_event(1)``.
 
         Raises:
-            ValueError: The images have another shape.
+            ArgumentError: The images have another shape.
         """
         leading = leading_shape(x, self.event_shape)
         features = self.body(x.reshape(-1, *self.event_shape))
@@ -76,7 +76,7 @@ class ConvDecoder32(nn.Module):
         scale: Of the Laplace, in the unit of the pixels; not learned.
 
     Raises:
-        ValueError: ``scale`` is not positive.
+        ArgumentError: ``scale`` is not positive.
     """
 
     def __init__(self, latent_dim: int, channels: int = 1, scale: float = 0.1) -> None:
@@ -107,7 +107,7 @@ class ConvDecoder32(nn.Module):
             ``Laplace(loc, scale).to_event(3)``.
 
         Raises:
-            ValueError: The latents have another length.
+            ArgumentError: The latents have another length.
         """
         leading = leading_shape(z, (self.latent_dim,))
         loc = self.body(z.reshape(-1, self.latent_dim, 1, 1)).reshape(*leading, *self.event_shape)

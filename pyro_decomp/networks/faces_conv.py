@@ -52,7 +52,7 @@ class FacesConvEncoder(nn.Module):
             ``Normal(loc, scale).to_event(1)``.
 
         Raises:
-            ValueError: The images have another shape.
+            ArgumentError: The images have another shape.
         """
         leading = leading_shape(x, self.event_shape)
         features = self.body(x.reshape(-1, *self.event_shape)).reshape(*leading, -1)
@@ -103,7 +103,7 @@ class FacesConvDecoder(nn.Module):
             ``ContinuousBernoulli(logits=logits).to_event(3)``.
 
         Raises:
-            ValueError: The latents have another length.
+            ArgumentError: The latents have another length.
         """
         leading = leading_shape(z, (self.latent_dim,))
         images = self.body(z.reshape(-1, self.latent_dim, 1, 1))

@@ -28,7 +28,7 @@ class SpritesConvEncoder(nn.Module):
         hidden: 128 for dSprites; the papers take 256 for images in colour.
 
     Raises:
-        ValueError: ``size`` is no positive multiple of 16.
+        ArgumentError: ``size`` is no positive multiple of 16.
 
     Reference:
         Kim & Mnih, Disentangling by factorising, 2018, appendix A,
@@ -65,7 +65,7 @@ class SpritesConvEncoder(nn.Module):
             ``Normal(loc, scale).to_event(1)``.
 
         Raises:
-            ValueError: The images have another shape.
+            ArgumentError: The images have another shape.
         """
         leading = leading_shape(x, self.event_shape)
         features = self.body(x.reshape(-1, *self.event_shape)).reshape(*leading, -1)
@@ -86,7 +86,7 @@ class SpritesConvDecoder(nn.Module):
         hidden: 128 for dSprites; the papers take 256 for images in colour.
 
     Raises:
-        ValueError: ``size`` is no positive multiple of 16.
+        ArgumentError: ``size`` is no positive multiple of 16.
 
     Reference:
         As :class:`SpritesConvEncoder`.
@@ -122,7 +122,7 @@ class SpritesConvDecoder(nn.Module):
             ``Bernoulli(logits=logits).to_event(3)``.
 
         Raises:
-            ValueError: The latents have another length.
+            ArgumentError: The latents have another length.
         """
         leading = leading_shape(z, (self.latent_dim,))
         logits = self.body(z.reshape(-1, self.latent_dim)).reshape(*leading, *self.event_shape)
@@ -166,7 +166,7 @@ class SpritesMLPEncoder(nn.Module):
             ``Normal(loc, scale).to_event(1)``.
 
         Raises:
-            ValueError: The images have another shape.
+            ArgumentError: The images have another shape.
         """
         leading_shape(x, self.event_shape)
         return self.perceptron(x.flatten(-3))
@@ -203,7 +203,7 @@ class SpritesMLPDecoder(nn.Module):
             ``Bernoulli(logits=logits).to_event(3)``.
 
         Raises:
-            ValueError: The latents have another length.
+            ArgumentError: The latents have another length.
         """
         leading_shape(z, (self.latent_dim,))
         logits = self.logits(self.body(z)).unflatten(-1, self.event_shape)

@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from pyro_decomp.arguments import refuse
+
 
 def leading_shape(x: Tensor, event_shape: tuple[int, ...]) -> torch.Size:
     """Check the shape of one input of a network, apart from the dimensions that lead it.
@@ -17,12 +19,12 @@ def leading_shape(x: Tensor, event_shape: tuple[int, ...]) -> torch.Size:
         The leading dimensions.
 
     Raises:
-        ValueError: They are others.
+        ArgumentError: They are others.
     """
-    split = x.dim() - len(event_shape)
+    split = x.dim() - len(event_shape) if isinstance(x, Tensor) else -1
     if split < 0 or x.shape[split:] != event_shape:
-        expected = ", ".join(["...", *map(str, event_shape)])
-        raise ValueError(f"expected an input of shape ({expected}), got {tuple(x.shape)}")
+        got = tuple(x.shape) if isinstance(x, Tensor) else x
+        refuse("input", f"a tensor of shape (..., {', '.join(map(str, event_shape))})", got)
     return x.shape[:split]
 
 

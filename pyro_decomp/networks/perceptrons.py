@@ -48,7 +48,7 @@ class NormalMLP(nn.Module):
             ``Normal(loc, scale).to_event(1)``.
 
         Raises:
-            ValueError: The input has another length.
+            ArgumentError: The input has another length.
         """
         leading_shape(x, (self.in_dim,))
         features = self.body(x)
@@ -119,7 +119,7 @@ class Discriminator(nn.Module):
             Logits of shape ``(...)``.
 
         Raises:
-            ValueError: The rows have another length.
+            ArgumentError: The rows have another length.
         """
         leading_shape(z, (self.in_dim,))
         logits: Tensor = self.logit(self.body(z)).squeeze(-1)

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
+from pyro_decomp.errors import ArgumentError
 from pyro_decomp.plots.labels import falling, labelled, named, nats, signed, table, width_of
 from pyro_decomp.plots.style import CATEGORIES, DATA, new_figure, round_ticks, styled, thin_ticks
 
@@ -32,7 +33,7 @@ def levels(name: str, factor: Float[np.ndarray, " n"], most: int = VALUES) -> Le
     """The different values of a factor, and each datum's place among them; internal."""
     values, members = np.unique(factor, return_inverse=True)
     if len(values) > most:
-        raise ValueError(
+        raise ArgumentError(
             f"factor {name!r}: expected at most {most} different values, got {len(values)}"
         )
     return Levels(values, members)
@@ -189,21 +190,21 @@ def codes_against_factors(
         A figure with a row a latent and a column a factor or pair of factors.
 
     Raises:
-        ValueError: If a shape is not as above, a number is not finite, a factor named is none of
+        ArgumentError: If a shape is not as above, a number is not finite, a factor named is none of
             ``factor_names``, has too many values or would leave no column.
     """
     arguments.annotated(codes_against_factors, locals())
     encoded, known = table("codes", codes), table("factors", factors)
     if len(encoded) != len(known):
-        raise ValueError(f"factors: expected {len(encoded)} rows as in codes, got {len(known)}")
+        raise ArgumentError(f"factors: expected {len(encoded)} rows as in codes, got {len(known)}")
     columns = dict(zip(named("factor_names", factor_names, known.shape[1]), known.T, strict=True))
     for name in [*(name for pair in pairs for name in pair), *([] if by is None else [by])]:
         if name not in columns:
-            raise ValueError(f"pairs, by: expected names among {list(columns)}, got {name!r}")
+            raise ArgumentError(f"pairs, by: expected names among {list(columns)}, got {name!r}")
     apart = {by, *(name for pair in pairs for name in pair)}
     single = [name for name in columns if name not in apart]
     if not single and not pairs:
-        raise ValueError(f"factor_names: expected a factor beside {by!r}, got none")
+        raise ArgumentError(f"factor_names: expected a factor beside {by!r}, got none")
     amounts = nats(information, encoded.shape[1])
     order = falling(amounts, encoded.shape[1], most)
     labels = labelled(named("names", names, encoded.shape[1]), amounts, order, "\n")

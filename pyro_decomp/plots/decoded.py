@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
+from pyro_decomp.errors import ArgumentError
 from pyro_decomp.plots.mosaic import (
     channels_last,
     draw_mosaic,
@@ -61,17 +62,18 @@ def reconstructions(data: ArrayLike, reconstruction: ArrayLike) -> Figure:
         A figure of points, vectors or images.
 
     Raises:
-        ValueError: If the shapes differ or are none of the above, or the data are not all finite.
+        ArgumentError: If the shapes differ or are none of the above, or the data are not all
+            finite.
     """
     arguments.annotated(reconstructions, locals())
     first = np.asarray(data, dtype=np.float64)
     second = np.asarray(reconstruction, dtype=np.float64)
     if first.shape != second.shape:
-        raise ValueError(
+        raise ArgumentError(
             f"reconstruction: expected the data's shape {first.shape}, got {second.shape}"
         )
     if not np.isfinite(first).all():
-        raise ValueError("data: expected finite numbers, got some that are not")
+        raise ArgumentError("data: expected finite numbers, got some that are not")
     match first.shape:
         case (0, *_):
             pass
@@ -83,7 +85,7 @@ def reconstructions(data: ArrayLike, reconstruction: ArrayLike) -> Figure:
             return _image_pairs(first[..., None], second[..., None])
         case (_, 1 | 3, h, w) if h * w > 0:
             return _image_pairs(np.moveaxis(first, 1, -1), np.moveaxis(second, 1, -1))
-    raise ValueError(
+    raise ArgumentError(
         "data: expected at least one vector (n, d) or image (n, h, w), (n, 1, h, w) or "
         f"(n, 3, h, w), got shape {first.shape}"
     )
@@ -178,7 +180,7 @@ def prior_samples(samples: ArrayLike, data: ArrayLike | None = None) -> Figure:
         A figure with a panel of samples and, if data are given, one of data.
 
     Raises:
-        ValueError: If a shape is none of the above, the two differ in more than their number, or
+        ArgumentError: If a shape is none of the above, the two differ in more than their number, or
             a number is not finite.
     """
     arguments.annotated(prior_samples, locals())
@@ -186,7 +188,7 @@ def prior_samples(samples: ArrayLike, data: ArrayLike | None = None) -> Figure:
     if data is not None:
         panels["data"] = _checked("data", data)
         if panels["data"].shape[1:] != panels["prior samples"].shape[1:]:
-            raise ValueError(
+            raise ArgumentError(
                 f"data: expected the samples' shape {panels['prior samples'].shape[1:]} after the "
                 f"first axis, got {panels['data'].shape[1:]}"
             )
@@ -198,12 +200,12 @@ def prior_samples(samples: ArrayLike, data: ArrayLike | None = None) -> Figure:
 def _checked(name: str, values: ArrayLike) -> Array:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim not in (2, 3, 4) or not array.size:
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: expected at least one vector (n, d) or image (n, h, w), (n, 1, h, w) or "
             f"(n, 3, h, w), got shape {array.shape}"
         )
     if not np.isfinite(array).all():
-        raise ValueError(f"{name}: expected finite numbers, got some that are not")
+        raise ArgumentError(f"{name}: expected finite numbers, got some that are not")
     return channels_last(name, array, 1) if array.ndim > 2 else array
 
 

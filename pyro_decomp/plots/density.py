@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
 from pyro_decomp.descriptions import constructor_call
+from pyro_decomp.errors import ArgumentError
 from pyro_decomp.plots.style import new_figure, round_ticks, styled, thin_ticks
 
 X = Float[np.ndarray, " nx"]
@@ -59,10 +60,10 @@ def grid_axis(name: str, values: ArrayLike) -> Float[np.ndarray, " n"]:
     """Check the positions along one axis of the grid."""
     axis = np.asarray(values, dtype=np.float64)
     if axis.ndim != 1 or len(axis) < 2:
-        raise ValueError(f"{name}: expected shape (n,) with n >= 2, got {axis.shape}")
+        raise ArgumentError(f"{name}: expected shape (n,) with n >= 2, got {axis.shape}")
     gaps = np.diff(axis)
     if not (gaps[0] > 0 and np.allclose(gaps, gaps[0], rtol=1e-3, atol=0)):
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: expected evenly spaced, rising positions, "
             f"got gaps from {gaps.min():g} to {gaps.max():g}"
         )
@@ -73,11 +74,11 @@ def on_grid(name: str, values: ArrayLike, x: X, y: Y) -> Density:
     """Check a log density at every place of the grid."""
     density = np.asarray(values, dtype=np.float64)
     if density.shape != (len(y), len(x)):
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: expected shape (ny, nx) = {(len(y), len(x))}, got {density.shape}"
         )
     if not (density < HIGHEST).all():
-        raise ValueError(f"{name}: expected numbers below {HIGHEST} nats, got {density.max():g}")
+        raise ArgumentError(f"{name}: expected numbers below {HIGHEST} nats, got {density.max():g}")
     return density
 
 
@@ -121,7 +122,7 @@ def aggregate_density(
         A figure with one panel and a bar of colours.
 
     Raises:
-        ValueError: If a shape differs, a grid axis is not evenly spaced and rising, or a log
+        ArgumentError: If a shape differs, a grid axis is not evenly spaced and rising, or a log
             density is NaN or above 650 nats.
     """
     arguments.annotated(aggregate_density, locals())
@@ -154,12 +155,12 @@ def density_grid(panels: Sequence[Sequence[DensityPanel]]) -> Figure:
         A figure with a panel for each run.
 
     Raises:
-        ValueError: If there is no panel, or as in :func:`aggregate_density`.
+        ArgumentError: If there is no panel, or as in :func:`aggregate_density`.
     """
     arguments.annotated(density_grid, locals())
     columns = max((len(row) for row in panels), default=0)
     if not columns:
-        raise ValueError(f"panels: expected rows of at least one panel, got {panels!r}")
+        raise ArgumentError(f"panels: expected rows of at least one panel, got {panels!r}")
     figure = new_figure(1.55 * columns + 0.3, 1.7 * len(panels) + 0.2)
     extents = set()
     for i, row in enumerate(panels):

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
+from pyro_decomp.errors import ArgumentError
 from pyro_decomp.plots.density import draw_prior, grid_axis, label_latents, on_grid
 from pyro_decomp.plots.labels import classes_of
 from pyro_decomp.plots.style import CATEGORIES, DATA, evenly_spaced, new_figure, styled, thin_ticks
@@ -53,9 +54,9 @@ def encodings(
         A figure with one panel.
 
     Raises:
-        ValueError: If a shape differs, a number is not finite, a covariance is not symmetric with
-            eigenvalues of at least zero, labels are not as above, or ``log_pz`` comes without its
-            grid.
+        ArgumentError: If a shape differs, a number is not finite, a covariance is not symmetric
+            with eigenvalues of at least zero, labels are not as above, or ``log_pz`` comes without
+            its grid.
     """
     arguments.annotated(encodings, locals())
     means, covariances = _checked(loc, covariance)
@@ -71,7 +72,7 @@ def encodings(
     corners = np.concatenate([means - reach, means + reach])
     if log_pz is not None:
         if x is None or y is None:
-            raise ValueError("x, y: expected the grid axes of log_pz, got None")
+            raise ArgumentError("x, y: expected the grid axes of log_pz, got None")
         across, up = grid_axis("x", x), grid_axis("y", y)
         draw_prior(axes, across, up, on_grid("log_pz", log_pz, across, up), "black")
         corners = np.concatenate([corners, [[across[0], up[0]], [across[-1], up[-1]]]])
@@ -124,22 +125,24 @@ def _checked(loc: ArrayLike, covariance: ArrayLike) -> tuple[Loc, Covariance]:
     means = np.asarray(loc, dtype=np.float64)
     covariances = np.asarray(covariance, dtype=np.float64)
     if means.ndim != 2 or means.shape[1] != 2 or not len(means):
-        raise ValueError(f"loc: expected shape (n, 2) with n >= 1, got {means.shape}")
+        raise ArgumentError(f"loc: expected shape (n, 2) with n >= 1, got {means.shape}")
     if covariances.shape != (len(means), 2, 2):
-        raise ValueError(
+        raise ArgumentError(
             f"covariance: expected shape (n, 2, 2) = {(len(means), 2, 2)}, got {covariances.shape}"
         )
     if not (np.isfinite(means).all() and np.isfinite(covariances).all()):
-        raise ValueError("loc, covariance: expected finite numbers, got some that are not")
+        raise ArgumentError("loc, covariance: expected finite numbers, got some that are not")
     asymmetry = np.abs(covariances[:, 0, 1] - covariances[:, 1, 0]).max()
     if asymmetry > 1e-4 * np.abs(covariances).max():
-        raise ValueError(
+        raise ArgumentError(
             "covariance: expected symmetric matrices, "
             f"got off-diagonal entries that differ by {asymmetry:g}"
         )
     variances = np.linalg.eigvalsh(covariances)
     if variances.min() < -1e-6 * np.abs(variances).max():
-        raise ValueError(f"covariance: expected eigenvalues of at least 0, got {variances.min():g}")
+        raise ArgumentError(
+            f"covariance: expected eigenvalues of at least 0, got {variances.min():g}"
+        )
     return means, covariances
 
 
@@ -151,7 +154,7 @@ def _classes(
         return np.empty(0, dtype=np.int64), np.zeros(size, dtype=np.int64)
     classes, members = classes_of("labels", labels, size)
     if len(classes) > len(CATEGORIES):
-        raise ValueError(
+        raise ArgumentError(
             f"labels: expected at most {len(CATEGORIES)} different ones, got {len(classes)}"
         )
     return classes, members

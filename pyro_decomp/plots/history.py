@@ -10,6 +10,7 @@ from matplotlib.ticker import EngFormatter
 from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
+from pyro_decomp.errors import ArgumentError
 from pyro_decomp.plots.style import (
     DATA,
     INK,
@@ -53,16 +54,16 @@ def terms_over_steps(
         A figure with a panel for each column, three side by side.
 
     Raises:
-        ValueError: If a column is not numeric, or the columns are empty or differ in length.
+        ArgumentError: If a column is not numeric, or the columns are empty or differ in length.
     """
     arguments.annotated(terms_over_steps, locals())
     rows = {name: _column(name, values) for name, values in history.items()}
     if step not in rows:
-        raise ValueError(f"history: expected a column {step!r}, got {sorted(rows)}")
+        raise ArgumentError(f"history: expected a column {step!r}, got {sorted(rows)}")
     steps = rows.pop(step)
     for name, values in rows.items():
         if len(values) != len(steps) or not len(values):
-            raise ValueError(
+            raise ArgumentError(
                 f"history[{name!r}]: expected one number for each of at least one step, "
                 f"got {len(values)} for {len(steps)} steps"
             )
@@ -71,7 +72,7 @@ def terms_over_steps(
     own = {k: v for k, v in finite.items() if k not in beside}
     terms = {k: v for k, v in own.items() if np.ptp(v[np.isfinite(v)]) > 0} or own
     if not terms:
-        raise ValueError(f"history: expected a column of finite numbers, got {sorted(rows)}")
+        raise ArgumentError(f"history: expected a column of finite numbers, got {sorted(rows)}")
 
     columns = min(COLUMNS, len(terms))
     lines = -(-len(terms) // columns)
@@ -95,9 +96,9 @@ def _column(name: str, values: ArrayLike) -> Row:
     try:
         row = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
-        raise ValueError(f"history[{name!r}]: expected numbers, got {values!r:.60}") from None
+        raise ArgumentError(f"history[{name!r}]: expected numbers, got {values!r:.60}") from None
     if row.ndim != 1:
-        raise ValueError(f"history[{name!r}]: expected shape (n,), got {row.shape}")
+        raise ArgumentError(f"history[{name!r}]: expected shape (n,), got {row.shape}")
     return row
 
 

@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
+from pyro_decomp.errors import ArgumentError
 from pyro_decomp.plots.labels import classes_of, falling, named, signed, table, width_of
 from pyro_decomp.plots.style import DATA, new_figure, round_ticks, styled, thin_ticks
 
@@ -45,17 +46,17 @@ def mutual_information(
         A figure with one table of numbers on colours.
 
     Raises:
-        ValueError: If a shape is not as above, a number is not finite, an entropy is not above
+        ArgumentError: If a shape is not as above, a number is not finite, an entropy is not above
             zero, or names are too few or too many.
     """
     arguments.annotated(mutual_information, locals())
     amounts = np.asarray(information, dtype=np.float64)
     if amounts.ndim != 2 or not amounts.size:
-        raise ValueError(
+        raise ArgumentError(
             f"information: expected shape (latents, factors), both at least 1, got {amounts.shape}"
         )
     if not np.isfinite(amounts).all():
-        raise ValueError("information: expected finite numbers, got some that are not")
+        raise ArgumentError("information: expected finite numbers, got some that are not")
     factors = named("factor_names", factor_names, amounts.shape[1])
     latents = named("names", names, len(amounts))
     scale = _entropies(entropies, amounts.shape[1])
@@ -88,7 +89,7 @@ def _entropies(entropies: ArrayLike | None, size: int) -> Float[np.ndarray, " fa
         return np.ones(size)
     amounts = np.asarray(entropies, dtype=np.float64)
     if amounts.shape != (size,) or not (np.isfinite(amounts) & (amounts > 0)).all():
-        raise ValueError(
+        raise ArgumentError(
             f"entropies: expected {size} finite numbers above 0, "
             f"got {np.array2string(amounts, threshold=6)}"
         )
@@ -159,8 +160,8 @@ def code_magnitudes(
         A figure with a panel for each class.
 
     Raises:
-        ValueError: If a shape is not as above, a code is not finite, classes are not whole numbers,
-            or names are too few or too many.
+        ArgumentError: If a shape is not as above, a code is not finite, classes are not whole
+            numbers, or names are too few or too many.
     """
     arguments.annotated(code_magnitudes, locals())
     encoded = table("codes", codes)

@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
+from pyro_decomp.errors import ArgumentError
+
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -19,7 +21,7 @@ def named(argument: str, names: Sequence[str] | None, size: int, symbol: str = "
         return [f"${symbol}_{{{i + 1}}}$" for i in range(size)]
     if isinstance(names, str) or len(names) != size:
         got = repr(names) if isinstance(names, str) else str(len(names))
-        raise ValueError(f"{argument}: expected {size} names, got {got}")
+        raise ArgumentError(f"{argument}: expected {size} names, got {got}")
     return [str(name) for name in names]
 
 
@@ -27,9 +29,9 @@ def table(name: str, values: ArrayLike) -> Float[np.ndarray, "n columns"]:
     """Check a table of finite numbers with at least one row and one column."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 2 or not array.size:
-        raise ValueError(f"{name}: expected shape (n, d) with n, d >= 1, got {array.shape}")
+        raise ArgumentError(f"{name}: expected shape (n, d) with n, d >= 1, got {array.shape}")
     if not np.isfinite(array).all():
-        raise ValueError(f"{name}: expected finite numbers, got some that are not")
+        raise ArgumentError(f"{name}: expected finite numbers, got some that are not")
     return array
 
 
@@ -43,7 +45,7 @@ def classes_of(
     """
     numbers = np.asarray(values)
     if numbers.shape != (size,) or numbers.dtype.kind not in "iub":
-        raise ValueError(
+        raise ArgumentError(
             f"{name}: expected {size} whole numbers, got {numbers.dtype} of shape {numbers.shape}"
         )
     different, members = np.unique(numbers.astype(np.int64), return_inverse=True)
@@ -56,9 +58,9 @@ def nats(information: ArrayLike | None, size: int) -> Float[np.ndarray, " latent
         return None
     amounts = np.asarray(information, dtype=np.float64)
     if amounts.shape != (size,):
-        raise ValueError(f"information: expected shape ({size},), got {amounts.shape}")
+        raise ArgumentError(f"information: expected shape ({size},), got {amounts.shape}")
     if not np.isfinite(amounts).all():
-        raise ValueError("information: expected finite numbers, got some that are not")
+        raise ArgumentError("information: expected finite numbers, got some that are not")
     return amounts
 
 
@@ -71,7 +73,7 @@ def falling(
     [3, 1, 0]
     """
     if most is not None and most < 1:
-        raise ValueError(f"most: expected at least 1, got {most}")
+        raise ArgumentError(f"most: expected at least 1, got {most}")
     order = np.arange(size) if amounts is None else np.argsort(-amounts, kind="stable")
     return order[:most]
 

@@ -10,6 +10,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
+from pyro_decomp.errors import ArgumentError
 from pyro_decomp.plots.labels import named, width_of
 from pyro_decomp.plots.style import new_figure, styled, thin_ticks
 
@@ -34,7 +35,7 @@ def channels_last(
         return images[..., None]
     if images.size and images.ndim == leading + 3 and images.shape[leading] in (1, 3):
         return np.moveaxis(images, leading, -1)
-    raise ValueError(
+    raise ArgumentError(
         f"{name}: expected at least one image (h, w), (1, h, w) or (3, h, w) after {leading} "
         f"leading axes, got shape {images.shape}"
     )
@@ -137,16 +138,16 @@ def contact_sheet(
         A figure with one mosaic of images.
 
     Raises:
-        ValueError: If there is no row, a shape is none of the above or another row's, or the
+        ArgumentError: If there is no row, a shape is none of the above or another row's, or the
             captions or headings are too few or too many.
     """
     arguments.annotated(contact_sheet, locals())
     images = [channels_last(f"rows[{i}]", row, 1) for i, row in enumerate(rows)]
     if not images:
-        raise ValueError("rows: expected at least one row of images, got none")
+        raise ArgumentError("rows: expected at least one row of images, got none")
     for i, row in enumerate(images):
         if row.shape[1:] != images[0].shape[1:]:
-            raise ValueError(
+            raise ArgumentError(
                 f"rows[{i}]: expected images (h, w, c) = {images[0].shape[1:]}, got {row.shape[1:]}"
             )
     labels = named("captions", captions, len(images))

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
 from pyro_decomp.descriptions import constructor_call
+from pyro_decomp.errors import ArgumentError
 from pyro_decomp.plots.labels import named, width_of
 from pyro_decomp.plots.style import (
     CATEGORIES,
@@ -73,12 +74,15 @@ def trade_offs(
         A figure with one panel, and a legend beside it.
 
     Raises:
-        ValueError: If there is no curve or more than ten, arrays of one curve differ in length or
-            are not finite, one edge of a band is without the other, or the edges are not about y.
+        ArgumentError: If there is no curve or more than ten, arrays of one curve differ in length
+            or are not finite, one edge of a band is without the other, or the edges are not about
+            y.
     """
     arguments.annotated(trade_offs, locals())
     if not 1 <= len(curves) <= len(CATEGORIES):
-        raise ValueError(f"curves: expected from 1 to {len(CATEGORIES)} curves, got {len(curves)}")
+        raise ArgumentError(
+            f"curves: expected from 1 to {len(CATEGORIES)} curves, got {len(curves)}"
+        )
     figure = new_figure(4.2, 3.0)
     axes = figure.add_subplot()
     thin_ticks(axes)
@@ -90,11 +94,11 @@ def trade_offs(
             low = _row(curve.name, "lower", curve.lower, len(x))
             high = _row(curve.name, "upper", curve.upper, len(x))
             if (low > y).any() or (high < y).any():
-                raise ValueError(f"{curve.name}: expected lower <= y <= upper, got a y outside")
+                raise ArgumentError(f"{curve.name}: expected lower <= y <= upper, got a y outside")
             around = np.r_[x, x[::-1]], np.r_[low, high[::-1]]  # in the order of the weight
             axes.fill(*around, color=colour, alpha=0.18, linewidth=0)
         elif curve.lower is not None or curve.upper is not None:
-            raise ValueError(f"{curve.name}: expected both lower and upper, got one of them")
+            raise ArgumentError(f"{curve.name}: expected both lower and upper, got one of them")
         axes.plot(
             x, y, color=colour, marker=marker, markersize=3.5, linewidth=1.2, label=curve.name
         )
@@ -162,12 +166,12 @@ def scatter(
         A figure with one panel, and a legend where there are several methods.
 
     Raises:
-        ValueError: If there is no method or more than ten, or arrays of one method differ in length
-            or are not finite.
+        ArgumentError: If there is no method or more than ten, or arrays of one method differ in
+            length or are not finite.
     """
     arguments.annotated(scatter, locals())
     if not 1 <= len(methods) <= len(CATEGORIES):
-        raise ValueError(f"methods: expected from 1 to {len(CATEGORIES)}, got {len(methods)}")
+        raise ArgumentError(f"methods: expected from 1 to {len(CATEGORIES)}, got {len(methods)}")
     x = [_row(method.name, "x", method.x) for method in methods]
     y = [_row(method.name, "y", method.y, len(x_i)) for method, x_i in zip(methods, x, strict=True)]
     weights = [
@@ -237,17 +241,17 @@ def box_plots(
         A figure with one panel, and a legend where there are several methods.
 
     Raises:
-        ValueError: If there is no group, there is no method or more than ten, a method has not one
-            array for each group, or a value is not finite.
+        ArgumentError: If there is no group, there is no method or more than ten, a method has not
+            one array for each group, or a value is not finite.
     """
     arguments.annotated(box_plots, locals())
     if not groups:
-        raise ValueError("groups: expected at least one, got none")
+        raise ArgumentError("groups: expected at least one, got none")
     if not 1 <= len(methods) <= len(CATEGORIES):
-        raise ValueError(f"methods: expected from 1 to {len(CATEGORIES)}, got {len(methods)}")
+        raise ArgumentError(f"methods: expected from 1 to {len(CATEGORIES)}, got {len(methods)}")
     for method in methods:
         if len(method.values) != len(groups):
-            raise ValueError(
+            raise ArgumentError(
                 f"{method.name}: values: expected one array for each of {len(groups)} groups, "
                 f"got {len(method.values)}"
             )
@@ -316,7 +320,7 @@ def _row(
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or len(array) < fewest or len(array) != (size or len(array)):
         expected = f"({size},)" if size else "(n,) with n >= 1" if fewest else "(n,)"
-        raise ValueError(f"{name}: {field}: expected shape {expected}, got {array.shape}")
+        raise ArgumentError(f"{name}: {field}: expected shape {expected}, got {array.shape}")
     if not np.isfinite(array).all():
-        raise ValueError(f"{name}: {field}: expected finite numbers, got some that are not")
+        raise ArgumentError(f"{name}: {field}: expected finite numbers, got some that are not")
     return array

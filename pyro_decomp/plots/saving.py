@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pyro_decomp import arguments
-from pyro_decomp.errors import write_whole
+from pyro_decomp.errors import ArgumentError, write_whole
 from pyro_decomp.plots.style import DPI, STYLE
 
 #: Colours that all frames share: fewer make a smaller file.
@@ -32,13 +32,13 @@ def save(figure: Figure, path: str | os.PathLike[str], dpi: int = DPI) -> None:
         dpi: Pixels per inch.
 
     Raises:
-        ValueError: If ``path`` does not end in ``.png``.
+        ArgumentError: If ``path`` does not end in ``.png``.
         OSError: If the file cannot be written; what was there before stays.
     """
     arguments.annotated(save, locals(), dpi=1)
     target = Path(path)
     if target.suffix.lower() != ".png":
-        raise ValueError(f"path: expected a file name ending in .png, got {target.name!r}")
+        raise ArgumentError(f"path: expected a file name ending in .png, got {target.name!r}")
     write_whole(target, png(figure, dpi))
 
 
@@ -71,16 +71,16 @@ def save_animation(
         back: Go back through the frames after the last, so that nothing jumps.
 
     Raises:
-        ValueError: If ``path`` does not end in ``.gif``, there is no frame, the frames' shape is
+        ArgumentError: If ``path`` does not end in ``.gif``, there is no frame, the frames' shape is
             not as above, or ``seconds`` is below 0.02.
         OSError: If the file cannot be written; what was there before stays.
     """
     arguments.annotated(save_animation, locals())
     target = Path(path)
     if target.suffix.lower() != ".gif":
-        raise ValueError(f"path: expected a file name ending in .gif, got {target.name!r}")
+        raise ArgumentError(f"path: expected a file name ending in .gif, got {target.name!r}")
     if not seconds >= 0.02:
-        raise ValueError(f"seconds: expected at least 0.02, got {seconds:g}")
+        raise ArgumentError(f"seconds: expected at least 0.02, got {seconds:g}")
     pixels = _pixels(frames)
     order = [*range(len(pixels))]
     order += order[-2:0:-1] if back else []
@@ -129,10 +129,10 @@ def _pixels(frames: Frames | Sequence[Figure]) -> Frames:
         drawn = [_rendered(figure) for figure in frames]
         sizes = sorted({picture.shape[1::-1] for picture in drawn})
         if len(sizes) > 1:
-            raise ValueError(f"frames: expected figures of one size, got {sizes} pixels")
+            raise ArgumentError(f"frames: expected figures of one size, got {sizes} pixels")
         pixels = np.stack(drawn) if drawn else np.empty((0, 0, 0, 3), dtype=np.uint8)
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3 or not pixels.size:
-        raise ValueError(
+        raise ArgumentError(
             "frames: expected at least one frame of bytes (frames, height, width, 3), "
             f"got {pixels.dtype} of shape {pixels.shape}"
         )

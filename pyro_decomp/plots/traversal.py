@@ -62,8 +62,8 @@ def traversals(
         A figure with a row of images, or a panel, for each latent.
 
     Raises:
-        ValueError: If a shape is none of the above, a value or amount is not finite, names are too
-            few or too many, or ``most`` is below one.
+        ArgumentError: If a shape is none of the above, a value or amount is not finite, names are
+            too few or too many, or ``most`` is below one.
     """
     arguments.annotated(traversals, locals())
     traversal = arrange(
@@ -140,7 +140,7 @@ def traversal_frames(
         Frames in the order of the values, to be written with :func:`save_animation`.
 
     Raises:
-        ValueError: As in :func:`traversals`.
+        ArgumentError: As in :func:`traversals`.
     """
     arguments.annotated(traversal_frames, locals())
     traversal = arrange(

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
+from pyro_decomp.errors import ArgumentError
 from pyro_decomp.plots.labels import falling, labelled, named, nats, rounded, width_of
 from pyro_decomp.plots.mosaic import channels_last, intensities
 from pyro_decomp.plots.style import QUIET, RECONSTRUCTION, new_figure, round_ticks, thin_ticks
@@ -78,7 +79,7 @@ def arrange(
     if outputs.ndim not in (4, 5, 6) or not outputs.size:
         lead = "(latents, columns" if components is None else "(components, latents, columns"
         got = outputs.shape[components is None :]
-        raise ValueError(
+        raise ArgumentError(
             f"decoded: expected shape {lead}, d), {lead}, h, w) or {lead}, c, h, w), got {got}"
         )
     if outputs.ndim > 4:
@@ -88,11 +89,11 @@ def arrange(
     taken = np.asarray(values, dtype=np.float64)
     full = (count, latents, columns)
     if taken.ndim not in (1, 2, 3) or taken.shape != full[3 - taken.ndim :]:
-        raise ValueError(
+        raise ArgumentError(
             f"values: expected shape {full[2:]}, {full[1:]} or {full}, got {taken.shape}"
         )
     if not np.isfinite(taken).all():
-        raise ValueError("values: expected finite numbers, got some that are not")
+        raise ArgumentError("values: expected finite numbers, got some that are not")
     over = rounded(taken) if taken.ndim == 1 else []
     amounts = nats(information, latents)
     order = falling(amounts, latents, most)

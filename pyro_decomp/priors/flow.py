@@ -92,7 +92,7 @@ class AutoregressiveFlow(Described, nn.Module):
         name: Of the site.
 
     Raises:
-        ValueError: ``latent_dim`` is less than 2.
+        ArgumentError: ``latent_dim`` is less than 2.
 
     Reference:
         Durkan et al., Neural spline flows, 2019, https://arxiv.org/abs/1906.04032; as a prior,

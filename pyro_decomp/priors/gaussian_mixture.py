@@ -29,7 +29,7 @@ class GaussianMixture(Described, nn.Module):
         name: Of the site.
 
     Raises:
-        ValueError: A scale or weight is not positive, or ``learned`` has another name.
+        ArgumentError: A scale or weight is not positive, or ``learned`` has another name.
 
     Reference:
         Mathieu et al., Disentangling disentanglement in variational autoencoders, 2019,
@@ -58,7 +58,7 @@ class GaussianMixture(Described, nn.Module):
         log_scale = torch.as_tensor(scale).to(locs).log().expand_as(locs).clone()
         logits = torch.zeros_like(locs[:, 0]) if weights is None else weights.log()
         if unknown := set(learned) - {"locs", "scale", "weights"}:
-            raise ValueError(f"learned: expected 'locs', 'scale' or 'weights', got {unknown}")
+            arguments.refuse("learned", "'locs', 'scale' or 'weights'", unknown)
         self.name = name
         locs = locs.clone()
         self.locs = nn.Parameter(locs) if "locs" in learned else nn.Buffer(locs)

@@ -30,7 +30,7 @@ class Hierarchical(Described, nn.Module):
         name: Of the sites, before their number.
 
     Raises:
-        ValueError: There are fewer than two layers.
+        ArgumentError: There are fewer than two layers.
 
     Reference:
         Rezende, Mohamed & Wierstra, Stochastic backpropagation and approximate inference in deep

@@ -63,7 +63,7 @@ class VonMisesFisher(Described, nn.Module):
         name: Of the site.
 
     Raises:
-        ValueError: ``concentration`` is not positive.
+        ArgumentError: ``concentration`` is not positive.
 
     Reference:
         Davidson et al., Hyperspherical variational auto-encoders, 2018,

@@ -65,7 +65,7 @@ class AnisotropicNormal(Described, nn.Module):
         name: Of the site.
 
     Raises:
-        ValueError: A scale is not positive.
+        ArgumentError: A scale is not positive.
 
     Reference:
         Mathieu et al., Disentangling disentanglement in variational autoencoders, 2019,
@@ -111,7 +111,7 @@ class AnisotropicNormal(Described, nn.Module):
             The prior.
 
         Raises:
-            ValueError: The data vary in fewer than ``latent_dim`` directions.
+            ArgumentError: The data vary in fewer than ``latent_dim`` directions.
         """
         arguments.tensor("n d ...", x=x)
         arguments.whole(latent_dim=latent_dim)
@@ -121,10 +121,8 @@ class AnisotropicNormal(Described, nn.Module):
         variance = torch.linalg.eigvalsh(squares).flip(0)
         rank = int((variance > variance[0] * 1e-12).sum())
         if latent_dim > rank:
-            raise ValueError(
-                f"latent_dim: expected at most {rank}, the directions in which the data vary, "
-                f"got {latent_dim}"
-            )
+            directions = f"at most {rank}, the directions in which the data vary"
+            arguments.refuse("latent_dim", directions, latent_dim)
         variance = variance[:latent_dim] / variance[:latent_dim].mean()
         return cls(variance.sqrt().to(x), learned=learned, name=name)
 
@@ -157,7 +155,7 @@ class Laplace(Described, nn.Module):
         name: Of the site.
 
     Raises:
-        ValueError: ``scale`` is not positive.
+        ArgumentError: ``scale`` is not positive.
 
     Reference:
         Geadah et al., Sparse-coding variational autoencoders, 2024,
@@ -199,7 +197,7 @@ class StudentT(Described, nn.Module):
         name: Of the site.
 
     Raises:
-        ValueError: ``df`` is not positive.
+        ArgumentError: ``df`` is not positive.
 
     Reference:
         Mathieu et al., Disentangling disentanglement in variational autoencoders, 2019,
@@ -243,7 +241,7 @@ class SpikeAndSlab(Described, nn.Module):
         name: Of the site.
 
     Raises:
-        ValueError: ``gamma`` is no probability, or ``spike_scale`` is not positive.
+        ArgumentError: ``gamma`` is no probability, or ``spike_scale`` is not positive.
 
     Reference:
         Mathieu et al., Disentangling disentanglement in variational autoencoders, 2019,

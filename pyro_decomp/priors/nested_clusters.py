@@ -29,7 +29,7 @@ class NestedClusters(Described, nn.Module):
         name: Of the site.
 
     Raises:
-        ValueError: ``offsets`` has another number of groups, or ``scale`` is not positive.
+        ArgumentError: ``offsets`` has another number of groups, or ``scale`` is not positive.
 
     Reference:
         A finite tree in the place of the nested Chinese restaurant process of Goyal et al.,
@@ -56,10 +56,7 @@ class NestedClusters(Described, nn.Module):
         arguments.tensor("g c d", offsets=offsets)
         arguments.number("(0, inf)", scale=scale)
         if (offsets.shape[0], offsets.shape[-1]) != tuple(locs.shape):
-            raise ValueError(
-                f"offsets: expected shape ({len(locs)}, C, {locs.shape[1]}), "
-                f"got {tuple(offsets.shape)}"
-            )
+            arguments.refuse("offsets", f"shape ({len(locs)}, C, {locs.shape[1]})", offsets)
         kind = nn.Parameter if learned else nn.Buffer
         self.name = name
         self.locs = kind(locs.clone())

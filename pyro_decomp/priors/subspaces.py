@@ -28,7 +28,7 @@ class IndependentSubspaces(Described, nn.Module):
         name: Of the site.
 
     Raises:
-        ValueError: ``inner`` or ``outer`` is not positive, or a group is empty.
+        ArgumentError: ``inner`` or ``outer`` is not positive, or a group is empty.
 
     Reference:
         Stuehmer, Turner & Nowozin, Independent subspace analysis for unsupervised learning of

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pyro_decomp import arguments
 from pyro_decomp.descriptions import Described
-from pyro_decomp.errors import ModelError
+from pyro_decomp.errors import ArgumentError, ModelError
 from pyro_decomp.programs.sites import sample_sites
 
 
@@ -38,7 +38,7 @@ class VAE(Described, nn.Module):
 
     Raises:
         ModelError: A part is of another kind, or returns something else when it is run.
-        ValueError: The size is no positive whole number.
+        ArgumentError: The size is no positive whole number.
 
     Example:
         >>> import pyro, torch, pyro.distributions as dist
@@ -63,7 +63,7 @@ class VAE(Described, nn.Module):
         super().__init__()
         arguments.text(latent=latent, observed=observed)
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise ValueError(f"size: expected the size of the whole data set, got {size!r}")
+            raise ArgumentError(f"size: expected the size of the whole data set, got {size!r}")
         _check_prior(prior)
         for name, part in (("encoder", encoder), ("decoder", decoder)):
             if not isinstance(part, nn.Module):

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pyro_decomp import plots
-from pyro_decomp.errors import DataError
+from pyro_decomp.errors import DataError, tidied
 from pyro_decomp.sweep.comparison import Combination, Comparison
 from pyro_decomp.sweep.grid import value_text
 from pyro_decomp.sweep.intervals import mean_interval
@@ -102,15 +102,16 @@ def draw(
         "scatter.png": lambda: scatter(drawn, *_two(*of_scatter)),
     }
     paths, left_out = [], {}
-    for name, make in makers.items():
-        try:
-            figure = make()
-        except NothingToDrawError as reason:
-            left_out[name] = str(reason)
-            continue
-        folder.mkdir(parents=True, exist_ok=True)
-        plots.save(figure, folder / name)
-        paths.append(folder / name)
+    with tidied(folder):
+        for name, make in makers.items():
+            try:
+                figure = make()
+            except NothingToDrawError as reason:
+                left_out[name] = str(reason)
+                continue
+            folder.mkdir(parents=True, exist_ok=True)
+            plots.save(figure, folder / name)
+            paths.append(folder / name)
     return Drawn(paths, left_out)
 
 

@@ -1,4 +1,4 @@
-"""The files of a sweep, and the one process that may write them."""
+"""The files of a sweep."""
 
 import csv
 import io
@@ -6,21 +6,22 @@ import json
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import pyarrow as pa
 import pyarrow.parquet
 
-from pyro_decomp.errors import RunError, unfinished, write_whole
+from pyro_decomp.errors import RunError, write_whole
 from pyro_decomp.sweep.grid import Grid
+from pyro_decomp.training.checked_files import read_checked, write_checked
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.json_files import marked, plain, read_json, write_json
 from pyro_decomp.training.recorded.kept import FILE_NAME
+from pyro_decomp.training.writer import is_passing
 
 PICTURES = ("trade_off.png", "boxes.png", "scatter.png")
 
@@ -80,7 +81,7 @@ class SweepFolder:
                 with suppress(FileNotFoundError):
                     shutil.rmtree(folder)
         self.members_path.mkdir(parents=True, exist_ok=True)
-        write_json(self.description_path, marked(description))
+        write_checked(self.description_path, marked(description))
 
     def run_path(self, member: str) -> Path:
         """The run folder of a member."""
@@ -108,13 +109,29 @@ def _cell(value: Any) -> Any:
 
 
 def _is_unfinished(path: Path) -> bool:
-    """Whether a file is what a killed writer left of ``sweep.json``, or the folder made before."""
-    is_ours = path.name in {unfinished(Path(NAME)).name, "members", FILE_NAME}
+    """Whether a file is what a writer that was killed left, or the folder made before."""
+    is_ours = path.name in {"members", FILE_NAME} or is_passing(path)
     return is_ours and not (path.is_dir() and any(path.iterdir()))
 
 
 NAME = "sweep.json"
-KEYS = {"values", "defaults", "seeds", "source", "source_file", "source_sha256"}
+
+
+class Description(TypedDict):
+    """The keys of ``sweep.json`` that others rely on."""
+
+    values: dict[str, list[Any]]
+    defaults: dict[str, Any]
+    seeds: list[int]
+    source: str
+    source_file: str
+    source_sha256: str
+    source_folders: NotRequired[list[str]]
+    metrics: NotRequired[list[str]]
+    device: NotRequired[str]
+    versions: NotRequired[dict[str, str]]
+
+
 PACKAGES = ("pyro-decomp", "torch", "pyro-ppl", "numpy")
 
 
@@ -136,18 +153,13 @@ def read_description(folder: Path) -> dict[str, Any]:
     """The contents of ``sweep.json``.
 
     Raises:
-        RunError: There is no sweep, or its ``sweep.json`` cannot be read.
+        RunError: There is no sweep, or its ``sweep.json`` is damaged, of something else or of a
+            newer version.
     """
     path = folder / NAME
     if not path.exists():
         raise RunError(f"{folder}: expected the folder of a sweep with a {NAME}, found none")
-    try:
-        description = read_json(path)
-    except (ValueError, OSError) as error:
-        raise RunError(f"{path}: expected JSON, got {error}; restore it") from error
-    if not isinstance(description, dict) or not description.keys() >= KEYS:
-        raise RunError(f"{path}: expected the description of a sweep")
-    return description
+    return read_checked(path, "restore it", Description, "the description of a sweep")
 
 
 def described_grid(description: Mapping[str, Any]) -> Grid:
@@ -191,29 +203,6 @@ def _refusal(folder: Path, what: str, mend: str) -> RunError:
 def _listed(values: Sequence[Any]) -> str:
     words = [value if isinstance(value, str) else json.dumps(value) for value in values]
     return ",".join(words if len(words) <= 10 else [*words[:9], "..."])
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Make a folder and keep other processes that ask for it out; the system ends it with us.
-
-    Raises:
-        RunError: Another process has it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    if sys.platform == "win32":  # where two sweeps at once in one folder go unnoticed
-        yield
-        return
-    import fcntl  # noqa: PLC0415 (Windows has none)
-
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise RunError(f"{folder}: another process is running this sweep") from error
-    finally:
-        os.close(file)
 
 
 MOST_DEATHS = 2  # in a row, without a member being recorded

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
 from pyro_decomp import arguments
+from pyro_decomp.errors import ArgumentError
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def mean_interval(values: ArrayLike | Sequence[float], level: float = 0.95) -> M
     arguments.annotated(mean_interval, locals())
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1:
-        raise ValueError(f"values: expected shape (n,), got {x.shape}")
+        raise ArgumentError(f"values: expected shape (n,), got {x.shape}")
     arguments.number("(0, 1)", level=level)
     if len(x) < 2:
         return MeanInterval(float(x[0]) if len(x) else math.nan, None, len(x))

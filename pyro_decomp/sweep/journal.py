@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pyro_decomp.errors import RunError
-from pyro_decomp.training.json_files import to_json
+from pyro_decomp.training.checked_files import digest
+from pyro_decomp.training.json_files import regular, to_json
+
+MOST_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class Journal:
 
     def append(self, record: Record) -> None:
         """Add a record; it is on the disk when this returns, and none of it if this fails."""
-        line = to_json(asdict(record))
+        entry = asdict(record)
+        line = to_json(entry | {"digest": digest(entry)})
         os.ftruncate(self._file, self._size)  # what is left of one that failed
         size = self._size + len(line)
         while line:
@@ -74,18 +78,27 @@ def read_journal(path: Path) -> dict[str, Record]:
     """The last record of each member, by name; ignores a last line that is not whole.
 
     Raises:
-        RunError: A whole line is not a record.
+        RunError: It cannot be read, or a whole line is damaged or not a record.
     """
     if not path.exists():
         return {}
-    whole = path.read_bytes().rpartition(b"\n")[0]
+    try:
+        regular(path, MOST_BYTES)
+        whole = path.read_bytes().rpartition(b"\n")[0]
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror} (restore it)") from error
     records: dict[str, Record] = {}
     for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
         try:
             entry: dict[str, Any] = json.loads(line)
+            if entry.pop("digest", None) not in (None, digest(entry)):
+                raise ValueError("another digest")
             way = {"together": "batched", "alone": "single"}.get(entry["way"], entry["way"])
             record = Record(**{**entry, "way": way, "asked": tuple(entry["asked"])})
-        except (ValueError, TypeError, KeyError) as error:
-            raise RunError(f"{path}:{number}: expected the record of a member") from error
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise RunError(
+                f"{path}:{number}: expected the record of a member, got a line that is damaged "
+                "(delete the line, and go on with --resume)"
+            ) from error
         records[record.member] = record
     return records

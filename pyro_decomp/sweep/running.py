@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from pyro_decomp import arguments
 from pyro_decomp.analysis import evaluation
-from pyro_decomp.errors import ExperimentError, RunError
+from pyro_decomp.errors import ExperimentError, RunError, intended
 from pyro_decomp.sweep import ensemble
 from pyro_decomp.sweep.ensemble.item_checkpoint import interrupted
 from pyro_decomp.sweep.ensemble.members import Member
-from pyro_decomp.sweep.folder import SweepFolder, attempt, describe, locked, read_description
+from pyro_decomp.sweep.folder import SweepFolder, attempt, describe, read_description
 from pyro_decomp.sweep.grid import make_grid
 from pyro_decomp.sweep.jobs import Job, Work
 from pyro_decomp.sweep.journal import Record, journal, read_journal
@@ -31,9 +31,9 @@ from pyro_decomp.sweep.workers import WorkerPool, run_here
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted, stop_requests
-from pyro_decomp.training.json_files import read_json
 from pyro_decomp.training.recorded.kept import KeptTensors
 from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.writer import check_free, writer
 
 # Elements of data in all steps of all members: a step of few takes about a millisecond.
 LITTLE_WORK, FEWEST_ELEMENTS = 2**22, 2**10
@@ -87,7 +87,7 @@ def sweep(
     Raises:
         ExperimentError: The file or function, a value or a seed cannot be used.
         DataError: A name in ``metrics`` is none.
-        RunError: The folder cannot be used as asked.
+        RunError: The folder cannot be used as asked, or another process writes there.
         SweepInterrupted: The user stopped it.
     """
     with arguments.raised_as(ExperimentError):
@@ -101,9 +101,15 @@ def sweep(
     size = (usable_processors() if device == "cpu" else 1) if num_workers is None else num_workers
     folder = SweepFolder(out)
     description = describe(source, grid, device, metrics)
+    check_free(folder.path)
     folder.check(description, resume=resume, force=force)
     members = grid.members()
-    with locked(folder.path):
+    with writer(folder.path) as held:
+        folder.check(description, resume=resume, force=force)
+        for member in members:
+            check_free(folder.run_path(member.name))
+        for path in filter(intended, folder.items_path.glob("*")):
+            path.unlink()
         records, lost = _what_is_known(folder, members) if resume else ({}, [])
         if resume and folder.description_path.exists():
             before = read_description(folder.path).get("metrics", [])
@@ -141,6 +147,7 @@ def sweep(
             except Interrupted:
                 stop.set()
             finally:
+                held.check()
                 table = read_table(folder.path)
                 folder.write_tables(table)
     if stop.is_set():
@@ -199,10 +206,10 @@ def recovered(folder: SweepFolder, members: Iterable[Member]) -> list[Record]:
             continue
         run = RunFolder(folder.run_path(member.name))
         try:
-            total = read_json(run.config_path)["total_steps"]
+            total = run.read_config()["total_steps"]
             terms, step = last_terms(run.path)
             checkpoint = run.read_checkpoint() if step == total else None
-        except (OSError, ValueError, KeyError, RunError):
+        except RunError:
             continue  # there is none, or it is trained again
         if checkpoint is not None and checkpoint["step"] == total:
             found.append(Record(member.name, "finished", "", total, None, _way(run), terms))

@@ -15,6 +15,7 @@ from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run, load
 from pyro_decomp.training.run_folder import RunFolder, temporary_folder
+from pyro_decomp.training.writer import check_free
 
 Train = Callable[..., Run]
 
@@ -89,6 +90,7 @@ def together(
 def _folder(out: str | Path, *, resume: bool, force: bool, **_: Any) -> RunFolder:
     """The folder of a sweep; of a new one, with a number where a finished one is there."""
     folder = RunFolder(out)
+    check_free(folder.path)
     if resume or force or not SweepFolder(out).description_path.exists():
         return folder
     is_finished = set(read_table(out)["status"].to_pylist()) == {FINISHED}

@@ -4,7 +4,6 @@ import ast
 import csv
 import math
 import os
-from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +17,10 @@ from pyro_decomp.errors import RunError
 from pyro_decomp.sweep.folder import NAME, described_grid, read_description
 from pyro_decomp.sweep.grid import value_text
 from pyro_decomp.sweep.journal import read_journal
-from pyro_decomp.training.json_files import plain, read_json
+from pyro_decomp.training.checked_files import AGAIN, facts_of, read_checked
+from pyro_decomp.training.history import COUNTED, read_rows
+from pyro_decomp.training.json_files import plain
+from pyro_decomp.training.run_config import read_run_config
 
 UNFINISHED = "unfinished"
 
@@ -88,19 +90,20 @@ def row_of_run(folder: Path) -> Row:
     Raises:
         RunError: It is no run, or cannot be read.
     """
-    try:
-        config = read_json(folder / "config.json")
-        arguments, seed = config["arguments"], int(config["seed"])
-        terms, step = last_terms(folder)
-        metrics_path = folder / "metrics.json"
-        measured = read_json(metrics_path) if metrics_path.exists() else {}
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise RunError(f"{folder}: expected a run that can be read, got {error!r}") from error
-    status = "finished" if step >= config.get("total_steps", step) else UNFINISHED
+    config = read_run_config(folder)
+    arguments, seed = config["arguments"], config["seed"]
+    terms, step = last_terms(folder)
+    path, measured = folder / "metrics.json", {}
+    if path.exists():
+        try:
+            measured = flat(read_checked(path, AGAIN))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{path}: expected what was measured, got others ({AGAIN})") from error
+    status = "finished" if step >= config["total_steps"] else UNFINISHED
     file = Path(config.get("source_file") or "").stem
     given = {**defaults_in(config.get("source") or ""), **arguments}
     terms = terms if status == "finished" else {}
-    return Row(folder.name, file, given, seed, status, "", step, None, None, terms, flat(measured))
+    return Row(folder.name, file, given, seed, status, "", step, None, None, terms, measured)
 
 
 def rows_of(path: Path) -> list[Row]:
@@ -127,25 +130,22 @@ class _NothingHereError(RunError):
     """A folder without any run."""
 
 
-NOT_TERMS = ("step", "epoch")
-
-
 def last_terms(folder: Path) -> tuple[dict[str, float | None], int]:
     """The terms in the last row of a run's ``history.csv``, and the step of it.
 
     Raises:
-        OSError: There is no history.
-        ValueError: It is not a table of numbers.
+        RunError: There is no history, or it is not one of numbers and of the run's checkpoint.
     """
-    with (folder / "history.csv").open(newline="") as file:
-        reader = csv.reader(file)
-        names = next(reader, [])
-        last = deque(reader, maxlen=1)
-    if not last:
-        return {}, 0
-    values = dict(zip(names, last[0], strict=True))
-    step = int(values["step"])
-    return {n: _finite(float(v or "nan")) for n, v in values.items() if n not in NOT_TERMS}, step
+    path, checkpoint = folder / "history.csv", folder / "checkpoint.pt"
+    try:
+        names, rows = read_rows(path, facts_of(checkpoint) if checkpoint.exists() else None)
+        if not rows:
+            return {}, 0
+        step = int(rows[-1][names.index("step")])
+        values = {n: float(v or "nan") for n, v in zip(names, rows[-1], strict=True)}
+    except (OSError, ValueError, csv.Error) as error:
+        raise RunError(f"{path}: expected a table with a row a step, got {error}") from error
+    return {n: _finite(v) for n, v in values.items() if n not in COUNTED}, step
 
 
 def flat(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
@@ -181,7 +181,7 @@ def _finite(value: float | None) -> float | None:
 
 def defaults_in(source: str) -> dict[str, Any]:
     """The defaults of ``experiment`` that are written as literals; nothing is executed."""
-    with suppress(SyntaxError, ValueError):
+    with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
         for node in ast.parse(source).body:
             if isinstance(node, ast.FunctionDef) and node.name == "experiment":
                 return dict(_literal_defaults(node.args))

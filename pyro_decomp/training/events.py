@@ -14,7 +14,7 @@ from pyro_decomp.seeds import random_state, set_random_state
 from pyro_decomp.training.callback_state import CallbackStates
 from pyro_decomp.training.callbacks import EVENTS, Callback, Training, is_own
 from pyro_decomp.training.loop import Loop
-from pyro_decomp.training.user_code import sentence
+from pyro_decomp.training.user_code import says_all, sentence
 
 Values = Mapping[str, float]
 
@@ -88,7 +88,7 @@ class Events:
         except Exception as error:
             with suppress(DecompError, Departed):
                 self._save()
-            if isinstance(error, DecompError):
+            if says_all(error):
                 raise
             raise RunError(
                 f"step {self._run.step}: the callback {type(callback).__name__} failed in "

@@ -23,6 +23,7 @@ from pyro_decomp.training.parameters import (
     read_signature,
 )
 from pyro_decomp.training.recorded.kept import ENTRY, EXPERIMENT, FILE_NAME, NAME, KeptTensors
+from pyro_decomp.training.trust import check_source
 from pyro_decomp.training.user_code import execute, place_of, running
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ class ExperimentFile:
     tensors: KeptTensors | None = None
     folders: tuple[Path, ...] = ()
     _built: list[None] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _OF_THIS_PROCESS.add(_identity(self.record()))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
@@ -155,16 +159,31 @@ class ExperimentFile:
 
     @classmethod
     def from_record(
-        cls, record: Mapping[str, Any], folder: Path, *, seed: int | None = None
+        cls,
+        record: Mapping[str, Any],
+        folder: Path,
+        *,
+        seed: int | None = None,
+        trust: bool = False,
     ) -> Self | None:
         """Run the text that a run or sweep keeps; None if it keeps none.
 
+        What this process has run before, from the same place, it may run again.
+
+        Args:
+            record: The contents of ``config.json``.
+            folder: The run folder.
+            seed: See `from_source`.
+            trust: Whether the text is run whoever could have written it.
+
         Raises:
             ExperimentError: The text no longer runs.
-            RunError: The tensors cannot be read.
+            RunError: It is not the text whose digest is on record, or a stranger's; or the tensors
+                cannot be read.
         """
         if record.get("source") is None:
             return None
+        check_source(folder, record, trust=trust or _identity(record) in _OF_THIS_PROCESS)
         tensors = KeptTensors.beside(folder)
         if tensors is None and is_function(record["source_file"]) and NAME in record["source"]:
             raise RunError(
@@ -294,6 +313,14 @@ class ExperimentFile:
             raise ExperimentError(
                 f"{self.path}: `{name}`: expected {parameter.type_text}, got {value!r}"
             ) from error
+
+
+def _identity(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """A text with the folders that it imports from."""
+    return (record["source"], record["source_file"], *record.get("source_folders", ()))
+
+
+_OF_THIS_PROCESS: set[tuple[str, ...]] = set()
 
 
 def is_function(path: str | Path) -> bool:

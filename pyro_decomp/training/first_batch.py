@@ -19,11 +19,11 @@ from pyro_decomp.data.batches import Batch, Data
 from pyro_decomp.data.checks import blocks, check_finite, column_labels, large_columns
 from pyro_decomp.data.rounding import default_type, spoilt_columns
 from pyro_decomp.data.stored import Stored
-from pyro_decomp.errors import DataError, DecompError, ExperimentError, ModelError, one_line
+from pyro_decomp.errors import DataError, ExperimentError, ModelError, one_line
 from pyro_decomp.programs.program_state.modules import in_mode
 from pyro_decomp.programs.sites import SampleTrace
 from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.user_code import place_raised
+from pyro_decomp.training.user_code import place_raised, says_all
 
 Result = TypeVar("Result")
 Types = tuple[torch.dtype, ...]
@@ -51,7 +51,7 @@ def run_on_first(experiment: Experiment, size: int, run: Callable[..., Result]) 
     try:
         return run(*data[:size])
     except REFUSALS as error:
-        if isinstance(error, DecompError):
+        if says_all(error):
             raise
         for types in _others(data[:size]):
             converted = _converted(data, types)
@@ -184,9 +184,9 @@ def explained(
     """
     try:
         yield
-    except DecompError:
-        raise
     except Exception as error:
+        if says_all(error):
+            raise
         data = experiment.data
         batch = data[len(data) // size * size :] if is_last else data[:size]
         if "more than 1 value per channel" in str(error):
@@ -290,9 +290,9 @@ def traced(experiment: Experiment, batch: Batch, rows: Tensor, name: str) -> pou
     """
     try:
         return _run(experiment, batch)
-    except DecompError:
-        raise
     except Exception as error:  # programs are the user's, and raise what they like
+        if says_all(error):
+            raise
         span: slice = slice(0, len(rows))
         reason: Exception = error
         is_safe = (

@@ -3,6 +3,7 @@
 import copy
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
@@ -29,6 +30,7 @@ def fit(
     state: State,
     folder: RunFolder,
     *,
+    held: ExitStack,
     seed: int,
     execution: Execution,
     callbacks: Sequence[Callback] = (),
@@ -40,6 +42,8 @@ def fit(
     """Train an experiment, in place, to its last step or until the user stops it.
 
     With ``config`` the folder is begun, without it goes on, from ``checkpoint`` where there is one.
+    Other processes are kept from writing there until ``held`` is closed, which does so already
+    where the folder goes on.
 
     Returns:
         The training, whose folder may be a numbered one; and how it was stopped, if it was.
@@ -62,7 +66,8 @@ def fit(
             callbacks=_told(experiment, callbacks),
         )
     if config is not None:
-        loop.folder = folder.open_new({**config, "execution": asdict(execution)}, force=force)
+        config = {**config, "execution": asdict(execution)}
+        loop.folder = folder.open_new(config, force=force, held=held)
     stopped = None
     with stop_requests() as stop, process_settings(execution.threads):
         if checkpoint is None:

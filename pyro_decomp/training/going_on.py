@@ -1,6 +1,7 @@
 """A run that goes on: to the end that it was to have, or beyond it."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from pyro_decomp import arguments
 from pyro_decomp.acceleration import Execution
@@ -8,8 +9,8 @@ from pyro_decomp.errors import RunError
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.experiment import CALLBACKS
 from pyro_decomp.training.fitting import fit, handed_back
+from pyro_decomp.training.history import History
 from pyro_decomp.training.run import Run, finish
-from pyro_decomp.training.run_folder import History
 from pyro_decomp.training.stretches import ends_of, lengthen
 
 
@@ -17,6 +18,12 @@ def train_on(run: Run, epochs: int | None, callbacks: Sequence[Callback]) -> Run
     """Train a run further, in place and in its folder; see :meth:`.Run.train`."""
     arguments.whole(**arguments.given(epochs=epochs))
     arguments.items(Callback, CALLBACKS, callbacks=callbacks)
+    with ExitStack() as held:
+        held.enter_context(run.folder.written())
+        return _train_on(run, epochs, callbacks, held)
+
+
+def _train_on(run: Run, epochs: int | None, callbacks: Sequence[Callback], held: ExitStack) -> Run:
     folder, experiment = run.folder, run.experiment
     config, checkpoint = folder.read_config(), folder.read_checkpoint()
     if checkpoint is None or checkpoint["step"] != run.step or config["seed"] != run.seed:
@@ -43,6 +50,7 @@ def train_on(run: Run, epochs: int | None, callbacks: Sequence[Callback]) -> Run
             experiment,
             run.state,
             folder,
+            held=held,
             seed=run.seed,
             execution=Execution.of_config(config),
             callbacks=callbacks,

@@ -3,8 +3,10 @@
 Internal. Imports neither numpy nor torch, so that tables of runs are read in an instant.
 """
 
+import errno
 import json
 import math
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -66,20 +68,43 @@ def write_json(path: Path, value: Any) -> None:
     write_whole(path, to_json(value, indent=2))
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, most_bytes: int = 2**26) -> Any:
     """Read the value that a file of JSON holds.
 
     Raises:
-        OSError: The file cannot be read.
-        ValueError: It is not JSON.
+        OSError: The file cannot be read, is no plain file or has more bytes.
+        ValueError: It is not JSON, is nested too deeply, or has a key twice.
     """
-    return json.loads(path.read_text(), object_hook=_restored, parse_constant=_refuse)
+    regular(path, most_bytes)
+    try:
+        return json.loads(path.read_bytes(), object_pairs_hook=_restored, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("lists or objects that are nested too deeply") from None
+
+
+def regular(path: Path, most_bytes: int | None = None) -> None:
+    """Check that a path is one of a plain file, whose reading neither waits nor fills the memory.
+
+    Raises:
+        OSError: There is none, it is something else, or has more bytes.
+    """
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise OSError(errno.EISDIR, "it is a folder")
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no plain file")
+    if most_bytes is not None and status.st_size > most_bytes:
+        size, most = status.st_size / 2**20, most_bytes / 2**20
+        raise OSError(errno.EFBIG, f"it has {size:.0f} MiB, which is more than {most:.0f}")
 
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
 
 
-def _restored(value: dict[str, Any]) -> Any:
+def _restored(pairs: list[tuple[str, Any]]) -> Any:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a key twice")
     is_float = value.keys() == {NOT_FINITE} and isinstance(value[NOT_FINITE], str)
     return float(value[NOT_FINITE]) if is_float else value

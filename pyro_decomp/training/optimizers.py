@@ -44,7 +44,7 @@ def parameter_groups(
         A function of named parameters, for ``Experiment(optimizer=...)``.
 
     Raises:
-        ValueError: There are no patterns, or a pattern's settings are no dictionary.
+        ArgumentError: There are no patterns, or a pattern's settings are no dictionary.
 
     Example:
         >>> adam = partial(torch.optim.Adam, lr=1e-3)

@@ -99,7 +99,7 @@ def rebuild(
     It is built from what is given, else from what the run keeps; random generators are seeded.
 
     Raises:
-        RunError: The run keeps no source, or another one than that given.
+        RunError: The run keeps no source, or another one than that given, or a stranger's.
         ExperimentError: Its experiment no longer runs.
     """
     seed, arguments = int(config["seed"]), config["arguments"]
@@ -112,7 +112,7 @@ def rebuild(
                 "to load(path, experiment=...), or a file whose `experiment` does to evaluate and "
                 "plot, with --experiment FILE"
             )
-        source = ExperimentFile.from_record(config, folder.path, seed=seed)
+        source = ExperimentFile.from_record(config, folder.path, seed=seed, trust=folder.is_trusted)
         assert source is not None
         set_seed(seed)
         experiment = source.build(arguments)

@@ -20,9 +20,10 @@ from pyro_decomp.seeds import random_state, set_random_state
 from pyro_decomp.training.description import check_data, check_recorded, check_sites, objective_text
 from pyro_decomp.training.experiment import Experiment, Program
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.json_files import is_plain, plain, read_json
+from pyro_decomp.training.history import History
+from pyro_decomp.training.json_files import is_plain, plain
 from pyro_decomp.training.record import Buildable, is_kept, rebuild
-from pyro_decomp.training.run_folder import History, RunFolder
+from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.run_methods import RunMethods
 from pyro_decomp.training.state import State, prepare
 from pyro_decomp.training.stretches import ends_of, lengthen
@@ -69,14 +70,13 @@ class Run(RunMethods):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The contents of ``config.json``."""
+        """The contents of ``config.json``, but for its format and digest."""
         return self.folder.read_config()
 
     @property
     def resources(self) -> dict[str, Any]:
-        """The contents of ``resources.json``; empty where the run was not trained to its end."""
-        path = self.folder.resources_path
-        return dict(read_json(path)) if path.exists() else {}
+        """The contents of ``resources.json``, likewise; empty where training has not ended."""
+        return self.folder.read_resources()
 
     @cached_property
     def model(self) -> Program:
@@ -104,6 +104,7 @@ def load(
     device: torch.device | str = "cpu",
     experiment: Buildable | str | Path | None = None,
     checkpoint: Literal["last", "best"] = "last",
+    trust: bool = False,
 ) -> Run:
     """Get a run back: model, guide, data and history as they were at a checkpoint.
 
@@ -119,13 +120,16 @@ def load(
             keep.
         checkpoint: "last", or the "best", which :class:`~pyro_decomp.callbacks.BestCheckpoint`
             keeps.
+        trust: Execute the text of a run that another user made, or could have changed. What it is
+            shows ``pyro-decomp show RUN --source``.
 
     Returns:
         The run.
 
     Raises:
-        RunError: There is no run, no checkpoint yet, or they cannot be read; or the experiment is
-            not the one that was trained, in what is named.
+        RunError: There is no run, no checkpoint yet, or they cannot be read; or its text is not the
+            one whose digest it records, or another user's and ``trust`` is False; or the experiment
+            is not the one that was trained, in what is named.
         ExperimentError: The run's experiment no longer runs.
     """
     arguments.annotated(load, locals())
@@ -133,6 +137,7 @@ def load(
     if isinstance(experiment, str | Path):
         experiment = ExperimentFile.read(experiment)
     folder = RunFolder(path)
+    folder.is_trusted = trust
     config = folder.read_config()
     saved = folder.read_checkpoint(checkpoint)
     if saved is None:
@@ -158,7 +163,7 @@ def load(
         ) from error
     state.load_python(saved.get("python"))
     step = int(saved["step"])
-    history = folder.read_history(step, saved["rows"])
+    history = folder.read_history(step, saved["rows"], checkpoint)
     return finish(folder, experiment, state, history, step, seed=int(config["seed"]))
 
 

@@ -1,7 +1,7 @@
 """All that training changes: networks, parameters, optimiser and random generators."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial, wraps
@@ -232,6 +232,7 @@ def prepare(
     traced = {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}
     others = {id(p) for module in auxiliaries for p in module.parameters()}
     trained = _trained(networks, traced, others)
+    _check_all_trained(estimate.loss, others.union(map(id, trained.values())))
     program.start(trained.values())
     declared = {id(parameter): name for name, parameter in reversed(traced.items())}
     names = {name: declared[id(p)] for name, p in trained.items() if id(p) in declared}
@@ -339,3 +340,28 @@ def _trained(
             "VAE(prior, encoder, decoder, size=N), or pyro.param"
         )
     return parameters
+
+
+def _check_all_trained(loss: Tensor, known: Set[int]) -> None:
+    """Check that the loss depends on no parameter that is reached in a way that nothing follows.
+
+    Raises:
+        ExperimentError: It does, and that parameter would stay as it is.
+    """
+    seen: set[Any] = set()
+    left = [loss.grad_fn]
+    while left:
+        node = left.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if leaf is not None and id(leaf) not in known:
+            raise ExperimentError(
+                f"the objective depends on a parameter of shape {tuple(leaf.shape)} that would not "
+                "be trained, as it cannot be found from the model or guide: name its network at "
+                "the top of the file or give Experiment(modules=[...]) with it, declare a "
+                "parameter by itself with pyro.param, and call .requires_grad_(False) on what is "
+                "to stay as it is"
+            )
+        left += [before for before, _ in node.next_functions]

@@ -74,8 +74,8 @@ class SVI(infer.SVI):
         execution: How steps are computed, and why.
 
     Raises:
-        TypeError: ``optim`` is none of ``pyro.optim``, or another argument is of no such type.
-        ValueError: ``steps`` is none of these.
+        ArgumentError: ``optim`` is none of ``pyro.optim``, ``steps`` is none of these, or another
+            argument is of no such type.
 
     Example:
         >>> import pyro, pyro.distributions as dist

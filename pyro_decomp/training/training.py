@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import nn
 
 from pyro_decomp import arguments as check
 from pyro_decomp.acceleration import Execution
-from pyro_decomp.errors import ExperimentError, RunError
+from pyro_decomp.errors import ArgumentError, ExperimentError, RunError
 from pyro_decomp.programs.program_state.copies import check_own
 from pyro_decomp.schedules import UnfinishedScheduleWarning
 from pyro_decomp.training.callbacks import Callback
@@ -110,7 +111,7 @@ def train(
         check.whole(0, seeds=each)
     seeds = [int(each) for each in seeds]
     if not seeds or len(set(seeds)) < len(seeds) or seed != 0:
-        raise ValueError(f"seeds: expected different seeds and no seed beside them, got {seeds}")
+        raise ArgumentError(f"seeds: expected different seeds and no seed beside them, got {seeds}")
     file = _file_of(experiment, arguments)
     if file is not None and execution is None and not callbacks:
         options = {"device": str(device), "resume": resume, "force": force}
@@ -157,37 +158,42 @@ def train_one(
     folder = temporary_folder() if out is None else RunFolder(out)
     is_there = resume and folder.config_path.exists()
     ends: list[int] = []
-    if is_there:
-        ends, arguments = go_on(experiment, folder, arguments)
-    config = describe(experiment, seed, device, source, arguments)
-    checkpoint, execution = None, execution or Execution()
-    if is_there:
-        _check_same(folder, config, *SAME, total_steps=ends[-1])
-        checkpoint, execution = folder.read_checkpoint(), _as_before(folder, execution)
-    warn_unrecorded(config)
-    _warn_of_unfinished_schedules(experiment)
-    state = prepare(experiment, device, check=None if checkpoint else partial(check_first, config))
-    if not isinstance(given, ExperimentFile):
-        roots = given.programs if isinstance(given, Experiment) else {"": given}
-        check_own(roots, experiment.programs, state.program.moving)
-    config |= data_record(experiment)  # of the types that the programs take
-    if checkpoint is not None:
-        _check_same(folder, config, "data_blake2b")
-    if len(ends) > 1:
-        folder.write_stretches(ends)
-    loop, stopped = fit(
-        experiment,
-        state,
-        folder,
-        seed=seed,
-        execution=execution,
-        callbacks=callbacks,
-        config=None if is_there else config,
-        force=force,
-        checkpoint=checkpoint,
-        tensors=source.tensors if isinstance(source, ExperimentFile) else None,
-    )
-    return ended(loop, stopped, seed)
+    with ExitStack() as held:
+        if is_there:
+            held.enter_context(folder.written())
+            ends, arguments = go_on(experiment, folder, arguments)
+        config = describe(experiment, seed, device, source, arguments)
+        checkpoint, execution = None, execution or Execution()
+        if is_there:
+            _check_same(folder, config, *SAME, total_steps=ends[-1])
+            checkpoint, execution = folder.read_checkpoint(), _as_before(folder, execution)
+        warn_unrecorded(config)
+        _warn_of_unfinished_schedules(experiment)
+        state = prepare(
+            experiment, device, check=None if checkpoint else partial(check_first, config)
+        )
+        if not isinstance(given, ExperimentFile):
+            roots = given.programs if isinstance(given, Experiment) else {"": given}
+            check_own(roots, experiment.programs, state.program.moving)
+        config |= data_record(experiment)  # of the types that the programs take
+        if checkpoint is not None:
+            _check_same(folder, config, "data_blake2b")
+        if len(ends) > 1:
+            folder.write_stretches(ends)
+        loop, stopped = fit(
+            experiment,
+            state,
+            folder,
+            held=held,
+            seed=seed,
+            execution=execution,
+            callbacks=callbacks,
+            config=None if is_there else config,
+            force=force,
+            checkpoint=checkpoint,
+            tensors=source.tensors if isinstance(source, ExperimentFile) else None,
+        )
+        return ended(loop, stopped, seed)
 
 
 def check_first(

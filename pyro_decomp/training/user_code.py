@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pyro_decomp.errors import DecompError, ExperimentError, one_line
+from pyro_decomp.errors import ArgumentError, DecompError, ExperimentError, one_line
 
 MODULE_PREFIX = "_experiment_"
 _executions = itertools.count()
@@ -67,15 +67,17 @@ def running(what: str, path: Path, folders: Sequence[Path] = ()) -> Iterator[Non
     """Let a file's neighbours be imported, and say where in the file something was raised.
 
     Raises:
-        ExperimentError: What runs raised anything but a `DecompError`, which is passed on.
+        ExperimentError: What runs raised anything but an error that says all, which is passed on.
     """
     added = [str(folder) for folder in (path.absolute().parent, *folders)]
     sys.path[:0] = added
     try:
         yield
-    except (DecompError, KeyboardInterrupt, GeneratorExit):
+    except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
+        if says_all(error):
+            raise
         place = place_raised(error) or path
         raise ExperimentError(f"{place}: {what} raised {one_line(error)}") from error
     finally:
@@ -95,12 +97,20 @@ def place_raised(error: BaseException) -> str | None:
     return place
 
 
+def says_all(error: BaseException) -> bool:
+    """Whether an error's message is enough to mend it.
+
+    That of an argument does not say whose it is, where a program or callback gave it.
+    """
+    return isinstance(error, DecompError) and not isinstance(error, ArgumentError)
+
+
 def sentence(error: BaseException) -> str:
-    """The message of an error; of one that the user cannot mend, its type and line too."""
-    if isinstance(error, DecompError):
-        return " ".join(str(error).split())
-    place = place_raised(error)
-    return f"{one_line(error)} ({place})" if place else one_line(error)
+    """The message of an error; its line where that does not say all, and a stranger's type."""
+    is_own = isinstance(error, DecompError)
+    message = " ".join(str(error).split()) if is_own else one_line(error)
+    place = None if says_all(error) else place_raised(error)
+    return f"{message} ({place})" if place else message
 
 
 def place_of(function: Callable[..., Any], path: Path) -> str:

@@ -39,6 +39,7 @@ CHANGING = {"resources.json", "members.jsonl", "table.parquet"}  # seconds are i
 LAST_KILL = 12  # step after which none is begun
 EVERY = 8  # steps between checkpoints
 TRAIN = ["train", "trial.py", "--seed", "3", "--out", "out", "--quiet"]
+EPOCHS = ["--set", "epochs=4"]  # of four steps
 SWEEP = ["sweep", "trial.py", "--set", "beta=0.5,2", "--set", "epochs=3", "--workers", "1"]
 SWEEP += ["--out", "out", "--quiet"]
 EVALUATE = ["evaluate", "out", "--only", "elbo", "--quiet"]
@@ -62,17 +63,21 @@ class Command:
 
 
 COMMANDS = {
-    "train": Command(TRAIN, again=("--resume",)),
-    "train, fused": Command([*TRAIN, "--steps", "fused"], again=("--resume",)),
+    "train": Command([*TRAIN, *EPOCHS], again=("--resume",)),
+    "train, fused": Command([*TRAIN, *EPOCHS, "--steps", "fused"], again=("--resume",)),
     "convolutions": Command(["train", "convolutions.py", *TRAIN[2:]], again=("--resume",)),
-    "resume": Command([*TRAIN, "--resume"], before=(TRAIN,), until=7),
-    "force": Command([*TRAIN, "--force"], before=([*TRAIN, "--set", "epochs=1"], EVALUATE)),
+    "resume": Command([*TRAIN, *EPOCHS, "--resume"], before=([*TRAIN, *EPOCHS],), until=7),
+    "force": Command(
+        [*TRAIN, *EPOCHS, "--force"], before=([*TRAIN, "--set", "epochs=1"], EVALUATE)
+    ),
     "sweep, processes": Command([*SWEEP, "--way", "processes"], again=("--resume",)),
     "sweep, batched": Command([*SWEEP, "--way", "batched"], again=("--resume",)),
     "sweep, measured": Command([*SWEEP, "--metrics", "elbo", "--resume"], before=(SWEEP,)),
     "sweep, force": Command([*SWEEP, "--force"], before=(SWEEP,)),
-    "evaluate": Command([*EVALUATE, "--seed", "1"], before=(TRAIN, EVALUATE)),
-    "plot": Command(["plot", "out", "--quiet"], before=(TRAIN, ["plot", "out", "--quiet"])),
+    "evaluate": Command([*EVALUATE, "--seed", "1"], before=([*TRAIN, *EPOCHS], EVALUATE)),
+    "plot": Command(
+        ["plot", "out", "--quiet"], before=([*TRAIN, *EPOCHS], ["plot", "out", "--quiet"])
+    ),
     "compare": Command(["compare", "out"], before=([*SWEEP, "--seeds", "2"],)),
 }
 FAILURES = (  # at each operation the next of them: kind, and the error
@@ -121,7 +126,7 @@ def contents(folder: str) -> dict[str, str]:
     """Digests of all files that must not depend on how often a command was stopped."""
     found = {}
     for path in sorted(Path(folder).rglob("*")):
-        if path.is_file() and path.name not in CHANGING:
+        if path.is_file() and path.name not in CHANGING and path.name[0] != ".":
             content = path.read_bytes()
             if path.name == "table.csv":  # all but the seconds that it took
                 rows = list(csv.DictReader(io.StringIO(content.decode())))

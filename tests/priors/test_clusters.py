@@ -129,7 +129,7 @@ def test_learning_leaves_the_callers_tensors_alone(build: Callable[[], nn.Module
         (lambda: GaussianMixture(LOCS, 1.0, learned=["means"]), "learned: expected 'locs'"),
         (
             lambda: NestedClusters(LOCS, torch.zeros(2, 4, 2), 1.0),
-            r"offsets: expected shape \(3, C, 2\), got \(2, 4, 2\)",
+            r"offsets: expected shape \(3, C, 2\), got shape \(2, 4, 2\)",
         ),
         (lambda: NestedClusters(LOCS, torch.zeros(3, 4, 2), 0.0), "scale: expected a positive"),
     ],

@@ -1,6 +1,5 @@
 """Sweeps that were never trained, written file by file."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,10 @@ from typing import Any
 from pyro_decomp.sweep.folder import NAME, describe
 from pyro_decomp.sweep.grid import make_grid
 from pyro_decomp.sweep.journal import Record, journal
+from pyro_decomp.training.checked_files import write_checked
 from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.run_folder import RunFolder
+from tests.training.edited import of_source
 
 SOURCE = "def experiment(beta: float = 1, alpha: float = 0.0, name: str = 'a', n: int = 3): ..."
 
@@ -25,7 +27,7 @@ def write_sweep(
     source = ExperimentFile.from_source(SOURCE, Path("trial.py"))
     grid = make_grid(source, values, seeds)
     out.mkdir()
-    (out / NAME).write_text(json.dumps(describe(source, grid, "cpu", [])))
+    write_checked(out / NAME, describe(source, grid, "cpu", []))
     with journal(out / "members.jsonl") as lines:
         for name, found in terms.items():
             if isinstance(found, str):
@@ -47,12 +49,12 @@ def write_run(
     metrics: Mapping[str, Any] | None = None,
 ) -> None:
     """A run folder of three steps."""
-    folder.mkdir(parents=True)
     config = {
-        "arguments": dict(arguments), "seed": seed, "total_steps": 3, "source": source,
-        "source_file": f"/somewhere/{file}",
-    }  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "history.csv").write_text(history)
+        "arguments": dict(arguments), "seed": seed, "total_steps": 3,
+        "source_file": f"/somewhere/{file}", "source": None, "source_sha256": None,
+    } | ({} if source is None else of_source(source))  # fmt: skip
+    run = RunFolder(folder)
+    run.open_new(config)
+    run.history_path.write_text(history)
     if metrics is not None:
-        (folder / "metrics.json").write_text(json.dumps(metrics))
+        run.write_metrics(metrics)

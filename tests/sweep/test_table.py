@@ -59,11 +59,12 @@ def test_folders_of_runs_and_sweeps_are_gone_through(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("config.json", "{", "expected a run that can be read"),
-        ("config.json", "{}", "expected a run that can be read, got KeyError"),
-        ("history.csv", "step,epoch\n1\n", "expected a run that can be read"),
-        ("history.csv", "step,elbo\n1,x\n", "expected a run that can be read"),
-        ("metrics.json", "{", "expected a run that can be read"),
+        ("config.json", "{", "expected JSON"),
+        ("config.json", "{}", "expected the configuration of a run, found no"),
+        ("history.csv", "step,epoch\n1\n", "expected a table with a row a step"),
+        ("history.csv", "step,elbo\n1,x\n", "expected a table with a row a step"),
+        ("metrics.json", "{", "expected JSON"),
+        ("metrics.json", '{"train": 3}', "expected what was measured"),
     ],
 )
 def test_a_run_that_cannot_be_read_is_told(
@@ -71,7 +72,7 @@ def test_a_run_that_cannot_be_read_is_told(
 ) -> None:
     write_run(tmp_path / "run", {}, 0, HISTORY)
     (tmp_path / "run" / name).write_text(content)
-    with pytest.raises(RunError, match=message):
+    with pytest.raises(RunError, match=rf"{name}: {message}"):
         rows_of(tmp_path)
 
 

@@ -142,7 +142,7 @@ def test_the_default_type_is_followed(tmp_path: Path) -> None:
 
 def test_an_error_of_the_programs_is_their_own() -> None:
     trial = of_numbers(torch.ones(N, 5))
-    with pytest.raises(ValueError, match="expected an input of shape"):
+    with pytest.raises(ValueError, match="expected a tensor of shape"):
         prepare(trial)
     assert trial.data.x.dtype == torch.float32
 

@@ -15,8 +15,11 @@ from torch import Tensor, nn
 from pyro_decomp import AggregateELBO, Experiment, load, train
 from pyro_decomp.errors import ExperimentError, ModelError, RunError
 from pyro_decomp.seeds import set_seed
+from pyro_decomp.training.checked_files import FORMAT, digest
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import Run, untrained
+from pyro_decomp.training.run_folder import RunFolder
+from tests.training.edited import edit_config, of_source
 
 SOURCE = """
 import pyro
@@ -83,6 +86,8 @@ def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_the_configuration_says_what_the_run_is(tmp_path: Path) -> None:
     run = trained(tmp_path, width=5, pair=(1, 2.5))
     config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config.pop("digest") == digest(config)
+    assert config.pop("format") == FORMAT
     assert config == run.config
     assert config["arguments"] == {"width": 5, "pair": [1, 2.5]}
     assert config["seed"] == 2
@@ -151,18 +156,15 @@ def test_a_run_from_python_needs_its_experiment(tmp_path: Path) -> None:
 def test_what_cannot_be_loaded_is_said(tmp_path: Path) -> None:
     trained(tmp_path)
     run = tmp_path / "run"
-    config = json.loads((run / "config.json").read_text())
-
-    (run / "config.json").write_text(json.dumps(config | {"arguments": {"width": 4}}))
+    edit_config(run, {"arguments": {"width": 4}})
     with pytest.raises(RunError, match=r"checkpoint\.pt does not fit the run's experiment"):
         load(run)
-    (run / "config.json").write_text(json.dumps(config | {"arguments": {"wide": 4}}))
+    edit_config(run, {"arguments": {"wide": 4}})
     with pytest.raises(ExperimentError, match="no parameter `wide`"):
         load(run)
-    (run / "config.json").write_text(json.dumps(config | {"source": "def experiment(): 1 / 0"}))
+    edit_config(run, {"arguments": {}, **of_source("def experiment(): 1 / 0")})
     with pytest.raises(ExperimentError, match=r"trial\.py:1: .* raised ZeroDivisionError"):
         load(run)
-    (run / "config.json").write_text(json.dumps(config))
     (run / "checkpoint.pt").unlink()
     with pytest.raises(RunError, match="the run has no checkpoint yet"):
         load(run)
@@ -170,9 +172,9 @@ def test_what_cannot_be_loaded_is_said(tmp_path: Path) -> None:
 
 def test_an_error_of_the_experiment_is_not_blamed_on_the_checkpoint(tmp_path: Path) -> None:
     trained(tmp_path)
-    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config = RunFolder(tmp_path / "run").read_config()
     broken = config["source"].replace("slope * z", "slope @ z")
-    (tmp_path / "run" / "config.json").write_text(json.dumps(config | {"source": broken}))
+    edit_config(tmp_path / "run", of_source(broken))
     with pytest.raises(ModelError, match=r"cannot be run on a batch of .* shapes"):
         load(tmp_path / "run")
 

@@ -1,5 +1,7 @@
+import operator
 import random
 import weakref
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -190,6 +192,21 @@ def test_a_network_that_cannot_be_found_is_an_error_that_says_what_to_give() -> 
         prepare(experiment(location))
     state = prepare(experiment(location, modules=[net]))
     assert list(state.parameters) == ["weight", "bias"]
+
+
+def test_what_the_objective_depends_on_and_nothing_trains_is_refused() -> None:
+    net, location = nn.Linear(1, 1), nn.Parameter(torch.zeros(1))
+    hidden = partial(operator.mul, location)  # of C, which nothing looks into
+
+    def prior(x: Tensor) -> None:
+        with pyro.plate("data", len(DATA), subsample=x):
+            pyro.sample("z", dist.Normal(hidden(torch.ones(1)), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(torch.zeros(1), 1.0).to_event(1), obs=x)
+
+    with pytest.raises(ExperimentError, match=r"of shape \(1,\) that would not be trained"):
+        prepare(experiment(net, prior))
+    location.requires_grad_(False)
+    assert set(prepare(experiment(net, prior)).parameters) == {"weight", "bias"}
 
 
 def test_nothing_to_train_is_an_error() -> None:

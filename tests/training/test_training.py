@@ -163,7 +163,7 @@ def test_a_run_killed_between_history_and_checkpoint_resumes_to_the_same_bytes(
     with pytest.raises(Killed):
         train(build(), tmp_path / "run", seed=3, callbacks=[Step(kill_at(7))])
     (tmp_path / "run" / "history.csv").write_bytes(whole["history.csv"])
-    (tmp_path / "run" / ".checkpoint.pt.tmp").write_bytes(whole["checkpoint.pt"][:100])
+    (tmp_path / "run" / ".checkpoint.pt.0123456789ab.tmp").write_bytes(whole["checkpoint.pt"][:100])
     train(build(), tmp_path / "run", seed=3, resume=True)
     assert files(tmp_path / "run") == whole
     assert not list((tmp_path / "run").glob(".*"))

@@ -13,7 +13,7 @@ from pyro_decomp.analysis.pictures import factors, latent_plane, outputs, traver
 from pyro_decomp.analysis.pictures.picture_data import PictureData, drawing_of
 from pyro_decomp.analysis.plot_calls import Drawing, save_drawn
 from pyro_decomp.analysis.quantities import by_itself
-from pyro_decomp.errors import writing
+from pyro_decomp.errors import tidied, writing
 from pyro_decomp.seeds import seeded
 from pyro_decomp.training.experiment import few_threads
 from pyro_decomp.training.run import Run
@@ -44,7 +44,7 @@ def draw(run: Run, *, seed: int = 0, beside: SecondProcess | None = None) -> lis
     drawn: dict[str, Path] = {}
     left_out: dict[str, str] = {}
     sharing = _Sharing(beside)
-    with seeded(seed), torch.no_grad(), few_threads(run.experiment):
+    with tidied(run.folder.plots_path), seeded(seed), torch.no_grad(), few_threads(run.experiment):
         for name, prepared in _pictures(run, seed).items():
             with by_itself(left_out, name), writing(run.folder.plots_path):
                 if drawing := prepared():

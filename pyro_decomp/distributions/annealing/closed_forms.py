@@ -96,7 +96,7 @@ def _student_t(p: distributions.StudentT, beta: Power) -> Annealed:
     """The annealed density is StudentT(nu', m, s sqrt(nu / nu')) with nu' = beta (nu + 1) - 1.
 
     Raises:
-        ValueError: nu' is not positive, so that p^beta has an infinite integral.
+        ArgumentError: nu' is not positive, so that p^beta has an infinite integral.
     """
     df = beta * (p.df + 1) - 1
     require(
@@ -127,7 +127,7 @@ def _gamma(p: distributions.Gamma, beta: Power) -> Annealed:
     """The annealed density is Gamma(beta (a - 1) + 1, beta rate).
 
     Raises:
-        ValueError: The new concentration is not positive.
+        ArgumentError: The new concentration is not positive.
     """
     concentration = _concentration(p.concentration, beta)
     f = dist.Gamma(concentration, beta * p.rate)
@@ -140,7 +140,7 @@ def _beta(p: distributions.Beta, beta: Power) -> Annealed:
     """The annealed density is Beta(beta (a - 1) + 1, beta (b - 1) + 1).
 
     Raises:
-        ValueError: A new concentration is not positive.
+        ArgumentError: A new concentration is not positive.
     """
     old = (p.concentration1, p.concentration0)
     new = tuple(_concentration(each, beta) for each in old)

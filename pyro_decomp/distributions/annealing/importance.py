@@ -9,6 +9,7 @@ from pyro.distributions import Categorical, MixtureSameFamily
 from torch import Tensor
 
 from pyro_decomp.distributions.annealing.registry import Power, annealed_with_normalizer
+from pyro_decomp.errors import ArgumentError
 
 
 def annealed_components(p: MixtureSameFamily, beta: Power) -> tuple[MixtureSameFamily, Tensor]:
@@ -19,12 +20,12 @@ def annealed_components(p: MixtureSameFamily, beta: Power) -> tuple[MixtureSameF
     It is close to p^beta: their ratio, up to a constant, lies between 1 and K^(beta - 1).
 
     Raises:
-        NotImplementedError: The components' family is not registered, or its annealed density has
+        ArgumentError: The components' family is not registered, or its annealed density has
             no reparametrised samples.
     """
     f, log_f = annealed_with_normalizer(p.component_distribution, beta)
     if not f.has_rsample:
-        raise NotImplementedError(
+        raise ArgumentError(
             "expected a mixture of components with reparametrised samples, got "
             f"{type(p.component_distribution).__name__}: register its annealed density with "
             "@register_annealed for a family of your own"
@@ -69,7 +70,7 @@ def log_integral(
         The log integral, with gradients, and its standard error, in nats.
 
     Raises:
-        NotImplementedError: As for :func:`annealed_components`.
+        ArgumentError: As for :func:`annealed_components`.
     """
     g, log_mass = annealed_components(p, beta)
     with _seeded(seed, log_mass.device):

@@ -18,6 +18,7 @@ from pyro_decomp.distributions.annealing.registry import (
     register_annealed,
 )
 from pyro_decomp.distributions.annealing.unexpand import without_repeats
+from pyro_decomp.errors import ArgumentError
 
 RAREST_ACCEPTANCE = 1e-4
 
@@ -50,8 +51,8 @@ class AnnealedMixture(TorchDistribution):
             its error; in nats.
 
     Raises:
-        ValueError: p^beta has an infinite integral.
-        NotImplementedError: The components are of a family without what is said above.
+        ArgumentError: p^beta has an infinite integral, or the components are of a family without
+            what is said above.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
@@ -108,13 +109,13 @@ class AnnealedMixture(TorchDistribution):
         """Draw exact samples, without gradients.
 
         Raises:
-            ValueError: Fewer than one draw in ten thousand would be kept.
+            ArgumentError: Fewer than one draw in ten thousand would be kept.
         """
         proposal, log_mass = importance.annealed_components(self.base, self.beta)
         bound = importance.log_bound(self.base, self.beta)
         kept = float((self.log_normalizer - log_mass - bound).exp().min())
         if kept < RAREST_ACCEPTANCE:
-            raise ValueError(
+            raise ArgumentError(
                 f"expected a power of which at least {RAREST_ACCEPTANCE:g} of the draws are kept, "
                 f"got beta = {float(self.beta):g} with {self._num_components} components, which "
                 f"keeps {kept:.1g}"

@@ -55,7 +55,8 @@ def log_integral(p: MixtureSameFamily, beta: Power) -> tuple[Tensor, Tensor]:
         reached: the difference from the Gauss rule of half the nodes. Both in nats.
 
     Raises:
-        ValueError: A tail of p^beta falls no faster than 1/|z|, so that the integral is infinite.
+        ArgumentError: A tail of p^beta falls no faster than 1/|z|, so that the integral is
+            infinite.
     """
     components = p.component_distribution
     with torch.no_grad():

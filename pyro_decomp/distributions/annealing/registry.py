@@ -11,6 +11,7 @@ from pyro.distributions.util import is_validation_enabled
 from torch import Tensor
 
 from pyro_decomp.arguments import instance, number
+from pyro_decomp.errors import ArgumentError
 
 Power = float | Tensor
 Annealed = tuple[TorchDistribution, Tensor]
@@ -35,8 +36,8 @@ def annealed(p: Distribution, beta: Power) -> TorchDistribution:
         The annealed density, of the batch and event shape of p.
 
     Raises:
-        ValueError: ``beta`` is not positive, or p^beta has no finite integral.
-        NotImplementedError: No rule is registered for the family.
+        ArgumentError: ``beta`` is not positive, p^beta has no finite integral, or no rule is
+            registered for the family.
 
     Example:
         >>> import pyro.distributions as dist
@@ -59,8 +60,7 @@ def log_normalizer(p: Distribution, beta: Power) -> Tensor:
         The log normaliser, of the batch shape of p.
 
     Raises:
-        ValueError: As for :func:`annealed`.
-        NotImplementedError: As for :func:`annealed`.
+        ArgumentError: As for :func:`annealed`.
     """
     return annealed_with_normalizer(p, beta)[1]
 
@@ -76,8 +76,7 @@ def annealed_with_normalizer(p: Distribution, beta: Power) -> Annealed:
         The annealed density, and log F_beta in nats.
 
     Raises:
-        ValueError: As for :func:`annealed`.
-        NotImplementedError: As for :func:`annealed`.
+        ArgumentError: As for :func:`annealed`.
     """
     instance(torch.distributions.Distribution, "a distribution", p=p)
     if isinstance(beta, Tensor) and beta.dim() == 0:
@@ -123,7 +122,7 @@ def register_annealed(family: type) -> Callable[[Rule], Rule]:
 @singledispatch
 def _rule(p: Distribution, beta: Power) -> Annealed:
     family = type(p).__name__
-    raise NotImplementedError(
+    raise ArgumentError(
         f"expected a distribution that can be annealed, got {family}: register its annealed "
         f"density and log normaliser with @register_annealed({family})"
     )
@@ -135,12 +134,12 @@ def require(valid: bool | Tensor, message: Callable[[], str]) -> None:
     Tensors are looked at only while Pyro validates distributions, as their own arguments are.
 
     Raises:
-        ValueError: It does not hold.
+        ArgumentError: It does not hold.
     """
     if isinstance(valid, Tensor):
         valid = not is_validation_enabled() or bool(valid.all())
     if not valid:
-        raise ValueError(message())
+        raise ArgumentError(message())
 
 
 def _dtype(p: object) -> torch.dtype | None:

@@ -13,8 +13,9 @@ from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.sweep.ensemble.item_checkpoint import ItemCheckpoint
 from pyro_decomp.sweep.ensemble.member_run import MemberRun, own_numbers
+from pyro_decomp.training.history import History
 from pyro_decomp.training.loop import CHECKPOINT_SHARE, Loop, Row
-from pyro_decomp.training.run_folder import History
+from pyro_decomp.training.run_config import identity
 
 Report = Callable[[int, int], None]
 
@@ -168,6 +169,7 @@ class BatchedRuns(Loop[StepOutputs]):
         """All that :meth:`load_state_dict` needs to go on from here, as ``torch.save`` takes it."""
         return {
             "backend": self.backend,
+            "runs": [identity(run.config) for run in self.runs],
             "step": self.step,
             "steps": self._steps.state_dict(),
             "histories": [_as_tensors(each) for each in self.histories],
@@ -175,6 +177,11 @@ class BatchedRuns(Loop[StepOutputs]):
             "set_aside": self.set_aside,
             "departed": self.departed,
         }
+
+    def is_mine(self, state: Mapping[str, Any]) -> bool:
+        """Whether a state is of these members; older ones do not say whose they are."""
+        mine = [identity(run.config) for run in self.runs]
+        return state.get("backend") == self.backend and state.get("runs", mine) == mine
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what :meth:`state_dict` gave for the same members."""

@@ -1,17 +1,15 @@
 """Checkpoints of work items: how far they are, so that they can go on after a kill."""
 
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from pyro_decomp.errors import write_whole
+from pyro_decomp.errors import RunError
 from pyro_decomp.sweep.ensemble.members import WorkItem
 from pyro_decomp.training.json_files import read_json, write_json
+from pyro_decomp.training.tensor_files import read_tensors, write_tensors
 
 FOLDER = "items"
 
@@ -46,8 +44,9 @@ class ItemCheckpoint:
     def read(self) -> dict[str, Any] | None:
         """What was written last; None if nothing was, or if it is damaged."""
         try:
-            state: dict[str, Any] = torch.load(self._state, weights_only=True)
-        except Exception:  # unreadable in one of many ways: begin again
+            state: dict[str, Any]
+            state, _ = read_tensors(self._state, "train anew", device=None)
+        except RunError:  # begin again
             return None
         return state
 
@@ -59,9 +58,7 @@ class ItemCheckpoint:
     def write(self, state: dict[str, Any]) -> None:
         """Write the state, whole or not at all."""
         self._state.parent.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_whole(self._state, buffer.getvalue())
+        write_tensors(self._state, state, {})
 
     def remove(self) -> None:
         """Forget the item, whose members are all in their folders."""

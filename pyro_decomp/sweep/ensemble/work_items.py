@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -139,7 +140,7 @@ def _of_one_graph(
 
 def _train(batch: BatchedRuns, file: ItemCheckpoint) -> None:
     state = file.read()
-    if state is not None and state.get("backend") == batch.backend:
+    if state is not None and batch.is_mine(state):
         batch.load_state_dict(state)
     with stop_requests() as stop, process_settings(1):
         batch.run(stop, Path())
@@ -154,12 +155,17 @@ def _kept(batch: BatchedRuns, index: int, out: Path, seconds: float) -> Outcome:
     )
     checkpoint = batch.checkpoint(index)
     config = run.config | {"execution": asdict(execution), "batched": True}
-    folder.open_new(config, force=True)
-    if (tensors := KeptTensors.beside(out)) is not None:
-        tensors.write(folder.path)
-    folder.write_checkpoint(checkpoint, batch.histories[index])
-    done = {"steps": checkpoint["step"], "seconds": seconds, "peak_resident_bytes": peak_memory()}
-    folder.write_resources(done)
+    with ExitStack() as held:
+        folder.open_new(config, force=True, held=held)
+        if (tensors := KeptTensors.beside(out)) is not None:
+            tensors.write(folder.path)
+        folder.write_checkpoint(checkpoint, batch.histories[index])
+        done = {
+            "steps": checkpoint["step"],
+            "seconds": seconds,
+            "peak_resident_bytes": peak_memory(),
+        }
+        folder.write_resources(done)
     why = batch.set_aside.get(index)
     status = "finished" if why is None else "not finite"
     message = "" if why is None else why[0]

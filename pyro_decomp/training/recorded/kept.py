@@ -1,13 +1,14 @@
 """The tensors of a recorded text, in memory or in the file that a run or sweep keeps."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from pyro_decomp.errors import RunError, unfinished
+from pyro_decomp.errors import RunError, one_line, unfinished
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,12 +41,19 @@ class KeptTensors:
             return {NAME: {key: tensor.clone() for key, tensor in self.where.items()}}
         import torch  # noqa: PLC0415 (takes seconds)
 
+        from pyro_decomp.training.tensor_files import check_records  # noqa: PLC0415 (torch)
+
         try:
+            check_records(self.where)
             # mapped: what is only read is in memory once, whatever the number of runs
             tensors = torch.load(self.where, map_location="cpu", weights_only=True, mmap=True)
+            _check(tensors, self.where)
         except Exception as error:  # whatever a damaged file makes torch raise
-            raise RunError(f"{self.where}: expected the tensors of a run, got {error}") from error
-        return {NAME: tensors}
+            raise RunError(
+                f"{self.where}: expected the tensors of a run, got {one_line(error)} (restore it, "
+                "or give load(path, experiment=...))"
+            ) from error
+        return {NAME: _Named(tensors, self.where)}
 
     def write(self, folder: Path) -> None:
         """Write them into a folder, whole or not at all; those of a file are not stored twice."""
@@ -55,7 +63,6 @@ class KeptTensors:
         part = unfinished(path)
         try:
             if isinstance(self.where, Path):
-                part.unlink(missing_ok=True)
                 try:
                     os.link(self.where, part)
                 except OSError:  # on another disk, or one without links
@@ -68,3 +75,44 @@ class KeptTensors:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+
+class _Named(dict[str, Any]):
+    """Tensors of a file, which says so where the text asks for another."""
+
+    def __init__(self, tensors: Mapping[str, Any], path: Path) -> None:
+        super().__init__(tensors)
+        self._path = path
+
+    def __missing__(self, key: str) -> NoReturn:
+        raise RunError(
+            f"{self._path}: expected the tensors that the run's source uses, found no {key!r} "
+            "(restore it, or give load(path, experiment=...))"
+        )
+
+
+def key_of(number: int, tensor: "Tensor") -> str:
+    """What a text calls a tensor: its place among all, type, shape and digest."""
+    import torch  # noqa: PLC0415 (takes seconds)
+
+    bytes_ = tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy()
+    digest = hashlib.blake2b(bytes_.data, digest_size=8).hexdigest()
+    return f"{number}: {tensor.dtype} {list(tensor.shape)} {digest}"
+
+
+_checked: set[tuple[int, ...]] = set()  # files, which the runs of a sweep share
+
+
+def _check(tensors: "Mapping[str, Tensor]", path: Path) -> None:
+    """Hold tensors of a file against their keys, once in a process for as long as it is the same.
+
+    Raises:
+        ValueError: One is not what its key says.
+    """
+    status = path.stat()
+    state = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    if state not in _checked:
+        for number, (key, tensor) in enumerate(tensors.items()):
+            if key_of(number, tensor) != key:
+                raise ValueError(f"another value than that of {key!r}: it is damaged")
+        _checked.add(state)

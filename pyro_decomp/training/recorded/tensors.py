@@ -1,6 +1,5 @@
 """The values of tensors and arrays that a recorded text uses, kept in a file beside it."""
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_decomp.training.recorded.definitions import UnrecordedError
-from pyro_decomp.training.recorded.kept import NAME
+from pyro_decomp.training.recorded.kept import NAME, key_of
 
 MOST_BYTES = 2**30
 
@@ -57,8 +56,6 @@ class Tensors:
             )
         if size < tensor.untyped_storage().nbytes():  # else all of what it is a part of is saved
             tensor = tensor.clone()
-        bytes_ = tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy()
-        digest = hashlib.blake2b(bytes_.data, digest_size=8).hexdigest()
-        key = f"{len(self.by_key)}: {tensor.dtype} {list(tensor.shape)} {digest}"
+        key = key_of(len(self.by_key), tensor)
         self.by_key[key] = tensor
         return f"{NAME}[{key!r}]"

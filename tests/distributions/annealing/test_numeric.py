@@ -10,6 +10,7 @@ from torch import Tensor
 from pyro_decomp.distributions import GeneralizedNormal
 from pyro_decomp.distributions.annealing import AnnealedMixture, annealed, log_normalizer
 from pyro_decomp.distributions.annealing.unexpand import without_repeats
+from pyro_decomp.errors import ArgumentError
 from tests.statistics import STANDARD_ERRORS
 
 ZEROS, EQUAL = torch.zeros(2).double(), dist.Categorical(logits=torch.zeros(2).double())
@@ -183,5 +184,5 @@ def test_at_least_two_draws() -> None:
     ],
 )
 def test_what_no_rule_covers_is_refused(p: dist.TorchDistribution, name: str) -> None:
-    with pytest.raises(NotImplementedError, match=f"got {name}: register .*@register_annealed"):
+    with pytest.raises(ArgumentError, match=f"got {name}: register .*@register_annealed"):
         annealed(p, 2.0)

@@ -1,0 +1,79 @@
+"""``history.csv``: a row a step, and the digest of it that a checkpoint keeps.
+
+Internal. Imports neither numpy nor torch, so that tables of runs are read in an instant.
+"""
+
+import csv
+import hashlib
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pyro_decomp.training.json_files import regular
+
+History = dict[str, list[float]]
+MOST_BYTES = 2**30
+COUNTED = ("step", "epoch")  # columns of whole numbers
+
+
+def as_csv(history: History) -> bytes:
+    """A history as text; a cell is empty where there is no value."""
+    return _csv(
+        history,
+        (
+            [
+                int(v) if name in COUNTED else "" if math.isnan(v) else repr(v)
+                for name, v in zip(history, row, strict=True)
+            ]
+            for row in zip(*history.values(), strict=True)
+        ),
+    )
+
+
+def _csv(names: Iterable[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(rows)
+    return out.getvalue().encode()
+
+
+def facts(history: History, text: bytes) -> dict[str, Any]:
+    """How much there is of a history whose text is given, and the SHA-256 of that.
+
+    Later rows and columns are not part of it: a run that goes on writes its history first, and then
+    the checkpoint that keeps these.
+    """
+    rows = len(next(iter(history.values()), ()))
+    return {"rows": rows, "columns": len(history), "history": hashlib.sha256(text).hexdigest()}
+
+
+def read_rows(
+    path: Path, known: Mapping[str, Any] | None, until_step: int | None = None
+) -> tuple[list[str], list[list[str]]]:
+    """Read the names and rows of a history, and hold them against what a checkpoint keeps.
+
+    Args:
+        path: The file.
+        known: What :func:`facts` gave; None for a run from before it was kept.
+        until_step: Leave out the rows after it.
+
+    Raises:
+        OSError: The file is missing or cannot be read.
+        ValueError: It is not a table with steps, or not that of the checkpoint.
+        csv.Error: It is not a table.
+    """
+    regular(path, MOST_BYTES)
+    with path.open(newline="", encoding="utf-8") as file:
+        names, *rows = csv.reader(file)
+    if known and known["rows"]:
+        width = known["columns"]
+        text = _csv(names[:width], (row[:width] for row in rows[: known["rows"]]))
+        if hashlib.sha256(text).hexdigest() != known["history"]:
+            raise ValueError("a history that the run's checkpoint was not written with")
+    step = names.index("step")
+    if until_step is not None:
+        rows = [row for row in rows if int(row[step]) <= until_step]
+    return names, rows

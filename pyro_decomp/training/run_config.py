@@ -1,0 +1,64 @@
+"""``config.json``: what a run is. Internal; imports neither numpy nor torch."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+from pyro_decomp.errors import RunError
+from pyro_decomp.training.checked_files import digest, read_checked
+
+NAME = "config.json"
+REMEDY = "restore it, or choose another folder with --out"
+LASTING = (
+    "arguments",
+    "seed",
+    "source",
+    "objective",
+    "schedules",
+    "num_data",
+    "sites",
+    "data_blake2b",
+)
+
+
+class RunConfig(TypedDict):
+    """The keys that others rely on. Values are in JSON's types, so whole numbers are from 0."""
+
+    arguments: dict[str, Any]
+    seed: int
+    total_steps: int
+    source: str | None
+    source_file: str | None
+    source_sha256: str | None
+    source_folders: NotRequired[list[str]]
+    device: NotRequired[str]
+    steps_per_epoch: NotRequired[int]
+    num_data: NotRequired[int]
+    schedules: NotRequired[dict[str, list[Any]]]
+    objective: NotRequired[str]
+    sites: NotRequired[dict[str, str]]
+    versions: NotRequired[dict[str, str]]
+    data_blake2b: NotRequired[str]
+    data_sums: NotRequired[list[list[float | int]]]
+    stretches: NotRequired[list[int]]
+    execution: NotRequired[dict[str, Any]]
+    other_arguments: NotRequired[dict[str, str]]
+    unrecorded: NotRequired[str]
+
+
+def read_run_config(folder: Path) -> dict[str, Any]:
+    """Read the ``config.json`` of a run folder.
+
+    Raises:
+        RunError: There is no run, or its ``config.json`` is damaged, of something else or of a
+            newer version.
+    """
+    path = folder / NAME
+    if not path.exists():
+        raise RunError(f"{folder}: expected a run folder with a {NAME}, found none")
+    return read_checked(path, REMEDY, RunConfig, "the configuration of a run")
+
+
+def identity(config: Mapping[str, Any]) -> str:
+    """A digest of what no run changes of its configuration, so that it tells runs apart."""
+    return digest({name: config.get(name) for name in LASTING})

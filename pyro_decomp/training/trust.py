@@ -1,0 +1,121 @@
+"""Whose code a run keeps: its source is executed where nobody but the user could have written it.
+
+Internal. Nothing is executed here, and torch is not imported.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from pyro_decomp.errors import RunError, listed
+from pyro_decomp.training.recorded.kept import FILE_NAME
+
+ROOT = 0  # who can write everything, but into whose run folders a stranger's run may be copied
+IMPORTABLE = (".py", ".pyc", ".so", "")  # endings of what Python imports; folders have none
+
+
+def user() -> int | None:
+    """The number of the user whose process this is; None where users have none, as on Windows."""
+    return os.geteuid() if hasattr(os, "geteuid") else None
+
+
+def user_name(number: int) -> str:
+    """The name of a user; the number where the system knows no name."""
+    try:
+        import pwd  # noqa: PLC0415 (Windows has none)
+
+        return pwd.getpwuid(number).pw_name
+    except (ImportError, KeyError):
+        return f"user {number}"
+
+
+def source_digest(record: Mapping[str, Any]) -> str | None:
+    """SHA-256 of the text that a run or sweep keeps, in hexadecimal; None if it keeps none."""
+    source = record.get("source")
+    return sha256(source.encode(errors="replace")).hexdigest() if isinstance(source, str) else None
+
+
+def check_source(folder: Path, record: Mapping[str, Any], *, trust: bool = False) -> None:
+    """Refuse to execute a folder's source if it is another than is on record, or a stranger's.
+
+    Args:
+        folder: The run folder.
+        record: The contents of its ``config.json``.
+        trust: Whether the user has said that the code may be anyone's.
+
+    Raises:
+        RunError: The text has another SHA-256 than is on record; or somebody else could have
+            written it, or what it imports.
+    """
+    known, now = record.get("source_sha256"), source_digest(record)
+    if now != known:
+        raise RunError(
+            f"{folder / 'config.json'}: expected a source of SHA-256 {known}, as it records, got "
+            f"one of {now}, which was not executed (restore the file)"
+        )
+    if not trust and (found := list(strangers(folder, record))):
+        raise RunError(
+            f"{folder}: expected a run that only {user_name(user() or 0)} could have "
+            f"written, since its source is executed, got {listed(found)} (look at it with "
+            f"`pyro-decomp show {folder} --source`, then give --trust, or trust=True in Python)"
+        )
+
+
+def strangers(folder: Path, record: Mapping[str, Any]) -> Iterator[str]:
+    """Why somebody else could have written what a run executes, a clause for each file or folder.
+
+    A run folder and its files are the user's own if they belong to them and not every user may
+    write there. Folders that the source imports from may be root's too. Who belongs to the group of
+    a file is trusted.
+    """
+    me = user()
+    if me is None:
+        return
+    for path in (folder, folder / "config.json", folder / FILE_NAME):
+        yield from _stranger(path, {me})
+    texts = [*map(str, record.get("source_folders") or ())]
+    if record.get("source_file"):
+        texts.append(str(Path(record["source_file"]).parent))
+    imported = [Path(text) for text in texts]
+    for path in imported:
+        found = [*_stranger(path, {me, ROOT}), *_placed_by_others(path, {me, ROOT})]
+        yield from (f"{each}, from where it imports" for each in found[:1])
+    above = [parent for path in (folder, *imported) for parent in path.resolve().parents]
+    for path in dict.fromkeys(above):
+        if _is_open(path):
+            yield f"{path}, where every user may write"
+
+
+def _stranger(path: Path, owners: set[int]) -> Iterator[str]:
+    try:
+        owner = path.stat().st_uid
+    except OSError:  # it is not there, or cannot be read either
+        return
+    if owner not in owners:
+        yield f"{path} of {user_name(owner)}"
+    elif _is_open(path):
+        yield f"{path}, which every user may write"
+
+
+def _is_open(path: Path) -> bool:
+    """Whether every user may change a file, or what is in a folder that others made."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return bool(mode & stat.S_IWOTH) and not (stat.S_ISDIR(mode) and mode & stat.S_ISVTX)
+
+
+def _placed_by_others(path: Path, owners: set[int]) -> Iterator[str]:
+    """What others have put, to be imported, into a folder like ``/tmp`` that all may add to."""
+    try:
+        if not path.stat().st_mode & stat.S_IWOTH:
+            return
+        entries = [each for each in path.iterdir() if each.suffix in IMPORTABLE]
+    except OSError:
+        return
+    for entry in entries:
+        yield from _stranger(entry, owners)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_decomp.errors import RunError
+from pyro_decomp.training.checked_files import read_checked
 from pyro_decomp.training.json_files import read_json
 from pyro_decomp.training.trust import source_digest, strangers, user_name
 
@@ -107,7 +108,9 @@ def read_record(path: Path, damages: list[str], *, needed: bool = True) -> Found
         _check_file(path)
         value = read_json(path)
         if isinstance(value, dict):
-            return value
+            with noted(damages, path):
+                read_checked(path, "restore it")
+            return {name: v for name, v in value.items() if name not in ("format", "digest")}
         damages.append(f"{path}: expected an object of JSON, got {type(value).__name__}")
     return {}
 

@@ -230,8 +230,9 @@ def writer(folder: Path, *, of: str = "", patience: float | None = None) -> Iter
     held = Writer(folder / (f".{of}.writer" if of else NAME))
     try:
         held.take(MOMENT if patience is None else patience)
+        ours = {of, held.path.name}
         for path in filter(intended, folder.iterdir()):
-            if of in ("", intended(path)) and (of or intended(path) != BY_ITSELF):
+            if intended(path) in ours or not (of or intended(path) == BY_ITSELF):
                 path.unlink(missing_ok=True)
         yield held
     finally:

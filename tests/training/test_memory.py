@@ -17,8 +17,9 @@ from pyro_decomp import load, train
 from pyro_decomp.acceleration import Execution
 from pyro_decomp.analysis import evaluation
 from pyro_decomp.sweep import sweep
-from pyro_decomp.training.callbacks import Callback, Progress
+from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.progress import Progress
 
 FILE, WHAT, NUMBER = sys.argv[1], sys.argv[2], int(sys.argv[3])
 
@@ -74,11 +75,11 @@ SPARE = 4 * 2**20  # bytes in all; a tensor of the data that is left each time c
     ("what", "number", "growth"),
     [
         ("eager", 2_000, SPARE + 1_000 * ROW),
-        ("captured", 10_000, SPARE + 5_000 * ROW),
+        ("captured", 4_000, SPARE + 2_000 * ROW),
         ("fused", 10_000, SPARE + 5_000 * ROW),
         ("sweep", 200, SPARE),
         ("runs", 50, SPARE),
-        ("evaluations", 200, SPARE),
+        ("evaluations", 60, SPARE),
     ],
 )
 def test_the_second_half_takes_no_more(what: str, number: int, growth: int, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from numbers import Integral, Real
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
@@ -87,6 +88,8 @@ def whole(least: int = 1, most: int | None = None, /, **values: object) -> None:
             refuse(name, expected, value)
         if int(found) < least or (most is not None and int(found) > most):
             refuse(name, expected, value)
+        if int(found) >= 2**63:
+            refuse(name, f"{expected} below 2^63", value)
 
 
 def wholes(fewest: int = 0, /, **values: object) -> None:
@@ -156,6 +159,10 @@ def flag(**values: object) -> None:
 def path(**values: object) -> None:
     """Check that arguments name a file or folder."""
     instance((str, os.PathLike), "a path", **values)
+    for name, value in values.items():
+        written = os.fspath(value)  # type: ignore[call-overload]
+        if not written or "\0" in written:
+            refuse(name, "a path", value)
 
 
 def function(expected: str = "a function", /, **values: object) -> None:
@@ -243,6 +250,8 @@ def annotated(call: Callable[..., Any], values: Mapping[str, object], /, **least
             value, kind = values[name], parameter.annotation
             if not fits(value, kind):
                 refuse(name, in_words(kind), value)
+            if isinstance(value, str) and fits(Path(), kind):
+                path(**{name: value})
             if name in least and value is not None:
                 whole(least[name], **{name: value})
 
@@ -298,7 +307,8 @@ def fits(value: object, annotation: Any) -> bool:
     if kind is Literal:
         return isinstance(value, str) and value in members
     if kind in _KINDS:
-        return _KINDS[kind][1](value)
+        is_right = _KINDS[kind][1](value)
+        return is_right and (kind is not Callable or _can_be_called(value, *members))
     if kind is Any or not isinstance(kind, type):
         return True
     if issubclass(kind, Collection) and not issubclass(kind, Mapping) and members:
@@ -318,9 +328,12 @@ def in_words(annotation: Any) -> str:
     if kind is Literal:
         return f"one of {', '.join(map(repr, members))}"
     if kind in _KINDS:
-        return _KINDS[kind][0]
+        takes = members[0] if kind is Callable and members else ...
+        of = "" if takes is ... else f" of {len(takes)} argument{'s' * (len(takes) != 1)}"
+        return _KINDS[kind][0] + of
     name = getattr(kind, "__name__", str(kind))
-    if not isinstance(kind, type) or not issubclass(kind, Collection):
+    is_tensor = name in {"Tensor", "Parameter"}  # which are collections too
+    if is_tensor or not isinstance(kind, type) or not issubclass(kind, Collection):
         return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
     if issubclass(kind, Mapping):
         return "a dictionary"
@@ -332,7 +345,8 @@ def in_words(annotation: Any) -> str:
 def plain(value: object) -> object:
     """The Python number in a numpy number or a tensor without dimensions; else the value itself."""
     item = getattr(value, "item", None)
-    return item() if callable(item) and getattr(value, "ndim", None) == 0 else value
+    is_one = getattr(value, "ndim", None) == 0 and not getattr(value, "is_meta", False)
+    return item() if is_one and callable(item) else value
 
 
 def _taken_apart(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -356,6 +370,22 @@ def _items_fit(value: object, members: tuple[Any, ...]) -> bool:
     if len(members) == 1 or members[-1] is Ellipsis:
         return all(fits(item, members[0]) for item in items)
     return len(items) == len(members) and all(map(fits, items, members))
+
+
+def _can_be_called(value: Any, takes: object = ..., _gives: object = None) -> bool:
+    """Whether a value is a function of so many arguments; a module without ``forward`` is none."""
+    forward = getattr(getattr(value, "forward", None), "__name__", "")
+    if forward == "_forward_unimplemented":
+        return False
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):  # it has none that can be seen
+        return True
+    try:
+        signature.bind(*(takes if isinstance(takes, list) else ()))
+    except TypeError:
+        return not isinstance(takes, list)
+    return True
 
 
 def _is_number(value: object, kind: type) -> bool:
@@ -385,6 +415,6 @@ _KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     complex: ("an array of numbers", _is_array),
     str: ("a string", lambda value: isinstance(value, str)),
     NoneType: ("None", lambda value: value is None),
-    Callable: ("a function", callable),
+    Callable: ("a function", callable),  # of any arguments
     os.PathLike: ("a path", lambda value: isinstance(value, os.PathLike)),
 }

@@ -20,6 +20,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pyro_decomp import memory
+
 MESSAGE_WIDTH = 400  # characters
 _UNFINISHED = re.compile(r"\.(.+)\.[0-9a-f]{12}\.tmp")
 _OF_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
@@ -79,11 +81,13 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    """Give an error's type and message as one line of bounded length.
+    """Give an error's type and message as one line of bounded length, or that memory ended.
 
     The shapes of all sites, which Pyro appends to an error's message, are left out, and so are the
     values that torch does.
     """
+    if memory.is_short(error):
+        return memory.told(error)
     message = str(error)
     for appended in ("\nTrace Shapes:", ", but found invalid values:"):
         message = message.partition(appended)[0]
@@ -110,7 +114,7 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is not None:
-            error.filename, error.filename2 = str(path), None  # the name that a user knows
+            error.filename = str(path)  # the name that a user knows
         raise
 
 

@@ -235,7 +235,7 @@ class Capacity(Linear):
     """
 
     def __init__(self, maximum: float, until: int | float = 1.0) -> None:
-        arguments.number("(-inf, inf)", maximum=maximum)
+        arguments.number("[0, inf)", maximum=maximum)
         super().__init__(0.0, maximum, until)
 
     @property

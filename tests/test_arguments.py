@@ -1,6 +1,7 @@
 """Arguments are refused in one sentence that names them, and what is right is left alone."""
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -55,6 +56,13 @@ NAMED: list[tuple[Callable[[], object], str]] = [
     (lambda: arguments.one_of(("x", "y"), a=[]), "a: expected one of 'x', 'y', got []"),
     (lambda: arguments.flag(a=1), "a: expected True or False, got 1"),
     (lambda: arguments.path(a=3), "a: expected a path, got 3"),
+    (lambda: arguments.path(a=""), "a: expected a path, got ''"),
+    (lambda: arguments.path(a=Path("b\0")), "a: expected a path, got PosixPath("),
+    (lambda: arguments.whole(a=2**63), "a: expected a positive whole number below 2^63, got 92233"),
+    (
+        lambda: arguments.number("[0, 1]", a=torch.ones((), device="meta")),
+        "a: expected a number in [0, 1], got tensor(...",
+    ),
     (lambda: arguments.function(a=3), "a: expected a function, got 3"),
     (
         lambda: arguments.device(a="tpu"),
@@ -109,7 +117,13 @@ def test_another_error_has_the_same_words() -> None:
 
 
 def drawn(
-    size: int, names: Sequence[str] | None = None, *, scale: float = 1.0, values: Any = ()
+    size: int,
+    names: Sequence[str] | None = None,
+    *,
+    scale: float = 1.0,
+    values: Any = (),
+    render: Callable[[int], Any] = str,
+    path: str | Path = "a.png",
 ) -> None:
     arguments.annotated(drawn, locals(), size=1)
 
@@ -122,6 +136,16 @@ def drawn(
         ({"size": 1, "names": "ab"}, "names: expected a sequence of strings or None, got 'ab'"),
         ({"size": 1, "names": [1]}, "names: expected a sequence of strings or None, got [1]"),
         ({"size": 1, "scale": math.inf}, "scale: expected a finite number, got inf"),
+        ({"size": 1, "path": ""}, "path: expected a path, got ''"),
+        ({"size": 1, "render": 3}, "render: expected a function of 1 argument, got 3"),
+        (
+            {"size": 1, "render": torch.nn.Module()},  # which has no ``forward``
+            "render: expected a function of 1 argument, got Module()",
+        ),
+        (
+            {"size": 1, "render": operator.add},  # of two
+            "render: expected a function of 1 argument, got <built-in function add>",
+        ),
     ],
 )
 def test_annotations_say_what_is_right(given: dict[str, Any], message: str) -> None:

@@ -120,7 +120,7 @@ def test_a_following_schedule_that_is_over_gives_its_end() -> None:
         (lambda: Linear(0.0, 1.0, until="half"), "until: expected .* got 'half'"),
         (lambda: Linear(0.0, 1.0, until=math.nan), "until: expected .* got nan"),
         (lambda: Linear(math.nan, 1.0), "start: expected a finite number, got nan"),
-        (lambda: Capacity(math.inf), "maximum: expected a finite number, got inf"),
+        (lambda: Capacity(math.inf), "maximum: expected a finite number of at least 0, got inf"),
         (lambda: Constant("one"), "value: expected a finite number, got 'one'"),
         (lambda: Cyclical(0.0, 1.0, cycles=0), "cycles: expected .* got 0"),
         (lambda: Cyclical(0.0, 1.0, cycles=2.5), "cycles: expected .* got 2.5"),

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from pyro import poutine
 from torch import Tensor
 
+from pyro_decomp import arguments
 from pyro_decomp.aggregate_posterior import AggregatePosterior, StructuredPosterior
 from pyro_decomp.analysis.inference import Kind, infer, likelihood_mean, local_latents
 from pyro_decomp.analysis.stored_guide import StoredGuide
@@ -51,7 +52,12 @@ class EncodedData:
     @classmethod
     def of(cls, run: Run, x: AnyData | None = None) -> "EncodedData":
         """Data under the programs of a run; by default its training data."""
-        data = run.data if x is None else Data.of(x).to(run.data.device)
+        if x is None:
+            data = run.data
+        elif len(x) == 0 or getattr(x, "is_meta", False):
+            arguments.refuse("x", "at least one datum, in memory", x)
+        else:
+            data = Data.of(x).to(run.data.device)
         return cls(data, run.model, run.guide, run.experiment.elbo)
 
     def __len__(self) -> int:

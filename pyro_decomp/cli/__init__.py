@@ -35,7 +35,10 @@ def _leave_libraries_as_they_are() -> None:
     """
     if sys.platform != "linux" or any(os.environ.get(name) for name in WATCHED):
         return
-    system = ctypes.CDLL(None)
+    try:
+        system = ctypes.CDLL(None)
+    except (MemoryError, OSError):  # there is no room for it
+        return
     if hasattr(system, "on_exit"):  # as glibc has; what is registered last is called first
         system.on_exit(system._exit, None)
         system.on_exit(system.fcloseall, None)

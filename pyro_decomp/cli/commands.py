@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from pyro_decomp.training.run import Run
     from pyro_decomp.training.state import State
 
+LESS = "a smaller batch_size of the experiment"
+LESS_MEASURED = "fewer --importance-samples, or --only some of it,"
+
 # What needs torch, or more of rich than help does, is imported once a command has work to do.
 # ruff: noqa: PLC0415
 
@@ -140,7 +143,10 @@ def train(
     if resume and force:
         raise typer.BadParameter("expected one of --resume and --force, got both")
     folder = out or Path("runs") / file.stem
-    with told_in_one_line(show_traceback=show_traceback, folder=folder), ExitStack() as ended:
+    with (
+        told_in_one_line(show_traceback=show_traceback, folder=folder, less=LESS),
+        ExitStack() as ended,
+    ):
         source = ExperimentFile.read(file, seed=seed)
         arguments = source.parse(settings or [])
 
@@ -206,6 +212,8 @@ def inspect(
     show_traceback: ShowTraceback = False,
 ) -> None:
     """Show what a file describes, or a run: sites, priors, objective, parameters; train nothing."""
+    if trust and not file.is_dir():
+        raise typer.BadParameter(f"--trust: expected a run folder, whose source it is, got {file}")
     with told_in_one_line(show_traceback=show_traceback):
         from rich.console import Console
 
@@ -246,7 +254,7 @@ def evaluate(
     show_traceback: ShowTraceback = False,
 ) -> None:
     """Measure a run on its data and its test data."""
-    with told_in_one_line(show_traceback=show_traceback, folder=run):
+    with told_in_one_line(show_traceback=show_traceback, folder=run, less=LESS_MEASURED):
         from rich.console import Console
 
         from pyro_decomp.analysis import evaluation

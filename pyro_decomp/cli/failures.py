@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from pyro_decomp import memory
 from pyro_decomp.descriptions import visible
 from pyro_decomp.errors import DecompError, one_line
 from pyro_decomp.training.user_code import place_raised, sentence
@@ -23,12 +24,15 @@ PACKAGE = Path(__file__).parent.parent
 
 
 @contextmanager
-def told_in_one_line(*, show_traceback: bool = False, folder: Path | None = None) -> Iterator[None]:
+def told_in_one_line(
+    *, show_traceback: bool = False, folder: Path | None = None, less: str = ""
+) -> Iterator[None]:
     """Turn errors into one line and an exit status, and warnings into one line each.
 
     Args:
         show_traceback: Let errors through as they are.
         folder: The run folder, named when the system does not say what it could not write.
+        less: What of the command takes less memory, said where that ends.
 
     Raises:
         typer.Exit: With 1 for an error, 130 for Ctrl-C.
@@ -45,7 +49,7 @@ def told_in_one_line(*, show_traceback: bool = False, folder: Path | None = None
         except Exception as error:
             if show_traceback:
                 raise
-            tell("error", "red", _sentence(error, folder))
+            tell("error", "red", _sentence(error, folder, less))
             raise typer.Exit(FAILED) from None
 
 
@@ -60,9 +64,12 @@ def tell(kind: str, colour: str, sentence: str) -> None:
     typer.echo(f"{label} {visible(' '.join(sentence.split()))}", file=sys.stderr)
 
 
-def _sentence(error: Exception, folder: Path | None) -> str:
+def _sentence(error: Exception, folder: Path | None, less: str) -> str:
     if isinstance(error, DecompError):
         return sentence(error)
+    if memory.is_short(error):
+        how = f": {less} takes less" if less and not isinstance(error, ImportError) else ""
+        return f"{memory.told(error)} ({_place(error)}){how}"
     if isinstance(error, OSError) and error.strerror:
         place = error.filename or folder
         return f"{place}: {error.strerror}" if place else error.strerror

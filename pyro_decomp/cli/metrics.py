@@ -12,6 +12,7 @@ from pyro_decomp.training.json_files import to_json
 # What needs torch, or more of rich than help does, is imported once the command has work to do.
 # ruff: noqa: PLC0415
 
+LESS = "--only some metrics, or --resamples 0,"
 STANDARD_NORMAL = "normal"
 
 
@@ -62,7 +63,7 @@ def score_files(
     """Score codes from files, with factors or without."""
     if num_resamples == 1:
         raise typer.BadParameter("--resamples: expected 0 or at least 2, got 1")
-    with told_in_one_line(show_traceback=show_traceback):
+    with told_in_one_line(show_traceback=show_traceback, less=LESS):
         from pyro_decomp.metrics import report
 
         z = _read(codes)

@@ -9,7 +9,7 @@ import typer
 from pyro_decomp.cli.failures import say, told_in_one_line
 from pyro_decomp.cli.options import ShowTraceback
 from pyro_decomp.descriptions import shortened, visible
-from pyro_decomp.errors import RunError
+from pyro_decomp.errors import RunError, one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,10 +36,11 @@ def show_folder(
         raise typer.BadParameter("expected one of --source and --json, which has it too, got both")
     with told_in_one_line(show_traceback=show_traceback, folder=path):
         from pyro_decomp.sweep import contents as of_sweep
+        from pyro_decomp.sweep.folder import NAME
         from pyro_decomp.training import contents as of_run
         from pyro_decomp.training.json_files import marked, to_json
 
-        is_sweep = (path / of_sweep.DESCRIPTION).exists()
+        is_sweep = (path / NAME).exists()
         found = of_sweep.contents(path) if is_sweep else of_run.contents(path)
         if as_json:
             typer.echo(to_json(marked(found), indent=2), nl=False)  # in ASCII, all else as escapes
@@ -58,10 +59,9 @@ def _print(found: Mapping[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from pyro_decomp.training.contents import noted
-
     console = Console()
-    far = f"{found['step']} of {found['total_steps']} "
+    total = "" if found["total_steps"] is None else f"of {found['total_steps']} "
+    far = f"{found['step']} {total}"
     far += "steps" if found["kind"] == "run" else "members finished"
     say(console, f"{found['path']}: a {found['kind']}, {found['state']}, {far}")
     facts = Table.grid(padding=(0, 2, 0, 0))
@@ -71,10 +71,15 @@ def _print(found: Mapping[str, Any]) -> None:
         facts.add_row(Text(visible(name)), Text(shortened(visible(text), LONGEST)))
     console.print(facts)
     if found.get("metrics"):
-        with noted(found["damages"], Path(found["path"], "metrics.json")):
+        try:
             console.print("", _measured(found["metrics"]), sep="\n")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            say(console, f"its metrics.json cannot be used: {one_line(error)}")
+    if (writer := found["writer"]) is not None:
+        end = "which has ended" if writer["has_ended"] else f"heard of at {writer['last_heard_of']}"
+        say(console, f"written by {writer['process']}, {end}")
     for why in found["damages"]:
-        say(console, f"damaged: {why}")
+        say(console, f"cannot be used: {why}")
     for why in found["strangers"]:
         say(console, f"others could have written what it executes: {why}")
     if found["next"]:
@@ -87,15 +92,16 @@ def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What stands beside each name, as one line."""
     if found["source"] is not None:
         digest = f"SHA-256 {found['source_sha256']}"
-        fits = "as recorded" if found["source_is_recorded"] else "BUT ITS TEXT HAS ANOTHER"
-        lines = str(found["source"]).count("\n")
-        yield "source", f"{found['source_file']}, {lines} lines, {digest}, {fits}"
-    else:
+        lines, where = str(found["source"]).count("\n"), Path(str(found["source_file"]))
+        is_function = where.name.startswith("<")
+        what = f"function {where.name[1:-1]} in {where.parent}" if is_function else str(where)
+        yield "source", f"{what}, {lines} lines, {digest}"
+    elif found["record"]:
         yield "source", "none is kept: commands need --experiment FILE"
-    if "owner" in found:
-        yield "written", f"by {found['owner']}, {' to '.join(found['written'])}"
+    yield "written", f"by {found['owner']}, {' to '.join(found['written'])}"
     told = {name: value for name, value in found["record"].items() if name not in NOT_TOLD}
     told |= {name: found.get(name) for name in ("resources", "members", "failed")}
+    told |= {"schedules not at their end": found.get("schedules_left")}
     told |= {"last row": found.get("last"), "bytes": found["files"], "pictures": found["pictures"]}
     for name, value in told.items():
         if text := _text(value):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # What needs torch, or more of rich than help does, is imported once the command has work to do.
 # ruff: noqa: PLC0415
 
+LESS = "a smaller batch_size, or --workers 1,"
 MOST_TOLD = 5  # members that failed, of which the sentences are printed
 
 
@@ -89,7 +90,7 @@ def sweep_file(
         raise typer.BadParameter("expected one of --resume and --force, got both")
     chosen = _seeds(seeds)
     folder = out or Path("sweeps") / file.stem
-    with told_in_one_line(show_traceback=show_traceback, folder=folder):
+    with told_in_one_line(show_traceback=show_traceback, folder=folder, less=LESS):
         source = ExperimentFile.read(file, seed=0)
 
         from rich.console import Console

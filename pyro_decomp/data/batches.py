@@ -41,9 +41,12 @@ class Data:
 
     def __post_init__(self) -> None:
         with arguments.raised_as(DataError):
+            arguments.instance(tuple, "a tuple of tensors", tensors=self.tensors)
             arguments.items((Tensor, Stored), "tensors", tensors=self.tensors)
         if not self.tensors:
             raise DataError("data: expected at least one tensor, got an empty tuple")
+        if not all(map(len, (tensor.shape for tensor in self.tensors))):
+            raise DataError("data: expected a row for each datum, got a single number")
         lengths = [len(tensor) for tensor in self.tensors]
         if len(set(lengths)) > 1:
             raise DataError(f"data: expected tensors of one length, got lengths {lengths}")

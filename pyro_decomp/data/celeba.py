@@ -1,5 +1,6 @@
 """CelebA: 202,599 photographs of faces with 40 attributes each."""
 
+import os
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from pyro_decomp import arguments
 from pyro_decomp.data.images import read_images
+from pyro_decomp.data.readable import refuse_unreadable
+from pyro_decomp.data.text_lines import text_lines
 from pyro_decomp.descriptions import constructor_call
 from pyro_decomp.errors import DataError
 
@@ -114,7 +117,7 @@ def celeba_attributes(
 
 def _folder(root: str | PathLike[str]) -> Path:
     for folder in (Path(root) / "celeba", Path(root)):
-        if all((folder / name).exists() for name in _FILES):
+        if all(os.path.lexists(folder / name) for name in _FILES):
             return folder
     raise DataError(
         f"{Path(root)}: expected {', '.join(_FILES)} of CelebA there or in its folder celeba, got "
@@ -137,7 +140,5 @@ def _names(folder: Path, split: str, limit: int | None) -> list[str]:
 
 
 def _lines(path: Path) -> list[list[str]]:
-    try:
-        return [line.split() for line in path.read_text().splitlines()]
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: expected a readable list, got: {error}") from error
+    with refuse_unreadable(path, "list"):
+        return [line.split() for line in text_lines(path)]

@@ -1,13 +1,8 @@
 """What every reader of data checks, and the one sentence that it says; internal to ``data``."""
 
-import csv
 import math
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from numbers import Real
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -90,17 +85,6 @@ def _refuse(mask: NDArray[np.bool_], source: str, what: str) -> None:
 BLOCK_ELEMENTS = 2**22  # elements looked at at once
 MAX_TOLD = 10  # columns that a message names
 LARGE = 100.0  # of values, for networks whose weights are of order one
-
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    zipfile.BadZipFile,
-    zlib.error,
-    csv.Error,
-)
 
 
 class Sliceable(Protocol):
@@ -252,22 +236,3 @@ def _where(in_column: Tensor, shape: Sequence[int], names: Sequence[str] | None)
         "every row, as a constant column is once it is divided by its standard deviation of 0 "
         f"(leave constant columns out, or divide by 1 where data.std(0) is 0){also}"
     )
-
-
-@contextmanager
-def refuse_unreadable(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged or missing file raises into one sentence.
-
-    Raises:
-        DataError: The file is missing, or what is done inside failed.
-    """
-    if not path.is_file():
-        raise DataError(f"{path}: expected an existing file, got no such file")
-    try:
-        yield
-    except DataError:
-        raise
-    except _UNREADABLE as error:
-        kind = path.suffix.lower()
-        reason = str(error).split("\n", maxsplit=1)[0] or type(error).__name__
-        raise DataError(f"{path}: expected a readable {kind} file, got: {reason}") from error

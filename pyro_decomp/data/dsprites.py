@@ -5,7 +5,6 @@ import math
 import shutil
 import urllib.request
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -15,13 +14,13 @@ from typing import IO
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_decomp import arguments
 from pyro_decomp.data.checks import blocks
 from pyro_decomp.data.ground_truth import GroundTruth
+from pyro_decomp.data.readable import array_header, is_file, refuse_unreadable
 from pyro_decomp.data.rendered.sprites import FACTORS
 from pyro_decomp.errors import DataError
 
@@ -79,6 +78,8 @@ def from_images(
         if len(rows) == len(flat):
             rows[:] = np.packbits(ones, axis=1)
         filled += len(flat)
+        if filled > size:
+            break
     if filled != size:
         raise DataError(f"{name}: expected {size} images, got {filled}")
     sizes = tuple(factors.values())
@@ -102,7 +103,6 @@ BLOB = "d98996d3f8ee1550e06b9d4ed78d0beb478910d5"
 
 _SIDE = 64
 _IMAGES_PER_CHUNK = 4096
-_UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
 def dsprites(path: str | PathLike[str] | None = None, *, download: bool = False) -> GroundTruth:
@@ -135,7 +135,7 @@ def dsprites(path: str | PathLike[str] | None = None, *, download: bool = False)
     file = DEFAULT_ROOT if path is None else Path(path)
     if file.suffix != ".npz":
         file /= NAME
-    if not file.is_file():
+    if not is_file(file):
         if not download:
             raise DataError(
                 f"{file}: expected the file of dSprites, got none: fetch it with download=True, "
@@ -160,34 +160,30 @@ def read(file: Path, factors: Mapping[str, int]) -> GroundTruth:
         DataError: It cannot be read, or holds something else.
     """
     size = math.prod(factors.values())
-    try:
-        with zipfile.ZipFile(file) as archive:
-            with archive.open("latents_classes.npy") as stream:
-                _expect(file, stream, "latents_classes", (size, 1 + len(factors)), np.int64)
-                classes = np.frombuffer(stream.read(), np.int64).reshape(size, -1)
-            grid = np.stack(np.unravel_index(np.arange(size), (1, *factors.values())), axis=1)
-            if not np.array_equal(classes, grid):
-                row = int((classes != grid).any(1).argmax())
-                raise DataError(
-                    f"{file}: expected latents_classes in order, the last fastest, got "
-                    f"{classes[row].tolist()} in row {row}"
-                )
-            with archive.open("imgs.npy") as stream:
-                _expect(file, stream, "imgs", (size, _SIDE, _SIDE), np.uint8)
-                return from_images("dsprites", factors, (1, _SIDE, _SIDE), _chunks(stream))
-    except DataError:
-        raise
-    except _UNREADABLE as error:
-        raise DataError(f"{file}: expected the file of dSprites, got: {error}") from error
+    with refuse_unreadable(file, "file of dSprites"), zipfile.ZipFile(file) as archive:
+        with archive.open("latents_classes.npy") as stream:
+            _expect(file, stream, "latents_classes", (size, 1 + len(factors)), np.int64)
+            classes = np.frombuffer(stream.read(8 * size * (1 + len(factors))), np.int64).reshape(
+                size, -1
+            )
+        grid = np.stack(np.unravel_index(np.arange(size), (1, *factors.values())), axis=1)
+        if not np.array_equal(classes, grid):
+            row = int((classes != grid).any(1).argmax())
+            raise DataError(
+                f"{file}: expected latents_classes in order, the last fastest, got "
+                f"{classes[row].tolist()} in row {row}"
+            )
+        with archive.open("imgs.npy") as stream:
+            _expect(file, stream, "imgs", (size, _SIDE, _SIDE), np.uint8)
+            return from_images("dsprites", factors, (1, _SIDE, _SIDE), _chunks(stream))
 
 
 def _expect(
     file: Path, stream: IO[bytes], name: str, shape: tuple[int, ...], dtype: type[np.generic]
 ) -> None:
-    """Read the header of an array, and check it."""
-    version = npy.read_magic(stream)
-    header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    got, by_column, kind = header(stream)
+    """Read the header of an array, and check it; its numbers are next."""
+    got, by_column, kind, start = array_header(stream)
+    stream.seek(start)
     if got != shape or by_column or kind != dtype:
         raise DataError(
             f"{file}: expected {name} of shape {shape} and type {dtype.__name__}, row by row, "

@@ -54,6 +54,10 @@ def as_factors(
         raise DataError(
             f"{source}: expected a column for each factor, got shape {tuple(values.shape)}"
         )
+    with arguments.raised_as(DataError):
+        arguments.items(str, "names of factors", factor_names=names or ())
+        if len(set(names or ())) < len(names or ()):
+            arguments.refuse("factor_names", "a name of its own for each factor", list(names or ()))
     chosen = tuple(names or found or (f"factor {k}" for k in range(values.shape[1])))
     if len(chosen) != values.shape[1]:
         raise DataError(

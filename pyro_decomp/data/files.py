@@ -1,5 +1,6 @@
 """Arrays from files of numbers, by the ending of their names; nothing is unpickled. Internal."""
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,19 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyro_decomp.data.checks import refuse_unreadable
-from pyro_decomp.data.tables import (
-    Columns,
-    Table,
-    csv_columns,
-    parquet_columns,
-    read_csv,
-    read_parquet,
-)
+from pyro_decomp import memory
+from pyro_decomp.data.parquet_tables import parquet_columns, read_parquet
+from pyro_decomp.data.readable import check_array, refuse_unreadable
+from pyro_decomp.data.tables import Columns, Table, csv_columns, read_csv
 from pyro_decomp.errors import DataError
 
 KINDS = (".npy", ".npz", ".csv", ".parquet")
 TABLES = (".csv", ".parquet")
+MOST_NAMES = 10  # of arrays, that a message lists
+BOMB_BYTES, BOMB_RATIO = 2**30, 500  # of what is hardly data: larger and compressed by more
+ENCRYPTED = 1  # the bit of a zip file's flags that says so
 
 
 def read_array(path: Path, *, key: str | None) -> NDArray[Any]:
@@ -102,21 +101,51 @@ def npz_keys(path: Path) -> list[str]:
     Raises:
         DataError: The file is missing or damaged.
     """
-    with refuse_unreadable(path), np.load(path, allow_pickle=False) as archive:
-        return list(archive.files)
+    with refuse_unreadable(path), zipfile.ZipFile(path) as archive:
+        return list(_members(path, archive))
 
 
 def _read_npy(path: Path) -> NDArray[Any]:
     with path.open("rb") as file:
+        check_array(path, file, path.stat().st_size, mapped=False)
+        file.seek(0)
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _read_npz(path: Path, key: str | None) -> NDArray[Any]:
-    with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
-        names = ", ".join(archive.files) or "none"
-        if key is None and len(archive.files) != 1:
+    with zipfile.ZipFile(path) as archive:
+        members = _members(path, archive)
+        names = ", ".join([*members][:MOST_NAMES]) or "none"
+        names += f" and {len(members) - MOST_NAMES} more" if len(members) > MOST_NAMES else ""
+        if key is None and len(members) != 1:
             raise DataError(f"{path}: expected one array, or a key to choose by, got keys: {names}")
-        chosen = archive.files[0] if key is None else key
-        if chosen not in archive.files:
+        chosen = next(iter(members)) if key is None else key
+        if chosen not in members:
             raise DataError(f"{path}: expected a key among {names}, got {chosen!r}")
-        return np.asarray(archive[chosen])
+        member = members[chosen]
+        if member.file_size > max(BOMB_BYTES, BOMB_RATIO * member.compress_size):
+            raise DataError(
+                f"{path}: the array {chosen!r} takes {memory.text(member.file_size)} of memory, "
+                f"from {memory.text(member.compress_size)} in the file, as files made to fill the "
+                "memory do: if it is meant, save it as a .npy file"
+            )
+        with archive.open(member) as stream:
+            check_array(path, stream, member.file_size, key=chosen, mapped=False)
+        with archive.open(member) as stream:
+            return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The files in a ``.npz`` file by the names of their arrays."""
+    members: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        name = member.filename.removesuffix(".npy")
+        if name in members:
+            raise DataError(
+                f"{path}: expected arrays with names of their own, got two of the name {name!r}: "
+                "write the file again"
+            )
+        if member.flag_bits & ENCRYPTED:
+            raise DataError(f"{path}: expected plain arrays, got {name!r} under a password")
+        members[name] = member
+    return members

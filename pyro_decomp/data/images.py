@@ -1,5 +1,8 @@
 """A user's own folder of images, each cut to a square, resized and put into one tensor."""
 
+import os
+import re
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
@@ -9,16 +12,20 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
+from PIL.ImageFile import ImageFile
 from torch import Tensor
 
 from pyro_decomp import arguments
+from pyro_decomp.data.readable import is_folder, refuse_larger, refuse_unreadable
 from pyro_decomp.errors import DataError
 
 ENDINGS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 _FILES_PER_CHUNK = 256  # read by threads before the first error among them is raised
 _MORE_THAN_8_BITS = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_DEEP = re.compile(r";16[BLN]")  # of Pillow's names for what it cuts to 8 bits
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # by content; none runs a program
+_BYTES_PER_PIXEL = 8  # while a picture is read and converted
 
 
 def read_images(
@@ -55,11 +62,18 @@ def read_images(
         raise DataError(f"dtype: expected torch.float32 or torch.uint8, got {dtype!r}")
 
     def read(path: Path) -> Tensor:
-        return _pixels(path, size, grey, crop)
+        with refuse_unreadable(path, "image"):
+            return _pixels(path, size, grey, crop)
 
-    first = read(paths[0])
-    images = torch.empty(len(paths), *first.shape, dtype=dtype)
-    with ThreadPoolExecutor() as threads:
+    with warnings.catch_warnings(), ThreadPoolExecutor() as threads:
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        first = read(paths[0])
+        refuse_larger(
+            f"{paths[0].parent}: {len(paths)} pictures of {_in_words(first)}",
+            len(paths) * first.numel() * dtype.itemsize,
+            "give a smaller size, dtype=torch.uint8, or fewer pictures",
+        )
+        images = torch.empty(len(paths), *first.shape, dtype=dtype)
         for start in range(0, len(paths), _FILES_PER_CHUNK):
             chunk = paths[start : start + _FILES_PER_CHUNK]
             for index, pixels in enumerate(threads.map(read, chunk), start):
@@ -74,12 +88,16 @@ def read_images(
 
 def _pixels(path: Path, size: int | None, grey: bool, crop: int | None) -> Tensor:
     try:
-        with Image.open(path) as file:
-            if file.mode in _MORE_THAN_8_BITS:
-                raise DataError(f"{path}: expected 8 bits a channel, got mode {file.mode}")
+        with Image.open(path, formats=_FORMATS) as file:
+            _check_picture(path, file)
             image = file.convert("L" if grey else "RGB")
-    except _UNREADABLE as error:
-        raise DataError(f"{path}: expected a readable image, got: {error}") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        got = re.findall(r"\d+", str(error))[0]
+        raise DataError(
+            f"{path}: expected at most {Image.MAX_IMAGE_PIXELS} pixels, as a small file of more "
+            f"may fill the memory, got {got}: make it smaller, or raise "
+            "PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+        ) from error
     shorter = min(image.size)
     if crop is not None and crop > shorter:
         got = f"{image.width} x {image.height}"
@@ -90,6 +108,27 @@ def _pixels(path: Path, size: int | None, grey: bool, crop: int | None) -> Tenso
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(image))
     return pixels[None] if grey else pixels.permute(2, 0, 1)
+
+
+def _check_picture(path: Path, file: ImageFile) -> None:
+    """Check, before its pixels are read, that a file is one picture that fits and of 8 bits."""
+    if file.mode in _MORE_THAN_8_BITS:
+        raise DataError(f"{path}: expected 8 bits a channel, got mode {file.mode}")
+    for decoder, _, _, options in file.tile:
+        raw, *others = options if isinstance(options, tuple) else (options,)
+        largest = others[0] if decoder.startswith("ppm") and others else 0
+        if _DEEP.search(str(raw)) or int(largest) > np.iinfo(np.uint8).max:
+            raise DataError(f"{path}: expected 8 bits a channel, got 16 in mode {file.mode}")
+    if getattr(file, "is_animated", False) and file.format != "MPO":
+        num_frames = getattr(file, "n_frames", "several")
+        raise DataError(
+            f"{path}: expected one picture, got {num_frames}: save each in a file of its own"
+        )
+    refuse_larger(
+        f"{path}: a picture of {file.width} x {file.height} pixels",
+        file.width * file.height * _BYTES_PER_PIXEL,
+        "make it smaller",
+    )
 
 
 def _centre(image: Image.Image, side: int) -> Image.Image:
@@ -154,13 +193,20 @@ def image_paths(path: str | PathLike[str]) -> list[Path]:
     with arguments.raised_as(DataError):
         arguments.annotated(image_paths, locals())
     folder = Path(path)
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DataError(f"{folder}: expected a folder of images, got no such folder")
     found = sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in ENDINGS and not file.name.startswith(".") and file.is_file()
+        Path(place) / name
+        for place, _, names in os.walk(folder, onerror=_refuse_folder)
+        for name in names
+        if Path(name).suffix.lower() in ENDINGS and not name.startswith(".")
     )
     if not found:
         raise DataError(f"{folder}: expected images ending in {', '.join(ENDINGS)}, got none")
     return found
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise DataError(
+        f"{error.filename}: expected a readable folder, got: {error.strerror}"
+    ) from error

@@ -2,7 +2,6 @@
 
 import gzip
 import math
-import zlib
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pyro_decomp import arguments
+from pyro_decomp.data.readable import is_file, refuse_larger, refuse_unreadable
 from pyro_decomp.errors import DataError
 
 _UNSIGNED_BYTES = 0x08
@@ -34,28 +34,28 @@ def read_idx(path: Path, num_dims: int) -> NDArray[np.uint8]:
         LeCun et al., The MNIST database of handwritten digits, 1998,
         http://yann.lecun.com/exdb/mnist/.
     """
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: expected a readable IDX file, got: {error}") from error
-    expected = bytes([0, 0, _UNSIGNED_BYTES, num_dims])
-    if content[:4] != expected:
-        raise DataError(
-            f"{path}: expected an IDX file that starts with {expected.hex(' ')}, "
-            f"got {content[:4].hex(' ') or 'an empty file'}"
-        )
     offset = 4 + 4 * num_dims
-    if len(content) < offset:
-        raise DataError(f"{path}: expected a header of {offset} bytes, got {len(content)}")
-    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", num_dims, offset=4))
-    if len(content) - offset != math.prod(shape):
-        raise DataError(
-            f"{path}: expected {math.prod(shape)} values for shape {shape}, "
-            f"got {len(content) - offset}"
-        )
-    return np.frombuffer(content, np.uint8, offset=offset).reshape(shape)
+    expected = bytes([0, 0, _UNSIGNED_BYTES, num_dims])
+    opened = gzip.open if path.suffix == ".gz" else open
+    with refuse_unreadable(path, "IDX file"), opened(path, "rb") as file:
+        start = file.read(offset)
+        if start[:4] != expected:
+            raise DataError(
+                f"{path}: expected an IDX file that starts with {expected.hex(' ')}, "
+                f"got {start[:4].hex(' ') or 'an empty file'}"
+            )
+        if len(start) < offset:
+            raise DataError(f"{path}: expected a header of {offset} bytes, got {len(start)}")
+        shape = tuple(int(n) for n in np.frombuffer(start, ">u4", num_dims, offset=4))
+        size = math.prod(shape)
+        if not size:
+            raise DataError(f"{path}: expected at least one value, got shape {shape}")
+        refuse_larger(f"{path}: an array of shape {shape}", size, "fetch the file again")
+        content = file.read(size + 1)
+    if len(content) != size:
+        got = len(content) if len(content) < size else "more"
+        raise DataError(f"{path}: expected {size} values for shape {shape}, got {got}")
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 DEFAULT_ROOT = Path("data")
@@ -135,7 +135,7 @@ class MnistFiles:
     def _find(self, name: str, roots: list[Path]) -> Path | None:
         folders = [folder for root in roots for folder in (self._raw(root), root)]
         paths = [folder / f"{name}{ending}" for folder in folders for ending in ("", ".gz")]
-        return next((path for path in paths if path.is_file()), None)
+        return next((path for path in paths if is_file(path)), None)
 
     def _raw(self, root: Path) -> Path:
         return root / self.torchvision_name / "raw"

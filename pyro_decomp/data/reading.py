@@ -18,6 +18,7 @@ from pyro_decomp.data.checks import checked, numbers, without_mask
 from pyro_decomp.data.files import is_table, read_array, read_table
 from pyro_decomp.data.ground_truth import GroundTruth
 from pyro_decomp.data.images import image_folder
+from pyro_decomp.data.readable import is_file, is_folder
 from pyro_decomp.data.rounding import as_floats
 from pyro_decomp.data.stored import Stored, memory_mapped
 from pyro_decomp.data.tables import Columns
@@ -106,7 +107,7 @@ def read_tensor(
     if isinstance(data, str | PathLike):
         source = str(data)
         path = Path(data)
-        if path.is_dir() and key is None and columns is None:
+        if is_folder(path) and key is None and columns is None:
             values = image_folder(path)
         elif is_table(path) and key is None:
             table = read_table(path, columns, has_header=header, without=without)
@@ -128,12 +129,20 @@ def read_tensor(
     else:
         values, is_wide = _from_value(data, source), isinstance(data, Tensor)
         names = _names(data)
-    if values.is_complex():
-        raise DataError(f"{source}: expected real numbers, got values of type {values.dtype}")
+    _check_kind(values, source)
     if not (keep_integers and not values.is_floating_point()):
         is_kept = is_wide and values.dtype == torch.float64
         values = values if is_kept else as_floats(values, source, names)
     return checked(values.detach().contiguous(), source, names=names)
+
+
+def _check_kind(values: Tensor, source: str) -> None:
+    """Check that these are real numbers, one after the other in memory."""
+    if values.is_complex() or values.is_quantized:
+        raise DataError(f"{source}: expected real numbers, got values of type {values.dtype}")
+    if values.is_meta or values.layout != torch.strided:
+        got = "one on the device meta" if values.is_meta else f"one of the layout {values.layout}"
+        raise DataError(f"{source}: expected a dense tensor in memory, got {got}")
 
 
 def _names(table: object) -> list[str] | None:
@@ -151,8 +160,7 @@ def _from_dataset(data: Dataset[Any], source: str) -> Tensor:
         source = f"item {index} of the data set"
         item = data[index]
         value = _from_value(item[0] if isinstance(item, tuple) else item, source)
-        if value.is_complex():
-            raise DataError(f"{source}: expected real numbers, got values of type {value.dtype}")
+        _check_kind(value, source)
         if index == 0:
             stacked = torch.empty(size, *value.shape, dtype=value.dtype)
         if value.shape != stacked.shape[1:]:
@@ -250,7 +258,7 @@ def _read(value: object, source: str, *, keep_integers: bool = False) -> Tensor 
         return value.stored()
     if isinstance(value, str | PathLike):
         path = Path(value)
-        is_large = path.suffix.lower() == ".npy" and path.is_file()
+        is_large = path.suffix.lower() == ".npy" and is_file(path)
         if is_large and path.stat().st_size >= MAPPED_BYTES:
             return memory_mapped(path)
     return read_tensor(value, source, keep_integers=keep_integers)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_decomp import arguments
-from pyro_decomp.data.checks import blocks, checked, numbers, refuse_unreadable
+from pyro_decomp.data.checks import blocks, checked, numbers
+from pyro_decomp.data.readable import check_array, refuse_unreadable
 from pyro_decomp.data.rounding import default_type, spoilt_columns, told
 from pyro_decomp.errors import DataError
 
@@ -170,5 +171,7 @@ def memory_mapped(path: str | PathLike[str], *, divisor: float = 1.0) -> StoredA
     if path.suffix.lower() != ".npy":
         raise DataError(f"{path}: expected a .npy file to be mapped, got {path.suffix!r}")
     with refuse_unreadable(path):
+        with path.open("rb") as file:
+            check_array(path, file, path.stat().st_size, mapped=True)
         array = np.lib.format.open_memmap(path, mode="r")
     return StoredArray(array, divisor=divisor, source=str(path))

@@ -1,12 +1,11 @@
-"""Tables of named columns: the choosing of columns, ``.csv`` and ``.parquet`` files; internal."""
+"""Tables of named columns, the choosing of columns, and ``.csv`` files; internal."""
 
 import csv
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -14,12 +13,16 @@ from numpy.typing import NDArray
 
 from pyro_decomp import arguments
 from pyro_decomp.data.headers import LOOKED_AT, counting, header, is_number, row_numbers
+from pyro_decomp.data.readable import refuse_larger
+from pyro_decomp.data.text_lines import MAX_LINE, text_lines
 from pyro_decomp.errors import DataError
 
 Columns = Sequence[str | int]
 
 LARGEST_WHOLE = 2**53  # a float64 tells it from its neighbours
 BLOCK_BYTES = 2**13  # of each column, that are read at once
+CELL_BYTES = 16  # of each number: as it is read, and in the table
+MOST_TOLD = 60  # characters of a cell, that a message repeats
 
 
 @dataclass(frozen=True)
@@ -75,48 +78,69 @@ def read_csv(
             :func:`pyro_decomp.data.headers.header`.
         without: Columns that are not among "all".
     """
-    names, width, skipped = _first_line(path, has_header=has_header, is_told=True)
-    chosen = positions(path, columns, names, width, without=without)
-    values = _values(path, chosen, names, width, skipped)
-    table = Table(values, None if names is None else [names[index] for index in chosen])
+    layout = _layout(path, has_header=has_header, is_told=True)
+    chosen = positions(path, columns, layout.names, layout.width, without=without)
+    values = _values(path, chosen, layout)
+    table = Table(values, layout.names and [layout.names[index] for index in chosen])
     return table.without_row_numbers(str(path)) if columns is None else table
 
 
 def csv_columns(path: Path, *, has_header: bool | None = None) -> tuple[list[str] | None, int]:
     """The names of the columns of a ``.csv`` file, None without a header, and their number."""
-    names, width, _ = _first_line(path, has_header=has_header)
-    return names, width
+    layout = _layout(path, has_header=has_header)
+    return layout.names, layout.width
 
 
-def _first_line(
-    path: Path, *, has_header: bool | None, is_told: bool = False
-) -> tuple[list[str] | None, int, int]:
-    """The names of the columns, how many there are, and how many lines the names take."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = list(islice(_lines(file), LOOKED_AT + 1))
+class _Layout(NamedTuple):
+    """How the lines of a ``.csv`` file are laid out.
+
+    Attributes:
+        names: Of the columns; None without a header.
+        width: How many columns there are.
+        skipped: How many lines the names take.
+        line_size: Characters of a line, on average.
+    """
+
+    names: list[str] | None
+    width: int
+    skipped: int
+    line_size: float
+
+
+def _layout(path: Path, *, has_header: bool | None, is_told: bool = False) -> _Layout:
+    """Judge by the first lines, of which no more are held than one line may be long."""
+    lines, size = [], 0
+    for end, cells in _lines(path):
+        lines.append((end, cells))
+        size += sum(map(len, cells)) + len(cells)
+        if len(lines) > LOOKED_AT or size > MAX_LINE:
+            break
     end, first = lines[0] if lines else (0, [])
     names, said = header(first, [cells for _, cells in lines[1:]], asked=has_header)
     if said and is_told:
         warnings.warn(f"{path}: {said}", stacklevel=2)
-    return names, len(first), 0 if names is None else end
+    skipped = 0 if names is None else end
+    return _Layout(names, len(first), skipped, size / max(1, len(lines)))
 
 
 def _values(
-    path: Path, chosen: Sequence[int], names: list[str] | None, width: int, skipped: int
+    path: Path, chosen: Sequence[int], layout: _Layout
 ) -> Float[NDArray[np.float64], "rows columns"]:
-    """The chosen columns below so many lines, read by pyarrow."""
+    """The chosen columns below the names, read by pyarrow."""
     import pyarrow as pa  # noqa: PLC0415 (most data are no tables)
     from pyarrow import csv as arrow  # noqa: PLC0415
 
-    labels = [str(index) for index in range(width)]
+    num_rows = path.stat().st_size / max(1.0, layout.line_size)
+    refuse_large_table(path, num_rows, len(chosen))
+    labels = [str(index) for index in range(layout.width)]
     wanted = [labels[index] for index in dict.fromkeys(chosen)]
     try:
         table = arrow.read_csv(
             path,
             read_options=arrow.ReadOptions(
                 column_names=labels,
-                skip_rows=skipped,
-                block_size=BLOCK_BYTES * min(max(width, 128), 2**17),
+                skip_rows=layout.skipped,
+                block_size=BLOCK_BYTES * min(max(layout.width, 128), 2**17),
             ),
             parse_options=arrow.ParseOptions(newlines_in_values=True),
             convert_options=arrow.ConvertOptions(
@@ -126,15 +150,25 @@ def _values(
             ),
         )
     except pa.ArrowInvalid:
-        if _checked_lines(path, chosen, names, width, skipped) == 0:
+        if _checked_lines(path, chosen, layout) == 0:
             return np.empty((0, len(chosen)))
         raise
     values = np.empty((table.num_rows, len(chosen)))
     for place, index in enumerate(chosen):
         values[:, place] = table.column(labels[index]).to_numpy()
     if (np.abs(values) >= LARGEST_WHOLE).any():
-        _checked_lines(path, chosen, names, width, skipped)
+        _checked_lines(path, chosen, layout)
     return values
+
+
+def refuse_large_table(path: Path, num_rows: float, num_columns: int) -> None:
+    """Refuse a table of so many numbers if that is more than the memory that is free."""
+    refuse_larger(
+        f"{path}: a table of {num_rows:.0f} rows and {num_columns} columns",
+        num_rows * num_columns * CELL_BYTES,
+        "choose some of the columns, or save it as a .npy file, of which memory_mapped(path) "
+        "reads a batch at a time",
+    )
 
 
 def positions(
@@ -170,99 +204,60 @@ def positions(
     return found
 
 
-def _lines(file: Any) -> Iterator[tuple[int, list[str]]]:
-    lines = csv.reader(file)
-    return ((lines.line_num, cells) for cells in lines if cells)
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each line that has some, and the number of its last line of text."""
+    lines = csv.reader(text_lines(path))
+    end = 0
+    try:
+        for cells in lines:
+            end = lines.line_num
+            if cells:
+                yield end, cells
+    except csv.Error as error:
+        raise DataError(
+            f"{path}: expected cells of at most {csv.field_size_limit()} characters, got a longer "
+            f"one from line {end + 1} on: is a quote there without its pair?"
+        ) from error
 
 
-def _checked_lines(
-    path: Path, chosen: Sequence[int], names: list[str] | None, width: int, skipped: int
-) -> int:
+def _checked_lines(path: Path, chosen: Sequence[int], layout: _Layout) -> int:
     """How many lines of data there are, as long as none is one that pyarrow cannot read."""
     count = 0
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for line, cells in _lines(file):
-            if line <= skipped:
-                continue
-            count += 1
-            if len(cells) != width:
+    for line, cells in _lines(path):
+        if line <= layout.skipped:
+            continue
+        count += 1
+        if len(cells) != layout.width:
+            raise DataError(
+                f"{path}: expected {layout.width} columns as in the first line, "
+                f"got {len(cells)} in line {line}{_other_separator(layout)}"
+            )
+        for index in chosen:
+            cell = cells[index].strip(" \t")
+            where = f"line {line}, column {_column(index, layout.names)}"
+            if not is_number(cell) or cell != cell.strip():
+                got = repr(cells[index]) if len(cell) <= MOST_TOLD else f"{cell[:MOST_TOLD]!r}..."
                 raise DataError(
-                    f"{path}: expected {width} columns as in the first line, "
-                    f"got {len(cells)} in line {line}"
+                    f"{path}: expected a number in {where}, got {got}{_other_separator(layout)}"
                 )
-            for index in chosen:
-                cell = cells[index].strip()
-                where = f"line {line}, column {_column(index, names)}"
-                if not is_number(cell):
-                    raise DataError(f"{path}: expected a number in {where}, got {cells[index]!r}")
-                if cell.lstrip("+-").isdigit() and abs(int(cell)) != abs(int(float(cell))):
-                    raise DataError(
-                        f"{path}: expected whole numbers of at most 2**53, which a float64 keeps "
-                        f"apart, got {cell} in {where}: leave it out with columns=[...]"
-                    )
+            if cell.lstrip("+-").isdigit() and abs(int(cell)) != abs(int(float(cell))):
+                raise DataError(
+                    f"{path}: expected whole numbers of at most 2**53, which a float64 keeps "
+                    f"apart, got {cell} in {where}: leave it out with columns=[...]"
+                )
     return count
+
+
+def _other_separator(layout: _Layout) -> str:
+    """A clause on what separates columns where it is no comma; empty where there are several."""
+    found = [mark for mark in (";", "\t") if layout.names and mark in layout.names[0]]
+    if layout.width > 1 or not found:
+        return ""
+    return (
+        f": expected commas between columns, and points in numbers, got {found[0]!r}: "
+        f"pandas.read_csv(path, sep={found[0]!r}) reads it, decimal=',' too"
+    )
 
 
 def _column(index: int, names: list[str] | None) -> str:
     return f"{names[index]!r}" if names else f"{index} (counted from 0)"
-
-
-def read_parquet(path: Path, columns: Columns | None, *, without: Columns = ()) -> Table:
-    """Read columns of numbers as one array of float64.
-
-    Args:
-        path: The file.
-        columns: Which columns; by default all, less the numbers of the rows.
-        without: Columns that are not among "all".
-
-    Raises:
-        DataError: There is no such column, it does not hold numbers, a value is missing, or a whole
-            number is too large for a float64.
-    """
-    with _opened(path) as file:
-        names = file.schema_arrow.names
-        chosen = positions(path, columns, names, len(names), without=without)
-        for position in chosen:
-            column = file.schema_arrow.field(position)
-            if np.dtype(column.type.to_pandas_dtype()).kind not in "biuf":
-                raise DataError(
-                    f"{path}: expected numbers in column {column.name!r}, got {column.type}"
-                )
-        values = np.empty((file.metadata.num_rows, len(chosen)))
-        table = file.read(columns=[names[position] for position in chosen])
-        for index, position in enumerate(chosen):
-            values[:, index] = _numbers(path, names[position], table.column(names[position]))
-    found = Table(values, [names[position] for position in chosen])
-    return found.without_row_numbers(str(path)) if columns is None else found
-
-
-def parquet_columns(path: Path) -> tuple[list[str], int]:
-    """The names of the columns of a ``.parquet`` file, and how many there are."""
-    with _opened(path) as file:
-        names = list(file.schema_arrow.names)
-    return names, len(names)
-
-
-def _numbers(path: Path, name: str, column: Any) -> Any:
-    if column.null_count:
-        row = int(column.is_null().to_numpy().argmax())
-        raise DataError(
-            f"{path}: expected a value in each row of column {name!r}, got {column.null_count} "
-            f"missing, the first of them in row {row}: leave the column or those rows out, or fill "
-            "them and give the programs a mask of what is known"
-        )
-    numbers = column.to_numpy()
-    if numbers.dtype.kind in "iu" and numbers.dtype.itemsize == np.dtype(np.int64).itemsize:
-        large = (numbers > LARGEST_WHOLE) | (numbers < -LARGEST_WHOLE)
-        if large.any():
-            raise DataError(
-                f"{path}: expected whole numbers of at most 2**53, which a float64 keeps apart, "
-                f"got {numbers[large][0]} in column {name!r}: leave it out with columns=[...]"
-            )
-    return numbers
-
-
-def _opened(path: Path) -> Any:
-    from pyarrow import parquet  # noqa: PLC0415 (most data are no tables)
-
-    return parquet.ParquetFile(path)

@@ -3,14 +3,15 @@
 from typing import Any, ClassVar
 
 import torch
-from pyro.distributions import TorchDistribution, constraints
+from pyro.distributions import constraints
 from torch import Tensor
 from torch.distributions.utils import broadcast_all
 
 from pyro_decomp import arguments
+from pyro_decomp.distributions.checked import CheckedDistribution, broadcast_together
 
 
-class GeneralizedNormal(TorchDistribution):
+class GeneralizedNormal(CheckedDistribution):
     r"""The generalised Normal (exponential power, Subbotin) distribution.
 
     .. math:: p(z) = \frac{r}{2 a \Gamma(1/r)} \exp(-|(z - m) / a|^r)
@@ -51,7 +52,8 @@ class GeneralizedNormal(TorchDistribution):
         for name, value in (("loc", loc), ("scale", scale), ("power", power)):
             if not isinstance(value, Tensor):
                 arguments.number("(-inf, inf)", **{name: value})
-        self.loc, self.scale, self.power = broadcast_all(loc, scale, power)
+        with broadcast_together(loc=loc, scale=scale, power=power):
+            self.loc, self.scale, self.power = broadcast_all(loc, scale, power)
         super().__init__(self.loc.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "GeneralizedNormal":

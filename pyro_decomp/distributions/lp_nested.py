@@ -5,16 +5,17 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
-from pyro.distributions import TorchDistribution, constraints
+from pyro.distributions import constraints
 from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 
 from pyro_decomp import arguments
+from pyro_decomp.distributions.checked import CheckedDistribution, broadcast_together
 from pyro_decomp.distributions.generalized_normal import power
 from pyro_decomp.errors import ArgumentError
 
 
-class LpNested(TorchDistribution):
+class LpNested(CheckedDistribution):
     r"""An Lp-nested symmetric distribution whose groups are independent of one another.
 
     .. math::
@@ -76,7 +77,8 @@ class LpNested(TorchDistribution):
             raise ArgumentError(
                 f"inner: expected length {len(sizes)}, got shape {tuple(inner.shape)}"
             )
-        shape = torch.Size(broadcast_shape(inner.shape, scale.shape, (*outer.shape, 1)))
+        with broadcast_together(inner=inner, outer=outer, scale=scale):
+            shape = torch.Size(broadcast_shape(inner.shape, scale.shape, (*outer.shape, 1)))
         self.inner, self.scale = inner.expand(shape), scale.expand(shape)
         self.outer = outer.expand(shape[:-1])
         super().__init__(shape[:-1], torch.Size([sum(sizes)]), validate_args=validate_args)

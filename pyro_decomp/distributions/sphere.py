@@ -4,15 +4,16 @@ import math
 from typing import Any, ClassVar
 
 import torch
-from pyro.distributions import TorchDistribution, constraints
+from pyro.distributions import constraints
 from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from pyro_decomp import arguments
+from pyro_decomp.distributions.checked import CheckedDistribution
 
 
-class UniformSphere(TorchDistribution):
+class UniformSphere(CheckedDistribution):
     r"""Every direction alike: uniform on the unit sphere :math:`S^{d-1}` in :math:`R^d`.
 
     .. math:: p(z) = 1 / A_d, \quad A_d = 2 \pi^{d/2} / \Gamma(d/2)

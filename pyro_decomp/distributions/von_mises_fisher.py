@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pyro.distributions import TorchDistribution, constraints
+from pyro.distributions import constraints
 from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 from torch.distributions.kl import register_kl
@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 
 from pyro_decomp import arguments
 from pyro_decomp.distributions.bessel import log_bessel
+from pyro_decomp.distributions.checked import CheckedDistribution, broadcast_together
 from pyro_decomp.distributions.sphere import UniformSphere, log_area
 from pyro_decomp.errors import ArgumentError
 
@@ -21,7 +22,7 @@ NEGLIGIBLE = 40.0  # nats below the density at the sample
 HALVINGS = 24  # of the range of integration, until the integrand is not negligible
 
 
-class VonMisesFisher(TorchDistribution):
+class VonMisesFisher(CheckedDistribution):
     r"""The von Mises-Fisher distribution on the unit sphere :math:`S^{d-1}` in :math:`R^d`.
 
     .. math::
@@ -63,7 +64,8 @@ class VonMisesFisher(TorchDistribution):
             raise ArgumentError(
                 f"loc: expected vectors of length 2 or more, got {tuple(loc.shape)}"
             )
-        batch_shape = torch.Size(broadcast_shape(loc.shape[:-1], concentration.shape))
+        with broadcast_together(loc=loc, concentration=concentration):
+            batch_shape = torch.Size(broadcast_shape(loc.shape[:-1], concentration.shape))
         self.loc = loc.expand(batch_shape + loc.shape[-1:])
         self.concentration = concentration.expand(batch_shape)
         super().__init__(batch_shape, loc.shape[-1:], validate_args=validate_args)

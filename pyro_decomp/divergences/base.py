@@ -73,7 +73,7 @@ class WeightedSum(Divergence):
         arguments.items((tuple, list), "pairs of a weight and a divergence", parts=parts)
         for weight, part in parts:
             arguments.instance(Divergence, "a Divergence such as InclusiveKL()", parts=part)
-            arguments.number("(-inf, inf)", weight=weight)
+            arguments.number("[0, inf)", weight=weight)
         self.parts = [pair for weight, part in parts for pair in _flattened(weight, part)]
 
     def __repr__(self) -> str:

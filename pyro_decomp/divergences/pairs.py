@@ -90,6 +90,9 @@ def check(x: Tensor, y: Tensor, weights: Weights, *, is_paired: bool) -> None:
     arguments.instance(tuple, "a pair of weights, such as (None, None)", weights=weights)
     arguments.flag(is_paired=is_paired)
     for name, sample in (("x", x), ("y", y)):
+        if sample.dim() != 2 or not sample.is_floating_point():
+            got = sample if sample.dim() != 2 else sample.dtype
+            arguments.refuse(name, "a tensor [n, d] with a floating point", got)
         if len(sample) < 2:
             raise ArgumentError(f"{name}: expected at least 2 rows, got {len(sample)}")
     if x.shape[1] != y.shape[1]:

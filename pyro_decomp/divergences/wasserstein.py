@@ -64,6 +64,10 @@ def sliced_wasserstein(
         The mean distance to the power p, a scalar in the unit of x to the power p.
     """
     arguments.instance(Tensor, "a tensor", x=x, y=y, directions=directions)
+    if {each.shape[1:] for each in (x, y)} != {directions.shape[1:]} or directions.dim() != 2:
+        arguments.refuse(
+            "directions", f"rows as long as those of x and y, {x.shape[-1:]}", directions
+        )
     arguments.number("[1, inf)", p=p)
     return line_wasserstein(directions @ x.mT, directions @ y.mT, p).mean()
 

@@ -197,6 +197,8 @@ def as_array(value: object, name: str) -> NDArray[Any]:
     Raises:
         DataError: It is a ragged list.
     """
+    if getattr(value, "is_meta", False):
+        raise DataError(f"{name}: expected numbers in memory, got a tensor on the device meta")
     for method in ("detach", "cpu"):  # a tensor, without importing torch for it
         value = getattr(value, method)() if hasattr(value, method) else value
     if str(getattr(value, "dtype", None)) == "torch.bfloat16":  # which numpy does not have
@@ -285,6 +287,9 @@ def merge_levels(factors: object, merged: Mapping[int, Mapping[int, int]]) -> ND
         raise DataError(f"factors: expected an array [n, columns], got shape {original.shape}")
     result = original.copy()
     for column, values in merged.items():
+        arguments.whole(0, **{"merged": column})
+        arguments.instance(Mapping, "a dictionary", **{f"merged[{column}]": values})
+        arguments.numbers("(-inf, inf)", **{f"merged[{column}]": [*values, *values.values(), 0]})
         if not 0 <= column < original.shape[1]:
             raise DataError(f"factors: expected a column {column}, got {original.shape[1]} columns")
         for old, new in values.items():

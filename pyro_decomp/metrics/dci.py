@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 from pyro_decomp import arguments
-from pyro_decomp.metrics.arrays import as_codes, as_factors, standardised
+from pyro_decomp.errors import DataError
+from pyro_decomp.metrics.arrays import as_array, as_codes, as_factors, standardised
 from pyro_decomp.metrics.bootstrap import Estimate, estimate_from_halves, half_samples
 from pyro_decomp.metrics.fitting import held_out_split, scikit
 from pyro_decomp.metrics.score import Score
@@ -75,7 +76,7 @@ def disentanglement(importance: Float[np.ndarray, "d k"]) -> float:
     0.3333
     """
     arguments.annotated(disentanglement, locals())
-    return _weighted_certainty(importance)
+    return _weighted_certainty(_importance(importance))
 
 
 def completeness(importance: Float[np.ndarray, "d k"]) -> float:
@@ -100,7 +101,16 @@ def completeness(importance: Float[np.ndarray, "d k"]) -> float:
     0.3333
     """
     arguments.annotated(completeness, locals())
-    return _weighted_certainty(importance.T)
+    return _weighted_certainty(_importance(importance).T)
+
+
+def _importance(given: object) -> Float[np.ndarray, "d k"]:
+    found = as_array(given, "importance")
+    if found.ndim != 2 or not (np.isfinite(found).all() and (found >= 0).all()):
+        what = "an array [d, k] of finite numbers of at least 0"
+        got = f"shape {found.shape}" if found.ndim != 2 else "others"
+        raise DataError(f"importance: expected {what}, got {got}")
+    return found
 
 
 def _weighted_certainty(weights: Float[np.ndarray, "a b"]) -> float:

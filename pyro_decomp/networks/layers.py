@@ -21,10 +21,12 @@ def leading_shape(x: Tensor, event_shape: tuple[int, ...]) -> torch.Size:
     Raises:
         ArgumentError: They are others.
     """
-    split = x.dim() - len(event_shape) if isinstance(x, Tensor) else -1
+    is_real = isinstance(x, Tensor) and x.is_floating_point()
+    split = x.dim() - len(event_shape) if is_real else -1
     if split < 0 or x.shape[split:] != event_shape:
-        got = tuple(x.shape) if isinstance(x, Tensor) else x
-        refuse("input", f"a tensor of shape (..., {', '.join(map(str, event_shape))})", got)
+        got = tuple(x.shape) if is_real else getattr(x, "dtype", x)
+        shape = f"(..., {', '.join(map(str, event_shape))})"
+        refuse("input", f"a floating-point tensor of shape {shape}", got)
     return x.shape[:split]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
+from pyro_decomp import arguments
 from pyro_decomp.errors import ArgumentError
 
 MINUS = "\N{MINUS SIGN}"
@@ -72,8 +73,7 @@ def falling(
     >>> falling(np.array([0.1, 2.0, 0.1, 3.0]), 4, most=3).tolist()
     [3, 1, 0]
     """
-    if most is not None and most < 1:
-        raise ArgumentError(f"most: expected at least 1, got {most}")
+    arguments.whole(**arguments.given(most=most))
     order = np.arange(size) if amounts is None else np.argsort(-amounts, kind="stable")
     return order[:most]
 

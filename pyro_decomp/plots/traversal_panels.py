@@ -82,6 +82,8 @@ def arrange(
         raise ArgumentError(
             f"decoded: expected shape {lead}, d), {lead}, h, w) or {lead}, c, h, w), got {got}"
         )
+    if np.isinf(outputs).any():
+        raise ArgumentError("decoded: expected finite numbers, got some that are not")
     if outputs.ndim > 4:
         outputs = intensities(channels_last("decoded", outputs, 3))
     count, latents, columns = outputs.shape[:3]

@@ -55,7 +55,13 @@ class GaussianMixture(Described, nn.Module):
         arguments.positive(scale=scale, **arguments.given(weights=weights))
         arguments.instance(Collection, "names such as ['locs']", learned=learned)
         arguments.text(name=name)
-        log_scale = torch.as_tensor(scale).to(locs).log().expand_as(locs).clone()
+        if weights is not None and weights.shape != locs.shape[:1]:
+            arguments.refuse("weights", f"shape ({len(locs)},)", weights)
+        try:
+            log_scale = torch.as_tensor(scale).to(locs).log().expand_as(locs).clone()
+        except RuntimeError:
+            shape = f"a number or a tensor that broadcasts to {tuple(locs.shape)}"
+            arguments.refuse("scale", shape, scale)
         logits = torch.zeros_like(locs[:, 0]) if weights is None else weights.log()
         if unknown := set(learned) - {"locs", "scale", "weights"}:
             arguments.refuse("learned", "'locs', 'scale' or 'weights'", unknown)

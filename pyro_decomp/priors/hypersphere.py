@@ -84,6 +84,8 @@ class VonMisesFisher(Described, nn.Module):
         super().__init__()
         arguments.annotated(VonMisesFisher.__init__, locals())
         arguments.tensor("d", loc=loc)
+        if not loc.norm() > 0:
+            arguments.refuse("loc", "a direction, of any length but 0", loc.tolist())
         arguments.number("(0, inf)", concentration=concentration)
         kind = nn.Parameter if learned else nn.Buffer
         self.name = name

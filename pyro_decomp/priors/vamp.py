@@ -47,7 +47,10 @@ class VampPrior(Described, nn.Module):
         name: str = "z",
     ) -> None:
         super().__init__()
-        arguments.function("a function of data that gives a distribution", encoder=encoder)
+        of_data = "a function of data that gives a distribution"
+        arguments.function(of_data, encoder=encoder)
+        if isinstance(encoder, type):
+            arguments.refuse("encoder", of_data, encoder)
         arguments.tensor("k ...", pseudo_inputs=pseudo_inputs)
         arguments.text(name=name)
         self.name = name

@@ -66,6 +66,8 @@ class AnnealedProgram(nn.Module):
 
     def __init__(self, program: Program, beta: Power) -> None:
         super().__init__()
+        if isinstance(program, type):
+            arguments.refuse("program", f"a program, such as one {program.__name__}(...)", program)
         if isinstance(program, Distribution):
             arguments.refuse(
                 "program", "a program that samples sites, or annealed(p, beta) for p", program

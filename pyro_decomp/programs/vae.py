@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pyro_decomp import arguments
 from pyro_decomp.descriptions import Described
-from pyro_decomp.errors import ArgumentError, ModelError
+from pyro_decomp.errors import ModelError
 from pyro_decomp.programs.sites import sample_sites
 
 
@@ -62,8 +62,9 @@ class VAE(Described, nn.Module):
     ) -> None:
         super().__init__()
         arguments.text(latent=latent, observed=observed)
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise ArgumentError(f"size: expected the size of the whole data set, got {size!r}")
+        if latent == observed:
+            arguments.refuse("observed", "another name than that of the latent site", observed)
+        arguments.whole(size=size)
         _check_prior(prior)
         for name, part in (("encoder", encoder), ("decoder", decoder)):
             if not isinstance(part, nn.Module):

@@ -6,48 +6,57 @@ Internal: ``pyro-decomp show`` prints it.
 import math
 import shlex
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pyro_decomp.errors import RunError
+from pyro_decomp.sweep.folder import NAME, SweepFolder, damages
 from pyro_decomp.sweep.journal import Record, read_journal
-from pyro_decomp.training.contents import files, noted, provenance, read_record, word
+from pyro_decomp.training.contents import (
+    as_it_stands,
+    file_as_trained,
+    files,
+    is_written,
+    provenance,
+    word,
+)
 
-DESCRIPTION = "sweep.json"
 MOST_TOLD = 20  # members that failed, of which the sentences are kept
 
 
 def contents(path: Path) -> dict[str, Any]:
     """All that is known of a sweep from its files, in JSON's types; ``source`` has its text.
 
-    What cannot be read is left out, and is among ``damages`` with the reason.
+    What cannot be read is left out, and why is among ``damages``.
     """
-    damages: list[str] = []
-    description = read_record(path / DESCRIPTION, damages)
+    description = as_it_stands(path / NAME)
     records: dict[str, Record] = {}
-    with noted(damages, path / "members.jsonl"):
-        records = read_journal(path / "members.jsonl")
-    total = None
-    with noted(damages, path / DESCRIPTION):
+    with suppress(RunError):
+        records = read_journal(SweepFolder(path).journal_path)
+    values, seeds, total = {}, [], None
+    with suppress(Exception):  # of a description that is another's
         values, seeds = description["values"], description["seeds"]
         total = len(seeds) * math.prod(map(len, values.values()))
     statuses = Counter(record.status for record in records.values())
     finished = statuses["finished"]
-    state = "finished" if len(records) == total else "unfinished"
+    state = "finished" if len(records) == total else "unfinished" if total else "of unknown length"
     failed = {r.member: r.message for r in records.values() if r.status != "finished"}
     found = {
         "kind": "sweep", "path": str(path), "step": finished, "total_steps": total, "state": state,
-        **provenance(path, description, damages),
+        **provenance(path, description),
         "members": dict(statuses), "failed": dict([*failed.items()][:MOST_TOLD]), **files(path),
-        "damages": damages,
+        "damages": damages(path),
     }  # fmt: skip
     following = [] if not finished else [f"pyro-decomp compare {shlex.quote(str(path))}"]
-    file = description.get("source_file")
-    if state != "finished" and total and not found["strangers"] and str(file).endswith(".py"):
-        words = ["pyro-decomp", "sweep", str(file)]
+    is_open = state != "finished" and total and not (found["strangers"] or is_written(found))
+    first, file = file_as_trained(path, found) if is_open else ([], "")
+    if file:
+        words = ["pyro-decomp", "sweep", file]
         for name, given in values.items():
             words += ["--set", f"{name}={','.join(map(_word, given))}"]
         words += ["--seeds", ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")]
-        following.insert(0, shlex.join([*words, "--out", str(path), "--resume"]))
+        following = [*first, shlex.join([*words, "--out", str(path), "--resume"]), *following]
     return found | {"next": following}
 
 

@@ -8,20 +8,26 @@ import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
-
-import pyarrow as pa
-import pyarrow.parquet
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from pyro_decomp.errors import RunError, write_whole
 from pyro_decomp.sweep.grid import Grid
+from pyro_decomp.sweep.journal import read_journal
 from pyro_decomp.training.checked_files import read_checked, write_checked
+from pyro_decomp.training.damages import damages as damages_of_run
+from pyro_decomp.training.damages import sentences
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.json_files import marked, plain, read_json, write_json
 from pyro_decomp.training.recorded.kept import FILE_NAME
+from pyro_decomp.training.run_config import NAME as CONFIG
 from pyro_decomp.training.writer import is_passing
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PICTURES = ("trade_off.png", "boxes.png", "scatter.png")
 
@@ -87,15 +93,17 @@ class SweepFolder:
         """The run folder of a member."""
         return self.members_path / member
 
-    def write_tables(self, table: pa.Table) -> None:
+    def write_tables(self, table: "pa.Table") -> None:
         """Write ``table.csv`` and ``table.parquet``, each whole or not at all."""
+        import pyarrow.parquet  # noqa: PLC0415 (takes a while)
+
         write_whole(self.csv_path, as_csv(table))
         buffer = io.BytesIO()
         pyarrow.parquet.write_table(table, buffer)
         write_whole(self.parquet_path, buffer.getvalue())
 
 
-def as_csv(table: pa.Table) -> bytes:
+def as_csv(table: "pa.Table") -> bytes:
     """A table as text; an empty cell is a value that is not there, a list is JSON's."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -156,10 +164,17 @@ def read_description(folder: Path) -> dict[str, Any]:
         RunError: There is no sweep, or its ``sweep.json`` is damaged, of something else or of a
             newer version.
     """
-    path = folder / NAME
-    if not path.exists():
-        raise RunError(f"{folder}: expected the folder of a sweep with a {NAME}, found none")
-    return read_checked(path, "restore it", Description, "the description of a sweep")
+    what = "the description of a sweep"
+    return read_checked(folder / NAME, "restore it", Description, what, "the folder of a sweep")
+
+
+def damages(folder: Path) -> list[str]:
+    """What is damaged in the folder of a sweep and of its members, a sentence each."""
+    sweep = SweepFolder(folder)
+    readers = (partial(read_description, folder), partial(read_journal, sweep.journal_path))
+    members = sorted(sweep.members_path.iterdir()) if sweep.members_path.is_dir() else []
+    of_members = (damages_of_run(member) for member in members if os.path.lexists(member / CONFIG))
+    return [*sentences(iter(readers)), *chain.from_iterable(of_members)]
 
 
 def described_grid(description: Mapping[str, Any]) -> Grid:

@@ -95,10 +95,15 @@ def make_grid(
             type or there twice, there is no seed or a seed twice, or there are more than
             ``MOST_MEMBERS`` members.
     """
-    typed: dict[str, tuple[Any, ...]] = {}
     for name, given in values.items():
         if isinstance(given, str) or not isinstance(given, Sequence) or not len(given):
             raise ExperimentError(f"{name}: expected a list of at least one value, got {given!r}")
+    chosen = range(seeds) if isinstance(seeds, int) else seeds
+    count = len(chosen) * math.prod(map(len, values.values()))
+    if count > MOST_MEMBERS:
+        raise ExperimentError(f"expected at most {MOST_MEMBERS} members, got {count}")
+    typed: dict[str, tuple[Any, ...]] = {}
+    for name, given in values.items():
         typed[name] = tuple(source.typed({name: value})[name] for value in given)
         _check_different(name, "values", [value_text(value) for value in typed[name]])
     for parameter in source.parameters:
@@ -107,10 +112,6 @@ def make_grid(
                 f"{source.path}: expected a value for `{parameter.name}` "
                 f"({parameter.type_text}), got none; give --set {parameter.name}=..."
             )
-    chosen = range(seeds) if isinstance(seeds, int) else seeds
-    count = len(chosen) * math.prod(map(len, typed.values()))
-    if count > MOST_MEMBERS:
-        raise ExperimentError(f"expected at most {MOST_MEMBERS} members, got {count}")
     return Grid(typed, _checked_seeds(chosen), tuple(each.name for each in source.parameters))
 
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -47,12 +47,17 @@ class Record:
 class Journal:
     """The journal of a sweep, ``members.jsonl``, open for one writer."""
 
-    def __init__(self, file: int) -> None:
-        self._file = file
+    def __init__(self, file: int, check: Callable[[], None]) -> None:
+        self._file, self._check = file, check
         self._size = os.fstat(file).st_size
 
     def append(self, record: Record) -> None:
-        """Add a record; it is on the disk when this returns, and none of it if this fails."""
+        """Add a record; it is on the disk when this returns, and none of it if this fails.
+
+        Raises:
+            RunError: Another process writes there.
+        """
+        self._check()
         entry = asdict(record)
         line = to_json(entry | {"digest": digest(entry)})
         os.ftruncate(self._file, self._size)  # what is left of one that failed
@@ -64,12 +69,17 @@ class Journal:
 
 
 @contextmanager
-def journal(path: Path) -> Iterator[Journal]:
-    """Open a journal for writing, and cut off what a killed writer left of a line."""
+def journal(path: Path, check: Callable[[], None] = lambda: None) -> Iterator[Journal]:
+    """Open a journal for writing, and cut off what a killed writer left of a line.
+
+    Args:
+        path: The file.
+        check: Is called before each record, and raises where another process writes there.
+    """
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         os.ftruncate(file, path.read_bytes().rfind(b"\n") + 1)
-        yield Journal(file)
+        yield Journal(file, check)
     finally:
         os.close(file)
 

@@ -132,7 +132,7 @@ def sweep(
         queue = deque([*map(Job, items), *measure])
         with (
             attempt(folder.running_path, len(records)) as is_dangerous,
-            journal(folder.journal_path) as lines,
+            journal(folder.journal_path, held.check) as lines,
             stop_requests() as stop,
         ):
             for record in lost:

@@ -1,7 +1,6 @@
 """The table of a sweep: a row a run, a column whatever is known of it, read without torch."""
 
 import ast
-import csv
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from pyro_decomp.sweep.folder import NAME, described_grid, read_description
 from pyro_decomp.sweep.grid import value_text
 from pyro_decomp.sweep.journal import read_journal
 from pyro_decomp.training.checked_files import AGAIN, facts_of, read_checked
-from pyro_decomp.training.history import COUNTED, read_rows
+from pyro_decomp.training.history import COUNTED, read_history
 from pyro_decomp.training.json_files import plain
 from pyro_decomp.training.run_config import read_run_config
 
@@ -112,11 +111,14 @@ def rows_of(path: Path) -> list[Row]:
     Raises:
         RunError: There is none, or one cannot be read.
     """
-    if (path / NAME).exists():
+    if os.path.lexists(path / NAME):
         return rows_of_sweep(path)
-    if (path / "config.json").exists():
+    if os.path.lexists(path / "config.json"):
         return [row_of_run(path)]
-    below = [child for child in sorted(path.iterdir()) if child.is_dir()] if path.is_dir() else []
+    try:
+        below = [each for each in sorted(path.iterdir()) if each.is_dir()] if path.is_dir() else []
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from error
     rows = []
     for child in below:
         with suppress(_NothingHereError):
@@ -136,16 +138,13 @@ def last_terms(folder: Path) -> tuple[dict[str, float | None], int]:
     Raises:
         RunError: There is no history, or it is not one of numbers and of the run's checkpoint.
     """
-    path, checkpoint = folder / "history.csv", folder / "checkpoint.pt"
-    try:
-        names, rows = read_rows(path, facts_of(checkpoint) if checkpoint.exists() else None)
-        if not rows:
-            return {}, 0
-        step = int(rows[-1][names.index("step")])
-        values = {n: float(v or "nan") for n, v in zip(names, rows[-1], strict=True)}
-    except (OSError, ValueError, csv.Error) as error:
-        raise RunError(f"{path}: expected a table with a row a step, got {error}") from error
-    return {n: _finite(v) for n, v in values.items() if n not in COUNTED}, step
+    checkpoint = folder / "checkpoint.pt"
+    known = facts_of(checkpoint) if checkpoint.exists() else None
+    history = read_history(folder / "history.csv", known)
+    if not history["step"]:
+        return {}, 0
+    terms = {n: _finite(column[-1]) for n, column in history.items() if n not in COUNTED}
+    return terms, int(history["step"][-1])
 
 
 def flat(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:

@@ -13,6 +13,7 @@ import json
 import struct
 import types
 import typing
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from typing import Any
 from pyro_decomp.errors import RunError, write_whole
 from pyro_decomp.training.json_files import marked, read_json, regular, to_json
 
-FORMAT = 1  # of the folders of runs and sweeps; older ones say none
+FORMAT = 1  # of the folders of runs and sweeps: one more where versions that read this one cannot
 MOST_BYTES = 2**26  # of a file of JSON
+RESTORE = "restore it, or train again with --force"
 AGAIN = "delete it, and measure or train again"
 _CHUNK = 2**20
 
@@ -52,15 +54,16 @@ def write_checked(path: Path, contents: Mapping[str, Any]) -> None:
 
 
 def read_checked(
-    path: Path, remedy: str, form: Any = None, what: str = "an object"
+    path: Path, remedy: str, form: Any = None, what: str = "an object", folder: str = ""
 ) -> dict[str, Any]:
     """Read what :func:`write_checked` wrote.
 
     Args:
         path: The file.
         remedy: What to do where it cannot be used, in words.
-        form: A ``TypedDict`` of the keys that count and their types; None where none do.
+        form: A ``TypedDict`` or dataclass of the keys that count and their types; None for any.
         what: It is, in words.
+        folder: In what kind of folder it is expected, in words.
 
     Returns:
         The contents, without format and digest.
@@ -82,10 +85,15 @@ def read_checked(
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path}: expected JSON, got {error} ({remedy})") from error
     except OSError as error:
+        if folder and isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise RunError(
+                f"{path.parent}: expected {folder} with a {path.name}, found none"
+            ) from error
         raise RunError(f"{path} cannot be read: {error.strerror} ({remedy})") from error
     contents.pop("format", None)
-    for key, annotation in typing.get_type_hints(form).items() if form else ():
-        if key not in contents and key in form.__required_keys__:
+    hints = typing.get_type_hints(form) if form else {}
+    for key, annotation in hints.items():
+        if key not in contents and key in getattr(form, "__required_keys__", hints):
             raise RunError(f"{path}: expected {what}, found no {key} ({remedy})")
         if key in contents and not _fits(contents[key], annotation):
             found = json.dumps(marked(contents[key]))
@@ -143,19 +151,34 @@ def write_with_digest(path: Path, archive: io.BytesIO, facts: Mapping[str, Any])
     write_whole(path, archive.getbuffer())
 
 
-def check_digest(path: Path) -> bool:
-    """Check the digest of a zip archive; False if it has none, as those of older versions.
+def check_archive(path: Path, remedy: str) -> dict[str, Any] | None:
+    """Check the digest of a zip archive of tensors, or the checksums of one without, and its sizes.
+
+    Nothing in it is read as anything but bytes.
+
+    Returns:
+        Its facts; None if it has none, as those of older versions.
 
     Raises:
-        OSError: It cannot be read.
-        ValueError: It is damaged.
+        RunError: It cannot be read, is damaged, or says that it holds more than it does.
     """
-    regular(path)
+    try:
+        known = _facts(path)
+        if known is not None:
+            _check_digest(path)
+        _check_records(path, sums=known is None)
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror} ({remedy})") from error
+    except Exception as error:  # zipfile raises whatever there is
+        raise RunError(f"{path} cannot be read: it is truncated or corrupt ({remedy})") from error
+    return known
+
+
+def _check_digest(path: Path) -> None:
+    known = hashlib.sha256()
     with path.open("rb") as file:
         comment = _comment(file)
-        if not comment:
-            return False
-        left, known = file.seek(0, io.SEEK_END) - len(comment), hashlib.sha256()
+        left = file.seek(0, io.SEEK_END) - len(comment)
         file.seek(0)
         while left and (chunk := file.read(min(left, _CHUNK))):
             known.update(chunk)
@@ -163,16 +186,34 @@ def check_digest(path: Path) -> bool:
     known.update(comment[_DIGITS:])
     if known.hexdigest().encode() != comment[:_DIGITS]:
         raise ValueError("another digest")
-    return True
+
+
+def _check_records(path: Path, *, sums: bool) -> None:
+    with zipfile.ZipFile(path) as records:
+        infos = records.infolist()
+        if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
+            raise ValueError("compressed records")
+        if sum(info.file_size for info in infos) > path.stat().st_size:
+            raise ValueError("records that are longer than the file")
+        if sums and records.testzip() is not None:
+            raise ValueError("another checksum")
 
 
 def facts_of(path: Path) -> dict[str, Any] | None:
     """The facts that the end of a zip archive says, unchecked; None if there are none.
 
     Raises:
-        OSError: It cannot be read.
-        ValueError: It is damaged.
+        RunError: It cannot be read, or its end is damaged.
     """
+    try:
+        return _facts(path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror} ({RESTORE})") from error
+    except ValueError as error:
+        raise RunError(f"{path} cannot be read: it is truncated or corrupt ({RESTORE})") from error
+
+
+def _facts(path: Path) -> dict[str, Any] | None:
     regular(path)
     with path.open("rb") as file:
         comment = _comment(file)

@@ -3,25 +3,29 @@
 Internal: ``pyro-decomp show`` prints it.
 """
 
-import csv
 import json
+import math
 import pickletools
 import shlex
 import stat
 import zipfile
-from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pyro_decomp.errors import RunError
-from pyro_decomp.training.checked_files import read_checked
-from pyro_decomp.training.json_files import read_json
-from pyro_decomp.training.trust import source_digest, strangers, user_name
+from pyro_decomp.training.damages import damages
+from pyro_decomp.training.history import COUNTED, read_history
+from pyro_decomp.training.json_files import read_json, regular
+from pyro_decomp.training.run_config import NAME
+from pyro_decomp.training.trust import strangers, user_name
+from pyro_decomp.training.writer import LONGEST
+from pyro_decomp.training.writer import NAME as WRITER
+from pyro_decomp.training.writer_record import Record, started
 
-CONFIG, HISTORY, CHECKPOINT = "config.json", "history.csv", "checkpoint.pt"
+HISTORY, CHECKPOINT = "history.csv", "checkpoint.pt"
 SOURCE_KEYS = ("source", "source_file", "source_sha256", "source_folders")
 MOST_PICKLED = 2**20  # bytes of a checkpoint in which its step is looked for
 
@@ -31,53 +35,66 @@ Found = dict[str, Any]
 def contents(path: Path) -> Found:
     """All that is known of a run from its files, in JSON's types; ``source`` has its text.
 
-    What cannot be read is left out, and is among ``damages`` with the reason.
+    What cannot be read is left out, and why is among ``damages``.
 
     Raises:
         RunError: There is no run.
     """
-    if not any((path / name).exists() for name in (CONFIG, HISTORY, CHECKPOINT)):
-        what = "no such folder" if not path.is_dir() else "neither"
+    if not any((path / name).exists() for name in (NAME, HISTORY, CHECKPOINT)):
+        what = "neither" if path.is_dir() else "no such folder"
         raise RunError(f"{path}: expected the folder of a run or of a sweep, found {what}")
-    damages: list[str] = []
-    config = read_record(path / CONFIG, damages)
-    found: Found = {"kind": "run", "path": str(path), "step": None}
-    found["total_steps"] = config.get("total_steps")
-    found |= {"last": {}, **provenance(path, config, damages)}
-    with noted(damages, path / HISTORY):
-        found["last"] = last_row(path / HISTORY)
-        found["step"] = found["last"].get("step")
-    with noted(damages, path / CHECKPOINT):
+    config = as_it_stands(path / NAME)
+    found: Found = {"kind": "run", "path": str(path), "total_steps": config.get("total_steps")}
+    found |= {"step": 0, "last": {}, "schedules_left": {}, "next": [], "damages": damages(path)}
+    found |= provenance(path, config)
+    with suppress(RunError, IndexError):
+        history = read_history(path / HISTORY, None)
+        found["last"] = {
+            name: int(column[-1]) if name in COUNTED else column[-1]
+            for name, column in history.items()
+        }
+        found["step"] = found["last"]["step"]
+    with suppress(Exception):  # of a damaged checkpoint
         found["step"] = step_of(path / CHECKPOINT)
-    resources = read_record(path / "resources.json", damages, needed=False)
-    metrics = read_record(path / "metrics.json", damages, needed=False)
-    found |= {"resources": resources, "metrics": metrics}
-    found["state"] = _state(found["step"], found["total_steps"], resources.get("stopped"))
-    found |= files(path) | {"damages": damages, "next": []}
-    with noted(damages, path / CONFIG):
+    with suppress(Exception):  # of a configuration that is another's
+        found["schedules_left"] = _schedules_left(config["schedules"], found["last"])
+    found["resources"] = as_it_stands(path / "resources.json")
+    found["metrics"] = as_it_stands(path / "metrics.json")
+    found["state"] = _state(found["step"], found["total_steps"], found["resources"].get("stopped"))
+    found |= files(path)
+    with suppress(Exception):
         found["next"] = list(_next(path, config, found))
     return found
 
 
-def provenance(path: Path, record: Mapping[str, Any], damages: list[str]) -> Found:
+def provenance(path: Path, record: Mapping[str, Any]) -> Found:
     """From what a run or sweep was made, by whom, and what else its record has."""
-    found: Found = {"source": None, "record": dict(record), "strangers": []}
-    with noted(damages, path):
-        digest = source_digest(record)
-        times = [each.stat().st_mtime for each in path.iterdir() if each.is_file()]
-        ends = [datetime.fromtimestamp(at).astimezone() for at in (min(times), max(times))]
-        found |= {
-            "source": record.get("source"),
-            "source_file": record.get("source_file"),
-            "source_sha256": record.get("source_sha256"),
-            "source_folders": record.get("source_folders", []),
-            "source_is_recorded": digest is not None and digest == record.get("source_sha256"),
-            "owner": user_name(path.stat().st_uid),
-            "written": [end.isoformat(timespec="seconds") for end in ends],
-            "strangers": list(strangers(path, record)),
-            "record": {name: v for name, v in record.items() if name not in SOURCE_KEYS},
-        }
-    return found
+    times = [each.stat().st_mtime for each in path.iterdir() if each.is_file()] or [0.0]
+    ends = [datetime.fromtimestamp(at).astimezone() for at in (min(times), max(times))]
+    found: Found = {name: record.get(name) for name in SOURCE_KEYS}
+    found |= {"owner": user_name(path.stat().st_uid), "strangers": [], "writer": None}
+    found["written"] = [end.isoformat(timespec="seconds") for end in ends]
+    with suppress(Exception):  # of paths that are none, which are damage
+        found["strangers"] = list(strangers(path, record))
+    with suppress(OSError):  # there is none
+        found["writer"] = _writer(path / WRITER)
+    return found | {"record": {name: v for name, v in record.items() if name not in SOURCE_KEYS}}
+
+
+def _writer(path: Path) -> Found | None:
+    """Which process says that it writes into a folder, and whether that is so, as far as is known.
+
+    Raises:
+        OSError: None says so.
+    """
+    regular(path, LONGEST)
+    heard = datetime.fromtimestamp(path.stat().st_mtime).astimezone().isoformat(timespec="seconds")
+    found = Record.read(path)
+    if found is None:
+        return None
+    is_known = found.is_here and found.namespace == Record.own().namespace
+    has_ended = is_known and started(found.pid) != found.started
+    return {"process": str(found), "last_heard_of": heard, "has_ended": has_ended}
 
 
 def files(path: Path) -> Found:
@@ -89,59 +106,23 @@ def files(path: Path) -> Found:
     return {"files": sizes, "pictures": sorted(p.name for p in plots.glob("*.*"))}
 
 
-@contextmanager
-def noted(damages: list[str], path: Path) -> Iterator[None]:
-    """Read a file; where that fails, note why."""
-    try:
-        yield
-    except RunError as error:
-        damages.append(str(error))
-    except Exception as error:  # whatever is in a damaged file, or in one made to do harm
-        damages.append(f"{path}: cannot be read: {error or type(error).__name__}")
-
-
-def read_record(path: Path, damages: list[str], *, needed: bool = True) -> Found:
-    """What a file of JSON holds; empty where it cannot be read, or is not there."""
-    with noted(damages, path):
-        if not needed and not path.exists():
-            return {}
-        _check_file(path)
+def as_it_stands(path: Path) -> Found:
+    """What a file of JSON holds, whether it is damaged or not; empty where it cannot be read."""
+    with suppress(OSError, ValueError):
         value = read_json(path)
-        if isinstance(value, dict):
-            with noted(damages, path):
-                read_checked(path, "restore it")
-            return {name: v for name, v in value.items() if name not in ("format", "digest")}
-        damages.append(f"{path}: expected an object of JSON, got {type(value).__name__}")
+        return value if isinstance(value, dict) else {}
     return {}
 
 
-def last_row(path: Path) -> dict[str, float | None]:
-    """The last row of ``history.csv``; empty where there is none."""
-    if not path.exists():
-        return {}
-    _check_file(path)
-    with path.open(newline="") as file:
-        reader = csv.reader(file)
-        names, last = next(reader, []), deque(reader, maxlen=1)
-    values = dict(zip(names, last[0], strict=True)) if last else {}
-    return {
-        name: int(text) if name in ("step", "epoch") else float(text) if text else None
-        for name, text in values.items()
-    }
-
-
-def step_of(path: Path) -> int | None:
-    """The step of a checkpoint, of which its operations are read and none is done.
-
-    Returns:
-        None where there is no checkpoint.
+def step_of(path: Path) -> int:
+    """The step of a checkpoint, of which its operations are read and none is done; 0 without one.
 
     Raises:
         ValueError: None is found.
     """
     if not path.exists():
-        return None
-    _check_file(path)
+        return 0
+    regular(path)
     with zipfile.ZipFile(path) as records:
         name = next(name for name in records.namelist() if name.endswith("/data.pkl"))
         with records.open(name) as file:
@@ -156,14 +137,9 @@ def step_of(path: Path) -> int | None:
     raise ValueError("expected a checkpoint, found no step")
 
 
-def _check_file(path: Path) -> None:
-    if not path.is_file():  # a pipe would be waited for
-        raise RunError(
-            f"{path}: expected a file, found {'none' if not path.exists() else 'another'}"
-        )
-
-
-def _state(step: int | None, total: Any, stopped: Any) -> str:
+def _state(step: int, total: Any, stopped: Any) -> str:
+    if total is None:
+        return "of unknown length"
     if not step:
         return "not begun"
     if step == total:
@@ -171,21 +147,29 @@ def _state(step: int | None, total: Any, stopped: Any) -> str:
     return f"stopped early: {stopped}" if stopped else "unfinished"
 
 
+def _schedules_left(ends: Mapping[str, list[float]], last: Mapping[str, Any]) -> dict[str, Any]:
+    """Scheduled numbers that the last row has not at their end, with that end."""
+    now = {name: last[name] for name in ends if isinstance(last.get(name), float)}
+    return {
+        name: {"now": value, "end": ends[name][-1]}
+        for name, value in now.items()
+        if not math.isclose(value, ends[name][-1])
+    }
+
+
 def _next(path: Path, config: Mapping[str, Any], found: Found) -> Iterator[str]:
     """Commands that go on with a run, as far as its folder tells them."""
     folder, own = shlex.quote(str(path)), not found["strangers"]
     if not own:
         yield f"pyro-decomp show {folder} --source"
-    file = found["source_file"]
-    is_begun = found["state"] in ("not begun", "unfinished") and own
-    if is_begun and isinstance(file, str) and file.endswith(".py"):
-        if not _is_as_trained(Path(file), found):
-            file = f"{Path(file).stem}_as_trained.py"
-            yield f"pyro-decomp show {folder} --source > {shlex.quote(file)}"
+    is_begun = found["state"] in ("not begun", "unfinished") and own and not is_written(found)
+    first, file = file_as_trained(path, found) if is_begun else ([], "")
+    if file:
         words = ["pyro-decomp", "train", file]
         for name, value in config["arguments"].items():
             words += ["--set", f"{name}={word(value)}"]
         words += ["--out", str(path), "--seed", str(config["seed"])]
+        yield from first
         yield shlex.join([*words, "--device", str(config.get("device", "cpu")), "--resume"])
     elif is_begun:
         yield f"train(..., {str(path)!r}, seed={config.get('seed')}, resume=True) in Python"
@@ -196,12 +180,28 @@ def _next(path: Path, config: Mapping[str, Any], found: Found) -> Iterator[str]:
                 yield f"pyro-decomp {name} {folder}{given}{trust}"
 
 
-def _is_as_trained(file: Path, found: Found) -> bool:
-    """Whether a file still has the text that the run was begun with."""
+def is_written(found: Found) -> bool:
+    """Whether a process may be writing into the folder of a run or sweep at present."""
+    return found["writer"] is not None and not found["writer"]["has_ended"]
+
+
+def file_as_trained(path: Path, found: Found) -> tuple[list[str], str]:
+    """The experiment file of a run or sweep, with the text that was trained.
+
+    Returns:
+        The command that writes it, if the file is gone or has another text; and its path, empty
+        where it was no file.
+    """
+    name, text = found["source_file"], found["source"]
+    if not (isinstance(text, str) and isinstance(name, str) and name.endswith(".py")):
+        return [], ""
     try:
-        return file.is_file() and file.read_text() == found["source"]
+        if Path(name).is_file() and Path(name).read_text() == text:
+            return [], name
     except (OSError, ValueError):
-        return False
+        pass
+    file = f"{Path(name).stem}_as_trained.py"
+    return [f"pyro-decomp show {shlex.quote(str(path))} --source > {shlex.quote(file)}"], file
 
 
 def word(value: Any) -> str:

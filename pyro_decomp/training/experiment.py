@@ -128,6 +128,7 @@ class Experiment:
             arguments.items(nn.Module, "networks, such as [network]", modules=self.modules)
             arguments.items(Callback, CALLBACKS, callbacks=self.callbacks)
             arguments.instance(Mapping, "a dictionary of schedules", schedules=self.schedules)
+            arguments.items(str, "names of numbers", schedules=self.schedules)
         for name, schedule in self.schedules.items():
             self._check_schedule(name, schedule)
         check_distinct({name: self.number(name) for name in self.schedules})

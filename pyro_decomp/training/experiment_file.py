@@ -77,6 +77,8 @@ class ExperimentFile:
             raise ExperimentError(f"{path}: expected a Python file whose name ends in .py")
         if not path.exists():
             raise ExperimentError(f"{path}: expected a Python file, found no such file")
+        if not path.is_file():
+            raise ExperimentError(f"{path}: expected a Python file, got a pipe, socket or device")
         try:
             with tokenize.open(path) as file:
                 source = file.read()
@@ -291,6 +293,7 @@ class ExperimentFile:
         """Read one value as its annotation says; ``conform`` passes over types it does not know."""
         by_name = {parameter.name: parameter for parameter in self.parameters}
         if name not in by_name:
+            name = str(name)
             nearest = difflib.get_close_matches(name, by_name, n=1)
             hint = f" (did you mean `{nearest[0]}`?)" if nearest else ""
             raise ExperimentError(

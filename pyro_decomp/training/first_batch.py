@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
+from pyro_decomp import memory
 from pyro_decomp.data.batches import Batch, Data
 from pyro_decomp.data.checks import blocks, check_finite, column_labels, large_columns
 from pyro_decomp.data.rounding import default_type, spoilt_columns
@@ -201,7 +202,9 @@ def explained(
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in batch)
         place = place_raised(error)
         hint = _other_types(modules, batch)
-        if _NOT_ALLOWED.match(str(error)):
+        if memory.is_short(error):
+            hint = "a smaller batch_size takes less"
+        elif _NOT_ALLOWED.match(str(error)):
             hint = large_columns(batch[0]) or hint
         raise ModelError(
             f"the programs cannot be run on {'the last' if is_last else 'a'} batch of shape "
@@ -291,7 +294,7 @@ def traced(experiment: Experiment, batch: Batch, rows: Tensor, name: str) -> pou
     try:
         return _run(experiment, batch)
     except Exception as error:  # programs are the user's, and raise what they like
-        if says_all(error):
+        if says_all(error) or memory.is_short(error):
             raise
         span: slice = slice(0, len(rows))
         reason: Exception = error

@@ -124,6 +124,8 @@ def _told(experiment: Experiment, callbacks: Sequence[Callback]) -> list[Callbac
             f"callbacks: those of an experiment are copied for each run, and one cannot be "
             f"({one_line(error)}); give it to train(callbacks=[...])"
         ) from error
+    if len({id(each) for each in told}) < len(told):
+        raise ExperimentError("callbacks: expected each once, got one of them twice")
     if not any(isinstance(each, Progress) for each in told):
         told.append(Progress())
     return sorted(told, key=lambda each: getattr(each, "is_last", False))

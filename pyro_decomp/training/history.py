@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pyro_decomp.errors import RunError
+from pyro_decomp.training.checked_files import RESTORE
 from pyro_decomp.training.json_files import regular
 
 History = dict[str, list[float]]
@@ -50,10 +52,10 @@ def facts(history: History, text: bytes) -> dict[str, Any]:
     return {"rows": rows, "columns": len(history), "history": hashlib.sha256(text).hexdigest()}
 
 
-def read_rows(
+def read_history(
     path: Path, known: Mapping[str, Any] | None, until_step: int | None = None
-) -> tuple[list[str], list[list[str]]]:
-    """Read the names and rows of a history, and hold them against what a checkpoint keeps.
+) -> History:
+    """Read a history column by column, and hold it against what a checkpoint keeps.
 
     Args:
         path: The file.
@@ -61,19 +63,26 @@ def read_rows(
         until_step: Leave out the rows after it.
 
     Raises:
-        OSError: The file is missing or cannot be read.
-        ValueError: It is not a table with steps, or not that of the checkpoint.
-        csv.Error: It is not a table.
+        RunError: The file is missing, is not a table of numbers with steps, or not that of the
+            checkpoint.
     """
-    regular(path, MOST_BYTES)
-    with path.open(newline="", encoding="utf-8") as file:
-        names, *rows = csv.reader(file)
-    if known and known["rows"]:
-        width = known["columns"]
-        text = _csv(names[:width], (row[:width] for row in rows[: known["rows"]]))
-        if hashlib.sha256(text).hexdigest() != known["history"]:
-            raise ValueError("a history that the run's checkpoint was not written with")
-    step = names.index("step")
-    if until_step is not None:
-        rows = [row for row in rows if int(row[step]) <= until_step]
-    return names, rows
+    try:
+        regular(path, MOST_BYTES)
+        with path.open(newline="", encoding="utf-8") as file:
+            names, *rows = csv.reader(file)
+        if known and known["rows"]:
+            width = known["columns"]
+            text = _csv(names[:width], (row[:width] for row in rows[: known["rows"]]))
+            if hashlib.sha256(text).hexdigest() != known["history"]:
+                raise ValueError("a history that the run's checkpoint was not written with")
+        step = names.index("step")
+        rows = [row for row in rows if until_step is None or int(row[step]) <= until_step]
+        columns = list(zip(*rows, strict=True)) or [()] * len(names)
+        return {
+            name: [float(value) if value else math.nan for value in column]
+            for name, column in zip(names, columns, strict=True)
+        }
+    except (OSError, ValueError, LookupError, csv.Error) as error:
+        raise RunError(
+            f"{path}: expected a table with a row a step, got {error} ({RESTORE})"
+        ) from error

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from pyro_decomp.errors import RunError
-from pyro_decomp.training.checked_files import digest, read_checked
+from pyro_decomp.training.checked_files import RESTORE, digest, read_checked
 
 NAME = "config.json"
 REMEDY = "restore it, or choose another folder with --out"
@@ -39,9 +39,10 @@ class RunConfig(TypedDict):
     sites: NotRequired[dict[str, str]]
     versions: NotRequired[dict[str, str]]
     data_blake2b: NotRequired[str]
-    data_sums: NotRequired[list[list[float | int]]]
+    data_sums: NotRequired[list[list[Any]]]
     stretches: NotRequired[list[int]]
     execution: NotRequired[dict[str, Any]]
+    environments: NotRequired[list[dict[str, Any]]]
     other_arguments: NotRequired[dict[str, str]]
     unrecorded: NotRequired[str]
 
@@ -53,12 +54,25 @@ def read_run_config(folder: Path) -> dict[str, Any]:
         RunError: There is no run, or its ``config.json`` is damaged, of something else or of a
             newer version.
     """
-    path = folder / NAME
-    if not path.exists():
-        raise RunError(f"{folder}: expected a run folder with a {NAME}, found none")
-    return read_checked(path, REMEDY, RunConfig, "the configuration of a run")
+    what = "the configuration of a run"
+    return read_checked(folder / NAME, REMEDY, RunConfig, what, "a run folder")
 
 
 def identity(config: Mapping[str, Any]) -> str:
     """A digest of what no run changes of its configuration, so that it tells runs apart."""
     return digest({name: config.get(name) for name in LASTING})
+
+
+def check_own(path: Path, facts: Mapping[str, Any] | None, config: Mapping[str, Any]) -> None:
+    """Check that a checkpoint is one of the run with a configuration.
+
+    Args:
+        path: The file.
+        facts: That it has; None for one of an older version, which says nothing.
+        config: The contents of ``config.json``.
+
+    Raises:
+        RunError: It is of another run.
+    """
+    if facts is not None and facts.get("run") != identity(config):
+        raise RunError(f"{path}: expected a checkpoint of this run, got one of another ({RESTORE})")

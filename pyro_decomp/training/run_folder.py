@@ -1,31 +1,27 @@
 """The files of a run: what is in them, and how they are written so that none is ever half there."""
 
-import csv
 import itertools
-import math
 import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from pyro_decomp.errors import RunError, write_whole
 from pyro_decomp.training import run_config
-from pyro_decomp.training.checked_files import AGAIN, facts_of, read_checked, write_checked
-from pyro_decomp.training.history import History, as_csv, facts, read_rows
+from pyro_decomp.training.checked_files import AGAIN, RESTORE, facts_of, read_checked, write_checked
+from pyro_decomp.training.history import History, as_csv, facts, read_history
 from pyro_decomp.training.json_files import marked
-from pyro_decomp.training.recorded.kept import FILE_NAME, KeptTensors
+from pyro_decomp.training.recorded.kept import FILE_NAME
 from pyro_decomp.training.tensor_files import read_tensors, write_tensors
-from pyro_decomp.training.writer import BY_ITSELF, Writer, check_free, is_passing, writer
+from pyro_decomp.training.writer import BY_ITSELF, Lock, check_free, is_passing, writer
 
 Which = Literal["last", "best"]
 
 CHECKPOINT_KEYS = {"step", "rows", "modules", "parameters", "optimizer", "auxiliaries", "random"}
-RESTORE = "restore it, or train again with --force"
 PICTURES = (
     "terms.png",
     "reconstructions.png",
@@ -65,18 +61,18 @@ class RunFolder:
         self.is_trusted = False
         self.held_by: RunFolder | None = None
         self._removal: Any = None
-        self._writer: Writer | None = None
+        self._lock: Lock | None = None
         self._identity = ""
 
     @contextmanager
     def written(self) -> Iterator[None]:
         """Keep other processes from writing here; see :func:`.writer`."""
         with writer(self.path) as held:
-            self._writer = held
+            self._lock = held
             try:
                 yield
             finally:
-                self._writer = None
+                self._lock = None
 
     def keep(self) -> None:
         """Leave the folder where it is, also if it is a temporary one."""
@@ -98,8 +94,9 @@ class RunFolder:
             with a number.
 
         Raises:
-            RunError: There is an unfinished run and ``force`` is False, or a folder that is no run,
-                or a ``config.json`` that is no run's; or another process writes there.
+            RunError: There is an unfinished or damaged run and ``force`` is False, or a folder that
+                is no run, or a ``config.json`` that is damaged or no run's; or another process
+                writes there.
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path}: expected a folder for the run, got a file")
@@ -125,11 +122,12 @@ class RunFolder:
         return self
 
     def is_finished(self, config: Mapping[str, Any]) -> bool:
-        """Whether the run here has been trained to the end that it was to have."""
-        try:
-            checkpoint = self.read_checkpoint()
-        except RunError:  # a damaged one
-            return False
+        """Whether the run here has been trained to the end that it was to have.
+
+        Raises:
+            RunError: Its checkpoint is damaged.
+        """
+        checkpoint = self.read_checkpoint()
         if checkpoint is None:
             return False
         return checkpoint["step"] == config.get("total_steps") or bool(checkpoint.get("stopped"))
@@ -181,8 +179,8 @@ class RunFolder:
         Raises:
             RunError: Another process has taken the folder over.
         """
-        if self._writer is not None:
-            self._writer.check()
+        if self._lock is not None:
+            self._lock.check()
         text = as_csv(history)
         write_whole(self.history_path, text)
         if not self._identity:
@@ -197,16 +195,12 @@ class RunFolder:
             RunError: It is damaged, not a checkpoint, or one of another run.
         """
         path = self.checkpoint_paths[which]
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         checkpoint, known = read_tensors(path, RESTORE)
         if not isinstance(checkpoint, dict) or not checkpoint.keys() >= CHECKPOINT_KEYS:
             raise RunError(f"{path}: expected a checkpoint of a run ({RESTORE})")
-        self.read_config()
-        if known is not None and known.get("run") != self._identity:
-            raise RunError(
-                f"{path}: expected a checkpoint of this run, got one of another ({RESTORE})"
-            )
+        run_config.check_own(path, known, self.read_config())
         return checkpoint
 
     def read_history(self, until_step: int, num_rows: int, which: Which = "last") -> History:
@@ -218,46 +212,14 @@ class RunFolder:
         """
         if until_step == 0:
             return {}
-        try:
-            known = facts_of(self.checkpoint_paths[which])
-            names, rows = read_rows(self.history_path, known, until_step)
-            if len(rows) != num_rows:
-                raise RunError(
-                    f"{self.history_path}: expected {num_rows} rows up to step {until_step}, got "
-                    f"{len(rows)} ({RESTORE})"
-                )
-            columns = list(zip(*rows, strict=True))
-            return {
-                name: [float(value) if value else math.nan for value in column]
-                for name, column in zip(names, columns, strict=True)
-            }
-        except (OSError, ValueError, LookupError, csv.Error) as error:
+        known = facts_of(self.checkpoint_paths[which])
+        history = read_history(self.history_path, known, until_step)
+        if (found := len(history["step"])) != num_rows:
             raise RunError(
-                f"{self.history_path}: expected a table with a row a step, got {error} ({RESTORE})"
-            ) from error
-
-    def damages(self) -> list[str]:
-        """What is damaged here, a sentence each; nothing that is kept here is executed."""
-        found = []
-        for read in (self.read_config, *self._readers()):
-            try:
-                read()
-            except RunError as error:
-                found.append(str(error))
-        return list(dict.fromkeys(found))  # without a configuration, no checkpoint is known
-
-    def _readers(self) -> Iterator[Callable[[], Any]]:
-        for which in self.checkpoint_paths:
-            yield partial(self._read_whole, which)
-        for path in (self.metrics_path, self.resources_path):
-            if os.path.lexists(path):
-                yield partial(read_checked, path, AGAIN)
-        if (tensors := KeptTensors.beside(self.path)) is not None:
-            yield tensors.names
-
-    def _read_whole(self, which: Which) -> None:
-        if checkpoint := self.read_checkpoint(which):
-            self.read_history(checkpoint["step"], checkpoint["rows"], which)
+                f"{self.history_path}: expected {num_rows} rows up to step {until_step}, got "
+                f"{found} ({RESTORE})"
+            )
+        return history
 
     def read_metrics(self) -> dict[str, Any]:
         """Read ``metrics.json``; empty where there is none, or none that can be read."""
@@ -277,7 +239,7 @@ class RunFolder:
         Raises:
             RunError: It is damaged.
         """
-        if not self.resources_path.exists():
+        if not os.path.lexists(self.resources_path):
             return {}
         return read_checked(self.resources_path, AGAIN)
 

@@ -101,6 +101,8 @@ class SVI(infer.SVI):
         optimizer = "one of pyro.optim, such as pyro.optim.Adam({'lr': 1e-3})"
         arguments.instance(PyroOptim, optimizer, optim=optim)
         arguments.annotated(SVI.__init__, locals())
+        if isinstance(loss, type):
+            arguments.refuse("loss", f"an ELBO, such as {loss.__name__}()", loss)
         arguments.one_of(CHOICES["steps"], steps=steps)
         super().__init__(model, guide, optim, loss, loss_and_grads)
         for kind in JIT:

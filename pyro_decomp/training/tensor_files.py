@@ -2,9 +2,7 @@
 
 import copy
 import io
-import pickle
 import sys
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,7 @@ from typing import Any
 import torch
 
 from pyro_decomp.errors import RunError
-from pyro_decomp.training.checked_files import check_digest, facts_of, write_with_digest
-from pyro_decomp.training.json_files import regular
+from pyro_decomp.training.checked_files import check_archive, write_with_digest
 
 
 def write_tensors(path: Path, value: Any, facts: Mapping[str, Any]) -> None:
@@ -37,42 +34,14 @@ def read_tensors(
         RunError: It cannot be read, is damaged, or holds other things than tensors and plain
             values, of which nothing was executed.
     """
+    facts = check_archive(path, remedy)
     try:
-        check_records(path, sums=not check_digest(path))
-        value = torch.load(path, map_location=device, weights_only=True)
-        return value, facts_of(path)
+        return torch.load(path, map_location=device, weights_only=True), facts
     except Exception as error:  # a damaged file makes torch raise whatever there is
-        raise RunError(f"{path} cannot be read: {_reason(error)} ({remedy})") from error
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    if isinstance(error, MemoryError) or "allocate memory" in str(error):
-        return "there is not enough memory for it"
-    if isinstance(error, pickle.UnpicklingError):
-        return "it is damaged, or holds other things than tensors and plain values"
-    return "it is truncated or corrupt"
-
-
-def check_records(path: Path, *, sums: bool = False) -> None:
-    """Check that the records of a file are as long as they say, and maybe their checksums.
-
-    Raises:
-        OSError: It cannot be read.
-        ValueError: They say that they are longer than the file, or are compressed.
-        zipfile.BadZipFile: One is damaged.
-    """
-    regular(path)
-    with zipfile.ZipFile(path) as records:
-        infos = records.infolist()
-        if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
-            raise ValueError("compressed records")
-        if sum(info.file_size for info in infos) > path.stat().st_size:
-            raise ValueError("records that are longer than the file")
-        damaged = records.testzip() if sums else None
-    if damaged is not None:
-        raise zipfile.BadZipFile(damaged)
+        why = "it holds other things than tensors and plain values"
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            why = "there is not enough memory for it"
+        raise RunError(f"{path} cannot be read: {why} ({remedy})") from error
 
 
 def _interned(value: Any) -> Any:

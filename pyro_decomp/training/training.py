@@ -89,7 +89,8 @@ def train(
         RunError: The folder cannot be used as asked.
         Interrupted: The user stopped the run, outside of a notebook; ``run.train()`` goes on.
     """
-    check.annotated(train, locals(), seed=0)
+    check.annotated(train, locals())
+    check.whole(0, check.LARGEST_SEED, seed=seed)
     if isinstance(experiment, str | Path):
         experiment = ExperimentFile.read(experiment, seed=seed)
     arguments = {name: _number(value) for name, value in (arguments or {}).items()}

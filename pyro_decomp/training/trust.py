@@ -12,6 +12,7 @@ from typing import Any
 
 from pyro_decomp.errors import RunError, listed
 from pyro_decomp.training.recorded.kept import FILE_NAME
+from pyro_decomp.training.run_config import NAME
 
 ROOT = 0  # who can write everything, but into whose run folders a stranger's run may be copied
 IMPORTABLE = (".py", ".pyc", ".so", "")  # endings of what Python imports; folders have none
@@ -32,12 +33,6 @@ def user_name(number: int) -> str:
         return f"user {number}"
 
 
-def source_digest(record: Mapping[str, Any]) -> str | None:
-    """SHA-256 of the text that a run or sweep keeps, in hexadecimal; None if it keeps none."""
-    source = record.get("source")
-    return sha256(source.encode(errors="replace")).hexdigest() if isinstance(source, str) else None
-
-
 def check_source(folder: Path, record: Mapping[str, Any], *, trust: bool = False) -> None:
     """Refuse to execute a folder's source if it is another than is on record, or a stranger's.
 
@@ -47,21 +42,28 @@ def check_source(folder: Path, record: Mapping[str, Any], *, trust: bool = False
         trust: Whether the user has said that the code may be anyone's.
 
     Raises:
-        RunError: The text has another SHA-256 than is on record; or somebody else could have
-            written it, or what it imports.
+        RunError: It is another text than on record; or somebody else could have written it, or what
+            it imports.
     """
-    known, now = record.get("source_sha256"), source_digest(record)
-    if now != known:
-        raise RunError(
-            f"{folder / 'config.json'}: expected a source of SHA-256 {known}, as it records, got "
-            f"one of {now}, which was not executed (restore the file)"
-        )
+    if why := other_source(folder, record):
+        raise RunError(why)
     if not trust and (found := list(strangers(folder, record))):
         raise RunError(
-            f"{folder}: expected a run that only {user_name(user() or 0)} could have "
-            f"written, since its source is executed, got {listed(found)} (look at it with "
-            f"`pyro-decomp show {folder} --source`, then give --trust, or trust=True in Python)"
+            f"{folder}: expected a run that only {user_name(user() or 0)} could have written, as "
+            f"its source is executed, got {listed(found)} (look at it with `pyro-decomp show "
+            f"{folder} --source`, then give --trust, or trust=True in Python)"
         )
+
+
+def other_source(folder: Path, record: Mapping[str, Any]) -> str:
+    """Why the text that a run keeps is not the one on record; empty if it is, or there is none."""
+    source, known = record.get("source"), record.get("source_sha256")
+    if source is None or sha256(source.encode(errors="replace")).hexdigest() == known:
+        return ""
+    return (
+        f"{folder / NAME}: source: expected the text whose SHA-256 is source_sha256, got another: "
+        "it is damaged, or was edited (restore it)"
+    )
 
 
 def strangers(folder: Path, record: Mapping[str, Any]) -> Iterator[str]:
@@ -74,7 +76,7 @@ def strangers(folder: Path, record: Mapping[str, Any]) -> Iterator[str]:
     me = user()
     if me is None:
         return
-    for path in (folder, folder / "config.json", folder / FILE_NAME):
+    for path in (folder, folder / NAME, folder / FILE_NAME):
         yield from _stranger(path, {me})
     texts = [*map(str, record.get("source_folders") or ())]
     if record.get("source_file"):

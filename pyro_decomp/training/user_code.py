@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pyro_decomp import memory
 from pyro_decomp.errors import ArgumentError, DecompError, ExperimentError, one_line
 
 MODULE_PREFIX = "_experiment_"
@@ -79,7 +80,8 @@ def running(what: str, path: Path, folders: Sequence[Path] = ()) -> Iterator[Non
         if says_all(error):
             raise
         place = place_raised(error) or path
-        raise ExperimentError(f"{place}: {what} raised {one_line(error)}") from error
+        said = "" if memory.is_short(error) else f"{what} raised "
+        raise ExperimentError(f"{place}: {said}{one_line(error)}") from error
     finally:
         for folder in added:
             if folder in sys.path:

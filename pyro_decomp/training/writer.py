@@ -32,11 +32,11 @@ SETTLED = 1.0  # seconds after which whoever took over at the same instant is se
 Seen = tuple[Record | None, float]  # a lock's record, and when it was last renewed
 
 
-class Writer:
-    """A lock, taken by this process or not yet.
+class Lock:
+    """The right to write, which one process has at a time, and whose file says which.
 
     Args:
-        path: Its file.
+        path: The file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -105,7 +105,7 @@ class Writer:
 
     def _try(self) -> bool:
         """Put the file of this process in its place if none is there."""
-        if self._file < 0 or not self._part.exists():  # whoever had the lock may have removed it
+        if not self._part.exists():  # the first time, or whoever had the lock removed it
             self.leave()
             try:
                 self._file = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
@@ -113,8 +113,9 @@ class Writer:
                 error.filename = str(self.path.parent)  # the name that a user knows
                 raise
             os.write(self._file, json.dumps(asdict(self.record)).encode())
-            _flock(self._file)
             _TAKEN.add(self)
+            if _flock(self._file) is None:
+                self.leave()
         try:
             os.link(self._part, self.path)
         except FileExistsError:
@@ -140,9 +141,8 @@ class Writer:
             Whether it is taken, None where it is not known yet whether that process lives; and
             which was seen, None where that has changed since.
         """
-        way = os.O_RDWR if os.access(self.path, os.W_OK) else os.O_RDONLY
         try:
-            file = os.open(self.path, way | getattr(os, "O_NOFOLLOW", 0))
+            file = _opened(self.path)
         except FileNotFoundError:  # it was given back
             return False, None
         try:
@@ -193,7 +193,7 @@ class Writer:
                     os.utime(self.path)
 
 
-_TAKEN: set[Writer] = set()
+_TAKEN: set[Lock] = set()
 
 
 def _leave_to_parent() -> None:
@@ -208,7 +208,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def writer(folder: Path, *, of: str = "", patience: float | None = None) -> Iterator[Writer]:
+def writer(folder: Path, *, of: str = "", patience: float | None = None) -> Iterator[Lock]:
     """Be the one process that writes into a folder, which is made; remove what dead ones left.
 
     Where the writer before is dead, its place is taken. Where it is on another machine and may be
@@ -227,12 +227,13 @@ def writer(folder: Path, *, of: str = "", patience: float | None = None) -> Iter
     if not of:
         _check_sweep(folder)
         folder.mkdir(parents=True, exist_ok=True)
-    held = Writer(folder / (f".{of}.writer" if of else NAME))
+    held = Lock(folder / (f".{of}.writer" if of else NAME))
     try:
         held.take(MOMENT if patience is None else patience)
         ours = {of, held.path.name}
-        for path in filter(intended, folder.iterdir()):
-            if intended(path) in ours or not (of or intended(path) == BY_ITSELF):
+        for path in folder.iterdir():
+            name = intended(path)
+            if name and (name in ours or not (of or name == BY_ITSELF)):
                 path.unlink(missing_ok=True)
         yield held
     finally:
@@ -259,13 +260,24 @@ def is_passing(path: Path) -> bool:
 
 
 def _check_sweep(folder: Path) -> None:
-    """Make sure that no sweep is running whose member a folder is, but by this process's parent."""
+    """Make sure that no sweep whose member a folder is runs, but in this process or its parent."""
     where = folder.absolute()
     sweep = where.parent.parent
     if where.parent.name != "members" or not (found := Record.read(sweep / NAME)):
         return
-    if not (found.is_here and found.pid in (os.getpid(), os.getppid())):
+    own = Record.own()
+    is_near = (found.machine, found.namespace) == (own.machine, own.namespace)
+    if not (is_near and found.pid in (own.pid, os.getppid())):
         check_free(sweep)
+
+
+def _opened(path: Path) -> int:
+    """Open a lock to look at it; for writing, where that may be, as some disks lock no other."""
+    no_link = getattr(os, "O_NOFOLLOW", 0)
+    try:
+        return os.open(path, os.O_RDWR | no_link)
+    except PermissionError:  # another user's
+        return os.open(path, os.O_RDONLY | no_link)
 
 
 def _flock(file: int) -> bool | None:

@@ -234,7 +234,7 @@ def test_metrics_are_written_as_json(tmp_path: Path) -> None:
     metrics = evaluate(run, num_importance_samples=2)
     path = write_metrics(run, metrics)
     assert path == tmp_path / "metrics.json"
-    assert json.loads(path.read_text()) == metrics
+    assert run.folder.read_metrics() == metrics
 
 
 def run_of(folder: Path, model: Callable[[Tensor], None], guide: Callable[[Tensor], None]) -> Run:

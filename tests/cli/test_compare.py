@@ -125,3 +125,13 @@ def test_an_error_is_one_line(words: list[str], message: str, capsys: Capture) -
     err = capsys.readouterr().err
     assert re.match(f"error: {message}", err), err
     assert err.count("\n") == 1
+
+
+def test_text_of_others_does_nothing_to_a_terminal(capsys: Capture) -> None:
+    hostile = "\x1b[2J\u202e[red]"
+    for name, beta in (("a", hostile), ("b", "2")):
+        write_run(Path(f"runs/{name}"), {hostile: beta}, 0, f"step,{hostile}\n3,1\n")
+    assert run("runs") == 0
+    out, err = capsys.readouterr()
+    assert "[red]" in out
+    assert (out + err).replace("\n", "").isprintable()

@@ -14,10 +14,12 @@ import pytest
 
 from pyro_decomp import train
 from pyro_decomp.cli import main
+from pyro_decomp.sweep.contents import contents as contents_of_sweep
 from pyro_decomp.training import trust
 from pyro_decomp.training.contents import contents, word
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
+from pyro_decomp.training.writer import NAME, writer
 from tests.callbacks import Step
 from tests.fixtures.write_run_folder import HERE, stop
 from tests.sweep.grids import write_run, write_sweep
@@ -44,13 +46,71 @@ def test_a_run(capsys: Capture) -> None:
     out, err = capsys.readouterr()
     assert not err
     assert "run: a run, unfinished, 5 of 8 steps" in out
-    assert "as recorded" in out
+    assert "SHA-256 4" in out
     assert "checkpoint.pt=" in out
     assert "pyro-decomp show run --source > pinwheel_as_trained.py" in out  # its file is not here
     assert (
         "train pinwheel_as_trained.py --set alpha=2.0 --out run --seed 0 --device cpu --re" in out
     )
-    assert "damaged" not in out
+    assert "cannot be used" not in out
+    assert "not at their end" not in out
+
+
+def test_schedules_that_the_run_stopped_before_the_end_of(capsys: Capture) -> None:
+    config = json.loads(Path("run/config.json").read_text()) | {"schedules": {"beta": [0.5, 2.0]}}
+    Path("run/config.json").write_text(json.dumps(config))
+    assert contents(Path("run"))["schedules_left"] == {"beta": {"now": 1.0, "end": 2.0}}
+    show("run")
+    assert "schedules not at their end  beta=(now=1, end=2)" in capsys.readouterr().out
+
+
+def test_a_run_of_a_function(capsys: Capture) -> None:
+    write_run(Path("made"), {}, 0, "step,elbo\n2,1\n", file="<make>")
+    show("made")
+    out, _ = capsys.readouterr()
+    assert "made: a run, not begun, 0 of 3 steps" in out  # there is no checkpoint
+    assert "function make in /somewhere, 0 lines" in out
+    assert "train(..., 'made', seed=0, resume=True) in Python" in out
+
+
+def test_a_run_that_keeps_no_source(capsys: Capture) -> None:
+    config = json.loads(Path("run/config.json").read_text())
+    config |= {"source": None, "source_file": None, "source_sha256": None}
+    Path("run/config.json").write_text(json.dumps(config))
+    assert show("run") == 0
+    out, _ = capsys.readouterr()
+    assert "train(..., 'run', seed=0, resume=True) in Python" in out
+    assert "pyro-decomp evaluate run --experiment FILE" in out
+    assert show("run", "--source") == 1
+    assert "expected a run that keeps its source" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+def test_who_writes_into_a_folder(kind: str, capsys: Capture) -> None:
+    write_sweep(Path("sweep"), {"beta": [0.5]}, 2, {})
+    before = contents_of(kind)
+    assert before["writer"] is None
+    assert any("--resume" in line for line in before["next"])
+    with writer(Path(kind)):
+        assert show(kind) == 0
+        out, _ = capsys.readouterr()
+        assert f"written by process {os.getpid()} on " in out
+        assert ", heard of at " in out
+        assert "--resume" not in out
+        left = json.loads(Path(kind, NAME).read_text())
+    Path(kind, NAME).write_text(json.dumps(left | {"started": "-1"}))  # by one that was killed
+    assert show(kind) == 0
+    out, _ = capsys.readouterr()
+    assert "which has ended" in out
+    assert "--resume" in out
+
+
+def contents_of(path: str) -> dict[str, Any]:
+    return (contents if path == "run" else contents_of_sweep)(Path(path))
+
+
+def test_one_form_at_a_time() -> None:
+    assert show("run", "--source", "--json") == 2
 
 
 def test_its_source(capsys: Capture) -> None:
@@ -67,8 +127,9 @@ def test_a_sweep(capsys: Capture) -> None:
     assert (found["step"], found["total_steps"], found["state"]) == (1, 4, "unfinished")
     assert found["members"] == {"finished": 1, "failed": 1}
     assert found["failed"] == {"beta=2,seed=0": "no way"}
-    assert found["source_is_recorded"]
-    assert found["next"][0].endswith("--set beta=0.5,2.0 --seeds 0,1 --out out --resume")
+    assert found["damages"] == []
+    assert found["next"][0] == "pyro-decomp show out --source > trial_as_trained.py"
+    assert found["next"][1].endswith("--set beta=0.5,2.0 --seeds 0,1 --out out --resume")
     assert show("out") == 0
     assert "out: a sweep, unfinished, 1 of 4 members finished" in capsys.readouterr().out
 
@@ -129,17 +190,38 @@ def test_what_is_damaged_is_named_and_the_rest_is_shown(
     assert show("run") == 0
     out, _ = capsys.readouterr()
     assert "run: a run" in out
-    damages = [line for line in out.splitlines() if line.startswith("damaged: ")]
-    assert len(damages) == 1
-    assert name in damages[0]
-    assert len(damages[0]) < 300
+    damages = [line for line in out.splitlines() if " cannot be used: " in f" {line}"]
+    assert damages
+    assert all(name in line and len(line) < 300 for line in damages)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("config.json", "run"), ("sweep.json", "sweep")])
+def test_nothing_is_said_that_the_record_does_not_tell(
+    name: str, kind: str, capsys: Capture
+) -> None:
+    Path("run/config.json").unlink()
+    Path("run", name).write_text("{")
+    show("run")
+    out, _ = capsys.readouterr()
+    assert f"run: a {kind}, of unknown length, {5 if kind == 'run' else 0} " in out
+    assert "None" not in out
+    assert "none is kept" not in out
 
 
 def test_a_source_that_is_not_the_recorded_one_is_said(capsys: Capture) -> None:
     config = json.loads(Path("run/config.json").read_text())
     Path("run/config.json").write_text(json.dumps(config | {"source": "pass"}))
     show("run")
-    assert "ANOTHER" in capsys.readouterr().out
+    assert "cannot be used: run/config.json: source: expected the text" in capsys.readouterr().out
+
+
+def test_a_format_of_the_future_is_said_and_what_is_known_shown(capsys: Capture) -> None:
+    config = json.loads(Path("run/config.json").read_text())
+    Path("run/config.json").write_text(json.dumps(config | {"format": 99, "digest": ""}))
+    show("run")
+    out, _ = capsys.readouterr()
+    assert "run/config.json was written by a newer pyro-decomp" in out
+    assert "5 of 8 steps" in out
 
 
 def test_of_a_stranger_s_run_the_source_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,7 +146,7 @@ def test_another_file_is_refused(tmp_path: Path, changes: dict, message: str) ->
 def test_half_a_file_is_refused(tmp_path: Path, length: int) -> None:
     file = write(tmp_path / NAME)
     file.write_bytes(file.read_bytes()[:length])
-    with pytest.raises(DataError, match=f"{NAME}: expected the file of dSprites, got: "):
+    with pytest.raises(DataError, match=f"{NAME}: expected a readable file of dSprites, got: "):
         read(file, SMALL)
 
 

@@ -34,14 +34,18 @@ BAD = {
     "floats": ("a", bytes([0, 0, 13, 2]) + HEADER[4:] + VALUES, "got 00 00 0d 02"),
     "cut header": ("a", HEADER[:9], "expected a header of 12 bytes, got 9"),
     "cut values": ("a", HEADER + VALUES[:5], r"expected 12 values for shape \(3, 4\), got 5"),
-    "more values": ("a", HEADER + VALUES + b"!", r"expected 12 values for shape \(3, 4\), got 13"),
+    "more values": (
+        "a",
+        HEADER + VALUES + b"!",
+        r"expected 12 values for shape \(3, 4\), got more",
+    ),
     "not gzipped": ("a.gz", HEADER + VALUES, "expected a readable IDX file, got: Not a gzipped"),
     "cut gzip": (
         "a.gz",
         gzip.compress(HEADER + VALUES)[:-9],
         "expected a readable IDX file, got: ",
     ),
-    "missing": ("b/a", None, "expected a readable IDX file, got: .*No such file"),
+    "missing": ("b/a", None, "expected an existing file, got no such file"),
 }
 
 

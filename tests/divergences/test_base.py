@@ -81,5 +81,5 @@ def test_what_is_no_divergence_is_refused() -> None:
     for wrong in (lambda: a + 3, lambda: 1 + a, lambda: a * "2", lambda: a * a):
         with pytest.raises(TypeError):
             wrong()
-    with pytest.raises(ValueError, match=r"weight: expected a finite number, got shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"weight: expected a finite number of at least 0, got sh"):
         a * torch.ones(2)

@@ -19,6 +19,7 @@ ACCEPTED_COMMAND_LINES = {
     "metrics ok.npy f_neg.npy --resamples 0",
     "metrics ok.npy --scale const.npy",
     "metrics wide.csv",
+    "train good.py --out run",  # which goes into run-2
 }
 ACCEPTED_CALLS = {
     "AggregateELBO(divergence=None, alpha=1)",
@@ -29,4 +30,5 @@ ACCEPTED_CALLS = {
     "data.as_tensor('wide.csv')",
     "data.pinwheel(seed=-1)",
     "compare('run')",
+    "train(experiment(epochs=2), None)",  # into a temporary folder
 }

@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ import torch
 import pyro_decomp
 import pyro_decomp.analysis.evaluation
 import pyro_decomp.analysis.pictures
+import pyro_decomp.distributions.annealing
 from pyro_decomp import data, metrics, networks, priors
 from pyro_decomp.cli import commands, main
 from pyro_decomp.errors import DecompError
@@ -38,9 +40,9 @@ ESCAPED = 98
 PYTHONS = re.compile(r"missing \d+ required|positional arguments? but|unexpected keyword argument")
 
 
-def vae(size: Any = 400) -> Any:
+def vae(size: Any = 400, **names: Any) -> Any:
     two = networks.MLPEncoder(2, 2), networks.MLPDecoder(2, 2)
-    return pyro_decomp.VAE(priors.IsotropicNormal(2), *two, size=size)
+    return pyro_decomp.VAE(priors.IsotropicNormal(2), *two, size=size, **names)
 
 
 def experiment(**options: Any) -> Any:
@@ -59,6 +61,8 @@ NAMES |= {
     "experiment": experiment,
     "vae": vae,
 }
+for room in ("callbacks", "distributions", "schedules"):
+    NAMES[room] = import_module(f"pyro_decomp.{room}")
 NAMES |= {"data": data, "metrics": metrics, "networks": networks, "priors": priors}
 NAMES |= {"compare": compare, "read_table": read_table, "sweep": sweep}
 

@@ -218,7 +218,9 @@ def test_a_wrong_shape_is_named(case: Case) -> None:
     network = case.make()
     wrong = torch.zeros(4, *case.shape[:-1], case.shape[-1] + 1)
     sizes = ", ".join(map(str, case.shape))
-    expected = f"input: expected a tensor of shape (..., {sizes}), got {tuple(wrong.shape)}"
+    expected = (
+        f"input: expected a floating-point tensor of shape (..., {sizes}), got {tuple(wrong.shape)}"
+    )
     with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
         network(wrong)
     with pytest.raises(ValueError, match=r"got \(\)$"):

@@ -190,7 +190,7 @@ def test_frames_of_vectors_move_a_line(d):
         ({"information": [1.0, np.nan]}, "information: expected finite numbers"),
         ({"headings": ["a"]}, "headings: expected 3 names, got 1"),
         ({"components": ["a"]}, r"decoded: expected shape \(components, latents, columns, d\)"),
-        ({"most": 0}, "most: expected at least 1, got 0"),
+        ({"most": 0}, "most: expected a positive whole number, got 0"),
     ],
 )
 @pytest.mark.parametrize("draw", [traversals, traversal_frames])

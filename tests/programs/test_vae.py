@@ -155,9 +155,7 @@ def assert_same_loss(one: VAE, other: VAE, x: Tensor) -> None:
 
 @pytest.mark.parametrize("size", [0, -1, "4", 2.5, True])
 def test_the_size_is_checked(size: int) -> None:
-    with pytest.raises(
-        ValueError, match=f"size: expected the size of the whole data set, got {size!r}"
-    ):
+    with pytest.raises(ValueError, match=f"size: expected a positive whole number, got {size!r}"):
         VAE(normal_prior, nn.Identity(), nn.Identity(), size=size)
 
 

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,17 +14,22 @@ import pyarrow.parquet
 import pytest
 
 from pyro_decomp.errors import RunError
+from pyro_decomp.sweep import read_table, sweep
 from pyro_decomp.sweep.folder import (
     NAME,
     SweepFolder,
     as_csv,
     attempt,
     check_extends,
+    damages,
     describe,
     read_description,
 )
 from pyro_decomp.sweep.grid import make_grid
+from pyro_decomp.sweep.table import rows_of
+from pyro_decomp.training.checked_files import FORMAT, write_checked
 from pyro_decomp.training.experiment_file import ExperimentFile
+from tests.sweep.grids import write_sweep
 
 SOURCE = "def experiment(alpha: float = 0.0, beta: float = 1.0, name: str = 'a'): ..."
 VALUES: dict[str, list[Any]] = {"alpha": [0.0, 1.0], "name": ["a", "b"]}
@@ -208,3 +215,62 @@ def test_a_marker_that_was_cut_off_is_one_death(tmp_path: Path) -> None:
     marker.write_text("{")
     first, second = attempt(marker, 0), attempt(marker, 0)
     assert [first.__enter__(), second.__enter__()] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"values": {"alpha": 3}}, "values: expected an object, each a list, got"),
+        ({"seeds": [0, -1]}, "seeds: expected a list, each a whole number from 0, got"),
+        ({"defaults": []}, r"defaults: expected an object, got \[\]"),
+        ({"source": None}, "source: expected text, got null"),
+        ({"format": FORMAT + 1}, "was written by a newer pyro-decomp"),
+    ],
+)
+def test_a_sweep_of_other_types_or_of_the_future_is_named(
+    out: Path, changes: dict[str, Any], message: str
+) -> None:
+    write_checked(out / NAME, description() | changes)
+    with pytest.raises(RunError, match=rf"sweep\.json:? {message}"):
+        read_description(out)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["sweep.json", "members.jsonl"])
+def test_a_changed_byte_of_a_sweep_is_named_or_harmless(tmp_path: Path, name: str) -> None:
+    write_sweep(tmp_path / "out", VALUES, 2, {"alpha=0,name=a,seed=0": {"elbo": -1.25}})
+    path, generator, named = tmp_path / "out" / name, random.Random(0), 0
+    whole, expected = path.read_bytes(), read_table(tmp_path / "out")
+    assert damages(tmp_path / "out") == []
+    for _ in range(50):
+        changed = bytearray(whole)
+        changed[generator.randrange(len(whole))] ^= 1 << generator.randrange(8)
+        path.write_bytes(changed)
+        if found := damages(tmp_path / "out"):
+            assert str(path) in found[0]
+            named += 1
+        elif b"\n" in changed[-1:]:  # else it is a line that a killed writer left
+            assert read_table(tmp_path / "out").equals(expected)
+    assert named > 25
+
+
+@pytest.mark.full
+def test_a_sweep_of_an_older_version_is_read_and_goes_on(tmp_path: Path) -> None:
+    shutil.copytree(Path(__file__).parent / "older", tmp_path / "out")
+    assert damages(tmp_path / "out") == []
+    before = read_table(tmp_path / "out")
+    assert before["status"].to_pylist() == ["finished"]
+    (run,) = rows_of(tmp_path / "out" / "members")
+    assert (run.terms["elbo"], run.steps) == (before["elbo"].to_pylist()[0], 8)
+    source = ExperimentFile.from_source(
+        read_description(tmp_path / "out")["source"], Path("older.py")
+    )
+    values = {"limit": [float("inf")]}
+    after = sweep(source, values, 2, out=tmp_path / "out", resume=True, num_workers=1)
+    assert after["status"].to_pylist() == ["finished"] * 2
+    assert after.slice(0, 1).equals(before)
+    assert damages(tmp_path / "out") == []
+    path = tmp_path / "out" / "members" / "limit=inf,seed=1" / "history.csv"
+    path.write_text(path.read_text().replace("-3", "-4", 1))
+    (found,) = damages(tmp_path / "out")
+    assert str(path) in found

@@ -142,7 +142,7 @@ def test_the_default_type_is_followed(tmp_path: Path) -> None:
 
 def test_an_error_of_the_programs_is_their_own() -> None:
     trial = of_numbers(torch.ones(N, 5))
-    with pytest.raises(ValueError, match="expected a tensor of shape"):
+    with pytest.raises(ValueError, match="expected a floating-point tensor of shape"):
         prepare(trial)
     assert trial.data.x.dtype == torch.float32
 
@@ -442,3 +442,18 @@ def test_a_last_batch_that_programs_cannot_take_is_named() -> None:
 def test_large_values_are_not_named_for_what_they_did_not_do() -> None:
     with pytest.raises(ModelError, match=r"cannot be multiplied [^;]*$"):
         prepare(trial(data=TALL, encoder=Part((5, 2))))
+
+
+@pytest.mark.parametrize("where", ["model", "guide"])
+def test_want_of_memory_is_no_fault_of_the_programs_data(tmp_path: Path, where: str) -> None:
+    trial = of_numbers(torch.randn(N, 3))
+    program = getattr(trial, where)
+
+    def greedy(x: Tensor) -> None:
+        torch.ones(2**58)
+        program(x)
+
+    setattr(trial, where, greedy)
+    said = "a batch of shape .*: not enough memory: .* were asked for, and .* a smaller batch_size "
+    with pytest.raises(ModelError, match=said):
+        train(trial, tmp_path / "run")

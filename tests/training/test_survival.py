@@ -269,7 +269,10 @@ RESUME: dict[str, Any] = {"resume": True}
             id="changed checkpoint",
         ),
         pytest.param(
-            take_checkpoint_of_another, RESUME, "does not fit this experi", id="other's checkpoint"
+            take_checkpoint_of_another,
+            RESUME,
+            "expected a checkpoint of this run, got one of another",
+            id="other's checkpoint",
         ),
         pytest.param(
             lambda: Path("run/history.csv").unlink(), RESUME, "history.csv: exp", id="no history"
@@ -311,7 +314,12 @@ def test_a_bad_situation_is_one_sentence_and_changes_nothing(
     before = contents(".")
     with pytest.raises(RunError, match=message) as caught:
         trained("run", **options)
-    assert "\n" not in str(caught.value).partition("does not fit this experiment")[0]
+    assert (
+        "\n"
+        not in str(caught.value).partition("expected a checkpoint of this run, got one of another")[
+            0
+        ]
+    )
     assert contents(".") == before
 
 

@@ -15,7 +15,8 @@ from pyro_decomp.errors import RunError
 from pyro_decomp.training import trust
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import untrained
-from pyro_decomp.training.trust import check_source, source_digest, strangers
+from pyro_decomp.training.trust import check_source, strangers
+from tests.training.edited import of_source
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "run_folder"
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="files have no owner there")
@@ -29,7 +30,7 @@ def run(tmp_path: Path) -> Path:
     (tmp_path / "modules").mkdir()
     record = json.loads((folder / "config.json").read_text())
     source = f"{record['source']}\nopen({str(tmp_path / 'executed')!r}, 'w').close()\n"
-    record |= {"source": source, "source_sha256": source_digest({"source": source})}
+    record |= of_source(source)
     record |= {"source_file": str(tmp_path / "modules" / "pinwheel.py")}
     (folder / "config.json").write_text(json.dumps(record))
     return folder
@@ -85,8 +86,7 @@ def test_the_run_before_it_was_trained_is_of_the_same_trust(run: Path) -> None:
     assert untrained(found) is not None
     found.folder.is_trusted = False
     changed = record_of(run)
-    changed["source"] += "\n"
-    changed["source_sha256"] = source_digest(changed)
+    changed |= of_source(changed["source"] + "\n")
     (run / "config.json").write_text(json.dumps(changed))
     with pytest.raises(RunError, match="expected a run that only"):
         untrained(found)
@@ -97,7 +97,7 @@ def test_another_text_than_the_recorded_one_is_never_executed(run: Path, trusted
     changed = record_of(run)
     changed["source"] += "\n"
     (run / "config.json").write_text(json.dumps(changed))
-    with pytest.raises(RunError, match=r"config\.json: expected a source of SHA-256 \w+, as it"):
+    with pytest.raises(RunError, match=r"config\.json: source: expected the text whose SHA-256"):
         load(run, trust=trusted)
     assert not (run.parent / "executed").exists()
 
@@ -119,7 +119,6 @@ def test_what_every_user_may_write_is_not_one_s_own(name: str, run: Path) -> Non
     path.chmod(path.stat().st_mode | 0o002)
     with pytest.raises(RunError, match="every user may write"):
         check_source(run, record_of(run))
-    check_source(run, record_of(run), trust=True)
 
 
 def test_a_folder_above_in_which_each_user_has_files_of_their_own_is_fine(run: Path) -> None:
@@ -146,3 +145,10 @@ def test_where_users_have_no_numbers_files_have_no_strangers(
     monkeypatch.setattr(trust, "user", lambda: None)
     (run / "config.json").chmod(0o666)
     check_source(run, record_of(run))
+
+
+def test_a_file_that_is_given_needs_no_word(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["inspect", "file.py", "--trust"])
+    assert ended.value.code == 2
+    assert "--trust: expected a run folder" in capsys.readouterr().err

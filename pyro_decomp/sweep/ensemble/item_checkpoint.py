@@ -8,7 +8,7 @@ from typing import Any
 
 from pyro_decomp.errors import RunError
 from pyro_decomp.sweep.ensemble.members import WorkItem
-from pyro_decomp.training.json_files import read_json, write_json
+from pyro_decomp.training.checked_files import AGAIN, read_checked, write_checked
 from pyro_decomp.training.tensor_files import read_tensors, write_tensors
 
 FOLDER = "items"
@@ -53,7 +53,7 @@ class ItemCheckpoint:
     def begin(self) -> None:
         """Note which members are a batch, so that they are one again after a kill."""
         self._begun.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self._begun, asdict(self._record))
+        write_checked(self._begun, asdict(self._record))
 
     def write(self, state: dict[str, Any]) -> None:
         """Write the state, whole or not at all."""
@@ -71,9 +71,7 @@ def interrupted(out: Path) -> Sequence[Begun]:
     found = []
     for path in sorted((out / FOLDER).glob("*.json")):
         try:
-            found.append(Begun(**read_json(path)))
-        except (ValueError, TypeError):  # damaged, or of another version
+            found.append(Begun(**read_checked(path, AGAIN, Begun)))
+        except (RunError, TypeError):  # damaged, or of another version
             path.unlink(missing_ok=True)
-        except OSError:
-            continue
     return found

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pyro_decomp.errors import RunError, one_line, unfinished
+from pyro_decomp.training.checked_files import check_archive
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FILE_NAME = "source.pt"
+REMEDY = "restore it, or give load(path, experiment=...)"
 NAME = "_tensors"  # what a recorded text calls them
 EXPERIMENT = "experiment"  # what it calls the function
 ENTRY = "__experiment__"  # or this, where it has another of that name
@@ -41,17 +43,14 @@ class KeptTensors:
             return {NAME: {key: tensor.clone() for key, tensor in self.where.items()}}
         import torch  # noqa: PLC0415 (takes seconds)
 
-        from pyro_decomp.training.tensor_files import check_records  # noqa: PLC0415 (torch)
-
+        check_archive(self.where, REMEDY)
         try:
-            check_records(self.where)
             # mapped: what is only read is in memory once, whatever the number of runs
             tensors = torch.load(self.where, map_location="cpu", weights_only=True, mmap=True)
             _check(tensors, self.where)
         except Exception as error:  # whatever a damaged file makes torch raise
             raise RunError(
-                f"{self.where}: expected the tensors of a run, got {one_line(error)} (restore it, "
-                "or give load(path, experiment=...))"
+                f"{self.where}: expected the tensors of a run, got {one_line(error)} ({REMEDY})"
             ) from error
         return {NAME: _Named(tensors, self.where)}
 
@@ -87,7 +86,7 @@ class _Named(dict[str, Any]):
     def __missing__(self, key: str) -> NoReturn:
         raise RunError(
             f"{self._path}: expected the tensors that the run's source uses, found no {key!r} "
-            "(restore it, or give load(path, experiment=...))"
+            f"({REMEDY})"
         )
 
 

@@ -1,5 +1,6 @@
 import json
 import math
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -294,6 +295,29 @@ def test_a_damaged_file_of_an_item_is_begun_again(source: ExperimentFile, tmp_pa
     assert file.read() is None
     outcomes = train_item(source, item, tmp_path, device="cpu", report=nobody)
     assert [outcome.status for outcome in outcomes] == ["finished", "finished"]
+
+
+@pytest.mark.parametrize("changes", [{"runs": ["a", "b"]}, {"backend": "fused"}])
+def test_a_file_of_another_item_is_not_gone_on_with(
+    source: ExperimentFile, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    found = members({"alpha": 1.0}, {"alpha": 2.0})
+    batch = BatchedRuns([MemberRun.of(source, member) for member in found])
+    file = ItemCheckpoint(tmp_path, WorkItem(tuple(found), is_batched=True, why=""))
+    file.write(batch.state_dict())
+    state = file.read()
+    assert state is not None
+    assert batch.is_mine(state)
+    del state["runs"]  # as an older version wrote it
+    assert batch.is_mine(state)
+    assert not batch.is_mine(state | changes)
+    path = next((tmp_path / "items").glob("*.pt"))
+    whole, at = path.read_bytes(), random.Random(0)
+    for _ in range(20):
+        changed = bytearray(whole)
+        changed[at.randrange(len(whole))] ^= 1
+        path.write_bytes(changed)
+        assert file.read() is None
 
 
 def groups(items: list[WorkItem]) -> list[tuple[bool, list[str]]]:

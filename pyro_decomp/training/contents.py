@@ -107,10 +107,11 @@ def files(path: Path) -> Found:
 
 
 def as_it_stands(path: Path) -> Found:
-    """What a file of JSON holds, whether it is damaged or not; empty where it cannot be read."""
+    """What a file of JSON holds but for its marks, damaged or not; empty if it cannot be read."""
     with suppress(OSError, ValueError):
         value = read_json(path)
-        return value if isinstance(value, dict) else {}
+        if isinstance(value, dict):
+            return {name: v for name, v in value.items() if name not in ("format", "digest")}
     return {}
 
 

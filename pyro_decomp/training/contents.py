@@ -54,8 +54,11 @@ def contents(path: Path) -> Found:
             for name, column in history.items()
         }
         found["step"] = found["last"]["step"]
-    with suppress(Exception):  # of a damaged checkpoint
+    try:
         found["step"] = step_of(path / CHECKPOINT)
+    except Exception:  # of a damaged checkpoint
+        if not any(CHECKPOINT in each for each in found["damages"]):
+            found["damages"].append(f"{path / CHECKPOINT}: expected a checkpoint of a run")
     with suppress(Exception):  # of a configuration that is another's
         found["schedules_left"] = _schedules_left(config["schedules"], found["last"])
     found["resources"] = as_it_stands(path / "resources.json")

@@ -9,6 +9,7 @@ from pyro_decomp.acceleration.batched.steps import BatchedSteps
 from pyro_decomp.acceleration.batched.verification import BatchVerification
 from pyro_decomp.acceleration.capture.compiled import unavailable_reason
 from pyro_decomp.acceleration.capture.graph_hash import GraphHash, graph_hash
+from pyro_decomp.acceleration.capture.places import Contents, Place, places_of
 from pyro_decomp.acceleration.eager import EagerStep, StepResult
 from pyro_decomp.acceleration.errors import (
     CaptureError,
@@ -35,6 +36,7 @@ __all__ = [
     "BatchedSteps",
     "CaptureError",
     "ChangedTooOften",
+    "Contents",
     "Departed",
     "EagerStep",
     "Execution",
@@ -43,6 +45,7 @@ __all__ = [
     "GraphHash",
     "GraphStep",
     "JoinedUpdate",
+    "Place",
     "StepOutputs",
     "StepResult",
     "StepSource",
@@ -54,6 +57,7 @@ __all__ = [
     "is_small",
     "make_update",
     "peak_memory",
+    "places_of",
     "process_settings",
     "resolve",
     "threads",

@@ -12,7 +12,7 @@ import typer
 
 import pyro_decomp
 from pyro_decomp.cli.compare import compare_runs
-from pyro_decomp.cli.failures import INTERRUPTED, say, tell, told_in_one_line
+from pyro_decomp.cli.failures import exit_status, say, tell, told_in_one_line
 from pyro_decomp.cli.metrics import score_files
 from pyro_decomp.cli.options import (
     Device,
@@ -186,7 +186,7 @@ def train(
                 f"go on with: {shlex.join(words)}",
                 err=True,
             )
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(exit_status(interruption)) from None
         try:
             pictures: list[Path] = []
             with _warned("the run is whole, but could not be drawn"):
@@ -194,12 +194,12 @@ def train(
 
                 pictures = draw(run, beside=beside)
             _report_end(console, run, pictures)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             again = shlex.join(["pyro-decomp", "plot", str(run.path)])
             typer.echo(
                 f"interrupted; training had ended, and the run is whole: {again} draws it", err=True
             )
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(exit_status(stopped)) from None
 
 
 @app.command(cls=FileCommand)
@@ -214,7 +214,7 @@ def inspect(
     """Show what a file describes, or a run: sites, priors, objective, parameters; train nothing."""
     if trust and not file.is_dir():
         raise typer.BadParameter(f"--trust: expected a run folder, whose source it is, got {file}")
-    with told_in_one_line(show_traceback=show_traceback):
+    with told_in_one_line(show_traceback=show_traceback, is_printed=True):
         from rich.console import Console
 
         if file.is_dir() and not settings:

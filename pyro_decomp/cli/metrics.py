@@ -63,7 +63,7 @@ def score_files(
     """Score codes from files, with factors or without."""
     if num_resamples == 1:
         raise typer.BadParameter("--resamples: expected 0 or at least 2, got 1")
-    with told_in_one_line(show_traceback=show_traceback, less=LESS):
+    with told_in_one_line(show_traceback=show_traceback, is_printed=True, less=LESS):
         from pyro_decomp.metrics import report
 
         z = _read(codes)

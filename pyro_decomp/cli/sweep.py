@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pyro_decomp.cli.failures import FAILED, INTERRUPTED, say, tell, told_in_one_line
+from pyro_decomp.cli.failures import FAILED, exit_status, say, tell, told_in_one_line
 from pyro_decomp.cli.options import (
     Device,
     ExperimentPath,
@@ -128,7 +128,7 @@ def sweep_file(
             words += [] if workers is None else ["--workers", str(workers)]
             words += [] if metrics is None else ["--metrics", metrics]
             typer.echo(f"{interruption}\ngo on with: {shlex.join([*words, '--resume'])}", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(exit_status(interruption)) from None
         _report_end(console, table.select(["member", "status", "message"]).to_pylist(), folder)
 
 

@@ -1,6 +1,7 @@
 """A grid of runs from beginning to end, resumable at any instant."""
 
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -30,7 +31,7 @@ from pyro_decomp.sweep.table import last_terms, read_table
 from pyro_decomp.sweep.workers import WorkerPool, run_here
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.interruption import Interrupted, stop_requests
+from pyro_decomp.training.interruption import stop_requests
 from pyro_decomp.training.recorded.kept import KeptTensors
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.writer import check_free, writer
@@ -144,14 +145,14 @@ def sweep(
                 if not is_dangerous and (size == 1 or is_worth_no_workers(queue, work.metrics)):
                     run_here(work, queue, supervisor, stop)
                 WorkerPool(work, size).run(queue, supervisor, stop)
-            except Interrupted:
-                stop.set()
+            except KeyboardInterrupt as interruption:
+                stop.ask(getattr(interruption, "signal", signal.SIGINT))
             finally:
                 held.check()
                 table = read_table(folder.path)
                 folder.write_tables(table)
     if stop.is_set():
-        raise SweepInterrupted(supervisor.num_ended, len(members), folder.path)
+        raise SweepInterrupted(supervisor.num_ended, len(members), folder.path, stop.signal)
     return table
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -85,8 +86,16 @@ def fit(
     if stopped is None and loop.step > first:
         seconds = time.monotonic() - began
         peak = peak_memory()
-        took = {"steps": loop.step - first, "seconds": seconds, "peak_resident_bytes": peak}
-        loop.folder.write_resources(took | ({"stopped": loop.stopped} if loop.stopped else {}))
+        took: dict[str, Any] = {
+            "steps": loop.step - first,
+            "seconds": seconds,
+            "peak_resident_bytes": peak,
+        }
+        took |= {"stopped": loop.stopped} if loop.stopped else {}
+        try:
+            loop.folder.write_resources(took)
+        except OSError as error:
+            warnings.warn(f"the run is whole, but what it took is not kept: {error}", stacklevel=3)
     return loop, stopped
 
 

@@ -179,14 +179,26 @@ class RunFolder:
         Raises:
             RunError: Another process has taken the folder over.
         """
-        if self._lock is not None:
-            self._lock.check()
-        text = as_csv(history)
-        write_whole(self.history_path, text)
+        text = self.write_history(history)
         if not self._identity:
             self.read_config()
         known = facts(history, text) | {"run": self._identity}
         write_tensors(self.checkpoint_paths[which], dict(checkpoint), known)
+
+    def write_history(self, history: History) -> bytes:
+        """Write ``history.csv``, which may have steps after those of the checkpoint.
+
+        Returns:
+            Its text.
+
+        Raises:
+            RunError: Another process has taken the folder over.
+        """
+        if self._lock is not None:
+            self._lock.check()
+        text = as_csv(history)
+        write_whole(self.history_path, text)
+        return text
 
     def read_checkpoint(self, which: Which = "last") -> dict[str, Any] | None:
         """Read a checkpoint, tensors in main memory and plain values; None if there is none.

@@ -84,8 +84,8 @@ def train(
     Raises:
         ExperimentError: No experiment can be built.
         ModelError: The model, guide and data do not fit together.
-        NonFiniteError: A term or gradient became infinite or not a number; the last checkpoint is
-            from before.
+        NonFiniteError: A term or gradient became infinite or not a number; the step before it is
+            saved.
         RunError: The folder cannot be used as asked.
         Interrupted: The user stopped the run, outside of a notebook; ``run.train()`` goes on.
     """

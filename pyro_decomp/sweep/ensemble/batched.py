@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.sweep.ensemble.item_checkpoint import ItemCheckpoint
 from pyro_decomp.sweep.ensemble.member_run import MemberRun, own_numbers
 from pyro_decomp.training.history import History
+from pyro_decomp.training.interruption import StopRequest
 from pyro_decomp.training.loop import CHECKPOINT_SHARE, Loop, Row
 from pyro_decomp.training.run_config import identity
 
@@ -145,7 +145,7 @@ class BatchedRuns(Loop[StepOutputs]):
         if self._file is not None:
             self._file.write(self.state_dict())
 
-    def run(self, stop: Event, path: Path) -> None:
+    def run(self, stop: StopRequest, path: Path) -> None:
         """Train to the last step, or until a stop is asked for; see :meth:`.Loop.run`."""
         self._verification.budget.begin()
         super().run(stop, path)

@@ -24,7 +24,13 @@ from pyro_decomp.acceleration.graph import GraphStep
 from pyro_decomp.acceleration.joined_optimizers import JoinedUpdate, can_be_joined
 from pyro_decomp.acceleration.optimizers import is_elementwise, unstackable_reason
 from pyro_decomp.acceleration.policy import choose, resolve
-from pyro_decomp.acceleration.process import is_small, peak_memory, process_settings, threads
+from pyro_decomp.acceleration.process import (
+    check_count,
+    is_small,
+    peak_memory,
+    process_settings,
+    threads,
+)
 from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.acceleration.verification import Audit
 
@@ -50,6 +56,7 @@ __all__ = [
     "StepResult",
     "StepSource",
     "can_be_joined",
+    "check_count",
     "choose",
     "copied",
     "graph_hash",

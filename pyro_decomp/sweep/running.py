@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from pyro_decomp import arguments
+from pyro_decomp.acceleration import check_count
 from pyro_decomp.analysis import evaluation
 from pyro_decomp.errors import ExperimentError, RunError, intended
 from pyro_decomp.sweep import ensemble
@@ -94,7 +95,7 @@ def sweep(
     with arguments.raised_as(ExperimentError):
         arguments.annotated(sweep, locals())
         arguments.one_of(("auto", "batched", "processes"), way=way)
-        arguments.whole(**arguments.given(num_workers=num_workers))
+        check_count(num_workers=num_workers)
         arguments.device(device=device)
     source = _source(file)
     evaluation.check_names(metrics)

@@ -160,9 +160,12 @@ class RunFolder:
         write_checked(self.config_path, marked(config))
         self._identity = run_config.identity(config)
 
-    def write_execution(self, execution: Mapping[str, Any]) -> None:
-        """Say in ``config.json`` how steps are computed from now on."""
-        self._note({"execution": dict(execution)})
+    def write_execution(
+        self, execution: Mapping[str, Any], environments: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """Say in ``config.json`` how steps are computed from now on, and by what they were."""
+        found = {"environments": list(environments)} if environments else {}
+        self._note({"execution": dict(execution), **found})
 
     def write_stretches(self, ends: Sequence[int]) -> None:
         """Say in ``config.json`` to which step a run is trained that went on after its end."""

@@ -33,6 +33,7 @@ from pyro_decomp.divergences.auxiliary import guide_codes, make_optimizer
 from pyro_decomp.elbo.nonfinite import blame_gradients, remedy
 from pyro_decomp.errors import NonFiniteError, RunError
 from pyro_decomp.seeds import random_state, set_random_state
+from pyro_decomp.training import environments
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.events import Events
 from pyro_decomp.training.experiment import Experiment
@@ -367,8 +368,11 @@ class SingleRun(Loop[StepResult]):
         self._separate()
         self._auditor = None
         self._compute = EagerStep(self._source, self.execution.precision)
-        self.execution = self.execution.going_eager(self.step + 1, why)
-        self.folder.write_execution(asdict(self.execution))
+        first = self.step + 1
+        self.execution = self.execution.going("eager", first, why)
+        before = environments.of_config(self.folder.read_config(), self.step)
+        by = [environments.followed(before, before[-1] | {"from_step": first, "steps": "eager"})]
+        self.folder.write_execution(asdict(self.execution), *(by if before else []))
         warnings.warn(
             f"from step {self.step + 1} on the programs are run at every step, as {why}; what "
             "changes over a run can be a schedule or a buffer",

@@ -78,6 +78,7 @@ class BatchedRuns(Loop[StepOutputs]):
             kind=graph,
         )
         self._verification = BatchVerification(sources, self._steps)
+        self.environments: list[dict[str, Any]] = []  # that computed its steps
 
     def _checked(self, batches: Sequence[Batch]) -> Sequence[Batch]:
         """The batches of the next step.
@@ -171,6 +172,7 @@ class BatchedRuns(Loop[StepOutputs]):
             "backend": self.backend,
             "runs": [identity(run.config) for run in self.runs],
             "step": self.step,
+            "environments": self.environments,
             "steps": self._steps.state_dict(),
             "histories": [_as_tensors(each) for each in self.histories],
             "epoch_sums": self._sums,
@@ -187,6 +189,7 @@ class BatchedRuns(Loop[StepOutputs]):
         """Put back what :meth:`state_dict` gave for the same members."""
         self._steps.load_state_dict(state["steps"])
         self.step = state["step"]
+        self.environments = [dict(each) for each in state.get("environments", [])]
         self.histories = [_as_lists(each) for each in state["histories"]]
         self._sums = state.get("epoch_sums", self._sums)
         self.set_aside, self.departed = state["set_aside"], state["departed"]

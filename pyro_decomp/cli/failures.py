@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pyro_decomp import memory
 from pyro_decomp.descriptions import visible
-from pyro_decomp.errors import DecompError, one_line
+from pyro_decomp.errors import DecompError, memory, one_line
 from pyro_decomp.training.user_code import place_raised, sentence
 
 if TYPE_CHECKING:

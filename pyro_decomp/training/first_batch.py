@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
-from pyro_decomp import memory
 from pyro_decomp.data.batches import Batch, Data
 from pyro_decomp.data.checks import blocks, check_finite, column_labels, large_columns
 from pyro_decomp.data.rounding import default_type, spoilt_columns
 from pyro_decomp.data.stored import Stored
-from pyro_decomp.errors import DataError, ExperimentError, ModelError, one_line
+from pyro_decomp.errors import DataError, ExperimentError, ModelError, memory, one_line
 from pyro_decomp.programs.program_state.modules import in_mode
 from pyro_decomp.programs.sites import SampleTrace
 from pyro_decomp.training.experiment import Experiment

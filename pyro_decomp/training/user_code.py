@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pyro_decomp import memory
-from pyro_decomp.errors import ArgumentError, DecompError, ExperimentError, one_line
+from pyro_decomp.errors import ArgumentError, DecompError, ExperimentError, memory, one_line
 
 MODULE_PREFIX = "_experiment_"
 _executions = itertools.count()

@@ -21,6 +21,7 @@ from pyro_decomp.programs.sites import Site, data_plate, is_latent
 from pyro_decomp.programs.substitute import Substitute
 from pyro_decomp.seeds import derive, seeded
 from pyro_decomp.training.run import Run
+from pyro_decomp.training.user_code import memory_counted
 
 BATCH_SIZE = 500  # draws at once
 DESCENDANTS = 1  # the stream of what is drawn anew
@@ -52,6 +53,7 @@ def sample_prior(run: Run, num_samples: int, *, x: AnyData | None = None, seed: 
     return intervene(run, {}, num_samples=num_samples, x=x, seed=seed)
 
 
+@memory_counted("a smaller num_samples")
 def intervene(
     run: Run,
     given: Mapping[str, Any],
@@ -113,6 +115,7 @@ def intervention(
         return model({n: v.expand(total, *v.shape[1:]) for n, v in values.items()}, total)
 
 
+@memory_counted("fewer values")
 def traverse(
     run: Run,
     site: str,

@@ -52,6 +52,10 @@ class RunError(DecompError):
     """A run folder that cannot be read, continued or written."""
 
 
+class OutOfMemoryError(DecompError, MemoryError):
+    """Running the programs takes more memory than is free."""
+
+
 def one_line(error: BaseException) -> str:
     """Give an error's type and message as one line of bounded length, or that memory ended.
 

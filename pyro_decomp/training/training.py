@@ -29,6 +29,7 @@ from pyro_decomp.training.run import Run, describe
 from pyro_decomp.training.run_folder import RunFolder, temporary_folder
 from pyro_decomp.training.state import prepare
 from pyro_decomp.training.stretches import go_on
+from pyro_decomp.training.user_code import memory_counted
 
 __all__ = ["Execution", "train"]
 
@@ -87,6 +88,7 @@ def train(
         NonFiniteError: A term or gradient became infinite or not a number; the last checkpoint is
             from before.
         RunError: The folder cannot be used as asked.
+        OutOfMemoryError: A step takes more memory than is free.
         Interrupted: The user stopped the run, outside of a notebook; ``run.train()`` goes on.
     """
     check.annotated(train, locals())
@@ -159,7 +161,7 @@ def train_one(
     folder = temporary_folder() if out is None else RunFolder(out)
     is_there = resume and folder.config_path.exists()
     ends: list[int] = []
-    with ExitStack() as held:
+    with ExitStack() as held, memory_counted():
         if is_there:
             held.enter_context(folder.written())
             ends, arguments = go_on(experiment, folder, arguments)

@@ -17,7 +17,7 @@ from torch import Tensor
 from pyro_decomp.analysis.encoding import encode
 from pyro_decomp.analysis.evaluation import evaluate
 from pyro_decomp.callbacks import Progress
-from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
+from pyro_decomp.cli.failures import exit_status, told_in_one_line
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import seeded
 from pyro_decomp.training.experiment_file import ExperimentFile
@@ -73,7 +73,7 @@ def main(
                 typer.echo(f"{run.path.relative_to(out)}: ELBO {rows[title][-1]['elbo']:.2f}")
         except Interrupted as interruption:
             typer.echo(f"{interruption}; the same command goes on from there", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(exit_status(interruption)) from None
         (out / "table.md").write_text(table(rows))
         typer.echo(f"\n{table(rows)}")
 

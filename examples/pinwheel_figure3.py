@@ -21,7 +21,7 @@ from torch.distributions import Distribution
 from pyro_decomp import evaluate, plots, train
 from pyro_decomp.analysis.encoding import encode
 from pyro_decomp.callbacks import Progress
-from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
+from pyro_decomp.cli.failures import exit_status, told_in_one_line
 from pyro_decomp.seeds import seeded
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
@@ -78,7 +78,7 @@ def main(
                 )
         except Interrupted as interruption:
             typer.echo(f"{interruption}; the same command goes on from there", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(exit_status(interruption)) from None
         figure = plots.density_grid([[panels[weights] for weights in row] for row in GRID])
         plots.save(figure, out / "figure3.png")
         (out / "figure3.csv").write_bytes(as_csv(rows))

@@ -15,7 +15,7 @@ from intervals import mean_with_interval
 
 from pyro_decomp.analysis.encoding import encode
 from pyro_decomp.callbacks import Progress
-from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
+from pyro_decomp.cli.failures import exit_status, told_in_one_line
 from pyro_decomp.divergences import dimensionwise_mmd
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.metrics import hoyer_sparsity
@@ -62,7 +62,7 @@ def main(
                 )
         except Interrupted as interruption:
             typer.echo(f"{interruption}; the same command goes on from there", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(exit_status(interruption)) from None
         (out / "table.md").write_text(table(rows))
         typer.echo(f"\n{table(rows)}")
 

@@ -15,7 +15,7 @@ from intervals import mean_with_interval
 
 from pyro_decomp.analysis.encoding import evenly_spaced
 from pyro_decomp.callbacks import Progress
-from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
+from pyro_decomp.cli.failures import exit_status, told_in_one_line
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.metrics import active_units, density_mig
 from pyro_decomp.seeds import seeded
@@ -78,7 +78,7 @@ def main(
                 )
         except Interrupted as interruption:
             typer.echo(f"{interruption}; the same command goes on from there", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(exit_status(interruption)) from None
         (out / "table.md").write_text(table(rows))
         typer.echo(f"\n{table(rows)}")
 

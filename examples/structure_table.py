@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from pyro_decomp import plots
 from pyro_decomp.callbacks import Progress
-from pyro_decomp.cli.failures import INTERRUPTED, told_in_one_line
+from pyro_decomp.cli.failures import exit_status, told_in_one_line
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run
@@ -86,7 +86,7 @@ def main(
                 rows[name] = measured(name, out, seeds, epochs)
         except Interrupted as interruption:
             typer.echo(f"{interruption}; the same command goes on from there", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(exit_status(interruption)) from None
         (out / "table.md").write_text(table(rows))
         typer.echo(f"\n{table(rows)}")
 

@@ -366,6 +366,8 @@ def _taken_apart(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
 def _items_fit(value: object, members: tuple[Any, ...]) -> bool:
     if not isinstance(value, Iterable) or isinstance(value, str | bytes):
         return False
+    if isinstance(value, range):  # whose items are alike, and may be more than can be looked at
+        value = value[: len(members) + 1]
     items = list(value) if isinstance(value, Collection) else []
     if len(members) == 1 or members[-1] is Ellipsis:
         return all(fits(item, members[0]) for item in items)

@@ -9,6 +9,7 @@ from pyro_decomp.acceleration.batched.steps import BatchedSteps
 from pyro_decomp.acceleration.batched.verification import BatchVerification
 from pyro_decomp.acceleration.capture.compiled import unavailable_reason
 from pyro_decomp.acceleration.capture.graph_hash import GraphHash, graph_hash
+from pyro_decomp.acceleration.capture.places import Contents, Place, places_of
 from pyro_decomp.acceleration.eager import EagerStep, StepResult
 from pyro_decomp.acceleration.errors import (
     CaptureError,
@@ -23,7 +24,13 @@ from pyro_decomp.acceleration.graph import GraphStep
 from pyro_decomp.acceleration.joined_optimizers import JoinedUpdate, can_be_joined
 from pyro_decomp.acceleration.optimizers import is_elementwise, unstackable_reason
 from pyro_decomp.acceleration.policy import choose, resolve
-from pyro_decomp.acceleration.process import is_small, peak_memory, process_settings, threads
+from pyro_decomp.acceleration.process import (
+    check_count,
+    is_small,
+    peak_memory,
+    process_settings,
+    threads,
+)
 from pyro_decomp.acceleration.source import StepSource
 from pyro_decomp.acceleration.verification import Audit
 
@@ -35,6 +42,7 @@ __all__ = [
     "BatchedSteps",
     "CaptureError",
     "ChangedTooOften",
+    "Contents",
     "Departed",
     "EagerStep",
     "Execution",
@@ -43,10 +51,12 @@ __all__ = [
     "GraphHash",
     "GraphStep",
     "JoinedUpdate",
+    "Place",
     "StepOutputs",
     "StepResult",
     "StepSource",
     "can_be_joined",
+    "check_count",
     "choose",
     "copied",
     "graph_hash",
@@ -54,6 +64,7 @@ __all__ = [
     "is_small",
     "make_update",
     "peak_memory",
+    "places_of",
     "process_settings",
     "resolve",
     "threads",

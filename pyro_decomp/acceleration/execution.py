@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from pyro_decomp import arguments
+from pyro_decomp.acceleration.process import check_count
 from pyro_decomp.errors import ExperimentError
 
 CHOICES = {
@@ -48,6 +49,7 @@ class Execution:
             where the hardware has it, and ends at a somewhat lower ELBO. "auto" takes float32.
         memory_format: Of convolutions: "contiguous" or "channels_last". "auto" takes the latter.
         threads: Of the processor, or None for one for small batches and else as many as torch uses.
+            A run begins with no more than 16 for each processor of the machine.
         why: What decided how steps are computed, where that was not asked for.
         why_format: What decided against the memory format that "auto" takes first.
         stretches: How they were computed from which step on, where that changed during the run.
@@ -68,7 +70,9 @@ class Execution:
         with arguments.raised_as(ExperimentError):
             for name, valid in CHOICES.items():
                 arguments.one_of(valid, **{name: getattr(self, name)})
-            arguments.whole(1, MOST_THREADS, **arguments.given(threads=self.threads))
+            arguments.whole(**arguments.given(threads=self.threads))
+            if (self.threads or 0) > MOST_THREADS:  # fewer may be of a run of a larger machine
+                check_count(threads=self.threads)
             arguments.text(why=self.why, why_format=self.why_format)
             arguments.items(Stretch, "stretches", stretches=self.stretches)
 
@@ -82,12 +86,12 @@ class Execution:
         stretches = tuple(Stretch(**each) for each in known.pop("stretches", ()))
         return cls(**known, stretches=stretches)
 
-    def going_eager(self, step: int, why: str) -> Self:
-        """This way of computing steps, eager from a step on."""
+    def going(self, steps: str, step: int, why: str) -> Self:
+        """This way of computing steps, in another one from a step on."""
         before = self.stretches or (Stretch(1, self.steps, self.why),)
         kept = tuple(stretch for stretch in before if stretch.first_step < step)
-        stretches = (*kept, Stretch(step, "eager", why))
-        return replace(self, steps="eager", why=why, stretches=stretches)
+        stretches = (*kept, Stretch(step, steps, why))
+        return replace(self, steps=steps, why=why, stretches=stretches)
 
     def differs_from(self, other: "Execution") -> list[str]:
         """What this asks for that the other is not, as "name value"; "auto" asks for nothing."""

@@ -99,10 +99,10 @@ def choose(
     What does not run the programs is held against them on the first batch.
 
     A run that is resumed was begun so, maybe on another machine: what cannot be translated on this
-    one is replayed.
+    one is replayed, and what cannot be replayed is run by the programs.
 
     Raises:
-        ExperimentError: It asks for steps that cannot be had.
+        ExperimentError: It asks for steps that cannot be had, and is not resumed.
     """
     eager = EagerStep(source, execution.precision)
     asked, batch, total = execution.steps, source.batches[0], source.programs.total_steps
@@ -134,7 +134,7 @@ def choose(
         reason = _disagreement(step, source, execution.precision)
         if not reason:
             return step, replace(execution, steps=how, why=why)
-    if asked != "auto":
+    if asked != "auto" and not is_resumed:
         raise ExperimentError(f"steps: expected eager or auto, as {reason}")
     return eager, replace(execution, steps="eager", why=reason)
 

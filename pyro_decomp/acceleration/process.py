@@ -1,6 +1,7 @@
 """Settings of the process under which training is fastest. Internal."""
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +9,14 @@ from functools import cache
 
 import torch
 
+from pyro_decomp import arguments
 from pyro_decomp.data.batches import Batch
 
 # Of glibc's <malloc.h>, and the most that it takes.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST_FROM_HEAP, KEPT = 32 * 2**20, 2**31 - 1
+
+PER_PROCESSOR = 16  # threads or processes: more than wait for one another to no end
 
 SMALL_BATCH = 2**14  # elements of a batch
 
@@ -58,6 +62,26 @@ def keep_freed_memory() -> bool:
         return False
     done = [mallopt(M_MMAP_THRESHOLD, LARGEST_FROM_HEAP), mallopt(M_TRIM_THRESHOLD, KEPT)]
     return all(done)
+
+
+def check_count(**counts: int | None) -> None:
+    """Refuse more threads or processes than this machine could have any use for.
+
+    More than it has processors are allowed: how many there are is part of what gives a run its
+    bits, and these may be those of a larger machine.
+
+    Args:
+        **counts: How many by name; None is not looked at.
+
+    Raises:
+        ArgumentError: There are more than 16 for each processor.
+    """
+    most = PER_PROCESSOR * (os.cpu_count() or 1)
+    for name, count in counts.items():
+        arguments.whole(**arguments.given(**{name: count}))
+        if count is not None and count > most:
+            expected = f"a whole number from 1 to {most}, {PER_PROCESSOR} for each processor"
+            arguments.refuse(name, f"{expected} of this machine", count)
 
 
 def is_small(batch: Batch) -> bool:

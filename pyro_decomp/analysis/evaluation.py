@@ -32,6 +32,7 @@ from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.metrics.report import SLOW
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import derive, seeded
+from pyro_decomp.training import environments
 from pyro_decomp.training.data_support import check_data
 from pyro_decomp.training.experiment import few_threads
 from pyro_decomp.training.run import Run, untrained
@@ -105,8 +106,9 @@ def evaluate(
     ``findings``
         Of the training data, beside ``elbo``: what the run's numbers say in sentences; see
         :func:`pyro_decomp.analysis.findings.findings`.
-    ``checkpoint``, ``seeds``
-        Of which state of the run the numbers are, and the seed of each, by name.
+    ``checkpoint``, ``seeds``, ``versions``
+        Of which state of the run the numbers are, and, by name, the seed of each, and the versions
+        of Python and of the packages that computed it.
 
     Args:
         run: The run.
@@ -253,12 +255,14 @@ class _Measurement:
 
     def result(self, names: set[str]) -> dict[str, Any]:
         """All that was found, in JSON's types."""
+        versions = ", ".join(f"{name} {of}" for name, of in environments.versions().items())
         return {
             **self.numbers,
             **self.components,
             "scores": self.scores,
             "left_out": self.left_out,
             "seeds": {name: self.seed for name in MEASURES if name in names},
+            "versions": {name: versions for name in MEASURES if name in names},
         }
 
     def _add_samples(self, samples: PosteriorSamples, names: set[str]) -> None:

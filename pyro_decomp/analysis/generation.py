@@ -15,13 +15,15 @@ from pyro_decomp.analysis.inference import Kind, global_latents, likelihood_mean
 from pyro_decomp.analysis.latents import encoded
 from pyro_decomp.data.batches import AnyData, Batch
 from pyro_decomp.descriptions import constructor_call
-from pyro_decomp.errors import ArgumentError
+from pyro_decomp.errors import ArgumentError, DataError, memory
 from pyro_decomp.programs.provenance import dependencies
 from pyro_decomp.programs.sites import Site, data_plate, is_latent
 from pyro_decomp.programs.substitute import Substitute
 from pyro_decomp.seeds import derive, seeded
 from pyro_decomp.training.run import Run
 from pyro_decomp.training.user_code import memory_counted
+
+WORKING_COPIES = 4  # of what draws give, that are in memory while they are made
 
 BATCH_SIZE = 500  # draws at once
 DESCENDANTS = 1  # the stream of what is drawn anew
@@ -84,6 +86,7 @@ def intervene(
     Raises:
         ArgumentError: A site is not a latent site of a datum, its values have the wrong shape, or
             nothing says how many to draw.
+        DataError: So many draws would take more memory than is free.
     """
     arguments.annotated(intervene, locals(), num_samples=1)
     data = encoded(run, x)
@@ -109,9 +112,11 @@ def intervention(
     """
     with seeded(seed), torch.no_grad():
         model = _ModelDraws(data, is_spread=is_spread)
-        like = model({}, 1).latents
+        first = model({}, 1)
+        like = first.latents
         values = {name: _as_values(name, value, like) for name, value in given.items()}
         total = _number_of_draws(values, num_samples)
+        _check_affordable(total, [*like.values(), first.x])
         return model({n: v.expand(total, *v.shape[1:]) for n, v in values.items()}, total)
 
 
@@ -339,6 +344,17 @@ def _number_of_draws(given: Mapping[str, Tensor], num_samples: int | None) -> in
             f"{sorted(counts) or None}"
         )
     return counts.pop() if counts else 1
+
+
+def _check_affordable(total: int, like: Sequence[Tensor]) -> None:
+    """Refuse more draws than there is memory for what they give, by one of each tensor."""
+    of_one = sum(tensor.numel() * tensor.element_size() for tensor in like)
+    most = memory.free() // (WORKING_COPIES * max(1, of_one))
+    if like[0].device.type == "cpu" and total > most:
+        raise DataError(
+            f"num_samples: expected at most {most} draws, for which {memory.text(memory.free())} "
+            f"of free memory are enough, got {total}"
+        )
 
 
 def _check_site(site: str, sites: Iterable[str]) -> None:

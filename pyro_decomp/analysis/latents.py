@@ -9,7 +9,7 @@ from torch import Tensor
 from pyro_decomp import arguments
 from pyro_decomp.analysis.encoding import EncodedData
 from pyro_decomp.analysis.inference import Kind
-from pyro_decomp.analysis.log_likelihood import importance_weighted_log_px
+from pyro_decomp.analysis.log_likelihood import check_affordable, importance_weighted_log_px
 from pyro_decomp.data.batches import AnyData, Data
 from pyro_decomp.data.stored import Stored
 from pyro_decomp.seeds import seeded
@@ -100,8 +100,12 @@ def log_likelihood(
 
     Raises:
         ModelError: The guide has no density, as a Delta has none.
+        DataError: So many draws would take more than an hour.
     """
+    arguments.whole(num_samples=num_samples)
     data = encoded(run, x)
+    with seeded(seed):
+        check_affordable([data], num_samples, of_all=True)
     with seeded(seed):
         return importance_weighted_log_px(data, num_samples=num_samples)
 

@@ -80,8 +80,10 @@ def log_px_over(data: EncodedData, num_samples: int) -> dict[str, Any]:
     return mean(LOG_PX, log_px, None if data.counts is None else data.counts[rows]) | details
 
 
-def check_affordable(sets: Sequence[EncodedData], num_samples: int) -> None:
-    """Refuse more importance samples than can be drawn in an hour.
+def check_affordable(
+    sets: Sequence[EncodedData], num_samples: int, *, of_all: bool = False
+) -> None:
+    """Refuse more importance samples than can be drawn in an hour, of some data or of all.
 
     Where more than 10,000 are asked for, the time that they take is foreseen from 1,000 draws for
     each of 25 data.
@@ -94,7 +96,8 @@ def check_affordable(sets: Sequence[EncodedData], num_samples: int) -> None:
     seconds = 0.0
     with by_itself({}, LOG_PX):  # programs that fail are told of when they are measured
         for data in sets:
-            few, kept = min(len(data), MIN_DATA), min(len(data), _num_data(data, num_samples))
+            few = min(len(data), MIN_DATA)
+            kept = len(data) if of_all else min(len(data), _num_data(data, num_samples))
             began = time.monotonic()
             importance_weighted_log_px(data, torch.arange(few), num_samples=TIMED_SAMPLES)
             times = num_samples / TIMED_SAMPLES * kept / few

@@ -19,7 +19,7 @@ GO_WITH = {  # a quantity to what is measured with it and means nothing beside a
     LOG_PX: ("importance_weighted_data", "importance_weighted_samples"),
 }
 PATIENCE = 60.0  # seconds for another process to add what it measured
-BY_NAME = ("scores", "left_out", "seeds")
+BY_NAME = ("scores", "left_out", "seeds", "versions")
 
 
 def write_metrics(run: Run, metrics: Mapping[str, Any]) -> Path:

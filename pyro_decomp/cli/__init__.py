@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from pyro_decomp.cli.commands import app
+from pyro_decomp.training.printing import keep_printing
 
 WATCHED = ("LD_PRELOAD", "CUDA_INJECTION64_PATH")
 
@@ -17,8 +18,11 @@ def main(words: Sequence[str] | None = None) -> None:
         words: What follows the name of the program; those of this process by default.
 
     Raises:
-        SystemExit: Always: 0 done, 1 an error, 2 words that make no command, 130 interrupted.
+        SystemExit: Always: 0 done, 1 an error, 2 words that make no command; 130 ended
+            by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
     """
+    if words is None:
+        keep_printing()
     try:
         app(args=words, prog_name="pyro-decomp")
     finally:

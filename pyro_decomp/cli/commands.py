@@ -12,7 +12,7 @@ import typer
 
 import pyro_decomp
 from pyro_decomp.cli.compare import compare_runs
-from pyro_decomp.cli.failures import INTERRUPTED, say, tell, told_in_one_line
+from pyro_decomp.cli.failures import exit_status, say, tell, told_in_one_line
 from pyro_decomp.cli.metrics import score_files
 from pyro_decomp.cli.options import (
     Device,
@@ -27,6 +27,7 @@ from pyro_decomp.cli.sweep import sweep_file
 from pyro_decomp.errors import one_line
 from pyro_decomp.training.callbacks import Callback, Training
 from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.user_code import memory_counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from pyro_decomp.training.run import Run
     from pyro_decomp.training.state import State
 
-LESS = "a smaller batch_size of the experiment"
-LESS_MEASURED = "fewer --importance-samples, or --only some of it,"
 
 # What needs torch, or more of rich than help does, is imported once a command has work to do.
 # ruff: noqa: PLC0415
@@ -144,7 +143,8 @@ def train(
         raise typer.BadParameter("expected one of --resume and --force, got both")
     folder = out or Path("runs") / file.stem
     with (
-        told_in_one_line(show_traceback=show_traceback, folder=folder, less=LESS),
+        told_in_one_line(show_traceback=show_traceback, folder=folder),
+        memory_counted(),
         ExitStack() as ended,
     ):
         source = ExperimentFile.read(file, seed=seed)
@@ -186,7 +186,7 @@ def train(
                 f"go on with: {shlex.join(words)}",
                 err=True,
             )
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(exit_status(interruption)) from None
         try:
             pictures: list[Path] = []
             with _warned("the run is whole, but could not be drawn"):
@@ -194,12 +194,12 @@ def train(
 
                 pictures = draw(run, beside=beside)
             _report_end(console, run, pictures)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             again = shlex.join(["pyro-decomp", "plot", str(run.path)])
             typer.echo(
                 f"interrupted; training had ended, and the run is whole: {again} draws it", err=True
             )
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(exit_status(stopped)) from None
 
 
 @app.command(cls=FileCommand)
@@ -214,7 +214,7 @@ def inspect(
     """Show what a file describes, or a run: sites, priors, objective, parameters; train nothing."""
     if trust and not file.is_dir():
         raise typer.BadParameter(f"--trust: expected a run folder, whose source it is, got {file}")
-    with told_in_one_line(show_traceback=show_traceback):
+    with told_in_one_line(show_traceback=show_traceback, is_printed=True):
         from rich.console import Console
 
         if file.is_dir() and not settings:
@@ -254,7 +254,7 @@ def evaluate(
     show_traceback: ShowTraceback = False,
 ) -> None:
     """Measure a run on its data and its test data."""
-    with told_in_one_line(show_traceback=show_traceback, folder=run, less=LESS_MEASURED):
+    with told_in_one_line(show_traceback=show_traceback, folder=run):
         from rich.console import Console
 
         from pyro_decomp.analysis import evaluation

@@ -60,7 +60,7 @@ def compare_runs(
     show_traceback: ShowTraceback = False,
 ) -> None:
     """Compare runs by their arguments: means with 95 % intervals over seeds, and pictures."""
-    with told_in_one_line(show_traceback=show_traceback):
+    with told_in_one_line(show_traceback=show_traceback, is_printed=True):
         from rich.console import Console
 
         from pyro_decomp.sweep import compare

@@ -34,7 +34,7 @@ def show_folder(
     """Show all that the folder of a run or sweep holds; execute nothing of it."""
     if source and as_json:
         raise typer.BadParameter("expected one of --source and --json, which has it too, got both")
-    with told_in_one_line(show_traceback=show_traceback, folder=path):
+    with told_in_one_line(show_traceback=show_traceback, folder=path, is_printed=True):
         from pyro_decomp.sweep import contents as of_sweep
         from pyro_decomp.sweep.folder import NAME
         from pyro_decomp.training import contents as of_run

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pyro_decomp.cli.failures import FAILED, INTERRUPTED, say, tell, told_in_one_line
+from pyro_decomp.cli.failures import FAILED, exit_status, say, tell, told_in_one_line
 from pyro_decomp.cli.options import (
     Device,
     ExperimentPath,
@@ -18,6 +18,7 @@ from pyro_decomp.cli.options import (
     names,
 )
 from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.user_code import memory_counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,7 +91,7 @@ def sweep_file(
         raise typer.BadParameter("expected one of --resume and --force, got both")
     chosen = _seeds(seeds)
     folder = out or Path("sweeps") / file.stem
-    with told_in_one_line(show_traceback=show_traceback, folder=folder, less=LESS):
+    with told_in_one_line(show_traceback=show_traceback, folder=folder), memory_counted(LESS):
         source = ExperimentFile.read(file, seed=0)
 
         from rich.console import Console
@@ -128,7 +129,7 @@ def sweep_file(
             words += [] if workers is None else ["--workers", str(workers)]
             words += [] if metrics is None else ["--metrics", metrics]
             typer.echo(f"{interruption}\ngo on with: {shlex.join([*words, '--resume'])}", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(exit_status(interruption)) from None
         _report_end(console, table.select(["member", "status", "message"]).to_pylist(), folder)
 
 

@@ -44,15 +44,15 @@ def blame_terms(estimate: Estimate, values: Mapping[str, float], batch: Batch, s
             "guide: use ExclusiveKL() or a divergence of samples, or a guide with the prior's "
             "support"
         )
-    return f"step {step}: {named}{where}; the last checkpoint is kept ({hint})"
+    return f"step {step}: {named}{where} ({hint})"
 
 
 def blame_gradients(gradients: Mapping[str, Tensor], hint: str, step: int) -> str:
     """Say which gradients are not finite, by the names of their parameters, and what may help."""
     names = [name for name, gradient in gradients.items() if not bool(gradient.isfinite().all())]
     return (
-        f"step {step}: the gradient of {', '.join(names) or 'the parameters'} is not finite; the "
-        f"last checkpoint is kept ({hint})"
+        f"step {step}: the gradient of {', '.join(names) or 'the parameters'} is not finite "
+        f"({hint})"
     )
 
 

@@ -27,7 +27,7 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     except BaseException as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is not None:
+        if isinstance(error, OSError):
             error.filename = str(path)  # the name that a user knows
         raise
 

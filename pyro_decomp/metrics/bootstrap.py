@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 
 from pyro_decomp import arguments
 
+MOST_RESAMPLES = 1_000_000  # of which an interval's width is known to a thousandth
+
 # scipy is loaded once there is something to score.
 # ruff: noqa: PLC0415
 
@@ -147,7 +149,7 @@ def half_samples(
 
     Args:
         num_rows: n, at least 4.
-        num_resamples: How many, 0 or at least 2.
+        num_resamples: How many, 0 or from 2 to 1,000,000.
         seed: Of the halves.
 
     Raises:
@@ -155,6 +157,8 @@ def half_samples(
     """
     if num_resamples < 0 or num_resamples == 1:
         arguments.refuse("num_resamples", "0 or at least 2", num_resamples)
+    if num_resamples > MOST_RESAMPLES:
+        arguments.refuse("num_resamples", f"at most {MOST_RESAMPLES}", num_resamples)
     if num_resamples > 0 and num_rows < 4:
         arguments.refuse("num_rows", "at least 4", num_rows)
     generator = np.random.default_rng(seed)

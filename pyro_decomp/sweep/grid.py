@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import math
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -98,6 +99,7 @@ def make_grid(
     for name, given in values.items():
         if isinstance(given, str) or not isinstance(given, Sequence) or not len(given):
             raise ExperimentError(f"{name}: expected a list of at least one value, got {given!r}")
+    check_number(seeds)
     chosen = range(seeds) if isinstance(seeds, int) else seeds
     count = len(chosen) * math.prod(map(len, values.values()))
     if count > MOST_MEMBERS:
@@ -113,6 +115,20 @@ def make_grid(
                 f"({parameter.type_text}), got none; give --set {parameter.name}=..."
             )
     return Grid(typed, _checked_seeds(chosen), tuple(each.name for each in source.parameters))
+
+
+def check_number(seeds: int | Sequence[int]) -> None:
+    """Refuse more seeds than members that a grid may have, before any is looked at.
+
+    Raises:
+        ExperimentError: There are more.
+    """
+    try:
+        number = seeds if isinstance(seeds, int) else len(seeds)
+    except OverflowError:  # of a range
+        number = sys.maxsize
+    if number > MOST_MEMBERS:
+        raise ExperimentError(f"expected at most {MOST_MEMBERS} members, got {number}")
 
 
 def _checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:

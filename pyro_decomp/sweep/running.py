@@ -1,6 +1,7 @@
 """A grid of runs from beginning to end, resumable at any instant."""
 
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from pyro_decomp import arguments
+from pyro_decomp.acceleration import check_count
 from pyro_decomp.analysis import evaluation
 from pyro_decomp.errors import ExperimentError, RunError, intended
 from pyro_decomp.sweep import ensemble
@@ -30,7 +32,7 @@ from pyro_decomp.sweep.table import last_terms, read_table
 from pyro_decomp.sweep.workers import WorkerPool, run_here
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.interruption import Interrupted, stop_requests
+from pyro_decomp.training.interruption import stop_requests
 from pyro_decomp.training.recorded.kept import KeptTensors
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.writer import check_free, writer
@@ -93,7 +95,7 @@ def sweep(
     with arguments.raised_as(ExperimentError):
         arguments.annotated(sweep, locals())
         arguments.one_of(("auto", "batched", "processes"), way=way)
-        arguments.whole(**arguments.given(num_workers=num_workers))
+        check_count(num_workers=num_workers)
         arguments.device(device=device)
     source = _source(file)
     evaluation.check_names(metrics)
@@ -144,14 +146,14 @@ def sweep(
                 if not is_dangerous and (size == 1 or is_worth_no_workers(queue, work.metrics)):
                     run_here(work, queue, supervisor, stop)
                 WorkerPool(work, size).run(queue, supervisor, stop)
-            except Interrupted:
-                stop.set()
+            except KeyboardInterrupt as interruption:
+                stop.ask(getattr(interruption, "signal", signal.SIGINT))
             finally:
                 held.check()
                 table = read_table(folder.path)
                 folder.write_tables(table)
     if stop.is_set():
-        raise SweepInterrupted(supervisor.num_ended, len(members), folder.path)
+        raise SweepInterrupted(supervisor.num_ended, len(members), folder.path, stop.signal)
     return table
 
 

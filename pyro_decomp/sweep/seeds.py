@@ -78,7 +78,7 @@ def together(
         root.keep()
         if in_notebook():
             return runs
-        ended = Interrupted(0, root.path)
+        ended = Interrupted(0, root.path, interruption.signal)
         ended.args, ended.runs = (how,), runs
         raise ended from interruption
     if failed := [f"seed {r['seed']}: {r['message']}" for r in rows if r["status"] != FINISHED]:

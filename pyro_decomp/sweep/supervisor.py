@@ -1,6 +1,7 @@
 """Tracks what became of each member of a sweep, has some tried again, and reports progress."""
 
 import math
+import signal
 import time
 import warnings
 from collections import deque
@@ -13,6 +14,7 @@ from pyro_decomp.sweep.ensemble.members import Member, WorkItem
 from pyro_decomp.sweep.grid import Grid
 from pyro_decomp.sweep.jobs import Advance, Job
 from pyro_decomp.sweep.journal import Journal, Record
+from pyro_decomp.training.interruption import Stopped
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,17 +57,22 @@ class SweepProgress:
     seconds_left: float
 
 
-class SweepInterrupted(KeyboardInterrupt):
-    """A sweep was stopped by Ctrl-C or SIGTERM; what was done is kept.
+class SweepInterrupted(Stopped):
+    """A sweep was stopped by Ctrl-C, SIGTERM or SIGHUP; what was done is kept.
 
     Attributes:
+        signal: The number of the signal.
         num_ended: Members that have ended.
         num_members: All members.
         out: The folder of the sweep.
     """
 
-    def __init__(self, num_ended: int, num_members: int, out: Path) -> None:
-        super().__init__(f"interrupted after {num_ended} of {num_members} members, in {out}")
+    def __init__(
+        self, num_ended: int, num_members: int, out: Path, number: int = signal.SIGINT
+    ) -> None:
+        super().__init__(
+            f"interrupted after {num_ended} of {num_members} members, in {out}", number
+        )
         self.num_ended = num_ended
         self.num_members = num_members
         self.out = out

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, Protocol, TypeVar
 
 from pyro_decomp.training.interruption import Interrupted
+from pyro_decomp.training.printing import keep_printing
 from pyro_decomp.training.user_code import sentence
 
 J = TypeVar("J")
@@ -204,6 +205,7 @@ def death(exit_code: int) -> str:
 def serve(connection: Connection, do: Do[J]) -> None:
     """Run a worker process: do job after job until the pipe closes."""
     _end_with_parent()
+    keep_printing()
     with suppress(BrokenPipeError, EOFError, Interrupted, KeyboardInterrupt):
         warnings.showwarning = lambda message, *_, **__: connection.send(("warned", str(message)))
         while True:

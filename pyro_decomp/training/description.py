@@ -170,16 +170,7 @@ def check_data(
         RunError: They differ.
     """
     trained, now = config.get("data_blake2b"), digest(experiment)
-    if trained is None or trained == now:
-        return
-    before, after = config.get("data_sums"), sums(experiment)
-    if before is not None and len(before) == len(after) and all(map(_is_close, before, after)):
-        warnings.warn(
-            f"{folder} was trained on data that differ from these in their last digits, as data do "
-            "that another processor computes, or in few values",
-            DifferentDataWarning,
-            stacklevel=4,
-        )
+    if trained in (None, now) or are_near(folder, config, {"data_sums": sums(experiment)}):
         return
     if is_given:
         raise differs(folder, f"data of digest {trained}", f"data of digest {now}")
@@ -187,6 +178,26 @@ def check_data(
         f"{folder} was trained on data of digest {trained}: expected its experiment to read the "
         f"same, got data of digest {now} (restore the data, or train on these)"
     )
+
+
+def are_near(folder: Path, config: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether data have the sums that a run records of those that it trained on; if so, warn.
+
+    Args:
+        folder: The run's.
+        config: Its ``config.json``.
+        now: What :func:`data_record` gives.
+    """
+    before, after = config.get("data_sums"), now["data_sums"]
+    if before is None or len(before) != len(after) or not all(map(_is_close, before, after)):
+        return False
+    warnings.warn(
+        f"{folder} was trained on data that differ from these in their last digits, as data do "
+        "that another processor computes, or in few values",
+        DifferentDataWarning,
+        stacklevel=5,
+    )
+    return True
 
 
 def differs(folder: Path, trained: str, given: str) -> RunError:

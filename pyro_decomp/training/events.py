@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from pyro_decomp.acceleration import Departed
-from pyro_decomp.errors import DecompError, ExperimentError, RunError
+from pyro_decomp.errors import ExperimentError, RunError
 from pyro_decomp.programs.program_state.modules import in_mode
 from pyro_decomp.seeds import random_state, set_random_state
 from pyro_decomp.training.callback_state import CallbackStates
@@ -22,7 +22,7 @@ Values = Mapping[str, float]
 class Events:
     """Tells the callbacks of one run, in their order, what happens, and notes what they record.
 
-    An error of a callback ends the run after ``save``, which tells nobody of its checkpoint.
+    An error of a callback ends the run.
 
     Attributes:
         callbacks: Who is told.
@@ -31,9 +31,7 @@ class Events:
         evaluation: What was recorded of the last evaluation.
     """
 
-    def __init__(
-        self, callbacks: Sequence[Callback], run: Loop[Any], save: Callable[[], None]
-    ) -> None:
+    def __init__(self, callbacks: Sequence[Callback], run: Loop[Any]) -> None:
         self.callbacks = tuple(callbacks)
         self.values: Values = {}
         self.epoch_means: Values = {}
@@ -41,7 +39,7 @@ class Events:
         self._coming: dict[str, float] = {}  # of evaluations that are yet to be told of
         self._unwritten: dict[str, float] = {}  # until the next row of the history
         self._run: Any = run
-        self._save, self._training = save, Training(run, self)
+        self._training = Training(run, self)
         self._told = {event: [c for c in callbacks if _listens(c, event)] for event in EVENTS}
         self._states = CallbackStates(callbacks, run.states[0])
         for callback in callbacks:
@@ -50,7 +48,7 @@ class Events:
 
     def release(self) -> None:
         """Hold the run no longer, which is then gone with the last that does."""
-        del self._run, self._save, self._training
+        del self._run, self._training
 
     @property
     def listens(self) -> bool:
@@ -61,8 +59,7 @@ class Events:
         """Tell of an event those that listen to it; of the end all, whatever one of them raises.
 
         Raises:
-            RunError: One of them raised something; what the user can mend is raised as it is. The
-                run is saved.
+            RunError: One of them raised something; what the user can mend is raised as it is.
         """
         failed: Exception | None = None
         for callback in self._told[event]:
@@ -86,8 +83,6 @@ class Events:
         except Departed:
             raise
         except Exception as error:
-            with suppress(DecompError, Departed):
-                self._save()
             if says_all(error):
                 raise
             raise RunError(

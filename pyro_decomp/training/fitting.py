@@ -2,19 +2,29 @@
 
 import copy
 import time
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from pyro_decomp import arguments
-from pyro_decomp.acceleration import Execution, choose, peak_memory, process_settings, resolve
+from pyro_decomp.acceleration import (
+    Execution,
+    choose,
+    peak_memory,
+    process_settings,
+    resolve,
+)
 from pyro_decomp.errors import ExperimentError, one_line
 from pyro_decomp.seeds import derive, set_seed
+from pyro_decomp.training import environments
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.display import in_notebook
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.interruption import Interrupted, stop_requests
+from pyro_decomp.training.loop import ExecutionWarning
 from pyro_decomp.training.progress import Progress
 from pyro_decomp.training.recorded.kept import KeptTensors
 from pyro_decomp.training.run import Run, finish
@@ -53,7 +63,13 @@ def fit(
     optimizer = optimizer_of(experiment, state)
     state.train(True)
     with process_settings(execution.threads):
-        compute, execution = choose(execution, source, optimizer, is_resumed=checkpoint is not None)
+        compute, chosen = choose(execution, source, optimizer, is_resumed=config is None)
+    done = int(checkpoint["step"]) if checkpoint else 0
+    if config is None:
+        is_same = chosen.steps == execution.steps
+        chosen = execution if is_same else execution.going(chosen.steps, done + 1, chosen.why)
+    execution, device = chosen, next(iter(state.parameters.values())).device
+    now = environments.environment(execution, device, done + 1)
     with arguments.raised_as(ExperimentError):
         loop = SingleRun(
             experiment,
@@ -66,8 +82,10 @@ def fit(
             callbacks=_told(experiment, callbacks),
         )
     if config is not None:
-        config = {**config, "execution": asdict(execution)}
-        loop.folder = folder.open_new(config, force=force, held=held)
+        how = {"execution": asdict(execution), "environments": [now]}
+        loop.folder = folder.open_new({**config, **how}, force=force, held=held)
+    else:
+        _go_on_in(folder, now, execution, partial(environments.sums_pairs, source))
     stopped = None
     with stop_requests() as stop, process_settings(execution.threads):
         if checkpoint is None:
@@ -85,9 +103,33 @@ def fit(
     if stopped is None and loop.step > first:
         seconds = time.monotonic() - began
         peak = peak_memory()
-        took = {"steps": loop.step - first, "seconds": seconds, "peak_resident_bytes": peak}
-        loop.folder.write_resources(took | ({"stopped": loop.stopped} if loop.stopped else {}))
+        took: dict[str, Any] = {
+            "steps": loop.step - first,
+            "seconds": seconds,
+            "peak_resident_bytes": peak,
+        }
+        took |= {"stopped": loop.stopped} if loop.stopped else {}
+        try:
+            loop.folder.write_resources(took)
+        except OSError as error:
+            warnings.warn(f"the run is whole, but what it took is not kept: {error}", stacklevel=3)
     return loop, stopped
+
+
+def _go_on_in(
+    folder: RunFolder,
+    now: environments.Environment,
+    execution: Execution,
+    sums_pairs: Callable[[], bool],
+) -> None:
+    """Record what the steps to come are computed by, and warn where their bits may be others."""
+    config = folder.read_config()
+    before = environments.of_config(config, until_step=now["from_step"] - 1)
+    kept = environments.followed(before, now)
+    if kept != config.get("environments", before) or execution != Execution.of_config(config):
+        folder.write_execution(asdict(execution), kept)
+    if before and (why := environments.departure(before[-1], now, sums_pairs)):
+        warnings.warn(f"{folder.path}: {why}", ExecutionWarning, stacklevel=5)
 
 
 def ended(loop: SingleRun, stopped: Interrupted | None, seed: int) -> Run:

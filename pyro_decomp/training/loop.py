@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
-from threading import Event
 from typing import Any, Generic, TypeVar
 
 from pyro_decomp.data.batches import Batch
@@ -14,7 +13,7 @@ from pyro_decomp.seeds import derive
 from pyro_decomp.training.data_support import Unseen
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.history import History
-from pyro_decomp.training.interruption import Interrupted
+from pyro_decomp.training.interruption import Interrupted, StopRequest
 from pyro_decomp.training.state import State
 
 BATCH_STREAM, AUXILIARY_STREAM = 2, 3
@@ -91,7 +90,7 @@ class Loop(ABC, Generic[R]):
         gone = {*self.set_aside, *self.departed}
         return [index for index in self._all if index not in gone]
 
-    def run(self, stop: Event, path: Path) -> None:
+    def run(self, stop: StopRequest, path: Path) -> None:
         """Train to the last step, or until a stop is asked for or no member is left.
 
         Args:
@@ -104,14 +103,14 @@ class Loop(ABC, Generic[R]):
         self._saved_at = time.monotonic()
         while self.step < self.total_steps and self.left and not self.stopped:
             if stop.is_set():
-                raise Interrupted(self.step, path)
+                raise Interrupted(self.step, path, stop.signal)
             self._go_on(stop, path)
 
-    def _go_on(self, stop: Event, path: Path) -> None:
+    def _go_on(self, stop: StopRequest, path: Path) -> None:
         for step in self.take_steps():
             if stop.is_set():
                 self.save()
-                raise Interrupted(step, path)
+                raise Interrupted(step, path, stop.signal)
             if step == self.total_steps or self.stopped or self._checkpoint_is_due():
                 self.save()
             if self.stopped:
@@ -125,6 +124,7 @@ class Loop(ABC, Generic[R]):
         finite are set aside, the gradient is clipped, the optimiser changes the parameters,
         auxiliary networks are trained, and the values are logged.
         """
+        self._begin_step()
         for found in self._batches():
             batches = self._checked(found)
             if not self.left:
@@ -137,7 +137,9 @@ class Loop(ABC, Generic[R]):
             self.step += 1
             if self.is_row or self.is_watched or self._steps_per_epoch > 1:
                 self._note(self._values(result), scheduled, losses)
+            self._end_step()
             yield self.step
+            self._begin_step()
 
     def _batches(self) -> Iterator[Sequence[Batch]]:
         """The batches of the steps that are left: of every member one from each stream."""
@@ -147,6 +149,12 @@ class Loop(ABC, Generic[R]):
             for stream in self._streams
         ]
         return zip(*(each[:1] if self.shares_data else each), strict=True)
+
+    def _begin_step(self) -> None:
+        """Keep what a step moves before its update, so that one that fails can be taken back."""
+
+    def _end_step(self) -> None:
+        """Note that the last step is whole: parameters and history are of the same step."""
 
     @abstractmethod
     def _checked(self, batches: Sequence[Batch]) -> Sequence[Batch]:
@@ -225,6 +233,7 @@ class Loop(ABC, Generic[R]):
             means[index] = self._means(index, values[index] | losses)
             if self.is_row:
                 self._log(index, rows[index] | {f"epoch_{n}": v for n, v in means[index].items()})
+        self._end_step()
         self._tell_of_step(rows, means)
 
     def _means(self, index: int, values: Mapping[str, float]) -> Row:
@@ -261,9 +270,6 @@ class Loop(ABC, Generic[R]):
         auxiliaries: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """What ``checkpoint.pt`` holds of a member whose tensors are in its networks."""
-        state = self.states[index]
-        with self.experiments[index].at_first_step():  # what schedules set is theirs to set again
-            python = state.python()
         sums = {"epoch_sums": dict(self._sums[index])} if self._sums[index] else {}
         return {
             "step": self.step,
@@ -272,9 +278,14 @@ class Loop(ABC, Generic[R]):
             "optimizer": optimizer,
             "auxiliaries": auxiliaries or {},
             "random": random,
-            "python": python,
-            **state.tensors(),
+            "python": self._python(index),
+            **self.states[index].tensors(),
         }
+
+    def _python(self, index: int) -> dict[str, Any]:
+        """What a member's programs keep in Python."""
+        with self.experiments[index].at_first_step():  # what schedules set is theirs to set again
+            return self.states[index].python()
 
 
 def batches(experiment: Experiment, seed: int, stream: int, step: int = 0) -> Iterator[Batch]:

@@ -1,11 +1,9 @@
 """A trained run, and getting one back from its folder."""
 
 import os
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
-from importlib.metadata import version
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +15,7 @@ from pyro_decomp.data.batches import Data
 from pyro_decomp.descriptions import shortened, value_text
 from pyro_decomp.errors import RunError
 from pyro_decomp.seeds import random_state, set_random_state
+from pyro_decomp.training import environments
 from pyro_decomp.training.description import check_data, check_recorded, check_sites, objective_text
 from pyro_decomp.training.experiment import Experiment, Program
 from pyro_decomp.training.experiment_file import ExperimentFile
@@ -27,6 +26,7 @@ from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.run_methods import RunMethods
 from pyro_decomp.training.state import State, prepare
 from pyro_decomp.training.stretches import ends_of, lengthen
+from pyro_decomp.training.user_code import memory_counted
 
 
 @dataclass(repr=False)
@@ -98,6 +98,7 @@ class Run(RunMethods):
         return data
 
 
+@memory_counted()
 def load(
     path: str | os.PathLike[str],
     *,
@@ -205,7 +206,7 @@ def describe(
         "schedules": {name: list(ends) for name, ends in experiment.scheduled_ranges().items()},
         "num_data": len(experiment.data),
         "objective": objective_text(experiment),
-        "versions": _versions(),
+        "versions": environments.versions(),
         **(source.record() if isinstance(source, ExperimentFile) else nothing),
     }
     why = source if isinstance(source, str) else ""
@@ -213,12 +214,6 @@ def describe(
         why = f"{', '.join(lost)}: expected numbers, text, or lists of these, which a run can keep"
     found |= {"other_arguments": lost} if lost else {}
     return found | ({"unrecorded": why} if why else {})
-
-
-@cache
-def _versions() -> dict[str, str]:
-    packages = ("pyro-decomp", "torch", "pyro-ppl", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
 def untrained(run: Run) -> Run | None:

@@ -160,9 +160,12 @@ class RunFolder:
         write_checked(self.config_path, marked(config))
         self._identity = run_config.identity(config)
 
-    def write_execution(self, execution: Mapping[str, Any]) -> None:
-        """Say in ``config.json`` how steps are computed from now on."""
-        self._note({"execution": dict(execution)})
+    def write_execution(
+        self, execution: Mapping[str, Any], environments: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """Say in ``config.json`` how steps are computed from now on, and by what they were."""
+        found = {"environments": list(environments)} if environments else {}
+        self._note({"execution": dict(execution), **found})
 
     def write_stretches(self, ends: Sequence[int]) -> None:
         """Say in ``config.json`` to which step a run is trained that went on after its end."""
@@ -179,14 +182,26 @@ class RunFolder:
         Raises:
             RunError: Another process has taken the folder over.
         """
-        if self._lock is not None:
-            self._lock.check()
-        text = as_csv(history)
-        write_whole(self.history_path, text)
+        text = self.write_history(history)
         if not self._identity:
             self.read_config()
         known = facts(history, text) | {"run": self._identity}
         write_tensors(self.checkpoint_paths[which], dict(checkpoint), known)
+
+    def write_history(self, history: History) -> bytes:
+        """Write ``history.csv``, which may have steps after those of the checkpoint.
+
+        Returns:
+            Its text.
+
+        Raises:
+            RunError: Another process has taken the folder over.
+        """
+        if self._lock is not None:
+            self._lock.check()
+        text = as_csv(history)
+        write_whole(self.history_path, text)
+        return text
 
     def read_checkpoint(self, which: Which = "last") -> dict[str, Any] | None:
         """Read a checkpoint, tensors in main memory and plain values; None if there is none.

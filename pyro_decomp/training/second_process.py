@@ -16,6 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from pyro_decomp.training.printing import keep_printing
+
 PATIENCE = 60.0  # seconds; a parent that has this much to do needs no help
 PROGRAM = f"""
 import sys
@@ -110,6 +112,7 @@ def serve(module: str) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where a session has no meaning
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    keep_printing()
     sys.stdout = sys.stderr  # for whatever else is printed
     try:
         import_module(module)

@@ -1,6 +1,8 @@
 """One run in training: its steps, and how they go on where they depart from its programs."""
 
+import copy
 import math
+import signal
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +10,6 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,13 @@ from pyro_decomp.acceleration import (
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.divergences.auxiliary import guide_codes, make_optimizer
 from pyro_decomp.elbo.nonfinite import blame_gradients, remedy
-from pyro_decomp.errors import DataError, ModelError, NonFiniteError, RunError
+from pyro_decomp.errors import NonFiniteError, RunError
 from pyro_decomp.seeds import random_state, set_random_state
+from pyro_decomp.training import environments
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.events import Events
 from pyro_decomp.training.experiment import Experiment
+from pyro_decomp.training.interruption import Interrupted, StopRequest
 from pyro_decomp.training.loop import (
     AUXILIARY_STREAM,
     BATCH_STREAM,
@@ -45,6 +48,7 @@ from pyro_decomp.training.loop import (
 from pyro_decomp.training.run import Run
 from pyro_decomp.training.run_folder import RunFolder, Which
 from pyro_decomp.training.state import State, step_source
+from pyro_decomp.training.taking_back import BegunStep
 
 CLIP_EPSILON = 1e-6  # torch's, in its norm of a gradient that is clipped
 
@@ -81,10 +85,14 @@ class SingleRun(Loop[StepResult]):
         self._began = 0, time.monotonic()
         self._norm = math.nan
         self._gradients: dict[str, Tensor] = {}  # where the optimiser may change them
-        self._events = Events(callbacks, self, self._save)
+        self._events = Events(callbacks, self)
         self.is_watched = self._events.listens
         self._source = step_source(experiment, state)
         self._compute = compute
+        self._begun: BegunStep | None = None
+        self._is_whole = True  # state and history are of the same step
+        self._saved_step = 0
+        self._saved_rest: tuple[Any, Any] = None, None  # generators, and what Python keeps
         self._auditor: Auditor | None = None
         if isinstance(compute, GraphStep):
             self._auditor = Auditor(
@@ -96,8 +104,11 @@ class SingleRun(Loop[StepResult]):
             )
         self._optimize = make_update(optimizer, compute.vector)
 
-    def run(self, stop: Event, path: Path) -> None:
+    def run(self, stop: StopRequest, path: Path) -> None:
         """Train to the last step, or until a stop is asked for; see :meth:`.Loop.run`.
+
+        Whatever ends it, the state after the last whole step is saved, or the checkpoint before is
+        kept where that state is not to be had again; a note on the error says which step that is.
 
         Raises:
             Interrupted: A stop was asked for; all that was done is saved.
@@ -110,17 +121,65 @@ class SingleRun(Loop[StepResult]):
             if self._auditor is not None:
                 self._auditor.begin(self.step, self.num_rows())
             super().run(stop, path)
-        except BaseException:
+        except BaseException as error:
+            ended = self._saved_end(error, path)
             with suppress(Exception):  # which would hide what went wrong before
                 self._events.tell("ended")
-            raise
+            if ended is error:
+                raise
+            raise ended from error
         else:
-            self._events.tell("ended")
+            self._tell_of_end(path)
         finally:
-            self._auditor = None
+            self._auditor = self._begun = None
             self._events.release()
 
-    def _go_on(self, stop: Event, path: Path) -> None:
+    def _tell_of_end(self, path: Path) -> None:
+        try:
+            self._events.tell("ended")
+        except BaseException as error:
+            raise self._saved_end(error, path) from error.__cause__
+
+    def _saved_end(self, error: BaseException, path: Path) -> BaseException:
+        """Save the last whole step, and give what ended the run with a note of the step saved."""
+        if isinstance(error, Interrupted) and error.out is path and error.step == self._saved_step:
+            return error
+        try:
+            if not self._is_whole and not self._take_back():
+                raise RunError("the step that failed cannot be taken back")
+            self._save()
+        except Exception:
+            self._back_to_checkpoint()
+        if isinstance(error, KeyboardInterrupt):
+            return Interrupted(self.step, path, getattr(error, "signal", signal.SIGINT))
+        self.folder.keep()
+        way = "--resume (resume=True) goes on from it, --force (force=True) begins anew"
+        if isinstance(error, NonFiniteError):
+            way = "--resume would come to the same again, --force (force=True) begins anew"
+        error.add_note(f"step {self.step} is saved in {path}: {way}")
+        return error
+
+    def _take_back(self) -> bool:
+        """Take back a step that failed before its update; whether that could be done."""
+        return self._begun is not None and self._begun.take_back(
+            partial(self._python, 0), *self._saved_rest
+        )
+
+    def _note_saved(self, checkpoint: Mapping[str, Any]) -> None:
+        self._saved_step = int(checkpoint["step"])
+        self._saved_rest = checkpoint["random"], copy.deepcopy(checkpoint.get("python"))
+
+    def _back_to_checkpoint(self) -> None:
+        """Go back to the last checkpoint; the history of the steps after it is written."""
+        with suppress(Exception):
+            self.folder.write_history(self.histories[0])
+        self.step = self._saved_step
+        with suppress(Exception):  # which would hide what went wrong before
+            if (checkpoint := self.folder.read_checkpoint()) is not None:
+                self.restore(checkpoint)
+        self._is_whole = True
+
+    def _go_on(self, stop: StopRequest, path: Path) -> None:
         self._began = self.step, time.monotonic()
         try:
             super()._go_on(stop, path)
@@ -153,8 +212,8 @@ class SingleRun(Loop[StepResult]):
         culprits = [n for n, p in trained.items() if not bool(p.isfinite().all())]
         if culprits:
             raise NonFiniteError(
-                f"step {self.step}: {', '.join(culprits)} is not finite; the last checkpoint is "
-                "kept (try a smaller learning rate)"
+                f"step {self.step}: {', '.join(culprits)} is not finite (try a smaller learning "
+                "rate)"
             )
         checkpoint = self._checkpoint(
             0,
@@ -166,6 +225,8 @@ class SingleRun(Loop[StepResult]):
         if self.stopped:
             checkpoint |= {"stopped": self.stopped, "stopped_before": self.total_steps}
         self.folder.write_checkpoint(checkpoint, self.histories[0], which)
+        if which == "last":
+            self._note_saved(checkpoint)
 
     def begin(self) -> None:
         """Make the first checkpoint, of what there is before any step."""
@@ -191,6 +252,7 @@ class SingleRun(Loop[StepResult]):
         if checkpoint.get("stopped_before") == self.total_steps:  # else it goes on beyond that end
             self.stopped = checkpoint["stopped"]
         self.is_resumed = self.step > 0
+        self._note_saved(checkpoint)
         self._events.begin(checkpoint)
         if not self._optimize.adopt():
             self._separate()
@@ -230,15 +292,19 @@ class SingleRun(Loop[StepResult]):
         """Check the batches of the next step, and return them.
 
         Raises:
-            ModelError, DataError: They cannot be trained on; the run is saved as it is before this
-                step.
+            ModelError, DataError: They cannot be trained on.
         """
-        try:
-            self._unseen[0].check(self.step, *batches)
-        except (ModelError, DataError):
-            self.save()
-            raise
+        self._unseen[0].check(self.step, *batches)
         return batches
+
+    def _begin_step(self) -> None:
+        if self._begun is None:
+            self._begun = BegunStep(self._source, self.experiment.data.device)
+        self._begun.keep()
+        self._is_whole = False
+
+    def _end_step(self) -> None:
+        self._is_whole = True
 
     def _computed(self, batches: Sequence[Batch]) -> StepResult:
         auditor, step = self._auditor, self.step + 1
@@ -274,6 +340,8 @@ class SingleRun(Loop[StepResult]):
 
     def _update(self, result: StepResult) -> None:
         assert result.norm is not None
+        if self._begun is not None:
+            self._begun.forget()
         trained, limit = self._compute.trained, self.experiment.clip_grad_norm
         self._norm = result.norm
         if limit is not None:
@@ -300,8 +368,11 @@ class SingleRun(Loop[StepResult]):
         self._separate()
         self._auditor = None
         self._compute = EagerStep(self._source, self.execution.precision)
-        self.execution = self.execution.going_eager(self.step + 1, why)
-        self.folder.write_execution(asdict(self.execution))
+        first = self.step + 1
+        self.execution = self.execution.going("eager", first, why)
+        before = environments.of_config(self.folder.read_config(), self.step)
+        by = [environments.followed(before, before[-1] | {"from_step": first, "steps": "eager"})]
+        self.folder.write_execution(asdict(self.execution), *(by if before else []))
         warnings.warn(
             f"from step {self.step + 1} on the programs are run at every step, as {why}; what "
             "changes over a run can be a schedule or a buffer",
@@ -318,7 +389,7 @@ class SingleRun(Loop[StepResult]):
         history = self.histories[0]
         self.histories[0] = {name: column[: moment.rows] for name, column in history.items()}
         self._optimize = make_update(self.optimizer)  # what the vector's kept is no longer right
-        self._auditor = None
+        self._auditor, self._is_whole = None, True
         self._compute = EagerStep(self._source, self.execution.precision)
         why = f"{why}, which was seen after step {seen}"
         self.save()
@@ -345,8 +416,7 @@ class SingleRun(Loop[StepResult]):
             losses[f"{name}_loss"] = loss.item()
             if not math.isfinite(losses[f"{name}_loss"]):
                 raise NonFiniteError(
-                    f"step {self.step + 1}: {name}_loss = {loss.item()}; the last checkpoint is "
-                    f"kept ({of_its})"
+                    f"step {self.step + 1}: {name}_loss = {loss.item()} ({of_its})"
                 )
             optimizer.zero_grad()
             loss.backward()

@@ -13,13 +13,14 @@ from pyro.poutine import Trace
 from torch import nn
 
 from pyro_decomp import arguments as check
-from pyro_decomp.acceleration import Execution
+from pyro_decomp.acceleration import Execution, check_count
 from pyro_decomp.errors import ArgumentError, ExperimentError, RunError
 from pyro_decomp.programs.program_state.copies import check_own
 from pyro_decomp.schedules import UnfinishedScheduleWarning
+from pyro_decomp.training import environments
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.data_support import check_support
-from pyro_decomp.training.description import data_record, sites_text
+from pyro_decomp.training.description import are_near, data_record, sites_text
 from pyro_decomp.training.experiment import CALLBACKS, Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.fitting import ended, fit
@@ -85,8 +86,8 @@ def train(
     Raises:
         ExperimentError: No experiment can be built.
         ModelError: The model, guide and data do not fit together.
-        NonFiniteError: A term or gradient became infinite or not a number; the last checkpoint is
-            from before.
+        NonFiniteError: A term or gradient became infinite or not a number; the step before it is
+            saved.
         RunError: The folder cannot be used as asked.
         OutOfMemoryError: A step takes more memory than is free.
         Interrupted: The user stopped the run, outside of a notebook; ``run.train()`` goes on.
@@ -108,8 +109,10 @@ def train(
     )
     if seeds is None:
         return one(out, seed=int(seed))
+    from pyro_decomp.sweep.grid import check_number  # noqa: PLC0415
     from pyro_decomp.sweep.seeds import one_by_one, together  # noqa: PLC0415 (a room above)
 
+    check_number(seeds)
     for each in seeds:
         check.whole(0, seeds=each)
     seeds = [int(each) for each in seeds]
@@ -167,6 +170,8 @@ def train_one(
             ends, arguments = go_on(experiment, folder, arguments)
         config = describe(experiment, seed, device, source, arguments)
         checkpoint, execution = None, execution or Execution()
+        with check.raised_as(ExperimentError):
+            check_count(threads=None if is_there else execution.threads)
         if is_there:
             _check_same(folder, config, *SAME, total_steps=ends[-1])
             checkpoint, execution = folder.read_checkpoint(), _as_before(folder, execution)
@@ -179,7 +184,7 @@ def train_one(
             roots = given.programs if isinstance(given, Experiment) else {"": given}
             check_own(roots, experiment.programs, state.program.moving)
         config |= data_record(experiment)  # of the types that the programs take
-        if checkpoint is not None:
+        if checkpoint is not None and not _is_rounded(folder, config):
             _check_same(folder, config, "data_blake2b")
         if len(ends) > 1:
             folder.write_stretches(ends)
@@ -217,6 +222,15 @@ def _check_same(folder: RunFolder, config: Mapping[str, Any], *keys: str, **know
                 f"{folder.path} cannot be resumed: it was started with {what}; use the same, or "
                 "train into another folder with --out"
             )
+
+
+def _is_rounded(folder: RunFolder, config: Mapping[str, Any]) -> bool:
+    """Whether the data are those of the run as another processor, which has it now, rounds them."""
+    before = folder.read_config()
+    begun_on = environments.of_config(before, until_step=1)[0].get("processor")
+    now = environments.processor(torch.device(config["device"]))
+    is_same = before.get("data_blake2b") == config["data_blake2b"]
+    return not is_same and begun_on not in (None, now) and are_near(folder.path, before, config)
 
 
 def _as_before(folder: RunFolder, asked: Execution) -> Execution:

@@ -115,7 +115,10 @@ def memory_counted(less: str = "a smaller batch_size") -> Iterator[None]:
             raise
         place = f" ({place})" if (place := place_raised(error)) else ""
         how = "" if isinstance(error, ImportError) else f": {less} takes less"
-        raise OutOfMemoryError(f"{memory.told(error)}{place}{how}") from error
+        ended = OutOfMemoryError(f"{memory.told(error)}{place}{how}")
+        for note in getattr(error, "__notes__", ()):
+            ended.add_note(note)
+        raise ended from error
 
 
 def place_raised(error: BaseException) -> str | None:

@@ -1,3 +1,5 @@
+import os
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from pyro_decomp.acceleration import (
     Execution,
     GraphStep,
     backends,
+    check_count,
     choose,
     policy,
     resolve,
@@ -32,6 +35,7 @@ from tests.callbacks import Step
 from tests.training.test_training import files
 from tests.training.test_training_schedules import interrupt_at
 
+MOST = 16 * (os.cpu_count() or 1)
 DATA = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
 EAGER, CAPTURED, COMPILED = (Execution(steps) for steps in ("eager", "captured", "compiled"))
 
@@ -148,8 +152,11 @@ def test_runs_from_before_executions_were_recorded_go_on_as_eager() -> None:
         ),
         ({"precision": "float16"}, "precision: expected one of 'auto', 'float32', 'bfloat16'"),
         ({"memory_format": "last"}, "memory_format: expected one of 'auto', 'contiguous'"),
-        ({"threads": 0}, "threads: expected a whole number from 1 to 1024, got 0"),
-        ({"threads": 100_000}, "threads: expected a whole number from 1 to 1024, got 100000"),
+        ({"threads": 0}, "threads: expected a positive whole number, got 0"),
+        (
+            {"threads": 10**9},
+            f"threads: expected a whole number from 1 to {MOST}, 16 for each proc",
+        ),
     ],
 )
 def test_wrong_values_name_the_right_ones(values: dict[str, Any], message: str) -> None:
@@ -335,3 +342,17 @@ def test_holding_a_step_against_the_programs_changes_nothing() -> None:
     assert all(map(torch.equal, before, tensors))
     assert all(parameter.grad is None for parameter in state.parameters.values())
     assert torch.equal(noise, torch.get_rng_state())
+
+
+def test_runs_of_a_larger_machine_go_on_but_none_begins_with_so_many_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    many = Execution(threads=33)
+    assert Execution.of_config({"execution": asdict(many)}) == many
+    with pytest.raises(
+        ExperimentError, match="threads: expected a whole number from 1 to 32, 16 f"
+    ):
+        train(build(), tmp_path / "run", execution=many)
+    assert not (tmp_path / "run").exists()
+    check_count(threads=32)

@@ -13,7 +13,7 @@ NOW = {"step": 3, "blake2b": "a"}
 def part(numbers: dict[str, Any], checkpoint: Any = NOW, seed: int = 0, **more: Any) -> Any:
     names = {*numbers, *more.get("scores", {}), *more.get("left_out", {})}
     seeds = {name: seed for name in names if name in {"elbo", "divergence", "mig", "sap"}}
-    empty: dict[str, Any] = {"scores": {}, "left_out": {}}
+    empty: dict[str, Any] = {"scores": {}, "left_out": {}, "versions": {}}
     return numbers | empty | more | {"checkpoint": checkpoint, "seeds": seeds}
 
 
@@ -37,6 +37,7 @@ def test_what_is_not_measured_stays_and_what_is_replaces_its_own_names_only() ->
         "left_out": {},
         "checkpoint": NOW,
         "seeds": {"elbo": 1, "divergence": 0, "mig": 0, "sap": 1},
+        "versions": {},
     }
 
 

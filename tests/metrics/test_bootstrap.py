@@ -151,6 +151,7 @@ def test_bounds_and_none() -> None:
     ("argument", "message"),
     [
         ({"num_resamples": 1}, "num_resamples: expected 0 or at least 2, got 1"),
+        ({"num_resamples": 10**12}, "num_resamples: expected at most 1000000, got 1000000000000"),
         ({"order": 0.0}, r"order: expected a positive number, got 0\.0"),
         ({"level": 1.0}, r"level: expected a number in \(0, 1\), got 1\.0"),
     ],

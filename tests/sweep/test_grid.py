@@ -114,6 +114,8 @@ def test_names_of_awkward_values_are_names_of_files(tmp_path: Path) -> None:
         ({"hidden": [(1,), [1]]}, 1, r"hidden: expected different values, got \[1\] twice"),
         ({}, 0, "seeds: expected at least one, got none"),
         ({}, (), "seeds: expected at least one, got none"),
+        ({}, 10**25, "expected at most 100000 members, got 10000000000000000000000000"),
+        ({}, range(10**25), "expected at most 100000 members, got 9223372036854775807"),
         ({}, (-1,), "seeds: expected whole numbers from 0 to 4294967295, got -1"),
         ({}, (True,), "seeds: expected whole numbers .* got True"),
         ({}, (1, 2, 1), "seeds: expected different seeds, got 1 twice"),

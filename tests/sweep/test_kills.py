@@ -120,11 +120,12 @@ def finish() -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_lets_workers_save_and_says_how_to_go_on() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_all_lets_workers_save_and_says_how_to_go_on(number: signal.Signals) -> None:
     process = start()
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    os.killpg(process.pid, number)  # as a terminal does, or `timeout`
     _, err = process.communicate()
-    assert process.returncode == 130, err
+    assert process.returncode == 128 + number, err
     first, second = err.splitlines()
     assert first == "interrupted after 0 of 4 members, in out"
     words = shlex.split(second.removeprefix("go on with: "))

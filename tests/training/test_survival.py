@@ -189,10 +189,10 @@ def test_twenty_kills_of_the_command_change_nothing(finished: Path) -> None:
 
 
 @pytest.mark.full
-def test_signals_end_the_command_after_the_step_and_it_resumes(finished: Path) -> None:
+def test_signals_end_the_command_after_the_step_and_it_resumes() -> None:
     words = ["train", "trial.py", "--set", "epochs=25", "--out", "my run", "--seed", str(SEED)]
     go_on = [*words, "--device", "cpu", "--resume"]
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         process = start(*(go_on if Path("my run").exists() else words), pause=0.05)
         assert process.stdout
         assert any(line.startswith("step ") for line in process.stdout)
@@ -200,14 +200,15 @@ def test_signals_end_the_command_after_the_step_and_it_resumes(finished: Path) -
         begun = Path("draws").stat().st_size
         told = process.communicate()[1]
         assert Path("draws").stat().st_size - begun <= 1  # no step but that which was begun
-        assert process.returncode == 130
+        assert process.returncode == 128 + number
         first, second = told.splitlines()
         assert re.fullmatch(r"interrupted at step \d+; the run so far is in my run", first)
         assert shlex.split(second.removeprefix("go on with: ")) == ["pyro-decomp", *go_on]
     step = load("my run").step
     assert 0 < step < STEPS
     trained("my run", {"epochs": 25}, resume=True)
-    assert result("my run") == result(finished)
+    trained("whole", {"epochs": 25})
+    assert result("my run") == result("whole")
 
 
 @contextmanager
@@ -225,8 +226,12 @@ def full_disk(limit: int) -> Iterator[None]:
 def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_resumes(finished: Path) -> None:
     # without the optimiser's moments the first checkpoint still fits
     limit = (len(result(finished)["checkpoint.pt"]) + 20_000) // 2
-    with full_disk(limit), pytest.raises(OSError, match="too large"):
+    with (
+        full_disk(limit),
+        pytest.raises(OSError, match=r"too large: 'run/checkpoint.pt'") as caught,
+    ):
         trained("run")
+    assert caught.value.__notes__[0].startswith("step 0 is saved in run: --resume")
     assert load("run").step == 0
     assert not list(Path("run").glob(".*"))
     trained("run", resume=True)
@@ -241,7 +246,11 @@ def test_a_full_disk_is_one_line_of_the_command(
     with full_disk(limit), pytest.raises(SystemExit) as caught:
         main(["train", "trial.py", "--out", "run", "--quiet"])
     assert caught.value.code == 1
-    assert capsys.readouterr().err == "error: run: File too large\n"
+    told = capsys.readouterr().err
+    assert told.startswith(
+        "error: run/checkpoint.pt: File too large; step 0 is saved in run: --res"
+    )
+    assert told.count("\n") == 1
 
 
 @contextmanager

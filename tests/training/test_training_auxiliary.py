@@ -234,7 +234,7 @@ def test_a_weight_may_follow_a_schedule(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
-    with pytest.raises(NonFiniteError, match=r"step 1: recorder_loss = inf; the last checkpoint"):
+    with pytest.raises(NonFiniteError, match=r"step 1: recorder_loss = inf \("):
         train(identity_experiment(Recording(math.inf)), tmp_path / "run")
     assert (tmp_path / "run" / "checkpoint.pt").exists()
 

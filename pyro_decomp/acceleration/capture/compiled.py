@@ -2,14 +2,19 @@
 
 import copy
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from pyro_decomp.aggregate_posterior.native import code_cache
+
+KEPT_IN = "TORCHINDUCTOR_CACHE_DIR"
 Program = Callable[..., Sequence[Tensor]]
 
 _log = logging.getLogger(__name__)
@@ -19,8 +24,10 @@ def compiled(module: GraphModule, inputs: Sequence[Tensor]) -> Program:
     """A graph as machine code, for inputs of these shapes, types and memory formats.
 
     Raises:
-        RuntimeError: The compiler failed.
+        RuntimeError: The compiler failed, or others can write to where torch keeps what it made.
     """
+    if reason := _why_unsafe():
+        raise RuntimeError(reason)
     with _quiet():
         import torch._inductor.config as settings  # noqa: PLC0415 (takes a second)
 
@@ -46,6 +53,33 @@ def unavailable_reason(device_type: str) -> str:
 
 
 def _missing(device_type: str) -> str:
+    return _why_unsafe() or _missing_tool(device_type)
+
+
+@cache
+def _why_unsafe() -> str:
+    """Why others could put code where torch keeps what it compiles; empty if they cannot.
+
+    Its own choice is a name in the system's temporary folder, which another user may have taken,
+    and what lies there is executed.
+    """
+    with _quiet():
+        from torch._inductor.runtime import cache_dir_utils  # noqa: PLC0415
+
+    default = cache_dir_utils.default_cache_dir()  # of headers, whatever is named
+    for folder, name in {os.environ.get(KEPT_IN, default): KEPT_IN, default: "TMPDIR"}.items():
+        path = Path(folder)
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            reason = code_cache.why_not_private(path, f"{name} names another folder")
+        except OSError as error:
+            reason = f"{path} cannot be used ({error.strerror}); {name} names another"
+        if reason:
+            return f"torch would keep what it compiles where others can write: {reason}"
+    return ""
+
+
+def _missing_tool(device_type: str) -> str:
     if device_type == "cpu":
         with _quiet():
             from torch._inductor import cpp_builder, exc  # noqa: PLC0415

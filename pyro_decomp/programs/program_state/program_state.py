@@ -24,6 +24,7 @@ from pyro_decomp.programs.program_state.fingerprint import (
 from pyro_decomp.programs.program_state.kept_values import UnkeptError, encoded, memory_of, put
 from pyro_decomp.programs.program_state.modules import find_modules, tensors_kept
 from pyro_decomp.programs.program_state.reachable import PLAIN
+from pyro_decomp.programs.program_state.slots import ABSENT
 from pyro_decomp.programs.program_state.snapshot import Snapshot
 from pyro_decomp.programs.program_state.walk import Node, is_flat, walk
 from pyro_decomp.seeds import random_state, set_random_state
@@ -66,6 +67,7 @@ class ProgramState:
         self.moving: dict[str, str] = {}
         self.moves_nothing = False
         self._started = Fingerprint(())
+        self._in_motion: list[Node] | None = None
 
     def start(self, carried: Iterable[Tensor] = ()) -> None:
         """Take what there is now for the start, with which :meth:`moved` compares.
@@ -139,6 +141,32 @@ class ProgramState:
         def put_back() -> None:
             for generator, state in found:
                 set_state_of(generator, state)
+
+        return put_back
+
+    def keep_moving(self) -> Callable[[], bool]:
+        """Keep what every run of the programs moves, which takes microseconds a place.
+
+        Returns:
+            What puts it back; it gives False where that could not be done.
+        """
+        if self._in_motion is None:
+            found = self._nodes() if self._is_moving else []
+            self._in_motion = [node for node in found if node.path in self.moving]
+        kept = [node._replace(thing=_now(node)) for node in self._in_motion]
+        snapshot = Snapshot(kept)
+
+        def put_back() -> bool:
+            with _disable_current_modes():
+                places = {n.path: _place(n) for n in self._nodes() if not n.is_part}
+                for node in (each for each in kept if not each.is_part):
+                    place = _place(node)
+                    if place is None or places.get(node.path) != place or node.thing is ABSENT:
+                        return False
+                    assert node.slot is not None
+                    if node.slot.get() is not node.thing and node.slot.set is not None:
+                        node.slot.set(node.thing)
+                return not snapshot.put_back()
 
         return put_back
 
@@ -285,6 +313,18 @@ def preserving_rng_and_buffers(programs: Iterable[Any] = ()) -> Iterator[None]:
     roots = {f"program_{index}": program for index, program in enumerate(programs)}
     with ProgramState(find_modules(roots.values()), **roots).preserving_rng_and_buffers():
         yield
+
+
+def _now(node: Node) -> Any:
+    """What is in the place of a node now."""
+    try:
+        return node.thing if node.slot is None else node.slot.get()
+    except (AttributeError, LookupError, ValueError):
+        return ABSENT
+
+
+def _place(node: Node) -> tuple[int, Any] | None:
+    return None if node.slot is None else (id(node.slot.owner), node.slot.key)
 
 
 def _content(thing: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.sweep.ensemble.item_checkpoint import ItemCheckpoint
 from pyro_decomp.sweep.ensemble.member_run import MemberRun, own_numbers
 from pyro_decomp.training.history import History
+from pyro_decomp.training.interruption import StopRequest
 from pyro_decomp.training.loop import CHECKPOINT_SHARE, Loop, Row
 from pyro_decomp.training.run_config import identity
 
@@ -78,6 +78,7 @@ class BatchedRuns(Loop[StepOutputs]):
             kind=graph,
         )
         self._verification = BatchVerification(sources, self._steps)
+        self.environments: list[dict[str, Any]] = []  # that computed its steps
 
     def _checked(self, batches: Sequence[Batch]) -> Sequence[Batch]:
         """The batches of the next step.
@@ -145,7 +146,7 @@ class BatchedRuns(Loop[StepOutputs]):
         if self._file is not None:
             self._file.write(self.state_dict())
 
-    def run(self, stop: Event, path: Path) -> None:
+    def run(self, stop: StopRequest, path: Path) -> None:
         """Train to the last step, or until a stop is asked for; see :meth:`.Loop.run`."""
         self._verification.budget.begin()
         super().run(stop, path)
@@ -171,6 +172,7 @@ class BatchedRuns(Loop[StepOutputs]):
             "backend": self.backend,
             "runs": [identity(run.config) for run in self.runs],
             "step": self.step,
+            "environments": self.environments,
             "steps": self._steps.state_dict(),
             "histories": [_as_tensors(each) for each in self.histories],
             "epoch_sums": self._sums,
@@ -187,6 +189,7 @@ class BatchedRuns(Loop[StepOutputs]):
         """Put back what :meth:`state_dict` gave for the same members."""
         self._steps.load_state_dict(state["steps"])
         self.step = state["step"]
+        self.environments = [dict(each) for each in state.get("environments", [])]
         self.histories = [_as_lists(each) for each in state["histories"]]
         self._sums = state.get("epoch_sums", self._sums)
         self.set_aside, self.departed = state["set_aside"], state["departed"]

@@ -1,6 +1,7 @@
 """The training of one item of work."""
 
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
@@ -21,8 +22,10 @@ from pyro_decomp.sweep.ensemble.item_checkpoint import ItemCheckpoint
 from pyro_decomp.sweep.ensemble.member_run import MemberRun, own_numbers
 from pyro_decomp.sweep.ensemble.members import Member, Outcome, WorkItem
 from pyro_decomp.sweep.ensemble.single import train_single
+from pyro_decomp.training import environments
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import stop_requests
+from pyro_decomp.training.loop import ExecutionWarning
 from pyro_decomp.training.recorded.kept import KeptTensors
 from pyro_decomp.training.run_folder import RunFolder
 from pyro_decomp.training.user_code import sentence
@@ -142,19 +145,31 @@ def _train(batch: BatchedRuns, file: ItemCheckpoint) -> None:
     state = file.read()
     if state is not None and batch.is_mine(state):
         batch.load_state_dict(state)
+    first = batch.runs[0]
+    device, before = next(iter(first.state.parameters.values())).device, batch.environments
+    now = environments.environment(_execution(batch), device, batch.step + 1)
+    batch.environments = environments.followed(before, now)
+    asked = partial(environments.sums_pairs, first.step_source)
+    if before and (why := environments.departure(before[-1], now, asked)):
+        them = f"{first.member.name} and those that train with it: "
+        warnings.warn(them + why, ExecutionWarning, stacklevel=2)
     with stop_requests() as stop, process_settings(1):
         batch.run(stop, Path())
+
+
+def _execution(batch: BatchedRuns) -> Execution:
+    """How the steps of each member are computed."""
+    why = f"one of {len(batch.runs)} at once"
+    return Execution(batch.backend, "float32", "contiguous", 1, why)
 
 
 def _kept(batch: BatchedRuns, index: int, out: Path, seconds: float) -> Outcome:
     """Write a member's run folder."""
     run = batch.runs[index]
     folder = RunFolder(out / "members" / run.member.name)
-    execution = Execution(
-        batch.backend, "float32", "contiguous", 1, f"one of {len(batch.runs)} at once"
-    )
     checkpoint = batch.checkpoint(index)
-    config = run.config | {"execution": asdict(execution), "batched": True}
+    config = run.config | {"execution": asdict(_execution(batch)), "batched": True}
+    config["environments"] = batch.environments
     with ExitStack() as held:
         folder.open_new(config, force=True, held=held)
         if (tensors := KeptTensors.beside(out)) is not None:

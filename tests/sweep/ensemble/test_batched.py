@@ -1,7 +1,9 @@
 import json
 import math
 import random
+import warnings
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
+from pyro_decomp.acceleration import Execution
 from pyro_decomp.acceleration.batched.draws import Draws
 from pyro_decomp.acceleration.capture import CaptureError
 from pyro_decomp.sweep.ensemble import Member, Outcome, WorkItem, plan, train_item
@@ -17,7 +20,9 @@ from pyro_decomp.sweep.ensemble.batched import BatchedRuns
 from pyro_decomp.sweep.ensemble.item_checkpoint import ItemCheckpoint, interrupted
 from pyro_decomp.sweep.ensemble.member_run import MemberRun
 from pyro_decomp.sweep.ensemble.single import train_single
+from pyro_decomp.training import environments
 from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.loop import ExecutionWarning
 from pyro_decomp.training.run import load
 from pyro_decomp.training.run_folder import RunFolder
 
@@ -133,7 +138,8 @@ def assert_as_alone(source: ExperimentFile, found: list[Member], out: Path) -> N
         assert other is not None
         one["random"], other["random"] = one["random"]["torch"], other["random"]["torch"]
         assert_close(other, one, rtol=1e-8, atol=1e-10)
-        config = {name: value for name, value in alone.config.items() if name != "execution"}
+        how = {"execution", "environments"}
+        config = {name: value for name, value in alone.config.items() if name not in how}
         assert config.items() <= together.config.items()
 
 
@@ -267,6 +273,36 @@ def test_an_item_in_progress_is_planned_again_as_it_was(
     kept = RunFolder(tmp_path / "members" / "member 2").read_checkpoint()
     assert_close(kept, together.checkpoint(0), rtol=0, atol=0)
     assert not interrupted(tmp_path)
+
+
+@pytest.mark.parametrize("is_other", [True, False], ids=["another torch", "the same"])
+def test_an_item_that_goes_on_elsewhere_says_so(
+    is_other: bool, source: ExperimentFile, tmp_path: Path
+) -> None:
+    item = WorkItem(tuple(members({"alpha": 1.0}, {"alpha": 2.0})), is_batched=True, why="to see")
+    together = BatchedRuns([MemberRun.of(source, member) for member in item.members])
+    list(islice(together.take_steps(), 3))
+    execution = Execution("captured", threads=1)
+    before = environments.environment(execution, torch.device("cpu"), 1)
+    if is_other:
+        before["versions"] = before["versions"] | {"torch": "1.0"}
+    together.environments = [before]
+    file = ItemCheckpoint(tmp_path, item)
+    file.begin()
+    file.write(together.state_dict())
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        train_item(source, item, tmp_path, device="cpu", report=nobody)
+    said = [str(each.message) for each in told if each.category is ExecutionWarning]
+    assert len(said) == is_other
+    for sentence in said:
+        assert sentence.startswith(
+            "member 0 and those that train with it: from step 4 on with torch "
+        )
+    for member in item.members:
+        found = RunFolder(tmp_path / "members" / member.name).read_config()["environments"]
+        assert [each["from_step"] for each in found] == ([1, 4] if is_other else [1])
+        assert found[0] == before
 
 
 def test_files_of_items_of_another_version_are_begun_again(

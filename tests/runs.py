@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyro_decomp import BetaELBO, Experiment
 from pyro_decomp.training.run import Run
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_files.run_folder import RunFolder
 from pyro_decomp.training.state import prepare
 from tests.example_programs import D, N, Programs
 

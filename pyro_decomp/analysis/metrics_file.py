@@ -11,7 +11,7 @@ from torch import Tensor
 from pyro_decomp.analysis.quantities import LOG_PX, STANDARD_ERROR
 from pyro_decomp.programs.program_state.fingerprint import content
 from pyro_decomp.training.run import Run
-from pyro_decomp.training.writer import BY_ITSELF, writer
+from pyro_decomp.training.run_files.writer import BY_ITSELF, writer
 
 GO_WITH = {  # a quantity to what is measured with it and means nothing beside another
     "elbo": ("log_likelihood", "kl", "global_kl", "supervision", "findings"),

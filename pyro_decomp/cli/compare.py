@@ -8,7 +8,7 @@ import typer
 from pyro_decomp.cli.failures import say, tell, told_in_one_line
 from pyro_decomp.cli.options import Quiet, ShowTraceback, names
 from pyro_decomp.descriptions import visible
-from pyro_decomp.training.json_files import to_json
+from pyro_decomp.training.run_files.json_files import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,7 +7,7 @@ import typer
 
 from pyro_decomp.cli.failures import told_in_one_line
 from pyro_decomp.cli.options import ShowTraceback, names
-from pyro_decomp.training.json_files import to_json
+from pyro_decomp.training.run_files.json_files import to_json
 from pyro_decomp.training.user_code import memory_counted
 
 # What needs torch, or more of rich than help does, is imported once the command has work to do.

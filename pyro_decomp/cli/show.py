@@ -37,8 +37,8 @@ def show_folder(
     with told_in_one_line(show_traceback=show_traceback, folder=path, is_printed=True):
         from pyro_decomp.sweep import contents as of_sweep
         from pyro_decomp.sweep.folder import NAME
-        from pyro_decomp.training import contents as of_run
-        from pyro_decomp.training.json_files import marked, to_json
+        from pyro_decomp.training.run_files import contents as of_run
+        from pyro_decomp.training.run_files.json_files import marked, to_json
 
         is_sweep = (path / NAME).exists()
         found = of_sweep.contents(path) if is_sweep else of_run.contents(path)

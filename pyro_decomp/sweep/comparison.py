@@ -13,7 +13,7 @@ from pyro_decomp.errors import DataError, RunError
 from pyro_decomp.sweep.grid import value_text
 from pyro_decomp.sweep.intervals import MeanInterval, mean_interval
 from pyro_decomp.sweep.table import UNFINISHED, Row, rows_of
-from pyro_decomp.training.json_files import marked
+from pyro_decomp.training.run_files.json_files import marked
 
 FILE = "file"
 FIRST = ("elbo", "log_likelihood", "kl")

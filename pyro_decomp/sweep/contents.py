@@ -13,7 +13,7 @@ from typing import Any
 from pyro_decomp.errors import RunError
 from pyro_decomp.sweep.folder import NAME, SweepFolder, damages
 from pyro_decomp.sweep.journal import Record, read_journal
-from pyro_decomp.training.contents import (
+from pyro_decomp.training.run_files.contents import (
     as_it_stands,
     file_as_trained,
     files,

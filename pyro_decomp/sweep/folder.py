@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 from pyro_decomp.errors import RunError, write_whole
 from pyro_decomp.sweep.grid import Grid
 from pyro_decomp.sweep.journal import read_journal
-from pyro_decomp.training.checked_files import read_checked, write_checked
-from pyro_decomp.training.damages import damages as damages_of_run
-from pyro_decomp.training.damages import sentences
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.json_files import marked, plain, read_json, write_json
 from pyro_decomp.training.recorded.kept import FILE_NAME
-from pyro_decomp.training.run_config import NAME as CONFIG
-from pyro_decomp.training.writer import is_passing
+from pyro_decomp.training.run_files.checked_files import read_checked, write_checked
+from pyro_decomp.training.run_files.damages import damages as damages_of_run
+from pyro_decomp.training.run_files.damages import sentences
+from pyro_decomp.training.run_files.json_files import marked, plain, read_json, write_json
+from pyro_decomp.training.run_files.run_config import NAME as CONFIG
+from pyro_decomp.training.run_files.writer import is_passing
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pyro_decomp.errors import RunError
-from pyro_decomp.training.checked_files import digest
-from pyro_decomp.training.json_files import regular, to_json
+from pyro_decomp.training.run_files.checked_files import digest
+from pyro_decomp.training.run_files.json_files import regular, to_json
 
 MOST_BYTES = 2**30
 

@@ -34,8 +34,8 @@ from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import stop_requests
 from pyro_decomp.training.recorded.kept import KeptTensors
-from pyro_decomp.training.run_folder import RunFolder
-from pyro_decomp.training.writer import check_free, writer
+from pyro_decomp.training.run_files.run_folder import RunFolder
+from pyro_decomp.training.run_files.writer import check_free, writer
 
 # Elements of data in all steps of all members: a step of few takes about a millisecond.
 LITTLE_WORK, FEWEST_ELEMENTS = 2**22, 2**10

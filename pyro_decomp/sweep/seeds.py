@@ -14,8 +14,8 @@ from pyro_decomp.training.display import in_notebook
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run, load
-from pyro_decomp.training.run_folder import RunFolder, temporary_folder
-from pyro_decomp.training.writer import check_free
+from pyro_decomp.training.run_files.run_folder import RunFolder, temporary_folder
+from pyro_decomp.training.run_files.writer import check_free
 
 Train = Callable[..., Run]
 

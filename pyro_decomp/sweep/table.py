@@ -16,10 +16,10 @@ from pyro_decomp.errors import RunError
 from pyro_decomp.sweep.folder import NAME, described_grid, read_description
 from pyro_decomp.sweep.grid import value_text
 from pyro_decomp.sweep.journal import read_journal
-from pyro_decomp.training.checked_files import AGAIN, facts_of, read_checked
-from pyro_decomp.training.history import COUNTED, read_history
-from pyro_decomp.training.json_files import plain
-from pyro_decomp.training.run_config import read_run_config
+from pyro_decomp.training.run_files.checked_files import AGAIN, facts_of, read_checked
+from pyro_decomp.training.run_files.history import COUNTED, read_history
+from pyro_decomp.training.run_files.json_files import plain
+from pyro_decomp.training.run_files.run_config import read_run_config
 
 UNFINISHED = "unfinished"
 

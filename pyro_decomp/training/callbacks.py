@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pyro_decomp.acceleration import Execution
-    from pyro_decomp.training.run_folder import RunFolder
+    from pyro_decomp.training.run_files.run_folder import RunFolder
 
 EVENTS = ("started", "step", "epoch", "evaluated", "checkpoint", "ended")
 

@@ -23,7 +23,7 @@ from pyro_decomp.training.parameters import (
     read_signature,
 )
 from pyro_decomp.training.recorded.kept import ENTRY, EXPERIMENT, FILE_NAME, NAME, KeptTensors
-from pyro_decomp.training.trust import check_source
+from pyro_decomp.training.run_files.trust import check_source
 from pyro_decomp.training.user_code import execute, place_of, running
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from pyro_decomp.training.loop import ExecutionWarning
 from pyro_decomp.training.progress import Progress
 from pyro_decomp.training.recorded.kept import KeptTensors
 from pyro_decomp.training.run import Run, finish
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_files.run_folder import RunFolder
 from pyro_decomp.training.single_run import SingleRun
 from pyro_decomp.training.state import State, optimizer_of, step_source
 

@@ -9,8 +9,8 @@ from pyro_decomp.errors import RunError
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.experiment import CALLBACKS
 from pyro_decomp.training.fitting import fit, handed_back
-from pyro_decomp.training.history import History
 from pyro_decomp.training.run import Run, finish
+from pyro_decomp.training.run_files.history import History
 from pyro_decomp.training.stretches import ends_of, lengthen
 from pyro_decomp.training.user_code import memory_counted
 

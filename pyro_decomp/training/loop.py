@@ -12,8 +12,8 @@ from pyro_decomp.data.batches import Batch
 from pyro_decomp.seeds import derive
 from pyro_decomp.training.data_support import Unseen
 from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.history import History
 from pyro_decomp.training.interruption import Interrupted, StopRequest
+from pyro_decomp.training.run_files.history import History
 from pyro_decomp.training.state import State
 
 BATCH_STREAM, AUXILIARY_STREAM = 2, 3

@@ -13,8 +13,8 @@ from pyro_decomp.programs.program_state.walk import walk
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile, is_function
-from pyro_decomp.training.json_files import is_plain
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_files.json_files import is_plain
+from pyro_decomp.training.run_files.run_folder import RunFolder
 
 Buildable = Experiment | ExperimentFile | Callable[..., Experiment]
 

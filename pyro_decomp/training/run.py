@@ -19,10 +19,10 @@ from pyro_decomp.training import environments
 from pyro_decomp.training.description import check_data, check_recorded, check_sites, objective_text
 from pyro_decomp.training.experiment import Experiment, Program
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.history import History
-from pyro_decomp.training.json_files import is_plain, plain
 from pyro_decomp.training.record import Buildable, is_kept, rebuild
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_files.history import History
+from pyro_decomp.training.run_files.json_files import is_plain, plain
+from pyro_decomp.training.run_files.run_folder import RunFolder
 from pyro_decomp.training.run_methods import RunMethods
 from pyro_decomp.training.state import State, prepare
 from pyro_decomp.training.stretches import ends_of, lengthen

@@ -46,7 +46,7 @@ from pyro_decomp.training.loop import (
     Row,
 )
 from pyro_decomp.training.run import Run
-from pyro_decomp.training.run_folder import RunFolder, Which
+from pyro_decomp.training.run_files.run_folder import RunFolder, Which
 from pyro_decomp.training.state import State, step_source
 from pyro_decomp.training.taking_back import BegunStep
 

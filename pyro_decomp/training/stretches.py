@@ -9,8 +9,8 @@ from typing import Any
 
 from pyro_decomp.errors import RunError
 from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.json_files import is_plain, plain
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_files.json_files import is_plain, plain
+from pyro_decomp.training.run_files.run_folder import RunFolder
 
 
 def ends_of(config: Mapping[str, Any]) -> list[int]:

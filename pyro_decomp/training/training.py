@@ -24,10 +24,10 @@ from pyro_decomp.training.description import are_near, data_record, sites_text
 from pyro_decomp.training.experiment import CALLBACKS, Experiment
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.fitting import ended, fit
-from pyro_decomp.training.json_files import is_plain
 from pyro_decomp.training.record import Buildable, built, warn_unrecorded
 from pyro_decomp.training.run import Run, describe
-from pyro_decomp.training.run_folder import RunFolder, temporary_folder
+from pyro_decomp.training.run_files.json_files import is_plain
+from pyro_decomp.training.run_files.run_folder import RunFolder, temporary_folder
 from pyro_decomp.training.state import prepare
 from pyro_decomp.training.stretches import go_on
 from pyro_decomp.training.user_code import memory_counted

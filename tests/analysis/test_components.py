@@ -28,7 +28,7 @@ from pyro_decomp.priors import (
 )
 from pyro_decomp.programs.prior_components import PriorComponents
 from pyro_decomp.training.run import Run, finish
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_files.run_folder import RunFolder
 from pyro_decomp.training.state import prepare
 
 LOCS = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0], [9.0, 9.0]])

@@ -20,7 +20,7 @@ from pyro_decomp.analysis.stored_guide import StoredGuide
 from pyro_decomp.data.batches import Data
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
 from pyro_decomp.training.run import Run, finish
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_files.run_folder import RunFolder
 from pyro_decomp.training.state import prepare
 from tests.enumerated import ENUMERATED
 from tests.example_programs import PROGRAMS, D, N

@@ -22,7 +22,7 @@ from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.report import METRICS
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.training.run import Run, finish
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_files.run_folder import RunFolder
 from pyro_decomp.training.state import prepare
 from tests.statistics import STANDARD_ERRORS
 

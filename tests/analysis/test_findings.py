@@ -18,7 +18,7 @@ from pyro_decomp.analysis.findings import collapse, convergence, final_terms, ov
 from pyro_decomp.data.batches import Data
 from pyro_decomp.schedules import Linear
 from pyro_decomp.training.run import Run, finish
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_files.run_folder import RunFolder
 from pyro_decomp.training.state import prepare
 
 N = 40

@@ -20,7 +20,7 @@ from pyro_decomp.analysis.kl_decomposition import (
 )
 from pyro_decomp.analysis.posterior_samples import sample_posterior
 from pyro_decomp.training.run import Run, finish
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_files.run_folder import RunFolder
 from pyro_decomp.training.state import prepare
 from tests.statistics import STANDARD_ERRORS
 

@@ -16,7 +16,7 @@ from pyro_decomp.analysis.encoding import encode
 from pyro_decomp.analysis.pictures import density_on_grid, draw, picture_data
 from pyro_decomp.networks import ConvDecoder32, ConvEncoder32, MLPDecoder, MLPEncoder
 from pyro_decomp.training.run import Run
-from pyro_decomp.training.run_folder import PICTURES
+from pyro_decomp.training.run_files.run_folder import PICTURES
 
 OF_ALL = ["terms.png", "reconstructions.png", "prior_samples.png"]
 OF_THE_PLANE = ["aggregate_posterior.png", "encodings.png"]

@@ -19,7 +19,7 @@ from pyro_decomp.analysis.representations import Representations
 from pyro_decomp.analysis.scores import scores
 from pyro_decomp.metrics import density_mig, gaussian_total_correlation, mig, normal_scores
 from pyro_decomp.training.run import Run, finish, untrained
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_files.run_folder import RunFolder
 from pyro_decomp.training.state import prepare
 from tests.training.test_run import trained_from_file
 

@@ -15,11 +15,11 @@ import pytest
 from pyro_decomp import train
 from pyro_decomp.cli import main
 from pyro_decomp.sweep.contents import contents as contents_of_sweep
-from pyro_decomp.training import trust
-from pyro_decomp.training.contents import contents, word
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
-from pyro_decomp.training.writer import NAME, writer
+from pyro_decomp.training.run_files import trust
+from pyro_decomp.training.run_files.contents import contents, word
+from pyro_decomp.training.run_files.writer import NAME, writer
 from tests.callbacks import Step
 from tests.fixtures.write_run_folder import HERE, stop
 from tests.sweep.grids import write_run, write_sweep

@@ -44,7 +44,7 @@ from pyro_decomp.elbo import (
 from pyro_decomp.errors import ModelError
 from pyro_decomp.networks import Discriminator
 from pyro_decomp.training.run import finish
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_files.run_folder import RunFolder
 from pyro_decomp.training.state import prepare
 from tests.divergences.laws import DIVERGENCES, Row
 from tests.statistics import assert_mean

@@ -7,9 +7,9 @@ from typing import Any
 from pyro_decomp.sweep.folder import NAME, describe
 from pyro_decomp.sweep.grid import make_grid
 from pyro_decomp.sweep.journal import Record, journal
-from pyro_decomp.training.checked_files import write_checked
 from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_files.checked_files import write_checked
+from pyro_decomp.training.run_files.run_folder import RunFolder
 from tests.training.edited import of_source
 
 SOURCE = "def experiment(beta: float = 1, alpha: float = 0.0, name: str = 'a', n: int = 3): ..."

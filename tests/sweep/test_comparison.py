@@ -9,7 +9,7 @@ import pytest
 
 from pyro_decomp.errors import DataError
 from pyro_decomp.sweep import compare
-from pyro_decomp.training.json_files import to_json
+from pyro_decomp.training.run_files.json_files import to_json
 from tests.sweep.grids import write_run, write_sweep
 
 HISTORY = "step,epoch,elbo\n3,3,{elbo}\n"

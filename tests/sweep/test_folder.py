@@ -27,8 +27,8 @@ from pyro_decomp.sweep.folder import (
 )
 from pyro_decomp.sweep.grid import make_grid
 from pyro_decomp.sweep.table import rows_of
-from pyro_decomp.training.checked_files import FORMAT, write_checked
 from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.run_files.checked_files import FORMAT, write_checked
 from tests.sweep.grids import write_sweep
 
 SOURCE = "def experiment(alpha: float = 0.0, beta: float = 1.0, name: str = 'a'): ..."

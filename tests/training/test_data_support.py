@@ -23,7 +23,7 @@ from pyro_decomp.training import data_support
 from pyro_decomp.training.data_support import Unseen, check_data
 from pyro_decomp.training.loop import BATCH_STREAM
 from pyro_decomp.training.run import Run
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_files.run_folder import RunFolder
 from pyro_decomp.training.state import prepare
 
 N, D = 40, 3

@@ -19,7 +19,7 @@ from pyro_decomp.priors import IsotropicNormal
 from pyro_decomp.training import environments
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.loop import ExecutionWarning
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_files.run_folder import RunFolder
 from tests.callbacks import Step
 from tests.training.test_training import files
 from tests.training.test_training_schedules import interrupt_at

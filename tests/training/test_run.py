@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from pyro_decomp import AggregateELBO, Experiment, load, train
 from pyro_decomp.errors import ExperimentError, ModelError, RunError
 from pyro_decomp.seeds import set_seed
-from pyro_decomp.training.checked_files import FORMAT, digest
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import Run, untrained
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_files.checked_files import FORMAT, digest
+from pyro_decomp.training.run_files.run_folder import RunFolder
 from tests.training.edited import edit_config, of_source
 
 SOURCE = """

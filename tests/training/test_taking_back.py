@@ -23,7 +23,7 @@ from pyro_decomp.errors import RunError
 from pyro_decomp.training import loop
 from pyro_decomp.training.callbacks import Training
 from pyro_decomp.training.interruption import Interrupted
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_files.run_folder import RunFolder
 from pyro_decomp.training.taking_back import is_same
 from tests.callbacks import Step
 from tests.training.test_training import DATA, build, files

@@ -12,10 +12,10 @@ from pyro_decomp.data.batches import Batch
 from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.sweep.ensemble.item_checkpoint import ItemCheckpoint
 from pyro_decomp.sweep.ensemble.member_run import MemberRun, own_numbers
-from pyro_decomp.training.history import History
 from pyro_decomp.training.interruption import StopRequest
 from pyro_decomp.training.loop import CHECKPOINT_SHARE, Loop, Row
-from pyro_decomp.training.run_config import identity
+from pyro_decomp.training.run_files.history import History
+from pyro_decomp.training.run_files.run_config import identity
 
 Report = Callable[[int, int], None]
 

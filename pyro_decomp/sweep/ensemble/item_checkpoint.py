@@ -8,8 +8,8 @@ from typing import Any
 
 from pyro_decomp.errors import RunError
 from pyro_decomp.sweep.ensemble.members import WorkItem
-from pyro_decomp.training.checked_files import AGAIN, read_checked, write_checked
-from pyro_decomp.training.tensor_files import read_tensors, write_tensors
+from pyro_decomp.training.run_files.checked_files import AGAIN, read_checked, write_checked
+from pyro_decomp.training.run_files.tensor_files import read_tensors, write_tensors
 
 FOLDER = "items"
 

@@ -12,7 +12,7 @@ from pyro_decomp.training.callbacks import Callback, Training
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.progress import Progress
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_files.run_folder import RunFolder
 from pyro_decomp.training.training import train
 from pyro_decomp.training.user_code import sentence
 

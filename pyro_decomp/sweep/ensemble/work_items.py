@@ -27,7 +27,7 @@ from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import stop_requests
 from pyro_decomp.training.loop import ExecutionWarning
 from pyro_decomp.training.recorded.kept import KeptTensors
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_files.run_folder import RunFolder
 from pyro_decomp.training.user_code import sentence
 
 

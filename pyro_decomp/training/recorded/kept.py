@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pyro_decomp.errors import RunError, one_line, unfinished
-from pyro_decomp.training.checked_files import check_archive
+from pyro_decomp.training.run_files.checked_files import check_archive
 
 if TYPE_CHECKING:
     from torch import Tensor

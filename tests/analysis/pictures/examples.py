@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pyro_decomp import AggregateELBO, Experiment
 from pyro_decomp.analysis.pictures.picture_data import PictureData
 from pyro_decomp.training.run import finish
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_files.run_folder import RunFolder
 from pyro_decomp.training.state import prepare
 
 N = 60

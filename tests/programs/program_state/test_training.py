@@ -23,7 +23,7 @@ from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import set_seed
 from pyro_decomp.training.callbacks import Training
 from pyro_decomp.training.run import load
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_files.run_folder import RunFolder
 from pyro_decomp.training.state import UnkeptStateWarning, prepare
 from pyro_decomp.training.training import train
 from tests import example_programs

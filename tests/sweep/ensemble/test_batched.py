@@ -24,7 +24,7 @@ from pyro_decomp.training import environments
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.loop import ExecutionWarning
 from pyro_decomp.training.run import load
-from pyro_decomp.training.run_folder import RunFolder
+from pyro_decomp.training.run_files.run_folder import RunFolder
 
 pytestmark = pytest.mark.full
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_decomp.errors import RunError, write_whole
-from pyro_decomp.training.json_files import marked, read_json, regular, to_json
+from pyro_decomp.training.run_files.json_files import marked, read_json, regular, to_json
 
 FORMAT = 1  # of the folders of runs and sweeps: one more where versions that read this one cannot
 MOST_BYTES = 2**26  # of a file of JSON

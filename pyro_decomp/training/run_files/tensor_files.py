@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from pyro_decomp.errors import RunError
-from pyro_decomp.training.checked_files import check_archive, write_with_digest
+from pyro_decomp.training.run_files.checked_files import check_archive, write_with_digest
 
 
 def write_tensors(path: Path, value: Any, facts: Mapping[str, Any]) -> None:

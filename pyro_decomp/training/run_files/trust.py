@@ -12,7 +12,7 @@ from typing import Any
 
 from pyro_decomp.errors import RunError, listed
 from pyro_decomp.training.recorded.kept import FILE_NAME
-from pyro_decomp.training.run_config import NAME
+from pyro_decomp.training.run_files.run_config import NAME
 
 ROOT = 0  # who can write everything, but into whose run folders a stranger's run may be copied
 IMPORTABLE = (".py", ".pyc", ".so", "")  # endings of what Python imports; folders have none

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pyro_decomp.errors import RunError
-from pyro_decomp.training.checked_files import RESTORE
-from pyro_decomp.training.json_files import regular
+from pyro_decomp.training.run_files.checked_files import RESTORE
+from pyro_decomp.training.run_files.json_files import regular
 
 History = dict[str, list[float]]
 MOST_BYTES = 2**30

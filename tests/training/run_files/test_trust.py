@@ -12,13 +12,13 @@ import pytest
 from pyro_decomp import load
 from pyro_decomp.cli import main
 from pyro_decomp.errors import RunError
-from pyro_decomp.training import trust
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import untrained
-from pyro_decomp.training.trust import check_source, strangers
+from pyro_decomp.training.run_files import trust
+from pyro_decomp.training.run_files.trust import check_source, strangers
 from tests.training.edited import of_source
 
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "run_folder"
+FIXTURE = Path(__file__).parents[2] / "fixtures" / "run_folder"
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="files have no owner there")
 
 

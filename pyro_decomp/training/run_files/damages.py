@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from pyro_decomp.errors import RunError
-from pyro_decomp.training.checked_files import AGAIN, RESTORE, check_archive, read_checked
-from pyro_decomp.training.history import read_history
 from pyro_decomp.training.recorded import kept
-from pyro_decomp.training.run_config import check_own, read_run_config
-from pyro_decomp.training.trust import other_source
+from pyro_decomp.training.run_files.checked_files import AGAIN, RESTORE, check_archive, read_checked
+from pyro_decomp.training.run_files.history import read_history
+from pyro_decomp.training.run_files.run_config import check_own, read_run_config
+from pyro_decomp.training.run_files.trust import other_source
 
 
 def damages(folder: Path) -> list[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pyro_decomp.training.json_files import marked, plain, read_json, to_json, write_json
+from pyro_decomp.training.run_files.json_files import marked, plain, read_json, to_json, write_json
 
 
 def test_values_come_back_and_tuples_as_lists(tmp_path: Path) -> None:

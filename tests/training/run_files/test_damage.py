@@ -15,14 +15,21 @@ import torch
 
 from pyro_decomp import load
 from pyro_decomp.errors import RunError
-from pyro_decomp.training import checked_files
-from pyro_decomp.training.checked_files import FORMAT, digest, write_checked
-from pyro_decomp.training.damages import damages
 from pyro_decomp.training.recorded.kept import KeptTensors, key_of
-from pyro_decomp.training.run_folder import RunFolder
-from tests.training.test_run_folder import CONFIG, HISTORY, Malice, checkpoint, contents, same
+from pyro_decomp.training.run_files import checked_files
+from pyro_decomp.training.run_files.checked_files import FORMAT, digest, write_checked
+from pyro_decomp.training.run_files.damages import damages
+from pyro_decomp.training.run_files.run_folder import RunFolder
+from tests.training.run_files.test_run_folder import (
+    CONFIG,
+    HISTORY,
+    Malice,
+    checkpoint,
+    contents,
+    same,
+)
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OLDER = ROOT / "tests" / "sweep" / "older" / "members" / "limit=inf,seed=0"
 FILES = ("config.json", "history.csv", "checkpoint.pt", "metrics.json", "resources.json")
 

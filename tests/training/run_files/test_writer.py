@@ -21,17 +21,17 @@ from pyro_decomp import train
 from pyro_decomp.analysis.metrics_file import write_metrics
 from pyro_decomp.errors import RunError, intended, tidied, unfinished, write_whole
 from pyro_decomp.sweep import sweep
-from pyro_decomp.training import writer as lock
 from pyro_decomp.training.callbacks import Training
 from pyro_decomp.training.interruption import Interrupted
-from pyro_decomp.training.run_folder import RunFolder
-from pyro_decomp.training.writer import BY_ITSELF, NAME, check_free, writer
-from pyro_decomp.training.writer_record import Record, started
+from pyro_decomp.training.run_files import writer as lock
+from pyro_decomp.training.run_files.run_folder import RunFolder
+from pyro_decomp.training.run_files.writer import BY_ITSELF, NAME, check_free, writer
+from pyro_decomp.training.run_files.writer_record import Record, started
 from tests.callbacks import Step
 from tests.sweep.files import SOURCE
 from tests.training.test_training import build
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HELD = "is being written by process"
 
 

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pyro_decomp.errors import RunError, intended, unfinished
-from pyro_decomp.training.writer_record import Record, started
+from pyro_decomp.training.run_files.writer_record import Record, started
 
 NAME = ".writer.json"
 BY_ITSELF = "metrics.json"  # has a lock of its own, as it is also written while a run trains

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from pyro_decomp.errors import RunError
-from pyro_decomp.training.checked_files import RESTORE, digest, read_checked
+from pyro_decomp.training.run_files.checked_files import RESTORE, digest, read_checked
 
 NAME = "config.json"
 REMEDY = "restore it, or choose another folder with --out"

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from pyro_decomp.errors import RunError
-from pyro_decomp.training.damages import damages
-from pyro_decomp.training.history import COUNTED, read_history
-from pyro_decomp.training.json_files import read_json, regular
-from pyro_decomp.training.run_config import NAME
-from pyro_decomp.training.trust import strangers, user_name
-from pyro_decomp.training.writer import LONGEST
-from pyro_decomp.training.writer import NAME as WRITER
-from pyro_decomp.training.writer_record import Record, started
+from pyro_decomp.training.run_files.damages import damages
+from pyro_decomp.training.run_files.history import COUNTED, read_history
+from pyro_decomp.training.run_files.json_files import read_json, regular
+from pyro_decomp.training.run_files.run_config import NAME
+from pyro_decomp.training.run_files.trust import strangers, user_name
+from pyro_decomp.training.run_files.writer import LONGEST
+from pyro_decomp.training.run_files.writer import NAME as WRITER
+from pyro_decomp.training.run_files.writer_record import Record, started
 
 HISTORY, CHECKPOINT = "history.csv", "checkpoint.pt"
 SOURCE_KEYS = ("source", "source_file", "source_sha256", "source_folders")

@@ -11,13 +11,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pyro_decomp.errors import RunError, write_whole
-from pyro_decomp.training import run_config
-from pyro_decomp.training.checked_files import AGAIN, RESTORE, facts_of, read_checked, write_checked
-from pyro_decomp.training.history import History, as_csv, facts, read_history
-from pyro_decomp.training.json_files import marked
 from pyro_decomp.training.recorded.kept import FILE_NAME
-from pyro_decomp.training.tensor_files import read_tensors, write_tensors
-from pyro_decomp.training.writer import BY_ITSELF, Lock, check_free, is_passing, writer
+from pyro_decomp.training.run_files import run_config
+from pyro_decomp.training.run_files.checked_files import (
+    AGAIN,
+    RESTORE,
+    facts_of,
+    read_checked,
+    write_checked,
+)
+from pyro_decomp.training.run_files.history import History, as_csv, facts, read_history
+from pyro_decomp.training.run_files.json_files import marked
+from pyro_decomp.training.run_files.tensor_files import read_tensors, write_tensors
+from pyro_decomp.training.run_files.writer import BY_ITSELF, Lock, check_free, is_passing, writer
 
 Which = Literal["last", "best"]
 

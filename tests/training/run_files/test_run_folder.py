@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pyro_decomp.errors import RunError, write_whole
-from pyro_decomp.training.run_folder import History, RunFolder
+from pyro_decomp.training.run_files.run_folder import History, RunFolder
 
 CONFIG: dict[str, Any] = {
     "arguments": {},

@@ -79,7 +79,7 @@ PUBLIC: dict[str, str] = {
     """,
     "pyro_decomp.errors": """
         ArgumentError DataError DecompError DiskError ExperimentError ModelError NonFiniteError
-        RunError
+        OutOfMemoryError RunError
     """,
     "pyro_decomp.schedules": """
         Capacity Constant Cosine Cyclical Exponential Linear Ramp Schedule Sequence

@@ -1,4 +1,4 @@
-"""The errors that a user can mend, and the one writer of files, which no error leaves half there.
+"""The errors that a user can mend, and the writer of whole files; never what is computed.
 
 Each is a ``DecompError``, and whatever else callers of Python expect: ``except DecompError``
 catches all of them, and ``except ValueError`` those of arguments, data, programs and experiments.
@@ -14,16 +14,18 @@ beta: expected a finite number of at least 0, got -1
 
 import errno
 import os
-import re
 import textwrap
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from pyro_decomp import memory
+from pyro_decomp.errors import memory
+from pyro_decomp.errors.files import intended as intended
+from pyro_decomp.errors.files import tidied as tidied
+from pyro_decomp.errors.files import unfinished as unfinished
+from pyro_decomp.errors.files import write_whole as write_whole
 
 MESSAGE_WIDTH = 400  # characters
-_UNFINISHED = re.compile(r"\.(.+)\.[0-9a-f]{12}\.tmp")
 _OF_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 _OF_FOLDER = {errno.EACCES, errno.EPERM}
 
@@ -60,6 +62,10 @@ class DiskError(RunError):
     """A file that the disk or the rights on its folder do not let be written."""
 
 
+class OutOfMemoryError(DecompError, MemoryError):
+    """Running the programs takes more memory than is free."""
+
+
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
     """Tell errors of the disk that a folder is on from those of what else is done inside.
@@ -93,56 +99,6 @@ def one_line(error: BaseException) -> str:
         message = message.partition(appended)[0]
     text = f"{type(error).__name__}: {message}".strip().removesuffix(":")
     return textwrap.shorten(text, MESSAGE_WIDTH, placeholder=" ...")
-
-
-def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file so that at any instant either its old content is there or its new, whole.
-
-    Internal: run folders, sweeps and pictures are written by it.
-
-    Raises:
-        OSError: The file cannot be written; what was there before stays.
-    """
-    part = unfinished(path)
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            error.filename = str(path)  # the name that a user knows
-        raise
-
-
-def unfinished(path: Path) -> Path:
-    """A name, given once, under which a file is collected until it is whole.
-
-    Two processes may write a file at once, and one that is killed leaves it.
-    """
-    return path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
-
-
-def intended(path: Path) -> str:
-    """For which file a name of :func:`unfinished` is; empty where it is another's name."""
-    match = _UNFINISHED.fullmatch(path.name)
-    return match[1] if match else ""
-
-
-@contextmanager
-def tidied(folder: Path) -> Iterator[None]:
-    """Remove what is unfinished in a folder at the beginning and still is at the end.
-
-    For files that take far less time to write than what is done meanwhile: what is left was left by
-    a process that was killed.
-    """
-    before = list(filter(intended, folder.glob("*")))
-    yield
-    for path in before:
-        path.unlink(missing_ok=True)
 
 
 def listed(paths: Sequence[str]) -> str:

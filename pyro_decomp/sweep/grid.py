@@ -101,7 +101,7 @@ def make_grid(
             raise ExperimentError(f"{name}: expected a list of at least one value, got {given!r}")
     check_number(seeds)
     chosen = range(seeds) if isinstance(seeds, int) else seeds
-    count = len(chosen) * math.prod(map(len, values.values()))
+    count = num_members(values, chosen)
     if count > MOST_MEMBERS:
         raise ExperimentError(f"expected at most {MOST_MEMBERS} members, got {count}")
     typed: dict[str, tuple[Any, ...]] = {}
@@ -115,6 +115,11 @@ def make_grid(
                 f"({parameter.type_text}), got none; give --set {parameter.name}=..."
             )
     return Grid(typed, _checked_seeds(chosen), tuple(each.name for each in source.parameters))
+
+
+def num_members(values: Mapping[str, Sequence[Any]], seeds: Sequence[int]) -> int:
+    """The number of combinations of values, each with every seed."""
+    return len(seeds) * math.prod(map(len, values.values()))
 
 
 def check_number(seeds: int | Sequence[int]) -> None:

@@ -93,7 +93,9 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def add_legend(figure: Figure, handles: Sequence[Artist], *, title: str | None = None) -> None:
-    """Add a legend beside the axes, or below them where the names are long."""
+    """Add a legend beside the axes, or below them where the names are long; none of no names."""
+    if not handles:  # Matplotlib passes over names that are empty or begin with "_"
+        return
     longest = max(len(str(handle.get_label())) for handle in handles)
     is_beside = longest <= LONGEST_BESIDE
     if not is_beside:

@@ -105,6 +105,8 @@ def read_journal(path: Path) -> dict[str, Record]:
                 raise ValueError("another digest")
             way = {"together": "batched", "alone": "single"}.get(entry["way"], entry["way"])
             record = Record(**{**entry, "way": way, "asked": tuple(entry["asked"])})
+            if not isinstance(record.member, str):
+                raise TypeError("a member without a name")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise RunError(
                 f"{path}:{number}: expected the record of a member, got a line that is damaged "

@@ -1,7 +1,7 @@
 import matplotlib as mpl
 import pytest
 
-from pyro_decomp.plots.style import STYLE, evenly_spaced, new_figure, styled
+from pyro_decomp.plots.style import STYLE, add_legend, evenly_spaced, new_figure, styled
 
 
 @pytest.mark.parametrize("size", [1, 7, 40, 41, 1000])
@@ -40,3 +40,9 @@ def test_a_figure_is_laid_out_once():
     assert before[0] > 0.2
     figure.draw_without_rendering()
     assert figure.axes[0].get_position().bounds == before
+
+
+def test_no_names_have_no_legend() -> None:
+    figure = new_figure(4, 3)
+    add_legend(figure, [])
+    assert not figure.legends

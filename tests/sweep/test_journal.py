@@ -61,7 +61,14 @@ def test_a_record_that_did_not_fit_on_the_disk_spoils_no_other(tmp_path: Path) -
     assert read_journal(path) == {"a": FIRST, "b": SECOND}
 
 
-@pytest.mark.parametrize("line", [b"x", b"{}", b"[]", b'{"member": "a"}', b'"a"', b"\xff"])
+NAMELESS = (
+    b'{"member": [], "status": "", "message": "", "steps": 0, "seconds": 0, "way": "", "asked": []}'
+)
+
+
+@pytest.mark.parametrize(
+    "line", [b"x", b"{}", b"[]", b'{"member": "a"}', b'"a"', b"\xff", NAMELESS]
+)
 def test_a_whole_line_that_is_no_record_is_told(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "members.jsonl"
     with journal(path) as lines:

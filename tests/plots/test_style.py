@@ -43,6 +43,6 @@ def test_a_figure_is_laid_out_once():
 
 
 def test_no_names_have_no_legend() -> None:
-    figure = new_figure(4, 3)
+    figure = new_figure(4.0, 3.0)
     add_legend(figure, [])
     assert not figure.legends

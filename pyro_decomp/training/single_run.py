@@ -5,10 +5,10 @@ import math
 import signal
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,11 @@ from pyro_decomp.acceleration import (
     unstackable_reason,
 )
 from pyro_decomp.data.batches import Batch
-from pyro_decomp.divergences.auxiliary import guide_codes, make_optimizer
 from pyro_decomp.elbo.nonfinite import blame_gradients, remedy
 from pyro_decomp.errors import NonFiniteError, RunError
 from pyro_decomp.seeds import random_state, set_random_state
 from pyro_decomp.training import environments
+from pyro_decomp.training.auxiliary_steps import AuxiliarySteps, norm
 from pyro_decomp.training.callbacks import Callback
 from pyro_decomp.training.events import Events
 from pyro_decomp.training.experiment import Experiment
@@ -46,11 +46,17 @@ from pyro_decomp.training.loop import (
     Row,
 )
 from pyro_decomp.training.run import Run
+from pyro_decomp.training.run_files.history import History
 from pyro_decomp.training.run_files.run_folder import RunFolder, Which
+from pyro_decomp.training.run_files.writer import TakenOverError
 from pyro_decomp.training.state import State, step_source
-from pyro_decomp.training.taking_back import BegunStep
+from pyro_decomp.training.taking_back import BegunStep, begins_with
 
 CLIP_EPSILON = 1e-6  # torch's, in its norm of a gradient that is clipped
+
+
+class _NotTakenBackError(Exception):
+    """A step that failed cannot be undone."""
 
 
 class SingleRun(Loop[StepResult]):
@@ -72,14 +78,10 @@ class SingleRun(Loop[StepResult]):
         execution: Execution,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        self.auxiliaries = experiment.auxiliaries
-        streams = (BATCH_STREAM, AUXILIARY_STREAM) if self.auxiliaries else (BATCH_STREAM,)
+        self._auxiliaries = AuxiliarySteps(experiment.auxiliaries)
+        streams = (BATCH_STREAM, AUXILIARY_STREAM) if self._auxiliaries else (BATCH_STREAM,)
         super().__init__([experiment], [state], [seed], streams)
         self.experiment, self.state, self.optimizer = experiment, state, optimizer
-        self.auxiliary_optimizers = {
-            n: make_optimizer(auxiliary.optimizer, auxiliary.module.parameters())
-            for n, auxiliary in self.auxiliaries.items()
-        }
         self.folder, self.execution, self.seed = folder, execution, seed
         self.is_resumed = False
         self._began = 0, time.monotonic()
@@ -122,34 +124,41 @@ class SingleRun(Loop[StepResult]):
                 self._auditor.begin(self.step, self.num_rows())
             super().run(stop, path)
         except BaseException as error:
-            ended = self._saved_end(error, path)
+            ended = self._saved_end(error, path, stop)
             with suppress(Exception):  # which would hide what went wrong before
                 self._events.tell("ended")
             if ended is error:
                 raise
             raise ended from error
         else:
-            self._tell_of_end(path)
+            self._tell_of_end(path, stop)
         finally:
             self._auditor = self._begun = None
             self._events.release()
 
-    def _tell_of_end(self, path: Path) -> None:
+    def _tell_of_end(self, path: Path, stop: StopRequest) -> None:
         try:
             self._events.tell("ended")
         except BaseException as error:
-            raise self._saved_end(error, path) from error.__cause__
+            raise self._saved_end(error, path, stop) from error.__cause__
 
-    def _saved_end(self, error: BaseException, path: Path) -> BaseException:
+    def _saved_end(self, error: BaseException, path: Path, stop: StopRequest) -> BaseException:
         """Save the last whole step, and give what ended the run with a note of the step saved."""
         if isinstance(error, Interrupted) and error.out is path and error.step == self._saved_step:
             return error
+        last, told = self.step, self.histories[0]
         try:
             if not self._is_whole and not self._take_back():
-                raise RunError("the step that failed cannot be taken back")
+                raise _NotTakenBackError
             self._save()
+        except TakenOverError as taken:
+            return taken
+        except (_NotTakenBackError, NonFiniteError) as failure:
+            last -= isinstance(failure, NonFiniteError)  # which its parameters became in that step
+            if self._back_to_checkpoint(told) and not isinstance(error, KeyboardInterrupt):
+                self._take_again(last, told, stop)
         except Exception:
-            self._back_to_checkpoint()
+            self._back_to_checkpoint(told)
         if isinstance(error, KeyboardInterrupt):
             return Interrupted(self.step, path, getattr(error, "signal", signal.SIGINT))
         self.folder.keep()
@@ -169,15 +178,34 @@ class SingleRun(Loop[StepResult]):
         self._saved_step = int(checkpoint["step"])
         self._saved_rest = checkpoint["random"], copy.deepcopy(checkpoint.get("python"))
 
-    def _back_to_checkpoint(self) -> None:
-        """Go back to the last checkpoint; the history of the steps after it is written."""
-        with suppress(Exception):
-            self.folder.write_history(self.histories[0])
+    def _back_to_checkpoint(self, told: History) -> bool:
+        """Go back to the last checkpoint, and write the history of the steps after it too."""
+        self._auditor, self._is_whole, self.stopped = None, True, ""
         self.step = self._saved_step
-        with suppress(Exception):  # which would hide what went wrong before
-            if (checkpoint := self.folder.read_checkpoint()) is not None:
-                self.restore(checkpoint)
-        self._is_whole = True
+        try:
+            self.folder.write_history(told)
+            checkpoint = self.folder.read_checkpoint()
+            assert checkpoint is not None
+            self.restore(checkpoint)
+        except Exception:  # which would hide what went wrong before
+            return False
+        return True
+
+    def _take_again(self, last: int, told: History, stop: StopRequest) -> None:
+        """Take the steps after the checkpoint again, up to one or a stop, and save that.
+
+        A step that failed in its update is so left out, though nothing of it can be taken back.
+        """
+        try:
+            for step in self.take_steps() if last > self.step else ():
+                if step == last or stop.is_set():
+                    break
+            if not begins_with(told, self.histories[0]):
+                raise _NotTakenBackError
+            self._save()
+            self.folder.write_history(told)
+        except Exception:  # they come to something else, and the checkpoint stays
+            self._back_to_checkpoint(told)
 
     def _go_on(self, stop: StopRequest, path: Path) -> None:
         self._began = self.step, time.monotonic()
@@ -206,9 +234,7 @@ class SingleRun(Loop[StepResult]):
         """
         if self._auditor is not None:
             self._auditor.check(self.step)
-        trained = dict(self.state.parameters)
-        for auxiliary in self.auxiliaries:
-            trained |= self._auxiliary_parameters(auxiliary)
+        trained = self.state.parameters | self._auxiliaries.parameters()
         culprits = [n for n, p in trained.items() if not bool(p.isfinite().all())]
         if culprits:
             raise NonFiniteError(
@@ -219,7 +245,7 @@ class SingleRun(Loop[StepResult]):
             0,
             copied(self.optimizer.state_dict()),
             random_state(),
-            {n: o.state_dict() for n, o in self.auxiliary_optimizers.items()},
+            self._auxiliaries.state_dict(),
         )
         checkpoint |= self._events.noted()
         if self.stopped:
@@ -238,8 +264,7 @@ class SingleRun(Loop[StepResult]):
         try:
             self.state.load_tensors(dict(checkpoint))
             self.optimizer.load_state_dict(checkpoint["optimizer"])
-            for name, optimizer in self.auxiliary_optimizers.items():
-                optimizer.load_state_dict(checkpoint["auxiliaries"][name])
+            self._auxiliaries.load_state_dict(checkpoint["auxiliaries"])
             set_random_state(checkpoint["random"])
         except (RuntimeError, KeyError, ValueError) as error:
             raise RunError(
@@ -317,7 +342,7 @@ class SingleRun(Loop[StepResult]):
         if self._optimize.vector is not self._compute.vector:
             self._separate()
         if result.norm is None:
-            result = replace(result, norm=_norm(self._compute.trained))
+            result = replace(result, norm=norm(self._compute.trained))
         return result
 
     def _set_aside_nonfinite(self, result: StepResult, batches: Sequence[Batch]) -> None:
@@ -345,8 +370,8 @@ class SingleRun(Loop[StepResult]):
         trained, limit = self._compute.trained, self.experiment.clip_grad_norm
         self._norm = result.norm
         if limit is not None:
-            norm = torch.tensor(result.norm, dtype=trained[0].dtype)
-            torch.nn.utils.clip_grads_with_norm_(trained, limit, norm)
+            whole = torch.tensor(result.norm, dtype=trained[0].dtype)
+            torch.nn.utils.clip_grads_with_norm_(trained, limit, whole)
         if self.is_watched and unstackable_reason(self.optimizer):
             self._gradients = {n: g.clone() for n, g in self._compute.gradients().items()}
         self._optimize()
@@ -401,40 +426,7 @@ class SingleRun(Loop[StepResult]):
         self._go_eager(why)
 
     def _train_auxiliaries(self, result: StepResult, batches: Sequence[Batch]) -> dict[str, float]:
-        """One step of every auxiliary network, on this batch's codes and an independent batch."""
-        losses: dict[str, float] = {}
-        if not self.auxiliaries or result.estimate is None:
-            return losses
+        if not self._auxiliaries or result.estimate is None:
+            return {}
         guide = self.state.program.unmoved(self.experiment.guide)
-        codes = cache(partial(guide_codes, guide, *batches[1]))
-        of_its = "try a smaller learning rate of its optimiser"
-        if self.step == 0:
-            of_its = "no step was taken before it, so it is in the network or its codes"
-        for name, auxiliary in self.auxiliaries.items():
-            optimizer = self.auxiliary_optimizers[name]
-            loss = auxiliary.loss(result.estimate.pairs[0], codes)
-            losses[f"{name}_loss"] = loss.item()
-            if not math.isfinite(losses[f"{name}_loss"]):
-                raise NonFiniteError(
-                    f"step {self.step + 1}: {name}_loss = {loss.item()} ({of_its})"
-                )
-            optimizer.zero_grad()
-            loss.backward()
-            weights = self._auxiliary_parameters(name)
-            if not math.isfinite(_norm(weights.values())):
-                raise NonFiniteError(blame_gradients(_gradients(weights), of_its, self.step + 1))
-            make_update(optimizer)()
-        return losses
-
-    def _auxiliary_parameters(self, name: str) -> dict[str, Tensor]:
-        weights = self.auxiliaries[name].module.named_parameters()
-        return {f"{name}.{n}": weight for n, weight in weights}
-
-
-def _norm(trained: Iterable[Tensor]) -> float:
-    """The norm of the whole gradient."""
-    return torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None]).item()
-
-
-def _gradients(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: p.grad for name, p in parameters.items() if p.grad is not None}
+        return self._auxiliaries.take(result.estimate.pairs[0], guide, batches[1], self.step + 1)

@@ -21,7 +21,7 @@ from pyro_decomp.acceleration import EagerStep, Execution, GraphStep
 from pyro_decomp.data.stored import Rows, Stored
 from pyro_decomp.errors import RunError
 from pyro_decomp.training import loop
-from pyro_decomp.training.callbacks import Training
+from pyro_decomp.training.callbacks import Callback, Training
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run_files.run_folder import RunFolder
 from pyro_decomp.training.taking_back import BegunStep, is_same
@@ -270,6 +270,26 @@ def test_a_callback_that_fails_once_is_of_the_step_that_is_saved(tmp_path: Path)
     go(programs(), tmp_path / "whole")
     assert history(tmp_path / "run") == history(tmp_path / "whole")
     assert is_same(checkpoint(tmp_path / "run"), checkpoint(tmp_path / "whole"))
+
+
+@pytest.mark.full
+def test_where_a_callback_fails_the_others_are_told_of_all_of_the_step(tmp_path: Path) -> None:
+    class Record(Callback):
+        def epoch(self, training: Training) -> None:
+            training.record({"share": training.step / 12})
+
+    def fail(training: Training) -> None:
+        if training.step == 6 and errors:
+            raise errors.pop()
+
+    go = partial(train, seed=3, callbacks=[Step(fail), Record()])
+    errors = [OSError("full")]
+    with pytest.raises(RunError, match="the callback Step failed in `step`: OSError: full"):
+        go(programs(), tmp_path / "run")
+    assert saved_step(tmp_path / "run") == 6
+    go(programs(), tmp_path / "run", resume=True)
+    go(programs(), tmp_path / "whole")
+    assert history(tmp_path / "run") == history(tmp_path / "whole")
 
 
 def test_a_run_is_whole_where_its_resources_cannot_be_written(

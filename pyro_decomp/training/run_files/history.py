@@ -74,7 +74,10 @@ def read_history(
             width = known["columns"]
             text = _csv(names[:width], (row[:width] for row in rows[: known["rows"]]))
             if hashlib.sha256(text).hexdigest() != known["history"]:
-                raise ValueError("a history that the run's checkpoint was not written with")
+                raise RunError(
+                    f"{path}: expected the history that the run's checkpoint was written with, got "
+                    f"another: it is damaged, or was edited ({RESTORE})"
+                )
         step = names.index("step")
         rows = [row for row in rows if until_step is None or int(row[step]) <= until_step]
         columns = list(zip(*rows, strict=True)) or [()] * len(names)
@@ -82,7 +85,9 @@ def read_history(
             name: [float(value) if value else math.nan for value in column]
             for name, column in zip(names, columns, strict=True)
         }
-    except (OSError, ValueError, LookupError, csv.Error) as error:
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror} ({RESTORE})") from error
+    except (ValueError, LookupError, csv.Error) as error:
         raise RunError(
-            f"{path}: expected a table with a row a step, got {error} ({RESTORE})"
+            f"{path}: expected a table of numbers with a row a step, got other text ({RESTORE})"
         ) from error

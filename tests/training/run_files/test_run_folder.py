@@ -216,17 +216,17 @@ def test_a_file_of_torch_that_is_no_checkpoint_is_refused(folder: RunFolder, con
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (None, "No such file"),
-        ("", "not enough values"),
+        (None, "cannot be read: No such file"),
+        ("", "a table of numbers.*other text"),
         ("step,epoch,elbo\n", "got 0"),
         ("step,elbo\n1,-0.3\n2,-0.2\n", "3 rows up to step 5, got 2"),
-        ("step,elbo\n1,-0.3\n2,-0.2\n5\n", "shorter"),
-        ("step,elbo\n1,-0.3\n2,-0.2\n5,0,0\n", "longer"),
-        ("step,elbo\n1,-0.3\n2,-0.2\n5,zero\n", "zero"),
-        ("step,elbo\n1,-0.3\n2,-0.2\n5.5,0\n", "5.5"),
-        ("epoch,elbo\n1,-0.3\n1,-0.2\n2,0\n", "step"),
-        ("step,elbo\n" + '"' + "x" * 200_000, "field larger"),
-        (b"step\n\xff\xfe\n", "can't decode"),
+        ("step,elbo\n1,-0.3\n2,-0.2\n5\n", "a table of numbers.*other text"),
+        ("step,elbo\n1,-0.3\n2,-0.2\n5,0,0\n", "a table of numbers.*other text"),
+        ("step,elbo\n1,-0.3\n2,-0.2\n5,zero\n", "a table of numbers.*other text"),
+        ("step,elbo\n1,-0.3\n2,-0.2\n5.5,0\n", "a table of numbers.*other text"),
+        ("epoch,elbo\n1,-0.3\n1,-0.2\n2,0\n", "a table of numbers.*other text"),
+        ("step,elbo\n" + '"' + "x" * 200_000, "a table of numbers.*other text"),
+        (b"step\n\xff\xfe\n", "a table of numbers.*other text"),
     ],
 )
 def test_what_is_no_history_is_refused(
@@ -237,7 +237,7 @@ def test_what_is_no_history_is_refused(
         folder.history_path.unlink()
     else:
         folder.history_path.write_bytes(table.encode() if isinstance(table, str) else table)
-    with pytest.raises(RunError, match=rf"history\.csv: expected .*{message}"):
+    with pytest.raises(RunError, match=rf"history\.csv.*{message}"):
         folder.read_history(5, 3)
 
 

@@ -68,13 +68,7 @@ def _why_unsafe() -> str:
 
     default = cache_dir_utils.default_cache_dir()  # of headers, whatever is named
     for folder, name in {os.environ.get(KEPT_IN, default): KEPT_IN, default: "TMPDIR"}.items():
-        path = Path(folder)
-        try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            reason = code_cache.why_not_private(path, f"{name} names another folder")
-        except OSError as error:
-            reason = f"{path} cannot be used ({error.strerror}); {name} names another"
-        if reason:
+        if reason := code_cache.why_not_private(Path(folder), name):
             return f"torch would keep what it compiles where others can write: {reason}"
     return ""
 

@@ -36,23 +36,14 @@ def folder() -> Path:
     try:
         path = (Path(home) if home else Path.home() / ".cache").absolute() / "pyro_decomp"
     except RuntimeError as error:  # neither HOME nor a user of this number
-        raise OSError("there is no home folder; XDG_CACHE_HOME names another") from error
-    try:
-        for each in (*reversed(path.parents), path):
-            if not each.is_dir():
-                each.mkdir(mode=0o700, exist_ok=True)
-        reason = why_not_private(path)
-    except OSError as error:
-        raise OSError(
-            f"{path} cannot be used ({error.strerror}); XDG_CACHE_HOME names another"
-        ) from error
-    if reason:
+        raise OSError("there is no home folder; XDG_CACHE_HOME names another folder") from error
+    if reason := why_not_private(path, "XDG_CACHE_HOME"):
         raise OSError(reason)
     return path
 
 
-def why_not_private(path: Path, other: str = "XDG_CACHE_HOME names another folder") -> str:
-    """Why others could put code into a folder, and what helps; empty if they cannot.
+def why_not_private(path: Path, variable: str) -> str:
+    """Make a folder, and say why others could put code into it; empty if they cannot.
 
     It must belong to the user and be writable by no other. The folders above it, and those to which
     links among these lead, may be the administrator's too, and writable by all where nobody can
@@ -60,22 +51,31 @@ def why_not_private(path: Path, other: str = "XDG_CACHE_HOME names another folde
 
     Args:
         path: The folder.
-        other: What helps whatever the reason is.
-
-    Raises:
-        OSError: It cannot be looked at.
+        variable: The variable of the environment that names another one.
     """
+    other = f"{variable} names another folder"
+    try:
+        for each in (*reversed(path.parents), path):
+            if not each.is_dir():
+                each.mkdir(mode=0o700, exist_ok=True)
+        reason = _reason(path)
+    except OSError as error:
+        return f"{path} cannot be used ({error.strerror}); {other}"
+    return reason and f"{reason}; {other}"
+
+
+def _reason(path: Path) -> str:
     if not hasattr(os, "getuid"):  # Windows, where a user's folders are the user's
         return ""
     if path.is_symlink():
-        return f"{path} is a link to another folder; {other}"
+        return f"{path} is a link to another folder"
     for each in dict.fromkeys((path, *path.parents, *path.resolve().parents)):
         found = each.lstat()
         if found.st_uid != os.getuid() and (each == path or found.st_uid != 0):
-            return f"{each} belongs to another user; {other}"
+            return f"{each} belongs to another user"
         is_shared = stat.S_ISDIR(found.st_mode) and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
         if is_shared and (each == path or not found.st_mode & stat.S_ISVTX):
-            return f"others can write to {each} (chmod go-w {each}); {other}"
+            return f"others can write to {each} (chmod go-w {each})"
     return ""
 
 

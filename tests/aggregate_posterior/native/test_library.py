@@ -80,7 +80,7 @@ def link_to_elsewhere(cache: Path) -> str:
 
 def file_in_its_place(cache: Path) -> str:
     cache.write_text("a file where the folder would be")
-    return f"{cache} cannot be used (File exists); XDG_CACHE_HOME names another"
+    return f"{cache} cannot be used (File exists); XDG_CACHE_HOME names another folder"
 
 
 UNUSABLE: dict[str, Callable[[Path], str]] = {
@@ -378,7 +378,7 @@ def test_where_nothing_can_be_kept_it_is_compiled_all_the_same(
     if why == "no home":
         monkeypatch.delenv("XDG_CACHE_HOME")
         monkeypatch.setattr(Path, "home", home)
-        expected = "there is no home folder; XDG_CACHE_HOME names another"
+        expected = "there is no home folder; XDG_CACHE_HOME names another folder"
     else:
         number = errno.EROFS if why == "read-only" else errno.ENOSPC
         monkeypatch.setattr(code_cache, "write_whole", write)

@@ -131,10 +131,10 @@ class SpritesConvDecoder(nn.Module):
 
 def _side(size: int) -> int:
     """The height and width of the smallest feature maps."""
-    if not isinstance(size, int) or size < 1 or size % _SHRINKAGE:
+    arguments.whole(size=size)
+    if size % _SHRINKAGE:
         arguments.refuse("size", f"a positive multiple of {_SHRINKAGE}", size)
-    arguments.whole(size=size)  # and no larger than any can be
-    return size // _SHRINKAGE
+    return int(size) // _SHRINKAGE
 
 
 class SpritesMLPEncoder(nn.Module):

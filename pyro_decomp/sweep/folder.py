@@ -4,12 +4,10 @@ import csv
 import io
 import json
 import os
-import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
@@ -24,6 +22,7 @@ from pyro_decomp.training.run_files.damages import damages as damages_of_run
 from pyro_decomp.training.run_files.damages import sentences
 from pyro_decomp.training.run_files.json_files import marked, plain, read_json, write_json
 from pyro_decomp.training.run_files.run_config import NAME as CONFIG
+from pyro_decomp.training.run_files.run_config import versions
 from pyro_decomp.training.run_files.writer import is_passing
 
 if TYPE_CHECKING:
@@ -140,9 +139,6 @@ class Description(TypedDict):
     versions: NotRequired[dict[str, str]]
 
 
-PACKAGES = ("pyro-decomp", "torch", "pyro-ppl", "numpy")
-
-
 def describe(
     source: ExperimentFile, grid: Grid, device: str, metrics: Sequence[str]
 ) -> dict[str, Any]:
@@ -153,7 +149,7 @@ def describe(
         "seeds": list(grid.seeds),
         "metrics": list(metrics),
         "device": device,
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "versions": versions(),
     } | source.record()
 
 

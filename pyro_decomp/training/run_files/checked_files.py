@@ -14,7 +14,8 @@ import struct
 import types
 import typing
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -162,15 +163,11 @@ def check_archive(path: Path, remedy: str) -> dict[str, Any] | None:
     Raises:
         RunError: It cannot be read, is damaged, or says that it holds more than it does.
     """
-    try:
+    with _readable(path, remedy):
         known = _facts(path)
         if known is not None:
             _check_digest(path)
         _check_records(path, sums=known is None)
-    except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror} ({remedy})") from error
-    except Exception as error:  # zipfile raises whatever there is
-        raise RunError(f"{path} cannot be read: it is truncated or corrupt ({remedy})") from error
     return known
 
 
@@ -205,12 +202,18 @@ def facts_of(path: Path) -> dict[str, Any] | None:
     Raises:
         RunError: It cannot be read, or its end is damaged.
     """
-    try:
+    with _readable(path, RESTORE):
         return _facts(path)
+
+
+@contextmanager
+def _readable(path: Path, remedy: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror} ({RESTORE})") from error
-    except ValueError as error:
-        raise RunError(f"{path} cannot be read: it is truncated or corrupt ({RESTORE})") from error
+        raise RunError(f"{path} cannot be read: {error.strerror} ({remedy})") from error
+    except Exception as error:  # zipfile raises whatever there is
+        raise RunError(f"{path} cannot be read: it is truncated or corrupt ({remedy})") from error
 
 
 def _facts(path: Path) -> dict[str, Any] | None:

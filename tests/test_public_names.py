@@ -78,7 +78,8 @@ PUBLIC: dict[str, str] = {
         mean_interval read_table sweep
     """,
     "pyro_decomp.errors": """
-        ArgumentError DataError DecompError ExperimentError ModelError NonFiniteError RunError
+        ArgumentError DataError DecompError DiskError ExperimentError ModelError NonFiniteError
+        OutOfMemoryError RunError
     """,
     "pyro_decomp.schedules": """
         Capacity Constant Cosine Cyclical Exponential Linear Ramp Schedule Sequence

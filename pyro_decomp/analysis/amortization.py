@@ -29,6 +29,7 @@ from pyro_decomp.programs.provenance import dependencies
 from pyro_decomp.programs.sites import Site, sample_sites
 from pyro_decomp.seeds import seeded
 from pyro_decomp.training.run import Run
+from pyro_decomp.training.user_code import memory_counted
 
 MOMENT_DRAWS = 200  # of the guide and of the prior, for their moments
 ROW_ELEMENTS = 2**22  # elements of tiled data held at once
@@ -79,6 +80,7 @@ class AmortizationGap:
         return self.elbo_fitted - self.elbo
 
 
+@memory_counted("fewer data, or num_importance_samples,")
 def amortization_gap(
     run: Run,
     x: AnyData,

@@ -36,6 +36,7 @@ from pyro_decomp.training.data_support import check_data
 from pyro_decomp.training.experiment import few_threads
 from pyro_decomp.training.run import Run, untrained
 from pyro_decomp.training.run_files.run_config import versions
+from pyro_decomp.training.user_code import memory_counted
 
 __all__ = ["MEASURES", "Evaluation", "check_names", "evaluate", "write_metrics"]
 
@@ -133,7 +134,8 @@ def evaluate(
     encoded = {name: EncodedData.of(run, x) for name, x in sets.items() if x is not None}
     metrics = Evaluation()
     checkpoint = checkpoint_of(run)
-    with run.state.program.preserving_rng_and_buffers(), torch.no_grad(), few_threads(trial):
+    kept, less = run.state.program.preserving_rng_and_buffers(), "only some of it"
+    with memory_counted(less), kept, torch.no_grad(), few_threads(trial):
         if LOG_PX in names:
             check_affordable([*encoded.values()], num_importance_samples)
         before, why_not = _untrained(run) if names & set(SCORES) else (None, {})

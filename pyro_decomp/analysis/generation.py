@@ -9,18 +9,19 @@ from jaxtyping import Int, Shaped
 from pyro import poutine
 from torch import Tensor
 
-from pyro_decomp import arguments, memory
+from pyro_decomp import arguments
 from pyro_decomp.analysis.encoding import EncodedData
 from pyro_decomp.analysis.inference import Kind, global_latents, likelihood_mean, local_latents
 from pyro_decomp.analysis.latents import encoded
 from pyro_decomp.data.batches import AnyData, Batch
 from pyro_decomp.descriptions import constructor_call
-from pyro_decomp.errors import ArgumentError, DataError
+from pyro_decomp.errors import ArgumentError, DataError, memory
 from pyro_decomp.programs.provenance import dependencies
 from pyro_decomp.programs.sites import Site, data_plate, is_latent
 from pyro_decomp.programs.substitute import Substitute
 from pyro_decomp.seeds import derive, seeded
 from pyro_decomp.training.run import Run
+from pyro_decomp.training.user_code import memory_counted
 
 WORKING_COPIES = 4  # of what draws give, that are in memory while they are made
 
@@ -54,6 +55,7 @@ def sample_prior(run: Run, num_samples: int, *, x: AnyData | None = None, seed: 
     return intervene(run, {}, num_samples=num_samples, x=x, seed=seed)
 
 
+@memory_counted("a smaller num_samples")
 def intervene(
     run: Run,
     given: Mapping[str, Any],
@@ -118,6 +120,7 @@ def intervention(
         return model({n: v.expand(total, *v.shape[1:]) for n, v in values.items()}, total)
 
 
+@memory_counted("fewer values")
 def traverse(
     run: Run,
     site: str,

@@ -14,8 +14,10 @@ from pyro_decomp.data.batches import AnyData, Data
 from pyro_decomp.data.stored import Stored
 from pyro_decomp.seeds import seeded
 from pyro_decomp.training.run import Run
+from pyro_decomp.training.user_code import memory_counted
 
 
+@memory_counted("fewer data")
 def latents(
     run: Run, x: AnyData | None = None, *, kind: Kind = "mean", seed: int = 0
 ) -> dict[str, Shaped[Tensor, "n ..."]]:
@@ -58,6 +60,7 @@ def codes(
     return torch.cat([value.reshape(len(value), -1) for value in values], -1)
 
 
+@memory_counted("fewer data")
 def reconstruct(
     run: Run, x: AnyData | None = None, *, kind: Kind = "mean", seed: int = 0
 ) -> Shaped[Tensor, "n ..."]:
@@ -75,6 +78,7 @@ def reconstruct(
         return data.reconstructions(kind=kind)
 
 
+@memory_counted("a smaller num_samples")
 def log_likelihood(
     run: Run, x: AnyData | None = None, *, num_samples: int = 1000, seed: int = 0
 ) -> Float[Tensor, " n"]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pyro_decomp.errors import DiskError
 from pyro_decomp.training.user_code import sentence
 
 if TYPE_CHECKING:  # torch takes seconds, and tables of numbers do without
@@ -37,11 +38,11 @@ def by_itself(left_out: dict[str, str], *names: str) -> Iterator[None]:
     """Measure quantities inside; where that fails, say why of each, and go on after.
 
     Whatever programs, data or numerics raise is such a reason, lack of memory for one quantity too.
-    Ctrl-C is not, nor are warnings that Python was told to raise.
+    Ctrl-C is not, nor are warnings that Python was told to raise, or a disk that is full.
     """
     try:
         yield
-    except Warning:
+    except (Warning, DiskError):
         raise
     except Exception as error:
         left_out |= dict.fromkeys(names, sentence(error))

@@ -26,6 +26,7 @@ from pyro_decomp.programs.provenance import dependencies
 from pyro_decomp.programs.sites import Site, data_plate, sample_sites
 from pyro_decomp.training.experiment import Experiment
 from pyro_decomp.training.state import State
+from pyro_decomp.training.user_code import memory_counted
 
 Role = Literal["latent", "observed", "global", "auxiliary", "label", "summed out"]
 
@@ -99,6 +100,7 @@ class Summary:
         return tuple(site for site in self.model if site.role not in {"observed", "label"})
 
 
+@memory_counted()
 def summarize(experiment: Experiment, state: State) -> Summary:
     """Run a batch of an experiment that was prepared, to look at it; nothing of it is changed.
 

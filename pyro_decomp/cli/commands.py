@@ -27,6 +27,7 @@ from pyro_decomp.cli.sweep import sweep_file
 from pyro_decomp.errors import one_line
 from pyro_decomp.training.callbacks import Callback, Training
 from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.user_code import memory_counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from pyro_decomp.training.run import Run
     from pyro_decomp.training.state import State
 
-LESS = "a smaller batch_size of the experiment"
-LESS_MEASURED = "fewer --importance-samples, or --only some of it,"
 
 # What needs torch, or more of rich than help does, is imported once a command has work to do.
 # ruff: noqa: PLC0415
@@ -144,7 +143,8 @@ def train(
         raise typer.BadParameter("expected one of --resume and --force, got both")
     folder = out or Path("runs") / file.stem
     with (
-        told_in_one_line(show_traceback=show_traceback, folder=folder, less=LESS),
+        told_in_one_line(show_traceback=show_traceback, folder=folder),
+        memory_counted(),
         ExitStack() as ended,
     ):
         source = ExperimentFile.read(file, seed=seed)
@@ -254,7 +254,7 @@ def evaluate(
     show_traceback: ShowTraceback = False,
 ) -> None:
     """Measure a run on its data and its test data."""
-    with told_in_one_line(show_traceback=show_traceback, folder=run, less=LESS_MEASURED):
+    with told_in_one_line(show_traceback=show_traceback, folder=run):
         from rich.console import Console
 
         from pyro_decomp.analysis import evaluation

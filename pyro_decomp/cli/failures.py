@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pyro_decomp import memory
 from pyro_decomp.descriptions import visible
-from pyro_decomp.errors import DecompError, one_line
+from pyro_decomp.errors import DecompError, memory, one_line
 from pyro_decomp.training.interruption import ended_by_signals
 from pyro_decomp.training.printing import why_lost
 from pyro_decomp.training.user_code import place_raised, sentence
@@ -32,7 +31,6 @@ def told_in_one_line(
     show_traceback: bool = False,
     folder: Path | None = None,
     is_printed: bool = False,
-    less: str = "",
 ) -> Iterator[None]:
     """Turn errors into one line and an exit status, and warnings into one line each.
 
@@ -41,7 +39,6 @@ def told_in_one_line(
         folder: The run folder, named when the system does not say what it could not write.
         is_printed: Whether what is printed is all that comes of the command, so that it fails where
             that cannot be written; else the exit status is that of the run.
-        less: What of the command takes less memory, said where that ends.
 
     Raises:
         typer.Exit: With 1 for an error; 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
@@ -60,7 +57,7 @@ def told_in_one_line(
         except (Exception, SystemExit) as error:
             if show_traceback:
                 raise
-            tell("error", "red", _sentence(error, folder, less))
+            tell("error", "red", _sentence(error, folder))
             raise typer.Exit(FAILED) from None
 
 
@@ -80,16 +77,15 @@ def exit_status(stopped: KeyboardInterrupt) -> int:
     return BY_SIGNAL + getattr(stopped, "signal", signal.SIGINT)
 
 
-def _sentence(error: BaseException, folder: Path | None, less: str) -> str:
-    return "; ".join([_what_is_wrong(error, folder, less), *getattr(error, "__notes__", [])])
+def _sentence(error: BaseException, folder: Path | None) -> str:
+    return "; ".join([_what_is_wrong(error, folder), *getattr(error, "__notes__", [])])
 
 
-def _what_is_wrong(error: BaseException, folder: Path | None, less: str) -> str:
+def _what_is_wrong(error: BaseException, folder: Path | None) -> str:
     if isinstance(error, DecompError):
         return sentence(error)
     if memory.is_short(error):
-        how = f": {less} takes less" if less and not isinstance(error, ImportError) else ""
-        return f"{memory.told(error)} ({_place(error)}){how}"
+        return f"{memory.told(error)} ({_place(error)})"
     if isinstance(error, OSError) and error.strerror:
         place = error.filename or folder
         return f"{place}: {error.strerror}" if place else error.strerror

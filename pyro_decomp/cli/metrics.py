@@ -8,6 +8,7 @@ import typer
 from pyro_decomp.cli.failures import told_in_one_line
 from pyro_decomp.cli.options import ShowTraceback, names
 from pyro_decomp.training.run_files.json_files import to_json
+from pyro_decomp.training.user_code import memory_counted
 
 # What needs torch, or more of rich than help does, is imported once the command has work to do.
 # ruff: noqa: PLC0415
@@ -63,7 +64,7 @@ def score_files(
     """Score codes from files, with factors or without."""
     if num_resamples == 1:
         raise typer.BadParameter("--resamples: expected 0 or at least 2, got 1")
-    with told_in_one_line(show_traceback=show_traceback, is_printed=True, less=LESS):
+    with told_in_one_line(show_traceback=show_traceback, is_printed=True), memory_counted(LESS):
         from pyro_decomp.metrics import report
 
         z = _read(codes)

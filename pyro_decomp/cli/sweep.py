@@ -18,6 +18,7 @@ from pyro_decomp.cli.options import (
     names,
 )
 from pyro_decomp.training.experiment_file import ExperimentFile
+from pyro_decomp.training.user_code import memory_counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,7 +91,7 @@ def sweep_file(
         raise typer.BadParameter("expected one of --resume and --force, got both")
     chosen = _seeds(seeds)
     folder = out or Path("sweeps") / file.stem
-    with told_in_one_line(show_traceback=show_traceback, folder=folder, less=LESS):
+    with told_in_one_line(show_traceback=show_traceback, folder=folder), memory_counted(LESS):
         source = ExperimentFile.read(file, seed=0)
 
         from rich.console import Console

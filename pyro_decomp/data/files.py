@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyro_decomp import memory
 from pyro_decomp.data.parquet_tables import parquet_columns, read_parquet
 from pyro_decomp.data.readable import check_array, refuse_unreadable
 from pyro_decomp.data.tables import Columns, Table, csv_columns, read_csv
-from pyro_decomp.errors import DataError
+from pyro_decomp.errors import DataError, memory
 
 KINDS = (".npy", ".npz", ".csv", ".parquet")
 TABLES = (".csv", ".parquet")

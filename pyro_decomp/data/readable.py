@@ -12,8 +12,7 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from pyro_decomp import memory
-from pyro_decomp.errors import DataError
+from pyro_decomp.errors import DataError, memory
 
 HEADER_BYTES = 2**16  # of an array, that are looked at; those of plain numbers have a hundred
 LITTLE = 2**23  # bytes, for which it is not asked how many are free

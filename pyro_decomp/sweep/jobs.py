@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from pyro_decomp.errors import DiskError, writing
 from pyro_decomp.sweep.ensemble.members import Outcome, WorkItem
 from pyro_decomp.sweep.journal import Record
 from pyro_decomp.sweep.table import flat, last_terms
@@ -77,11 +78,13 @@ class Work:
 
         Raises:
             Interrupted: The user stopped it.
+            DiskError: The folder of the sweep cannot be written, which no job could do better.
         """
-        records = [job.trained] if job.trained is not None else self._train(job.item, tell)
-        for record in records:
-            if record.status == "finished" and self.metrics:
-                tell(self._measured(record))
+        with writing(self.out):
+            records = [job.trained] if job.trained is not None else self._train(job.item, tell)
+            for record in records:
+                if record.status == "finished" and self.metrics:
+                    tell(self._measured(record))
 
     def _train(self, item: WorkItem, tell: Tell) -> list[Record]:
         from pyro_decomp.sweep.ensemble import train_item
@@ -118,8 +121,9 @@ class Work:
         try:
             run = load(self.out / "members" / record.member, device=self.device)
             metrics = evaluation.evaluate(run, only=self.metrics)
-            evaluation.write_metrics(run, metrics)
-        except Interrupted:
+            with writing(run.path):
+                evaluation.write_metrics(run, metrics)
+        except (Interrupted, DiskError):
             raise
         except Exception as error:
             return replace(record, message=f"not measured: {sentence(error)}")

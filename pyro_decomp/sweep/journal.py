@@ -49,9 +49,10 @@ class Journal:
 
     def __init__(self, file: int, check: Callable[[], None]) -> None:
         self._file, self._check = file, check
+        self._size = os.fstat(file).st_size
 
     def append(self, record: Record) -> None:
-        """Add a record; it is on the disk when this returns.
+        """Add a record; it is on the disk when this returns, and none of it if this fails.
 
         Raises:
             RunError: Another process writes there.
@@ -59,9 +60,12 @@ class Journal:
         self._check()
         entry = asdict(record)
         line = to_json(entry | {"digest": digest(entry)})
+        os.ftruncate(self._file, self._size)  # what is left of one that failed
+        size = self._size + len(line)
         while line:
             line = line[os.write(self._file, line) :]
         os.fsync(self._file)
+        self._size = size
 
 
 @contextmanager

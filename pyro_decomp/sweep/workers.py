@@ -15,6 +15,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, Protocol, TypeVar
 
+from pyro_decomp.errors import DiskError
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.printing import keep_printing
 from pyro_decomp.training.user_code import sentence
@@ -70,6 +71,9 @@ class WorkerPool(Generic[J]):
         """Do all jobs of a queue, to which the listener may add; or until a stop is asked for.
 
         Then the workers get SIGTERM, and as long as ``PATIENCE`` to save what they have.
+
+        Raises:
+            DiskError: A job met it, as all others would.
         """
         try:
             while (queue or self._workers) and not stop.is_set():
@@ -132,6 +136,8 @@ class WorkerPool(Generic[J]):
             elif kind == "ended" and job is not None:
                 worker.job = None
                 listener.ended(job, content, died=False)
+            elif kind == "cannot write":
+                raise DiskError(content)
 
     def _remove(self, worker: _Worker[J], listener: Listener[J]) -> None:
         worker.process.join()
@@ -168,6 +174,7 @@ def run_here(do: Do[J], queue: deque[J], listener: Listener[J], stop: threading.
 
     Raises:
         Interrupted: The user stopped a job.
+        DiskError: A job met it, as all others would.
     """
     import torch  # noqa: PLC0415 (takes seconds, which a process that only waits may do without)
 
@@ -178,7 +185,7 @@ def run_here(do: Do[J], queue: deque[J], listener: Listener[J], stop: threading.
             job, failure = queue.popleft(), None
             try:
                 do(job, partial(listener.told, job))
-            except Interrupted:
+            except (Interrupted, DiskError):
                 raise
             except Exception as error:
                 failure = sentence(error)
@@ -214,6 +221,8 @@ def serve(connection: Connection, do: Do[J]) -> None:
                 do(job, partial(_tell, connection))
             except (BrokenPipeError, Interrupted):
                 raise
+            except DiskError as error:
+                connection.send(("cannot write", str(error)))
             except Exception as error:
                 connection.send(("ended", sentence(error)))
             else:

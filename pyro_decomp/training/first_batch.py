@@ -15,12 +15,18 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
-from pyro_decomp import memory
 from pyro_decomp.data.batches import Batch, Data
 from pyro_decomp.data.checks import blocks, check_finite, column_labels, large_columns
 from pyro_decomp.data.rounding import default_type, spoilt_columns
 from pyro_decomp.data.stored import Stored
-from pyro_decomp.errors import DataError, ExperimentError, ModelError, one_line
+from pyro_decomp.errors import (
+    DataError,
+    ExperimentError,
+    ModelError,
+    OutOfMemoryError,
+    memory,
+    one_line,
+)
 from pyro_decomp.programs.program_state.modules import in_mode
 from pyro_decomp.programs.sites import SampleTrace
 from pyro_decomp.training.experiment import Experiment
@@ -182,6 +188,7 @@ def explained(
         ModelError: They could not; it names the layer, the type of numbers, the arguments or the
             line of the experiment file that is to be mended, as far as that can be told.
         DataError: The batch has a value that is not finite.
+        OutOfMemoryError: A batch takes more memory than is free.
     """
     try:
         yield
@@ -202,11 +209,12 @@ def explained(
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in batch)
         place = place_raised(error)
         hint = _other_types(modules, batch)
-        if memory.is_short(error):
+        is_short = memory.is_short(error)
+        if is_short:
             hint = "a smaller batch_size takes less"
         elif _NOT_ALLOWED.match(str(error)):
             hint = large_columns(batch[0]) or hint
-        raise ModelError(
+        raise (OutOfMemoryError if is_short else ModelError)(
             f"the programs cannot be run on {'the last' if is_last else 'a'} batch of shape "
             f"{shapes}: {_reason(error)}"
             f"{f' ({place})' if place else ''}{f'; {hint}' if hint else ''}"

@@ -12,13 +12,14 @@ from pyro_decomp.training.fitting import fit, handed_back
 from pyro_decomp.training.run import Run, finish
 from pyro_decomp.training.run_files.history import History
 from pyro_decomp.training.stretches import ends_of, lengthen
+from pyro_decomp.training.user_code import memory_counted
 
 
 def train_on(run: Run, epochs: int | None, callbacks: Sequence[Callback]) -> Run:
     """Train a run further, in place and in its folder; see :meth:`.Run.train`."""
     arguments.whole(**arguments.given(epochs=epochs))
     arguments.items(Callback, CALLBACKS, callbacks=callbacks)
-    with ExitStack() as held:
+    with ExitStack() as held, memory_counted():
         held.enter_context(run.folder.written())
         return _train_on(run, epochs, callbacks, held)
 

@@ -26,6 +26,7 @@ from pyro_decomp.training.run_files.run_folder import RunFolder
 from pyro_decomp.training.run_methods import RunMethods
 from pyro_decomp.training.state import State, prepare
 from pyro_decomp.training.stretches import ends_of, lengthen
+from pyro_decomp.training.user_code import memory_counted
 
 
 @dataclass(repr=False)
@@ -97,6 +98,7 @@ class Run(RunMethods):
         return data
 
 
+@memory_counted()
 def load(
     path: str | os.PathLike[str],
     *,

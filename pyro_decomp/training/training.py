@@ -30,6 +30,7 @@ from pyro_decomp.training.run_files.json_files import is_plain
 from pyro_decomp.training.run_files.run_folder import RunFolder, temporary_folder
 from pyro_decomp.training.state import prepare
 from pyro_decomp.training.stretches import go_on
+from pyro_decomp.training.user_code import memory_counted
 
 __all__ = ["Execution", "train"]
 
@@ -88,6 +89,7 @@ def train(
         NonFiniteError: A term or gradient became infinite or not a number; the step before it is
             saved.
         RunError: The folder cannot be used as asked.
+        OutOfMemoryError: A step takes more memory than is free.
         Interrupted: The user stopped the run, outside of a notebook; ``run.train()`` goes on.
     """
     check.annotated(train, locals())
@@ -162,7 +164,7 @@ def train_one(
     folder = temporary_folder() if out is None else RunFolder(out)
     is_there = resume and folder.config_path.exists()
     ends: list[int] = []
-    with ExitStack() as held:
+    with ExitStack() as held, memory_counted():
         if is_there:
             held.enter_context(folder.written())
             ends, arguments = go_on(experiment, folder, arguments)

@@ -11,8 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pyro_decomp import memory
-from pyro_decomp.errors import ArgumentError, DecompError, ExperimentError, one_line
+from pyro_decomp.errors import (
+    ArgumentError,
+    DecompError,
+    ExperimentError,
+    OutOfMemoryError,
+    memory,
+    one_line,
+)
 
 MODULE_PREFIX = "_experiment_"
 _executions = itertools.count()
@@ -69,6 +75,7 @@ def running(what: str, path: Path, folders: Sequence[Path] = ()) -> Iterator[Non
 
     Raises:
         ExperimentError: What runs raised anything but an error that says all, which is passed on.
+        OutOfMemoryError: It takes more memory than is free.
     """
     added = [str(folder) for folder in (path.absolute().parent, *folders)]
     sys.path[:0] = added
@@ -80,12 +87,38 @@ def running(what: str, path: Path, folders: Sequence[Path] = ()) -> Iterator[Non
         if says_all(error):
             raise
         place = place_raised(error) or path
-        said = "" if memory.is_short(error) else f"{what} raised "
-        raise ExperimentError(f"{place}: {said}{one_line(error)}") from error
+        if memory.is_short(error):
+            raise OutOfMemoryError(f"{place}: {memory.told(error)}") from error
+        raise ExperimentError(f"{place}: {what} raised {one_line(error)}") from error
     finally:
         for folder in added:
             if folder in sys.path:
                 sys.path.remove(folder)
+
+
+@contextmanager
+def memory_counted(less: str = "a smaller batch_size") -> Iterator[None]:
+    """Tell that memory ended as such, whether Python, numpy, torch or C says so.
+
+    Args:
+        less: What takes less memory.
+
+    Raises:
+        OutOfMemoryError: It ended inside, and no error of ours says so yet.
+    """
+    try:
+        yield
+    except DecompError:
+        raise
+    except Exception as error:
+        if not memory.is_short(error):
+            raise
+        place = f" ({place})" if (place := place_raised(error)) else ""
+        how = "" if isinstance(error, ImportError) else f": {less} takes less"
+        ended = OutOfMemoryError(f"{memory.told(error)}{place}{how}")
+        for note in getattr(error, "__notes__", ()):
+            ended.add_note(note)
+        raise ended from error
 
 
 def place_raised(error: BaseException) -> str | None:

@@ -8,6 +8,7 @@ import pytest
 import typer
 
 from pyro_decomp.cli.failures import told_in_one_line
+from pyro_decomp.training.user_code import memory_counted
 
 ROOT = Path(__file__).parents[2]
 
@@ -15,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 def test_want_of_memory_is_one_line_with_what_takes_less(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with pytest.raises(typer.Exit), told_in_one_line(less="a smaller batch_size"):
+    with pytest.raises(typer.Exit), told_in_one_line(), memory_counted():
         np.ones(2**56)
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -26,7 +27,7 @@ def test_want_of_memory_is_one_line_with_what_takes_less(
 def test_a_library_that_finds_no_room_is_not_put_down_to_the_batch(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with pytest.raises(typer.Exit), told_in_one_line(less="a smaller batch_size"):
+    with pytest.raises(typer.Exit), told_in_one_line(), memory_counted():
         raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
     said = capsys.readouterr().err
     assert "not enough memory to load what is needed" in said

@@ -1,7 +1,4 @@
-"""A run that is stopped or fails at any operation on files resumes to the same bytes.
-
-``tests/test_survival.py`` kills by the clock; here the places are counted.
-"""
+"""A command that is killed at any instant, or fails at any operation on files, loses nothing."""
 
 import json
 import os
@@ -13,42 +10,110 @@ from typing import Any
 
 import pytest
 
+from tests.faults.file_faults import environment, why_not
 from tests.training.test_survival import SOURCE
 
-pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(why_not()), reason=why_not()),
+]
+
+# Of the things that can be done to a command at its operations, each is tried, or every so many.
+STRIDES = {
+    "train": 1,
+    "resume": 1,
+    "force": 3,
+    "sweep, processes": 6,
+    "sweep, batched": 6,
+    "sweep, measured": 6,
+    "sweep, force": 10,
+    "evaluate": 1,
+    "plot": 5,
+    "compare": 3,
+}
+ONE_RESULT = {"evaluate", "plot", "compare"}  # each file of these is the old or the new one
+KILLS = 20
+CONVOLUTIONS = """
+import torch
+
+from pyro_decomp import VAE, AggregateELBO, Experiment
+from pyro_decomp.networks import ConvDecoder32, ConvEncoder32
+from pyro_decomp.priors import IsotropicNormal
 
 
-def crash(mode: str, most: int, folder: Path) -> dict[str, Any]:
-    (folder / "trial.py").write_text(SOURCE)
-    root = Path(__file__).parents[2]
+def experiment() -> Experiment:
+    pictures = torch.rand(16, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    vae = VAE(IsotropicNormal(2), ConvEncoder32(2), ConvDecoder32(2), size=16)
+    return Experiment(vae.model, vae.guide, pictures, AggregateELBO(), epochs=8, batch_size=8)
+"""
+
+
+def crashed(how: str, name: str, number: int, folder: Path) -> list[dict[str, Any]]:
+    """What came of each fault in a command."""
+    (folder / "here").mkdir()
+    (folder / "here/trial.py").write_text(SOURCE)
+    (folder / "here/convolutions.py").write_text(CONVOLUTIONS)
     done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.crashing", mode, str(most)],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(root)},
+        [sys.executable, "-m", "tests.faults.crashing", how, name, str(number)],
+        cwd=folder / "here",
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment(folder),
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    return [json.loads(line) for line in lines]
 
 
-@pytest.mark.parametrize("mode", ["kill", "torn", "full"])
-def test_stopped_at_an_operation_on_files(mode: str, tmp_path: Path) -> None:
-    found = crash(mode, 12, tmp_path)
-    assert found["operations"] > 50  # of which all are known, and some are tried
-    ended = 1 if mode == "full" else -signal.SIGKILL
-    assert sum(each["code"] == ended for each in found["tried"]) >= 10
-    for each in found["tried"]:
-        assert each["same"], each
-        assert not each["hidden"], each
+def assert_stopped_well(found: dict[str, Any]) -> None:
+    """No half file has the name of a whole one, and an error is one sentence."""
+    assert not found["damaged"]
+    if found["kind"] in ("kill", "torn"):
+        assert found["code"] == -signal.SIGKILL
+        return
+    last = (found["said"].splitlines() or [""])[-1]
+    if found["code"] == 0:  # it was no more than warned of
+        assert found["same"]
+    else:
+        assert found["code"] == 1
+        assert last.startswith("error: ")
+        assert "Traceback" not in found["said"]
+        assert "--traceback shows" not in last
+    if found["kind"] == "fail" and not found["what"].startswith("unlink"):
+        assert not found["unfinished"]
 
 
-def test_killed_between_checkpoints(tmp_path: Path) -> None:
-    """Every one of these kills loses steps that are taken again."""
-    found = crash("between", 8, tmp_path)
-    assert [each["code"] for each in found["tried"]] == [-signal.SIGKILL] * 8
-    assert all(each["kept"] for each in found["tried"])
-    for each in found["tried"]:
-        assert each["same"], each
+def assert_went_on(again: dict[str, Any]) -> None:
+    """The next command does what the first would have, and takes away what that left."""
+    assert again["code"] == 0, again["said"]
+    assert again["differing"] == []
+    assert again["unfinished"] == []
+    assert again["damaged"] == []
+
+
+@pytest.mark.parametrize("name", STRIDES)
+def test_a_fault_at_an_operation_on_files(name: str, tmp_path: Path) -> None:
+    first, *rows = crashed("tried", name, STRIDES[name], tmp_path)
+    assert len(first["operations"]) >= 4
+    assert {"kill", "fail"} < {row["kind"] for row in rows}
+    for row in rows:
+        try:
+            assert_stopped_well(row)
+            assert name not in ONE_RESULT or not row["neither"]
+            assert_went_on(row["again"])
+        except AssertionError as error:
+            raise AssertionError(json.dumps(row, indent=1)) from error
+
+
+@pytest.mark.parametrize("name", ["train", "convolutions", "sweep, processes", "sweep, batched"])
+def test_kills_between_checkpoints(name: str, tmp_path: Path) -> None:
+    """Most of these kills lose steps, which are taken again."""
+    rows = crashed("killed", name, KILLS, tmp_path)
+    kills = [row for row in rows if row["code"] == -signal.SIGPROF]
+    assert len(kills) >= 0.9 * KILLS
+    assert sum(row["step"] % row["every"] > 0 for row in kills) >= 0.6 * KILLS
+    for row in rows:
+        assert not row["damaged"]
+        assert_went_on(row["again"])

@@ -24,10 +24,10 @@ Ask = Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    root = Path(__file__).parents[2]
+    root, folder = Path(__file__).parents[2], tmp_path_factory.mktemp("faults")
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.faults.server"],
-        cwd=tmp_path_factory.mktemp("faults"),
+        cwd=folder,
         env=os.environ | {"PYTHONPATH": str(root)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -43,6 +43,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
         found["memory"] -= before
         return found
 
+    answer.folder = folder
     yield answer
     server.stdin.close()
     server.wait(60)

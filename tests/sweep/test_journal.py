@@ -1,3 +1,4 @@
+import resource
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,24 @@ def test_a_line_that_was_cut_off_is_as_if_never_written(tmp_path: Path, kept: in
     with journal(path) as lines:
         lines.append(SECOND)
     assert path.read_bytes().startswith(whole)
+    assert read_journal(path) == {"a": FIRST, "b": SECOND}
+
+
+def test_a_record_that_did_not_fit_on_the_disk_spoils_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "members.jsonl"
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with journal(path) as lines:
+        lines.append(FIRST)
+        size = path.stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, limit[1]))
+        try:
+            with pytest.raises(OSError, match="too large"):
+                lines.append(SECOND)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        assert path.stat().st_size == size + 10  # half of it is there
+        assert read_journal(path) == {"a": FIRST}
+        lines.append(SECOND)
     assert read_journal(path) == {"a": FIRST, "b": SECOND}
 
 

@@ -1,8 +1,6 @@
 """Sweeps that are killed at any instant, or stopped, lose nothing and repeat nothing."""
 
-import json
 import os
-import random
 import shlex
 import signal
 import subprocess
@@ -19,36 +17,6 @@ from tests.sweep.files import SOURCE
 
 ROOT = Path(__file__).parents[2]
 
-# One process imports all that it takes, and forks a sweep for each attempt: it is never killed.
-KILLER = """
-import os, sys
-from pathlib import Path
-
-from pyro_decomp.sweep import sweep
-from tests.faults.crashing import Operations
-
-parts = [float(word) for word in sys.argv[1:]]
-sweep("trial.py", {}, out="first", way="processes", num_workers=1)  # imports for seconds, once
-
-
-def attempt(out, at=-1):
-    child = os.fork()
-    if child == 0:
-        operations = Operations("kill", at)
-        values = {"beta": [0.5, 2.0], "fail": [None, "build"], "epochs": [20]}
-        sweep("trial.py", values, 2, out=out, way="processes", num_workers=1, resume=True)
-        Path("operations").write_text(str(operations.count))
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-assert attempt("whole") == 0
-operations = int(Path("operations").read_text())
-for part in parts:
-    print(attempt("killed", 1 + int(part * operations)))
-assert attempt("killed") == 0
-"""
-
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,32 +29,6 @@ def results(out: str) -> dict[str, bytes]:
     files = [path for path in Path(out).rglob("members/*/*") if path.name != "resources.json"]
     runs = {str(path.relative_to(out)): path.read_bytes() for path in files}
     return {**runs, "table": as_csv(read_table(out).drop_columns(["seconds"]))}
-
-
-def journal(out: str) -> list[str]:
-    """The finished members in the order in which they were recorded."""
-    lines = map(json.loads, Path(out, "members.jsonl").read_text().splitlines())
-    return [line["member"] for line in lines if line["status"] == "finished"]
-
-
-@pytest.mark.full
-def test_kills_at_random_moments_change_nothing() -> None:
-    generator = random.Random(6)
-    # Early, where the folder is made and the journal begun, and anywhere: each attempt goes on from
-    # where the one before was killed, so that small parts of the whole come to all of it.
-    parts = [0.0, 0.02, *(generator.uniform(0.03, 0.3) for _ in range(8))]
-    done = subprocess.run(
-        [sys.executable, "-c", KILLER, *map(str, parts)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split().count(str(-signal.SIGKILL)) >= 3
-    assert results("killed") == results("whole")
-    finished = journal("killed")
-    assert len(set(finished)) == len(finished) == 4  # none was repeated
 
 
 WORDS = ["sweep", "trial.py", "--set", "beta=0.5,1,2,4", "--set", "epochs=60", "--out", "out"]

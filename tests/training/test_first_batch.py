@@ -15,7 +15,7 @@ from pyro_decomp.analysis.evaluation import evaluate
 from pyro_decomp.analysis.latents import codes, reconstruct
 from pyro_decomp.data import as_tensor
 from pyro_decomp.data.stored import StoredArray
-from pyro_decomp.errors import DataError, ExperimentError, ModelError
+from pyro_decomp.errors import DataError, ExperimentError, ModelError, OutOfMemoryError
 from pyro_decomp.networks import MLPDecoder, MLPEncoder
 from pyro_decomp.training.run import load
 from pyro_decomp.training.state import prepare
@@ -455,5 +455,5 @@ def test_want_of_memory_is_no_fault_of_the_programs_data(tmp_path: Path, where: 
 
     setattr(trial, where, greedy)
     said = "a batch of shape .*: not enough memory: .* were asked for, and .* a smaller batch_size "
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(OutOfMemoryError, match=said):
         train(trial, tmp_path / "run")

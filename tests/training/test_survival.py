@@ -1,7 +1,6 @@
-"""Runs that are killed, interrupted, starved of disk or pointed at the wrong folder."""
+"""Runs that are interrupted, starved of disk or pointed at the wrong folder."""
 
 import os
-import random
 import re
 import resource
 import shlex
@@ -10,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,53 +47,17 @@ def prior():
     return pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
 
 
-def experiment(epochs: int = 25, hidden: int = 16) -> Experiment:
+def experiment(epochs: int = 25, hidden: int = 16, beta: float = 1.0) -> Experiment:
     data = pinwheel(4, 25)
     networks = MLPEncoder(2, 2, hidden=(hidden,)), MLPDecoder(2, 2, hidden=(hidden,))
     vae = VAE(prior, *networks, size=len(data))
     optimizer = partial(torch.optim.Adam, amsgrad=True)
     settings = dict(epochs=epochs, batch_size=30, optimizer=optimizer)
-    return Experiment(vae.model, vae.guide, data=data, elbo=AggregateELBO(), **settings)
+    return Experiment(vae.model, vae.guide, data=data, elbo=AggregateELBO(beta=beta), **settings)
 """
 STEPS = 25 * 4
 ROOT = Path(__file__).parents[2]
 SEED = 11
-
-# One process imports torch once, and forks a trainer for each attempt: the first is never killed.
-KILLER = """
-import os, sys
-from pathlib import Path
-
-import torch
-from pyro_decomp.training import loop
-from pyro_decomp import train
-from pyro_decomp.training.experiment_file import ExperimentFile
-from pyro_decomp.seeds import set_seed
-from tests.faults.crashing import Operations
-
-file, whole, killed, seed = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
-parts = [float(word) for word in sys.argv[5:]]
-loop.Loop._checkpoint_is_due = lambda loop: loop.step % 2 == 0  # half of it writing files
-torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # imports for seconds, once
-
-
-def attempt(out, at=-1):
-    child = os.fork()
-    if child == 0:
-        operations = Operations("kill", at)
-        source = ExperimentFile.read(file, seed=seed)
-        train(source, out, seed=seed, resume=True)
-        Path("operations").write_text(str(operations.count))
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-assert attempt(whole) == 0
-operations = int(Path("operations").read_text())
-for part in parts:
-    print(attempt(killed, 1 + int(part * operations)))
-assert attempt(killed) == 0
-"""
 
 
 def trained(out: Path | str, arguments: dict[str, Any] | None = None, **options: Any) -> Run:
@@ -141,51 +103,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An experiment file in the current folder, by its name alone."""
     monkeypatch.chdir(tmp_path)
     Path("trial.py").write_text(SOURCE)
-
-
-@pytest.mark.full
-def test_five_kills_at_random_moments_change_nothing() -> None:
-    generator = random.Random(5)
-    # early in the run, where the folder is made and the first checkpoint written, and anywhere
-    parts = [0.05 * generator.random(), *(generator.uniform(0.05, 0.35) for _ in range(4))]
-    words = ["trial.py", "whole", "killed", str(SEED), *map(str, parts)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", KILLER, *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split().count(str(-signal.SIGKILL)) >= 4
-    killed, whole = contents("killed"), contents("whole")
-    for files in (killed, whole):
-        files.pop("resources.json", None)  # seconds and memory; none if killed after the last step
-    assert killed == whole
-
-
-@pytest.mark.slow
-def test_twenty_kills_of_the_command_change_nothing(finished: Path) -> None:
-    generator, kills, checkpoints = random.Random(20), 0, set()
-    words = ["train", "trial.py", "--out", "run", "--seed", str(SEED), "--resume"]
-    for _ in range(20):
-        process = start(*words, pause=0.1)
-        if generator.random() < 0.7:  # let it train, not only start
-            assert process.stdout
-            any(line.startswith("step ") for line in process.stdout)
-        time.sleep(generator.uniform(0.0, 1.6))
-        process.kill()
-        kills += process.wait() == -signal.SIGKILL
-        process.communicate()
-        if Path("run/checkpoint.pt").exists():
-            checkpoints.add(Path("run/checkpoint.pt").read_bytes())
-    assert kills >= 15
-    assert len(checkpoints) >= 3
-    process = start(*words)
-    assert process.communicate()[1] == ""
-    assert process.returncode == 0
-    assert result("run") == result(finished)
 
 
 @pytest.mark.full

@@ -13,7 +13,7 @@ from pyro_decomp.analysis.pictures import factors, latent_plane, outputs, traver
 from pyro_decomp.analysis.pictures.picture_data import PictureData, drawing_of
 from pyro_decomp.analysis.plot_calls import Drawing, save_drawn
 from pyro_decomp.analysis.quantities import by_itself
-from pyro_decomp.errors import tidied
+from pyro_decomp.errors import tidied, writing
 from pyro_decomp.seeds import seeded
 from pyro_decomp.training.experiment import few_threads
 from pyro_decomp.training.run import Run
@@ -36,6 +36,9 @@ def draw(run: Run, *, seed: int = 0, beside: SecondProcess | None = None) -> lis
 
     Returns:
         The files, in the order of drawing.
+
+    Raises:
+        DiskError: A picture cannot be written.
     """
     run.folder.plots_path.mkdir(exist_ok=True)
     drawn: dict[str, Path] = {}
@@ -43,12 +46,12 @@ def draw(run: Run, *, seed: int = 0, beside: SecondProcess | None = None) -> lis
     sharing = _Sharing(beside)
     with tidied(run.folder.plots_path), seeded(seed), torch.no_grad(), few_threads(run.experiment):
         for name, prepared in _pictures(run, seed).items():
-            with by_itself(left_out, name):
+            with by_itself(left_out, name), writing(run.folder.plots_path):
                 if drawing := prepared():
                     drawn[name] = run.folder.plots_path / name
                     sharing.draw(name, drawing, drawn[name])
     for name in sharing.elsewhere:
-        with by_itself(left_out, name):
+        with by_itself(left_out, name), writing(run.folder.plots_path):
             sharing.wait_for(name)
     for reason in dict.fromkeys(left_out.values()):
         names = [name for name, why in left_out.items() if why == reason]

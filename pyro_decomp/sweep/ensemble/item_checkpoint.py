@@ -62,8 +62,8 @@ class ItemCheckpoint:
 
     def remove(self) -> None:
         """Forget the item, whose members are all in their folders."""
-        self._begun.unlink(missing_ok=True)
         self._state.unlink(missing_ok=True)
+        self._begun.unlink(missing_ok=True)  # last: what is left of a kill is found by it
 
 
 def interrupted(out: Path) -> Sequence[Begun]:

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from pyro_decomp.acceleration import Execution
-from pyro_decomp.errors import NonFiniteError
+from pyro_decomp.errors import DiskError, NonFiniteError, writing
 from pyro_decomp.sweep.ensemble.members import Member, Outcome
 from pyro_decomp.training.callbacks import Callback, Training
 from pyro_decomp.training.experiment_file import ExperimentFile
@@ -40,14 +40,16 @@ def train_single(
 
     Raises:
         Interrupted: The user stopped it; all that was done is saved.
+        DiskError: Its folder cannot be written.
     """
     began, telling = time.monotonic(), _Telling(report)
     step, status, message = 0, "finished", ""
     try:
-        run = train(
-            source, folder, seed=member.seed, device=device, resume=True,
-            arguments=member.arguments, callbacks=[telling, Progress("none")],
-        )  # fmt: skip
+        with writing(folder):
+            run = train(
+                source, folder, seed=member.seed, device=device, resume=True,
+                arguments=member.arguments, callbacks=[telling, Progress("none")],
+            )  # fmt: skip
         step = run.step
         if run.interrupted:  # and returned, as in a notebook
             raise Interrupted(step, folder)
@@ -56,7 +58,7 @@ def train_single(
             reasons = [execution.why, f"alone, as {why}"]
             told = replace(execution, why="; ".join(filter(None, reasons)))
             run.folder.write_execution(asdict(told))
-    except Interrupted:
+    except (Interrupted, DiskError):
         raise
     except NonFiniteError as error:
         status, message = "not finite", sentence(error)

@@ -54,8 +54,11 @@ def contents(path: Path) -> Found:
             for name, column in history.items()
         }
         found["step"] = found["last"]["step"]
-    with suppress(Exception):  # of a damaged checkpoint
+    try:
         found["step"] = step_of(path / CHECKPOINT)
+    except Exception:  # of a damaged checkpoint
+        if not any(CHECKPOINT in each for each in found["damages"]):
+            found["damages"].append(f"{path / CHECKPOINT}: expected a checkpoint of a run")
     with suppress(Exception):  # of a configuration that is another's
         found["schedules_left"] = _schedules_left(config["schedules"], found["last"])
     found["resources"] = as_it_stands(path / "resources.json")
@@ -107,10 +110,11 @@ def files(path: Path) -> Found:
 
 
 def as_it_stands(path: Path) -> Found:
-    """What a file of JSON holds, whether it is damaged or not; empty where it cannot be read."""
+    """What a file of JSON holds but for its marks, damaged or not; empty if it cannot be read."""
     with suppress(OSError, ValueError):
         value = read_json(path)
-        return value if isinstance(value, dict) else {}
+        if isinstance(value, dict):
+            return {name: v for name, v in value.items() if name not in ("format", "digest")}
     return {}
 
 

@@ -230,9 +230,10 @@ def writer(folder: Path, *, of: str = "", patience: float | None = None) -> Iter
     held = Lock(folder / (f".{of}.writer" if of else NAME))
     try:
         held.take(MOMENT if patience is None else patience)
+        ours = {of, held.path.name}
         for path in folder.iterdir():
             name = intended(path)
-            if name and (name == of if of else name != BY_ITSELF):
+            if name and (name in ours or not (of or name == BY_ITSELF)):
                 path.unlink(missing_ok=True)
         yield held
     finally:

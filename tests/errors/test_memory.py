@@ -8,8 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from pyro_decomp import memory
-from pyro_decomp.errors import one_line
+from pyro_decomp.errors import memory, one_line
 
 TOO_MANY = 2**56  # float64, that no machine has room for
 

@@ -274,8 +274,8 @@ def evaluate(
                 only=names,
                 trees=trees,
             )
+        _show_metrics(console, metrics)  # first, as the disk may be full
         path = evaluation.write_metrics(loaded, metrics)
-        _show_metrics(console, metrics)
         say(console, f"written to {path}")
         for other, kept in evaluation.Evaluation(loaded.folder.read_metrics()).of_seeds().items():
             if other != seed:

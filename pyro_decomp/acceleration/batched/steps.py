@@ -129,6 +129,12 @@ class BatchedSteps:
         named = zip(own, each, strict=True)
         return {name: gradient for name, gradient in named if gradient is not None}
 
+    def are_finite(self) -> list[bool]:
+        """Of each member, whether its parameters are."""
+        each = [p.detach().isfinite() for p in self._stacked.parameters]
+        whole: list[bool] = torch.cat([p.reshape(len(p), -1) for p in each], 1).all(1).tolist()
+        return whole
+
     def optimizer_of(self, index: int) -> dict[str, Any]:
         """The ``state_dict`` of a member's optimiser, as a single run has it."""
         return self._stacked.optimizer_of(index)

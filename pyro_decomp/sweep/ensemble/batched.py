@@ -29,7 +29,7 @@ class BatchedRuns(Loop[StepOutputs]):
     have as a single run. A member whose objective or gradient stops being finite is set aside as it
     was before that step, and cannot reach the others. Members are held against their own programs,
     see :class:`.BatchVerification`; one that is not what its programs compute departs, and is to be
-    trained again as a single run.
+    trained again as a single run. So does one whose parameters stop being finite.
 
     Args:
         runs: The members.
@@ -125,11 +125,18 @@ class BatchedRuns(Loop[StepOutputs]):
         is_finite = objective.isfinite() & results.norm.isfinite()
         if bool(is_finite.all()):
             return
+        self._leave_nonfinite()
         for index in (~is_finite).nonzero().flatten().tolist():
-            if index not in self.set_aside:
+            if index in self.left:
                 kept, batch = copied(self.checkpoint(index)), self._own(batches, index)
                 why = self._verification.why_nonfinite(index, batch, self.step + 1)
                 self.set_aside[index] = why, kept
+
+    def _leave_nonfinite(self) -> None:
+        """Have members whose parameters are not finite depart: what they were before is gone."""
+        for index, is_finite in enumerate(self._steps.are_finite()):
+            if not is_finite and index in self.left:
+                self.departed[index] = f"its parameters are not finite after step {self.step}"
 
     def _update(self, results: StepOutputs) -> None:
         self._steps.update(results, self.experiments[0].clip_grad_norm)
@@ -143,6 +150,7 @@ class BatchedRuns(Loop[StepOutputs]):
             self._report(self.step * size, self.total_steps * size)
 
     def _save(self) -> None:
+        self._leave_nonfinite()
         if self._file is not None:
             self._file.write(self.state_dict())
 

@@ -13,6 +13,7 @@ from typing import Any
 from pyro_decomp.errors import write_whole
 
 NOT_FINITE = "float"  # the key of a float that JSON has no number for, as {"float": "inf"}
+MOST_DIGITS = 1000  # of a whole number, of which Python would read 4,300
 
 
 def plain(value: Any) -> Any:
@@ -73,13 +74,19 @@ def read_json(path: Path, most_bytes: int = 2**26) -> Any:
 
     Raises:
         OSError: The file cannot be read, is no plain file or has more bytes.
-        ValueError: It is not JSON, is nested too deeply, or has a key twice.
+        ValueError: It is not JSON, is nested too deeply, or has a key twice; says what it has.
     """
     regular(path, most_bytes)
     try:
-        return json.loads(path.read_bytes(), object_pairs_hook=_restored, parse_constant=_refuse)
+        return json.loads(
+            path.read_bytes(), object_pairs_hook=_restored, parse_constant=_refuse, parse_int=_whole
+        )
     except RecursionError:
         raise ValueError("lists or objects that are nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"other text at line {error.lineno}, column {error.colno}") from None
+    except UnicodeDecodeError:
+        raise ValueError("bytes that are no text in UTF-8") from None
 
 
 def regular(path: Path, most_bytes: int | None = None) -> None:
@@ -99,12 +106,18 @@ def regular(path: Path, most_bytes: int | None = None) -> None:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant}, which is none")
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 def _restored(pairs: list[tuple[str, Any]]) -> Any:
     value = dict(pairs)
     if len(value) < len(pairs):
         raise ValueError("a key twice")
-    is_float = value.keys() == {NOT_FINITE} and isinstance(value[NOT_FINITE], str)
+    is_float = value.keys() == {NOT_FINITE} and value[NOT_FINITE] in ("inf", "-inf", "nan")
     return float(value[NOT_FINITE]) if is_float else value

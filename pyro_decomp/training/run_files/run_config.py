@@ -65,7 +65,10 @@ def read_run_config(folder: Path) -> dict[str, Any]:
             newer version.
     """
     what = "the configuration of a run"
-    return read_checked(folder / NAME, REMEDY, RunConfig, what, "a run folder")
+    config = read_checked(folder / NAME, REMEDY, RunConfig, what, "a run folder")
+    if config["source"] is not None and config["source_file"] is None:
+        raise RunError(f"{folder / NAME}: source_file: expected text, got null ({REMEDY})")
+    return config
 
 
 def identity(config: Mapping[str, Any]) -> str:

@@ -3,10 +3,12 @@
 Internal. Nothing is executed here, and torch is not imported.
 """
 
+import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from pyro_decomp.training.recorded.kept import FILE_NAME
 from pyro_decomp.training.run_files.run_config import NAME
 
 ROOT = 0  # who can write everything, but into whose run folders a stranger's run may be copied
-IMPORTABLE = (".py", ".pyc", ".so", "")  # endings of what Python imports; folders have none
+IMPORTABLE = (".py", ".pyc", ".so")  # endings of what Python imports
 
 
 def user() -> int | None:
@@ -47,7 +49,12 @@ def check_source(folder: Path, record: Mapping[str, Any], *, trust: bool = False
     """
     if why := other_source(folder, record):
         raise RunError(why)
-    if not trust and (found := list(strangers(folder, record))):
+    if trust or user() is None:
+        return
+    found = list(strangers(folder, record))
+    if not found and not _is_written_by_user(folder / NAME, record["source"]):
+        found = [f"{folder / NAME}, which changed meanwhile"]
+    if found:
         raise RunError(
             f"{folder}: expected a run that only {user_name(user() or 0)} could have written, as "
             f"its source is executed, got {listed(found)} (look at it with `pyro-decomp show "
@@ -70,8 +77,8 @@ def strangers(folder: Path, record: Mapping[str, Any]) -> Iterator[str]:
     """Why somebody else could have written what a run executes, a clause for each file or folder.
 
     A run folder and its files are the user's own if they belong to them and not every user may
-    write there. Folders that the source imports from may be root's too. Who belongs to the group of
-    a file is trusted.
+    write there. Folders that the source imports from, and the modules there, may be root's too. Who
+    belongs to the group of a file is trusted.
     """
     me = user()
     if me is None:
@@ -83,8 +90,8 @@ def strangers(folder: Path, record: Mapping[str, Any]) -> Iterator[str]:
         texts.append(str(Path(record["source_file"]).parent))
     imported = [Path(text) for text in texts]
     for path in imported:
-        found = [*_stranger(path, {me, ROOT}), *_placed_by_others(path, {me, ROOT})]
-        yield from (f"{each}, from where it imports" for each in found[:1])
+        found = (why for each in _imported(path) for why in _stranger(each, {me, ROOT}))
+        yield from (f"{why}, from where it imports" for why in islice(found, 1))
     above = [parent for path in (folder, *imported) for parent in path.resolve().parents]
     for path in dict.fromkeys(above):
         if _is_open(path):
@@ -111,13 +118,30 @@ def _is_open(path: Path) -> bool:
     return bool(mode & stat.S_IWOTH) and not (stat.S_ISDIR(mode) and mode & stat.S_ISVTX)
 
 
-def _placed_by_others(path: Path, owners: set[int]) -> Iterator[str]:
-    """What others have put, to be imported, into a folder like ``/tmp`` that all may add to."""
+def _imported(path: Path) -> Iterator[Path]:
+    """A folder, and what Python imports from it: files, packages and what these have compiled."""
+    yield path
     try:
-        if not path.stat().st_mode & stat.S_IWOTH:
-            return
-        entries = [each for each in path.iterdir() if each.suffix in IMPORTABLE]
+        is_open = bool(path.stat().st_mode & stat.S_IWOTH)  # as /tmp, where anyone adds packages
+        entries = list(path.iterdir())
     except OSError:
         return
-    for entry in entries:
-        yield from _stranger(entry, owners)
+    for each in entries:
+        if each.suffix in IMPORTABLE:
+            yield each
+        elif each.name.isidentifier():
+            has_code = each.is_dir() and any(each.glob("*.py*"))
+            if has_code and not each.is_symlink():  # links may lead round and round
+                yield from _imported(each)
+            elif has_code or is_open:
+                yield each
+
+
+def _is_written_by_user(path: Path, source: str) -> bool:
+    """Whether the file that is there, whatever was there before, is the user's and has a source."""
+    try:
+        with path.open("rb") as file:
+            contents = json.loads(file.read())
+            return os.fstat(file.fileno()).st_uid == user() and contents["source"] == source
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False

@@ -214,6 +214,19 @@ def test_a_member_that_diverges_is_told_of_as_it_is_alone(
     assert "try a smaller learning rate" in second.message
 
 
+@pytest.mark.parametrize("broken_after", [3, 6])  # of 6 steps
+def test_a_member_whose_parameters_are_not_finite_is_left_to_be_told_of_alone(
+    source: ExperimentFile, broken_after: int
+) -> None:
+    runs = [MemberRun.of(source, member) for member in members({"alpha": 1.0}, {"alpha": 2.0})]
+    together = BatchedRuns(runs)
+    for step in together.take_steps():
+        if step == broken_after:
+            together._steps._stacked.trained[0].data[1] = math.inf
+    together.save()
+    assert (list(together.departed), together.set_aside) == ([1], {})
+
+
 @pytest.mark.parametrize("bad", [(False, True), (True, True)])
 def test_data_that_cannot_be_trained_on_are_left_to_be_told_of_alone(
     bad: tuple[bool, ...], tmp_path: Path

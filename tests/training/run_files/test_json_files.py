@@ -28,5 +28,25 @@ def test_what_is_not_json_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         to_json({"elbo": math.nan})
     (tmp_path / "file").write_text('{"elbo": NaN}')
-    with pytest.raises(ValueError, match="NaN is no JSON"):
+    with pytest.raises(ValueError, match="NaN, which is none"):
         read_json(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b'{"a": 1', "other text at line 1, column 8"),
+        (b'{"a": "\xff"}', "bytes that are no text in UTF-8"),
+        (b"1" * 5000, "a number of 5000 digits"),
+        (b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_is_damaged_is_said_in_own_words(content: bytes, why: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(ValueError, match=why):
+        read_json(tmp_path / "file")
+
+
+def test_an_object_that_is_no_float_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text('{"float": "many"}')
+    assert read_json(tmp_path / "file") == {"float": "many"}

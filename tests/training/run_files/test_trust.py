@@ -112,6 +112,30 @@ def test_what_this_process_ran_before_it_may_run_again(run: Path) -> None:
         ExperimentFile.from_record(elsewhere, run)
 
 
+@pytest.mark.parametrize(
+    "name", ["helper.py", "package", "package/part.py", "__pycache__", "package/__pycache__/a.pyc"]
+)
+def test_modules_beside_the_source_are_one_s_own_too(name: str, run: Path) -> None:
+    modules = run.parent / "modules"
+    (modules / "data").mkdir()
+    (modules / "data").chmod(0o777)  # there is nothing to import from it
+    for each in ("helper.py", "package/part.py", "package/__pycache__/a.pyc", "__pycache__/a.pyc"):
+        (modules / each).parent.mkdir(parents=True, exist_ok=True)
+        (modules / each).touch()
+    (modules / "package" / "again").symlink_to(modules / "package")
+    check_source(run, record_of(run))
+    (modules / name).chmod(0o777)
+    with pytest.raises(RunError, match=f"modules/{name}, which every user may write"):
+        check_source(run, record_of(run))
+
+
+def test_the_text_that_is_executed_is_the_one_that_was_looked_at(run: Path) -> None:
+    read_before = record_of(run)
+    read_before |= of_source(read_before["source"] + "\n")
+    with pytest.raises(RunError, match=r"config\.json, which changed meanwhile"):
+        check_source(run, read_before)
+
+
 @pytest.mark.parametrize("name", ["run", "run/config.json", "run/source.pt", "modules", "."])
 def test_what_every_user_may_write_is_not_one_s_own(name: str, run: Path) -> None:
     (run / "source.pt").touch()

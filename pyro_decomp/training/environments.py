@@ -55,7 +55,7 @@ def of_config(config: Mapping[str, Any], until_step: int) -> list[Environment]:
 
 
 def followed(before: Sequence[Environment], now: Environment) -> list[Environment]:
-    """The environments of a run that goes on in one from its first step."""
+    """The environments of a run once it goes on in another one, or in the same, which adds none."""
     kept = [each for each in before if each["from_step"] < now["from_step"]]
     is_same = bool(kept) and not _differences(kept[-1], now)
     return kept if is_same else [*kept, now]

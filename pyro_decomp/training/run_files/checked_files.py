@@ -163,8 +163,8 @@ def check_archive(path: Path, remedy: str) -> dict[str, Any] | None:
     Raises:
         RunError: It cannot be read, is damaged, or says that it holds more than it does.
     """
+    known = facts_of(path, remedy)
     with _readable(path, remedy):
-        known = _facts(path)
         if known is not None:
             _check_digest(path)
         _check_records(path, sums=known is None)
@@ -196,14 +196,20 @@ def _check_records(path: Path, *, sums: bool) -> None:
             raise ValueError("another checksum")
 
 
-def facts_of(path: Path) -> dict[str, Any] | None:
+def facts_of(path: Path, remedy: str = RESTORE) -> dict[str, Any] | None:
     """The facts that the end of a zip archive says, unchecked; None if there are none.
 
     Raises:
         RunError: It cannot be read, or its end is damaged.
     """
-    with _readable(path, RESTORE):
-        return _facts(path)
+    with _readable(path, remedy):
+        regular(path)
+        with path.open("rb") as file:
+            comment = _comment(file)
+        facts = json.loads(comment[_DIGITS:]) if comment else None
+        if facts is not None and not isinstance(facts, dict):
+            raise ValueError("no facts")
+        return facts
 
 
 @contextmanager
@@ -214,16 +220,6 @@ def _readable(path: Path, remedy: str) -> Iterator[None]:
         raise RunError(f"{path} cannot be read: {error.strerror} ({remedy})") from error
     except Exception as error:  # zipfile raises whatever there is
         raise RunError(f"{path} cannot be read: it is truncated or corrupt ({remedy})") from error
-
-
-def _facts(path: Path) -> dict[str, Any] | None:
-    regular(path)
-    with path.open("rb") as file:
-        comment = _comment(file)
-    facts = json.loads(comment[_DIGITS:]) if comment else None
-    if facts is not None and not isinstance(facts, dict):
-        raise ValueError("no facts")
-    return facts
 
 
 def _comment(file: io.BufferedReader) -> bytes:

@@ -10,13 +10,7 @@ from functools import partial
 from typing import Any
 
 from pyro_decomp import arguments
-from pyro_decomp.acceleration import (
-    Execution,
-    choose,
-    peak_memory,
-    process_settings,
-    resolve,
-)
+from pyro_decomp.acceleration import Execution, choose, peak_memory, process_settings, resolve
 from pyro_decomp.errors import ExperimentError, one_line
 from pyro_decomp.seeds import derive, set_seed
 from pyro_decomp.training import environments

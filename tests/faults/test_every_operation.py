@@ -14,10 +14,7 @@ from tests.faults.file_faults import environment, why_not
 from tests.training.test_survival import SOURCE
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(bool(why_not()), reason=why_not()),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
 # Of the things that can be done to a command at its operations, each is tried, or every so many.
 STRIDES = {

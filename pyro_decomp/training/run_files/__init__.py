@@ -1,1 +1,1 @@
-"""The files of a run: written whole, by one process, under digests; described without executing anything."""
+"""The files of a run: written whole, by one process, under digests; read without executing any."""

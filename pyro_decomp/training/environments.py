@@ -5,7 +5,7 @@ as of :class:`.Execution`; ``threads``; ``processor``; ``compiler``, of C, None 
 and ``versions`` by name. A run has a list of them, in the order of their steps.
 """
 
-import os
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +23,7 @@ EXACT = {"eager", "captured"}  # steps that have the same bits
 
 def environment(execution: Execution, device: torch.device, from_step: int) -> Environment:
     """What computes steps in this process, from a step on."""
-    libc = os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in _CONFSTR else None
+    libc = " ".join(platform.libc_ver()).strip()
     return {
         "from_step": from_step,
         "steps": execution.steps,
@@ -32,9 +32,6 @@ def environment(execution: Execution, device: torch.device, from_step: int) -> E
         "compiler": library.compiler_text() or None,
         "versions": versions() | ({"libc": libc} if libc else {}),
     }
-
-
-_CONFSTR = getattr(os, "confstr_names", {})
 
 
 def processor(device: torch.device) -> str:

@@ -95,13 +95,8 @@ def fit(
         except Interrupted as interruption:
             stopped = interruption
     if stopped is None and loop.step > first:
-        seconds = time.monotonic() - began
-        peak = peak_memory()
-        took: dict[str, Any] = {
-            "steps": loop.step - first,
-            "seconds": seconds,
-            "peak_resident_bytes": peak,
-        }
+        took: dict[str, Any] = {"steps": loop.step - first, "seconds": time.monotonic() - began}
+        took["peak_resident_bytes"] = peak_memory()
         took |= {"stopped": loop.stopped} if loop.stopped else {}
         try:
             loop.folder.write_resources(took)

@@ -108,8 +108,7 @@ def _cell(value: Any) -> Any:
 
 def _is_unfinished(path: Path) -> bool:
     """Whether a file is what a writer that was killed left, or the folder made before."""
-    is_ours = path.name in {"members", FILE_NAME} or is_passing(path)
-    return is_ours and not (path.is_dir() and any(path.iterdir()))
+    return path.name == FILE_NAME or is_passing(path)
 
 
 NAME = "sweep.json"

@@ -1,14 +1,11 @@
 """One run in training: its steps, and how they go on where they depart from its programs."""
 
-import copy
 import math
-import signal
 import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +32,10 @@ from pyro_decomp.seeds import random_state, set_random_state
 from pyro_decomp.training import environments
 from pyro_decomp.training.auxiliary_steps import AuxiliarySteps, norm
 from pyro_decomp.training.callbacks import Callback
+from pyro_decomp.training.endings import Ending
 from pyro_decomp.training.events import Events
 from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.interruption import Interrupted, StopRequest
+from pyro_decomp.training.interruption import StopRequest
 from pyro_decomp.training.loop import (
     AUXILIARY_STREAM,
     BATCH_STREAM,
@@ -46,17 +44,10 @@ from pyro_decomp.training.loop import (
     Row,
 )
 from pyro_decomp.training.run import Run
-from pyro_decomp.training.run_files.history import History
 from pyro_decomp.training.run_files.run_folder import RunFolder, Which
-from pyro_decomp.training.run_files.writer import TakenOverError
 from pyro_decomp.training.state import State, step_source
-from pyro_decomp.training.taking_back import BegunStep, begins_with
 
 CLIP_EPSILON = 1e-6  # torch's, in its norm of a gradient that is clipped
-
-
-class _NotTakenBackError(Exception):
-    """A step that failed cannot be undone."""
 
 
 class SingleRun(Loop[StepResult]):
@@ -91,10 +82,7 @@ class SingleRun(Loop[StepResult]):
         self.is_watched = self._events.listens
         self._source = step_source(experiment, state)
         self._compute = compute
-        self._begun: BegunStep | None = None
-        self._is_whole = True  # state and history are of the same step
-        self._saved_step = 0
-        self._saved_rest: tuple[Any, Any] = None, None  # generators, and what Python keeps
+        self._ending = Ending(self, self._source, experiment.data.device)
         self._auditor: Auditor | None = None
         if isinstance(compute, GraphStep):
             self._auditor = Auditor(
@@ -124,7 +112,7 @@ class SingleRun(Loop[StepResult]):
                 self._auditor.begin(self.step, self.num_rows())
             super().run(stop, path)
         except BaseException as error:
-            ended = self._saved_end(error, path, stop)
+            ended = self._ending.saved(error, path, stop)
             with suppress(Exception):  # which would hide what went wrong before
                 self._events.tell("ended")
             if ended is error:
@@ -133,79 +121,15 @@ class SingleRun(Loop[StepResult]):
         else:
             self._tell_of_end(path, stop)
         finally:
-            self._auditor = self._begun = None
+            self._auditor = None
+            self._ending.release()
             self._events.release()
 
     def _tell_of_end(self, path: Path, stop: StopRequest) -> None:
         try:
             self._events.tell("ended")
         except BaseException as error:
-            raise self._saved_end(error, path, stop) from error.__cause__
-
-    def _saved_end(self, error: BaseException, path: Path, stop: StopRequest) -> BaseException:
-        """Save the last whole step, and give what ended the run with a note of the step saved."""
-        if isinstance(error, Interrupted) and error.out is path and error.step == self._saved_step:
-            return error
-        last, told = self.step, self.histories[0]
-        try:
-            if not self._is_whole and not self._take_back():
-                raise _NotTakenBackError
-            self._save()
-        except TakenOverError as taken:
-            return taken
-        except (_NotTakenBackError, NonFiniteError) as failure:
-            last -= isinstance(failure, NonFiniteError)  # which its parameters became in that step
-            if self._back_to_checkpoint(told) and not isinstance(error, KeyboardInterrupt):
-                self._take_again(last, told, stop)
-        except Exception:
-            self._back_to_checkpoint(told)
-        if isinstance(error, KeyboardInterrupt):
-            return Interrupted(self.step, path, getattr(error, "signal", signal.SIGINT))
-        self.folder.keep()
-        way = "--resume (resume=True) goes on from it, --force (force=True) begins anew"
-        if isinstance(error, NonFiniteError):
-            way = "--resume would come to the same again, --force (force=True) begins anew"
-        error.add_note(f"step {self.step} is saved in {path}: {way}")
-        return error
-
-    def _take_back(self) -> bool:
-        """Take back a step that failed before its update; whether that could be done."""
-        return self._begun is not None and self._begun.take_back(
-            partial(self._python, 0), *self._saved_rest
-        )
-
-    def _note_saved(self, checkpoint: Mapping[str, Any]) -> None:
-        self._saved_step = int(checkpoint["step"])
-        self._saved_rest = checkpoint["random"], copy.deepcopy(checkpoint.get("python"))
-
-    def _back_to_checkpoint(self, told: History) -> bool:
-        """Go back to the last checkpoint, and write the history of the steps after it too."""
-        self._auditor, self._is_whole, self.stopped = None, True, ""
-        self.step = self._saved_step
-        try:
-            self.folder.write_history(told)
-            checkpoint = self.folder.read_checkpoint()
-            assert checkpoint is not None
-            self.restore(checkpoint)
-        except Exception:  # which would hide what went wrong before
-            return False
-        return True
-
-    def _take_again(self, last: int, told: History, stop: StopRequest) -> None:
-        """Take the steps after the checkpoint again, up to one or a stop, and save that.
-
-        A step that failed in its update is so left out, though nothing of it can be taken back.
-        """
-        try:
-            for step in self.take_steps() if last > self.step else ():
-                if step == last or stop.is_set():
-                    break
-            if not begins_with(told, self.histories[0]):
-                raise _NotTakenBackError
-            self._save()
-            self.folder.write_history(told)
-        except Exception:  # they come to something else, and the checkpoint stays
-            self._back_to_checkpoint(told)
+            raise self._ending.saved(error, path, stop) from error.__cause__
 
     def _go_on(self, stop: StopRequest, path: Path) -> None:
         self._began = self.step, time.monotonic()
@@ -252,7 +176,7 @@ class SingleRun(Loop[StepResult]):
             checkpoint |= {"stopped": self.stopped, "stopped_before": self.total_steps}
         self.folder.write_checkpoint(checkpoint, self.histories[0], which)
         if which == "last":
-            self._note_saved(checkpoint)
+            self._ending.note_saved(checkpoint)
 
     def begin(self) -> None:
         """Make the first checkpoint, of what there is before any step."""
@@ -277,10 +201,15 @@ class SingleRun(Loop[StepResult]):
         if checkpoint.get("stopped_before") == self.total_steps:  # else it goes on beyond that end
             self.stopped = checkpoint["stopped"]
         self.is_resumed = self.step > 0
-        self._note_saved(checkpoint)
+        self._ending.note_saved(checkpoint)
         self._events.begin(checkpoint)
         if not self._optimize.adopt():
             self._separate()
+
+    def go_back_to(self, step: int, checkpoint: Mapping[str, Any]) -> None:
+        """Be at an earlier step, that of a checkpoint; steps are held against nothing from then."""
+        self._auditor, self.step, self.stopped = None, step, ""
+        self.restore(checkpoint)
 
     def so_far(self) -> Run:
         """The run as it is now, with the networks that train."""
@@ -323,13 +252,10 @@ class SingleRun(Loop[StepResult]):
         return batches
 
     def _begin_step(self) -> None:
-        if self._begun is None:
-            self._begun = BegunStep(self._source, self.experiment.data.device)
-        self._begun.keep()
-        self._is_whole = False
+        self._ending.begin_step()
 
     def _end_step(self) -> None:
-        self._is_whole = True
+        self._ending.end_step()
 
     def _computed(self, batches: Sequence[Batch]) -> StepResult:
         auditor, step = self._auditor, self.step + 1
@@ -365,8 +291,7 @@ class SingleRun(Loop[StepResult]):
 
     def _update(self, result: StepResult) -> None:
         assert result.norm is not None
-        if self._begun is not None:
-            self._begun.forget()
+        self._ending.begin_update()
         trained, limit = self._compute.trained, self.experiment.clip_grad_norm
         self._norm = result.norm
         if limit is not None:
@@ -414,7 +339,8 @@ class SingleRun(Loop[StepResult]):
         history = self.histories[0]
         self.histories[0] = {name: column[: moment.rows] for name, column in history.items()}
         self._optimize = make_update(self.optimizer)  # what the vector's kept is no longer right
-        self._auditor, self._is_whole = None, True
+        self._auditor = None
+        self._ending.end_step()
         self._compute = EagerStep(self._source, self.execution.precision)
         why = f"{why}, which was seen after step {seen}"
         self.save()

@@ -81,7 +81,7 @@ class Killed(BaseException):
 def kill_at(step: int) -> Report:
     def report(progress: Training) -> None:
         if progress.step == step:
-            progress._run._saved_end = lambda error, *_: error  # a kill saves nothing
+            progress._run._ending.saved = lambda error, *_: error  # a kill saves nothing
             raise Killed
 
     return report

@@ -259,8 +259,16 @@ def check_free(folder: Path) -> None:
 
 
 def is_passing(path: Path) -> bool:
-    """Whether a file of a folder is a lock, or what a killed process left half written."""
-    return path.name == NAME or bool(intended(path))
+    """Whether a file of a folder is a lock, what a killed process left, or an empty folder.
+
+    The last are made on the way to ``x/..``.
+    """
+    try:
+        return not any(path.iterdir())
+    except NotADirectoryError:
+        return path.name == NAME or bool(intended(path))
+    except OSError:
+        return False
 
 
 def _check_sweep(folder: Path) -> None:

@@ -3,7 +3,6 @@
 Internal: ``pyro-decomp show`` prints it.
 """
 
-import math
 import os
 import shlex
 from collections import Counter
@@ -15,6 +14,7 @@ from typing import Any
 
 from pyro_decomp.errors import RunError
 from pyro_decomp.sweep.folder import NAME, SweepFolder, read_description
+from pyro_decomp.sweep.grid import num_members
 from pyro_decomp.sweep.journal import Record, read_journal
 from pyro_decomp.training.run_files.contents import (
     as_it_stands,
@@ -43,7 +43,7 @@ def contents(path: Path) -> dict[str, Any]:
     values, seeds, total = {}, [], None
     with suppress(Exception):  # of a description that is another's
         values, seeds = description["values"], description["seeds"]
-        total = len(seeds) * math.prod(map(len, values.values()))
+        total = num_members(values, seeds)
     statuses = Counter(record.status for record in records.values())
     finished = statuses["finished"]
     state = "finished" if len(records) == total else "unfinished" if total else "of unknown length"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from pyro_decomp.errors import RunError, write_whole
-from pyro_decomp.sweep.grid import Grid
+from pyro_decomp.sweep.grid import MOST_MEMBERS, Grid, num_members
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.recorded.kept import FILE_NAME
 from pyro_decomp.training.run_files.checked_files import read_checked, write_checked
@@ -151,7 +151,17 @@ def read_description(folder: Path) -> dict[str, Any]:
             newer version.
     """
     what = "the description of a sweep"
-    return read_checked(folder / NAME, "restore it", Description, what, "the folder of a sweep")
+    found = read_checked(folder / NAME, "restore it", Description, what, "the folder of a sweep")
+    others = [name for name in (*found["values"], *found["defaults"]) if not name.isidentifier()]
+    if others:  # members' folders are named by them
+        raise RunError(
+            f"{folder / NAME}: expected names of parameters, got {others[0]!r} (restore it)"
+        )
+    if (count := num_members(found["values"], found["seeds"])) > MOST_MEMBERS:
+        raise RunError(
+            f"{folder / NAME}: expected at most {MOST_MEMBERS} members, got {count} (restore it)"
+        )
+    return found
 
 
 def described_grid(description: Mapping[str, Any]) -> Grid:

@@ -116,6 +116,11 @@ def make_grid(
     return Grid(typed, _checked_seeds(chosen), tuple(each.name for each in source.parameters))
 
 
+def num_members(values: Mapping[str, Sequence[Any]], seeds: Sequence[int]) -> int:
+    """The number of combinations of values, each with every seed."""
+    return len(seeds) * math.prod(map(len, values.values()))
+
+
 def check_number(seeds: int | Sequence[int], num_settings: int = 1) -> None:
     """Refuse more members than a grid may have, before any seed is looked at.
 

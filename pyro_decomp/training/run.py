@@ -156,14 +156,10 @@ def load(
         check_data(folder.path, config, experiment, is_given=given)
     finally:
         set_random_state(generators)
-    try:
+    with folder.put_back(checkpoint):
         state.load_tensors(saved)
-    except (RuntimeError, KeyError, ValueError) as error:
-        raise RunError(
-            f"{folder.checkpoint_paths[checkpoint]} does not fit the run's experiment: {error}"
-        ) from error
-    state.load_python(saved.get("python"))
-    step = int(saved["step"])
+        state.load_python(saved.get("python"))
+    step = saved["step"]
     history = folder.read_history(step, saved["rows"], checkpoint)
     return finish(folder, experiment, state, history, step, seed=int(config["seed"]))
 

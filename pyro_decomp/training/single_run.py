@@ -185,19 +185,15 @@ class SingleRun(Loop[StepResult]):
 
     def restore(self, checkpoint: Mapping[str, Any]) -> None:
         """Put everything back as it was when the checkpoint was written."""
-        try:
+        with self.folder.put_back():
             self.state.load_tensors(dict(checkpoint))
             self.optimizer.load_state_dict(checkpoint["optimizer"])
             self._auxiliaries.load_state_dict(checkpoint["auxiliaries"])
             set_random_state(checkpoint["random"])
-        except (RuntimeError, KeyError, ValueError) as error:
-            raise RunError(
-                f"{self.folder.checkpoint_path} does not fit this experiment: {error}"
-            ) from error
-        self.state.load_python(checkpoint.get("python"))
-        self.step = int(checkpoint["step"])
+            self.state.load_python(checkpoint.get("python"))
+            self._sums[0] = dict(checkpoint.get("epoch_sums", {}))
+        self.step = checkpoint["step"]
         self.histories[0] = self.folder.read_history(self.step, checkpoint["rows"])
-        self._sums[0] = dict(checkpoint.get("epoch_sums", {}))
         if checkpoint.get("stopped_before") == self.total_steps:  # else it goes on beyond that end
             self.stopped = checkpoint["stopped"]
         self.is_resumed = self.step > 0

@@ -210,7 +210,7 @@ def test_the_optimiser_of_another_run_is_not_resumed(tmp_path: Path) -> None:
     train(build(), tmp_path / "run")
     before = files(tmp_path / "run")
     other = build(optimizer=lambda p: torch.optim.Adam([{"params": [one]} for one in p]))
-    with pytest.raises(RunError, match=r"checkpoint\.pt does not fit this experiment"):
+    with pytest.raises(RunError, match=r"checkpoint\.pt does not fit the run.s experiment"):
         train(other, tmp_path / "run", resume=True)
     assert files(tmp_path / "run") == before
 

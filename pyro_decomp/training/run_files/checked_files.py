@@ -92,15 +92,25 @@ def read_checked(
             ) from error
         raise RunError(f"{path} cannot be read: {error.strerror} ({remedy})") from error
     contents.pop("format", None)
-    hints = typing.get_type_hints(form) if form else {}
+    if form is not None:
+        check_form(path, contents, form, what, remedy)
+    return contents
+
+
+def check_form(path: Path, contents: Mapping[str, Any], form: Any, what: str, remedy: str) -> None:
+    """Check that the contents of a file have the keys and types of a form; see `read_checked`.
+
+    Raises:
+        RunError: They have not.
+    """
+    hints = typing.get_type_hints(form)
     for key, annotation in hints.items():
         if key not in contents and key in getattr(form, "__required_keys__", hints):
             raise RunError(f"{path}: expected {what}, found no {key} ({remedy})")
         if key in contents and not _fits(contents[key], annotation):
-            found = json.dumps(marked(contents[key]))
+            found = json.dumps(marked(contents[key]), default=lambda value: type(value).__name__)
             found = found if len(found) <= 60 else f"{found[:60]}..."
             raise RunError(f"{path}: {key}: expected {_words(annotation)}, got {found} ({remedy})")
-    return contents
 
 
 def _check_format(path: Path, contents: Mapping[str, Any]) -> None:

@@ -211,6 +211,13 @@ def test_a_file_of_torch_that_is_no_checkpoint_is_refused(folder: RunFolder, con
         folder.read_checkpoint()
 
 
+@pytest.mark.parametrize("key", ["step", "rows", "modules", "optimizer", "python", "random"])
+def test_a_checkpoint_of_other_types_is_refused(folder: RunFolder, key: str) -> None:
+    torch.save(checkpoint() | {key: "x"}, folder.checkpoint_path)
+    with pytest.raises(RunError, match=rf'checkpoint\.pt: {key}: expected .*, got "x"'):
+        folder.read_checkpoint()
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from pyro_decomp.arguments import LARGEST_SEED
+from pyro_decomp.arguments import LARGEST_SEED, plain
 from pyro_decomp.errors import ExperimentError
 from pyro_decomp.sweep.cli_values import split_values, unquoted
 from pyro_decomp.sweep.ensemble.members import Member
@@ -96,6 +96,8 @@ def make_grid(
             type or there twice, there is no seed or a seed twice, or there are more than
             ``MOST_MEMBERS`` members.
     """
+    values = {n: v.tolist() if hasattr(v, "tolist") else v for n, v in values.items()}  # arrays
+    seeds = seeds if isinstance(seeds, Sequence) else plain(seeds)
     for name, given in values.items():
         if isinstance(given, str) or not isinstance(given, Sequence) or not len(given):
             raise ExperimentError(f"{name}: expected a list of at least one value, got {given!r}")

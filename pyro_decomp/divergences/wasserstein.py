@@ -69,9 +69,8 @@ def sliced_wasserstein(
             "directions", f"rows as long as those of x and y, {x.shape[-1:]}", directions
         )
     arguments.number("[1, inf)", p=p)
-    return line_wasserstein(
-        *(directions.to(each) @ each.mT for each in (x, y)), arguments.plain(p)
-    ).mean()
+    on_x, on_y = directions.to(x) @ x.mT, directions.to(y) @ y.mT
+    return line_wasserstein(on_x, on_y, arguments.plain(p)).mean()
 
 
 def energy_distance(

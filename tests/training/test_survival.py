@@ -273,7 +273,10 @@ RESUME: dict[str, Any] = {"resume": True}
             id="other's checkpoint",
         ),
         pytest.param(
-            lambda: Path("run/history.csv").unlink(), RESUME, "history.csv cannot be read", id="no history"
+            lambda: Path("run/history.csv").unlink(),
+            RESUME,
+            "history.csv cannot be read",
+            id="no history",
         ),
         pytest.param(
             change("history.csv", b"\n2,1,", b"\nx,1,"),

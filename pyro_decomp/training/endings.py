@@ -2,11 +2,11 @@
 
 import copy
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 
@@ -14,11 +14,29 @@ from pyro_decomp.acceleration import StepSource
 from pyro_decomp.errors import NonFiniteError
 from pyro_decomp.training.interruption import Interrupted, StopRequest
 from pyro_decomp.training.run_files.history import History
+from pyro_decomp.training.run_files.run_folder import RunFolder, Which
 from pyro_decomp.training.run_files.writer import TakenOverError
 from pyro_decomp.training.taking_back import BegunStep, begins_with
 
-if TYPE_CHECKING:
-    from pyro_decomp.training.single_run import SingleRun
+
+class Saved(Protocol):
+    """What a run that is saved has; see :class:`.SingleRun`."""
+
+    step: int
+    histories: list[History]
+    folder: RunFolder
+
+    def take_steps(self) -> Iterator[int]:
+        """Take step after step."""
+
+    def save_as(self, which: Which) -> None:
+        """Write history and a checkpoint."""
+
+    def python(self, index: int) -> dict[str, Any]:
+        """What its programs keep in Python."""
+
+    def go_back_to(self, step: int, checkpoint: Mapping[str, Any]) -> None:
+        """Be at an earlier step."""
 
 
 class _NotTakenBackError(Exception):
@@ -38,7 +56,7 @@ class Ending:
         device: Where.
     """
 
-    def __init__(self, run: "SingleRun", source: StepSource, device: torch.device) -> None:
+    def __init__(self, run: Saved, source: StepSource, device: torch.device) -> None:
         self._run, self._source, self._device = run, source, device
         self._begun: BegunStep | None = None
         self._is_whole = True  # state and history are of the same step

@@ -279,12 +279,15 @@ def _in_words(interval: str) -> str:
 
 
 def _items(name: str, value: object, expected: str, fewest: int) -> dict[str, object]:
-    """The items of a sequence, each by the name that a message gives it."""
-    if not isinstance(value, Iterable) or isinstance(value, str | bytes):
+    """The items of a sequence, each by the name that a message gives it.
+
+    Of an iterator there would be none left after they are looked at.
+    """
+    if not isinstance(value, Iterable) or isinstance(value, str | bytes | Iterator):
         refuse(name, f"a sequence of {expected}", value)
     items = {f"{name}[{place}]": item for place, item in enumerate(value)}
     if len(items) < fewest:
-        refuse(name, f"at least {fewest} {expected}", value)
+        refuse(name, f"{fewest} or more {expected}", value)
     return items
 
 
@@ -337,12 +340,13 @@ def in_words(annotation: Any) -> str:
         return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
     if issubclass(kind, Mapping):
         return "a dictionary"
-    each = in_words(members[0]).split(" or ") if members else []
+    is_known = members and members[0] is not Any
+    each = in_words(members[0]).split(" or ") if is_known else []
     several = " or ".join(re.sub(r"^an? ((whole |finite )?\w+)", r"\1s", one) for one in each)
     return f"a sequence of {several}" if each else "a sequence"
 
 
-def plain(value: object) -> object:
+def plain(value: object) -> Any:
     """The Python number in a numpy number or a tensor without dimensions; else the value itself."""
     item = getattr(value, "item", None)
     is_one = getattr(value, "ndim", None) == 0 and not getattr(value, "is_meta", False)
@@ -412,7 +416,7 @@ _KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     int: ("a whole number", lambda value: _is_number(value, Integral)),
     float: (
         "a finite number",
-        lambda value: _is_number(value, Real) and math.isfinite(plain(value)),  # type: ignore[arg-type]
+        lambda value: _is_number(value, Real) and math.isfinite(plain(value)),
     ),
     complex: ("an array of numbers", _is_array),
     str: ("a string", lambda value: isinstance(value, str)),

@@ -98,6 +98,8 @@ class Ramp(Schedule):
 
     def __post_init__(self) -> None:
         arguments.number("(-inf, inf)", start=self.start, end=self.end)
+        for name in ("start", "end", "until"):  # numpy's numbers as Python's
+            object.__setattr__(self, name, arguments.plain(getattr(self, name)))
         in_steps = _is_whole(self.until)
         as_fraction = isinstance(self.until, float)
         if not ((in_steps and self.until >= 1) or (as_fraction and 0 < self.until <= 1)):

@@ -23,7 +23,7 @@ def derive(seed: int, *path: int) -> int:
         >>> derive(0, 1) == derive(0, 1), derive(0, 1) == derive(0, 2)
         (True, False)
     """
-    return int(np.random.SeedSequence([seed, *path]).generate_state(1)[0])
+    return int(np.random.SeedSequence([int(seed), *path]).generate_state(1)[0])
 
 
 def random_state() -> dict[str, Any]:
@@ -50,7 +50,7 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 def set_seed(seed: int) -> None:
     """Seed every global random generator."""
-    pyro.set_rng_seed(seed)
+    pyro.set_rng_seed(int(seed))
 
 
 @contextmanager

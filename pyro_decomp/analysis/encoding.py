@@ -1,5 +1,6 @@
 """A data set under a run's guide: each datum is encoded once, whatever is asked about it."""
 
+import operator
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,7 @@ from pyro_decomp.aggregate_posterior import AggregatePosterior, StructuredPoster
 from pyro_decomp.analysis.inference import Kind, infer, likelihood_mean, local_latents
 from pyro_decomp.analysis.stored_guide import StoredGuide
 from pyro_decomp.data.batches import AnyData, Batch, Data
+from pyro_decomp.data.checks import check_finite
 from pyro_decomp.distributions.densities import unmasked
 from pyro_decomp.elbo import TermsELBO
 from pyro_decomp.errors import DataError
@@ -57,7 +59,7 @@ class EncodedData:
         elif len(x) == 0 or getattr(x, "is_meta", False):
             arguments.refuse("x", "at least one datum, in memory", x)
         else:
-            data = Data.of(x).to(run.data.device)
+            data = _like(run.data, Data.of(x)).to(run.data.device)
         return cls(data, run.model, run.guide, run.experiment.elbo)
 
     def __len__(self) -> int:
@@ -255,3 +257,24 @@ def evenly_spaced(x: AnyData, limit: int) -> Tensor | Batch:
     kept = min(len(data), limit)
     some = data[torch.arange(kept, device=data.device) * len(data) // kept]
     return some if len(some) > 1 else some[0]
+
+
+def _like(known: Data, data: Data) -> Data:
+    """Data that a user gives, of the floating-point types of those that a run was trained on.
+
+    Raises:
+        DataError: A value is not finite, or data have more or fewer axes than these.
+    """
+    tensors = list(data.tensors)
+    for index, (given, like) in enumerate(zip(data.tensors, known[:1], strict=False)):
+        name = "x" if len(tensors) == 1 else f"x[{index}]"
+        if len(given.shape) != like.dim():
+            shape = ", ".join(["n", *map(str, like.shape[1:])])
+            raise DataError(
+                f"{name}: expected data of shape ({shape}), got {tuple(given.shape)} (a single "
+                "datum is x[None])"
+            )
+        if isinstance(given, Tensor) and given.is_floating_point():
+            check_finite(given, name, range(len(given)))
+            tensors[index] = given.to(like.dtype) if like.is_floating_point() else given
+    return data if all(map(operator.is_, tensors, data.tensors)) else Data(tuple(tensors))

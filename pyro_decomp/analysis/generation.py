@@ -1,5 +1,6 @@
 """Draws from a trained run: of its prior, and under interventions on latent sites."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -195,7 +196,7 @@ def traversal(
         drawn = model({}, 1).latents
     with seeded(seed), torch.no_grad():
         base = drawn if row is None else data.latents(rows, kind=kind)
-    moved = _moved(base[site], torch.as_tensor(values, device=device), site, dim)
+    moved = _moved(base[site], _as_tensor("values", values).to(device), site, dim)
     total = len(moved)
     held = {n: v.expand(total, *v.shape[1:]) for n, v in base.items() if n not in below}
     held[site] = moved
@@ -319,7 +320,7 @@ def _moved(base: Tensor, values: Tensor, site: str, dim: int | None) -> Tensor:
 def _as_values(name: str, value: Any, like: Mapping[str, Tensor]) -> Tensor:
     """Values of a site, ``[n, ...]``."""
     _check_site(name, like)
-    tensor, shape = torch.as_tensor(value).to(like[name]), like[name].shape[1:]
+    tensor, shape = _as_tensor(f"given[{name!r}]", value).to(like[name]), like[name].shape[1:]
     if tensor.shape == shape:
         tensor = tensor[None]
     if tensor.shape[1:] != shape:
@@ -328,6 +329,19 @@ def _as_values(name: str, value: Any, like: Mapping[str, Tensor]) -> Tensor:
             f"got {_text(*tensor.shape)}"
         )
     return tensor
+
+
+def _as_tensor(name: str, value: Any) -> Tensor:
+    """Values as a tensor of finite numbers."""
+    try:
+        values = torch.as_tensor(value)
+    except (RuntimeError, TypeError, ValueError):
+        arguments.refuse(name, "numbers", value)
+    if values.is_complex():
+        arguments.refuse(name, "real numbers", value)
+    if not values.isfinite().all():
+        arguments.refuse(name, "finite numbers", value if values.numel() == 1 else math.nan)
+    return values
 
 
 def _text(*shape: object) -> str:

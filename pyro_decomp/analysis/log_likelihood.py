@@ -45,6 +45,7 @@ def importance_weighted_log_px(
         ModelError: The guide has no density, as a Delta.
     """
     arguments.whole(num_samples=num_samples)
+    num_samples = int(num_samples)
     rows = torch.arange(len(data)) if rows is None else rows
     datum_size = data.data.datum_size
     copies = min(num_samples, max(1, ROW_ELEMENTS // (len(rows) * datum_size)))

@@ -46,7 +46,7 @@ class Representations:
         self.valid = data.valid
         counts = None if self._first.rows.weight is None else data.counts
         self.weights = None if counts is None else counts[self.valid]
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(int(seed))
         self.rows = self.valid[torch.randperm(len(self.valid), generator=generator)[:max_rows]]
 
     @cached_property

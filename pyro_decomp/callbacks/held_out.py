@@ -75,7 +75,7 @@ def evaluated(training: Training, seed: int) -> dict[str, float]:
     """
     experiment, state = training.experiment, training.state
     data, sums = experiment.test_data, dict[str, float]()
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(int(seed)))
     batches = order.tensor_split(-(-len(data) // experiment.data_per_step))
     with (
         state.program.preserving_rng_and_buffers(),

@@ -25,8 +25,7 @@ def show_folder(
     path: Annotated[Path, typer.Argument(metavar="DIR", help="A run or a sweep, whoever made it.")],
     *,
     source: Annotated[
-        bool,
-        typer.Option("--source", help="Print the source that the other commands execute."),
+        bool, typer.Option("--source", help="Print the source that the other commands execute.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
     show_traceback: ShowTraceback = False,

@@ -116,7 +116,7 @@ class Data:
         Returns:
             The row numbers, int64 of shape ``[n]``.
         """
-        return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return torch.randperm(len(self), generator=torch.Generator().manual_seed(int(seed)))
 
     def shuffled(self, size: int, *, seed: int, first: int = 0) -> Iterator[Batch]:
         """All data in a random order, so many rows at a time; the last batch may be smaller.

@@ -45,7 +45,7 @@ def joint_factors(
     """
     with arguments.raised_as(DataError):
         arguments.annotated(joint_factors, locals(), n=0, seed=0)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(int(seed))
     uniform = [torch.randint(size, (n,), generator=generator) for size in data.factor_sizes]
     factors = torch.stack(uniform, dim=1)
     drawn: set[str] = set()

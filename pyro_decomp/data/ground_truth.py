@@ -170,7 +170,7 @@ class GroundTruth:
         """
         with arguments.raised_as(DataError):
             arguments.whole(0, n=n, seed=seed)
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(int(seed))
         return self.factors(torch.randint(len(self), (n,), generator=generator))
 
     def checked(self, factors: Tensor | Sequence[Sequence[int]]) -> Int[Tensor, "n factors"]:

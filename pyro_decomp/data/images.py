@@ -105,6 +105,11 @@ def _pixels(path: Path, size: int | None, grey: bool, crop: int | None) -> Tenso
     if crop is not None or size is not None:
         image = _centre(image, crop or shorter)
     if size is not None:
+        refuse_larger(
+            f"{path}: a picture of {size} x {size} pixels",
+            size * size * _BYTES_PER_PIXEL,
+            "give a smaller size",
+        )
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(image))
     return pixels[None] if grey else pixels.permute(2, 0, 1)

@@ -63,10 +63,10 @@ def pinwheel(
         arguments.number("[0, inf)", **scales)
         arguments.whole(-(2**63), 2**64 - 1, seed=seed)
         arguments.instance(torch.dtype, "a type of torch", dtype=dtype)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(int(seed))
     noise = torch.randn(len(arms), 2, generator=generator, dtype=torch.float64)
-    along, across = 1.0 + tangential_scale * noise[:, 0], radial_scale * noise[:, 1]
-    angle = 2.0 * torch.pi * arms.double() / num_arms + rate * along.exp()
+    along, across = 1.0 + float(tangential_scale) * noise[:, 0], float(radial_scale) * noise[:, 1]
+    angle = 2.0 * torch.pi * arms.double() / num_arms + float(rate) * along.exp()
     cos, sin = angle.cos(), angle.sin()
     return torch.stack([along * cos + across * sin, across * cos - along * sin], dim=1).to(dtype)
 

@@ -1,5 +1,6 @@
 """Data in whatever form they are given: one tensor, or the several of an experiment."""
 
+import os
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -105,6 +106,8 @@ def read_tensor(
     """
     names: Sequence[str] | None = None
     if isinstance(data, str | PathLike):
+        if not os.fspath(data):
+            raise DataError(f"{source}: expected a path, got ''")
         source = str(data)
         path = Path(data)
         if is_folder(path) and key is None and columns is None:

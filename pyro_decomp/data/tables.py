@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from pyro_decomp import arguments
 from pyro_decomp.data.headers import LOOKED_AT, counting, header, is_number, row_numbers
-from pyro_decomp.data.readable import refuse_larger
-from pyro_decomp.data.text_lines import MAX_LINE, text_lines
+from pyro_decomp.data.readable import MAX_LINE, refuse_larger, text_lines
 from pyro_decomp.errors import DataError
 
 Columns = Sequence[str | int]
@@ -22,6 +21,7 @@ Columns = Sequence[str | int]
 LARGEST_WHOLE = 2**53  # a float64 tells it from its neighbours
 BLOCK_BYTES = 2**13  # of each column, that are read at once
 CELL_BYTES = 16  # of each number: as it is read, and in the table
+MOST_NAMES = 10  # of columns, that a message lists
 MOST_TOLD = 60  # characters of a cell, that a message repeats
 
 
@@ -184,6 +184,7 @@ def positions(
         excluded = positions(path, without, names, width) if without else []
         return [index for index in range(width) if index not in excluded]
     with arguments.raised_as(DataError):
+        columns = [arguments.plain(column) for column in columns]  # numpy's numbers too
         arguments.items((int, str), "names or positions of columns", columns=columns)
     found = []
     for column in columns:
@@ -197,11 +198,15 @@ def positions(
         elif names is not None and column in names:
             found.append(list(names).index(str(column)))
         else:
-            known = f", or among {', '.join(names)}" if names else " (the file has no header)"
+            known = f", or among {_few(names)}" if names else " (the file has no header)"
             raise DataError(
                 f"{path}: expected columns among 0 to {width - 1}{known}, got {column!r}"
             )
     return found
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -53,7 +53,9 @@ class GeneralizedNormal(CheckedDistribution):
             if not isinstance(value, Tensor):
                 arguments.number("(-inf, inf)", **{name: value})
         with broadcast_together(loc=loc, scale=scale, power=power):
-            self.loc, self.scale, self.power = broadcast_all(loc, scale, power)
+            self.loc, self.scale, self.power = broadcast_all(
+                *(v if isinstance(v, Tensor) else arguments.plain(v) for v in (loc, scale, power))
+            )
         super().__init__(self.loc.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "GeneralizedNormal":

@@ -69,7 +69,8 @@ def sliced_wasserstein(
             "directions", f"rows as long as those of x and y, {x.shape[-1:]}", directions
         )
     arguments.number("[1, inf)", p=p)
-    return line_wasserstein(directions @ x.mT, directions @ y.mT, p).mean()
+    on_x, on_y = directions.to(x) @ x.mT, directions.to(y) @ y.mT
+    return line_wasserstein(on_x, on_y, arguments.plain(p)).mean()
 
 
 def energy_distance(
@@ -135,7 +136,7 @@ class SlicedWasserstein(Divergence):
         arguments.whole(num_projections=num_projections, **given)
         arguments.number("[1, inf)", p=p)
         self.num_projections = num_projections
-        self.p = p
+        self.p = arguments.plain(p)
         self.num_samples = num_samples
 
     def __call__(self, traces: TracePair) -> Tensor:

@@ -170,6 +170,7 @@ class TermsELBO(Described, ELBO):
         Raises:
             ModelError: The pair or the batch is not something the objective can score.
         """
+        arguments.function("a program", model=model, guide=guide)
         yield from self._pairs(model, guide, args, kwargs, is_drawn=False)
 
     def drawn_pair(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> TracePair:

@@ -181,7 +181,8 @@ def _matrix(value: object, name: str, num_rows: int | None) -> NDArray[Any]:
     """Check that an array has two axes, neither of them empty."""
     array = as_array(value, name)
     if array.ndim != 2 or array.size == 0:
-        raise DataError(f"{name}: expected an array [n, columns], got shape {array.shape}")
+        with arguments.raised_as(DataError):
+            arguments.refuse(name, "an array [n, columns]", array if array.ndim else value)
     if num_rows is not None and len(array) != num_rows:
         raise DataError(f"{name}: expected {num_rows} rows, one a code, got {len(array)}")
     return array

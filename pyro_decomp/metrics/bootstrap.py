@@ -161,7 +161,7 @@ def half_samples(
         arguments.refuse("num_resamples", f"at most {MOST_RESAMPLES}", num_resamples)
     if num_resamples > 0 and num_rows < 4:
         arguments.refuse("num_rows", "at least 4", num_rows)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(int(seed))
     for _ in range(num_resamples):
         yield np.sort(generator.permutation(num_rows)[: num_rows // 2])
 

@@ -94,7 +94,7 @@ def knn_accuracy(
             f"codes: expected at least {num_neighbors} rows to train, one a neighbour, got "
             f"{len(train)} of {len(z)}"
         )
-    classifier = scikit("neighbors").KNeighborsClassifier(num_neighbors, weights="distance")
+    classifier = scikit("neighbors").KNeighborsClassifier(int(num_neighbors), weights="distance")
     variant = {"classifier": f"{num_neighbors} nearest neighbours, inverse distance"}
     return _accuracy("knn_accuracy", classifier, z, labels, held_out, seed, variant)
 

@@ -134,7 +134,7 @@ def silhouette(
     arguments.annotated(silhouette, locals(), max_rows=4, num_resamples=0, seed=0)
     z = as_codes(codes)
     classes = as_labels(labels, num_rows=len(z))
-    chosen = np.random.default_rng(seed).permutation(len(z))[:max_rows]
+    chosen = np.random.default_rng(int(seed)).permutation(len(z))[:max_rows]
     y = classes.levels[chosen, 0]
     distances = scikit("metrics").pairwise_distances(z[chosen])
     np.fill_diagonal(distances, 0.0)
@@ -237,7 +237,7 @@ def k_means(
     different = len(np.unique(codes, axis=0))
     found: Int[np.ndarray, " n"] = (
         scikit("cluster")
-        .KMeans(min(num_clusters, different), n_init=10, random_state=seed)
+        .KMeans(min(num_clusters, different), n_init=10, random_state=int(seed))
         .fit_predict(codes)
     )
     return found.astype(np.int64)

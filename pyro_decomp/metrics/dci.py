@@ -177,7 +177,7 @@ def dci_lasso(
     halves = half_samples(len(train), num_resamples, seed)
     samples = [np.arange(len(train)), *halves]
     moments = np.stack([_correlation(both[train[rows]]) for rows in samples])
-    coefficients = lasso_coefficients(moments[:, :d, :d], moments[:, :d, d:], alpha)
+    coefficients = lasso_coefficients(moments[:, :d, :d], moments[:, :d, d:], float(alpha))
     importance = np.abs(coefficients[0])
     spread = both[test, d:].var(0)
     error = ((both[test, d:] - both[test, :d] @ coefficients[0]) ** 2).mean(0)
@@ -269,7 +269,7 @@ def dci_trees(
             accuracy[k] = (labels[test] == labels[train[0]]).mean()
             continue
         trees = scikit("ensemble").GradientBoostingClassifier(
-            n_estimators=num_rounds, random_state=seed
+            n_estimators=num_rounds, random_state=int(seed)
         )
         trees.fit(z[train], labels[train])
         importance[:, k] = trees.feature_importances_

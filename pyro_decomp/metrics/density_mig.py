@@ -80,11 +80,12 @@ def density_mig(
     1.0
     """
     arguments.annotated(density_mig, locals(), num_samples=4, num_resamples=0, seed=0)
+    num_samples = int(num_samples)
     encoded = _posterior(posterior)
     share = _shares(weights, encoded.num_rows)
     levels = _factors(factors, share)
     known = torch.from_numpy(levels.levels)
-    rows = _drawn(share, num_samples, np.random.default_rng(seed))
+    rows = _drawn(share, num_samples, np.random.default_rng(int(seed)))
     ratios = _log_ratios(encoded, rows, known, seed, share)
     from scipy.special import entr  # noqa: PLC0415 - a fifth of a second
 

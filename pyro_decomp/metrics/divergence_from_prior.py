@@ -87,7 +87,7 @@ def divergence_from_prior(
     if len(z) < 4:
         raise DataError(f"codes: expected at least 4 rows for divergence_from_prior, got {len(z)}")
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
+        torch.manual_seed(int(seed))
         x = _some(z, num_samples)
         y, null_pair = _prior_samples(prior, x, num_samples)
         value = float(distance(x, y))

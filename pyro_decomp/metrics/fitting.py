@@ -50,11 +50,11 @@ def held_out_split(
     (8, 4, 12)
     """
     arguments.number("(0, 1)", held_out=held_out)
-    size = round(held_out * num_rows)
+    size = round(float(held_out) * num_rows)
     if min(size, num_rows - size) < 4:
         raise DataError(
             f"codes: expected at least 4 rows to train and 4 to score, got {num_rows - size} "
             f"and {size}"
         )
-    order = np.random.default_rng(seed).permutation(num_rows)
+    order = np.random.default_rng(int(seed)).permutation(num_rows)
     return np.sort(order[size:]), np.sort(order[:size])

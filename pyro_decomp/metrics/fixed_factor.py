@@ -103,7 +103,7 @@ def beta_vae_score(
     arguments.annotated(beta_vae_score, locals(), **least)
     z = as_codes(codes)
     levels = as_factors(factors, num_rows=len(z), compared=True)
-    sizes, generator = (num_points, num_held_out), np.random.default_rng(seed)
+    sizes, generator = (num_points, num_held_out), np.random.default_rng(int(seed))
 
     def counted(rows: Int[np.ndarray, " m"]) -> tuple[int, int]:
         return _right(_confusion(z[rows], levels.take(rows), sizes, pairs_of, generator))
@@ -233,7 +233,7 @@ def factor_vae_score(
     scale = z.std(0)
     kept = (scale > 0) & (scale >= prune_below * scale.max())
     z = z[:, kept]
-    sizes, generator = (num_votes, num_held_out), np.random.default_rng(seed)
+    sizes, generator = (num_votes, num_held_out), np.random.default_rng(int(seed))
 
     def counted(rows: Int[np.ndarray, " m"]) -> tuple[int, int]:
         return _right_votes(*_votes(z[rows], levels.take(rows), sizes, votes_of, generator))

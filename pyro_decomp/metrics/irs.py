@@ -123,7 +123,7 @@ def _matrix(
 def _deviation(group: Float[np.ndarray, "d m"], quantile: float) -> Float[np.ndarray, " d"]:
     """The quantile of distances to the mean, in each row; linear between order statistics."""
     distances = np.abs(group - group.mean(1, keepdims=True))
-    below, share = divmod((group.shape[1] - 1) * quantile, 1.0)
+    below, share = divmod((group.shape[1] - 1) * float(quantile), 1.0)
     first = int(below)
     second = min(first + 1, group.shape[1] - 1)
     ordered = np.partition(distances, (first, second), axis=1)  # np.quantile takes 10 times as long

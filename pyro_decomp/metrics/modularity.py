@@ -124,7 +124,7 @@ def _known(
     histogram: JointHistogram, information: Float[np.ndarray, "d k"], seed: int
 ) -> Bool[np.ndarray, " d"]:
     """Which codes know more of the factors than of factors that are shuffled among the rows."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(int(seed))
     chance = np.array(
         [histogram.shuffled(generator).mutual_information().sum(1) for _ in range(SHUFFLES)]
     )

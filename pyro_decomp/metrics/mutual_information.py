@@ -8,6 +8,7 @@ from pyro_decomp import arguments
 from pyro_decomp.metrics.arrays import Factors, as_codes, as_factors
 
 ROUNDING = 1e-12  # what a constant code seems to know, by rounding; ratios would take it for real
+MOST_BINS = 2**20  # of each code
 
 
 def mutual_information(
@@ -55,11 +56,11 @@ def equal_bins(codes: Float[np.ndarray, "n d"], num_bins: int) -> Int[np.ndarray
     >>> equal_bins(np.array([[0.0], [1.0], [2.0]]), 2)[:, 0].tolist()
     [0, 1, 1]
     """
-    arguments.whole(num_bins=num_bins)
+    arguments.whole(1, MOST_BINS, num_bins=num_bins)
     least = codes.min(0)
     width = codes.max(0) - least
     scaled = (codes - least) / np.where(width > 0, width, 1.0)
-    return np.minimum((scaled * num_bins).astype(np.int64), num_bins - 1)
+    return np.minimum((scaled * int(num_bins)).astype(np.int64), int(num_bins) - 1)
 
 
 class JointHistogram:
@@ -72,7 +73,7 @@ class JointHistogram:
     """
 
     def __init__(self, bins: Int[np.ndarray, "n d"], num_bins: int, factors: Factors) -> None:
-        self._given, self._num_bins = bins, num_bins
+        self._given, self._num_bins = bins, (num_bins := int(num_bins))
         self._bins = bins + num_bins * np.arange(bins.shape[1])  # of one long histogram
         self._shape = (bins.shape[1], num_bins)
         self._factors = factors

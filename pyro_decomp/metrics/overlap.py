@@ -37,7 +37,7 @@ def sampled(encodings: Any, seed: int = 0) -> "Float[Tensor, 'n d']":
     from torch.distributions import Distribution
 
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
+        torch.manual_seed(int(seed))
         if isinstance(encodings, Distribution):
             return encodings.sample()
         return torch.normal(*gaussian_parameters(encodings))
@@ -228,7 +228,7 @@ def index_code_information(
     import torch
 
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
+        torch.manual_seed(int(seed))
         ratios, size, family = log_ratios(encodings, codes, num_samples)
     value = float(ratios.mean())
     likely = estimate(

@@ -65,7 +65,7 @@ class GaussianPosterior(Posterior):
     def relative_densities(  # noqa: D102
         self, rows: Int[Tensor, " s"], seed: int
     ) -> Iterator[tuple[slice, Blocks]]:
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(int(seed))
         shape = [len(rows), self.num_dims]
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
         z = (self._loc[:, rows].T + self._scale[:, rows].T * noise).float()[:, :, None]
@@ -114,7 +114,7 @@ class DistributionPosterior(Posterior):
         rounds = int(torch.bincount(rows).max())
         occurrence = _occurrence(rows)
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(int(seed))
             z = self._distribution.sample(torch.Size([rounds]))[occurrence, rows]
         height = max(1, PAIRS // (self.num_rows * self.num_dims))
         for start in range(0, len(rows), height):

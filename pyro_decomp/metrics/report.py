@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from pyro_decomp.arguments import annotated
+from pyro_decomp.arguments import annotated, refuse
 from pyro_decomp.errors import DataError
 from pyro_decomp.metrics.arrays import as_codes, as_factors
 from pyro_decomp.metrics.class_accuracy import knn_accuracy, linear_accuracy
@@ -124,6 +124,8 @@ def report(
         {'mig': 0.99, 'irs': 1.0}
     """
     annotated(report, locals(), num_resamples=0, seed=0)
+    if num_resamples == 1:
+        refuse("num_resamples", "0 or at least 2", num_resamples)
     num_factors = _checked(codes, factors, untrained, encodings, untrained_encodings)
     given = {"codes": codes, "factors": factors, "encodings": encodings, "prior": prior}
     before = {**given, "codes": untrained, "encodings": untrained_encodings}

@@ -47,6 +47,7 @@ def active_units(
     """
     arguments.annotated(active_units, locals(), num_resamples=0, seed=0)
     arguments.number("[0, inf)", threshold=threshold)
+    threshold = float(threshold)
     z = as_codes(codes)
     if len(z) < 2:
         raise DataError(f"codes: expected at least 2 rows for active_units, got {len(z)}")

@@ -120,7 +120,7 @@ def udr(
     """
     arguments.annotated(udr, locals(), num_resamples=0, seed=0)
     arguments.number("(0, inf)", alpha=alpha)
-    codes = _checked(runs)
+    codes = _checked(list(runs))
     informative = _informative(codes, kl, kl_threshold)
     width = max(z.shape[1] for z in codes)
     padded = np.zeros((len(codes), width, len(codes[0])))

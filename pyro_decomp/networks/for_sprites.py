@@ -131,10 +131,11 @@ class SpritesConvDecoder(nn.Module):
 
 def _side(size: int) -> int:
     """The height and width of the smallest feature maps."""
-    if not isinstance(size, int) or size < 1 or size % _SHRINKAGE:
+    found = arguments.plain(size)
+    if not isinstance(found, int) or found < 1 or found % _SHRINKAGE:
         arguments.refuse("size", f"a positive multiple of {_SHRINKAGE}", size)
     arguments.whole(size=size)  # and no larger than any can be
-    return size // _SHRINKAGE
+    return found // _SHRINKAGE
 
 
 class SpritesMLPEncoder(nn.Module):

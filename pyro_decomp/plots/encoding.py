@@ -68,6 +68,7 @@ def encodings(
     figure = new_figure(3.4, 3.2)
     axes = figure.add_subplot(aspect="equal")
     thin_ticks(axes)
+    num_scales = float(num_scales)
     reach = num_scales * np.sqrt(np.maximum(np.diagonal(covariances, axis1=1, axis2=2), 0.0))
     corners = np.concatenate([means - reach, means + reach])
     if log_pz is not None:

@@ -92,7 +92,7 @@ def save_animation(
         format="GIF",
         save_all=True,
         append_images=[images[i] for i in order[1:]],
-        duration=10 * round(100 * seconds),
+        duration=10 * round(100 * float(seconds)),
         loop=0,
         optimize=True,
     )

@@ -90,7 +90,7 @@ class VonMisesFisher(Described, nn.Module):
         kind = nn.Parameter if learned else nn.Buffer
         self.name = name
         self.direction = kind(loc.clone())
-        self.log_concentration = kind(torch.full_like(loc[0], concentration).log())
+        self.log_concentration = kind(torch.full_like(loc[0], float(concentration)).log())
 
     @property
     def loc(self) -> Float[Tensor, " d"]:

@@ -265,8 +265,8 @@ class SpikeAndSlab(Described, nn.Module):
         arguments.number("(0, inf)", spike_scale=spike_scale)
         self.name = name
         self.latent_dim = latent_dim
-        self.logits = nn.Buffer(torch.tensor([gamma, 1 - gamma]).log())
-        self.scale = nn.Buffer(torch.tensor([spike_scale, 1.0]))
+        self.logits = nn.Buffer(torch.tensor([float(gamma), 1 - float(gamma)]).log())
+        self.scale = nn.Buffer(torch.tensor([float(spike_scale), 1.0]))
 
     @property
     def gamma(self) -> Tensor:

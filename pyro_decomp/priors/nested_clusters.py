@@ -61,7 +61,7 @@ class NestedClusters(Described, nn.Module):
         self.name = name
         self.locs = kind(locs.clone())
         self.offsets = kind(offsets.clone())
-        self.log_scale = kind(torch.full_like(locs[0, 0], scale).log())
+        self.log_scale = kind(torch.full_like(locs[0, 0], float(scale)).log())
         self.group_logits = kind(torch.zeros_like(locs[:, 0]))
         self.cluster_logits = kind(torch.zeros_like(offsets[..., 0]))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from pyro_decomp.arguments import LARGEST_SEED
+from pyro_decomp.arguments import LARGEST_SEED, plain
 from pyro_decomp.errors import ExperimentError
 from pyro_decomp.sweep.cli_values import split_values, unquoted
 from pyro_decomp.sweep.ensemble.members import Member
@@ -96,14 +96,13 @@ def make_grid(
             type or there twice, there is no seed or a seed twice, or there are more than
             ``MOST_MEMBERS`` members.
     """
+    values = {n: v.tolist() if hasattr(v, "tolist") else v for n, v in values.items()}  # arrays
+    seeds = seeds if isinstance(seeds, Sequence) else plain(seeds)
     for name, given in values.items():
         if isinstance(given, str) or not isinstance(given, Sequence) or not len(given):
             raise ExperimentError(f"{name}: expected a list of at least one value, got {given!r}")
-    check_number(seeds)
+    check_number(seeds, math.prod(map(len, values.values())))
     chosen = range(seeds) if isinstance(seeds, int) else seeds
-    count = num_members(values, chosen)
-    if count > MOST_MEMBERS:
-        raise ExperimentError(f"expected at most {MOST_MEMBERS} members, got {count}")
     typed: dict[str, tuple[Any, ...]] = {}
     for name, given in values.items():
         typed[name] = tuple(source.typed({name: value})[name] for value in given)
@@ -122,8 +121,8 @@ def num_members(values: Mapping[str, Sequence[Any]], seeds: Sequence[int]) -> in
     return len(seeds) * math.prod(map(len, values.values()))
 
 
-def check_number(seeds: int | Sequence[int]) -> None:
-    """Refuse more seeds than members that a grid may have, before any is looked at.
+def check_number(seeds: int | Sequence[int], num_settings: int = 1) -> None:
+    """Refuse more members than a grid may have, before any seed is looked at.
 
     Raises:
         ExperimentError: There are more.
@@ -132,6 +131,7 @@ def check_number(seeds: int | Sequence[int]) -> None:
         number = seeds if isinstance(seeds, int) else len(seeds)
     except OverflowError:  # of a range
         number = sys.maxsize
+    number *= num_settings
     if number > MOST_MEMBERS:
         raise ExperimentError(f"expected at most {MOST_MEMBERS} members, got {number}")
 

@@ -114,7 +114,7 @@ def train(
 
     check_number(seeds)
     for each in seeds:
-        check.whole(0, seeds=each)
+        check.whole(0, check.LARGEST_SEED, seeds=each)
     seeds = [int(each) for each in seeds]
     if not seeds or len(set(seeds)) < len(seeds) or seed != 0:
         raise ArgumentError(f"seeds: expected different seeds and no seed beside them, got {seeds}")
@@ -158,7 +158,7 @@ def train_one(
     check.device(device=device)
     check.items(Callback, CALLBACKS, callbacks=callbacks)
     if resume and force:
-        raise RunError("expected one of --resume and --force, got both")
+        raise RunError("expected one of resume and force, got both")
     given, arguments = experiment, dict(arguments or {})
     experiment, source = built(given, arguments, seed)
     folder = temporary_folder() if out is None else RunFolder(out)

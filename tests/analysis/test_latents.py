@@ -16,7 +16,7 @@ from torch.nn.functional import one_hot
 from pyro_decomp.analysis import encoding
 from pyro_decomp.analysis.latents import codes, latents, log_likelihood, reconstruct
 from pyro_decomp.distributions import VonMisesFisher
-from pyro_decomp.errors import ModelError
+from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.training.run import Run
 from tests.enumerated import ENUMERATED, mixture_seen_by_the_decoder
 from tests.example_programs import (
@@ -319,3 +319,22 @@ def test_log_likelihood_has_a_seed() -> None:
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert not parameters().x.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (torch.zeros(D), r"x: expected data of shape \(n, \d\), got \(\d,\) .a single datum is x"),
+        (torch.full((1, D), torch.nan), "x: expected finite numbers, got nan in row 0"),
+    ],
+    ids=["one datum", "not finite"],
+)
+def test_data_unlike_those_of_training_are_refused(x: Tensor, said: str) -> None:
+    run = run_of(vae())
+    with pytest.raises(DataError, match=said):
+        codes(run, x)
+
+
+def test_data_of_another_precision_are_taken() -> None:
+    run, x = run_of(vae()), torch.randn(3, D)
+    assert codes(run, x).equal(codes(run, x.double()))

@@ -17,12 +17,18 @@ from pyro_decomp.training.interruption import Interrupted
 from tests.statistics import STANDARD_ERRORS
 
 
+def test_want_of_memory_is_a_reason_too() -> None:
+    left_out: dict[str, str] = {}
+    with by_itself(left_out, "kl"):
+        raise MemoryError
+    assert left_out["kl"].startswith("not enough memory")
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
         (ModelError("site 'z':\n no density"), "site 'z': no density"),
         (ValueError("no\nway"), "ValueError: no way"),
-        (MemoryError(), "MemoryError"),
         (RecursionError("too deep"), "RecursionError: too deep"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import sys
 import tempfile
 import types
 import typing
@@ -343,6 +344,37 @@ def wrongly_taken(
     return found
 
 
+def wrongly_refused(
+    called: str, call: Callable[..., Any], make: Callable[[str, str], Any]
+) -> list[str]:
+    """Numbers of numpy, and tensors without dimensions, that are not taken as Python's are."""
+    found = []
+    parameters = inspect.signature(call).parameters.values()
+    parameters = [p for p in parameters if p.kind != p.VAR_KEYWORD]
+    usual = {p.name: make(called, p.name) for p in parameters if p.default is p.empty}
+    usual |= FEW.get(called, {})
+    for parameter in parameters:
+        kind = kind_of(parameter.name, parameter.annotation)
+        value = usual.get(parameter.name, parameter.default)
+        if kind not in {NUMBER, WHOLE} or type(value) not in {int, float}:
+            continue
+        as_numpy = np.float32(value) if type(value) is float else np.int64(value)
+        for form in (as_numpy, torch.tensor(value)):
+            if error := failure(call, usual | {parameter.name: form}):
+                found.append(f"{parameter.name}={form!r}: {error}")
+    return found
+
+
+def failure(call: Callable[..., Any], arguments: Mapping[str, Any]) -> str:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            call(**arguments)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
 def taken(call: Callable[..., Any], arguments: Mapping[str, Any], name: str) -> str:
     """What is wrong with how it was refused; nothing where one sentence names the argument."""
     try:
@@ -358,6 +390,22 @@ def taken(call: Callable[..., Any], arguments: Mapping[str, Any], name: str) -> 
         return f"{type(error).__name__}: {error}"
     return "accepted"
 
+
+_FEW_DRAWS = {"num_samples": 4, "warmup_steps": 1, "num_importance_samples": 2}
+_TWO_FACTORS = {"factors": np.arange(60)[:, None] // np.array([2, 6]) % 3}
+FEW: dict[str, dict[str, Any]] = {  # arguments that take less time, or that the others go with
+    "amortization_gap": _FEW_DRAWS,
+    "evaluate": {"only": ["elbo"]},
+    "sweep.sweep": {"values": {}},
+    "intervene": {"num_samples": 3},
+    "schedules.Exponential": {"start": 0.5},
+    **{
+        f"metrics.{name}": _TWO_FACTORS
+        for name in ("beta_vae_score", "dci_lasso", "dci_trees", "factor_vae_score", "irs")
+    },
+}
+ABSENT = {"data.celeba", "data.celeba_attributes", "data.chairs", "data.mnist", "data.dsprites"}
+SLOW = {"metrics.dci_trees", "metrics.beta_vae_score", "metrics.factor_vae_score"}
 
 EXPERIMENT = """
 from pyro_decomp import BetaELBO, Experiment, VAE
@@ -380,7 +428,10 @@ def main() -> None:
         make = good(Path(folder))
         found = {}
         for name, call in public():
-            found[name] = wrongly_taken(name, call, make)
+            if sys.argv[1:] == ["taken"]:
+                found[name] = wrongly_taken(name, call, make)
+            elif name not in ABSENT | SLOW and not name.startswith("data.fashion"):
+                found[name] = wrongly_refused(name, call, make)
     answers.write(json.dumps(found))
     answers.close()
 

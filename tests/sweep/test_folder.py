@@ -15,13 +15,13 @@ import pytest
 
 from pyro_decomp.errors import RunError
 from pyro_decomp.sweep import read_table, sweep
+from pyro_decomp.sweep.contents import damages
 from pyro_decomp.sweep.folder import (
     NAME,
     SweepFolder,
     as_csv,
     attempt,
     check_extends,
-    damages,
     describe,
     read_description,
 )

@@ -54,7 +54,7 @@ class PictureData:
         self.run = run
         self.seed = seed
         self.encoded = EncodedData.of(run)
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(int(seed))
         order = torch.randperm(len(self.encoded), generator=generator)
         self.rows: Int[Tensor, " n"] = order[: MAX_DRAWN if most is None else most].sort().values
 

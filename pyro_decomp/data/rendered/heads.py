@@ -268,7 +268,7 @@ class _Studio:
 
 
 def _people(seed: int) -> list[Head]:
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(int(seed))
     shape = FACTORS["identity"], len(PROPORTIONS)
     departures = 2.0 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1.0
     return [

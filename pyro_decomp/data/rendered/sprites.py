@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from pyro_decomp import arguments
 from pyro_decomp.data.ground_truth import GroundTruth
 from pyro_decomp.errors import DataError
 
@@ -129,9 +130,10 @@ def sprites(size: int = 64) -> GroundTruth:
     >>> images.shape, images.unique()
     (torch.Size([100, 1, 32, 32]), tensor([0., 1.]))
     """
-    if not isinstance(size, int) or size not in SIZES:
-        sizes = ", ".join(str(s) for s in SIZES)
-        raise DataError(f"size: expected one of {sizes}, got {size!r}")
+    with arguments.raised_as(DataError):
+        arguments.whole(size=size)
+        if (size := int(size)) not in SIZES:
+            arguments.refuse("size", f"one of {', '.join(map(str, SIZES))}", size)
 
     def render(factors: Int[Tensor, "n 5"]) -> Float[Tensor, "n 1 size size"]:
         windows, corners = _drawings(size)

@@ -92,9 +92,9 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     on_cpu = device.type == "cpu"
     with torch.random.fork_rng([] if on_cpu else [device], device_type=device.type):
         if on_cpu:
-            torch.default_generator.manual_seed(seed)
+            torch.default_generator.manual_seed(int(seed))
         else:
-            torch.manual_seed(seed)
+            torch.manual_seed(int(seed))
         yield
 
 

@@ -70,6 +70,7 @@ class AnnealedMixture(TorchDistribution):
         arguments.instance(MixtureSameFamily, "a mixture", base=base)
         if not isinstance(beta, Tensor):
             arguments.number("(0, inf)", beta=beta)
+            beta = float(beta)
         arguments.whole(2, num_samples=num_samples)
         arguments.whole(0, seed=seed)
         self.base = base

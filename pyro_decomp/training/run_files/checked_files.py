@@ -14,7 +14,8 @@ import struct
 import types
 import typing
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -172,15 +173,11 @@ def check_archive(path: Path, remedy: str) -> dict[str, Any] | None:
     Raises:
         RunError: It cannot be read, is damaged, or says that it holds more than it does.
     """
-    try:
-        known = _facts(path)
+    known = facts_of(path, remedy)
+    with _readable(path, remedy):
         if known is not None:
             _check_digest(path)
         _check_records(path, sums=known is None)
-    except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror} ({remedy})") from error
-    except Exception as error:  # zipfile raises whatever there is
-        raise RunError(f"{path} cannot be read: it is truncated or corrupt ({remedy})") from error
     return known
 
 
@@ -209,28 +206,30 @@ def _check_records(path: Path, *, sums: bool) -> None:
             raise ValueError("another checksum")
 
 
-def facts_of(path: Path) -> dict[str, Any] | None:
+def facts_of(path: Path, remedy: str = RESTORE) -> dict[str, Any] | None:
     """The facts that the end of a zip archive says, unchecked; None if there are none.
 
     Raises:
         RunError: It cannot be read, or its end is damaged.
     """
+    with _readable(path, remedy):
+        regular(path)
+        with path.open("rb") as file:
+            comment = _comment(file)
+        facts = json.loads(comment[_DIGITS:]) if comment else None
+        if facts is not None and not isinstance(facts, dict):
+            raise ValueError("no facts")
+        return facts
+
+
+@contextmanager
+def _readable(path: Path, remedy: str) -> Iterator[None]:
     try:
-        return _facts(path)
+        yield
     except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror} ({RESTORE})") from error
-    except ValueError as error:
-        raise RunError(f"{path} cannot be read: it is truncated or corrupt ({RESTORE})") from error
-
-
-def _facts(path: Path) -> dict[str, Any] | None:
-    regular(path)
-    with path.open("rb") as file:
-        comment = _comment(file)
-    facts = json.loads(comment[_DIGITS:]) if comment else None
-    if facts is not None and not isinstance(facts, dict):
-        raise ValueError("no facts")
-    return facts
+        raise RunError(f"{path} cannot be read: {error.strerror} ({remedy})") from error
+    except Exception as error:  # zipfile raises whatever there is
+        raise RunError(f"{path} cannot be read: it is truncated or corrupt ({remedy})") from error
 
 
 def _comment(file: io.BufferedReader) -> bytes:

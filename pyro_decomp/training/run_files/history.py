@@ -22,7 +22,7 @@ COUNTED = ("step", "epoch")  # columns of whole numbers
 
 def as_csv(history: History) -> bytes:
     """A history as text; a cell is empty where there is no value."""
-    return _csv(
+    return csv_text(
         history,
         (
             [
@@ -34,7 +34,8 @@ def as_csv(history: History) -> bytes:
     )
 
 
-def _csv(names: Iterable[str], rows: Iterable[Sequence[Any]]) -> bytes:
+def csv_text(names: Iterable[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    """A table as text in UTF-8: a line of names, and one for each row."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
@@ -72,7 +73,7 @@ def read_history(
             names, *rows = csv.reader(file)
         if known and known["rows"]:
             width = known["columns"]
-            text = _csv(names[:width], (row[:width] for row in rows[: known["rows"]]))
+            text = csv_text(names[:width], (row[:width] for row in rows[: known["rows"]]))
             if hashlib.sha256(text).hexdigest() != known["history"]:
                 raise RunError(
                     f"{path}: expected the history that the run's checkpoint was written with, got "

@@ -13,7 +13,7 @@ import torch
 from pyro_decomp import arguments
 from pyro_decomp.data.batches import Data
 from pyro_decomp.descriptions import shortened, value_text
-from pyro_decomp.errors import RunError
+from pyro_decomp.errors import RunError, one_line
 from pyro_decomp.seeds import random_state, set_random_state
 from pyro_decomp.training import environments
 from pyro_decomp.training.description import check_data, check_recorded, check_sites, objective_text
@@ -160,7 +160,8 @@ def load(
         state.load_tensors(saved)
     except (RuntimeError, KeyError, ValueError) as error:
         raise RunError(
-            f"{folder.checkpoint_paths[checkpoint]} does not fit the run's experiment: {error}"
+            f"{folder.checkpoint_paths[checkpoint]} does not fit the run's experiment: "
+            f"{one_line(error)}"
         ) from error
     state.load_python(saved.get("python"))
     step = int(saved["step"])

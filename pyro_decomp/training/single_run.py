@@ -31,7 +31,7 @@ from pyro_decomp.acceleration import (
 from pyro_decomp.data.batches import Batch
 from pyro_decomp.divergences.auxiliary import guide_codes, make_optimizer
 from pyro_decomp.elbo.nonfinite import blame_gradients, remedy
-from pyro_decomp.errors import NonFiniteError, RunError
+from pyro_decomp.errors import NonFiniteError, RunError, one_line
 from pyro_decomp.seeds import random_state, set_random_state
 from pyro_decomp.training import environments
 from pyro_decomp.training.callbacks import Callback
@@ -243,7 +243,7 @@ class SingleRun(Loop[StepResult]):
             set_random_state(checkpoint["random"])
         except (RuntimeError, KeyError, ValueError) as error:
             raise RunError(
-                f"{self.folder.checkpoint_path} does not fit this experiment: {error}"
+                f"{self.folder.checkpoint_path} does not fit this experiment: {one_line(error)}"
             ) from error
         self.state.load_python(checkpoint.get("python"))
         self.step = int(checkpoint["step"])

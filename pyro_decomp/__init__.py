@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from pyro_decomp.training.interruption import Interrupted
     from pyro_decomp.training.optimizers import parameter_groups
     from pyro_decomp.training.run import load
-    from pyro_decomp.training.svi import SVI
+    from pyro_decomp.training.svi.svi import SVI
     from pyro_decomp.training.training import train
 
     __version__: str
@@ -119,7 +119,7 @@ _HOMES = {
     "InfoELBO": "elbo",
     "Interrupted": "training.interruption",
     "MMD": "divergences",
-    "SVI": "training.svi",
+    "SVI": "training.svi.svi",
     "SlicedWasserstein": "divergences",
     "TermsELBO": "elbo",
     "TotalCorrelationELBO": "elbo",

@@ -287,7 +287,7 @@ def _items(name: str, value: object, expected: str, fewest: int) -> dict[str, ob
         refuse(name, f"a sequence of {expected}", value)
     items = {f"{name}[{place}]": item for place, item in enumerate(value)}
     if len(items) < fewest:
-        refuse(name, f"at least {fewest} {expected}", value)
+        refuse(name, f"{fewest} or more {expected}", value)
     return items
 
 

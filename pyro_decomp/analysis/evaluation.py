@@ -32,10 +32,10 @@ from pyro_decomp.errors import DataError, ModelError
 from pyro_decomp.metrics.report import SLOW
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import derive, seeded
-from pyro_decomp.training import environments
 from pyro_decomp.training.data_support import check_data
 from pyro_decomp.training.experiment import few_threads
 from pyro_decomp.training.run import Run, untrained
+from pyro_decomp.training.run_files.run_config import versions
 from pyro_decomp.training.user_code import memory_counted
 
 __all__ = ["MEASURES", "Evaluation", "check_names", "evaluate", "write_metrics"]
@@ -255,14 +255,14 @@ class _Measurement:
 
     def result(self, names: set[str]) -> dict[str, Any]:
         """All that was found, in JSON's types."""
-        versions = ", ".join(f"{name} {of}" for name, of in environments.versions().items())
+        by = ", ".join(f"{name} {version}" for name, version in versions().items())
         return {
             **self.numbers,
             **self.components,
             "scores": self.scores,
             "left_out": self.left_out,
             "seeds": {name: self.seed for name in MEASURES if name in names},
-            "versions": {name: versions for name in MEASURES if name in names},
+            "versions": {name: by for name in MEASURES if name in names},
         }
 
     def _add_samples(self, samples: PosteriorSamples, names: set[str]) -> None:

@@ -27,10 +27,7 @@ PACKAGE = Path(__file__).parent.parent
 
 @contextmanager
 def told_in_one_line(
-    *,
-    show_traceback: bool = False,
-    folder: Path | None = None,
-    is_printed: bool = False,
+    *, show_traceback: bool = False, folder: Path | None = None, is_printed: bool = False
 ) -> Iterator[None]:
     """Turn errors into one line and an exit status, and warnings into one line each.
 

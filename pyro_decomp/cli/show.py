@@ -25,8 +25,7 @@ def show_folder(
     path: Annotated[Path, typer.Argument(metavar="DIR", help="A run or a sweep, whoever made it.")],
     *,
     source: Annotated[
-        bool,
-        typer.Option("--source", help="Print the source that the other commands execute."),
+        bool, typer.Option("--source", help="Print the source that the other commands execute.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
     show_traceback: ShowTraceback = False,
@@ -102,7 +101,11 @@ def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     told = {name: value for name, value in found["record"].items() if name not in NOT_TOLD}
     told |= {name: found.get(name) for name in ("resources", "members", "failed")}
     told |= {"schedules not at their end": found.get("schedules_left")}
-    told |= {"last row": found.get("last"), "bytes": found["files"], "pictures": found["pictures"]}
+    told |= {
+        "last row": found.get("last"),
+        "files, in bytes": found["files"],
+        "pictures": found["pictures"],
+    }
     for name, value in told.items():
         if text := _text(value):
             yield name.replace("_", " "), text

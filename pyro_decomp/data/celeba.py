@@ -11,8 +11,7 @@ from torch import Tensor
 
 from pyro_decomp import arguments
 from pyro_decomp.data.images import read_images
-from pyro_decomp.data.readable import refuse_unreadable
-from pyro_decomp.data.text_lines import text_lines
+from pyro_decomp.data.readable import refuse_unreadable, text_lines
 from pyro_decomp.descriptions import constructor_call
 from pyro_decomp.errors import DataError
 

@@ -162,10 +162,9 @@ def read(file: Path, factors: Mapping[str, int]) -> GroundTruth:
     size = math.prod(factors.values())
     with refuse_unreadable(file, "file of dSprites"), zipfile.ZipFile(file) as archive:
         with archive.open("latents_classes.npy") as stream:
-            _expect(file, stream, "latents_classes", (size, 1 + len(factors)), np.int64)
-            classes = np.frombuffer(stream.read(8 * size * (1 + len(factors))), np.int64).reshape(
-                size, -1
-            )
+            shape = size, 1 + len(factors)
+            _expect(file, stream, "latents_classes", shape, np.int64)
+            classes = np.frombuffer(stream.read(8 * math.prod(shape)), np.int64).reshape(shape)
         grid = np.stack(np.unravel_index(np.arange(size), (1, *factors.values())), axis=1)
         if not np.array_equal(classes, grid):
             row = int((classes != grid).any(1).argmax())

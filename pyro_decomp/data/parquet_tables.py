@@ -6,13 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pyro_decomp.data.tables import (
-    LARGEST_WHOLE,
-    Columns,
-    Table,
-    positions,
-    refuse_large_table,
-)
+from pyro_decomp.data.tables import LARGEST_WHOLE, Columns, Table, positions, refuse_large_table
 from pyro_decomp.errors import DataError
 
 

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from pyro_decomp import arguments
 from pyro_decomp.data.headers import LOOKED_AT, counting, header, is_number, row_numbers
-from pyro_decomp.data.readable import refuse_larger
-from pyro_decomp.data.text_lines import MAX_LINE, text_lines
+from pyro_decomp.data.readable import MAX_LINE, refuse_larger, text_lines
 from pyro_decomp.errors import DataError
 
 Columns = Sequence[str | int]

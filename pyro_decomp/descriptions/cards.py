@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from pyro_decomp.descriptions.lines import constructor_call, shortened
+from pyro_decomp.descriptions.lines import constructor_call, shortened, visible
 
 GREY = "rgba(128,128,128,.4)"
 BOX = f"border:1px solid {GREY};border-radius:6px;padding:.6em 1em;max-width:60em;overflow-x:auto"
@@ -42,14 +42,14 @@ def card(
     Returns:
         One ``div``, with styles of its own and colours of the page around it.
     """
-    parts = [f"<div><b>{escape(title)}</b></div>"]
-    parts += [f'<div style="{WARNING}">{escape(text)}</div>' for text in warnings]
+    parts = [f"<div><b>{_escaped(title)}</b></div>"]
+    parts += [f'<div style="{WARNING}">{_escaped(text)}</div>' for text in warnings]
     rows = [(name, text) for name, fact in facts.items() if (text := _told(fact))]
     parts += [_table((), rows, numbers=False)] if rows else []
     parts += [_table(headings, cells) for headings, cells in tables]
     if picture is not None:
         source = f"data:image/png;base64,{b64encode(picture).decode()}"
-        parts.append(f'<img alt="{escape(title)}" src="{source}" style="{PICTURE}">')
+        parts.append(f'<img alt="{_escaped(title)}" src="{source}" style="{PICTURE}">')
     return f'<div style="{BOX}">{"".join(parts)}</div>'
 
 
@@ -87,7 +87,9 @@ def _told(fact: Fact) -> str:
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = True) -> str:
     style = (CELL, NUMBER if numbers else CELL)
-    head = "".join(f'<th style="{style[at > 0]}">{escape(h)}</th>' for at, h in enumerate(headings))
+    head = "".join(
+        f'<th style="{style[at > 0]}">{_escaped(h)}</th>' for at, h in enumerate(headings)
+    )
     body = "".join(
         f"<tr>{''.join(_cell(text, style[at > 0]) for at, text in enumerate(row))}</tr>"
         for row in rows
@@ -97,5 +99,9 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: b
     )
 
 
+def _escaped(text: str) -> str:
+    return escape(visible(text, keep="\n"))
+
+
 def _cell(text: Any, style: str) -> str:
-    return f'<td style="{style}">{escape(str(text))}</td>'
+    return f'<td style="{style}">{_escaped(str(text))}</td>'

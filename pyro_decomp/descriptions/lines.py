@@ -35,12 +35,12 @@ def constructor_call(thing: object) -> str:
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:
-    """A text as one line of bounded length; brackets that are cut off are closed.
+    """A text as one line of bounded length, :func:`visible`; brackets that are cut off are closed.
 
     >>> shortened("Mine(alpha=1.0, beta=2.0)", 20)
     'Mine(alpha=1.0, ...)'
     """
-    text = " ".join(text.split())
+    text = visible(" ".join(text.split()))
     if len(text) <= longest:
         return text
     end = f"{UNKNOWN})" if text.endswith(")") else UNKNOWN

@@ -3,15 +3,18 @@
 Internal: ``pyro-decomp show`` prints it.
 """
 
-import math
+import os
 import shlex
 from collections import Counter
 from contextlib import suppress
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pyro_decomp.errors import RunError
-from pyro_decomp.sweep.folder import NAME, SweepFolder, damages
+from pyro_decomp.sweep.folder import NAME, SweepFolder, read_description
+from pyro_decomp.sweep.grid import num_members
 from pyro_decomp.sweep.journal import Record, read_journal
 from pyro_decomp.training.run_files.contents import (
     as_it_stands,
@@ -21,6 +24,9 @@ from pyro_decomp.training.run_files.contents import (
     provenance,
     word,
 )
+from pyro_decomp.training.run_files.damages import damages as damages_of_run
+from pyro_decomp.training.run_files.damages import sentences
+from pyro_decomp.training.run_files.run_config import NAME as CONFIG
 
 MOST_TOLD = 20  # members that failed, of which the sentences are kept
 
@@ -37,7 +43,7 @@ def contents(path: Path) -> dict[str, Any]:
     values, seeds, total = {}, [], None
     with suppress(Exception):  # of a description that is another's
         values, seeds = description["values"], description["seeds"]
-        total = len(seeds) * math.prod(map(len, values.values()))
+        total = num_members(values, seeds)
     statuses = Counter(record.status for record in records.values())
     finished = statuses["finished"]
     state = "finished" if len(records) == total else "unfinished" if total else "of unknown length"
@@ -58,6 +64,15 @@ def contents(path: Path) -> dict[str, Any]:
         words += ["--seeds", ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")]
         following = [*first, shlex.join([*words, "--out", str(path), "--resume"]), *following]
     return found | {"next": following}
+
+
+def damages(folder: Path) -> list[str]:
+    """What is damaged in the folder of a sweep and of its members, a sentence each."""
+    sweep = SweepFolder(folder)
+    readers = (partial(read_description, folder), partial(read_journal, sweep.journal_path))
+    members = sorted(sweep.members_path.iterdir()) if sweep.members_path.is_dir() else []
+    of_members = (damages_of_run(member) for member in members if os.path.lexists(member / CONFIG))
+    return [*sentences(iter(readers)), *chain.from_iterable(of_members)]
 
 
 def _word(value: Any) -> str:

@@ -1,29 +1,22 @@
 """The files of a sweep."""
 
-import csv
 import io
 import json
 import os
-import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
-from importlib.metadata import version
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from pyro_decomp.errors import RunError, write_whole
-from pyro_decomp.sweep.grid import Grid
-from pyro_decomp.sweep.journal import read_journal
+from pyro_decomp.sweep.grid import MOST_MEMBERS, Grid, num_members
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.recorded.kept import FILE_NAME
 from pyro_decomp.training.run_files.checked_files import read_checked, write_checked
-from pyro_decomp.training.run_files.damages import damages as damages_of_run
-from pyro_decomp.training.run_files.damages import sentences
+from pyro_decomp.training.run_files.history import csv_text
 from pyro_decomp.training.run_files.json_files import marked, plain, read_json, write_json
-from pyro_decomp.training.run_files.run_config import NAME as CONFIG
+from pyro_decomp.training.run_files.run_config import versions
 from pyro_decomp.training.run_files.writer import is_passing
 
 if TYPE_CHECKING:
@@ -105,11 +98,8 @@ class SweepFolder:
 
 def as_csv(table: "pa.Table") -> bytes:
     """A table as text; an empty cell is a value that is not there, a list is JSON's."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.column_names)
-    writer.writerows([_cell(value) for value in row.values()] for row in table.to_pylist())
-    return text.getvalue().encode()
+    rows = ([_cell(value) for value in row.values()] for row in table.to_pylist())
+    return csv_text(table.column_names, rows)
 
 
 def _cell(value: Any) -> Any:
@@ -118,8 +108,7 @@ def _cell(value: Any) -> Any:
 
 def _is_unfinished(path: Path) -> bool:
     """Whether a file is what a writer that was killed left, or the folder made before."""
-    is_ours = path.name in {"members", FILE_NAME} or is_passing(path)
-    return is_ours and not (path.is_dir() and any(path.iterdir()))
+    return path.name == FILE_NAME or is_passing(path)
 
 
 NAME = "sweep.json"
@@ -140,9 +129,6 @@ class Description(TypedDict):
     versions: NotRequired[dict[str, str]]
 
 
-PACKAGES = ("pyro-decomp", "torch", "pyro-ppl", "numpy")
-
-
 def describe(
     source: ExperimentFile, grid: Grid, device: str, metrics: Sequence[str]
 ) -> dict[str, Any]:
@@ -153,7 +139,7 @@ def describe(
         "seeds": list(grid.seeds),
         "metrics": list(metrics),
         "device": device,
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "versions": versions(),
     } | source.record()
 
 
@@ -165,16 +151,17 @@ def read_description(folder: Path) -> dict[str, Any]:
             newer version.
     """
     what = "the description of a sweep"
-    return read_checked(folder / NAME, "restore it", Description, what, "the folder of a sweep")
-
-
-def damages(folder: Path) -> list[str]:
-    """What is damaged in the folder of a sweep and of its members, a sentence each."""
-    sweep = SweepFolder(folder)
-    readers = (partial(read_description, folder), partial(read_journal, sweep.journal_path))
-    members = sorted(sweep.members_path.iterdir()) if sweep.members_path.is_dir() else []
-    of_members = (damages_of_run(member) for member in members if os.path.lexists(member / CONFIG))
-    return [*sentences(iter(readers)), *chain.from_iterable(of_members)]
+    found = read_checked(folder / NAME, "restore it", Description, what, "the folder of a sweep")
+    others = [name for name in (*found["values"], *found["defaults"]) if not name.isidentifier()]
+    if others:  # members' folders are named by them
+        raise RunError(
+            f"{folder / NAME}: expected names of parameters, got {others[0]!r} (restore it)"
+        )
+    if (count := num_members(found["values"], found["seeds"])) > MOST_MEMBERS:
+        raise RunError(
+            f"{folder / NAME}: expected at most {MOST_MEMBERS} members, got {count} (restore it)"
+        )
+    return found
 
 
 def described_grid(description: Mapping[str, Any]) -> Grid:

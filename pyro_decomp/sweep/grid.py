@@ -101,11 +101,8 @@ def make_grid(
     for name, given in values.items():
         if isinstance(given, str) or not isinstance(given, Sequence) or not len(given):
             raise ExperimentError(f"{name}: expected a list of at least one value, got {given!r}")
-    check_number(seeds)
+    check_number(seeds, math.prod(map(len, values.values())))
     chosen = range(seeds) if isinstance(seeds, int) else seeds
-    count = len(chosen) * math.prod(map(len, values.values()))
-    if count > MOST_MEMBERS:
-        raise ExperimentError(f"expected at most {MOST_MEMBERS} members, got {count}")
     typed: dict[str, tuple[Any, ...]] = {}
     for name, given in values.items():
         typed[name] = tuple(source.typed({name: value})[name] for value in given)
@@ -119,8 +116,13 @@ def make_grid(
     return Grid(typed, _checked_seeds(chosen), tuple(each.name for each in source.parameters))
 
 
-def check_number(seeds: int | Sequence[int]) -> None:
-    """Refuse more seeds than members that a grid may have, before any is looked at.
+def num_members(values: Mapping[str, Sequence[Any]], seeds: Sequence[int]) -> int:
+    """The number of combinations of values, each with every seed."""
+    return len(seeds) * math.prod(map(len, values.values()))
+
+
+def check_number(seeds: int | Sequence[int], num_settings: int = 1) -> None:
+    """Refuse more members than a grid may have, before any seed is looked at.
 
     Raises:
         ExperimentError: There are more.
@@ -129,6 +131,7 @@ def check_number(seeds: int | Sequence[int]) -> None:
         number = seeds if isinstance(seeds, int) else len(seeds)
     except OverflowError:  # of a range
         number = sys.maxsize
+    number *= num_settings
     if number > MOST_MEMBERS:
         raise ExperimentError(f"expected at most {MOST_MEMBERS} members, got {number}")
 

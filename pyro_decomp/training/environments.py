@@ -1,15 +1,12 @@
-"""What the steps of a run were computed by and on, as ``config.json`` keeps it, and in words.
+"""What the steps of a run were computed by and on, as ``config.json`` keeps it.
 
 An *environment* is a mapping of ``from_step``, the first step that it computed, from 1; ``steps``,
 as of :class:`.Execution`; ``threads``; ``processor``; ``compiler``, of C, None where there is none;
 and ``versions`` by name. A run has a list of them, in the order of their steps.
 """
 
-import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -18,21 +15,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pyro_decomp.acceleration import Audit, EagerStep, Execution, StepSource
 from pyro_decomp.aggregate_posterior import gaussian
 from pyro_decomp.aggregate_posterior.native import library
+from pyro_decomp.training.run_files.run_config import versions
 
 Environment = dict[str, Any]
-PACKAGES = ("pyro-decomp", "torch", "pyro-ppl", "numpy")
 EXACT = {"eager", "captured"}  # steps that have the same bits
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that compute."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 def environment(execution: Execution, device: torch.device, from_step: int) -> Environment:
     """What computes steps in this process, from a step on."""
-    libc = os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in _CONFSTR else None
+    libc = " ".join(platform.libc_ver()).strip()
     return {
         "from_step": from_step,
         "steps": execution.steps,
@@ -41,9 +32,6 @@ def environment(execution: Execution, device: torch.device, from_step: int) -> E
         "compiler": library.compiler_text() or None,
         "versions": versions() | ({"libc": libc} if libc else {}),
     }
-
-
-_CONFSTR = getattr(os, "confstr_names", {})
 
 
 def processor(device: torch.device) -> str:
@@ -64,7 +52,7 @@ def of_config(config: Mapping[str, Any], until_step: int) -> list[Environment]:
 
 
 def followed(before: Sequence[Environment], now: Environment) -> list[Environment]:
-    """The environments of a run that goes on in one from its first step."""
+    """The environments of a run once it goes on in another one, or in the same, which adds none."""
     kept = [each for each in before if each["from_step"] < now["from_step"]]
     is_same = bool(kept) and not _differences(kept[-1], now)
     return kept if is_same else [*kept, now]
@@ -131,16 +119,3 @@ def sums_pairs(source: StepSource) -> bool:
     except Exception:  # told of when training goes on
         return True
     return gaussian.forward in seen
-
-
-def in_words(environments: Sequence[Environment]) -> list[str]:
-    """A line for each environment of a run: which steps it computed, how, by and on what."""
-    ends = [f" to {each['from_step'] - 1}" for each in environments[1:]] + [" on"]
-    return [
-        f"from step {each['from_step']}{end}: " + ", ".join(
-            _named(name, value)
-            for name, value in ({**each, **each["versions"]}).items()
-            if name not in {"from_step", "versions"}
-        )
-        for each, end in zip(environments, ends, strict=True)
-    ]  # fmt: skip

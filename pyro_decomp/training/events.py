@@ -56,21 +56,25 @@ class Events:
         return bool(self._told["step"] or self._told["epoch"])
 
     def tell(self, event: str) -> None:
-        """Tell of an event those that listen to it; of the end all, whatever one of them raises.
+        """Tell of an event all that listen to it, whatever one of them raises.
 
         Raises:
             RunError: One of them raised something; what the user can mend is raised as it is.
         """
+        if (failed := self._failure_of(event)) is not None:
+            raise failed
+
+    def _failure_of(self, event: str) -> Exception | None:
+        """Tell of an event all that listen to it, and give the first error of these."""
         failed: Exception | None = None
         for callback in self._told[event]:
             try:
                 self._tell(callback, event)
+            except Departed:
+                raise
             except Exception as error:
-                if event != "ended":
-                    raise
                 failed = failed or error
-        if failed is not None:
-            raise failed
+        return failed
 
     def _tell(self, callback: Callback, event: str) -> None:
         tell = getattr(callback, event)
@@ -100,13 +104,15 @@ class Events:
         run = self._run
         self.values = values
         self._write({})
-        self.tell("step")
+        failures = [self._failure_of("step")]
         if run.step % run.experiments[0].steps_per_epoch == 0:
             self.epoch_means = means or values
-            self.tell("epoch")
+            failures.append(self._failure_of("epoch"))
         if self._coming:
             self.evaluation, self._coming = self._coming, {}
-            self.tell("evaluated")
+            failures.append(self._failure_of("evaluated"))
+        for failed in filter(None, failures):
+            raise failed
 
     def record(self, values: Mapping[str, float], *, is_evaluation: bool) -> None:
         """Write numbers into columns of the history; see :meth:`.Training.record`."""

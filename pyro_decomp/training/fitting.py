@@ -10,13 +10,7 @@ from functools import partial
 from typing import Any
 
 from pyro_decomp import arguments
-from pyro_decomp.acceleration import (
-    Execution,
-    choose,
-    peak_memory,
-    process_settings,
-    resolve,
-)
+from pyro_decomp.acceleration import Execution, choose, peak_memory, process_settings, resolve
 from pyro_decomp.errors import ExperimentError, one_line
 from pyro_decomp.seeds import derive, set_seed
 from pyro_decomp.training import environments
@@ -101,13 +95,8 @@ def fit(
         except Interrupted as interruption:
             stopped = interruption
     if stopped is None and loop.step > first:
-        seconds = time.monotonic() - began
-        peak = peak_memory()
-        took: dict[str, Any] = {
-            "steps": loop.step - first,
-            "seconds": seconds,
-            "peak_resident_bytes": peak,
-        }
+        took: dict[str, Any] = {"steps": loop.step - first, "seconds": time.monotonic() - began}
+        took["peak_resident_bytes"] = peak_memory()
         took |= {"stopped": loop.stopped} if loop.stopped else {}
         try:
             loop.folder.write_resources(took)

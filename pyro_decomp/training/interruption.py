@@ -56,7 +56,7 @@ class StopRequest(threading.Event):
     signal: int = signal.SIGINT
 
     def ask(self, number: int) -> None:
-        """Set it, for a signal if none has set it before."""
+        """Set it; the first signal that does so is the one that is kept."""
         if not self.is_set():
             self.signal = number
         self.set()

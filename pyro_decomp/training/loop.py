@@ -278,11 +278,11 @@ class Loop(ABC, Generic[R]):
             "optimizer": optimizer,
             "auxiliaries": auxiliaries or {},
             "random": random,
-            "python": self._python(index),
+            "python": self.python(index),
             **self.states[index].tensors(),
         }
 
-    def _python(self, index: int) -> dict[str, Any]:
+    def python(self, index: int) -> dict[str, Any]:
         """What a member's programs keep in Python."""
         with self.experiments[index].at_first_step():  # what schedules set is theirs to set again
             return self.states[index].python()

@@ -13,15 +13,15 @@ import torch
 from pyro_decomp import arguments
 from pyro_decomp.data.batches import Data
 from pyro_decomp.descriptions import shortened, value_text
-from pyro_decomp.errors import RunError, one_line
+from pyro_decomp.errors import RunError
 from pyro_decomp.seeds import random_state, set_random_state
-from pyro_decomp.training import environments
 from pyro_decomp.training.description import check_data, check_recorded, check_sites, objective_text
 from pyro_decomp.training.experiment import Experiment, Program
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.record import Buildable, is_kept, rebuild
 from pyro_decomp.training.run_files.history import History
 from pyro_decomp.training.run_files.json_files import is_plain, plain
+from pyro_decomp.training.run_files.run_config import versions
 from pyro_decomp.training.run_files.run_folder import RunFolder
 from pyro_decomp.training.run_methods import RunMethods
 from pyro_decomp.training.state import State, prepare
@@ -156,15 +156,10 @@ def load(
         check_data(folder.path, config, experiment, is_given=given)
     finally:
         set_random_state(generators)
-    try:
+    with folder.put_back(checkpoint):
         state.load_tensors(saved)
-    except (RuntimeError, KeyError, ValueError) as error:
-        raise RunError(
-            f"{folder.checkpoint_paths[checkpoint]} does not fit the run's experiment: "
-            f"{one_line(error)}"
-        ) from error
-    state.load_python(saved.get("python"))
-    step = int(saved["step"])
+        state.load_python(saved.get("python"))
+    step = saved["step"]
     history = folder.read_history(step, saved["rows"], checkpoint)
     return finish(folder, experiment, state, history, step, seed=int(config["seed"]))
 
@@ -207,7 +202,7 @@ def describe(
         "schedules": {name: list(ends) for name, ends in experiment.scheduled_ranges().items()},
         "num_data": len(experiment.data),
         "objective": objective_text(experiment),
-        "versions": environments.versions(),
+        "versions": versions(),
         **(source.record() if isinstance(source, ExperimentFile) else nothing),
     }
     why = source if isinstance(source, str) else ""

@@ -1,14 +1,11 @@
 """One run in training: its steps, and how they go on where they depart from its programs."""
 
-import copy
 import math
-import signal
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
-from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +26,16 @@ from pyro_decomp.acceleration import (
     unstackable_reason,
 )
 from pyro_decomp.data.batches import Batch
-from pyro_decomp.divergences.auxiliary import guide_codes, make_optimizer
 from pyro_decomp.elbo.nonfinite import blame_gradients, remedy
-from pyro_decomp.errors import NonFiniteError, RunError, one_line
+from pyro_decomp.errors import NonFiniteError, RunError
 from pyro_decomp.seeds import random_state, set_random_state
 from pyro_decomp.training import environments
+from pyro_decomp.training.auxiliary_steps import AuxiliarySteps, norm
 from pyro_decomp.training.callbacks import Callback
+from pyro_decomp.training.endings import Ending
 from pyro_decomp.training.events import Events
 from pyro_decomp.training.experiment import Experiment
-from pyro_decomp.training.interruption import Interrupted, StopRequest
+from pyro_decomp.training.interruption import StopRequest
 from pyro_decomp.training.loop import (
     AUXILIARY_STREAM,
     BATCH_STREAM,
@@ -48,7 +46,6 @@ from pyro_decomp.training.loop import (
 from pyro_decomp.training.run import Run
 from pyro_decomp.training.run_files.run_folder import RunFolder, Which
 from pyro_decomp.training.state import State, step_source
-from pyro_decomp.training.taking_back import BegunStep
 
 CLIP_EPSILON = 1e-6  # torch's, in its norm of a gradient that is clipped
 
@@ -72,14 +69,10 @@ class SingleRun(Loop[StepResult]):
         execution: Execution,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        self.auxiliaries = experiment.auxiliaries
-        streams = (BATCH_STREAM, AUXILIARY_STREAM) if self.auxiliaries else (BATCH_STREAM,)
+        self._auxiliaries = AuxiliarySteps(experiment.auxiliaries)
+        streams = (BATCH_STREAM, AUXILIARY_STREAM) if self._auxiliaries else (BATCH_STREAM,)
         super().__init__([experiment], [state], [seed], streams)
         self.experiment, self.state, self.optimizer = experiment, state, optimizer
-        self.auxiliary_optimizers = {
-            n: make_optimizer(auxiliary.optimizer, auxiliary.module.parameters())
-            for n, auxiliary in self.auxiliaries.items()
-        }
         self.folder, self.execution, self.seed = folder, execution, seed
         self.is_resumed = False
         self._began = 0, time.monotonic()
@@ -89,10 +82,7 @@ class SingleRun(Loop[StepResult]):
         self.is_watched = self._events.listens
         self._source = step_source(experiment, state)
         self._compute = compute
-        self._begun: BegunStep | None = None
-        self._is_whole = True  # state and history are of the same step
-        self._saved_step = 0
-        self._saved_rest: tuple[Any, Any] = None, None  # generators, and what Python keeps
+        self._ending = Ending(self, self._source, experiment.data.device)
         self._auditor: Auditor | None = None
         if isinstance(compute, GraphStep):
             self._auditor = Auditor(
@@ -122,62 +112,24 @@ class SingleRun(Loop[StepResult]):
                 self._auditor.begin(self.step, self.num_rows())
             super().run(stop, path)
         except BaseException as error:
-            ended = self._saved_end(error, path)
+            ended = self._ending.saved(error, path, stop)
             with suppress(Exception):  # which would hide what went wrong before
                 self._events.tell("ended")
             if ended is error:
                 raise
             raise ended from error
         else:
-            self._tell_of_end(path)
+            self._tell_of_end(path, stop)
         finally:
-            self._auditor = self._begun = None
+            self._auditor = None
+            self._ending.release()
             self._events.release()
 
-    def _tell_of_end(self, path: Path) -> None:
+    def _tell_of_end(self, path: Path, stop: StopRequest) -> None:
         try:
             self._events.tell("ended")
         except BaseException as error:
-            raise self._saved_end(error, path) from error.__cause__
-
-    def _saved_end(self, error: BaseException, path: Path) -> BaseException:
-        """Save the last whole step, and give what ended the run with a note of the step saved."""
-        if isinstance(error, Interrupted) and error.out is path and error.step == self._saved_step:
-            return error
-        try:
-            if not self._is_whole and not self._take_back():
-                raise RunError("the step that failed cannot be taken back")
-            self._save()
-        except Exception:
-            self._back_to_checkpoint()
-        if isinstance(error, KeyboardInterrupt):
-            return Interrupted(self.step, path, getattr(error, "signal", signal.SIGINT))
-        self.folder.keep()
-        way = "--resume (resume=True) goes on from it, --force (force=True) begins anew"
-        if isinstance(error, NonFiniteError):
-            way = "--resume would come to the same again, --force (force=True) begins anew"
-        error.add_note(f"step {self.step} is saved in {path}: {way}")
-        return error
-
-    def _take_back(self) -> bool:
-        """Take back a step that failed before its update; whether that could be done."""
-        return self._begun is not None and self._begun.take_back(
-            partial(self._python, 0), *self._saved_rest
-        )
-
-    def _note_saved(self, checkpoint: Mapping[str, Any]) -> None:
-        self._saved_step = int(checkpoint["step"])
-        self._saved_rest = checkpoint["random"], copy.deepcopy(checkpoint.get("python"))
-
-    def _back_to_checkpoint(self) -> None:
-        """Go back to the last checkpoint; the history of the steps after it is written."""
-        with suppress(Exception):
-            self.folder.write_history(self.histories[0])
-        self.step = self._saved_step
-        with suppress(Exception):  # which would hide what went wrong before
-            if (checkpoint := self.folder.read_checkpoint()) is not None:
-                self.restore(checkpoint)
-        self._is_whole = True
+            raise self._ending.saved(error, path, stop) from error.__cause__
 
     def _go_on(self, stop: StopRequest, path: Path) -> None:
         self._began = self.step, time.monotonic()
@@ -206,9 +158,7 @@ class SingleRun(Loop[StepResult]):
         """
         if self._auditor is not None:
             self._auditor.check(self.step)
-        trained = dict(self.state.parameters)
-        for auxiliary in self.auxiliaries:
-            trained |= self._auxiliary_parameters(auxiliary)
+        trained = self.state.parameters | self._auxiliaries.parameters()
         culprits = [n for n, p in trained.items() if not bool(p.isfinite().all())]
         if culprits:
             raise NonFiniteError(
@@ -219,14 +169,14 @@ class SingleRun(Loop[StepResult]):
             0,
             copied(self.optimizer.state_dict()),
             random_state(),
-            {n: o.state_dict() for n, o in self.auxiliary_optimizers.items()},
+            self._auxiliaries.state_dict(),
         )
         checkpoint |= self._events.noted()
         if self.stopped:
             checkpoint |= {"stopped": self.stopped, "stopped_before": self.total_steps}
         self.folder.write_checkpoint(checkpoint, self.histories[0], which)
         if which == "last":
-            self._note_saved(checkpoint)
+            self._ending.note_saved(checkpoint)
 
     def begin(self) -> None:
         """Make the first checkpoint, of what there is before any step."""
@@ -235,27 +185,27 @@ class SingleRun(Loop[StepResult]):
 
     def restore(self, checkpoint: Mapping[str, Any]) -> None:
         """Put everything back as it was when the checkpoint was written."""
-        try:
+        with self.folder.put_back():
             self.state.load_tensors(dict(checkpoint))
             self.optimizer.load_state_dict(checkpoint["optimizer"])
-            for name, optimizer in self.auxiliary_optimizers.items():
-                optimizer.load_state_dict(checkpoint["auxiliaries"][name])
+            self._auxiliaries.load_state_dict(checkpoint["auxiliaries"])
             set_random_state(checkpoint["random"])
-        except (RuntimeError, KeyError, ValueError) as error:
-            raise RunError(
-                f"{self.folder.checkpoint_path} does not fit this experiment: {one_line(error)}"
-            ) from error
-        self.state.load_python(checkpoint.get("python"))
-        self.step = int(checkpoint["step"])
+            self.state.load_python(checkpoint.get("python"))
+            self._sums[0] = dict(checkpoint.get("epoch_sums", {}))
+        self.step = checkpoint["step"]
         self.histories[0] = self.folder.read_history(self.step, checkpoint["rows"])
-        self._sums[0] = dict(checkpoint.get("epoch_sums", {}))
         if checkpoint.get("stopped_before") == self.total_steps:  # else it goes on beyond that end
             self.stopped = checkpoint["stopped"]
         self.is_resumed = self.step > 0
-        self._note_saved(checkpoint)
+        self._ending.note_saved(checkpoint)
         self._events.begin(checkpoint)
         if not self._optimize.adopt():
             self._separate()
+
+    def go_back_to(self, step: int, checkpoint: Mapping[str, Any]) -> None:
+        """Be at an earlier step, that of a checkpoint; steps are held against nothing from then."""
+        self._auditor, self.step, self.stopped = None, step, ""
+        self.restore(checkpoint)
 
     def so_far(self) -> Run:
         """The run as it is now, with the networks that train."""
@@ -298,13 +248,10 @@ class SingleRun(Loop[StepResult]):
         return batches
 
     def _begin_step(self) -> None:
-        if self._begun is None:
-            self._begun = BegunStep(self._source, self.experiment.data.device)
-        self._begun.keep()
-        self._is_whole = False
+        self._ending.begin_step()
 
     def _end_step(self) -> None:
-        self._is_whole = True
+        self._ending.end_step()
 
     def _computed(self, batches: Sequence[Batch]) -> StepResult:
         auditor, step = self._auditor, self.step + 1
@@ -317,7 +264,7 @@ class SingleRun(Loop[StepResult]):
         if self._optimize.vector is not self._compute.vector:
             self._separate()
         if result.norm is None:
-            result = replace(result, norm=_norm(self._compute.trained))
+            result = replace(result, norm=norm(self._compute.trained))
         return result
 
     def _set_aside_nonfinite(self, result: StepResult, batches: Sequence[Batch]) -> None:
@@ -340,13 +287,12 @@ class SingleRun(Loop[StepResult]):
 
     def _update(self, result: StepResult) -> None:
         assert result.norm is not None
-        if self._begun is not None:
-            self._begun.forget()
+        self._ending.begin_update()
         trained, limit = self._compute.trained, self.experiment.clip_grad_norm
         self._norm = result.norm
         if limit is not None:
-            norm = torch.tensor(result.norm, dtype=trained[0].dtype)
-            torch.nn.utils.clip_grads_with_norm_(trained, limit, norm)
+            whole = torch.tensor(result.norm, dtype=trained[0].dtype)
+            torch.nn.utils.clip_grads_with_norm_(trained, limit, whole)
         if self.is_watched and unstackable_reason(self.optimizer):
             self._gradients = {n: g.clone() for n, g in self._compute.gradients().items()}
         self._optimize()
@@ -389,7 +335,8 @@ class SingleRun(Loop[StepResult]):
         history = self.histories[0]
         self.histories[0] = {name: column[: moment.rows] for name, column in history.items()}
         self._optimize = make_update(self.optimizer)  # what the vector's kept is no longer right
-        self._auditor, self._is_whole = None, True
+        self._auditor = None
+        self._ending.end_step()
         self._compute = EagerStep(self._source, self.execution.precision)
         why = f"{why}, which was seen after step {seen}"
         self.save()
@@ -401,40 +348,7 @@ class SingleRun(Loop[StepResult]):
         self._go_eager(why)
 
     def _train_auxiliaries(self, result: StepResult, batches: Sequence[Batch]) -> dict[str, float]:
-        """One step of every auxiliary network, on this batch's codes and an independent batch."""
-        losses: dict[str, float] = {}
-        if not self.auxiliaries or result.estimate is None:
-            return losses
+        if not self._auxiliaries or result.estimate is None:
+            return {}
         guide = self.state.program.unmoved(self.experiment.guide)
-        codes = cache(partial(guide_codes, guide, *batches[1]))
-        of_its = "try a smaller learning rate of its optimiser"
-        if self.step == 0:
-            of_its = "no step was taken before it, so it is in the network or its codes"
-        for name, auxiliary in self.auxiliaries.items():
-            optimizer = self.auxiliary_optimizers[name]
-            loss = auxiliary.loss(result.estimate.pairs[0], codes)
-            losses[f"{name}_loss"] = loss.item()
-            if not math.isfinite(losses[f"{name}_loss"]):
-                raise NonFiniteError(
-                    f"step {self.step + 1}: {name}_loss = {loss.item()} ({of_its})"
-                )
-            optimizer.zero_grad()
-            loss.backward()
-            weights = self._auxiliary_parameters(name)
-            if not math.isfinite(_norm(weights.values())):
-                raise NonFiniteError(blame_gradients(_gradients(weights), of_its, self.step + 1))
-            make_update(optimizer)()
-        return losses
-
-    def _auxiliary_parameters(self, name: str) -> dict[str, Tensor]:
-        weights = self.auxiliaries[name].module.named_parameters()
-        return {f"{name}.{n}": weight for n, weight in weights}
-
-
-def _norm(trained: Iterable[Tensor]) -> float:
-    """The norm of the whole gradient."""
-    return torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None]).item()
-
-
-def _gradients(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: p.grad for name, p in parameters.items() if p.grad is not None}
+        return self._auxiliaries.take(result.estimate.pairs[0], guide, batches[1], self.step + 1)

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
 from pyro_decomp.acceleration import Contents, Place, StepSource, places_of
 from pyro_decomp.seeds import random_state, set_random_state
+from pyro_decomp.training.run_files.history import History
 
 OTHER_GENERATORS = {"random": "python", "numpy.random": "numpy"}
 
@@ -101,6 +103,14 @@ class BegunStep:
             for path, value in values
             if path not in self._python.moving and not path.startswith(inside)
         }
+
+
+def begins_with(history: History, first: History) -> bool:
+    """Whether a history begins with the rows of another, which may lack columns of later rows."""
+    return all(
+        np.array_equal(history[name][: len(column)], column, equal_nan=True)
+        for name, column in first.items()
+    )
 
 
 def is_same(one: Any, other: Any) -> bool:

@@ -19,6 +19,7 @@ from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run_files import trust
 from pyro_decomp.training.run_files.contents import contents, word
+from pyro_decomp.training.run_files.run_folder import RunFolder
 from pyro_decomp.training.run_files.writer import NAME, writer
 from tests.callbacks import Step
 from tests.fixtures.write_run_folder import HERE, stop
@@ -54,6 +55,16 @@ def test_a_run(capsys: Capture) -> None:
     )
     assert "cannot be used" not in out
     assert "not at their end" not in out
+
+
+def test_what_was_measured(capsys: Capture) -> None:
+    train = {"elbo": -2.0, "elbo_standard_error": 0.1, "scores": {}, "left_out": {}, "seeds": {}}
+    RunFolder("run").write_metrics({"train": train})
+    show("run")
+    out, _ = capsys.readouterr()
+    assert "elbo (nats)  -2 ± 0.2" in out
+    assert "cannot be used" not in out
+    assert "digest" not in out
 
 
 def test_schedules_that_the_run_stopped_before_the_end_of(capsys: Capture) -> None:

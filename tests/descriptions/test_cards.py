@@ -43,6 +43,7 @@ def test_all_text_is_escaped() -> None:
     page = Page(html)
     assert page.text == [evil] * 7
     assert page.images == ["data:image/png;base64,AQ=="]
+    assert Page(card("a\u202eb\x1b", {})).text == [r"a\u202eb\x1b"]
 
 
 def test_what_is_empty_or_fails_is_left_out() -> None:

@@ -276,3 +276,7 @@ def test_no_public_class_of_fields_shows_them_in_full(module: str) -> None:
         hints = " ".join(str(field.type) for field in fields(each))
         if any(kind in hints for kind in ("Array", "Tensor", "Mapping", "Sequence")):
             assert not each.__dataclass_params__.repr, each
+
+
+def test_a_line_does_nothing_to_a_terminal() -> None:
+    assert shortened("a\x1b[2J\n\u202eb") == r"a\x1b[2J \u202eb"

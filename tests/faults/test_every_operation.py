@@ -14,10 +14,7 @@ from tests.faults.file_faults import environment, why_not
 from tests.training.test_survival import SOURCE
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(bool(why_not()), reason=why_not()),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
 # Of the things that can be done to a command at its operations, each is tried, or every so many.
 STRIDES = {
@@ -85,11 +82,18 @@ def assert_stopped_well(found: dict[str, Any]) -> None:
         assert not found["unfinished"]
 
 
-def assert_went_on(again: dict[str, Any]) -> None:
-    """The next command does what the first would have, and takes away what that left."""
+def assert_went_on(row: dict[str, Any]) -> None:
+    """The next command does what the first would have, and takes away what that left.
+
+    A lock that could not be removed stays until something is written there again.
+    """
+    again = row["again"]
     assert again["code"] == 0, again["said"]
     assert again["differing"] == []
-    assert again["unfinished"] == []
+    left = again["unfinished"]
+    if row["kind"] == "fail" and row["what"].startswith("unlink"):
+        left = [path for path in left if not path.endswith(".writer")]
+    assert left == []
     assert again["damaged"] == []
 
 
@@ -102,7 +106,7 @@ def test_a_fault_at_an_operation_on_files(name: str, tmp_path: Path) -> None:
         try:
             assert_stopped_well(row)
             assert name not in ONE_RESULT or not row["neither"]
-            assert_went_on(row["again"])
+            assert_went_on(row)
         except AssertionError as error:
             raise AssertionError(json.dumps(row, indent=1)) from error
 
@@ -116,4 +120,4 @@ def test_kills_between_checkpoints(name: str, tmp_path: Path) -> None:
     assert sum(row["step"] % row["every"] > 0 for row in kills) >= 0.6 * KILLS
     for row in rows:
         assert not row["damaged"]
-        assert_went_on(row["again"])
+        assert_went_on(row)

@@ -15,13 +15,13 @@ import pytest
 
 from pyro_decomp.errors import RunError
 from pyro_decomp.sweep import read_table, sweep
+from pyro_decomp.sweep.contents import damages
 from pyro_decomp.sweep.folder import (
     NAME,
     SweepFolder,
     as_csv,
     attempt,
     check_extends,
-    damages,
     describe,
     read_description,
 )
@@ -52,6 +52,28 @@ def out(tmp_path: Path) -> Path:
     for path in (folder.journal_path, folder.csv_path, folder.parquet_path):
         path.write_text("x\n")
     return folder.path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"values": {"../alpha": [1]}}, "expected names of parameters, got '../alpha'"),
+        ({"defaults": {"a/b": 1}}, "expected names of parameters, got 'a/b'"),
+        (
+            {"values": {name: [0] * 1000 for name in "abcdef"}},
+            "at most 100000 members, got 2000000000000000000",
+        ),
+    ],
+)
+def test_a_description_that_no_sweep_has_is_refused(
+    out: Path, changes: dict[str, Any], message: str
+) -> None:
+    write_checked(out / NAME, description() | changes)
+    for read in (read_description, read_table):
+        with pytest.raises(RunError, match=message):
+            read(out)
+    with pytest.raises(RunError, match=message):
+        SweepFolder(out).begin(description(), force=True)
 
 
 def test_a_sweep_over_values_that_are_not_finite_goes_on(tmp_path: Path) -> None:

@@ -61,8 +61,8 @@ def test_folders_of_runs_and_sweeps_are_gone_through(tmp_path: Path) -> None:
     [
         ("config.json", "{", "expected JSON"),
         ("config.json", "{}", "expected the configuration of a run, found no"),
-        ("history.csv", "step,epoch\n1\n", "expected a table with a row a step"),
-        ("history.csv", "step,elbo\n1,x\n", "expected a table with a row a step"),
+        ("history.csv", "step,epoch\n1\n", "expected a table of numbers"),
+        ("history.csv", "step,elbo\n1,x\n", "expected a table of numbers"),
         ("metrics.json", "{", "expected JSON"),
         ("metrics.json", '{"train": 3}', "expected what was measured"),
     ],

@@ -100,10 +100,6 @@ def test_what_is_other_is_said_once_and_recorded(
     first, second = config(tmp_path / "run")["environments"]
     assert (first["from_step"], second["from_step"]) == (1, 5)
     assert second == NOW
-    assert [line.partition(":")[0] for line in environments.in_words([first, second])] == [
-        "from step 1 to 4",
-        "from step 5 on",
-    ]
 
 
 def mixed(now: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:

@@ -153,6 +153,20 @@ def test_a_run_from_python_needs_its_experiment(tmp_path: Path) -> None:
     assert equal(values(load(tmp_path / "run", experiment=build())), expected)
 
 
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "changes", [{"modules": ["x"] * 2}, {"parameters": {"a": "x"}}, {"python": {"a": 1}}]
+)
+def test_a_checkpoint_that_holds_anything_is_refused(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    trained(tmp_path)
+    path = tmp_path / "run" / "checkpoint.pt"
+    torch.save(torch.load(path) | changes, path)
+    with pytest.raises(RunError, match=r"checkpoint\.pt does not fit .*: it holds other things"):
+        load(tmp_path / "run")
+
+
 def test_what_cannot_be_loaded_is_said(tmp_path: Path) -> None:
     trained(tmp_path)
     run = tmp_path / "run"

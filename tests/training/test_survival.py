@@ -2,7 +2,6 @@
 
 import os
 import re
-import resource
 import shlex
 import shutil
 import signal
@@ -22,6 +21,7 @@ from pyro_decomp.errors import DataError, DecompError, ExperimentError, RunError
 from pyro_decomp.training.experiment_file import ExperimentFile
 from pyro_decomp.training.run import Run
 from tests.training.edited import edit_config
+from tests.training.run_files.test_run_folder import full_disk
 
 # PAUSE makes a step long without making it costly, and a byte more in a file tells that it began;
 # the experiment, and so the run, stays the same.
@@ -126,17 +126,6 @@ def test_signals_end_the_command_after_the_step_and_it_resumes() -> None:
     trained("my run", {"epochs": 25}, resume=True)
     trained("whole", {"epochs": 25})
     assert result("my run") == result("whole")
-
-
-@contextmanager
-def full_disk(limit: int) -> Iterator[None]:
-    """Let no file grow past so many bytes; Python ignores the signal, so that writing fails."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.full
@@ -284,7 +273,10 @@ RESUME: dict[str, Any] = {"resume": True}
             id="other's checkpoint",
         ),
         pytest.param(
-            lambda: Path("run/history.csv").unlink(), RESUME, "history.csv: exp", id="no history"
+            lambda: Path("run/history.csv").unlink(),
+            RESUME,
+            "history.csv cannot be read",
+            id="no history",
         ),
         pytest.param(
             change("history.csv", b"\n2,1,", b"\nx,1,"),

@@ -4,7 +4,7 @@ import csv
 import errno
 import itertools
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ from pyro_decomp.acceleration import EagerStep, Execution, GraphStep
 from pyro_decomp.data.stored import Rows, Stored
 from pyro_decomp.errors import RunError
 from pyro_decomp.training import loop
-from pyro_decomp.training.callbacks import Training
+from pyro_decomp.training.callbacks import Callback, Training
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run_files.run_folder import RunFolder
-from pyro_decomp.training.taking_back import is_same
+from pyro_decomp.training.taking_back import BegunStep, is_same
 from tests.callbacks import Step
 from tests.training.test_training import DATA, build, files
 
@@ -54,6 +54,17 @@ class Unreadable(Noisy):
         if self.errors:
             raise self.errors.pop()
         return DATA[rows]
+
+
+class Unlike(Stored):
+    """Data that are others at each reading."""
+
+    def __init__(self, calls: Iterator[int]) -> None:
+        super().__init__((len(DATA), 2))
+        self.calls = calls
+
+    def read(self, rows: Rows) -> Tensor:
+        return DATA[rows] + 0.001 * next(self.calls)
 
 
 def programs(**options: Any) -> Experiment:
@@ -187,30 +198,44 @@ def test_whatever_is_raised(
         assert (caught.value.step, caught.value.signal) == (FAILS_AT - 1, signal.SIGINT)
 
 
-@pytest.mark.full
-def test_an_update_that_fails_halfway_leaves_the_checkpoint_and_all_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.full(but=["True"])
+@pytest.mark.parametrize("is_once", [True, False])
+def test_of_an_update_that_fails_halfway_the_steps_before_are_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_once: bool
 ) -> None:
-    monkeypatch.setattr(loop.Loop, "_checkpoint_is_due", lambda loop: loop.step == 1)
+    monkeypatch.setattr(loop.Loop, "_checkpoint_is_due", lambda loop: loop.step == 2)
 
     class Failing(torch.optim.SGD):
         steps = 0
 
         def step(self, closure: Any = None) -> None:
             self.steps += 1
-            if self.steps == FAILS_AT:
+            if self.steps == FAILS_AT or (self.steps > FAILS_AT and not is_once):
                 self.param_groups[0]["params"][0].data.fill_(7.0)
                 raise ValueError("half")
             super().step(closure)
 
     with pytest.raises(ValueError, match="half") as caught:
         train(programs(optimizer=lambda p: Failing(p, lr=0.1)), tmp_path / "run", seed=3)
-    assert caught.value.__notes__[0].startswith("step 1 is saved in")
-    assert (saved_step(tmp_path / "run"), rows(tmp_path / "run")) == (1, FAILS_AT - 1)
+    step = FAILS_AT - 1 if is_once else 2  # the checkpoint
+    assert caught.value.__notes__[0].startswith(f"step {step} is saved in")
+    assert (saved_step(tmp_path / "run"), rows(tmp_path / "run")) == (step, FAILS_AT - 1)
     go = partial(train, programs(optimizer=lambda p: torch.optim.SGD(p, lr=0.1)), seed=3)
     go(tmp_path / "run", resume=True)
     go(tmp_path / "whole")
     assert files(tmp_path / "run") == files(tmp_path / "whole")
+
+
+def test_steps_that_come_to_something_else_are_not_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BegunStep, "take_back", lambda *_: False)
+    fail_once(monkeypatch, RuntimeError("once"))
+    calls = itertools.count()
+    with pytest.raises(RuntimeError, match="once") as caught:
+        train(programs(data=Unlike(calls)), tmp_path / "run", seed=3)
+    assert caught.value.__notes__[0].startswith("step 0 is saved in")
+    assert (saved_step(tmp_path / "run"), rows(tmp_path / "run")) == (0, FAILS_AT - 1)
 
 
 @pytest.mark.full
@@ -245,6 +270,26 @@ def test_a_callback_that_fails_once_is_of_the_step_that_is_saved(tmp_path: Path)
     go(programs(), tmp_path / "whole")
     assert history(tmp_path / "run") == history(tmp_path / "whole")
     assert is_same(checkpoint(tmp_path / "run"), checkpoint(tmp_path / "whole"))
+
+
+@pytest.mark.full
+def test_where_a_callback_fails_the_others_are_told_of_all_of_the_step(tmp_path: Path) -> None:
+    class Record(Callback):
+        def epoch(self, training: Training) -> None:
+            training.record({"share": training.step / 12})
+
+    def fail(training: Training) -> None:
+        if training.step == 6 and errors:
+            raise errors.pop()
+
+    go = partial(train, seed=3, callbacks=[Step(fail), Record()])
+    errors = [OSError("full")]
+    with pytest.raises(RunError, match="the callback Step failed in `step`: OSError: full"):
+        go(programs(), tmp_path / "run")
+    assert saved_step(tmp_path / "run") == 6
+    go(programs(), tmp_path / "run", resume=True)
+    go(programs(), tmp_path / "whole")
+    assert history(tmp_path / "run") == history(tmp_path / "whole")
 
 
 def test_a_run_is_whole_where_its_resources_cannot_be_written(

@@ -81,6 +81,7 @@ class Killed(BaseException):
 def kill_at(step: int) -> Report:
     def report(progress: Training) -> None:
         if progress.step == step:
+            progress._run._ending.saved = lambda error, *_: error  # a kill saves nothing
             raise Killed
 
     return report
@@ -209,7 +210,7 @@ def test_the_optimiser_of_another_run_is_not_resumed(tmp_path: Path) -> None:
     train(build(), tmp_path / "run")
     before = files(tmp_path / "run")
     other = build(optimizer=lambda p: torch.optim.Adam([{"params": [one]} for one in p]))
-    with pytest.raises(RunError, match=r"checkpoint\.pt does not fit this experiment"):
+    with pytest.raises(RunError, match=r"checkpoint\.pt does not fit the run.s experiment"):
         train(other, tmp_path / "run", resume=True)
     assert files(tmp_path / "run") == before
 
@@ -357,8 +358,9 @@ def test_a_parameter_that_is_not_finite_is_never_written(tmp_path: Path) -> None
     trial = build(optimizer=explode)
     with pytest.raises(NonFiniteError, match=r"^step 10: .*weight is not finite \(") as caught:
         train(trial, tmp_path / "run")
-    assert caught.value.__notes__[0].startswith("step 5 is saved in")
-    assert load(tmp_path / "run", experiment=build()).step == 5
+    assert caught.value.__notes__[0].startswith("step 9 is saved in")
+    assert load(tmp_path / "run", experiment=build()).step == 9
+    assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 1 + 10
 
 
 def test_an_error_of_the_model_itself_is_passed_on(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from pyro_decomp.errors import ModelError, NonFiniteError
 from pyro_decomp.networks import Discriminator, MLPDecoder, MLPEncoder
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.schedules import Linear
+from pyro_decomp.training import auxiliary_steps
 from pyro_decomp.training.interruption import Interrupted
 from pyro_decomp.training.run import Run
 from tests.callbacks import Step
@@ -231,6 +232,28 @@ def test_a_weight_may_follow_a_schedule(tmp_path: Path) -> None:
     assert history["gamma"].tolist() == list(range(1, 10))
     expected = history["elbo"] - history["gamma"] * history["total_correlation"]
     np.testing.assert_allclose(history["objective"], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.full(but=["factor"])
+def test_one_that_fails_leaves_the_step_before(
+    objective: Callable[[], TermsELBO], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(experiment(objective), tmp_path / "whole")
+    errors = iter([None] * 5 + [ValueError("once")])
+    before = auxiliary_steps.norm
+
+    def fail(gradients: Iterable[Tensor]) -> float:
+        if error := next(errors, None):
+            raise error
+        return before(gradients)
+
+    monkeypatch.setattr(auxiliary_steps, "norm", fail)
+    with pytest.raises(ValueError, match="once") as caught:
+        train(experiment(objective), tmp_path / "run")
+    assert caught.value.__notes__[0].startswith("step 5 is saved in")
+    train(experiment(objective), tmp_path / "run", resume=True)
+    for name in ("checkpoint.pt", "history.csv"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:

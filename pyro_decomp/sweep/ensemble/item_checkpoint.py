@@ -44,8 +44,7 @@ class ItemCheckpoint:
     def read(self) -> dict[str, Any] | None:
         """What was written last; None if nothing was, or if it is damaged."""
         try:
-            state: dict[str, Any]
-            state, _ = read_tensors(self._state, "train anew", device=None)
+            state: dict[str, Any] = read_tensors(self._state, "train anew", device=None)[0]
         except RunError:  # begin again
             return None
         return state

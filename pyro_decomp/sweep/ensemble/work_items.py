@@ -175,12 +175,8 @@ def _kept(batch: BatchedRuns, index: int, out: Path, seconds: float) -> Outcome:
         if (tensors := KeptTensors.beside(out)) is not None:
             tensors.write(folder.path)
         folder.write_checkpoint(checkpoint, batch.histories[index])
-        done = {
-            "steps": checkpoint["step"],
-            "seconds": seconds,
-            "peak_resident_bytes": peak_memory(),
-        }
-        folder.write_resources(done)
+        done = {"steps": checkpoint["step"], "seconds": seconds}
+        folder.write_resources(done | {"peak_resident_bytes": peak_memory()})
     why = batch.set_aside.get(index)
     status = "finished" if why is None else "not finite"
     message = "" if why is None else why[0]

@@ -1,1 +1,1 @@
-"""The files of a run: written whole, by one process, under digests; told without executing any."""
+"""The files of a run: written whole, by one process, under digests; read without executing any."""

@@ -14,7 +14,8 @@ import struct
 import types
 import typing
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,15 +92,25 @@ def read_checked(
             ) from error
         raise RunError(f"{path} cannot be read: {error.strerror} ({remedy})") from error
     contents.pop("format", None)
-    hints = typing.get_type_hints(form) if form else {}
+    if form is not None:
+        check_form(path, contents, form, what, remedy)
+    return contents
+
+
+def check_form(path: Path, contents: Mapping[str, Any], form: Any, what: str, remedy: str) -> None:
+    """Check that the contents of a file have the keys and types of a form; see `read_checked`.
+
+    Raises:
+        RunError: They have not.
+    """
+    hints = typing.get_type_hints(form)
     for key, annotation in hints.items():
         if key not in contents and key in getattr(form, "__required_keys__", hints):
             raise RunError(f"{path}: expected {what}, found no {key} ({remedy})")
         if key in contents and not _fits(contents[key], annotation):
-            found = json.dumps(marked(contents[key]))
+            found = json.dumps(marked(contents[key]), default=lambda value: type(value).__name__)
             found = found if len(found) <= 60 else f"{found[:60]}..."
             raise RunError(f"{path}: {key}: expected {_words(annotation)}, got {found} ({remedy})")
-    return contents
 
 
 def _check_format(path: Path, contents: Mapping[str, Any]) -> None:
@@ -162,15 +173,11 @@ def check_archive(path: Path, remedy: str) -> dict[str, Any] | None:
     Raises:
         RunError: It cannot be read, is damaged, or says that it holds more than it does.
     """
-    try:
-        known = _facts(path)
+    known = facts_of(path, remedy)
+    with _readable(path, remedy):
         if known is not None:
             _check_digest(path)
         _check_records(path, sums=known is None)
-    except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror} ({remedy})") from error
-    except Exception as error:  # zipfile raises whatever there is
-        raise RunError(f"{path} cannot be read: it is truncated or corrupt ({remedy})") from error
     return known
 
 
@@ -199,28 +206,30 @@ def _check_records(path: Path, *, sums: bool) -> None:
             raise ValueError("another checksum")
 
 
-def facts_of(path: Path) -> dict[str, Any] | None:
+def facts_of(path: Path, remedy: str = RESTORE) -> dict[str, Any] | None:
     """The facts that the end of a zip archive says, unchecked; None if there are none.
 
     Raises:
         RunError: It cannot be read, or its end is damaged.
     """
+    with _readable(path, remedy):
+        regular(path)
+        with path.open("rb") as file:
+            comment = _comment(file)
+        facts = json.loads(comment[_DIGITS:]) if comment else None
+        if facts is not None and not isinstance(facts, dict):
+            raise ValueError("no facts")
+        return facts
+
+
+@contextmanager
+def _readable(path: Path, remedy: str) -> Iterator[None]:
     try:
-        return _facts(path)
+        yield
     except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror} ({RESTORE})") from error
-    except ValueError as error:
-        raise RunError(f"{path} cannot be read: it is truncated or corrupt ({RESTORE})") from error
-
-
-def _facts(path: Path) -> dict[str, Any] | None:
-    regular(path)
-    with path.open("rb") as file:
-        comment = _comment(file)
-    facts = json.loads(comment[_DIGITS:]) if comment else None
-    if facts is not None and not isinstance(facts, dict):
-        raise ValueError("no facts")
-    return facts
+        raise RunError(f"{path} cannot be read: {error.strerror} ({remedy})") from error
+    except Exception as error:  # zipfile raises whatever there is
+        raise RunError(f"{path} cannot be read: it is truncated or corrupt ({remedy})") from error
 
 
 def _comment(file: io.BufferedReader) -> bytes:

@@ -22,7 +22,7 @@ COUNTED = ("step", "epoch")  # columns of whole numbers
 
 def as_csv(history: History) -> bytes:
     """A history as text; a cell is empty where there is no value."""
-    return _csv(
+    return csv_text(
         history,
         (
             [
@@ -34,7 +34,8 @@ def as_csv(history: History) -> bytes:
     )
 
 
-def _csv(names: Iterable[str], rows: Iterable[Sequence[Any]]) -> bytes:
+def csv_text(names: Iterable[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    """A table as text in UTF-8: a line of names, and one for each row."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
@@ -72,9 +73,12 @@ def read_history(
             names, *rows = csv.reader(file)
         if known and known["rows"]:
             width = known["columns"]
-            text = _csv(names[:width], (row[:width] for row in rows[: known["rows"]]))
+            text = csv_text(names[:width], (row[:width] for row in rows[: known["rows"]]))
             if hashlib.sha256(text).hexdigest() != known["history"]:
-                raise ValueError("a history that the run's checkpoint was not written with")
+                raise RunError(
+                    f"{path}: expected the history that the run's checkpoint was written with, got "
+                    f"another: it is damaged, or was edited ({RESTORE})"
+                )
         step = names.index("step")
         rows = [row for row in rows if until_step is None or int(row[step]) <= until_step]
         columns = list(zip(*rows, strict=True)) or [()] * len(names)
@@ -82,7 +86,9 @@ def read_history(
             name: [float(value) if value else math.nan for value in column]
             for name, column in zip(names, columns, strict=True)
         }
-    except (OSError, ValueError, LookupError, csv.Error) as error:
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror} ({RESTORE})") from error
+    except (ValueError, LookupError, csv.Error) as error:
         raise RunError(
-            f"{path}: expected a table with a row a step, got {error} ({RESTORE})"
+            f"{path}: expected a table of numbers with a row a step, got other text ({RESTORE})"
         ) from error

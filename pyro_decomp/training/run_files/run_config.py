@@ -1,6 +1,9 @@
 """``config.json``: what a run is. Internal; imports neither numpy nor torch."""
 
+import platform
 from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -9,6 +12,7 @@ from pyro_decomp.training.run_files.checked_files import RESTORE, digest, read_c
 
 NAME = "config.json"
 REMEDY = "restore it, or choose another folder with --out"
+PACKAGES = ("pyro-decomp", "torch", "pyro-ppl", "numpy")
 LASTING = (
     "arguments",
     "seed",
@@ -45,6 +49,12 @@ class RunConfig(TypedDict):
     environments: NotRequired[list[dict[str, Any]]]
     other_arguments: NotRequired[dict[str, str]]
     unrecorded: NotRequired[str]
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that compute."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 def read_run_config(folder: Path) -> dict[str, Any]:

@@ -8,14 +8,15 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
-from pyro_decomp.errors import RunError, write_whole
+from pyro_decomp.errors import DecompError, RunError, write_whole
 from pyro_decomp.training.recorded.kept import FILE_NAME
 from pyro_decomp.training.run_files import run_config
 from pyro_decomp.training.run_files.checked_files import (
     AGAIN,
     RESTORE,
+    check_form,
     facts_of,
     read_checked,
     write_checked,
@@ -27,7 +28,20 @@ from pyro_decomp.training.run_files.writer import BY_ITSELF, Lock, check_free, i
 
 Which = Literal["last", "best"]
 
-CHECKPOINT_KEYS = {"step", "rows", "modules", "parameters", "optimizer", "auxiliaries", "random"}
+
+class Checkpoint(TypedDict):
+    """The keys of a checkpoint that others rely on."""
+
+    step: int
+    rows: int
+    modules: list[Any]
+    parameters: dict[str, Any]
+    optimizer: dict[str, Any]
+    auxiliaries: dict[str, Any]
+    random: dict[str, Any]
+    python: NotRequired[dict[str, Any] | None]
+
+
 PICTURES = (
     "terms.png",
     "reconstructions.png",
@@ -219,10 +233,30 @@ class RunFolder:
         if not os.path.lexists(path):
             return None
         checkpoint, known = read_tensors(path, RESTORE)
-        if not isinstance(checkpoint, dict) or not checkpoint.keys() >= CHECKPOINT_KEYS:
-            raise RunError(f"{path}: expected a checkpoint of a run ({RESTORE})")
+        what = "a checkpoint of a run"
+        if not isinstance(checkpoint, dict):
+            raise RunError(f"{path}: expected {what}, got {type(checkpoint).__name__} ({RESTORE})")
+        check_form(path, checkpoint, Checkpoint, what, RESTORE)
         run_config.check_own(path, known, self.read_config())
         return checkpoint
+
+    @contextmanager
+    def put_back(self, which: Which = "last") -> Iterator[None]:
+        """Refuse a checkpoint that the block cannot put back into an experiment.
+
+        Raises:
+            RunError: It has other networks or parameters, or anything at all in their place.
+        """
+        try:
+            yield
+        except (DecompError, MemoryError):
+            raise
+        except Exception as error:
+            why = "it holds other things than a checkpoint has"
+            if isinstance(error, RuntimeError | ValueError):  # which tell of names and shapes
+                why = " ".join(str(error).split())
+            path = self.checkpoint_paths[which]
+            raise RunError(f"{path} does not fit the run's experiment: {why}") from error
 
     def read_history(self, until_step: int, num_rows: int, which: Which = "last") -> History:
         """Read the rows of ``history.csv`` up to a step, column by column.

@@ -32,6 +32,10 @@ SETTLED = 1.0  # seconds after which whoever took over at the same instant is se
 Seen = tuple[Record | None, float]  # a lock's record, and when it was last renewed
 
 
+class TakenOverError(RunError):
+    """Another process writes where this one did."""
+
+
 class Lock:
     """The right to write, which one process has at a time, and whose file says which.
 
@@ -76,11 +80,11 @@ class Lock:
         """Make sure that no other has taken it, as one may after long silence of this process.
 
         Raises:
-            RunError: One has.
+            TakenOverError: One has.
         """
         found = Record.read(self.path)
         if found is not None and found != self.record:
-            raise RunError(
+            raise TakenOverError(
                 f"{self.path.parent} has been taken over by {found}, as nothing was heard of this "
                 "process: it ends without writing there, and the other goes on with the run"
             )
@@ -261,8 +265,16 @@ def check_free(folder: Path) -> None:
 
 
 def is_passing(path: Path) -> bool:
-    """Whether a file of a folder is a lock, or what a killed process left half written."""
-    return path.name == NAME or bool(intended(path))
+    """Whether a file of a folder is a lock, what a killed process left, or an empty folder.
+
+    The last are made on the way to ``x/..``.
+    """
+    try:
+        return not any(path.iterdir())
+    except NotADirectoryError:
+        return path.name == NAME or bool(intended(path))
+    except OSError:
+        return False
 
 
 def _check_sweep(folder: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from pyro_decomp import train
 from pyro_decomp.analysis.metrics_file import write_metrics
-from pyro_decomp.errors import RunError, intended, tidied, unfinished, write_whole
+from pyro_decomp.errors import RunError, intended, unfinished
 from pyro_decomp.sweep import sweep
 from pyro_decomp.training.callbacks import Training
 from pyro_decomp.training.interruption import Interrupted
@@ -259,42 +259,6 @@ def test_what_dead_writers_left_goes_with_the_next(tmp_path: Path) -> None:
     with writer(tmp_path, of=BY_ITSELF):
         assert not ours[2].exists()
     assert all(path.exists() for path in mine)
-
-
-def test_a_picture_that_a_killed_process_left_goes(tmp_path: Path) -> None:
-    left, new = unfinished(tmp_path / "a.png"), unfinished(tmp_path / "b.png")
-    left.touch()
-    with tidied(tmp_path):
-        assert left.exists()
-        new.touch()
-    assert [left.exists(), new.exists()] == [False, True]
-
-
-def test_many_write_a_file_at_once(tmp_path: Path) -> None:
-    contents = [bytes([65 + i]) * 10_000 for i in range(8)]
-    failed: list[Exception] = []
-
-    def write(content: bytes) -> None:
-        try:
-            write_whole(tmp_path / "file", content)
-        except Exception as error:
-            failed.append(error)
-
-    threads = [threading.Thread(target=write, args=(content,)) for content in contents]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failed
-    assert (tmp_path / "file").read_bytes() in contents
-    assert not hidden(tmp_path)
-
-
-def test_an_error_names_the_file_that_was_to_be_written(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError) as caught:
-        write_whole(tmp_path / "absent" / "file", b"")
-    name = str(tmp_path / "absent" / "file")
-    assert str(caught.value) == f"[Errno 2] No such file or directory: {name!r}"
 
 
 def test_all_that_is_measured_at_once_is_kept(tmp_path: Path) -> None:

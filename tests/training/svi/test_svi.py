@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from pyro_decomp import SVI, BetaELBO, TotalCorrelationELBO
 from pyro_decomp.acceleration import graph, verification
 from pyro_decomp.errors import ExperimentError
-from pyro_decomp.training import svi as module
 from pyro_decomp.training.loop import ExecutionWarning
+from pyro_decomp.training.svi import svi as module
 
 NUM_DATA = 12
 

@@ -27,8 +27,8 @@ from pyro_decomp.programs.program_state import ProgramState
 from pyro_decomp.programs.program_state.modules import tensors_kept
 from pyro_decomp.schedules import Schedule
 from pyro_decomp.seeds import random_state, set_random_state
-from pyro_decomp.training.gradients import Gradients, Optimization
-from pyro_decomp.training.loss_of_calls import Call, LossOfCalls
+from pyro_decomp.training.svi.gradients import Gradients, Optimization
+from pyro_decomp.training.svi.loss_of_calls import Call, LossOfCalls
 
 ASSUMED_STEPS = 5_000  # that a choice of how to compute steps takes a user to take
 Parameters = Mapping[str, Tensor]

@@ -25,7 +25,6 @@ STRANGERS = {  # files that raise an error of Python's own, and why that is righ
     "aggregate_posterior/native/library.py": "no compiler: said by `why_not`",
     "cli/failures.py": "the full disk that standard output is on",
     "data/readable.py": "the sentence is its callers'",
-    "data/text_lines.py": "the sentence is its callers'",
     "divergences/covariance.py": "as torch's moments that are not known; caught in the same file",
     "programs/program_state/snapshot.py": "what cannot be copied, caught where it is copied",
     "sweep/__init__.py": "a module's `__getattr__`",

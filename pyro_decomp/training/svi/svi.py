@@ -26,16 +26,16 @@ from pyro_decomp.acceleration import (
 from pyro_decomp.elbo.pyro_elbo import JIT
 from pyro_decomp.errors import ExperimentError, ModelError
 from pyro_decomp.programs.program_state.modules import find_modules
-from pyro_decomp.training.captured_calls import (
+from pyro_decomp.training.loop import ExecutionWarning
+from pyro_decomp.training.svi.captured_calls import (
     CapturedSteps,
     all_parameters,
     check_gradients,
     check_known,
     source_of,
 )
-from pyro_decomp.training.gradients import gradients_kept
-from pyro_decomp.training.loop import ExecutionWarning
-from pyro_decomp.training.loss_of_calls import Call, OtherArgument
+from pyro_decomp.training.svi.gradients import gradients_kept
+from pyro_decomp.training.svi.loss_of_calls import Call, OtherArgument
 
 FIRST = "arguments like these have not come often enough yet"
 INSIDE = "they are taken inside of a handler of Pyro's"

@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +25,7 @@ from pyro_decomp.programs.sites import SampleTrace
 from pyro_decomp.programs.traces import TracePair
 from pyro_decomp.seeds import random_state, seeded
 from pyro_decomp.training.run import Run
+from pyro_decomp.training.user_code import sentence
 
 Posterior = AggregatePosterior | StructuredPosterior
 Rows = Int[Tensor, " b"]
@@ -53,14 +55,23 @@ class EncodedData:
 
     @classmethod
     def of(cls, run: Run, x: AnyData | None = None) -> "EncodedData":
-        """Data under the programs of a run; by default its training data."""
+        """Data under the programs of a run; by default its training data.
+
+        Raises:
+            DataError: A value is not finite, or the programs cannot be run on data of this shape.
+        """
+        data = run.data
         if x is None:
-            data = run.data
+            pass
         elif len(x) == 0 or getattr(x, "is_meta", False):
             arguments.refuse("x", "at least one datum, in memory", x)
         else:
             data = _like(run.data, Data.of(x)).to(run.data.device)
-        return cls(data, run.model, run.guide, run.experiment.elbo)
+        programs = run.model, run.guide, run.experiment.elbo
+        if data.shapes != run.data.shapes[: len(data.shapes)]:
+            with _refused_for_shape(data, run.data):
+                cls(data, *programs).look(torch.arange(1))
+        return cls(data, *programs)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -278,3 +289,15 @@ def _like(known: Data, data: Data) -> Data:
             check_finite(given, name, range(len(given)))
             tensors[index] = given.to(like.dtype) if like.is_floating_point() else given
     return data if all(map(operator.is_, tensors, data.tensors)) else Data(tuple(tensors))
+
+
+@contextmanager
+def _refused_for_shape(data: Data, known: Data) -> Iterator[None]:
+    """Say that data are of another shape than those of training where programs fail on them."""
+    try:
+        yield
+    except Exception as error:  # programs are the user's, and raise what they like
+        raise DataError(
+            f"x: expected data that the programs can be run on, as those of training, {known}; got "
+            f"{data}: {sentence(error)}"
+        ) from error

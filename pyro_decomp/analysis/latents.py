@@ -37,6 +37,7 @@ def latents(
         Site to values ``[n, ...]``, in the order of the model.
 
     Raises:
+        DataError: A value of x is not finite, or the programs cannot be run on data of its shape.
         ModelError: A site's family has no mean that is known.
     """
     arguments.one_of(get_args(Kind), kind=kind)

@@ -294,7 +294,10 @@ class GroundTruth:
 
 
 def _whole(values: Tensor | Sequence[int] | Sequence[Sequence[int]], source: str) -> Tensor:
-    tensor = torch.as_tensor(values)
+    try:
+        tensor = torch.as_tensor(values)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise DataError(f"{source}: expected whole numbers, got {values!r}") from error
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise DataError(f"{source}: expected whole numbers, got {tensor.dtype}")
     return tensor.long()

@@ -260,7 +260,7 @@ def _other_separator(layout: _Layout) -> str:
         return ""
     return (
         f": expected commas between columns, and points in numbers, got {found[0]!r}: "
-        f"pandas.read_csv(path, sep={found[0]!r}) reads it, decimal=',' too"
+        f"pandas.read_csv(path, sep={found[0]!r}) reads it, with decimal=',' where numbers have one"
     )
 
 

@@ -97,7 +97,7 @@ def running(what: str, path: Path, folders: Sequence[Path] = ()) -> Iterator[Non
 
 
 @contextmanager
-def memory_counted(less: str = "a smaller batch_size") -> Iterator[None]:
+def memory_counted(less: str = "a smaller batch_size, or less data,") -> Iterator[None]:
     """Tell that memory ended as such, whether Python, numpy, torch or C says so.
 
     Args:

@@ -325,9 +325,13 @@ def test_log_likelihood_has_a_seed() -> None:
     ("x", "said"),
     [
         (torch.zeros(D), r"x: expected data of shape \(n, \d\), got \(\d,\) .a single datum is x"),
+        (
+            torch.zeros(3, D + 1),
+            r"x: expected data that .*, \d+ of shape .*; got 3 of shape ",
+        ),
         (torch.full((1, D), torch.nan), "x: expected finite numbers, got nan in row 0"),
     ],
-    ids=["one datum", "not finite"],
+    ids=["one datum", "longer", "not finite"],
 )
 def test_data_unlike_those_of_training_are_refused(x: Tensor, said: str) -> None:
     run = run_of(vae())

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 def test_want_of_memory_is_one_line_with_what_takes_less(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with pytest.raises(typer.Exit), told_in_one_line(), memory_counted():
+    with pytest.raises(typer.Exit), told_in_one_line(), memory_counted("a smaller batch_size"):
         np.ones(2**56)
     said = capsys.readouterr().err
     assert said.count("\n") == 1

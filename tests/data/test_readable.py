@@ -211,7 +211,7 @@ CASES: dict[str, tuple[str, Write, str]] = {
     "csv with semicolons": (
         "x.csv",
         content(b"a;b\n1,5;2,5\n"),
-        "expected commas .* got ';': pandas.read_csv.* reads it, decimal=',' too",
+        "expected commas .* got ';': pandas.read_csv.* reads it, with decimal=',' where",
     ),
     "parquet cut off": ("x.parquet", cut(table({"a": [1.0]}), 50), "readable .parquet file, got"),
     "parquet of lists": (

@@ -340,6 +340,10 @@ CALLS = [
     "data.as_tensor(torch.zeros(2, 2).to_sparse())",
     # Of data and values given to a run; of nothing; of more than there is room for.
     "experiment(data='')",
+    "train(experiment(epochs=1), '/proc/nope')",
+    "train(experiment(epochs=1), '/dev/null/x')",
+    "data.heads(16).images('x')",
+    "sweep('good.py', {'a': np.zeros((2, 2))}, out='o')",
     "train(experiment(epochs=2), 'o', seeds=[2**40])",
     "train(experiment(epochs=2), 'o', callbacks=iter([callbacks.Progress()]))",
     "load('run').codes(torch.full((3, 2), float('nan')))",

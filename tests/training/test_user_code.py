@@ -80,7 +80,7 @@ def test_want_of_memory_is_of_the_family(run: Run, call: Callable[[Run], object]
 
 
 def test_so_it_is_halfway_through_a_training() -> None:
-    with pytest.raises(MemoryError, match="smaller batch_size takes less") as caught:
+    with pytest.raises(MemoryError, match="smaller batch_size, or less data, takes less") as caught:
         train(trial(), execution=Execution(steps="eager"), callbacks=[Hunger()])
     assert isinstance(caught.value, DecompError)
     assert "is saved in" in caught.value.__notes__[0]

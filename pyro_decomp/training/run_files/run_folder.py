@@ -254,7 +254,7 @@ class RunFolder:
         except Exception as error:
             why = "it holds other things than a checkpoint has"
             if isinstance(error, RuntimeError | ValueError):  # which tell of names and shapes
-                why = str(error)
+                why = " ".join(str(error).split())
             path = self.checkpoint_paths[which]
             raise RunError(f"{path} does not fit the run's experiment: {why}") from error
 

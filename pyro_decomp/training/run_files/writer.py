@@ -225,12 +225,18 @@ def writer(folder: Path, *, of: str = "", patience: float | None = None) -> Iter
             moment, as one that was just killed may take.
 
     Raises:
-        RunError: Another process writes there, or a sweep that this is a member of.
+        RunError: Another process writes there, or a sweep that this is a member of; or no folder
+            can be made there.
     """
     is_new = not (of or folder.exists())
     if not of:
         _check_sweep(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileNotFoundError, NotADirectoryError) as error:  # as in /proc, or below a file
+            raise RunError(
+                f"{folder}: expected a folder that can be made, got: {error.strerror}"
+            ) from error
     held = Lock(folder / (f".{of}.writer" if of else NAME))
     try:
         held.take(MOMENT if patience is None else patience)

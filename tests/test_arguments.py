@@ -41,7 +41,7 @@ NAMED: list[tuple[Callable[[], object], str]] = [
     (lambda: arguments.whole(0, 5, a=6), "a: expected a whole number from 0 to 5, got 6"),
     (
         lambda: arguments.wholes(1, a=()),
-        "a: expected at least 1 positive whole numbers, such as (100,), got ()",
+        "a: expected 1 or more positive whole numbers, such as (100,), got ()",
     ),
     (lambda: arguments.wholes(a=(3, 0)), "a[1]: expected a positive whole number, got 0"),
     (

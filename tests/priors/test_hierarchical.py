@@ -84,5 +84,5 @@ def test_a_child_is_centred_where_its_parent_says() -> None:
 
 
 def test_one_layer_is_refused() -> None:
-    with pytest.raises(ValueError, match="latent_dims: expected at least 2 positive whole numbers"):
+    with pytest.raises(ValueError, match="latent_dims: expected 2 or more positive whole numbers"):
         Hierarchical((3,))

@@ -14,6 +14,7 @@ from pyro_decomp.metrics.score import Score
 
 _SWEEPS = 1000
 _TOLERANCE = 1e-6
+_ROUNDING = 1e-9  # of the largest importance: below zero by less is zero
 
 
 def lasso_coefficients(
@@ -106,11 +107,12 @@ def completeness(importance: Float[np.ndarray, "d k"]) -> float:
 
 def _importance(given: object) -> Float[np.ndarray, "d k"]:
     found = as_array(given, "importance")
-    if found.ndim != 2 or not (np.isfinite(found).all() and (found >= 0).all()):
+    lowest = -_ROUNDING * np.abs(found).max(initial=0.0)  # boosted trees give such
+    if found.ndim != 2 or not (np.isfinite(found).all() and (found >= lowest).all()):
         what = "an array [d, k] of finite numbers of at least 0"
         got = f"shape {found.shape}" if found.ndim != 2 else "others"
         raise DataError(f"importance: expected {what}, got {got}")
-    return found
+    return np.maximum(found, 0.0)
 
 
 def _weighted_certainty(weights: Float[np.ndarray, "a b"]) -> float:

@@ -125,7 +125,11 @@ def test_a_failing_step_is_told_of_as_in_an_eager_one(tmp_path: Path) -> None:
             train(failing, tmp_path / execution.steps, execution=execution)
         messages.append(str(error.value))
     assert messages[0] == messages[1]
-    assert files(tmp_path / "eager") == files(tmp_path / "captured")
+    eager, captured = (load(tmp_path / name, experiment=build()) for name in ("eager", "captured"))
+    assert eager.step == captured.step == 1
+    assert eager.history["objective"] == captured.history["objective"]
+    for name, parameter in eager.state.parameters.items():
+        assert torch.equal(parameter, captured.state.parameters[name])
 
 
 @pytest.mark.full

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from pyro_decomp.errors import DataError
 from pyro_decomp.metrics import completeness, dci_lasso, dci_trees, disentanglement
 from pyro_decomp.metrics.dci import lasso_coefficients
 
@@ -132,3 +133,10 @@ def test_arguments_are_checked() -> None:
         dci_lasso(v, v, alpha=-1.0)
     with pytest.raises(ValueError, match="num_rounds: expected a positive whole number, got 0"):
         dci_trees(v, v, num_rounds=0)
+
+
+def test_importances_below_zero_by_rounding_are_zero() -> None:
+    importance = np.array([[1.0, -1e-17], [0.0, 1.0]])
+    assert disentanglement(importance) == completeness(importance) == 1.0
+    with pytest.raises(DataError, match="finite numbers of at least 0"):
+        disentanglement(-importance)

@@ -246,7 +246,7 @@ RESUME: dict[str, Any] = {"resume": True}
         pytest.param(be_a_file, RESUME, "expected a folder .* got a file", id="file, resume"),
         pytest.param(be_a_file, {"force": True}, "a folder .* got a file", id="file, force"),
         pytest.param(
-            nothing, {"resume": True, "force": True}, "one of --resume and --force", id="both"
+            nothing, {"resume": True, "force": True}, "one of resume and force", id="both"
         ),
         pytest.param(nothing, RESUME | {"seed": 1}, "with seed 11, not 1; use", id="other seed"),
         pytest.param(

@@ -40,7 +40,9 @@ def test_pictures_that_fail_alike_are_named_together(
         raise MemoryError
 
     monkeypatch.setattr("pyro_decomp.analysis.pictures.traversals.traversal", fails)
-    with pytest.warns(UserWarning, match=r"^traversals.gif, traversals.png.* are not drawn: Mem"):
+    with pytest.warns(
+        UserWarning, match=r"^traversals.gif, traversals.png.* not drawn: not enough mem"
+    ):
         draw(run)
 
 

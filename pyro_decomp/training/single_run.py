@@ -316,9 +316,9 @@ class SingleRun(Loop[StepResult]):
         self._compute = EagerStep(self._source, self.execution.precision)
         first = self.step + 1
         self.execution = self.execution.going("eager", first, why)
-        before = environments.of_config(self.folder.read_config(), self.step)
-        by = [environments.followed(before, before[-1] | {"from_step": first, "steps": "eager"})]
-        self.folder.write_execution(asdict(self.execution), *(by if before else []))
+        before = environments.of_config(self.folder.read_config(), self.total_steps)
+        now = before[-1] | {"from_step": first, "steps": "eager"}
+        self.folder.write_execution(asdict(self.execution), environments.followed(before, now))
         warnings.warn(
             f"from step {self.step + 1} on the programs are run at every step, as {why}; what "
             "changes over a run can be a schedule or a buffer",

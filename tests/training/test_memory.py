@@ -77,7 +77,7 @@ SPARE = 4 * 2**20  # bytes in all; a tensor of the data that is left each time c
         ("eager", 2_000, SPARE + 1_000 * ROW),
         ("captured", 4_000, SPARE + 2_000 * ROW),
         ("fused", 10_000, SPARE + 5_000 * ROW),
-        ("sweep", 200, SPARE),
+        ("sweep", 200, 2 * SPARE),  # a record of each member stays
         ("runs", 50, SPARE),
         ("evaluations", 60, SPARE),
     ],

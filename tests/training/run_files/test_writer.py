@@ -218,13 +218,16 @@ def test_who_was_taken_over_finds_out_and_leaves_the_other_alone(tmp_path: Path)
 
 
 def test_a_child_neither_gives_it_back_nor_keeps_it(tmp_path: Path) -> None:
+    ready, begin = os.pipe()
     told, tell = os.pipe()
     with writer(tmp_path) as held:
         child = os.fork()
         if child == 0:
             held.give_back()
+            os.write(begin, b".")
             os.read(told, 1)
             os._exit(0)
+        os.read(ready, 1)
         with pytest.raises(RunError, match=HELD):
             check_free(tmp_path)
         held.leave()  # as the end of this process does
@@ -232,8 +235,8 @@ def test_a_child_neither_gives_it_back_nor_keeps_it(tmp_path: Path) -> None:
             pass
     os.write(tell, b".")
     os.waitpid(child, 0)
-    os.close(told)
-    os.close(tell)
+    for end in (ready, begin, told, tell):
+        os.close(end)
 
 
 def test_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

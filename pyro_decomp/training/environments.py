@@ -58,19 +58,24 @@ def followed(before: Sequence[Environment], now: Environment) -> list[Environmen
     return kept if is_same else [*kept, now]
 
 
-def departure(before: Environment, now: Environment, sums_pairs: Callable[[], bool]) -> str:
+def departure(
+    before: Sequence[Environment], now: Environment, sums_pairs: Callable[[], bool]
+) -> str:
     """A sentence on what is other than before and may change bits; empty if nothing is.
 
     Args:
-        before: The environment of the steps before.
+        before: The environments of the steps before, if there were any.
         now: That of the steps to come.
         sums_pairs: Asked where the compiler is another and steps are not fused; see
             :func:`sums_pairs`.
     """
-    found = _differences(before, now)
-    if {before.get("steps"), now["steps"]} <= EXACT:
+    if not before:
+        return ""
+    found = _differences(before[-1], now)
+    steps = {before[-1].get("steps"), now["steps"]}
+    if steps <= EXACT:
         found.pop("steps", None)
-    is_fused = "fused" in {before.get("steps"), now["steps"]}
+    is_fused = "fused" in steps
     if "compiler" in found and not is_fused and not sums_pairs():
         del found["compiler"]
     pieces = [

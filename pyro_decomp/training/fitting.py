@@ -117,7 +117,7 @@ def _go_on_in(
     kept = environments.followed(before, now)
     if kept != config.get("environments", before) or execution != Execution.of_config(config):
         folder.write_execution(asdict(execution), kept)
-    if before and (why := environments.departure(before[-1], now, sums_pairs)):
+    if why := environments.departure(before, now, sums_pairs):
         warnings.warn(f"{folder.path}: {why}", ExecutionWarning, stacklevel=5)
 
 

@@ -170,7 +170,7 @@ def test_runs_from_before_environments_were_recorded_go_on(tmp_path: Path) -> No
     ]
     old = {"from_step": 1, "versions": found["versions"] | {"numpy": "1.0"}}
     assert environments.followed([old], NOW) == [old, NOW]
-    assert "numpy" in environments.departure(old, NOW, lambda: False)
+    assert "numpy" in environments.departure([old], NOW, lambda: False)
     same = {"from_step": 1, "versions": found["versions"]}
     assert environments.followed([same], NOW) == [same]
 

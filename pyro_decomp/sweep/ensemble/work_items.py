@@ -150,7 +150,7 @@ def _train(batch: BatchedRuns, file: ItemCheckpoint) -> None:
     now = environments.environment(_execution(batch), device, batch.step + 1)
     batch.environments = environments.followed(before, now)
     asked = partial(environments.sums_pairs, first.step_source)
-    if before and (why := environments.departure(before[-1], now, asked)):
+    if why := environments.departure(before, now, asked):
         them = f"{first.member.name} and those that train with it: "
         warnings.warn(them + why, ExecutionWarning, stacklevel=2)
     with stop_requests() as stop, process_settings(1):

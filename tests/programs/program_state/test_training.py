@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyro
@@ -28,6 +27,7 @@ from pyro_decomp.training.state import UnkeptStateWarning, prepare
 from pyro_decomp.training.training import train
 from tests import example_programs
 from tests.callbacks import Step
+from tests.training.test_training import Killed, kill_at
 
 N, D = 24, 3
 STEPS = 30
@@ -115,16 +115,10 @@ def test_further_runs_of_the_same_step_are_not_counted_and_see_what_the_step_saw
 
 def killed(trial: Experiment, folder: Path, at: int) -> None:
     """Train with a checkpoint after each step, and stop dead after one of them."""
-
-    def kill(training: Any) -> None:
-        if training.step == at:
-            training._run._ending.saved = lambda error, *_: error  # a kill saves nothing
-            raise SystemExit
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pyro_decomp.training.loop.Loop._checkpoint_is_due", lambda self: True)
-        with pytest.raises(SystemExit):
-            train(trial, folder, callbacks=[Step(kill)])
+        with pytest.raises(Killed):
+            train(trial, folder, callbacks=[Step(kill_at(at))])
     checkpoint = RunFolder(folder).read_checkpoint()
     assert checkpoint is not None
     assert checkpoint["step"] == at - 1
